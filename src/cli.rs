@@ -67,6 +67,17 @@ pub(crate) enum Command {
     Local(LocalArgs),
 }
 
+impl Command {
+    /// Whether the command serves requests until a signal ends it.
+    pub(crate) fn serves(&self) -> bool {
+        #[cfg(feature = "local")]
+        let serves = matches!(self, Command::Local(_));
+        #[cfg(not(feature = "local"))]
+        let serves = false;
+        serves
+    }
+}
+
 /// `demo`
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
@@ -139,8 +150,8 @@ pub(crate) struct CheckArgs {
     /// Read a sample of the table and estimate from it: a percentage or a number of items
     #[arg(long, value_name = "5%|ITEMS", num_args = 0..=1, default_missing_value = "1%")]
     pub sample: Option<SampleSize>,
-    /// Print the budgets that a run needs to end within this time, what prevents it, and the commands that raise and lower
-    /// the table's capacity
+    /// Print the budgets that a run needs to end within this time, what prevents it, and the commands that raise and
+    /// lower the table's capacity
     #[arg(long, value_name = "TIME")]
     pub finish_in: Option<FinishIn>,
     /// Accept a finding that would refuse a run; repeatable
@@ -191,12 +202,12 @@ pub(crate) struct VerifyArgs {
     /// keeps overwritten values
     #[arg(long)]
     pub repair: bool,
-    /// With --repair: also remove values that nothing implies, such as a new value without an old one; the journal keeps
-    /// them. By default, leave and report them
+    /// With --repair: also remove values that nothing implies, such as a new value without an old one; the journal
+    /// keeps them. By default, leave and report them
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
-    /// With --repair: accept a finding that prevents changes to items: client-encryption. Recorded with the run; applies to
-    /// later commands too
+    /// With --repair: accept a finding that prevents changes to items: client-encryption. Recorded with the run;
+    /// applies to later commands too
     #[arg(long, value_name = "FINDING", requires = "repair", value_parser = accept_parser())]
     pub accept: Vec<Acceptance>,
     /// With --repair: do not ask
@@ -206,7 +217,7 @@ pub(crate) struct VerifyArgs {
 
 /// The target of `cutover --to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum CutoverStep {
+pub(crate) enum CutoverStepArg {
     /// Writers write both attributes.
     DualWrite,
     /// Readers read the new attribute.
@@ -224,9 +235,9 @@ pub(crate) struct CutoverArgs {
     pub plan: PathBuf,
     /// The step to take
     #[arg(long, value_enum, group = "way", value_name = "STEP")]
-    pub to: Option<CutoverStep>,
-    /// Take one step back. Asks only before it ends dual writes, and only on a terminal. While both attributes are written, it
-    /// works during any other command
+    pub to: Option<CutoverStepArg>,
+    /// Take one step back. Asks only before it ends dual writes, and only on a terminal. While both attributes are
+    /// written, it works during any other command
     #[arg(long, group = "way")]
     pub back: bool,
     /// With --to read-new: percentage of keys

@@ -9,7 +9,8 @@
 //! [`Migration`] is the entry point. It takes a plan and [`Options`] and has a method for each command:
 //! [`Migration::check`], [`Migration::dry_run`], [`Migration::run`], [`Migration::verify`], [`Migration::cutover`],
 //! [`Migration::contract`], [`Migration::rollback`] and [`Migration::status`]. An [`Observer`] receives progress and
-//! answers questions. A [`Stopper`] stops the running command when its requests in flight have completed, after at most 10 s.
+//! answers questions. A [`Stopper`] stops the running command when its requests in flight have completed, after at most
+//! 10 s.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -45,8 +46,8 @@
 //! In the following path, each arrow is a function that returns the next noun. Data moves only forwards, with one
 //! exception: a failed condition returns the item's current image, which starts again at *item*.
 //!
-//! `plan.toml` → [`Plan`] → run → segment → page → item → decision → guarded write → permit → outcome → commit → report →
-//! exit code
+//! `plan.toml` → [`Plan`] → run → segment → page → item → decision → guarded write → permit → outcome → commit → report
+//! → exit code
 //!
 //! | module | what it does |
 //! | --- | --- |
@@ -85,10 +86,11 @@
 //! waits for a narrow scope therefore holds no permit of a wider one. Items of a hot partition key are set aside, and
 //! the scan of their segment continues. Permits are reconciled with the consumption that DynamoDB reports. If DynamoDB
 //! throttles a request, the scopes that its reply names slow down; without a reason, the table does. Repeated throttles
-//! of a key range also slow the partition key or the table. Their rates recover automatically. Percentage budgets and default budgets follow the table's description while a run lasts. The
-//! SDK's retries are off: one module of this crate decides whether to retry a request, how long to wait before that,
-//! and when to give up. If the plan limits spending, a run reserves capacity durably, in slices, before it uses the
-//! capacity. If a process dies, its whole slice counts as spent.
+//! of a key range also slow the partition key or the table. Their rates recover automatically. Percentage budgets and
+//! default budgets follow the table's description while a run lasts. The SDK's retries are off: one module of this
+//! crate decides whether to retry a request, how long to wait before that, and when to give up. If the plan limits
+//! spending, a run reserves capacity durably, in slices, before it uses the capacity. If a process dies, its whole
+//! slice counts as spent.
 //!
 //! **Honesty.** Every figure was counted, or is labelled an estimate with its basis. Attribute values never reach logs,
 //! errors or reports.

@@ -16,10 +16,10 @@
 //!   overwrote it. The newest pre-image would restore `v`, which no application ever wrote there.
 //!
 //! The right pre-image is therefore the newest one whose value the tool did not write itself. For every write that
-//! moves or copies, the journal keeps the digest of the written value next to the pre-image ([`PreImage::written_digest`]). If a
-//! pre-image equals the value that the previous recorded write wrote, the tool itself wrote that value, and a rollback
-//! uses the previous pre-image instead. The pre-image of a constant is never the constant itself, because a write that
-//! would change nothing is not sent.
+//! moves or copies, the journal keeps the digest of the written value next to the pre-image
+//! ([`PreImage::written_digest`]). If a pre-image equals the value that the previous recorded write wrote, the tool
+//! itself wrote that value, and a rollback uses the previous pre-image instead. The pre-image of a constant is never
+//! the constant itself, because a write that would change nothing is not sent.
 //!
 //! A rollback ignores the pre-image of a refused write. It does not ignore the pre-image of a write with an unknown
 //! outcome. If the write with the unknown outcome took effect, its pre-image is the right one. If it did not take

@@ -1,5 +1,5 @@
-//! The last phase of `rollback`, for one item: it removes [copies that the migration made](UndoOp::RevertCopy) and restores
-//! values that the migration overwrote or removed.
+//! The last phase of `rollback`, for one item: it removes [copies that the migration made](UndoOp::RevertCopy) and
+//! restores values that the migration overwrote or removed.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since the run, the value stays and the item is
 //! reported as diverged. An item is also reported as diverged if the item's shape no longer allows a value to be
@@ -229,8 +229,8 @@ impl<'a> Draft<'a> {
         self.set(path, before);
     }
 
-    /// The values that [`UndoOp::RevertRemove`] restores in this write. Before this write, the copies of these values have
-    /// no source in the item.
+    /// The values that [`UndoOp::RevertRemove`] restores in this write. Before this write, the copies of these values
+    /// have no source in the item.
     fn restored_values(&self, ops: &'a [UndoOp]) -> BTreeMap<&'a Path, &'a Value> {
         let removed = ops.iter().filter_map(|op| match op {
             UndoOp::RevertRemove { path } => Some(path),

@@ -33,6 +33,10 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         );
     }
     let global = cli.global;
+    // `local` ends with exit code 0 when a signal arrives, and stops its server first.
+    if !cli.command.serves() {
+        shared::signals::listen()?;
+    }
     match cli.command {
         #[cfg(feature = "local")]
         Command::Demo(args) => Box::pin(demo::demo(&global, args)).await,

@@ -8,6 +8,7 @@ use crate::cli::{Global, VerifyArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use crate::commands::status::NextStep;
 use backfill::internals::migration::VerifyOptions;
 
 /// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
@@ -41,13 +42,17 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         };
         return output::report_stop(global, reason, &commands.render(&words));
     };
-    let found = if report.mismatches > 0 { Exit::Mismatch } else { Exit::Done };
-    // If a repair left mismatches, a second repair would only leave the same mismatches again. After contract, a repair is
-    // refused.
-    let can_repair = found == Exit::Mismatch && !report.repair && report.stage == "expanded";
+    let is_clean = report.mismatches == 0;
+    let found = if is_clean { Exit::Done } else { Exit::Mismatch };
+    // If a repair left mismatches, a second repair would only leave the same mismatches again. After contract, a repair
+    // is refused.
+    let can_repair = !is_clean && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
-    let command_result =
-        CommandResult::from_exit(found).next(can_repair.then(|| commands.render("verify --all --repair")));
+    let next_step = match is_clean {
+        true => NextStep::find(&migration, &commands).await,
+        false => can_repair.then(|| NextStep::now(commands.render("verify --all --repair"))),
+    };
+    let command_result = CommandResult::from_exit(found).next(next_step.as_ref().map(|next| next.command.clone()));
     output::write_result(
         global,
         &command_result,
@@ -67,7 +72,7 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
                     commands.render(&format!("journal --run {}", report.run))
                 )?;
             }
-            Ok(())
+            next_step.iter().try_for_each(|next| next.write(out))
         },
     )
 }

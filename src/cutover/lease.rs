@@ -174,8 +174,8 @@ pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
 impl Lease {
     /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices
     /// after about a third of the duration and fails. If nobody renews the lease, this function takes it over after the
-    /// whole duration. `dead_owner` names an owner that is known to be dead. If that owner holds the lease, this function
-    /// takes it over immediately.
+    /// whole duration. `dead_owner` names an owner that is known to be dead. If that owner holds the lease, this
+    /// function takes it over immediately.
     ///
     /// If another process holds the lease, `on_wait` is called once with the holder and the longest time to wait.
     pub async fn acquire(

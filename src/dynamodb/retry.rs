@@ -16,9 +16,9 @@ pub const MIN_ATTEMPTS: u32 = 3;
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
 
-/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. If the time `time_limit`
-/// has passed and at least three attempts have failed, gives up and returns the last error. `random` supplies the
-/// jitter between attempts.
+/// Repeats a request until it is answered, or until an error occurs that a retry cannot resolve. If the time
+/// `time_limit` has passed and at least three attempts have failed, gives up and returns the last error. `random`
+/// supplies the jitter between attempts.
 pub async fn retry_request<T, F>(
     time_limit: Duration,
     random: &Random,

@@ -48,7 +48,7 @@ pub enum MigrationError {
     NotConfirmed,
     /// The command needs a confirmation, but [`super::Observer::can_confirm`] returned false.
     #[error(
-        "this command writes to the table or changes its cutover flag, and nobody is here to confirm it. The table \
+        "this command writes to the table or changes its cutover flag, and there is no terminal to ask for confirmation. The table \
          was not written, and the flag was not moved. Run it again with --yes. To look first without writing: \
          `run`, `contract`, `rollback` and `cutover --to` take --dry-run, and `verify` without --repair only \
          compares"

@@ -183,7 +183,7 @@ impl Display for Notice<'_> {
                 let _ = write_finding(&mut text, finding, accepted);
                 f.write_str(&String::from_utf8_lossy(&text))
             }
-            Notice::PassBegins(phase) => write!(f, "over the table: {}", words(*phase)),
+            Notice::PassBegins(phase) => write!(f, "pass     {}", words(*phase)),
             Notice::LimitsLifted(limits) => {
                 write!(f, "the way back is exempt from [limits] {}; the rate budget still holds", limits.join(", "))
             }

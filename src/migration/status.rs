@@ -39,7 +39,8 @@ pub struct FlagRecord {
     pub flag: Flag,
     /// The actor who changed the flag, and the reason.
     pub meta: FlagMeta,
-    /// The time for which applications could still obey an earlier state, in the form that [`super::FlagTracker`] stores.
+    /// The time for which applications could still obey an earlier state, in the form that [`super::FlagTracker`]
+    /// stores.
     pub(super) wait_record: Json,
 }
 

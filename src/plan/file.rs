@@ -114,8 +114,8 @@ impl LoadedPlan {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Checks that no change writes a value that is not valid in an index key. [`LoadedPlan::check_key_schema`] checks the
-    /// attributes of the table's own key.
+    /// Checks that no change writes a value that is not valid in an index key. [`LoadedPlan::check_key_schema`] checks
+    /// the attributes of the table's own key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         let own: Vec<&str> = schema.names().collect();

@@ -1,9 +1,9 @@
 //! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
 //!
 //! [`load`] reads the text and reports every error at once. It returns the plan together with its [`PlanFile`], which
-//! keeps the position of each part in the text. [`LoadedPlan::check_key_schema`] and [`LoadedPlan::budget_errors`] use these positions
-//! to show the errors that can be found only with the table's description. A plan's [`Fingerprint`] identifies its
-//! meaning.
+//! keeps the position of each part in the text. [`LoadedPlan::check_key_schema`] and [`LoadedPlan::budget_errors`] use
+//! these positions to show the errors that can be found only with the table's description. A plan's [`Fingerprint`]
+//! identifies its meaning.
 
 mod capacity;
 mod changes;

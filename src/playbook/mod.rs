@@ -1,10 +1,11 @@
 //! The playbook: the whole life of a migration as one durable, pure state machine.
 //!
-//! [`MigrationState`] is everything the tool knows about a migration. Replaying the [`Event`]s in the state file gives this
-//! state. Only [`MigrationState::next`] changes the state, both while a command runs and on replay. [`step`] decides what a
-//! command does next, from the state, the observable facts ([`StepContext`]) and the time. Before that, [`rehearse()`]
-//! simulates the next steps. So a command that is refused before its first lasting work records nothing. A command is a
-//! loop over [`step`]. No progress exists only in memory: after a kill, any command continues from the durable state.
+//! [`MigrationState`] is everything the tool knows about a migration. Replaying the [`Event`]s in the state file gives
+//! this state. Only [`MigrationState::next`] changes the state, both while a command runs and on replay. [`step`]
+//! decides what a command does next, from the state, the observable facts ([`StepContext`]) and the time. Before that,
+//! [`rehearse()`] simulates the next steps. So a command that is refused before its first lasting work records nothing.
+//! A command is a loop over [`step`]. No progress exists only in memory: after a kill, any command continues from the
+//! durable state.
 //!
 //! | [`Step`] | the tool | durable before the next step |
 //! | --- | --- | --- |
@@ -18,8 +19,8 @@
 //! | `Done` | ends | |
 //!
 //! Without a flag, the operator states the facts that a flag would have proven. These statements change a virtual flag
-//! that exists only in the state ([`MigrationState::stated_flag`]). The virtual flag has a cache time of zero, so the rules for a
-//! real flag also apply to it.
+//! that exists only in the state ([`MigrationState::stated_flag`]). The virtual flag has a cache time of zero, so the
+//! rules for a real flag also apply to it.
 //!
 //! # What the model taught
 //!
@@ -65,15 +66,15 @@
 //! Where possible, a rule uses the order of the events in the history instead of clock times. The event that begins
 //! dual writes discards earlier reports. The event that begins new-only writes discards earlier old-from-new passes.
 //! Neither rule depends on a clock. No line of the history has an earlier time than the line before it, even if the
-//! clock was set back in between ([`MigrationState::latest`]). While the clock is behind the time of the last line, the age of a
-//! report is unknown and the gate stays closed. A command has a list of the passes that it has completed itself, so it
-//! recognizes them without a clock.
+//! clock was set back in between ([`MigrationState::latest`]). While the clock is behind the time of the last line, the
+//! age of a report is unknown and the gate stays closed. A command has a list of the passes that it has completed
+//! itself, so it recognizes them without a clock.
 //!
 //! **No wait, and no rule about reads, compares the clocks of two hosts.** Nobody knows how far two clocks differ. In
 //! the model, the clocks differ by more than the cache time. The following rules need no such comparison:
 //!
-//! - [`StepContext::left`] is the time for which applications may still obey an earlier state of the flag. A monotonic clock
-//!   measures this time, from the moment when this host first saw the flag's current state
+//! - [`StepContext::left`] is the time for which applications may still obey an earlier state of the flag. A monotonic
+//!   clock measures this time, from the moment when this host first saw the flag's current state
 //!   ([`crate::cutover::CacheExpiry`]).
 //! - A phase began under the current flag if the flag's state at the beginning of the phase ([`Mark`]) equals the
 //!   current state. Times are compared only if the history was recorded before marks existed.

@@ -4,7 +4,10 @@ use std::fmt;
 
 use crate::command_line::CommandLine;
 
-use super::{BackTarget, CutoverTarget, Fact, Goal, VerifyScope};
+use super::{BackTarget, CutoverTarget, Fact, Goal, PlanKind, VerifyScope};
+
+/// The option that states since when every writer has written both attributes.
+const DUAL_WRITES_SINCE: &str = "--dual-writes-since TIME";
 
 /// The reason why a command is refused, and the command to run instead. A refused command has changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +41,13 @@ impl NextCommand {
     /// The words after `backfill`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The first command of a plan with dual writes. Without a flag, the operator must state since when every writer
+    /// writes both attributes.
+    pub fn first_dual_write(kind: PlanKind) -> NextCommand {
+        let next = NextCommand::from(Goal::CutoverTo(CutoverTarget::DualWrite));
+        if kind == PlanKind::Stated { next.with(DUAL_WRITES_SINCE) } else { next }
     }
 
     /// Adds an option.
@@ -85,7 +95,7 @@ impl Fact {
     /// The option that states this fact.
     pub fn option(self) -> &'static str {
         match self {
-            Fact::DualWritesSince { .. } => "--dual-writes-since TIME",
+            Fact::DualWritesSince { .. } => DUAL_WRITES_SINCE,
             Fact::ReadersMoved => "--readers-moved",
             Fact::OldWritesStopped => "--old-writes-stopped",
             Fact::ReadersBack => "--readers-back",

@@ -136,10 +136,7 @@ impl StepRequest<'_> {
             return Err(self.only_removes("`contract` retries what it could not remove"));
         }
         if self.state.expand == ExpandStatus::NotBegun {
-            return Err(StepRefusal::new(
-                "nothing has been expanded, and nothing has failed",
-                Goal::Run { again: false },
-            ));
+            return Err(StepRefusal::new("expand has not begun, and nothing has failed", Goal::Run { again: false }));
         }
         if let Some(wait) = self.wait_before_writes()? {
             return Ok(wait);
@@ -213,7 +210,7 @@ impl StepRequest<'_> {
     /// Refuses if expand is not complete.
     pub(super) fn check_expanded(&self) -> Result<(), StepRefusal> {
         match self.state.expand {
-            ExpandStatus::NotBegun => Err(StepRefusal::new("nothing has been expanded", Goal::Run { again: false })),
+            ExpandStatus::NotBegun => Err(StepRefusal::new("expand has not begun", Goal::Run { again: false })),
             ExpandStatus::Open { .. } => Err(StepRefusal::new("expand is not complete", Goal::Run { again: false })),
             ExpandStatus::Complete { .. } => Ok(()),
         }

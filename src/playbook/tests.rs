@@ -123,7 +123,8 @@ fn each_flag_change_waits_until_caches_have_expired() {
     );
 }
 
-/// RUNBOOK: "1. It lets applications write both attributes again. 2. It makes each old value equal to its new value. 3. It verifies the whole table. 4. It lets readers read old."
+/// RUNBOOK: "1. It lets applications write both attributes again. 2. It makes each old value equal to its new value. 3.
+/// It verifies the whole table. 4. It lets readers read old."
 #[test]
 fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);

@@ -252,7 +252,8 @@ impl Basis {
     }
 }
 
-/// The figures of a cluster in a [`SampleTally`], in this order. The write units of each global index follow after them.
+/// The figures of a cluster in a [`SampleTally`], in this order. The write units of each global index follow after
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
     /// Number of items.
@@ -334,11 +335,13 @@ fn read_units(bytes: Range, pages: Range, input: &EstimateInput<'_>) -> Range {
 
 /// Formats a range: `about 12 (10 to 14)`, `10 to 14`, or `12`.
 pub fn format_range(range: Range, text: impl Fn(f64) -> String) -> String {
+    let low = text(range.low);
     let high = if range.high.is_finite() { text(range.high) } else { "unknown".to_owned() };
     match range.likely {
-        _ if range.is_exact() => text(range.low),
-        Some(likely) => format!("about {} ({} to {high})", text(likely), text(range.low)),
-        None => format!("{} to {high}", text(range.low)),
+        // Two bounds may also differ only by what rounding removes.
+        _ if low == high => low,
+        Some(likely) => format!("about {} ({low} to {high})", text(likely)),
+        None => format!("{low} to {high}"),
     }
 }
 

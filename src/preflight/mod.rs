@@ -1,7 +1,7 @@
 //! Checks the table before a command touches it. The table must exist, it must be the table of the plan, and it must
 //! fit the plan. This module also produces [`findings`] and an [`Estimate`], which an operator should know before a
-//! run. A pure function derives the findings from [`TableFacts`]. The estimate is made from the table's description or from
-//! a sample. All requests are read-only.
+//! run. A pure function derives the findings from [`TableFacts`]. The estimate is made from the table's description or
+//! from a sample. All requests are read-only.
 
 mod aws;
 mod constants;

@@ -65,8 +65,12 @@ impl CheckReport<'_> {
         let items = count(table.item_count, "item", "items");
         let bytes = count(table.size_bytes, "byte", "bytes");
         line("size", format!("{items}, {bytes} (DynamoDB's own count, up to six hours old)"))?;
-        let counts = format!("{}, {} at a time", number(segments.segments.into()), segments.active);
-        line("segments", format!("{counts} ({})", segments.reason))?;
+        line("segments", format!("{} ({})", number(segments.segments.into()), segments.reason))?;
+        let large = count(segments.large.into(), "segment", "segments");
+        line(
+            "at a time",
+            format!("{}, plus up to {large} with large item collections ({})", segments.active, segments.active_reason),
+        )?;
         resolved.lines().try_for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")))?;
         line("state", self.state_path.display().to_string())?;
         if !table.indexes.is_empty() {
@@ -97,6 +101,7 @@ impl CheckReport<'_> {
             "size_bytes_estimate": table.size_bytes,
             "indexes": table.indexes.iter().map(|index| &index.schema.name).collect::<Vec<_>>(),
             "segments": segments.segments, "active_segments": segments.active, "segments_because": segments.reason,
+            "active_segments_because": segments.active_reason,
             "state": self.state_path, "budgets": resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
             "estimate": self.estimate.to_json(), "finish_in": self.finish.map(FinishRequirements::to_json),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),

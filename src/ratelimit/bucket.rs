@@ -185,8 +185,8 @@ impl Bucket {
 
     fn refund(&self, tokens: u64) {
         self.tat.refund(tokens);
-        // This fence pairs with the fence in `WaiterGuard::new`: either this thread sees the waiter, or the waiter sees the
-        // refund.
+        // This fence pairs with the fence in `WaiterGuard::new`: either this thread sees the waiter, or the waiter sees
+        // the refund.
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
             self.changed.notify_waiters();

@@ -49,8 +49,8 @@ impl Default for Feedback {
     }
 }
 
-/// The served rate counts as at least this fraction of the current rate, so one throttle leaves at least 40 % of it. At the beginning and after a pause, the served
-/// rate is low, but this says little about the limit of the scope.
+/// The served rate counts as at least this fraction of the current rate, so one throttle leaves at least 40 % of it. At
+/// the beginning and after a pause, the served rate is low, but this says little about the limit of the scope.
 const MIN_SERVED_SHARE: f64 = 0.5;
 
 /// The smallest time between two decreases. Throttles within this time after a decrease belong to requests that were

@@ -108,8 +108,9 @@ impl KeyBuckets {
     /// Waits until units of a key may be used, and takes them. Waiters of one key are not ordered here, so the caller
     /// must order them. The future can be dropped at any point, because it takes nothing before it returns.
     ///
-    /// A waiter checks at least every [`RECHECK_INTERVAL`] whether units were refunded and whether the key has got or lost
-    /// its own bucket. A waiter is not notified, because notifications would need memory for each of very many keys.
+    /// A waiter checks at least every [`RECHECK_INTERVAL`] whether units were refunded and whether the key has got or
+    /// lost its own bucket. A waiter is not notified, because notifications would need memory for each of very many
+    /// keys.
     pub(super) async fn acquire(&self, key: PartitionHash, units: Units) {
         loop {
             if let Some(bucket) = self.own_bucket(key) {

@@ -31,8 +31,8 @@ pub(super) struct RangeTracker {
     active: AtomicUsize,
     next_id: AtomicU64,
     throttles: AtomicU64,
-    /// The time at which each key range was throttled last. Entries older than [`SAME_TIME_WINDOW`] are removed, so the map
-    /// stays small.
+    /// The time at which each key range was throttled last. Entries older than [`SAME_TIME_WINDOW`] are removed, so the
+    /// map stays small.
     throttled: Mutex<HashMap<u64, Instant>>,
 }
 

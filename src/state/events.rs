@@ -14,10 +14,10 @@ pub trait Events: Send + Sync {
     /// All events, oldest first.
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
-    /// Deletes the events of a migration that has not begun, and its facts except [`StoredFact::LeaseOwner`]. A migration
-    /// has not begun if it has no run, and no events except an accepted preflight and the announcement of the first
-    /// pass. The deletion is durable when the method returns `Ok(true)`. If the migration has begun, the method deletes
-    /// nothing and returns `Ok(false)`.
+    /// Deletes the events of a migration that has not begun, and its facts except [`StoredFact::LeaseOwner`]. A
+    /// migration has not begun if it has no run, and no events except an accepted preflight and the announcement of the
+    /// first pass. The deletion is durable when the method returns `Ok(true)`. If the migration has begun, the method
+    /// deletes nothing and returns `Ok(false)`.
     async fn clear_unless_begun(&self) -> Result<bool, StoreError>;
 
     /// Returns a stored fact; `None` if it was never stored.

@@ -39,9 +39,9 @@ pub trait History: Send + Sync {
     async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 
     /// The recorded history of these items from the expansion and from repairs, in the order of the keys. An unreadable
-    /// record fails only its own item ([`ItemHistory::unreadable`]). [`HistoryLookup::ForDecision`] first proves that the records
-    /// are readable, and fails if the whole store is damaged. [`HistoryLookup::ForReport`] does not fail if the store is
-    /// damaged.
+    /// record fails only its own item ([`ItemHistory::unreadable`]). [`HistoryLookup::ForDecision`] first proves that
+    /// the records are readable, and fails if the whole store is damaged. [`HistoryLookup::ForReport`] does not fail if
+    /// the store is damaged.
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// The pre-images of an item at one path or at all paths, newest first. Omits pre-images of refused writes.

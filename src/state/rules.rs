@@ -198,8 +198,8 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification after this session ends with a report. `segments_to_read` is the number of segments to verify, and
-/// `done` is the number of finished segments.
+/// The status of a verification after this session ends with a report. `segments_to_read` is the number of segments to
+/// verify, and `done` is the number of finished segments.
 ///
 /// # Errors
 ///

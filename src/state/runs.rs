@@ -25,12 +25,12 @@ pub trait Runs: Send + Sync {
     /// The newest run of a phase, whether or not it is complete.
     async fn current_run(&self, phase: &str) -> Result<Option<RunRecord>, StoreError>;
 
-    /// Begins a session of the newest run of the phase, or of a new run, depending on [`BeginMode`]. A resumed run keeps
-    /// its original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`]; the new
-    /// number is the epoch of the session. Afterwards, the store refuses calls of earlier sessions.
+    /// Begins a session of the newest run of the phase, or of a new run, depending on [`BeginMode`]. A resumed run
+    /// keeps its original parameters; `new` does not change them. Each session increments [`RunRecord::sessions`]; the
+    /// new number is the epoch of the session. Afterwards, the store refuses calls of earlier sessions.
     ///
-    /// Returns [`StoreError::Refused`] if [`BeginMode`] does not allow the session, if a session of the run is open, or if
-    /// the number of segments is not from 1 to 1,000,000.
+    /// Returns [`StoreError::Refused`] if [`BeginMode`] does not allow the session, if a session of the run is open, or
+    /// if the number of segments is not from 1 to 1,000,000.
     async fn begin(&self, mode: BeginMode, new: NewRun) -> Result<RunSession, StoreError>;
 
     /// Ends this session with the status `Stopped` or `Complete` and with a reason. `abandoned_pages` is the number of

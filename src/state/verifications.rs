@@ -14,8 +14,8 @@ use crate::state::{Verdict, VerdictCounts};
 #[async_trait]
 pub trait Verifications: Send + Sync {
     /// Begins a session of a verification. The session resumes the newest verification if that is unfinished, has the
-    /// same parameters and has readable counts, and if `force_new` is not set. Otherwise a new verification begins, which
-    /// supersedes an unfinished one.
+    /// same parameters and has readable counts, and if `force_new` is not set. Otherwise a new verification begins,
+    /// which supersedes an unfinished one.
     ///
     /// A new verification deletes the counts and mismatches of verifications older than the newest complete one.
     /// Reports stay.

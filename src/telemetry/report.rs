@@ -61,34 +61,18 @@ impl Subject<'_> {
     pub fn header(&self, resolved: &ResolvedBudgets, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
-                format!("resumes run {} (begun {}, {} sessions so far)", run.id, run.started_at, run.sessions)
+                format!("resumes run {} (begun {}; sessions so far: {})", run.id, run.started_at, run.sessions)
             }
             None => "starts a new run".to_owned(),
         };
-        let budgets = resolved
-            .lines()
-            .map(|(scope, budget)| {
-                format!(
-                    "budget   {scope}: {budget}
-"
-                )
-            })
-            .collect::<String>();
+        let budgets =
+            resolved.lines().map(|(scope, budget)| format!("budget   {scope}: {budget}\n")).collect::<String>();
         let limits = &self.plan.limits;
         let prices = UnitPrices::for_table(self.table, &self.plan.prices);
         let limited = limits_text(limits, slice(limits, resolved.budgets.table, prices), prices);
-        let limited = limited.map_or_else(String::new, |text| {
-            format!(
-                "limits   {text}
-"
-            )
-        });
+        let limited = limited.map_or_else(String::new, |text| format!("limits   {text}\n"));
         format!(
-            "account  {}
-table    {}
-plan     {}
-state    {}
-{budgets}{limited}this     {begins}",
+            "account  {}\ntable    {}\nplan     {}\nstate    {}\n{budgets}{limited}run      {begins}",
             self.table.account(),
             self.table.arn,
             self.plan.meaning(),
@@ -140,7 +124,7 @@ impl RunReport<'_> {
                 run.started_at,
                 commands.render("run --again")
             ),
-            Some(_) => writeln!(out, "Next: {}", commands.render("run")),
+            Some(_) => Ok(()),
         }
     }
 

@@ -48,7 +48,7 @@ async fn check_describes_the_table_and_changes_nothing() {
         &table,
         "pk + sk",
         "50 WCU/s (from the plan)",
-        "2000 RCU/s",
+        "2,000 RCU/s",
         ".backfill/plan.db",
         "--dry-run",
     ] {

@@ -168,3 +168,25 @@ async fn small_commands_work() {
     assert!(harness.dir().join("backfill-cutover.1").exists());
     run_with(&harness, &["man", "--dir", "no-such-folder"], |_| {}).exits(2);
 }
+
+/// A signal that arrives while the command still opens the table ends the command with a document.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_before_the_work_begins_ends_with_a_document() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let (harness, _, plan) = setup(3, "").await;
+        inject_fault(&harness, |request| match request.operation.as_str() {
+            "DescribeTable" => Fault::Delay(Duration::from_secs(60)),
+            _ => Fault::Pass,
+        });
+        let mut command = harness.command();
+        command.args(["run", text(&plan), "--yes", "--output", "json"]);
+        let running = RunningTool::start(command);
+        while harness.proxy().tally().operation("DescribeTable").requests == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        running.signal(signal);
+        let ended = tokio::task::block_in_place(|| running.end()).exits(130);
+        assert_eq!(ended.json()["error"]["kind"], "interrupted");
+        assert!(ended.messages().contains("run the same command again"), "{ended:?}");
+    }
+}

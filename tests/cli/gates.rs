@@ -60,7 +60,7 @@ async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let before = harness.dump(&table).await;
     let forced = |step: &'static str| cutover_args(&plan, &[step, "--force", "in a hurry"]);
     tool(&harness, &forced("dual-write")).exits(0);
-    refused(&harness, 3, &forced("read-new")).says(&["nothing has been expanded", "does not go past that", "run"]);
+    refused(&harness, 3, &forced("read-new")).says(&["expand has not begun", "does not go past that", "run"]);
     refused(&harness, 3, &forced("write-new"));
     tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
     assert_eq!(harness.dump(&table).await, before);

@@ -24,6 +24,7 @@ mod refusals;
 mod repairs;
 mod rollback;
 mod runs;
+mod sessions;
 mod states;
 mod table_access;
 

@@ -44,7 +44,7 @@ async fn a_whole_migration_with_a_flag() {
     refused_step(&["contract", "--yes"], "the migration has not begun", "run PLAN");
     run_command(&["cutover", "--to", "dual-write", "--yes"]);
     assert_status("expand", "run PLAN");
-    refused_step(&["verify", "--all"], "nothing has been expanded", "run PLAN");
+    refused_step(&["verify", "--all"], "expand has not begun", "run PLAN");
     run_command(&["run", "--yes"]);
     assert_status("verify", "verify PLAN --all");
     refused_step(&["cutover", "--to", "read-new", "--yes"], "nothing has been verified", "verify PLAN --all");

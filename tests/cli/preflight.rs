@@ -287,7 +287,8 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     assert!(!harness.dir().join(".backfill").exists());
 }
 
-/// RUNBOOK: "`check plan.toml --finish-in 2h` prints the budgets that a run needs to end in that time, what prevents it, and the commands that raise and lower the table's capacity."
+/// RUNBOOK: "`check plan.toml --finish-in 2h` prints the budgets that a run needs to end in that time, what prevents
+/// it, and the commands that raise and lower the table's capacity."
 #[tokio::test(flavor = "multi_thread")]
 async fn finish_in_names_budgets_obstacles_and_commands() {
     let (harness, table, plan) = setup(20, "[scan]\nsegments = 4\n").await;

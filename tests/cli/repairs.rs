@@ -86,12 +86,14 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     // No verification exists, so the command would first have to read the table. The command does not read the table if
     // nobody can confirm the repair.
     for scope in ["--all", "--sample=4"] {
-        refused(&harness, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "nobody is here to confirm"]);
+        refused(&harness, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "no terminal to ask"]);
         assert_eq!(harness.proxy().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
     }
     assert_eq!((harness.dump(&table).await, next(&harness, &plan)), (before, due), "nothing was confirmed");
     let ran = tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes", "--output", "json"]).exits(0);
-    for part in ["comparing the table first", "stale", "20  overwrites values that differ in the new attribute"] {
+    for part in
+        ["comparing the table first", "stale", "20  the value differs in the new attribute: the repair overwrites it"]
+    {
         assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
     }
     let report = ran.json();
@@ -116,7 +118,7 @@ async fn findings_for_the_other_side_do_not_describe_a_repair() {
     let ran = tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
     let said = ran.messages();
     for part in
-        ["comparing the table first", "3  fills values that are missing in either attribute, from the other one"]
+        ["comparing the table first", "3  the value is missing in one of the two attributes: the repair writes it"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -139,7 +141,7 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     let repair = ["verify", text(&plan), "--all", "--repair", "--yes"];
     let ran = tool(&harness, &repair).exits(5);
     assert!(
-        ran.messages().contains("1  leaves values that nothing implies in the new attribute"),
+        ran.messages().contains("1  nothing in the plan explains the value in the new attribute: it stays"),
         "{}",
         ran.messages()
     );

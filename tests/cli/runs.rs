@@ -7,7 +7,7 @@ use super::*;
 async fn a_new_run_without_confirmation_is_refused() {
     let (harness, table, plan) = setup(5, "").await;
     let refusal = refused(&harness, 3, &["run", text(&plan)]);
-    refusal.in_one_paragraph().says(&["nobody is here to confirm", "not written", "--yes", "--dry-run"]);
+    refusal.in_one_paragraph().says(&["no terminal to ask", "not written", "--yes", "--dry-run"]);
     nothing_was_written(&harness);
     // No run has begun, so the plan may still change.
     let changed = harness.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
@@ -217,8 +217,8 @@ async fn only_items_with_the_attribute_are_written() {
     assert_eq!(harness.proxy().tally().operation("UpdateItem").requests, 10);
 }
 
-/// A run does what the dry run predicts, and the dry run sends no write.
-/// RUNBOOK: "says how many items would change, how many are done, how many diverge, and how many would grow past 400 KB".
+/// A run does what the dry run predicts, and the dry run sends no write. RUNBOOK: "says how many items would change,
+/// how many are done, how many diverge, and how many would grow past 400 KB".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_and_predicts_the_run() {
     let harness = Harness::embedded();

@@ -68,7 +68,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     // A second rollback has the same result as the first.
     for n in 0..2 {
         let ran = scene.run_command("rollback --yes").await.exits(4);
-        for part in ["is not complete", "failures", "by hand", "1 values that this run overwrote or removed"] {
+        for part in ["is not complete", "failures", "by hand", "1 value that this run overwrote or removed"] {
             assert!(ran.stdout.contains(part) || n > 0, "{part}: {}", ran.stdout);
         }
         let listed = scene.run_ok("failures list").await.stdout;

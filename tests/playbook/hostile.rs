@@ -1,8 +1,8 @@
 //! Tests how the tool prints text from outside that a terminal would interpret. The text comes from the flag, a lease,
 //! a lock file and a server.
 //!
-//! In every test of this binary, [`ToolOutput`](crate::harness::tool::ToolOutput) checks that the output contains no control
-//! characters. This test plants control characters, and requires that the tool prints them escaped.
+//! In every test of this binary, [`ToolOutput`](crate::harness::tool::ToolOutput) checks that the output contains no
+//! control characters. This test plants control characters, and requires that the tool prints them escaped.
 
 use std::sync::Arc;
 

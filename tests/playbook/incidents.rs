@@ -244,7 +244,7 @@ async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
         let table = scene.dump().await;
         let ran = scene.run_command(words).await.exits(3);
         assert!(
-            ran.messages().contains("--yes") && ran.messages().contains("nobody is here"),
+            ran.messages().contains("--yes") && ran.messages().contains("no terminal to ask"),
             "{words}: {}",
             ran.messages()
         );

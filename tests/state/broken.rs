@@ -1,6 +1,7 @@
 //! Stores that break one promise each. The suite must detect every one of these stores.
 //!
-//! A [`DefectiveStore`] store forwards every request to the SQLite store, except for the requests of the broken promise.
+//! A [`DefectiveStore`] store forwards every request to the SQLite store, except for the requests of the broken
+//! promise.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;

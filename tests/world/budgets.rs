@@ -2,9 +2,9 @@
 //! compare the requests with the plan's budgets.
 //!
 //! At the start of each pass, a bucket is full. A full bucket has the units of a tenth of a second, but at least one
-//! unit. Some time may pass between taking a permit and sending its request ([`World::permit_age`]). So in every window of a
-//! pass, the tool sends at most rate × (window + permit_age) + burst units, for the table, each index and each partition key.
-//! The tool slows down throttled scopes, and the bound allows slower rates.
+//! unit. Some time may pass between taking a permit and sending its request ([`World::permit_age`]). So in every window
+//! of a pass, the tool sends at most rate × (window + permit_age) + burst units, for the table, each index and each
+//! partition key. The tool slows down throttled scopes, and the bound allows slower rates.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

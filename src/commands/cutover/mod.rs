@@ -2,14 +2,18 @@
 
 mod dry_run;
 
-use serde_json::json;
+use std::io::Write as _;
 
-use crate::cli::{CutoverArgs, CutoverStep, Global};
+use serde_json::{Value as Json, json};
+
+use crate::cli::{CutoverArgs, CutoverStepArg, Global};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use crate::commands::status::NextStep;
 use backfill::internals::cutover::Flag;
-use backfill::internals::migration::CutoverStep as Step;
+use backfill::internals::migration::{CutoverStep as Step, kind};
+use backfill::internals::playbook::PlanKind;
 
 /// Moves the flag.
 pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
@@ -24,28 +28,41 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     if let Some(reason) = outcome.stopped() {
         output::warn(&format!("stopped: {reason}"));
     }
-    report(global, &CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped()), outcome.flag())
+    let next_step = match outcome.stopped() {
+        Some(_) => None,
+        None => NextStep::find(&migration, &terminal::commands(global, &args.plan)).await,
+    };
+    let command_result = CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped())
+        .next(next_step.as_ref().map(|next| next.command.clone()));
+    let is_stated = kind(migration.plan()) == PlanKind::Stated;
+    output::write_result(
+        global,
+        &command_result,
+        || json!({ "type": "cutover", "flag": outcome.flag().map(flag_json) }),
+        |out| {
+            match outcome.flag() {
+                // Without a flag, the state file records what the operator stated.
+                Some(Flag { write, read, .. }) if is_stated => {
+                    writeln!(out, "Stated: write = {}, read = {}.", write.as_str(), read.as_str())?;
+                }
+                Some(flag) => writeln!(out, "The flag is at {flag}.")?,
+                None => writeln!(out, "There is no flag.")?,
+            }
+            next_step.iter().try_for_each(|next| next.write(out))
+        },
+    )
 }
 
 fn step_of(args: &CutoverArgs) -> Step {
     match args.to {
-        Some(CutoverStep::DualWrite) => Step::DualWrite,
-        Some(CutoverStep::ReadNew) => Step::ReadNew(args.percent),
-        Some(CutoverStep::WriteNew) => Step::WriteNew,
+        Some(CutoverStepArg::DualWrite) => Step::DualWrite,
+        Some(CutoverStepArg::ReadNew) => Step::ReadNew(args.percent),
+        Some(CutoverStepArg::WriteNew) => Step::WriteNew,
         None => Step::Back { now: args.now },
     }
 }
 
-fn report(global: &Global, command_result: &CommandResult, flag: Option<&Flag>) -> anyhow::Result<Exit> {
-    let json = || {
-        let flag = flag.map(|flag| {
-            json!({ "version": flag.version, "write": flag.write.as_str(), "read": flag.read.as_str(),
-                    "read_percent": flag.read_percent, "old_stale": flag.old_stale, "contracting": flag.contracting })
-        });
-        json!({ "type": "cutover", "flag": flag })
-    };
-    output::write_result(global, command_result, json, |out| match flag {
-        Some(flag) => std::io::Write::write_fmt(out, format_args!("The flag is at {flag}.\n")),
-        None => std::io::Write::write_all(out, b"There is no flag.\n"),
-    })
+fn flag_json(flag: &Flag) -> Json {
+    json!({ "version": flag.version, "write": flag.write.as_str(), "read": flag.read.as_str(),
+            "read_percent": flag.read_percent, "old_stale": flag.old_stale, "contracting": flag.contracting })
 }

@@ -29,7 +29,7 @@ use backfill::internals::preflight::check_plan;
 const PLAN: &str = concat!(
     include_str!("../../../migrations-examples/rename-attribute.toml"),
     "\n[capacity]\nwrite = 2000                      # in a real plan: what the table can spare\n\n[cutover]\ntable = \"flags\"                   # the flag is an item of this table\n\
-     max_cache_seconds = 4             # in a real plan: 60\nsoak = \"1s\"                       # in a real plan: a week\n"
+     max_cache_seconds = 3             # in a real plan: 60\nsoak = \"1s\"                       # in a real plan: a week\n"
 );
 
 /// The seed of the demo's sample table.
@@ -96,8 +96,8 @@ async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     Ok(Box::pin(Session::open(target, input, observer, Stopper::default())).await?)
 }
 
-/// Carries out one step of the demo. If the step changes items, shows an item before and after it. Returns the values of
-/// [`carry_out`], and the item as JSON.
+/// Carries out one step of the demo. If the step changes items, shows an item before and after it. Returns the values
+/// of [`carry_out`], and the item as JSON.
 async fn carry_out_showing_item(
     step: &DemoStep,
     session: &mut Session,

@@ -15,5 +15,5 @@ pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
     let step_args = args.step_args();
     let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
     let outcome = Box::pin(migration.contract(&terminal::step_options(&step_args))).await?;
-    report(global, &outcome, "contract", &args.phase.plan)
+    report(global, &outcome, "contract", &args.phase.plan, true)
 }

@@ -12,8 +12,10 @@ use crate::commands::run::dry_run::dry_run;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::migration::{DryRunPhase, PassOutcome, PassSummary};
-use backfill::internals::telemetry::{UnrestoredItems, number};
+use backfill::internals::figure::count;
+use backfill::internals::migration::{DryRunPhase, Migration, PassOutcome, PassSummary, StatusOptions};
+use backfill::internals::playbook::MigrationStage;
+use backfill::internals::telemetry::UnrestoredItems;
 
 /// Starts or resumes a rollback.
 pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
@@ -23,11 +25,27 @@ pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     let step_args = args.step_args();
     let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
     let outcome = Box::pin(migration.rollback(&terminal::step_options(&step_args))).await?;
-    report(global, &outcome, "rollback", &args.phase.plan)
+    let has_begun = has_begun(&migration).await;
+    report(global, &outcome, "rollback", &args.phase.plan, has_begun)
 }
 
-/// Prints the result of a command that makes one or more passes over the table.
-pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan: &Path) -> anyhow::Result<Exit> {
+/// Whether the migration has begun, according to the state file.
+async fn has_begun(migration: &Migration) -> bool {
+    let mut options = StatusOptions::default();
+    options.offline = true;
+    let status = Box::pin(migration.status(&options)).await;
+    status.map_or(true, |outcome| outcome.snapshot().status.stage != MigrationStage::Preflight)
+}
+
+/// Prints the result of a command that makes one or more passes over the table. `has_begun` is false if the migration
+/// has not begun, so that there was nothing to do.
+pub(crate) fn report(
+    global: &Global,
+    outcome: &PassOutcome,
+    command: &str,
+    plan: &Path,
+    has_begun: bool,
+) -> anyhow::Result<Exit> {
     let stopped = outcome.stopped();
     let last_exit = || outcome.passes().last().map_or(Exit::Done, |pass| Exit::from_run(pass.ended.open, None));
     let exit = stopped.map_or_else(last_exit, Exit::from_stop);
@@ -52,8 +70,8 @@ pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan
                 if pass.journaled > 0 {
                     writeln!(
                         out,
-                        "The journal has {} values that this run overwrote or removed: {}",
-                        number(pass.journaled),
+                        "The journal has {} that this run overwrote or removed: {}",
+                        count(pass.journaled, "value", "values"),
                         commands.render(&format!("journal --run {}", pass.ended.run.id))
                     )?;
                 }
@@ -66,6 +84,9 @@ pub(crate) fn report(global: &Global, outcome: &PassOutcome, command: &str, plan
                     commands.render("failures list"),
                     commands.render(command)
                 ),
+                None if outcome.passes().is_empty() && !has_begun => {
+                    writeln!(out, "There is nothing to do: no run of this plan has changed an item.")
+                }
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
                     writeln!(out, "Stopped: {reason}.\nNext: {}", commands.render(command))

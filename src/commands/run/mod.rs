@@ -8,6 +8,7 @@ use crate::cli::{Global, RunArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use crate::commands::status::NextStep;
 use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{DryRunPhase, RunOptions};
 
@@ -48,11 +49,23 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         Some(_) if outcome.worked() => Some(report.next()),
         Some(_) => Some(commands.render(&words)),
         None if report.open.failures > 0 => Some(commands.render("failures retry")),
-        None if report.open.diverged > 0 => Some(commands.render("verify --all")),
         None => None,
     };
-    let command_result = CommandResult::from_exit_or_stop(exit, report.stopped).next(next);
-    output::write_result(global, &command_result, || report.to_json(exit as u8), |out| report.write(out))
+    let next_step = match next {
+        Some(command) => Some(NextStep::now(command)),
+        None => NextStep::find(&migration, &commands).await,
+    };
+    let command_result = CommandResult::from_exit_or_stop(exit, report.stopped)
+        .next(next_step.as_ref().map(|next| next.command.clone()));
+    output::write_result(
+        global,
+        &command_result,
+        || report.to_json(exit as u8),
+        |out| {
+            report.write(out)?;
+            next_step.iter().try_for_each(|next| next.write(out))
+        },
+    )
 }
 
 /// The command did no work on the run.

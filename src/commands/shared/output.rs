@@ -148,9 +148,10 @@ pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> a
     write_result(global, &command_result, || json!({ "type": "stopped" }), |_| Ok(()))
 }
 
-/// Reports that the operator interrupted a second time. The process ends right after this report.
+/// Reports that the operator interrupted before the work began, or a second time during the work. The process ends
+/// right after this report.
 pub(crate) fn report_interruption() {
-    warn("stopped immediately. Nothing is lost: uncommitted work is repeated on resume");
+    warn("stopped immediately. Nothing is lost: run the same command again, and it repeats uncommitted work");
     if let Some(options) = OPTIONS.get() {
         report_document(options.output, &CommandResult::from_exit(Exit::Interrupted));
     }

@@ -1,15 +1,26 @@
-//! Handles Ctrl-C, SIGTERM and SIGHUP. The first signal drains; a second Ctrl-C or SIGTERM exits immediately. SIGHUP
-//! arrives when the terminal closes. If the process was started by `nohup`, which ignores SIGHUP, the process continues
-//! to ignore this signal.
+//! Handles Ctrl-C, SIGTERM and SIGHUP. While a pass works, the first signal drains, and a second Ctrl-C or SIGTERM
+//! exits immediately. Before and after that, the first signal exits. SIGHUP arrives when the terminal closes. If the
+//! process was started by `nohup`, which ignores SIGHUP, the process continues to ignore this signal.
+
+use std::sync::{Mutex, PoisonError};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::output;
 use backfill::internals::engine::{StopReason, Stopper};
 use backfill::internals::host::ignores_hangup;
 
-/// Listens for signals until the process ends.
-pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
+/// Stops the work that the command does now. `None` until the command has begun work that must drain.
+static STOPPER: Mutex<Option<Stopper>> = Mutex::new(None);
+
+/// Sets the stopper of the work that begins now. The next signal stops it instead of exiting.
+pub(crate) fn drain_with(stop: Stopper) {
+    *STOPPER.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+}
+
+/// Listens for signals until the process ends, so that even a command that has not begun work ends with a document.
+pub(crate) fn listen() -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
@@ -29,16 +40,21 @@ pub(crate) fn listen(stop: Stopper) -> std::io::Result<()> {
                 }
             };
             is_stopping = true;
-            if is_second_signal {
-                crate::commands::shared::output::report_interruption();
-                // The process can exit without cleaning up, because every commit is atomic, and the operating system
-                // releases the lock of the state file.
-                std::process::exit(Exit::Interrupted as i32);
+            let stopper = STOPPER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            match stopper {
+                Some(stop) if !is_second_signal => {
+                    stop.stop(StopReason::Interrupted);
+                    output::stderr(
+                        "stopping: waiting at most 10 s for requests in flight. Interrupt again to stop immediately",
+                    );
+                }
+                Some(_) | None => {
+                    output::report_interruption();
+                    // The process can exit without cleaning up, because every commit is atomic, and the operating
+                    // system releases the lock of the state file.
+                    std::process::exit(Exit::Interrupted as i32);
+                }
             }
-            stop.stop(StopReason::Interrupted);
-            crate::commands::shared::output::stderr(
-                "stopping: waiting at most 10 s for requests in flight. Interrupt again to stop immediately",
-            );
         }
     });
     Ok(())

@@ -54,7 +54,8 @@ impl Observer for Terminal {
     }
 
     fn opened(&self, stop: &Stopper) -> std::io::Result<()> {
-        signals::listen(stop.clone())
+        signals::drain_with(stop.clone());
+        Ok(())
     }
 
     fn shows_progress_line(&self) -> bool {

@@ -11,10 +11,43 @@ use crate::cli::{Global, StatusArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::migration::StatusOptions;
+use backfill::internals::clock::to_text;
+use backfill::internals::command_line::CommandLine;
+use backfill::internals::migration::{Migration, StatusOptions};
 use backfill::internals::telemetry::{StoredBudgets, Worker};
 use standing::{next, standing_json, write_standing};
 use text::write_status;
+
+/// The next step of a migration: the command, and the time before which it is refused.
+pub(crate) struct NextStep {
+    pub(crate) command: String,
+    not_before: Option<String>,
+}
+
+impl NextStep {
+    /// A step that may begin now.
+    pub(crate) fn now(command: String) -> NextStep {
+        NextStep { command, not_before: None }
+    }
+
+    /// Finds the next step after another command has ended. Reads only the state file, so it consumes no capacity.
+    /// Returns `None` if the migration is over, or if the state file cannot be read.
+    pub(crate) async fn find(migration: &Migration, commands: &CommandLine) -> Option<NextStep> {
+        let mut options = StatusOptions::default();
+        options.offline = true;
+        let outcome = Box::pin(migration.status(&options)).await.ok()?;
+        let status = &outcome.snapshot().status;
+        Some(NextStep { command: next(status, commands)?, not_before: status.not_before.map(to_text) })
+    }
+
+    /// Writes the line for people.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        match &self.not_before {
+            Some(until) => writeln!(out, "Next, not before {until}: {}", self.command),
+            None => writeln!(out, "Next: {}", self.command),
+        }
+    }
+}
 
 /// Prints the state of the migration.
 pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {

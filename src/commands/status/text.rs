@@ -32,8 +32,12 @@ pub(crate) fn write_status(
     };
     writeln!(
         out,
-        "run {} ({}, pass {}): {standing}; begun {}, {} sessions",
-        run.id, run.phase, run.pass, run.started_at, run.sessions
+        "run {} ({}, pass {}): {standing}; begun {}, {}",
+        run.id,
+        run.phase,
+        run.pass,
+        run.started_at,
+        count(run.sessions.into(), "session", "sessions")
     )?;
     if let Some(worker) = worker.filter(|_| run.open_session) {
         worker.write(out)?;

@@ -35,8 +35,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 /// The duration of a slow reply. This time is longer than the timeout of any request.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// A table with several users. Each process of the tool has a [`MemoryConnection`], and the application changes items with
-/// [`MemoryTable::change`].
+/// A table with several users. Each process of the tool has a [`MemoryConnection`], and the application changes items
+/// with [`MemoryTable::change`].
 #[derive(Debug, Clone)]
 pub struct MemoryTable {
     inner: Arc<Mutex<Inner>>,

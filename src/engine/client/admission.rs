@@ -59,9 +59,9 @@ impl Requests {
         self.stop.unless_stopping(self.scopes.acquire_keys(Access::Write, &wanted)).await
     }
 
-    /// Waits until these writes may be sent. First acquires units of the partition keys, unless `has_key_units` says that the
-    /// caller already has them. Then acquires units of the key range and of the indexes, then a slot, and finally units
-    /// of the table. If the run stops in the meantime, gives up and sends nothing.
+    /// Waits until these writes may be sent. First acquires units of the partition keys, unless `has_key_units` says
+    /// that the caller already has them. Then acquires units of the key range and of the indexes, then a slot, and
+    /// finally units of the table. If the run stops in the meantime, gives up and sends nothing.
     ///
     /// Permits become invalid when the window closes, or when the lease or the flag is not confirmed in time. This
     /// function then acquires them again. Otherwise all waiting requests would be sent in one burst as soon as requests

@@ -1,7 +1,7 @@
 //! Chooses the number of segments of a table, and the number of segments that are worked on at the same time. Pure.
 
 use crate::dynamodb::TableDescription;
-use crate::figure::number;
+use crate::figure::{number, units};
 use crate::item::Units;
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
@@ -34,8 +34,8 @@ const MAX_ACTIVE: u32 = 256;
 /// partition's load.
 const LANES_PER_PARTITION: f64 = 4.0;
 
-/// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer guide,
-/// "Partition key design").
+/// A partition holds about 10 GB and serves 1,000 WCU/s (AWS database blog, "Scaling DynamoDB", part 3; developer
+/// guide, "Partition key design").
 const PARTITION_BYTES: f64 = 10e9;
 const PARTITION_WRITES: Units = 1_000.0;
 
@@ -62,8 +62,10 @@ pub struct SegmentChoice {
     pub active: u32,
     /// The number of additional lanes, which are only for segments that are known to be large.
     pub large: u32,
-    /// The reasons for these numbers, for the output of `check`.
+    /// The reason for the number of segments, for the output of `check`.
     pub reason: String,
+    /// The reason for the number of segments that are worked on at the same time.
+    pub active_reason: String,
 }
 
 impl SegmentChoice {
@@ -80,26 +82,25 @@ impl SegmentChoice {
     }
 }
 
+/// The reason for a number that the plan states.
+const FROM_PLAN: &str = "from the plan";
+
 /// A number of segments or lanes, and the reason for it.
 type ReasonedCount = (u32, String);
 
 /// Chooses how to divide a table within these budgets. Numbers in the plan take precedence.
 pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Budgets) -> SegmentChoice {
     let lanes = lanes(table, budgets);
-    let (segments, why_segments) = match scan.segments {
-        Some(stated) => (stated, "segments: from the plan".to_owned()),
-        None => {
-            let (segments, why) = segments(table, scan.active.unwrap_or(lanes.0));
-            (segments, format!("segments: {why}"))
-        }
+    let (segments, reason) = match scan.segments {
+        Some(stated) => (stated, FROM_PLAN.to_owned()),
+        None => segments(table, scan.active.unwrap_or(lanes.0)),
     };
-    let (active, why_active) = match scan.active {
-        Some(stated) => (stated, "at a time: from the plan".to_owned()),
-        None => (lanes.0.max(MIN_ACTIVE), format!("at a time: {}", lanes.1)),
+    let (active, active_reason) = match scan.active {
+        Some(stated) => (stated, FROM_PLAN.to_owned()),
+        None => (lanes.0.max(MIN_ACTIVE), lanes.1),
     };
     let large = large(budgets);
-    let reason = format!("{why_segments}; {why_active}; plus up to {large} with large item collections");
-    SegmentChoice { segments, active: active.min(segments.max(1)), large, reason }
+    SegmentChoice { segments, active: active.min(segments.max(1)), large, reason, active_reason }
 }
 
 /// The number of segments of the table, which is large enough for `active` lanes.
@@ -136,7 +137,7 @@ fn lanes(table: &TableDescription, budgets: &Budgets) -> ReasonedCount {
     let range = budgets.per_key_range.write;
     let by_caps = (
         truncated_u32(2.0 * (write / range).ceil()).min(MAX_ACTIVE),
-        format!("twice the number that uses up {write} WCU/s at {range} WCU/s each"),
+        format!("twice as many as use up {} WCU/s at {} WCU/s each", units(write), units(range)),
     );
     let partitions = (table.size_bytes as f64 / PARTITION_BYTES).max(write / PARTITION_WRITES).ceil().max(1.0);
     let page = table.size_bytes.checked_div(table.item_count).map_or(0, |mean| (mean * ITEMS_PER_SEGMENT).min(1 << 20));
@@ -146,7 +147,7 @@ fn lanes(table: &TableDescription, budgets: &Budgets) -> ReasonedCount {
         format!("{LANES_PER_PARTITION} for each of about {partitions} partitions"),
     );
     let (lanes, why) = largest(vec![by_caps, by_partitions]);
-    let why = if lanes < MIN_ACTIVE { format!("the minimum ({why} would be {lanes})") } else { why };
+    let why = if lanes < MIN_ACTIVE { format!("the minimum; {why} would be {lanes}") } else { why };
     (lanes, why)
 }
 
@@ -199,7 +200,8 @@ mod tests {
 
     #[test]
     fn there_are_no_more_lanes_than_connections_allow() {
-        let choice = SegmentChoice { segments: 512, active: 64, large: 8, reason: String::new() };
+        let choice =
+            SegmentChoice { segments: 512, active: 64, large: 8, reason: String::new(), active_reason: String::new() };
         let lanes = |connections| {
             let within = choice.clone().within(connections);
             (within.segments, within.active, within.large)
@@ -290,15 +292,17 @@ mod tests {
 
     #[test]
     fn the_reason_names_the_deciding_rule() {
-        let reason = choose(1_000_000, 1_000_000 << 10, 1_000.0).reason;
+        let choice = choose(1_000_000, 1_000_000 << 10, 1_000.0);
         assert_eq!(
-            reason,
-            "segments: about 250 of 1,000,000 items in each, so that a segment's first page shows a large item \
-             collection; at a time: the minimum (twice the number that uses up 1000 WCU/s at 250 WCU/s each would be 8); \
-             plus up to 4 with large item collections"
+            choice.reason,
+            "about 250 of 1,000,000 items in each, so that a segment's first page shows a large item collection"
         );
-        let reason = choose(1_000_000_000, 1 << 40, 1_000.0).reason;
-        assert!(reason.contains("no more than 65,536, as each costs at least half a read unit"), "{reason}");
-        assert!(reason.contains("at a time: 4 for each of about 110 partitions"), "{reason}");
+        assert_eq!(
+            choice.active_reason,
+            "the minimum; twice as many as use up 1,000 WCU/s at 250 WCU/s each would be 8"
+        );
+        let choice = choose(1_000_000_000, 1 << 40, 1_000.0);
+        assert!(choice.reason.contains("no more than 65,536, as each costs at least half a read unit"), "{choice:?}");
+        assert_eq!(choice.active_reason, "4 for each of about 110 partitions");
     }
 }

@@ -1,7 +1,7 @@
 //! Scans a table segment by segment and page by page. Each page is given to a pass, which processes its items.
 //!
-//! [`scan_table`] assigns open segments to lanes. `worker.rs` reads one segment to its end, and `open_pages.rs` commits the
-//! pages of the segment in order. The survey runs at the same time, so that long segments begin early.
+//! [`scan_table`] assigns open segments to lanes. `worker.rs` reads one segment to its end, and `open_pages.rs` commits
+//! the pages of the segment in order. The survey runs at the same time, so that long segments begin early.
 
 pub(crate) mod first_page;
 pub(crate) mod lanes;

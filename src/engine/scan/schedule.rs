@@ -33,9 +33,9 @@ use crate::state::{SegmentState, SegmentStatus};
 /// - **Errors** stop the run, which can be resumed. A caller must not treat an error as the end of the work.
 /// - **Dropped calls.** If the future of a call is dropped, either no lease exists, or the lease ends by itself.
 ///
-/// Everything except the leases is advisory. If a first page is never reported to [`Scheduler::record_first_page`], it is read
-/// again or not at all. If there are several machines, [`Scheduler::next_unsurveyed`] divides the survey among them, and
-/// all machines benefit from the pages that one of them has surveyed.
+/// Everything except the leases is advisory. If a first page is never reported to [`Scheduler::record_first_page`], it
+/// is read again or not at all. If there are several machines, [`Scheduler::next_unsurveyed`] divides the survey among
+/// them, and all machines benefit from the pages that one of them has surveyed.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Leases the next unit for a lane of this kind. For a shared lane, `None` means that no unit is waiting. For a

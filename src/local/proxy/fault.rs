@@ -111,15 +111,15 @@ impl RequestInfo {
 
 /// The current rule, and the number of requests that it has seen.
 #[derive(Default)]
-pub(super) struct FaultInjector {
+pub(super) struct ProxyFaults {
     rule: Option<FaultRule>,
     request_count: u64,
     operation_counts: HashMap<String, u64>,
 }
 
-impl FaultInjector {
-    pub(super) fn new(rule: Option<FaultRule>) -> FaultInjector {
-        FaultInjector { rule, ..FaultInjector::default() }
+impl ProxyFaults {
+    pub(super) fn new(rule: Option<FaultRule>) -> ProxyFaults {
+        ProxyFaults { rule, ..ProxyFaults::default() }
     }
 
     /// Counts a request, and returns its numbers for the rule; `None` without a rule.

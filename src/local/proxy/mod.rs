@@ -102,8 +102,8 @@ impl Proxy {
         self.service.meter().set(model);
     }
 
-    /// Calls `inspect` with the current model and the time since the model's start. Returns `None` if there is no model.
-    /// Requests wait until the call has ended.
+    /// Calls `inspect` with the current model and the time since the model's start. Returns `None` if there is no
+    /// model. Requests wait until the call has ended.
     pub fn model<T>(&self, inspect: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         self.service.meter().inspect(inspect)
     }

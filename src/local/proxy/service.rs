@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::TableHook;
 use super::corruption::corrupt;
 use super::demand::Bill;
-use super::fault::{Fault, FaultInjector, FaultRule, error_body};
+use super::fault::{Fault, FaultRule, ProxyFaults, error_body};
 use super::meter::{Meter, MeterDecision, reason_members};
 use super::tally::{ProxyTally, ScanRequest};
 use super::wire::{
@@ -54,7 +54,7 @@ pub(super) struct ProxyService {
     on_table_created: Option<TableHook>,
     page_limit: Option<u32>,
     tally: Mutex<ProxyTally>,
-    faults: Mutex<FaultInjector>,
+    faults: Mutex<ProxyFaults>,
     meter: Meter,
 }
 
@@ -120,7 +120,7 @@ impl ProxyService {
     }
 
     pub(super) fn set_faults(&self, rule: Option<FaultRule>) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = FaultInjector::new(rule);
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = ProxyFaults::new(rule);
     }
 
     pub(super) fn meter(&self) -> &Meter {

@@ -3,8 +3,8 @@
 //!
 //! Items come in groups of eight, one group per customer: profile, address, orders, events, sessions, reviews and a
 //! ledger. Some items of a group are products instead. One customer has a fifth of all items. The table has values of
-//! every DynamoDB type. Item sizes range from 200 bytes to 20 KB. [`classified_items`] states the expected class of each item;
-//! tests check a migration of `email` to `contact_email` against it.
+//! every DynamoDB type. Item sizes range from 200 bytes to 20 KB. [`classified_items`] states the expected class of
+//! each item; tests check a migration of `email` to `contact_email` against it.
 
 mod entities;
 
@@ -105,8 +105,8 @@ fn item_rng(seed: u64, number: u64) -> Rng {
 
 fn classified_item(seed: u64, number: u64) -> (Item, EmailClass) {
     let mut rng = item_rng(seed, number);
-    // The class is the first random value of an item. So `expected_counts` can count the classes without generating any other
-    // value.
+    // The class is the first random value of an item. So `expected_counts` can count the classes without generating any
+    // other value.
     let email = draw_email(number, &mut rng);
     let mut item = entities::entity(number, &mut rng);
     put_email(&mut item, email, number, &mut rng);

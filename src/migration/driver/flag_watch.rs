@@ -191,8 +191,8 @@ mod tests {
         AbortOnDropHandle::new(tokio::spawn(async move { validity.wait_until_fresh().await }))
     }
 
-    /// RUNBOOK: *the flag could not be read in time for …*: the flag's table does not answer, or answers too late, for 30 s
-    /// longer than `max_cache_seconds`.
+    /// RUNBOOK: *the flag could not be read in time for …*: the flag's table does not answer, or answers too late, for
+    /// 30 s longer than `max_cache_seconds`.
     #[tokio::test(start_paused = true)]
     async fn a_flag_that_always_answers_too_late_stops_the_phase() {
         let began = Instant::now();

@@ -12,7 +12,7 @@ use crate::migration::{
     PreflightReport, job_for_phase, kind, run_preflight,
 };
 use crate::passes::{DryRun, Prediction};
-use crate::playbook::{CutoverTarget, Goal, NextCommand, Phase, PlanKind};
+use crate::playbook::{Goal, NextCommand, Phase, PlanKind};
 use crate::preflight::{
     Acceptance, FinishRequirements, PlanCheck, SampleResult, SampleSize, check_begun_plan, check_plan,
     check_rollback_plan, sample,
@@ -88,11 +88,15 @@ impl Migration {
                 let accepted: Vec<Acceptance> =
                     all_accepted(&options.accept, recorded.into_iter().flat_map(|run| run.1));
                 let job = target.job_accepting(&accepted)?;
-                // With a flag, the migration begins with dual writes, so that items inserted behind the scan position
-                // get both attributes.
-                let begins = kind(&target.plan) == PlanKind::Flagged && state::is_absent(&target.state).await;
-                let goal = if begins { Goal::CutoverTo(CutoverTarget::DualWrite) } else { Goal::Run { again: false } };
-                Box::pin(self.count(target, job, None, goal, options.sample, accepted)).await
+                // A migration with an old attribute begins with dual writes, so that items inserted behind the scan
+                // position get both attributes.
+                let kind = kind(&target.plan);
+                let has_dual_writes = matches!(kind, PlanKind::Flagged | PlanKind::Stated);
+                let next = match has_dual_writes && state::is_absent(&target.state).await {
+                    true => NextCommand::first_dual_write(kind),
+                    false => Goal::Run { again: false }.into(),
+                };
+                Box::pin(self.count(target, job, None, next, options.sample, accepted)).await
             }
             DryRunPhase::Contract => Box::pin(self.dry_run_of(Phase::Contract, &options.accept)).await,
             DryRunPhase::Rollback => Box::pin(self.dry_run_of(Phase::Undo, &options.accept)).await,
@@ -112,7 +116,10 @@ impl Migration {
         let file = state::read(&target.state)?;
         file.check_identity(&Identity::from_plan(plan, description)).await?;
         let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
-        self.count(target, job, Some(file), goal, None, accepted).await
+        let unrecorded = phase == Phase::Undo && file.pairs_unrecorded().await?;
+        let mut outcome = self.count(target, job, Some(file), goal.into(), None, accepted).await?;
+        outcome.pairs_unrecorded = unrecorded;
+        Ok(outcome)
     }
 
     async fn count(
@@ -120,7 +127,7 @@ impl Migration {
         target: MigrationTarget,
         mut job: Job,
         records: Option<Arc<dyn HistoryReader>>,
-        goal: Goal,
+        next: NextCommand,
         size: Option<SampleSize>,
         accepted: Vec<Acceptance>,
     ) -> Result<DryRunOutcome, MigrationError> {
@@ -131,14 +138,20 @@ impl Migration {
         let read = sampled.as_ref().map_or(ItemsRead::Whole(&found), ItemsRead::Sample);
         let report = run_preflight(&target, &job, read, accepted).await;
         report.notify(self.observer.as_ref());
-        let pairs_unrecorded = match state::read(&target.state) {
-            Ok(state) if goal == Goal::Rollback => state.pairs_unrecorded().await?,
-            _ => false,
-        };
-        let next = NextCommand::from(goal).render(&target.commands);
+        let next = next.render(&target.commands);
         let PreflightReport { findings, estimate, accepted } = report;
         let stopped = job.stop.reason().cloned();
-        Ok(DryRunOutcome { target, found, estimate, sampled, findings, accepted, stopped, pairs_unrecorded, next })
+        Ok(DryRunOutcome {
+            target,
+            found,
+            estimate,
+            sampled,
+            findings,
+            accepted,
+            stopped,
+            pairs_unrecorded: false,
+            next,
+        })
     }
 
     /// Reads a sample of the table.

@@ -23,8 +23,8 @@ const COMPLETION_REASON: &str = "ended: it recorded the baseline of the items th
 
 impl Job {
     /// Records the baseline of every item that a stopped first pass did not reach. Writes no item. Call it before a
-    /// restarted run ([`BeginMode::Restart`]), with a separate job. The spend of this function is added to the spend of the
-    /// stopped pass. But this function may spend as much as a new run, and it may read all items.
+    /// restarted run ([`BeginMode::Restart`]), with a separate job. The spend of this function is added to the spend of
+    /// the stopped pass. But this function may spend as much as a new run, and it may read all items.
     ///
     /// Returns false if the job was stopped. The next call then continues from the last commit.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {

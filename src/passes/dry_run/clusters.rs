@@ -10,9 +10,9 @@ use crate::engine::client::Requests;
 use crate::engine::scan::read_settings::{PageSize, ReadSettings};
 use crate::engine::stop::Stopped;
 
-/// Reads these segments to their ends. Decides on every item, but writes nothing. `read_settings` determines the number of
-/// segments that are read at the same time. Calls `each` with the counts of each finished segment. This function does
-/// not look up recorded history, so it supports only expand changes.
+/// Reads these segments to their ends. Decides on every item, but writes nothing. `read_settings` determines the number
+/// of segments that are read at the same time. Calls `each` with the counts of each finished segment. This function
+/// does not look up recorded history, so it supports only expand changes.
 ///
 /// Returns `Err` if the job was stopped. Even then, `each` was called only for whole segments.
 pub async fn read_clusters(

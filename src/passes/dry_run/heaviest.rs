@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use crate::item::{PartitionHash, Units};
 
 /// Number of partition keys to keep. If there are more, the keys with the smallest loads are forgotten. At most about
-/// 1/`MAX_KEYS` of the table's load is forgotten for any key. A key that affects the duration of a run has a larger load.
+/// 1/`MAX_KEYS` of the table's load is forgotten for any key. A key that affects the duration of a run has a larger
+/// load.
 const MAX_KEYS: usize = 4_096;
 
 /// The load of one partition key's items.

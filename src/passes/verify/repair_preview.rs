@@ -31,16 +31,22 @@ impl RepairPreview {
     /// written.
     pub fn write(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         let of = if report.is_full() { "every item" } else { "a sample" };
-        writeln!(out, "Based on the verification of {of} that ended {}, this repair:", report.ended_at)?;
+        writeln!(out, "The verification of {of} that ended {} found these mismatches:", report.ended_at)?;
         let AffectedAttributes { missing, stale, unexpected } = self.sides();
         let unexpected = if self.removes {
-            format!("removes values that nothing implies {unexpected}; the journal keeps them")
+            format!(
+                "nothing in the plan explains the value {unexpected}: the repair removes it, and the journal keeps it"
+            )
         } else {
-            format!("leaves values that nothing implies {unexpected} (--repair-remove removes them)")
+            format!("nothing in the plan explains the value {unexpected}: it stays (--repair-remove removes it)")
         };
         for (label, items, what) in [
-            ("missing", report.missing, format!("fills values that are missing {missing}")),
-            ("stale", report.stale, format!("overwrites values that differ {stale}; the journal keeps them")),
+            ("missing", report.missing, format!("the value is missing {missing}: the repair writes it")),
+            (
+                "stale",
+                report.stale,
+                format!("the value differs {stale}: the repair overwrites it, and the journal keeps the old value"),
+            ),
             ("unexpected", report.unexpected, unexpected),
         ] {
             writeln!(out, "    {label:<16} {:>12}  {what}", number(items))?;
@@ -67,10 +73,10 @@ impl RepairPreview {
                 AffectedAttributes { missing: new, stale: new, unexpected: old }
             }
             (TruthByKey::All(Truth::NewThenOld), _) => {
-                AffectedAttributes { missing: "in either attribute, from the other one", stale: old, unexpected: new }
+                AffectedAttributes { missing: "in one of the two attributes", stale: old, unexpected: new }
             }
             (TruthByKey::All(Truth::New), _) => AffectedAttributes {
-                missing: "in the old attribute, and leaves an old value without a new one",
+                missing: "in the old attribute (an old value without a new one stays)",
                 stale: old,
                 unexpected: new,
             },
@@ -78,7 +84,7 @@ impl RepairPreview {
                 AffectedAttributes { missing: old, stale: old, unexpected: new }
             }
             (TruthByKey::Percent(_), _) => AffectedAttributes {
-                missing: "in either attribute, from the other one",
+                missing: "in one of the two attributes",
                 stale: "in the old attribute of keys that are read at the new one, in the new attribute of the others",
                 unexpected: new,
             },
@@ -106,17 +112,23 @@ mod tests {
         };
         let strategy = Strategy::ExpandContract;
         let [fills, overwrites, leaves] = lines(Truth::Old.into(), strategy, false);
-        assert_eq!(fills, "fills values that are missing in the new attribute");
-        assert_eq!(overwrites, "overwrites values that differ in the new attribute; the journal keeps them");
-        assert!(leaves.starts_with("leaves values that nothing implies in the new attribute (--repair-remove"));
+        assert_eq!(fills, "the value is missing in the new attribute: the repair writes it");
+        assert!(
+            overwrites.starts_with("the value differs in the new attribute: the repair overwrites it"),
+            "{overwrites}"
+        );
+        assert!(leaves.ends_with("the value in the new attribute: it stays (--repair-remove removes it)"), "{leaves}");
         for truth in [Truth::NewThenOld, Truth::New, Truth::NewDuringRollback] {
             let [_, overwrites, _] = lines(truth.into(), strategy, false);
-            assert_eq!(overwrites, "overwrites values that differ in the old attribute; the journal keeps them");
+            assert!(
+                overwrites.starts_with("the value differs in the old attribute: the repair overwrites it"),
+                "{overwrites}"
+            );
         }
         let [fills, overwrites, _] = lines(TruthByKey::Percent(10), strategy, false);
-        assert!(fills.contains("in either attribute"), "{fills}");
+        assert!(fills.contains("in one of the two attributes"), "{fills}");
         assert!(overwrites.contains("in the old attribute of keys that are read at the new one"), "{overwrites}");
         let [.., removes] = lines(Truth::Old.into(), Strategy::InPlace, true);
-        assert_eq!(removes, "removes values that nothing implies in the old attribute; the journal keeps them");
+        assert!(removes.contains("in the old attribute: the repair removes it"), "{removes}");
     }
 }

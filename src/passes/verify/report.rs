@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
+use crate::figure::{count, number};
 use crate::item::{ItemKey, item_from_json};
 use crate::state::{Verdict, VerdictCounts};
-use crate::telemetry::number;
 pub use sample::SampleReport;
 
 /// Maximum number of keys that a report names for each verdict.
@@ -97,7 +97,7 @@ pub struct VerifyReport {
     /// The statement of the sample about the whole table; `None` if the whole table was read.
     pub sample: Option<SampleReport>,
     /// At most ten mismatching items of each verdict.
-    pub examples: Vec<Example>,
+    pub examples: Vec<MismatchExample>,
 }
 
 /// The counts of one segment.
@@ -121,7 +121,7 @@ pub struct SegmentReport {
 
 /// A mismatching item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Example {
+pub struct MismatchExample {
     /// `missing`, `stale` or `unexpected`.
     pub verdict: String,
     /// The item's key, as DynamoDB JSON.
@@ -225,7 +225,7 @@ impl VerifyReport {
                 "No mismatch is left in the sample. Items outside the sample are unchanged: verify --all --repair finds the rest."
             ),
             0 => writeln!(out, "No mismatch is in the sample."),
-            left => writeln!(out, "Parity does not hold: {} mismatching items.", number(left)),
+            left => writeln!(out, "Parity does not hold: {}.", count(left, "mismatch", "mismatches")),
         }
     }
 
@@ -255,7 +255,7 @@ impl SegmentReport {
     }
 }
 
-impl Example {
+impl MismatchExample {
     /// Creates an example from a recorded mismatch.
     pub fn new(
         verdict: Verdict,
@@ -263,8 +263,8 @@ impl Example {
         paths: &[crate::item::Path],
         repaired: bool,
         why: Option<String>,
-    ) -> Example {
-        Example {
+    ) -> MismatchExample {
+        MismatchExample {
             verdict: verdict.name().to_owned(),
             key: crate::item::item_to_json(key.attributes()),
             paths: paths.iter().map(ToString::to_string).collect(),

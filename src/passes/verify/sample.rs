@@ -51,8 +51,8 @@ pub struct Sample {
 
 impl Sample {
     /// Draws `wanted` clusters, or all clusters if there are fewer. `large` has the large segments of a run that has
-    /// `segments` segments in total. `total_clusters` is a multiple of `segments`. Every version of the tool draws the same
-    /// clusters from the same seed, so a resumed verification continues with the same clusters.
+    /// `segments` segments in total. `total_clusters` is a multiple of `segments`. Every version of the tool draws the
+    /// same clusters from the same seed, so a resumed verification continues with the same clusters.
     pub fn draw(total_clusters: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
         let width = total_clusters / segments.max(1);
         let mut sorted: Vec<u32> = large.iter().copied().filter(|segment| *segment < segments).collect();

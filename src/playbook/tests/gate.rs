@@ -49,7 +49,7 @@ fn no_reason_overrides_items_without_a_new_value() {
         assert!(refused.why.contains(why) && refused.why.contains("`--force` does not go past that"), "{refused}");
         assert_eq!(refused.next.as_str(), next);
     };
-    always_refused(&sim, READ, "nothing has been expanded", "run");
+    always_refused(&sim, READ, "expand has not begun", "run");
     sim.append(EventBody::PhaseBegun { phase: Phase::Expand });
     always_refused(&sim, READ, "expand is not complete", "run");
     sim.run(RUN);
@@ -74,7 +74,7 @@ fn no_reason_overrides_items_without_a_new_value() {
         ..SimulatedMigration::new(PlanKind::Flagged)
     };
     lost.append(EventBody::PreflightAccepted { kind: PlanKind::Flagged, accepted: Vec::new() });
-    always_refused(&lost, WRITE, "nothing has been expanded", "run");
+    always_refused(&lost, WRITE, "expand has not begun", "run");
     assert_eq!(lost.answer(RUN), "cutover --back");
 }
 

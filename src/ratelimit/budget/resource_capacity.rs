@@ -1,6 +1,7 @@
 //! The capacity of a table or an index, and the budgets that this capacity allows.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
+use crate::figure::number;
 use crate::item::Units;
 use crate::plan::{Access, BudgetError, CapacityField, CapacityRate};
 
@@ -153,8 +154,12 @@ fn unit(access: Access) -> &'static str {
     if access == Access::Write { "WCU/s" } else { "RCU/s" }
 }
 
-/// The text of a rate, for example `12.5 WCU/s`. The rate is rounded, because a percentage may have many digits.
+/// The text of a rate, for example `1,012.5 WCU/s`. The rate is rounded, because a percentage may have many digits.
 pub(super) fn rate_text(units: Units, access: Access) -> String {
     let rounded = (units * 1e3).round() / 1e3;
-    format!("{} {}", if rounded > 0.0 { rounded } else { units }, unit(access))
+    let text = (if rounded > 0.0 { rounded } else { units }).to_string();
+    let whole = text.split('.').next().unwrap_or_default();
+    // A number that is too large for `u64` has no separators.
+    let grouped = whole.parse().map_or_else(|_| whole.to_owned(), number);
+    format!("{grouped}{} {}", &text[whole.len()..], unit(access))
 }

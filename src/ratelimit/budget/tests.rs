@@ -42,7 +42,7 @@ fn the_default_budget_is_a_quarter_of_the_known_capacity() {
     let provisioned = |read, write| TableDescription { provisioned: Some((read, write)), ..table() };
     let limited = |read, write| TableDescription { on_demand_max: (read, write), warm: Some((9.0, 9.0)), ..table() };
     for (table, words) in [
-        (table(), ["1000 WCU/s (default on demand)", "2000 RCU/s (default on demand)"]),
+        (table(), ["1,000 WCU/s (default on demand)", "2,000 RCU/s (default on demand)"]),
         (
             provisioned(400.0, 200.0),
             [
@@ -54,13 +54,13 @@ fn the_default_budget_is_a_quarter_of_the_known_capacity() {
             provisioned(80_000.0, 1.0),
             [
                 "0.5 WCU/s (default: a quarter of the 1 WCU/s that the table is provisioned with, but at least 0.5)",
-                "20000 RCU/s (default: a quarter of the 80000 RCU/s that the table is provisioned with)",
+                "20,000 RCU/s (default: a quarter of the 80,000 RCU/s that the table is provisioned with)",
             ],
         ),
         (
             limited(Some(40.0), Some(4_001.0)),
             [
-                "1000 WCU/s (default on demand)",
+                "1,000 WCU/s (default on demand)",
                 "10 RCU/s (default: a quarter of the on-demand maximum of the table, 40 RCU/s)",
             ],
         ),
@@ -68,7 +68,7 @@ fn the_default_budget_is_a_quarter_of_the_known_capacity() {
             limited(None, Some(1.0)),
             [
                 "0.5 WCU/s (default: a quarter of the on-demand maximum of the table, 1 WCU/s, but at least 0.5)",
-                "2000 RCU/s (default on demand)",
+                "2,000 RCU/s (default on demand)",
             ],
         ),
     ] {
@@ -150,10 +150,10 @@ fn a_percentage_refers_to_the_tables_capacity() {
     let warm = TableDescription { on_demand_max: (None, None), ..limited.clone() };
     let half = TableDescription { on_demand_max: (Some(200.0), None), ..limited.clone() };
     for (table, write) in [
-        (&all, "70 WCU/s (from the plan: 7% of the 1000 WCU/s that the table is provisioned with)"),
-        (&limited, "140 WCU/s (from the plan: 7% of the on-demand maximum of the table, 2000 WCU/s)"),
-        (&warm, "280 WCU/s (from the plan: 7% of the 4000 WCU/s that the table is warm for)"),
-        (&half, "280 WCU/s (from the plan: 7% of the 4000 WCU/s that the table is warm for)"),
+        (&all, "70 WCU/s (from the plan: 7% of the 1,000 WCU/s that the table is provisioned with)"),
+        (&limited, "140 WCU/s (from the plan: 7% of the on-demand maximum of the table, 2,000 WCU/s)"),
+        (&warm, "280 WCU/s (from the plan: 7% of the 4,000 WCU/s that the table is warm for)"),
+        (&half, "280 WCU/s (from the plan: 7% of the 4,000 WCU/s that the table is warm for)"),
     ] {
         assert_eq!(table_budgets(&percent(7.0), table)[0], write);
     }
@@ -217,8 +217,8 @@ fn each_global_index_has_its_own_budget() {
         [
             "index provisioned: 100 WCU/s (default: a quarter of the 400 WCU/s that index `provisioned` is provisioned with)",
             "index limited: 20 WCU/s (default: a quarter of the on-demand maximum of index `limited`, 80 WCU/s)",
-            "index warm: 1000 WCU/s (default on demand)",
-            "index bare: 1000 WCU/s (default on demand)",
+            "index warm: 1,000 WCU/s (default on demand)",
+            "index bare: 1,000 WCU/s (default on demand)",
         ]
     );
 
@@ -251,7 +251,7 @@ fn an_index_budget_without_indexes_gets_a_clear_error() {
 
 #[test]
 fn rates_are_rounded_for_display() {
-    for (units, text) in [(1_000.0, "1000 WCU/s"), (49.2 + 1e-12, "49.2 WCU/s"), (0.000_1, "0.0001 WCU/s")] {
+    for (units, text) in [(1_000.0, "1,000 WCU/s"), (49.2 + 1e-12, "49.2 WCU/s"), (0.000_1, "0.0001 WCU/s")] {
         assert_eq!(rate_text(units, Access::Write), text);
     }
 }

@@ -43,8 +43,8 @@ impl BudgetTracker {
     }
 
     /// Applies a new description. Lower budgets apply immediately. Higher budgets become goals, which
-    /// [`BudgetTracker::raise`] approaches. A new index gets its budget immediately, and a removed index loses it. Returns
-    /// the new goal of each scope whose goal has changed.
+    /// [`BudgetTracker::raise`] approaches. A new index gets its budget immediately, and a removed index loses it.
+    /// Returns the new goal of each scope whose goal has changed.
     pub fn follow(&mut self, table: &TableDescription) -> Vec<ScopeBudget> {
         let before: Vec<ScopeBudget> = self.now().cloned().collect();
         let goals = resolve_running(&self.capacity, table, &before);
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(steps, [150.0, 250.0, 350.0, 450.0, 550.0, 650.0]);
         assert_eq!(
             write_budget(&tracker).basis,
-            "from the plan: 50% of the 1300 WCU/s that the table is provisioned with"
+            "from the plan: 50% of the 1,300 WCU/s that the table is provisioned with"
         );
     }
 

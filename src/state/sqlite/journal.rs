@@ -26,8 +26,8 @@
 //! inserted later did not exist before. Likewise, a new run (`--restart`) records nothing after a complete run, and
 //! nothing after a stopped run whose remaining items were read by a look (`passes/baseline/completion.rs`). After any
 //! other run, it is unknown which items were read. So the new run records the existing targets, although the superseded
-//! run may have written some of them. A rollback then keeps some attributes that it should remove ([`unrestorable_targets`]
-//! counts them). Without these records, a rollback would remove attributes that it must keep.
+//! run may have written some of them. A rollback then keeps some attributes that it should remove
+//! ([`unrestorable_targets`] counts them). Without these records, a rollback would remove attributes that it must keep.
 //!
 //! A rollback of a stopped first pass begins with a look. If no pass has begun, but applications have written both
 //! attributes, nothing is recorded. The history of each item is then [without a
@@ -39,10 +39,10 @@
 //! it equals the old attribute, or after it has recorded the value.
 //!
 //! With `on_existing = "skip"`, a target that a live writer fills counts as preexisting, because its value counts as
-//! done ([`FilledTargets`](super::super::FilledTargets)). But the migration itself may have filled the target. This happens if the
-//! reply to a write was lost, or if the server applied a write of a killed process only after the next process had read
-//! the item. Before each of these writes was sent, its pre-image was recorded, with the digest of the new value. So a
-//! value with this digest comes from the migration, unless the write is known to be refused.
+//! done ([`FilledTargets`](super::super::FilledTargets)). But the migration itself may have filled the target. This
+//! happens if the reply to a write was lost, or if the server applied a write of a killed process only after the next
+//! process had read the item. Before each of these writes was sent, its pre-image was recorded, with the digest of the
+//! new value. So a value with this digest comes from the migration, unless the write is known to be refused.
 
 use std::collections::HashSet;
 

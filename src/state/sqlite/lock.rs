@@ -177,7 +177,8 @@ fn open_or_create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether the locked file is one of our lock files: empty, or written by [`Lock::acquire`], possibly by a killed process.
+/// Whether the locked file is one of our lock files: empty, or written by [`Lock::acquire`], possibly by a killed
+/// process.
 fn is_lock_file(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.rewind()?;

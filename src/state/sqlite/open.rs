@@ -295,7 +295,8 @@ fn initialize(new: &Path, identity: &Identity, now: &str) -> Result<(), StateFil
     connection.close().map_err(|(_, e)| e.into())
 }
 
-/// Assigns the file to this identity. If the file belonged to a different identity (`belongs_to_another`), deletes its events.
+/// Assigns the file to this identity. If the file belonged to a different identity (`belongs_to_another`), deletes its
+/// events.
 fn reset_identity(
     connection: &Connection,
     identity: &Identity,

@@ -26,8 +26,8 @@ pub(super) struct ProgressReporter {
 }
 
 impl ProgressReporter {
-    /// Starts to report the progress of an operation on `total` rows. If `total` is `None`, the reports show only the elapsed
-    /// time.
+    /// Starts to report the progress of an operation on `total` rows. If `total` is `None`, the reports show only the
+    /// elapsed time.
     pub(super) fn start(what: &'static str, rows: &RowCounter, total: Option<u64>) -> ProgressReporter {
         ProgressReporter::start_with(what, rows, total, (FIRST_DELAY, INTERVAL), |line| tracing::info!("{line}"))
     }
@@ -47,8 +47,8 @@ impl ProgressReporter {
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = interval;
                 report(match total {
-                    // The number of processed rows can exceed `total`, because `total` was counted beforehand and a row may
-                    // be read twice.
+                    // The number of processed rows can exceed `total`, because `total` was counted beforehand and a row
+                    // may be read twice.
                     Some(total) => {
                         format!(
                             "{what}: {} of {}",

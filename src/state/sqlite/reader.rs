@@ -17,8 +17,8 @@ use crate::item::ItemKey;
 /// A state file for several callers, which read it one after the other.
 ///
 /// These methods block their async worker. This is acceptable, because commands read little, and only before and after
-/// their main work. But a dry run reads the history of every page, so [`HistoryReader::read_history`] reads on a separate blocking
-/// thread.
+/// their main work. But a dry run reads the history of every page, so [`HistoryReader::read_history`] reads on a
+/// separate blocking thread.
 #[derive(Debug)]
 pub struct SqliteReader(Arc<Mutex<StateFile>>);
 

@@ -102,8 +102,8 @@ impl Scene {
         (ended, self.harness.proxy().tally().operation("UpdateItem").requests)
     }
 
-    /// Runs one session of a phase. If `kill_point` is given, the session is killed without any cleanup when it sends the
-    /// write of the cut. A session that ends earlier is not killed.
+    /// Runs one session of a phase. If `kill_point` is given, the session is killed without any cleanup when it sends
+    /// the write of the cut. A session that ends earlier is not killed.
     pub(super) async fn session(
         &self,
         phase: &str,

@@ -1,7 +1,7 @@
 //! Counts the items that a run may still scan. Pure bookkeeping.
 
-/// The items that a run with an item limit may still process. The limit applies to the sum of two numbers: the items that were scanned, and the
-/// items that are promised to pages which are not committed yet.
+/// The items that a run with an item limit may still process. The limit applies to the sum of two numbers: the items
+/// that were scanned, and the items that are promised to pages which are not committed yet.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     limit: Option<u64>,

@@ -51,7 +51,8 @@ struct AllowanceState {
 }
 
 /// Capacity that a request may use. If the grant is dropped before the request is sent, the capacity becomes available
-/// again. If the grant is dropped later, and nobody has called [`Grant::reconcile`], all of its capacity counts as spent.
+/// again. If the grant is dropped later, and nobody has called [`Grant::reconcile`], all of its capacity counts as
+/// spent.
 #[must_use = "a grant is settled against what the request consumed"]
 pub(crate) struct Grant {
     allowance: Arc<Allowance>,

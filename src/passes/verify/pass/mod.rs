@@ -18,7 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bound::Clusters;
-use super::report::{Example, MAX_EXAMPLES, MAX_SEGMENTS, SampleReport, SegmentReport, VerifyReport};
+use super::report::{MAX_EXAMPLES, MAX_SEGMENTS, MismatchExample, SampleReport, SegmentReport, VerifyReport};
 use super::sample::{Sample, large_segments, total_clusters};
 use crate::change::{HistoryLookup, ItemHistory, Outcome};
 use crate::engine::{Job, LocalScheduler, ReadSettings, StopReason, scan_table, schedule};
@@ -37,14 +37,14 @@ const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, s
 
 /// Looks up values from before the migration in the recorded history.
 #[async_trait]
-pub trait HistoryReader: Send + Sync {
+pub trait ItemHistories: Send + Sync {
     /// Returns the targets that had a value before the migration, for each of these items in the same order. If
     /// `writes` is set, also returns the values that the migration has written.
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
 #[async_trait]
-impl HistoryReader for State {
+impl ItemHistories for State {
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError> {
         if writes {
             return self.history_of(keys.to_vec(), HistoryLookup::ForDecision).await;
@@ -73,7 +73,7 @@ pub struct VerificationResult {
 /// The inputs of a verification other than its job.
 pub struct VerifyInput {
     /// Looks up values from before the migration.
-    pub history: Arc<dyn HistoryReader>,
+    pub history: Arc<dyn ItemHistories>,
     /// Whether a repair also removes values that the plan does not imply.
     pub removes: bool,
 }
@@ -217,7 +217,7 @@ async fn end(
     report.sample = sample.map(|sample| SampleReport::new(seed_of(record), &clusters(sample, &segments)));
     for verdict in Verdict::MISMATCHES {
         for found in store.mismatches(id, verdict, MAX_EXAMPLES).await? {
-            report.examples.push(Example::new(verdict, &found.key, &found.paths, found.repaired, found.why));
+            report.examples.push(MismatchExample::new(verdict, &found.key, &found.paths, found.repaired, found.why));
         }
     }
     let json =

@@ -11,7 +11,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
-use super::{HistoryReader, VerifyInput};
+use super::{ItemHistories, VerifyInput};
 use crate::change::{Change, Changes, ItemHistory, Outcome};
 use crate::engine::{
     CommitPage, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests, StopReason,
@@ -50,7 +50,7 @@ pub(super) struct Verifier {
     parity: Parity,
     repair: Option<Repair>,
     removes: bool,
-    history: Arc<dyn HistoryReader>,
+    history: Arc<dyn ItemHistories>,
     /// Whether to also look up the values that the migration wrote. Needed if the plan skips existing values, to
     /// distinguish the migration's own copies from other values.
     skips_existing: bool,

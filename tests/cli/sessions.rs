@@ -1,0 +1,34 @@
+//! Runs the sessions that the documents show, and compares the output with the documents.
+
+use std::path::Path;
+
+use backfill::internals::local::{Local, LocalOptions};
+
+/// The page with the session.
+const PAGE: &str = "docs/first-migration.md";
+
+/// The text of the first block of this language.
+fn block<'a>(page: &'a str, language: &str) -> &'a str {
+    let start = page.find(&format!("```{language}\n")).unwrap() + language.len() + 4;
+    &page[start..start + page[start..].find("```").unwrap()]
+}
+
+/// Runs the commands of the page one after another, in a folder that contains only the plan of the page. The server of
+/// the test has the same sample table as the server of the page. `TRYCMD=overwrite cargo test --test cli sessions`
+/// accepts the new output. Afterwards, replace text that differs from run to run by `[..]`.
+#[test]
+fn the_first_migration_prints_what_the_page_shows() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let text = std::fs::read_to_string(&page).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("first-migration.md");
+    std::fs::write(&copy, &text).unwrap();
+    // trycmd runs the commands in a copy of this folder.
+    std::fs::create_dir(folder.path().join("first-migration.in")).unwrap();
+    std::fs::write(folder.path().join("first-migration.in/plan.toml"), block(&text, "toml")).unwrap();
+    let local = Local::start(LocalOptions { items: Some(200), ..LocalOptions::default() }).unwrap();
+    trycmd::TestCases::new().env("AWS_ENDPOINT_URL", local.endpoint()).case(&copy).run();
+    if std::env::var_os("TRYCMD").is_some_and(|action| action == "overwrite") {
+        std::fs::copy(copy, page).unwrap();
+    }
+}
