@@ -1,11 +1,11 @@
-//! Measures the share of a table's capacity that the job uses, and the effect of the job on the application. Each
-//! documented promise has a figure. The figures are measured in virtual time, with the real engine against the capacity
-//! model.
+//! Measures which fraction of a table's capacity the job uses, and how the job affects the application. There is a
+//! figure for each documented promise. The figures are measured in virtual time: the real engine runs against the
+//! capacity model.
 //!
 //! `cargo bench --bench capacity [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
-//! scenarios without arguments. `--scale 0.1` scales the table and all rates down to a tenth. `--series` prints every
-//! run second by second. `--sweep` compares different constants of the feedback. `--over-http` runs the scenarios in
-//! real time, with the binary over sockets. The exit code is 1 if a figure misses its target.
+//! scenarios without arguments. `--scale 0.1` scales the table and all rates down to a tenth. `--series` prints the
+//! figures of every second of a run. `--sweep` compares different feedback constants. `--over-http` runs the scenarios
+//! in real time, with the real binary over sockets. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 mod over_http;
@@ -79,8 +79,8 @@ fn in_virtual_time(arguments: &Arguments, tell: &mut impl FnMut(&str, &Figure)) 
     }
 }
 
-/// Compares constants of the feedback. Runs each of them in two situations: with a limit that is lower than the budget,
-/// and with a minute of throttles.
+/// Compares sets of feedback constants. Measures each set in two situations: a limit that is lower than the budget, and
+/// a minute in which requests are throttled.
 fn sweep(scale: f64) {
     println!("decrease  recovery  floor   table %  throttled %   partitions %  throttled %   back after storm, s");
     for decrease in [0.5, 0.7, 0.8, 0.85, 0.9, 0.95] {

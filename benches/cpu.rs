@@ -1,11 +1,11 @@
-//! Measures the CPU time of each write. The time is divided into three parts: the tool, the proxy of the embedded
-//! server, and the engine of the embedded server.
+//! Measures the CPU time that one write takes. The time is divided into three parts: the tool, the embedded server's
+//! proxy, and the embedded server's engine.
 //!
-//! Run it with `cargo bench --bench cpu [-- --items 4000]`. With `--profile dev` it uses the build of the tests. The
-//! tool is the real binary in a separate process. The server is in this process, with a database file as in the demo.
-//! Threads are identified by their names. The benchmark needs Linux, because the figures come from `/proc`. Other
-//! processes on the machine hardly change the CPU times. Other processes have even less effect on the ratio in the last
-//! line, which compares two runs.
+//! Run it with `cargo bench --bench cpu [-- --items 4000]`. With `--profile dev`, the benchmark uses the same build as
+//! the tests. The tool is the real binary in a separate process. The server is in this process, and stores its data in
+//! a database file as in the demo. Threads are identified by their names. The benchmark needs Linux, because it reads
+//! the CPU times from `/proc`. Other processes on the machine hardly change these times. They affect the ratio in the
+//! last line even less, because the ratio compares two runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a plan on a table with `items` items. Prints the CPU time of each part, in milliseconds for each write.
+/// Runs a plan on a table with `items` items. Prints each part's CPU time per write, in milliseconds.
 fn measure(items: u64, proxy: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let db = Some(dir.path().join("table.db"));
@@ -88,7 +88,7 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
         .unwrap();
     let mut taken = Cpu::new();
     while tool.try_wait().unwrap().is_none() {
-        // The latest sample of a thread is kept after the thread has ended.
+        // If a thread has ended, its latest sample is still included.
         for (name, seconds) in threads(&tool.id().to_string()) {
             let known = taken.entry(name).or_default();
             *known = known.max(seconds);
@@ -99,13 +99,14 @@ fn run(dir: &Path, plan: &Path) -> (Cpu, u64) {
     (taken, report["totals"]["counts"]["applied"].as_u64().unwrap())
 }
 
-/// The CPU time that the threads of a process have used since they began, by thread name.
+/// Returns the CPU time that a process's threads have used since they began, by thread name.
 fn threads(process: &str) -> Cpu {
     let mut cpu = Cpu::new();
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return cpu };
     for task in tasks.flatten() {
         let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
-        // `pid (name) state …`: user and system time are fields 14 and 15. A name may contain spaces.
+        // The format is `pid (name) state …`. Fields 14 and 15 are the user time and the system time. The name may
+        // contain spaces.
         let Some((head, rest)) = stat.rsplit_once(')') else { continue };
         let name = head.split_once('(').map_or("", |(_, name)| name).to_owned();
         let ticks = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok());

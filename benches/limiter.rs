@@ -1,6 +1,6 @@
-//! Measures the cost of rate limiting. Each write takes permits from every scope (partition key, key range, index,
-//! table) and reconciles them afterwards. No write has to wait. The writes have a million different partition keys.
-//! This benchmark also measures the memory for partition keys.
+//! Measures the cost of rate limiting. Each write acquires permits from every scope (partition key, key range, index,
+//! table), and reconciles the permits afterwards. No write has to wait. The writes have a million different partition
+//! keys. The benchmark also measures how much memory the limiter needs for partition keys.
 //!
 //! Run it with `cargo bench --bench limiter`. The exit code is 1 if a figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
@@ -17,7 +17,7 @@ use backfill::internals::ratelimit::{Budget, Budgets, Feedback, KeyRange, Scopes
 /// The maximum time that one write may spend in the limiter, in nanoseconds.
 const REQUIRED: f64 = 1_000.0;
 
-/// The maximum memory that ten million keys may take in addition to the memory for one million keys, in megabytes.
+/// The maximum memory growth from one million keys to ten million keys, in megabytes.
 const GROWTH: f64 = 1.0;
 
 const MILLION: u64 = 1_000_000;
@@ -26,9 +26,9 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let keys: Vec<PartitionHash> = (0..MILLION).map(key).collect();
     let mut missed = false;
-    // At the default of 250 WCU/s for each key, the bucket of a key that was used once is full again after a few
-    // milliseconds. The state of the key is then dropped. With a budget of one unit in a hundred seconds, the limiter
-    // remembers a million keys at the same time.
+    // With the default budget of 250 WCU/s for each key, a key's bucket is full a few milliseconds after a single use.
+    // The limiter then drops the key's state. With a budget of one unit in a hundred seconds, the limiter has to keep
+    // the states of a million keys at the same time.
     for (name, per_key) in [("keys at 250 WCU/s", 250.0), ("a million keys busy at once", 0.01)] {
         let (scopes, range) = scopes(per_key);
         let mut best = f64::INFINITY;
@@ -36,8 +36,7 @@ fn main() -> ExitCode {
             let began = processor_time();
             runtime.block_on(write_each(&scopes, &range, &keys));
             let each = (processor_time() - began).as_nanos() as f64 / keys.len() as f64;
-            // The first round fills the map of states. The figure of the first round is printed, but not compared with
-            // the target.
+            // The first round fills the map of states, so its figure is printed but not compared with the target.
             println!("{name:<34} round {round}: {each:>6.0} ns a write");
             if round > 0 {
                 best = best.min(each);
@@ -85,13 +84,13 @@ fn scopes(per_key: f64) -> (Arc<Scopes>, Arc<KeyRange>) {
     (scopes, range)
 }
 
-/// Makes the same calls of the limiter as the engine, for one write to each key. Each write costs one table unit and
-/// one index unit.
+/// Makes the same limiter calls as the engine, for one write to each key. Each write costs one table unit and one index
+/// unit.
 async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
     let cost = WriteCost { table: 1.0, indexes: vec![(0, 1.0)] };
     for key in keys {
-        // If the units of a key are not available, the engine sets the key's items aside. This benchmark includes the
-        // cost of the check, but ignores its result.
+        // If a key's units are not available, the engine sets the key's items aside. This benchmark measures the cost
+        // of the check, but ignores the result of the check.
         let taken = scopes.try_acquire_key(Access::Write, *key, cost.table);
         scopes.acquire_narrow_write(range, &cost).await;
         scopes.table(Access::Write).acquire(cost.table).await;
@@ -104,8 +103,8 @@ fn key(number: u64) -> PartitionHash {
     PartitionHash::from_value(&Value::S(format!("CUSTOMER#{number:08}")))
 }
 
-/// The processor time of this thread. On a busy machine, the wall clock would also measure other processes. If the
-/// system does not report processor time, the wall clock is used.
+/// Returns this thread's processor time. On a busy machine, the wall clock would also measure other processes. Uses the
+/// wall clock only if the system does not report processor time.
 fn processor_time() -> Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
@@ -113,7 +112,7 @@ fn processor_time() -> Duration {
     nanos.map_or_else(|| START.elapsed(), Duration::from_nanos)
 }
 
-/// The memory that the process uses now, in megabytes.
+/// Returns the memory that the process uses now, in megabytes.
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,6 +1,6 @@
-//! Compares the spend of a run with the server's count. Measures the error of the run's own estimate, and the spend of
-//! a run with `[limits] max_wcu` that is killed repeatedly. The benchmark uses the real binary, which talks to the
-//! embedded engine over sockets.
+//! Compares the units that a run spends with the server's count. Measures the error of the run's own estimate. Also
+//! measures how much a run with `[limits] max_wcu` spends if it is killed repeatedly. The benchmark uses the real
+//! binary, which talks to the embedded engine over sockets.
 //!
 //! `cargo bench --bench spend [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
 //! scenarios without arguments. The exit code is 1 if a figure misses its target.
@@ -66,7 +66,8 @@ async fn estimate() -> Vec<Figure> {
     told
 }
 
-/// Scenario 8: `max_wcu` stops a run after ten kills. The run is then resumed with a higher limit.
+/// Scenario 8: a run is killed ten times, and then `max_wcu` stops it. After that, the run is resumed with a higher
+/// limit.
 async fn max_wcu() -> Vec<Figure> {
     let scene = Scene::new(2_000, &format!("max_wcu = {MAX_WCU}")).await;
     scene.kill_ten_times();

@@ -1,5 +1,5 @@
-//! Measures the duration of operations on a state file with a large journal: `status`, opening the file, and reading
-//! the figures that every step needs. Also measures the preparation of a rollback's first item, and the migration of a
+//! Measures how long operations on a state file with a large journal take: `status`, opening the file, and reading the
+//! figures that every step needs. Also measures how long it takes to prepare a rollback's first item, and to convert a
 //! file of layout 1.
 //!
 //! Run it with `cargo bench --bench state [-- ROWS]`. The default is 1,500,000 rows. The benchmark needs no table.
@@ -13,7 +13,7 @@ use backfill::internals::item::{ItemKey, Path as AttributePath, Value};
 use backfill::internals::state::sqlite::StateFile;
 use backfill::internals::state::{BaselinePage, BeginMode, Identity, NewRun, PreImageRow, RunId, RunStatus};
 
-/// Number of rows that one request appends.
+/// Number of rows that one request adds.
 const BATCH: u64 = 1_000;
 
 /// Number of measurements of each figure.
@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Creates a state file with a complete run that has destroyed a value of every item.
+/// Creates a state file with a complete run. The run has destroyed one value of every item.
 async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error>> {
     let store = backfill::internals::state::open(path, &identity(), clock)?;
     let new = NewRun {

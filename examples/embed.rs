@@ -1,11 +1,11 @@
-//! A program that embeds the tool. The program makes a dry run of a plan, then runs the plan with an observer that
-//! prints progress.
+//! A program that embeds the tool. The program first makes a dry run of a plan. Then it runs the plan with an observer
+//! that prints the progress.
 //!
 //! ```text
 //! cargo run --example embed -- PLAN [ENDPOINT]
 //! ```
 //!
-//! Without an endpoint argument, the program uses the endpoint of the plan or of the variable
+//! Without an endpoint argument, the program uses the endpoint from the plan or from the variable
 //! `AWS_ENDPOINT_URL_DYNAMODB`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example prints its results")]

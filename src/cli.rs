@@ -1,4 +1,4 @@
-//! The definitions of the command line. This module only defines the options; other modules carry out the commands.
+//! Defines the command line. Other modules carry out the commands.
 
 mod arguments;
 mod global;
@@ -40,11 +40,11 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Check a plan against the table; changes nothing
     Check(CheckArgs),
-    /// Run the plan over the table, or resume a stopped run
+    /// Apply the plan to the table, or resume a stopped run
     Run(RunArgs),
     /// Compare the table with the plan using shadow reads; --repair fixes mismatches
     Verify(VerifyArgs),
-    /// Move readers and writers to the new attribute, step by step, and back
+    /// Move readers and writers to the new attribute step by step, or back
     Cutover(CutoverArgs),
     /// Remove the old attribute after cutover; this cannot be undone
     Contract(ContractArgs),
@@ -54,11 +54,11 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// List or retry items that could not be changed; list diverged items
     Failures(FailuresArgs),
-    /// List overwritten and removed values, which the state file keeps
+    /// List the overwritten and removed values that the state file stores
     Journal(JournalArgs),
     /// Print the smallest IAM policy that a plan needs
     Iam(IamArgs),
-    /// Print the completion script of a shell
+    /// Print the completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
     Man(ManArgs),
@@ -68,7 +68,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether the command serves requests until a signal ends it.
+    /// Whether this command is a server that runs until a signal arrives.
     pub(crate) fn serves(&self) -> bool {
         #[cfg(feature = "local")]
         let serves = matches!(self, Command::Local(_));
@@ -97,20 +97,20 @@ pub(crate) struct DemoArgs {
 #[cfg(feature = "local")]
 #[derive(Debug, Args)]
 pub(crate) struct LocalArgs {
-    /// Address to listen on. An address other than loopback (for containers) serves everyone who can reach it, without
-    /// credentials
+    /// Address to listen on. With an address other than loopback (for containers), everyone who can reach it has access
+    /// without credentials
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub listen: std::net::IpAddr,
     /// Port to listen on; 0 picks any free port
     #[arg(long, default_value_t = 8000)]
     pub port: u16,
-    /// Create the sample table `shop` with this number of items, unless it exists
+    /// Create the sample table `shop` with this number of items, unless the table exists
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub items: Option<u64>,
     /// Keep the tables in this file [default: in memory]
     #[arg(long, value_name = "FILE")]
     pub db: Option<PathBuf>,
-    /// Seed of the sample table; equal seeds make equal tables
+    /// Seed for the sample table; equal seeds produce equal tables
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Throttle like the table that this TOML file describes, and run its application traffic; see the README for an
@@ -147,14 +147,14 @@ pub(crate) struct CheckArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Read a sample of the table and estimate from it: a percentage or a number of items
+    /// Estimate from a sample of the table: a percentage or a number of items
     #[arg(long, value_name = "5%|ITEMS", num_args = 0..=1, default_missing_value = "1%")]
     pub sample: Option<SampleSize>,
-    /// Print the budgets that a run needs to end within this time, what prevents it, and the commands that raise and
-    /// lower the table's capacity
+    /// Print the budgets that a run needs to end within this time, the obstacles, and the commands that raise and lower
+    /// the table's capacity
     #[arg(long, value_name = "TIME")]
     pub finish_in: Option<FinishIn>,
-    /// Accept a finding that would refuse a run; repeatable
+    /// Accept a finding that would prevent a run; repeatable
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Acceptance>,
 }
@@ -171,13 +171,13 @@ pub(crate) struct RunArgs {
     /// With --dry-run: read a sample of the table (a percentage or a number of items) and estimate the rest
     #[arg(long, value_name = "5%|ITEMS", requires = "dry_run", num_args = 0..=1, default_missing_value = "5%")]
     pub sample: Option<SampleSize>,
-    /// Accept a finding that would refuse the run; repeatable, recorded with the run
+    /// Accept a finding that would prevent the run; repeatable, recorded with the run
     #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
     pub accept: Vec<Acceptance>,
-    /// Make another pass over the table after a complete one
+    /// Start another pass over the table after a complete one
     #[arg(long, conflicts_with = "restart")]
     pub again: bool,
-    /// Start a new run from the beginning; the record of the old run stays
+    /// Start a new run from the beginning; the record of the old run is kept
     #[arg(long)]
     pub restart: bool,
     /// Do not ask before starting a new run
@@ -203,7 +203,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long)]
     pub repair: bool,
     /// With --repair: also remove values that nothing implies, such as a new value without an old one; the journal
-    /// keeps them. By default, leave and report them
+    /// keeps them. By default, such values are only reported
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
     /// With --repair: accept a finding that prevents changes to items: client-encryption. Recorded with the run;
@@ -237,7 +237,7 @@ pub(crate) struct CutoverArgs {
     #[arg(long, value_enum, group = "way", value_name = "STEP")]
     pub to: Option<CutoverStepArg>,
     /// Take one step back. Asks only before it ends dual writes, and only on a terminal. While both attributes are
-    /// written, it works during any other command
+    /// written, this works even during another command
     #[arg(long, group = "way")]
     pub back: bool,
     /// With --to read-new: percentage of keys
@@ -246,24 +246,24 @@ pub(crate) struct CutoverArgs {
     /// Change nothing; report whether the step is possible, and which values readers would see for the first time
     #[arg(long, conflicts_with_all = ["yes", "back"])]
     pub dry_run: bool,
-    /// With --back: do not wait, although readers may then read stale old values
+    /// With --back: do not wait, even if readers may then read stale old values
     #[arg(long, requires = "back")]
     pub now: bool,
-    /// Override a closed gate (mismatches, diverged items, an old verification) or give up a way back, and record this
-    /// reason. Cannot override an incomplete expansion, nor failed items before write-new. With --back: leave items
-    /// unequal, but no more than the refusal named
+    /// Override a closed gate (mismatches, diverged items, an old verification) or abandon a way back, and record this
+    /// reason. It cannot override an incomplete expansion or, for write-new, failed items. With --back: leave items
+    /// unequal, but no more of them than the refusal named
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
-    /// Confirmation and accepted findings
+    /// The confirmation and the accepted findings
     #[command(flatten)]
     pub confirm: ConfirmArgs,
-    /// Stated facts, if there is no flag
+    /// Facts that the operator states if there is no flag
     #[command(flatten)]
     pub dual_writes: DualWriteFacts,
-    /// Stated facts on the way forward
+    /// Facts that the operator states on the way forward
     #[command(flatten)]
     pub forward: ForwardFacts,
-    /// Stated facts on the way back
+    /// Facts that the operator states on the way back
     #[command(flatten)]
     pub backward: BackwardFacts,
 }
@@ -288,10 +288,10 @@ pub(crate) struct ContractArgs {
     /// Finish a contract whose state file is lost or whose flag was removed; the reason is recorded
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
-    /// Confirmation and accepted findings
+    /// The confirmation and the accepted findings
     #[command(flatten)]
     pub confirm: ConfirmArgs,
-    /// Stated facts, if there is no flag
+    /// Facts that the operator states if there is no flag
     #[command(flatten)]
     pub forward: ForwardFacts,
 }
@@ -302,17 +302,17 @@ pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Continue although not every value can be restored, and record this reason; covers no more items than the refusal
+    /// Continue even if some values cannot be restored, and record this reason; covers no more items than the refusal
     /// named
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
-    /// Confirmation and accepted findings
+    /// The confirmation and the accepted findings
     #[command(flatten)]
     pub confirm: ConfirmArgs,
-    /// Stated facts, if there is no flag
+    /// Facts that the operator states if there is no flag
     #[command(flatten)]
     pub dual_writes: DualWriteFacts,
-    /// Stated facts on the way back
+    /// Facts that the operator states on the way back
     #[command(flatten)]
     pub backward: BackwardFacts,
 }
@@ -334,13 +334,13 @@ pub(crate) struct JournalArgs {
     /// List only the values of this run
     #[arg(long)]
     pub run: Option<i64>,
-    /// List only values after this number; each line starts with its number
+    /// List only the values after this number; each line starts with the value's number
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     pub after: i64,
     /// List at most this number of values
     #[arg(long, default_value_t = 1000)]
     pub limit: u32,
-    /// Also print the values, which are data of your items
+    /// Also print the values; they are data from your items
     #[arg(long)]
     pub show_values: bool,
 }
@@ -351,7 +351,7 @@ pub(crate) struct IamArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Only what `check`, `run --dry-run` and `status` need
+    /// Print only the permissions that `check`, `run --dry-run` and `status` need
     #[arg(long)]
     pub read_only: bool,
 }
@@ -380,7 +380,7 @@ pub(crate) enum FailuresAction {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
-        /// List at most this number of each
+        /// List at most this number of failures, and as many diverged items
         #[arg(long, default_value_t = 1000)]
         limit: u32,
     },

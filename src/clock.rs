@@ -1,6 +1,6 @@
-//! Clocks. The wall clock gives timestamps for storage and display, and the time of day for deadlines and windows. A
-//! duration that is measured across a restart of the process uses the time since the machine started. Nobody can set
-//! that time, and it continues while the machine sleeps. All code that waits uses `tokio::time`.
+//! Clocks. The wall clock provides timestamps for storage and display, and the time of day for deadlines and windows. A
+//! duration that spans a restart of the process is measured by the time since the machine started, because nobody can
+//! set that time and it continues while the machine sleeps. All code that waits uses `tokio::time`.
 
 use std::fs;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// A function that returns the current time. Code takes it as an argument, so that a test can use its own clock.
+/// A function that returns the current time. Code takes this function as an argument, so that a test can use its own
+/// clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The machine's wall clock. The time of this clock may jump, and the clock continues while the machine sleeps.
+/// Returns the machine's wall clock. This clock may jump, and it continues while the machine sleeps.
 pub fn wall_clock() -> Clock {
     Arc::new(Timestamp::now)
 }
@@ -26,7 +27,8 @@ pub struct Moment {
     pub wall: Timestamp,
 }
 
-/// A function that returns the current moment. Code takes it as an argument, so that a test can use its own clocks.
+/// A function that returns the current moment. Code takes this function as an argument, so that a test can use its own
+/// clocks.
 pub type MomentClock = Arc<dyn Fn() -> Moment + Send + Sync>;
 
 /// Returns moments from the machine's own clocks.
@@ -35,25 +37,25 @@ pub fn moments() -> MomentClock {
 }
 
 impl Moment {
-    /// Returns the time since an earlier moment. Both clocks measure this time, and the result is the longer of the two
-    /// times. The result therefore includes the time for which the machine slept. If somebody sets the wall clock
-    /// forward, the result looks as if the machine had slept, which only causes an unnecessary check.
+    /// Returns the time since an earlier moment: the longer of the times that the two clocks show. The result therefore
+    /// includes the time during which the machine slept. If somebody sets the wall clock forward, the result is too
+    /// long. This only causes an unnecessary check.
     pub fn since(self, earlier: Moment) -> Duration {
         let wall = Duration::try_from(self.wall.duration_since(earlier.wall)).unwrap_or_default();
         self.monotonic.saturating_duration_since(earlier.monotonic).max(wall)
     }
 }
 
-/// A point in time, measured since the machine started. All processes of the machine can compare such points.
+/// A point in time, measured since the machine started. All processes on the machine can compare such points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootTime {
-    /// Identifies one start of one machine.
+    /// ID of this start of this machine.
     pub boot: String,
     /// The time since the machine started.
     pub since: Duration,
 }
 
-/// The time since this machine started; `None` on systems that do not report it (only Linux does).
+/// Returns the time since this machine started; `None` on systems that do not report this time (only Linux does).
 pub fn boot_time() -> Option<BootTime> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
     let uptime = fs::read_to_string("/proc/uptime").ok()?;

@@ -13,7 +13,7 @@ pub struct CommandLine {
     options: String,
 }
 
-/// The first word of the commands that have two words, such as `failures retry`.
+/// The first word of two-word commands such as `failures retry`.
 const FAILURES: &str = "failures ";
 
 /// The options that select the state and the table. If a printed command omitted one of them, it could change a
@@ -31,7 +31,7 @@ pub struct CommandOptions<'a> {
 }
 
 impl CommandLine {
-    /// The command line for a plan file, with the options that the operator gave.
+    /// Builds the command lines for a plan file, with the options that the operator gave.
     pub fn new(plan: &Path, selection: CommandOptions<'_>) -> CommandLine {
         let state = selection.state.map(|path| path.display().to_string());
         let given = [
@@ -44,9 +44,9 @@ impl CommandLine {
         CommandLine { plan: quoted(&plan.display().to_string()), options: typed.collect() }
     }
 
-    /// The full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`. The plan
-    /// file is inserted after the command and before its options, as in the output of `--help`. Commands that begin
-    /// with `failures` consist of two words.
+    /// Returns the full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`.
+    /// The plan file is inserted after the command and before the command's options, as `--help` shows it. Commands
+    /// that begin with `failures` consist of two words.
     pub fn render(&self, words: &str) -> String {
         let CommandLine { plan, options } = self;
         let (group, words) = words.strip_prefix(FAILURES).map_or(("", words), |action| (FAILURES, action));
@@ -57,7 +57,8 @@ impl CommandLine {
     }
 }
 
-/// Quotes a text as one word of a POSIX shell. A text with a NUL byte cannot be quoted, but no path or option has one.
+/// Quotes a text as one word of a POSIX shell. A text with a NUL byte cannot be quoted, but no path or option contains
+/// one.
 fn quoted(text: &str) -> String {
     try_quote(text).map_or_else(|_| text.to_owned(), |quoted| quoted.into_owned())
 }

@@ -17,7 +17,8 @@ pub fn number(n: u64) -> String {
     out
 }
 
-/// Formats a count with its noun, for example `1 item` or `1,234 items`. A verb may follow the noun in both forms.
+/// Formats a count with its noun, for example `1 item` or `1,234 items`. Both forms may also contain a verb after the
+/// noun.
 pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(n), if n == 1 { one } else { many })
 }
@@ -39,7 +40,7 @@ pub fn dollars(amount: f64) -> String {
     text[..kept].to_owned()
 }
 
-/// Formats a duration with its two largest units, rounded down. The smaller unit is included even if it is zero.
+/// Formats a duration as its two largest units, rounded down. The smaller unit is included even if it is zero.
 pub fn whole_duration(duration: Duration) -> String {
     match duration.as_secs() {
         s if s < 60 => format!("{s} s"),
@@ -49,7 +50,7 @@ pub fn whole_duration(duration: Duration) -> String {
     }
 }
 
-/// Formats a waiting time with its two largest units, rounded up.
+/// Formats a waiting time as its two largest units, rounded up.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().ceil() as u64;
     let days = seconds / 86_400;

@@ -7,19 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// A limit on open files that is enough for every run. It allows one connection for each possible write and segment,
-/// and the files of the state. It is not higher, because some systems refuse a limit above about 10,000.
+/// The limit on open files that this process requests. It is enough for every run: one connection for each possible
+/// write and segment, plus the state's files. A much higher limit could fail, because some systems refuse a limit above
+/// about 10,000.
 const WANTED_OPEN_FILES: u64 = 4_096;
 
-/// Number of open files that are not available to the connections of a run. They are reserved for the state, the
-/// terminal, the runtime and the flag. If the limit is small, at most half of it is reserved.
+/// Number of open files that are reserved for the state, the terminal, the runtime and the flag. A run's connections
+/// cannot use them. If the limit is small, at most half of the limit is reserved.
 const RESERVED_OPEN_FILES: usize = 64;
 
-/// Maximum number of open connections of a run in this process; see [`raise_open_files`].
+/// Maximum number of connections that a run in this process may have open; see [`raise_open_files`].
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Raises the soft limit of open files, as far as the hard limit allows. If the new limit is too low, returns the new
-/// limit. [`max_connections`] then limits the connections of a run.
+/// Raises the soft limit on open files as far as the hard limit allows. If the new limit is too low, returns the new
+/// limit. [`max_connections`] then limits a run's connections.
 pub fn raise_open_files() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let wanted = WANTED_OPEN_FILES.min(hard);
@@ -29,13 +30,13 @@ pub fn raise_open_files() -> Option<u64> {
     (allowed < WANTED_OPEN_FILES).then_some(allowed)
 }
 
-/// Maximum number of connections that a run may have open at a time.
+/// Returns the maximum number of connections that a run may have open at the same time.
 pub fn max_connections() -> usize {
     CONNECTIONS.load(Ordering::Relaxed)
 }
 
-/// Whether this process ignores SIGHUP, the signal for a closed terminal. A process under `nohup` does so. Detected
-/// only on Linux.
+/// Whether this process ignores SIGHUP, the signal for a closed terminal. A process that `nohup` started ignores this
+/// signal. Detected only on Linux.
 pub fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -43,8 +44,7 @@ pub fn ignores_hangup() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Whether the process with this id on this host is currently stopped by a signal. Detected only on Linux; false
-/// elsewhere.
+/// Whether a signal has stopped the process with this ID on this host. Detected only on Linux; false elsewhere.
 pub fn is_stopped(pid: u32) -> bool {
     // The name of the process is in parentheses and may contain any character. The state of the process follows the
     // name.
@@ -53,8 +53,8 @@ pub fn is_stopped(pid: u32) -> bool {
     matches!(state, Some('T' | 't'))
 }
 
-/// The host name from the kernel. If the kernel does not report it, the host name from the command `hostname`.
-/// `(unknown)` if neither works.
+/// Returns the host name that the kernel reports or, if the kernel reports none, the output of the command `hostname`.
+/// Returns `(unknown)` if neither works.
 pub fn name() -> String {
     let from_kernel = fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = from_kernel.or_else(|| {

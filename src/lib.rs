@@ -1,16 +1,16 @@
-//! `backfill` moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table, for hours, while
-//! the application keeps using it.
+//! `backfill` moves, copies, sets or removes attributes on every item of a live Amazon DynamoDB table. A run can take
+//! hours, and the application keeps using the table meanwhile.
 //!
 //! You can kill it at any moment and it resumes from its checkpoint. It never overwrites a live writer's value, and it
 //! never uses more capacity than the plan allows.
 //!
 //! # Use as a library
 //!
-//! [`Migration`] is the entry point. It takes a plan and [`Options`] and has a method for each command:
+//! [`Migration`] is the entry point. It takes a plan and [`Options`], and provides a method for each command:
 //! [`Migration::check`], [`Migration::dry_run`], [`Migration::run`], [`Migration::verify`], [`Migration::cutover`],
 //! [`Migration::contract`], [`Migration::rollback`] and [`Migration::status`]. An [`Observer`] receives progress and
-//! answers questions. A [`Stopper`] stops the running command when its requests in flight have completed, after at most
-//! 10 s.
+//! answers questions. A [`Stopper`] stops the running command. The command first waits for its requests in flight, for
+//! at most 10 s.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -44,7 +44,8 @@
 //! # Data path
 //!
 //! In the following path, each arrow is a function that returns the next noun. Data moves only forwards, with one
-//! exception: a failed condition returns the item's current image, which starts again at *item*.
+//! exception: if a write's condition fails, DynamoDB returns the item's current image, and this image enters the path
+//! again at *item*.
 //!
 //! `plan.toml` → [`Plan`] → run → segment → page → item → decision → guarded write → permit → outcome → commit → report
 //! → exit code
@@ -68,32 +69,32 @@
 //!
 //! # What always holds
 //!
-//! **Guards.** The condition of every write contains `attribute_exists` of the partition key, so a write never
-//! recreates a deleted item. If DynamoDB can copy a value, a move or copy does not pass it through the client.
-//! Otherwise the client sends the value, and the condition requires that the source still has this value. A value that
-//! a live writer already put at the target is kept, unless the plan asks to overwrite it. Before an overwriting write
-//! is sent, the prior value is stored durably. The condition of the write requires that the item still has this value.
-//! Every race with another writer ends as a failed condition, never as a validation error. All changes of an item go in
-//! one write. An item that needs no change gets no write.
+//! **Guards.** Every write's condition contains `attribute_exists` for the partition key, so a write never recreates a
+//! deleted item. If DynamoDB itself can copy a value, a move or copy does not send the value through the client.
+//! Otherwise the client sends the value, and the condition requires that the source still has this value. If a live
+//! writer has already put a value at the target, this value stays, unless the plan asks to overwrite it. Before an
+//! overwriting write is sent, the prior value is stored durably. The write's condition requires that the item still has
+//! the prior value. Every race with another writer ends as a failed condition, never as a validation error. One write
+//! contains all changes to an item. An item that needs no change is not written.
 //!
 //! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
-//! segment, is known. The same transaction records the failures. A commit that fails stops the run. Until DynamoDB has
-//! accepted one write, pages with rejected writes are not committed, up to a maximum number. If a plan fails for every
-//! item, no failures are therefore recorded.
+//! segment, is known. The same transaction records the failures. A failed commit stops the run. Until DynamoDB has
+//! accepted one write, pages with rejected writes stay uncommitted, up to a maximum number. Therefore, if a plan fails
+//! for every item, no failures are recorded.
 //!
-//! **Capacity.** No request is sent without permits, in capacity units, from every scope that the request touches.
-//! Permits are acquired in this order: partition key, key range (the item's segment), each index, table. A request that
-//! waits for a narrow scope therefore holds no permit of a wider one. Items of a hot partition key are set aside, and
-//! the scan of their segment continues. Permits are reconciled with the consumption that DynamoDB reports. If DynamoDB
-//! throttles a request, the scopes that its reply names slow down; without a reason, the table does. Repeated throttles
-//! of a key range also slow the partition key or the table. Their rates recover automatically. Percentage budgets and
-//! default budgets follow the table's description while a run lasts. The SDK's retries are off: one module of this
-//! crate decides whether to retry a request, how long to wait before that, and when to give up. If the plan limits
-//! spending, a run reserves capacity durably, in slices, before it uses the capacity. If a process dies, its whole
-//! slice counts as spent.
+//! **Capacity.** Every request needs permits, in capacity units, from every scope that the request touches. Permits are
+//! acquired in this order: partition key, key range (the item's segment), each index, table. So a request that waits
+//! for a narrow scope holds no permit from a wider one. Items of a hot partition key are set aside, and the scan of
+//! their segment continues. Permits are reconciled with the consumption that DynamoDB reports. If DynamoDB throttles a
+//! request, the scopes that the reply names slow down. If the reply names no scope, the table slows down. Repeated
+//! throttles of a key range also slow down the partition key or the table. All these rates recover automatically.
+//! During a run, percentage budgets and default budgets follow the table's current description. The SDK's retries are
+//! off: one module of this crate decides whether to retry a request, how long to wait before the retry, and when to
+//! give up. If the plan limits spending, a run durably reserves a slice of capacity before it uses the capacity. If the
+//! process dies, the whole slice counts as spent.
 //!
-//! **Honesty.** Every figure was counted, or is labelled an estimate with its basis. Attribute values never reach logs,
-//! errors or reports.
+//! **Honesty.** Every figure is either counted, or labelled as an estimate together with its basis. Attribute values
+//! never reach logs, errors or reports.
 //!
 //! # Crash points
 //!
@@ -112,13 +113,13 @@
 //! being written and the prefetched page. In addition, up to eight pages (about one megabyte) can wait for items that
 //! were set aside. In a segment that is known to be large, these eight pages can also wait for writes in flight. Until
 //! DynamoDB has accepted the first write of a run, pages with rejected writes are kept in memory as well. If a run was
-//! killed, its `applied` count is a lower bound and is labelled as one.
+//! killed, its `applied` count is a lower bound and is labelled as a lower bound.
 //!
 //! # Seams
 //!
-//! The engine accesses DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source yields
-//! pages and durable positions. A sink takes chunks of guarded writes, so that another transport can write items in
-//! batches. The same table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]).
+//! The engine accesses DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source
+//! returns pages and durable positions. A sink takes chunks of guarded writes, so that another transport can write
+//! items in batches. One table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]).
 //! Workers on several hosts would need two other implementations: ports of `state` that share checkpoints, and a
 //! `Scheduler` that distributes segments.
 
@@ -173,7 +174,7 @@ pub use playbook::{Fact, Phase};
 pub use preflight::{Acceptance, Finding, FinishIn, PreflightError, SampleSize, Severity};
 pub use state::StoreError;
 
-/// The reports of the commands. Each has a text form and a JSON form.
+/// The commands' reports. Each report has a text form and a JSON form.
 pub mod reports {
     pub use crate::passes::verify::VerifyReport;
     pub use crate::preflight::CheckReport;
@@ -182,17 +183,17 @@ pub mod reports {
 
 /// The ports that a program can implement itself.
 ///
-/// The state is not one of these ports: [`Migration`] keeps the state in a file. A different store belongs in this
-/// crate, in the same folder as `state/sqlite`; `docs/architecture.md` explains how to add one. The plan gives the
-/// location of the flag; with hooks (`exec`) the flag can be anywhere.
+/// A program cannot replace the state: [`Migration`] stores it in a file. Code for a different store belongs in this
+/// crate, next to `state/sqlite`; `docs/architecture.md` explains how to add one. The plan states where the flag is
+/// stored; with hooks (`exec`) the flag can be anywhere.
 pub mod ports {
     pub mod dynamodb {
         //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): a different transport, a
         //! different source, or a table in memory. The documentation of each trait lists the guarantees that an
         //! implementation must give.
         //!
-        //! [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose: a sink that ignored a new kind of
-        //! condition would write without a guard, so a new kind breaks the build instead.
+        //! [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose. A sink that ignored a new kind of
+        //! condition would write without a guard. An exhaustive enum makes the sink's build fail instead.
 
         pub use crate::change::{Action, Condition, Digest, GuardedWrite, Leftover, PreImage, PriorValue, WriteCost};
         pub use crate::dynamodb::{
@@ -206,8 +207,8 @@ pub mod ports {
     }
 }
 
-/// The items that the `backfill` binary, its tests and its benchmarks use. There is no promise of stability: any of
-/// these items may change between patch versions. The feature `internals` exports this module.
+/// The API that the `backfill` binary, its tests and its benchmarks use. This API is not stable: any part of it may
+/// change between patch versions. The feature `internals` exports this module.
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {

@@ -1,4 +1,5 @@
-//! The machine's clocks and randomness. Code takes both as arguments, so that a test can repeat a run from a seed.
+//! The machine's clocks and its source of randomness. Code takes both as arguments, so that a test can repeat a run
+//! from a seed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,19 +12,19 @@ use crate::clock::{BootTime, Clock, MomentClock, boot_time, moments};
 /// A function that returns the time since the machine started, like [`boot_time`].
 pub type BootClock = Arc<dyn Fn() -> Option<BootTime> + Send + Sync>;
 
-/// The clocks and the randomness of one process. A clone shares the clocks and the randomness.
+/// The clocks and the source of randomness of one process. Clones share them.
 #[derive(Clone)]
 pub struct Machine {
     /// Both clocks of this process.
     pub moments: MomentClock,
     /// The clock that measures the time since the machine started.
     pub boot: BootClock,
-    /// The randomness for backoff jitter, for samples, and for the names of writers.
+    /// The source of randomness for backoff jitter, for samples, and for writers' names.
     pub random: Random,
 }
 
 impl Machine {
-    /// The machine that this process runs on.
+    /// Returns the machine that this process runs on.
     pub fn system() -> Machine {
         Machine { moments: moments(), boot: Arc::new(boot_time), random: Random::from_entropy() }
     }
@@ -39,7 +40,7 @@ impl Machine {
         (self.moments)().wall
     }
 
-    /// The time since the machine started; `None` if the machine does not report this time.
+    /// Returns the time since the machine started; `None` if the machine does not report this time.
     pub fn boot_time(&self) -> Option<BootTime> {
         (self.boot)()
     }
@@ -50,12 +51,12 @@ impl Machine {
 pub struct Random(Arc<Mutex<Rng>>);
 
 impl Random {
-    /// A sequence that is different in every process.
+    /// Returns a sequence that is different in every process.
     pub fn from_entropy() -> Random {
         Random::with(Rng::new())
     }
 
-    /// The sequence of a seed. The same seed always gives the same sequence.
+    /// Returns the sequence of a seed. The same seed always produces the same sequence.
     pub fn with_seed(seed: u64) -> Random {
         Random::with(Rng::with_seed(seed))
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct UntrustedText(String);
 
 impl UntrustedText {
-    /// The raw text. Use it only to compare or store the text, and never print it.
+    /// Returns the raw text, for comparison and storage only. Never print it.
     pub fn as_raw(&self) -> &str {
         &self.0
     }
@@ -51,8 +51,8 @@ pub fn escaped_styled(text: &str) -> String {
     Escaped { text, allowed: "\n\u{1b}" }.to_string()
 }
 
-/// Makes a JSON document safe to print. Characters that could control a terminal occur only in the strings of the
-/// document, where JSON allows escapes. A JSON parser reads the same document with or without the escapes.
+/// Makes a JSON document safe to print. Characters that could control a terminal occur only in the document's strings,
+/// where JSON allows escapes. A JSON parser reads the same document with or without the escapes.
 pub fn escaped_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -86,8 +86,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a character can affect a terminal or mislead a reader. These are control characters (also those of escape
-/// sequences), line separators, characters that reverse or hide text, and Unicode tag characters.
+/// Whether a character can affect a terminal or mislead a reader. Such characters are control characters (including
+/// those in escape sequences), line separators, characters that reverse or hide text, and Unicode tag characters.
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// What a hostile item may contain: a cursor movement, an OSC 8 link, C1 controls, bidi overrides, zero-width
+    /// Text that a hostile item may contain: a cursor movement, an OSC 8 link, C1 controls, bidi overrides, zero-width
     /// characters, Unicode tag characters.
     const HOSTILE: &str =
         "a\u{1b}[2J\u{1b}]8;;http://x\u{7}b\u{9b}31m\r\nc\u{202e}d\u{2066}e\u{200b}f\u{feff}g\u{e0041}h\u{2028}i\u{7f}";

@@ -1,6 +1,6 @@
-//! Measures the figures of the capacity benchmark over real sockets and in real time. The binary runs against the
-//! embedded engine behind the capacity model, while the application sends its own HTTP traffic. The table and all rates
-//! have a twentieth of their full size, and each run takes about a minute.
+//! Measures the figures of the capacity benchmark over real sockets and in real time. The real binary runs against the
+//! embedded engine, and the capacity model limits the engine. At the same time, an application sends its own HTTP
+//! traffic. The table and all rates have a twentieth of their full size, and each run takes about a minute.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ use crate::simulator::model::{INDEX, provisioned, with_index};
 /// The size of the table and of all rates, relative to a real table. Two cores can serve the resulting load.
 const SCALE: f64 = 0.05;
 
-/// Name of the table.
+/// The table's name.
 const TABLE: &str = "simulated";
 
 /// The settings of one run.
@@ -29,15 +29,15 @@ struct Run<'a> {
     model: ModelSpec,
     /// The application's writes and reads per second. `None` means that there is no application.
     traffic: Option<(f64, f64)>,
-    /// `[capacity]` of the plan. `None` means that only the application runs.
+    /// The plan's `[capacity]`. `None` means that only the application runs.
     capacity: Option<&'a str>,
     /// Number of seconds between the start of the application and the start of the job.
     before: u64,
-    /// The largest number of seconds for which the run is watched.
+    /// The run is watched for at most this number of seconds.
     seconds: u64,
 }
 
-/// The differences between two samples of the model and of the application. There is one second between the samples.
+/// The differences between two samples of the counters. There is one second between the samples.
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
     writes: f64,
@@ -49,13 +49,13 @@ struct Second {
 
 struct Watched {
     seconds: Vec<Second>,
-    /// The duration of the job in seconds. `None` if the job was cut off or failed.
+    /// The job's duration in seconds. `None` if the job failed or did not end in time.
     took: Option<f64>,
     exit: Option<i32>,
     started: usize,
 }
 
-/// Runs the scenarios whose numbers are in `wanted`, or all scenarios if the list is empty. Reports their figures.
+/// Runs the scenarios whose numbers are in `wanted`, or all scenarios if `wanted` is empty. Reports their figures.
 pub(crate) fn run(wanted: &[String], mut tell: impl FnMut(&str, &Figure)) {
     type Scenario = fn() -> Vec<Figure>;
     let all: [(&str, Scenario); 6] = [
@@ -86,8 +86,7 @@ fn uniform() -> Vec<Figure> {
 fn above() -> Vec<Figure> {
     let capacity = "write = 200\nread = 400\nper_key_range = { write = 200 }\nper_partition_key = { write = 200 }";
     let mut run = Run { capacity: Some(capacity), ..plain(3_000.0, 2_000.0, 8_000.0) };
-    // The tool refuses a budget that exceeds the reported capacity of a table. So this table must not report its
-    // capacity.
+    // The tool refuses a budget that exceeds the table's reported capacity, so this table must not report its capacity.
     run.model.advertise = false;
     let watched = watch(&run);
     let steady = watched.steady(15);
@@ -100,8 +99,8 @@ fn above() -> Vec<Figure> {
 
 fn beside() -> Vec<Figure> {
     let mut figures = Vec::new();
-    // The table serves 400 writes and 1,200 reads per second. The application uses 60 % of that capacity and the job 30
-    // %.
+    // The table serves 400 writes and 1,200 reads per second. The application uses 60 % of this capacity, and the job
+    // uses 30 %.
     let with = |capacity| Run {
         traffic: Some((240.0, 720.0)),
         capacity,
@@ -142,8 +141,8 @@ fn skewed() -> Vec<Figure> {
         run.workload.spread = spread;
         run.workload.items = if spread == zipf { 1_400 } else { 250 };
         let largest = largest_key(&run.workload);
-        // The bound does not include the other items of the key's segment and partition, because they depend on the
-        // engine's hash function.
+        // The bound ignores the other items in the key's segment and partition, because the engine's hash function
+        // determines which items these are.
         let bound = (largest / 12.5).max(units(&run.workload) / 100.0);
         let watched = watch(&run);
         let by = watched.took.unwrap_or(f64::INFINITY) / bound;
@@ -160,9 +159,9 @@ fn skewed() -> Vec<Figure> {
 fn index() -> Vec<Figure> {
     let mut figures = Vec::new();
     let stated = "write = 100\nread = 400\nper_key_range = { write = 100 }\n[capacity.index]\nby-group = 100";
-    // At a twentieth of the size, a job with a budget above the limit sends few requests. So the throttled requests
-    // with which it searches for the limit are a large share. The simulator checks this share at full size, in virtual
-    // time. An index that throttles the job also throttles the application.
+    // At a twentieth of the size, a job sends few requests. If its budget is above the limit, a large fraction of these
+    // requests is throttled while the job searches for the limit. The simulator checks this fraction at full size, in
+    // virtual time. An index that throttles the job also throttles the application.
     for (name, capacity, allowed, job, application) in [
         ("default", "write = 100\nread = 400", 6.25, Required::AtMost(2.0), Required::AtMost(0.0)),
         ("above", stated, 25.0, Required::Nothing, Required::Nothing),
@@ -205,7 +204,7 @@ fn storm() -> Vec<Figure> {
 }
 
 /// Creates the settings of a run with uniform keys and without an application. The arguments are the number of items,
-/// and the model's limits at full size.
+/// and the model's write and read limits at full size.
 fn plain(items: f64, write: f64, read: f64) -> Run<'static> {
     Run {
         workload: Workload { items: items as u32, spread: KeyDistribution::Uniform, bytes: (300, 3_700) },
@@ -301,7 +300,7 @@ impl Look {
         let throttled = figures.throttled;
         let all = (admitted.read + admitted.write + throttled.read + throttled.write) as f64;
         Look {
-            // Each write of the application consumes one unit.
+            // Each of the application's writes consumes one unit.
             writes: figures.table.write - written,
             index: figures.indexes.first().map_or(0.0, |index| index.write),
             requests: all - sent,
@@ -326,8 +325,8 @@ impl Watched {
         Watched { seconds: Vec::new(), took: None, exit: None, started: before as usize }
     }
 
-    /// The mean over the seconds in which the job has a steady rate. These seconds begin `settles` seconds after the
-    /// start of the job, and end when 90 % of the job's units are written.
+    /// Returns the mean over the seconds in which the job's rate is steady. These seconds begin `settles` seconds after
+    /// the job's start, and end when 90 % of the job's units are written.
     fn steady(&self, settles: usize) -> Second {
         let all: f64 = self.seconds.iter().map(|s| s.writes).sum();
         let mut sum = 0.0;
@@ -393,7 +392,7 @@ fn table(indexed: bool) -> serde_json::Value {
     request
 }
 
-/// The number of write units that a workload consumes.
+/// Returns the number of write units that a workload consumes.
 fn units(workload: &Workload) -> f64 {
     Data::draw(workload, 7).items.iter().map(|item| f64::from(item.bytes.div_ceil(1024))).sum()
 }

@@ -8,38 +8,38 @@ use super::expand::ExpandOp;
 use super::{Decision, Digest, OnExisting};
 use crate::item::{Item, Path};
 
-/// The state of an item before the migration, as far as a rollback needs it.
+/// What a rollback needs to know about an item's state before the migration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     /// Preexisting targets of moves and copies, with digests of their values.
     pub preexisting: Vec<(Path, Digest)>,
-    /// Some of the targets that existed before the migration: those whose value a rollback may change, and those whose
-    /// value readers see for the first time after the cutover. The source of such a target may be missing.
+    /// Preexisting targets that need a [`BaselinePair`]: a rollback may change the target's value, or readers see the
+    /// value for the first time after the cutover. The target's source may be missing.
     pub pairs: Vec<(Path, BaselinePair)>,
-    /// Whether the phase may write a target of this item. A written target later looks like a preexisting target. The
-    /// phase may write a target even if only another change needs a write now, because a live writer can create the
-    /// target's source in the meantime.
+    /// Whether the phase may write a target of this item. After such a write, the target looks like a preexisting
+    /// target. The write may fill the target even if only a different change needs the write now, because a live writer
+    /// can create the target's source in the meantime.
     pub may_write: bool,
 }
 
-/// The state of an old and a new attribute before the migration. The state is recorded in two cases: a rollback may
-/// change the pair, or readers may see the new value for the first time after the cutover.
+/// The state of an old and a new attribute before the migration. It is recorded if a rollback may change the pair, or
+/// if readers may see the new value for the first time after the cutover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BaselinePair {
-    /// Both attributes had equal values, at a time when applications wrote both.
+    /// Both attributes had equal values, and applications already wrote both.
     Equal,
     /// Only the new attribute existed.
     NewAlone,
 }
 
 impl Changes {
-    /// Whether a rollback needs to know which targets existed before this phase. In-place moves do not need a baseline,
-    /// because the journal records each of them.
+    /// Returns whether a rollback needs to know which targets existed before this phase. In-place moves do not need a
+    /// baseline, because the journal records each of them.
     pub fn needs_baseline(&self) -> bool {
         self.ops.expand().iter().any(|op| matches!(op, ExpandOp::Copy { removes_source: false, .. }))
     }
 
-    /// The baseline of an item that the migration has not written yet. While applications write both attributes
+    /// Returns the baseline of an item that the migration has not written yet. While applications write both attributes
     /// ([`Changes::with_dual_writes`]), a pair of equal values counts as written by the applications.
     pub fn baseline(&self, item: &Item) -> Baseline {
         let mut baseline = Baseline::default();
@@ -54,19 +54,19 @@ impl Changes {
                 (old, Some(new)) => {
                     baseline.pairs.extend(old.is_none().then(|| (to.clone(), BaselinePair::NewAlone)));
                     // Record the value here even if a write will overwrite it. The journal also records such a value,
-                    // but only if the write is planned, and that may never happen.
+                    // but only when the write is planned, and the write may never be planned.
                     baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
                     baseline.preexisting.push((to.clone(), Digest::from_value(new)));
                 }
             }
         }
-        // If there is only one operation, the loop above has already determined whether the item gets a write.
+        // With only one operation, the loop above has already determined whether the item gets a write.
         baseline.may_write |= self.ops.expand().len() > 1 && matches!(self.decide(item), Decision::Write(_));
         baseline
     }
 
-    /// Targets that a run skips because a live writer filled them after the baseline was recorded and before the write.
-    /// These targets count as preexisting.
+    /// Returns the targets that a run skips because a live writer filled them between the recording of the baseline and
+    /// the write. These targets count as preexisting.
     pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
         let skipped = self.ops.expand().iter().filter_map(|op| match op {
             ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
@@ -84,7 +84,7 @@ impl BaselinePair {
     /// All values of the enum.
     pub const ALL: [BaselinePair; 2] = [BaselinePair::Equal, BaselinePair::NewAlone];
 
-    /// The name in state files.
+    /// Returns the name used in state files.
     pub fn name(self) -> &'static str {
         match self {
             BaselinePair::Equal => "equal",
@@ -98,7 +98,7 @@ impl fmt::Display for BaselinePair {
         f.write_str(match self {
             BaselinePair::Equal => {
                 "had equal values at both attributes when the run first read them, after dual writes began. A rollback \
-                 removes their new attribute, although it may have existed before"
+                 removes their new attribute, even if it existed before the migration"
             }
             BaselinePair::NewAlone => {
                 "had only the new attribute before the migration. After new-only writes, a rollback leaves them with \

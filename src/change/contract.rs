@@ -11,23 +11,23 @@ use crate::item::{Path, Value};
 pub(super) enum ContractOp {
     /// Removes the source of a move, unless the move was skipped.
     RemoveSource { from: Path, to: Path, skips_existing: bool },
-    /// Removes the path if all these copies of its value exist and no copy was skipped.
+    /// Removes the path if its value exists at all these targets and no copy was skipped.
     Remove { path: Path, copies: Vec<CopyTarget> },
 }
 
 impl ContractOp {
-    /// The operations for the changes of a plan, in the same order.
+    /// Returns the operations for a plan's changes, in the same order.
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<ContractOp> {
         match strategy {
             Strategy::ExpandContract => {
                 changes.iter().filter_map(|change| ContractOp::from_change(change, changes)).collect()
             }
-            // `run` has already made all changes of an in-place plan.
+            // For an in-place plan, `run` has already made all changes.
             Strategy::InPlace => Vec::new(),
         }
     }
 
-    /// The operation for one change of a plan, or `None` if the change removes nothing.
+    /// Returns the operation for one change of a plan, or `None` if the change removes nothing.
     fn from_change(change: &Change, all: &[Change]) -> Option<ContractOp> {
         match change.clone() {
             Change::Move { from, to, on_existing } => {
@@ -38,14 +38,14 @@ impl ContractOp {
         }
     }
 
-    /// The path that the operation may change.
+    /// Returns the path that the operation may change.
     pub(super) fn changed_path(&self) -> &Path {
         match self {
             ContractOp::RemoveSource { from: path, .. } | ContractOp::Remove { path, .. } => path,
         }
     }
 
-    /// Whether the operation needs the recorded history of an item, which shows whether a value was skipped.
+    /// Returns whether the operation needs an item's recorded history. The history shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             ContractOp::RemoveSource { skips_existing, .. } => *skips_existing,
@@ -55,8 +55,8 @@ impl ContractOp {
 }
 
 impl Draft<'_> {
-    /// Plans one operation. A value is removed only if another copy of the value exists: an equal new value, or an
-    /// entry in the journal.
+    /// Plans one operation. Removes a value only if another copy of it exists: an equal new value, or an entry in the
+    /// journal.
     pub(super) fn contract(&mut self, op: &ContractOp) {
         match op {
             ContractOp::RemoveSource { from, to, skips_existing } => self.remove_source(from, to, *skips_existing),
@@ -64,9 +64,9 @@ impl Draft<'_> {
         }
     }
 
-    /// Removes the source of a move. If the new value differs, because applications wrote only the new attribute, the
-    /// old value is recorded first. If the move was skipped, the source stays, because it has the only copy of its
-    /// value.
+    /// Removes the source of a move. If applications wrote only the new attribute, the new value differs from the old
+    /// value, so this function records the old value first. If the move was skipped, the source stays, because it
+    /// contains the only copy of its value.
     fn remove_source(&mut self, from: &Path, to: &Path, skips_existing: bool) {
         match (from.get(self.item), to.get(self.item)) {
             (None, _) => self.require(Condition::Missing(from.clone())),
@@ -84,7 +84,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Removes a path for a `remove` of the plan. If the plan also copies the path, all copies must exist.
+    /// Removes the path that a `remove` of the plan names. If the plan also copies the path, all copies must exist.
     fn remove_path(&mut self, path: &Path, copies: &[CopyTarget]) {
         let Some(value) = path.get(self.item) else { return self.require(Condition::Missing(path.clone())) };
         if copies.iter().any(|copy| copy.to.get(self.item).is_none()) {
@@ -98,8 +98,8 @@ impl Draft<'_> {
         self.remove(path, value);
     }
 
-    /// Whether the run kept an existing value, different from the old value, at this target. For an item without a
-    /// baseline this is unknown, so every different value counts as kept.
+    /// Returns whether this target has a preexisting value that differs from the old value and that the run kept.
+    /// Without a baseline, this is unknown, so every different value counts as kept.
     fn was_skipped(&self, old: &Value, to: &Path) -> bool {
         let existing = to.get(self.item);
         is_other(existing, old)

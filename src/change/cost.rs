@@ -1,6 +1,6 @@
-//! The capacity that a write consumes on the table, and on every index in which the write changes an entry.
+//! Computes the capacity that a write consumes on the table, and on every index in which the write changes an entry.
 //!
-//! Sources: developer guide, "Provisioned throughput" (the larger of the item's sizes before and after the write,
+//! Sources: developer guide, "Provisioned throughput" (the item's size before or after the write, whichever is larger,
 //! rounded up to KB) and "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears,
 //! disappears or changes costs one write of its size, and two writes if the index key changes; the same for local
 //! indexes, from the table's capacity). Third-party recordings of AWS responses show that an unchanged entry costs
@@ -13,21 +13,21 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::{Action, Indexes, WriteCost};
 use crate::item::{IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, write_units};
 
-/// Computes the cost of the writes of one phase. It knows which indexes the phase can touch.
+/// The cost calculation for one phase's writes. It covers only the indexes that the phase can touch.
 #[derive(Debug, Clone)]
 pub(super) struct Pricing {
     /// The top-level attributes that the phase changes.
     changed: Arc<[String]>,
     table_key: KeySchema,
     indexes: Indexes,
-    /// The version number of `indexes`, and the indexes in this version that the phase can touch.
+    /// A cache of the indexes that the phase can touch, with the version of `indexes` from which it was computed.
     affected_indexes: Arc<RwLock<(u64, Arc<[AffectedIndex]>)>>,
 }
 
-/// An index in which a write of the phase may change an entry.
+/// An index in which one of the phase's writes may change an entry.
 #[derive(Debug, Clone)]
 struct AffectedIndex {
-    /// The position of the index in [`Indexes`].
+    /// The index's position in [`Indexes`].
     position: usize,
     local: bool,
     key: Vec<KeyAttribute>,
@@ -37,7 +37,7 @@ struct AffectedIndex {
 }
 
 impl Pricing {
-    /// Prepares the computation for writes that change only these top-level attributes or values inside them.
+    /// Prepares the calculation for a phase that changes only these top-level attributes, or values inside them.
     pub(super) fn new(changed: Vec<&str>, table_key: &KeySchema, indexes: &Indexes) -> Pricing {
         let changed: Arc<[String]> = changed.into_iter().map(str::to_owned).collect();
         let version = indexes.version();
@@ -47,7 +47,7 @@ impl Pricing {
         Pricing { changed, table_key, indexes, affected_indexes: Arc::new(RwLock::new((version, affected_indexes))) }
     }
 
-    /// The currently known indexes that the phase can touch.
+    /// Returns the currently known indexes that the phase can touch.
     fn affected_indexes(&self) -> Arc<[AffectedIndex]> {
         // Read the version before the schemas. If the indexes change between the two reads, the only consequence is
         // that the result is computed once more.
@@ -63,8 +63,8 @@ impl Pricing {
         now
     }
 
-    /// The cost of a write with these actions on this image. `before` and `after` are the sizes of the item in bytes,
-    /// before and after the write.
+    /// Returns the cost of a write with these actions on this image. `before` and `after` are the item's sizes in
+    /// bytes, before and after the write.
     pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
         let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
         let affected_indexes = self.affected_indexes();
@@ -84,14 +84,14 @@ impl Pricing {
     }
 }
 
-/// The indexes that contain one of the changed attributes.
+/// Returns the indexes that contain at least one of the changed attributes.
 fn affected_indexes(changed: &[String], table_key: &KeySchema, indexes: &[IndexSchema]) -> Arc<[AffectedIndex]> {
     let affected_indexes =
         indexes.iter().enumerate().map(|(position, index)| AffectedIndex::new(position, index, table_key));
     affected_indexes.filter(|index| changed.iter().any(|name| index.has_attribute(name))).collect()
 }
 
-/// The top-level attributes that the actions change and that an index contains, with their new values. The value is
+/// Returns the new values of the top-level attributes that the actions change and that an index contains. A value is
 /// `None` if the actions remove the attribute.
 fn changed<'a>(
     affected_indexes: &[AffectedIndex],
@@ -100,7 +100,7 @@ fn changed<'a>(
 ) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
     let mut changed = BTreeMap::new();
     for action in actions {
-        // Each source has the value that it had before the write.
+        // Each source still has its value from before the write.
         let path = action.path();
         let value = action.written_value(image);
         let root = path.root();
@@ -128,7 +128,7 @@ fn changed<'a>(
 struct PricedWrite<'a> {
     image: &'a Item,
     changed: BTreeMap<&'a str, Option<Cow<'a, Value>>>,
-    /// Size of the item in bytes, before and after the write.
+    /// The item's size in bytes before the write. `after` is its size after the write.
     before: usize,
     after: usize,
 }
@@ -170,7 +170,7 @@ impl AffectedIndex {
         }
     }
 
-    /// Number of units that the index consumes if the write changes its entry.
+    /// Returns the number of units that the index consumes if the write changes the item's entry.
     fn units(&self, write: &PricedWrite<'_>) -> Units {
         let is_in = self.has_entry(|name| write.value_before(name));
         let will_be_in = self.has_entry(|name| write.value_after(name));
@@ -180,7 +180,7 @@ impl AffectedIndex {
             (false, false) => 0.0,
             (false, true) => after(),
             (true, false) => before(),
-            // If the index key changes, the index removes the old entry and adds a new entry.
+            // If the index key changes, DynamoDB removes the old index entry and adds a new one.
             (true, true) if self.key.iter().any(|key| write.changed.contains_key(key.name.as_str())) => {
                 before() + after()
             }
@@ -189,9 +189,9 @@ impl AffectedIndex {
         }
     }
 
-    /// Whether an item is in the index. An item is in the index if it has every key attribute with the declared type. A
-    /// write cannot set a key to a different type or to an empty value, but an item may have had such a value before
-    /// the index was created.
+    /// Returns whether an item is in the index. An item is in the index if it has every key attribute with the declared
+    /// type. A write cannot give an index key a value of a different type or an empty value, but the item may already
+    /// have had such a value when the index was created.
     fn has_entry<'v>(&self, value: impl Fn(&str) -> Option<&'v Value>) -> bool {
         self.key.iter().all(|key| match value(&key.name) {
             Some(Value::S(s)) => key.kind == "S" && !s.is_empty(),
@@ -204,7 +204,7 @@ impl AffectedIndex {
         })
     }
 
-    /// Size of an item's entry in the index, in bytes. `whole` is the total size of the item.
+    /// Returns the size in bytes of an item's entry in the index. `whole` is the item's total size.
     fn bytes<'v>(&self, whole: usize, value: impl Fn(&str) -> Option<&'v Value>) -> usize {
         match &self.attributes {
             None => whole,
@@ -242,7 +242,8 @@ mod tests {
         }
     }
 
-    /// Number of units that the table consumes, and number of units that an index with the key `k` (a string) consumes.
+    /// Returns the number of units that the table consumes, and the number that an index consumes if its key is the
+    /// string attribute `k`.
     fn units(changes: &[Change], image: Json, projection: Projection) -> (Units, Units) {
         let write = decide_write(changes, &item(image), vec![index(&[("k", "S")], projection)]);
         (write.cost.table, write.cost.total() - write.cost.table)
@@ -330,7 +331,7 @@ mod tests {
         assert_eq!(write.cost.total(), 5.0);
     }
 
-    /// A phase determines once which indexes its writes can touch, and computes no cost for the other indexes.
+    /// A phase determines once which indexes its writes can touch. It computes costs only for these indexes.
     #[test]
     fn only_indexes_that_a_phase_can_touch_are_computed() {
         let indexes = vec![
@@ -351,8 +352,8 @@ mod tests {
         assert_eq!(affected_indexes(InPlace, &[remove("k.x")]), [0, 2, 3]);
     }
 
-    /// The index entry of an item: the index key and all attributes of the item. `None` if the item is not in the
-    /// index.
+    /// Returns an item's index entry: the index key and all attributes of the item. Returns `None` if the item is not
+    /// in the index.
     fn entry(image: &Item, index: &IndexSchema) -> Option<(Vec<Value>, Item)> {
         let of_key = |key: &KeyAttribute| image.get(&key.name).filter(|v| v.type_name() == key.kind).cloned();
         let position = index.key.iter().map(of_key).collect::<Option<Vec<Value>>>()?;
@@ -383,7 +384,7 @@ mod tests {
         }
     }
 
-    /// Items whose attributes and nested members have up to 3 KB.
+    /// Generates items whose attributes and nested members have up to 3 KB.
     fn any_sized_item() -> impl Generator<Value = Item> {
         let sizes = proptest::collection::vec((0..5_usize, any::<bool>(), 0..3_000_usize), 0..4);
         (any_item(), sizes).prop_map(|(mut item, sizes)| {
@@ -415,8 +416,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-        /// The computed cost of a write is equal to the cost that follows from a comparison of the complete index
-        /// entries before and after the write.
+        /// The computed cost of a write equals the cost found by comparing the complete index entries before and after
+        /// the write.
         #[test]
         fn the_cost_of_a_write_matches_whole_items(
             plan in any_plan(), image in any_sized_item(), in_place in any::<bool>(),

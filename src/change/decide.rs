@@ -1,4 +1,5 @@
-//! Turns an item's image into a decision: what the plan requires for this item, and under which condition.
+//! Turns an item's image into a decision. The decision is what the plan requires for this item, and under which
+//! condition.
 
 use std::sync::Arc;
 
@@ -20,28 +21,28 @@ pub struct Changes {
     key: KeySchema,
     indexes: Indexes,
     pub(super) pricing: Pricing,
-    /// Whether items that are signed or encrypted on the client are not written.
+    /// Whether to refuse writes to items that are signed or encrypted on the client.
     refuses_encrypted: bool,
     /// Whether applications write both the old and the new attribute.
     dual_writes: bool,
 }
 
 impl Changes {
-    /// The changes that `run` makes. With the strategy `in-place`, `run` makes all changes. Otherwise `run` only adds
-    /// attributes, and the removals wait for `contract`.
+    /// Returns the changes that `run` makes. With the strategy `in-place`, `run` makes all changes. Otherwise `run`
+    /// only adds attributes, and the removals wait for `contract`.
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), key, indexes)
     }
 
-    /// The changes that `contract` makes after cutover: it removes the sources of moves and everything that the plan
-    /// removes. For an in-place plan, `contract` has nothing to do.
+    /// Returns the changes that `contract` makes after cutover: it removes the sources of moves and everything that the
+    /// plan removes. For an in-place plan, `contract` has nothing to do.
     pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Contract(ContractOp::from_changes(changes, strategy)), key, indexes)
     }
 
-    /// The changes of the first phase of a rollback, which makes old values equal to new values. The phase is necessary
-    /// if applications have written only the new attribute. If an item has no new value, its old value stays. An
-    /// in-place plan has no new-only writes, so this phase has nothing to do for such a plan.
+    /// Returns the changes for the first phase of a rollback, which makes old values equal to new values. The phase is
+    /// necessary if applications have written only the new attribute. If an item has no new value, its old value stays.
+    /// With an in-place plan there are no new-only writes, so this phase has nothing to do.
     pub fn for_old_from_new(
         changes: &[Change],
         strategy: Strategy,
@@ -51,13 +52,13 @@ impl Changes {
         Changes::new(Ops::OldFromNew(OldFromNewOp::from_changes(changes, strategy)), key, indexes)
     }
 
-    /// The changes of the last phase of a rollback. The phase removes the values that `run` created, and restores the
-    /// values that `run` overwrote, moved or removed.
+    /// Returns the changes for the last phase of a rollback. The phase removes the values that `run` created, and
+    /// restores the values that `run` overwrote, moved or removed.
     pub fn for_undo(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Undo(UndoOp::from_changes(changes, strategy)), key, indexes)
     }
 
-    /// Creates changes for which `rule` makes every decision, on a table with this key and these indexes.
+    /// Creates changes whose decisions all come from `rule`, for a table with this key and these indexes.
     pub fn from_decider(rule: Arc<dyn Decider>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         Changes::new(Ops::Decider(rule), key, indexes)
     }
@@ -68,56 +69,55 @@ impl Changes {
         Changes { ops, key, indexes, pricing, refuses_encrypted: false, dual_writes: false }
     }
 
-    /// The same changes, but items that are signed or encrypted on the client are not written
-    /// ([`Rule::ClientEncryption`]).
+    /// Sets whether to refuse writes to items that are signed or encrypted on the client ([`Rule::ClientEncryption`]).
     pub fn with_encrypted_refused(self, refuses: bool) -> Changes {
         Changes { refuses_encrypted: refuses, ..self }
     }
 
-    /// The same changes, for a table on which all applications write both attributes. They must have begun to do so
-    /// before this pass. For an undo pass, it is enough if they did so at any time. A pair of equal values may come
-    /// from such an application, so an equal pair does not count as preexisting.
+    /// Sets whether all applications write both attributes. Applications must have begun to write both before this
+    /// pass. For an undo pass, it is enough that they wrote both at some time. Such an application may have written a
+    /// pair of equal values, so an equal pair does not count as preexisting.
     pub fn with_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }
 
-    /// Whether applications write both attributes ([`Changes::with_dual_writes`]).
+    /// Returns whether applications write both attributes ([`Changes::with_dual_writes`]).
     pub fn dual_writes(&self) -> bool {
         self.dual_writes
     }
 
-    /// Whether items that are signed or encrypted on the client are not written.
+    /// Returns whether to refuse writes to items that are signed or encrypted on the client.
     pub fn refuses_encrypted(&self) -> bool {
         self.refuses_encrypted
     }
 
-    /// Whether this phase changes nothing, because every change waits for a later phase.
+    /// Returns whether this phase changes nothing, because every change waits for a later phase.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
 
-    /// The indexes for which the cost of a write is computed. [`WriteCost::indexes`] has their positions in this list.
-    /// The list follows the table's current indexes.
+    /// Returns the indexes for which write costs are computed. [`WriteCost::indexes`] refers to an index by its
+    /// position in this list. The list follows the table's current indexes.
     ///
     /// [`WriteCost::indexes`]: super::WriteCost::indexes
     pub fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 
-    /// The key schema that the changes were prepared for.
+    /// Returns the key schema that the changes were prepared for.
     pub fn key(&self) -> &KeySchema {
         &self.key
     }
 
-    /// Whether this phase must read strongly consistently. A phase must do so if no later pass corrects its decision
-    /// "nothing to do". If that decision were wrong, the item would stay wrong, or old values would be removed
-    /// permanently. An eventually consistent read is not enough, because it may return a state of the item that is some
-    /// seconds old.
+    /// Returns whether this phase must read strongly consistently. A phase must do so if no later pass corrects its
+    /// decision "nothing to do". If that decision were wrong, the item would stay wrong, or old values would be lost
+    /// permanently. An eventually consistent read is not enough, because the state that it returns may be some seconds
+    /// old.
     pub fn needs_consistent_reads(&self) -> bool {
         self.ops.needs_consistent_reads()
     }
 
-    /// Why this phase looks up the recorded history of an item, or `None` if it does not look it up.
+    /// Returns why this phase looks up an item's recorded history, or `None` if it does not.
     pub fn lookup(&self) -> Option<HistoryLookup> {
         if self.needs_history() {
             return Some(HistoryLookup::ForDecision);
@@ -128,18 +128,18 @@ impl Changes {
         }
     }
 
-    /// Whether decisions of this phase depend on the recorded history of an item.
+    /// Returns whether this phase's decisions depend on an item's recorded history.
     pub fn needs_history(&self) -> bool {
         self.ops.needs_history()
     }
 
-    /// Decides what this item needs, if the item has no history or the phase does not need the history. Either one
-    /// write makes all changes, or no change is made.
+    /// Decides what this item needs. Call this function only if the item has no history, or if the phase needs none.
+    /// Either one write makes all changes, or no change is made.
     pub fn decide(&self, item: &Item) -> Decision {
         self.decide_with(item, &ItemHistory::EMPTY)
     }
 
-    /// Decides what this item needs, with its history. Either one write makes all changes, or no change is made.
+    /// Decides what this item needs, based on its history. Either one write makes all changes, or no change is made.
     pub fn decide_with(&self, item: &Item, history: &ItemHistory) -> Decision {
         let decision = self.decide_unchecked(item, history);
         let Decision::Write(write) = decision else { return decision };
@@ -157,14 +157,14 @@ impl Changes {
         }
     }
 
-    /// Number of bytes of the sources that stay until `contract`. An in-place plan would remove these sources in the
-    /// same write.
+    /// Returns the size in bytes of the sources that stay until `contract`. An in-place plan would remove these sources
+    /// in the same write.
     fn remaining_source_bytes(&self, item: &Item) -> usize {
         let sources = self.ops.expand().iter().filter_map(ExpandOp::remaining_source);
         sources.filter_map(|from| Some(bytes_at(from, from.get(item)?))).sum()
     }
 
-    /// The decision, without the check against DynamoDB's rules.
+    /// Returns the decision without checking it against DynamoDB's rules.
     fn decide_unchecked(&self, item: &Item, history: &ItemHistory) -> Decision {
         if let Ops::Decider(rule) = &self.ops {
             return rule.decide(item);

@@ -1,4 +1,4 @@
-//! Digests of values. A digest allows the tool to compare a value with an earlier value that was not stored.
+//! Digests of values. With digests, the tool can compare a value with an earlier value that it did not store.
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,12 +10,12 @@ use crate::item::Value;
 pub struct Digest(pub [u8; 8]);
 
 impl Digest {
-    /// The digest of a value.
+    /// Returns the digest of a value.
     pub fn from_value(value: &Value) -> Digest {
         Digest::from_text(&value.to_json().to_string())
     }
 
-    /// The digest of a text, such as the text of an item key.
+    /// Returns the digest of a text, such as the text of an item key.
     pub fn from_text(text: &str) -> Digest {
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();
         Digest([a, b, c, d, e, f, g, h])

@@ -7,19 +7,19 @@ use super::decision::Decision;
 use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
 use crate::item::{Item, ItemKey, Path, PathStep, Value, attribute_bytes, item_bytes};
 
-/// The actions and conditions that were collected for one item so far.
+/// The actions and conditions collected so far for one item.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
     pub(super) history: &'a ItemHistory,
-    /// Values that this write restores at paths that have no value now.
+    /// Values that this write restores, by path. These paths have no value now.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
     conditions: Vec<Condition>,
     pub(super) pre_images: Vec<PreImage>,
-    /// The maps that the write creates because the parent of a target is missing, by the path of the map.
+    /// The maps that the write creates because a target's parent is missing, keyed by the map's path.
     new_maps: BTreeMap<Path, Item>,
     pub(super) diverged: Vec<Path>,
-    /// Targets that already have a different value, which counts as done.
+    /// Targets whose existing value counts as done even though it differs from what the plan implies.
     pub(super) skipped: Vec<Path>,
     /// Paths whose values stay unchanged. These paths are reported if nothing else in the item changes.
     pub(super) unchanged: Vec<Path>,
@@ -72,7 +72,8 @@ impl<'a> Draft<'a> {
         if self.actions.is_empty() {
             return if self.already_applied { Decision::AlreadyApplied } else { Decision::NothingToDo };
         }
-        // The first condition requires that the item exists. Without it, UpdateItem would recreate a deleted item.
+        // The first condition requires that the item exists. Without this condition, UpdateItem would recreate a
+        // deleted item.
         let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
         conditions.append(&mut self.conditions);
         let bytes_before = item_bytes(self.item);
@@ -97,7 +98,7 @@ impl<'a> Draft<'a> {
         self.pre_images.push(pre);
     }
 
-    /// Copies the value at `from` to `to`. `value` is the value that the image has at `from`.
+    /// Copies the value at `from` to `to`. `value` is the image's value at `from`.
     pub(super) fn copy(&mut self, from: &Path, to: &Path, value: &Value) {
         self.added_bytes += bytes_at(to, value);
         self.actions.push(Action::SetFrom { to: to.clone(), from: from.clone(), value: value.clone() });
@@ -122,8 +123,8 @@ impl<'a> Draft<'a> {
         self.removed_bytes -= bytes_at(path, value);
     }
 
-    /// Copies the value at `to` back to `from`. The caller must add conditions that pin both paths. If the value cannot
-    /// be written to `from`, returns the reason.
+    /// Copies the value at `to` back to `from`. The caller must add conditions that pin both paths. Returns the reason
+    /// if the value cannot be written to `from`.
     pub(super) fn copy_back(&mut self, from: &Path, to: &Path, new: &Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
             self.subtract_bytes(from, old);
@@ -144,7 +145,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// The item as it will be after the actions that were collected so far.
+    /// Returns the item as it will be after the actions collected so far.
     pub(super) fn image_after(&self) -> Item {
         let mut after = self.item.clone();
         for action in &self.actions {
@@ -158,7 +159,7 @@ impl<'a> Draft<'a> {
         after
     }
 
-    /// Puts the value of `to` into a new map. This write creates the map at `root`, which is the missing outermost
+    /// Puts the value for `to` into a new map, which this write creates at `root`. `root` is the outermost missing
     /// ancestor of `to`.
     pub(super) fn put_in_new_map(&mut self, root: Path, to: &Path, value: Value) {
         let mut names: Vec<String> = to.steps()[root.steps().len()..]
@@ -194,7 +195,7 @@ impl<'a> Draft<'a> {
         self.conditions.iter().any(|condition| matches!(condition, Condition::Equals(held, _) if held == path))
     }
 
-    /// Requires that a path still has the same value as in the image, or still has no value.
+    /// Requires that a path is unchanged: it still has its value from the image, or still has no value.
     pub(super) fn require_unchanged(&mut self, path: &Path) {
         self.require(match path.get(self.item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),
@@ -212,7 +213,7 @@ impl<'a> Draft<'a> {
         self.rejected.get_or_insert(why);
     }
 
-    /// Whether a missing target can be created.
+    /// Determines whether a missing target can be created.
     pub(super) fn placement(&self, to: &Path) -> Placement {
         for ancestor in to.ancestors() {
             let next_is_name = matches!(to.steps()[ancestor.steps().len()], PathStep::Name(_));
@@ -240,13 +241,13 @@ impl<'a> Draft<'a> {
 pub(super) enum Placement {
     /// The target can be set, because its parent exists.
     Ready,
-    /// The target's parent is missing, and the write can create it. The path is that of the outermost missing map.
+    /// The target's parent is missing, and the write can create it. The path names the outermost missing map.
     ParentMissing(Path),
-    /// The target cannot be set. The text is the reason.
+    /// The target cannot be set. The text explains why.
     Impossible(String),
 }
 
-/// Number of bytes of a value at a path, including the attribute name.
+/// Returns the size in bytes of a value at a path, including the attribute name.
 pub(super) fn bytes_at(path: &Path, value: &Value) -> usize {
     match path.steps().last() {
         // A member of a map needs one byte more than an attribute of the item.

@@ -13,23 +13,23 @@ pub(super) enum ExpandOp {
         from: Path,
         to: Path,
         is_move: bool,
-        /// Whether the same write removes the source. This is true for a move of an in-place plan.
+        /// Whether the same write removes the source. This is true for moves in an in-place plan.
         removes_source: bool,
         on_existing: OnExisting,
     },
     /// Writes a constant to the target.
     Set { to: Path, value: Value, on_existing: OnExisting },
-    /// Removes the path in place, unless one of these copies of its value was skipped.
+    /// Removes the path in place, unless the copy of its value to one of these targets was skipped.
     Remove { path: Path, skip_targets: Vec<Path> },
 }
 
 impl ExpandOp {
-    /// The operations for the changes of a plan, in the same order.
+    /// Returns the operations for a plan's changes, in the same order.
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
         changes.iter().filter_map(|change| ExpandOp::from_change(change, strategy, changes)).collect()
     }
 
-    /// The operation for one change of a plan, or `None` if the change waits for `contract`.
+    /// Returns the operation for one change of a plan, or `None` if the change waits for `contract`.
     fn from_change(change: &Change, strategy: Strategy, all: &[Change]) -> Option<ExpandOp> {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
@@ -47,7 +47,7 @@ impl ExpandOp {
         }
     }
 
-    /// The paths that the operation may change.
+    /// Returns the paths that the operation may change.
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             ExpandOp::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
@@ -57,7 +57,7 @@ impl ExpandOp {
         std::iter::once(one).chain(another)
     }
 
-    /// The source of a move, if the source stays until `contract`.
+    /// Returns the source of a move if the source stays until `contract`.
     pub(super) fn remaining_source(&self) -> Option<&Path> {
         match self {
             ExpandOp::Copy { from, is_move: true, removes_source: false, .. } => Some(from),
@@ -69,8 +69,8 @@ impl ExpandOp {
 impl Draft<'_> {
     /// Plans one operation.
     ///
-    /// Even an operation that needs no action adds a condition. The reason is that a live writer may make an action
-    /// necessary before the write with the item's other operations arrives. The condition makes that write fail.
+    /// Even an operation that needs no action adds a condition, because a live writer may make an action necessary
+    /// before the write with the item's other operations arrives. In this case, the condition makes the write fail.
     /// Without the condition, the write would leave the item partly changed, or change an item that has diverged.
     pub(super) fn expand(&mut self, op: &ExpandOp) {
         match op {
@@ -98,9 +98,9 @@ impl Draft<'_> {
     }
 
     /// Moves or copies this value. An in-place move also removes its source, and the journal records the move for its
-    /// target. With `skip`, the journal records every move or copy. From this record a later pass finds out whether the
-    /// tool wrote the value. The condition of a write with `skip` requires that the source is unchanged, so that the
-    /// recorded digest is correct.
+    /// target. With `skip`, the journal records every move or copy, so that a later pass can find out whether the tool
+    /// wrote the value. The condition of a write with `skip` also requires an unchanged source, so that the recorded
+    /// digest is correct.
     fn move_or_copy(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
         let is_recorded = in_place || on_existing == OnExisting::Skip;
         match to.get(self.item) {
@@ -125,7 +125,7 @@ impl Draft<'_> {
                 ) {
                     return;
                 }
-                // The write must store exactly the recorded value. A later pass may find this value and must recognise
+                // The write must store exactly the recorded value. A later pass that finds the value must recognise
                 // that the tool wrote it.
                 self.require(Condition::Equals(from.clone(), value.clone()));
                 self.copy(from, to, value);
@@ -186,8 +186,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether an unequal value at a target may be overwritten. If so, records the value in a pre-image, and requires
-    /// that the target still has this value.
+    /// Returns whether an unequal value at a target may be overwritten. If so, also records the value in a pre-image,
+    /// and requires that the target still has this value.
     fn prepare_overwrite(&mut self, to: &Path, existing: PreImage, on_existing: OnExisting) -> bool {
         match on_existing {
             OnExisting::Keep => {
@@ -195,8 +195,8 @@ impl Draft<'_> {
                 false
             }
             OnExisting::Skip => {
-                // If the value is removed before the write, the write must fail. The tool then decides again and fills
-                // the target.
+                // If a writer removes the value before the write, the write must fail. The tool then decides again and
+                // fills the target.
                 self.require(Condition::Exists(to.clone()));
                 self.skipped.push(to.clone());
                 false
@@ -212,7 +212,7 @@ impl Draft<'_> {
     }
 }
 
-/// Whether `existing` is a value that differs from `value`.
+/// Returns whether `existing` is a value that differs from `value`.
 pub(super) fn is_other(existing: Option<&Value>, value: &Value) -> bool {
     existing.is_some_and(|existing| existing != value)
 }

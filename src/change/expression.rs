@@ -85,7 +85,7 @@ impl Placeholders {
     }
 
     fn value(&mut self, value: &Value) -> String {
-        // If a value is in both the condition and the update, it is sent only once.
+        // A value that is in both the condition and the update is sent only once.
         if let Some((placeholder, _)) = self.values.iter().find(|(p, v)| p.as_str() != ":m" && *v == value) {
             return placeholder.clone();
         }

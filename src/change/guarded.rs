@@ -5,35 +5,36 @@ use crate::item::{Item, ItemKey, Path, Units, Value};
 
 /// One `UpdateItem`, with the condition that makes it safe against every live writer.
 ///
-/// It is a structure and not an expression, because single and batched transports use different syntax.
+/// The write is stored as a structure, not as expression text, because single and batched transports use different
+/// syntax.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct GuardedWrite {
-    /// The key of the item.
+    /// The item's key.
     pub key: ItemKey,
-    /// The changes of paths in the item. There is at least one action, and no two actions have overlapping paths.
+    /// The changes to the item's paths. There is at least one action, and no two actions have overlapping paths.
     pub actions: Vec<Action>,
     /// The conditions that must be true at the moment of the write. The first condition is always
     /// [`Condition::ItemExists`].
     pub conditions: Vec<Condition>,
     /// The information that a rollback of this write needs, mainly the values that the write destroys. This information
-    /// must be durable before the write is sent. Each destroyed value is also in `conditions`.
+    /// must be durable before the write is sent. `conditions` also contains each destroyed value.
     pub pre_images: Vec<PreImage>,
-    /// Size of the item in bytes, in the image that this write was planned from.
+    /// The item's size in bytes in the image from which this write was planned.
     pub bytes_before: usize,
-    /// Size of the item in bytes after this write, if the item still matches that image.
+    /// The item's size in bytes after this write, if the item still matches that image.
     pub bytes_after: usize,
     /// The capacity that the write will consume.
     pub cost: WriteCost,
 }
 
-/// Number of bytes that a journal row needs besides its key, its path and its value. The key is stored twice because of
-/// an index. These bytes are for the row's numbers, its time, and the database's overhead.
-/// `tests/state/store/journal.rs` measures them.
+/// Number of bytes that a journal row needs in addition to its key (stored twice because of an index), its path and its
+/// value. These bytes hold the row's numbers, its time, and the database's overhead. `tests/state/store/journal.rs`
+/// measures them.
 const JOURNAL_ROW_BYTES: usize = 80;
 
 impl GuardedWrite {
-    /// A write to the item with this partition key. The write costs one unit and changes nothing.
+    /// Creates a write to the item with this partition key. The write costs one unit and changes nothing.
     #[cfg(test)]
     pub(crate) fn for_test(partition: &str) -> GuardedWrite {
         GuardedWrite {
@@ -47,10 +48,10 @@ impl GuardedWrite {
         }
     }
 
-    /// The same write for a transport that cannot let DynamoDB copy a value: a batch of statements, or a write to
-    /// another table. The copied values pass through the client, and the condition pins each source to its value, so
-    /// the write fails if a writer changes a source meanwhile. If the write is accepted, it has the same effect as the
-    /// write in which DynamoDB copies.
+    /// Returns the same write for a transport that cannot make DynamoDB copy a value: a batch of statements, or a write
+    /// to another table. The copied values pass through the client. The condition pins each source to its value, so the
+    /// write fails if a writer changes a source meanwhile. If the write is accepted, it has the same effect as the
+    /// write in which DynamoDB copies the values.
     pub fn pinned(&self) -> GuardedWrite {
         let mut pinned = self.clone();
         pinned.actions = Vec::with_capacity(self.actions.len());
@@ -66,8 +67,8 @@ impl GuardedWrite {
         pinned
     }
 
-    /// Requires that a path has this value. This makes a separate condition for the existence of the path redundant, so
-    /// that condition is removed.
+    /// Requires that a path has this value. A separate condition for the path's existence is then redundant, so this
+    /// function removes that condition.
     fn pin(&mut self, path: &Path, value: &Value) {
         let pin = Condition::Equals(path.clone(), value.clone());
         if !self.conditions.contains(&pin) {
@@ -76,8 +77,8 @@ impl GuardedWrite {
         }
     }
 
-    /// Maximum number of bytes that the journal needs for this write. The journal may need fewer bytes, because it
-    /// compresses values if that makes them smaller.
+    /// Returns the maximum number of bytes that the journal needs for this write. The journal may need fewer bytes,
+    /// because it compresses values if that makes them smaller.
     pub fn journal_bytes(&self) -> usize {
         let key = self.key.to_text().len();
         let row = |pre: &PreImage| {
@@ -91,35 +92,35 @@ impl GuardedWrite {
     }
 }
 
-/// Write capacity that a write will consume, estimated from the image that the write was planned from.
+/// The write capacity that a write will consume, estimated from the image from which the write was planned.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct WriteCost {
-    /// Write capacity units of the table, including its local indexes.
+    /// Write capacity units for the table, including its local indexes.
     pub table: Units,
-    /// Write capacity units of each global index that the write touches, with the position of the index in
-    /// `Changes::indexes`.
+    /// Write capacity units for each global index that the write touches. Each entry starts with the index's position
+    /// in `Changes::indexes`.
     pub indexes: Vec<(usize, Units)>,
 }
 
 impl WriteCost {
-    /// The sum of all write capacity units. AWS bills this number.
+    /// Returns the sum of all write capacity units, which is the number that AWS bills.
     pub fn total(&self) -> Units {
         self.table + self.indexes.iter().map(|(_, units)| units).sum::<Units>()
     }
 }
 
-/// A change of one path.
+/// A change to one path.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// DynamoDB copies the value that the source has at the moment of the write.
     SetFrom {
         /// The path that gets the value.
         to: Path,
-        /// The path that has the value.
+        /// The path whose value is copied.
         from: Path,
-        /// The source's value in the image that the write was planned from. A transport that lets DynamoDB copy does
-        /// not send this value.
+        /// The source's value in the image from which the write was planned. This value is not sent if DynamoDB copies
+        /// the source itself.
         value: Value,
     },
     /// The request contains the value.
@@ -137,7 +138,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The path that the action changes.
+    /// Returns the path that the action changes.
     pub fn path(&self) -> &Path {
         match self {
             Action::SetFrom { to, .. } | Action::SetValue { to, .. } => to,
@@ -145,8 +146,8 @@ impl Action {
         }
     }
 
-    /// The value that the action writes for this image. `None` if the action removes the path, or copies from a path
-    /// without a value.
+    /// Returns the value that the action writes for this image. Returns `None` if the action removes the path, or
+    /// copies from a path without a value.
     pub fn written_value<'a>(&'a self, image: &'a Item) -> Option<&'a Value> {
         match self {
             Action::SetFrom { from, .. } => from.get(image),
@@ -165,7 +166,7 @@ pub enum Condition {
     Exists(Path),
     /// The path has no value.
     Missing(Path),
-    /// The path has a map, so that a member of the map can be set.
+    /// The path contains a map, so a member of the map can be set.
     IsMap(Path),
     /// The path has exactly this value.
     Equals(Path, Value),

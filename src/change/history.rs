@@ -1,18 +1,18 @@
 //! The recorded history of an item. A rollback uses this history to decide which values to restore. The history
-//! consists of the journal (values that writes destroyed, and paths that had no value) and the baseline (preexisting
-//! targets).
+//! consists of the journal and the baseline. The journal records values that writes destroyed, and paths that had no
+//! value. The baseline records preexisting targets.
 //!
 //! # Which pre-image to restore
 //!
-//! A path can have several pre-images: from several passes, from a write that was planned again after a lost reply, or
-//! from a write that was in flight when the process was killed and that may never have happened. Neither the oldest nor
-//! the newest pre-image is always the right one:
+//! A path can have several pre-images: from several passes, from a write that was planned a second time after a lost
+//! reply, or from a write that was in flight when the process was killed. Such a write may never have arrived. Neither
+//! the oldest nor the newest pre-image is always the right one:
 //!
 //! - The oldest can be wrong. A pass recorded `x0` and died before it sent its write. A live writer wrote `x1`. The
 //!   next pass recorded `x1` and overwrote it. The application's last value was `x1`, but the oldest pre-image would
 //!   restore `x0`.
 //! - The newest can be wrong. A pass overwrote `x0` with the old attribute's value `v`. An application that knows only
-//!   the old attribute changed the old attribute. Another pass recorded `v`, which the tool itself had written, and
+//!   the old attribute changed that attribute. Another pass recorded `v`, which the tool itself had written, and
 //!   overwrote it. The newest pre-image would restore `v`, which no application ever wrote there.
 //!
 //! The right pre-image is therefore the newest one whose value the tool did not write itself. For every write that
@@ -32,13 +32,13 @@
 //! # Targets that did not exist before
 //!
 //! If a copy writes to a path without a value, the journal gets no entry for the copy. A later pass that overwrites the
-//! copy can therefore not distinguish the copy from a live writer's value. This distinction is not necessary. If the
+//! copy therefore cannot distinguish the copy from a live writer's value. This distinction is not necessary. If the
 //! item has a baseline, a target that the baseline does not list did not exist before the migration. A rollback removes
 //! this target, even if a later pass found and overwrote a value there. The journal still has the overwritten value.
 //!
 //! One race remains. A pass overwrites a preexisting target. A live writer then removes only the target. The next pass
-//! creates the target again, and another pass overwrites it. A rollback then restores the value with which the target
-//! was created again.
+//! creates the target again, and another pass overwrites it. A rollback then restores the value that the recreated
+//! target had, not the preexisting value.
 //!
 //! # Values that a repair overwrote
 //!
@@ -51,11 +51,11 @@
 //!
 //! # Digests
 //!
-//! The journal has the exact digest of the written value if the write overwrote a value or if its change uses `skip`,
-//! because the condition of the write then pinned the value that was read. In these cases a live writer's value can be
-//! distinguished from the value of a write with an unknown outcome. For every other in-place move, the journal has the
-//! digest of the value that was read, although the write may have moved a newer value. If a later pass then overwrites
-//! the path, a rollback leaves the newer value at the new path. No value is lost.
+//! The journal has the exact digest of the written value in two cases: the write overwrote a value, or its change uses
+//! `skip`. In these cases the write's condition pinned the value that was read, so the tool can distinguish a live
+//! writer's value from the value of a write with an unknown outcome. For every other in-place move, the journal has the
+//! digest of the value that was read, even though the write may have moved a newer value. If a later pass then
+//! overwrites the path, a rollback leaves the newer value at the new path. No value is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,14 +72,14 @@ pub enum PreImageOrigin {
     Repair,
 }
 
-/// Why the recorded history of an item is looked up.
+/// The purpose of looking up an item's recorded history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryLookup {
-    /// To decide what the item needs. The records are checked first, and an item whose record cannot be read is not
+    /// To decide what the item needs. The records are checked first. An item whose record cannot be read is not
     /// written.
     ForDecision,
-    /// To report the paths that are in a different state after the phase than before the migration. Only preexisting
-    /// targets matter. If the file is damaged, the phase continues, and facts that cannot be read are reported as
+    /// To report the paths whose state after the phase differs from their state before the migration. Only preexisting
+    /// targets matter. If the state file is damaged, the phase continues and reports facts that it cannot read as
     /// unknown.
     ForReport,
 }
@@ -91,7 +91,7 @@ pub struct ItemHistory {
     preexisting: BTreeMap<Path, Digest>,
     /// Journal entries by path, newest first.
     journal: BTreeMap<Path, Vec<(PreImageOrigin, PreImage)>>,
-    /// Whether the item has no baseline, or may have none.
+    /// Whether the item's baseline may be missing.
     without_baseline: bool,
     /// Why the record cannot be read. `None` if it can be read.
     unreadable: Option<String>,
@@ -108,8 +108,8 @@ impl ItemHistory {
         equal_targets: BTreeSet::new(),
     };
 
-    /// Creates a history from preexisting targets, with digests of their values, and from the pre-images whose write
-    /// was not refused, newest first.
+    /// Creates a history from preexisting targets, with digests of their values, and from pre-images, newest first. The
+    /// caller must leave out the pre-images of refused writes.
     pub fn new(
         preexisting: impl IntoIterator<Item = (Path, Digest)>,
         newest_first: impl IntoIterator<Item = (PreImageOrigin, PreImage)>,
@@ -122,31 +122,31 @@ impl ItemHistory {
         ItemHistory { preexisting, journal, ..ItemHistory::EMPTY }
     }
 
-    /// The history of an item whose record cannot be read. `why` is the reason. No decision uses this history, and the
-    /// item stays as it is.
+    /// Creates the history of an item whose record cannot be read. `why` is the reason. No decision uses this history,
+    /// and the item stays unchanged.
     pub fn unreadable(why: impl Into<String>) -> ItemHistory {
         ItemHistory { unreadable: Some(why.into()), ..ItemHistory::EMPTY }
     }
 
-    /// Why the record cannot be read, or `None` if it can be read.
+    /// Returns why the record cannot be read, or `None` if it can be read.
     pub fn unreadable_reason(&self) -> Option<&str> {
         self.unreadable.as_deref()
     }
 
-    /// The same history, with the targets that were equal to their source when the baseline was recorded, after dual
-    /// writes began.
+    /// Returns the same history with these targets, which were equal to their sources when the baseline was recorded,
+    /// after dual writes began.
     #[must_use]
     pub fn with_equal_targets(self, equal_targets: impl IntoIterator<Item = Path>) -> ItemHistory {
         ItemHistory { equal_targets: equal_targets.into_iter().collect(), ..self }
     }
 
-    /// Whether this target may have existed before dual writes began, although it is equal to its source.
+    /// Returns whether this target may have existed before dual writes began, even though it is equal to its source.
     pub(super) fn may_be_preexisting(&self, target: &Path) -> bool {
         self.without_baseline || self.equal_targets.contains(target)
     }
 
-    /// The same history for a table whose baseline is incomplete. A target may have existed before the migration even
-    /// if the baseline does not list it.
+    /// Returns the same history for a table whose baseline is incomplete. A target may have existed before the
+    /// migration even if the baseline does not list it.
     #[must_use]
     pub fn without_baseline(self) -> ItemHistory {
         ItemHistory { without_baseline: true, ..self }
@@ -156,28 +156,28 @@ impl ItemHistory {
         !self.without_baseline
     }
 
-    /// Whether this target existed before the migration.
+    /// Returns whether this target existed before the migration.
     pub fn is_preexisting(&self, target: &Path) -> bool {
         self.preexisting.contains_key(target)
     }
 
-    /// Whether this target still has the value that it had before the migration. A change with `skip` counts such a
-    /// target as done.
+    /// Returns whether this target still has the value that it had before the migration. A change with `skip` counts
+    /// such a target as done.
     ///
-    /// If an application writes the same value again, the tool cannot distinguish this from no write.
+    /// The tool cannot detect that an application wrote the same value again.
     pub fn is_preexisting_value(&self, target: &Path, now: &Value) -> bool {
         self.preexisting.get(target).is_some_and(|before| *before == Digest::from_value(now))
     }
 
-    /// The state of this path before the migration wrote to it, or `None` if no write to the path is recorded. The
+    /// Returns the path's state before the migration wrote to it, or `None` if no write to the path is recorded. The
     /// result is valid only if every write to the path is recorded.
     pub(super) fn prior(&self, path: &Path) -> Option<&PriorValue> {
         self.newest_foreign(path, Some(PreImageOrigin::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
-    /// The state of the target of a copy before the migration. `now` is the target's current value. A pass that creates
-    /// the target records nothing for it. Returns `None` also if the target did not exist before the migration, or if
-    /// it has its earlier value again.
+    /// Returns the state of a copy's target before the migration. `now` is the target's current value. Returns `None`
+    /// if the target did not exist before the migration, because a pass that creates a target records nothing for it.
+    /// Also returns `None` if the target has its earlier value again.
     pub(super) fn prior_of_copy(&self, target: &Path, now: Option<&Value>) -> Option<&PriorValue> {
         if !self.without_baseline && !self.is_preexisting(target) {
             return None;
@@ -194,12 +194,12 @@ impl ItemHistory {
         })
     }
 
-    /// Whether the tool wrote `now`, the current value at the path.
+    /// Returns whether the tool wrote `now`, the current value at the path.
     pub fn is_own_value(&self, path: &Path, now: &Value) -> bool {
         self.journal.get(path).is_some_and(|rows| is_written_by(Some(Digest::from_value(now)), rows))
     }
 
-    /// The newest pre-image whose value the tool did not write itself.
+    /// Returns the newest pre-image whose value the tool did not write itself.
     fn newest_foreign(&self, path: &Path, origin: Option<PreImageOrigin>) -> Option<&PriorValue> {
         let rows = self.journal.get(path)?;
         let own = |at: usize| is_written_by(rows[at].1.found(), &rows[at + 1..]);
@@ -207,14 +207,14 @@ impl ItemHistory {
         (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
     }
 
-    /// Whether this path had no value, and the migration created a value or a map there.
+    /// Returns whether this path had no value, and the migration created a value or a map there.
     pub(super) fn was_created(&self, path: &Path) -> bool {
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.prior == PriorValue::Nothing))
     }
 }
 
-/// Whether a value with the digest `found` was written by the newest write in `earlier` that took effect. A write that
-/// found the same value did not take effect, so that write does not count.
+/// Returns whether the newest write in `earlier` that took effect wrote a value with the digest `found`. A write that
+/// found the same value did not take effect, so it is ignored.
 fn is_written_by(found: Option<Digest>, earlier: &[(PreImageOrigin, PreImage)]) -> bool {
     let Some(found) = found else { return false };
     let last_write = earlier.iter().find(|(_, row)| row.written_digest == Some(found) || row.found() != Some(found));

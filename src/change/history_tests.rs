@@ -12,8 +12,8 @@ use super::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// The test writes wrong values to targets that the migration created, or deletes them. Then it repairs them,
-    /// sometimes runs a further pass, and rolls back. After that, the item is the same as before the migration, byte
+    /// A test deletes targets that the migration created, or writes wrong values to them. It then repairs the targets,
+    /// sometimes runs a further pass, and rolls back. Afterwards, the item is the same as before the migration, byte
     /// for byte. This is true for every plan, even if a pass reported the item as diverged.
     #[test]
     fn a_rollback_after_a_repair_restores_the_item(
@@ -52,9 +52,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     /// An application that knows only the old name continues to write and delete the old attribute. Passes and repairs
-    /// run in between, and some of them are killed after the journal entry and before the write. A rollback restores
-    /// the new attribute to its state before the migration, even if the tool has overwritten its own values since. The
-    /// old attribute keeps the application's value.
+    /// run in between. Some of them are killed between the journal entry and the write. A rollback restores the new
+    /// attribute to its state before the migration, even if the tool has overwritten its own values since. The old
+    /// attribute keeps the application's value.
     #[test]
     fn a_rollback_after_an_old_applications_writes_restores_the_new_attribute(
         image in any_pair(), dual in any::<bool>(),
@@ -88,7 +88,7 @@ fn any_text() -> impl proptest::strategy::Strategy<Value = Option<Value>> {
         .prop_map(|text| text.map(|s| Value::S(s.into())))
 }
 
-/// An item that may have values at `a` and `b`.
+/// Generates an item that may have values at `a` and `b`.
 fn any_pair() -> impl proptest::strategy::Strategy<Value = crate::item::Item> {
     (any_text(), any_text()).prop_map(|(old, new)| {
         let values = [("pk", Some(Value::S("1".into()))), ("a", old), ("b", new)];
@@ -113,8 +113,8 @@ fn a_target_that_did_not_exist_before_is_removed() {
         assert!(matches!(scenario.undo(), Decision::Write(_)));
         assert_eq!((scenario.image.get("a"), scenario.image.get("b")), (s(last).as_ref(), None), "{live:?} {last}");
     }
-    // For an item without a baseline, it is unknown whether the target existed before, so the overwritten value is
-    // restored.
+    // Without a baseline, it is unknown whether the target existed before the migration, so the rollback restores the
+    // overwritten value.
     let rollback = Changes::for_undo(&moves(), ExpandContract, key(), Vec::new());
     let row = PreImage::with_value(&path("b"), &Value::S("x".into())).with_written_value(&Value::S("v".into()));
     let without_baseline = ItemHistory::new([], [(PreImageOrigin::Run, row)]).without_baseline();
@@ -126,8 +126,7 @@ fn a_target_that_did_not_exist_before_is_removed() {
     assert_eq!(write.actions, [Action::SetValue { to: path("b"), value: Value::S("x".into()) }]);
 }
 
-/// The tool's copy has replaced a preexisting value, and the old attribute has changed since. A rollback still restores
-/// the preexisting value.
+/// A rollback restores a preexisting value that the tool's copy replaced, even if the old attribute has changed since.
 #[test]
 fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -147,14 +146,14 @@ fn the_tools_copy_is_replaced_even_if_the_old_value_changed_since() {
         let held = old.map_or(Condition::Missing(path("a")), |old| Condition::Equals(path("a"), old));
         assert!(write.conditions.contains(&held));
     }
-    // If a live writer wrote the new attribute, a rollback does not replace that value.
+    // A rollback does not replace a live writer's value at the new attribute.
     let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
     scenario.run(false);
     scenario.edit([("a".to_owned(), s("v2")), ("b".to_owned(), s("live"))].into());
     assert_eq!(scenario.undo(), Decision::Diverged(vec![path("b")]));
 }
 
-/// If a write is in the journal but was never sent, its entry does not show who wrote the value that the write found.
+/// The journal entry of a write that was never sent does not show who wrote the value that the write found.
 #[test]
 fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -176,7 +175,7 @@ fn a_killed_write_over_the_tools_own_value_does_not_make_it_foreign() {
     }
 }
 
-/// A rollback does not restore a wrong value that a repair found, unless this value existed before the migration.
+/// If a repair found a wrong value, a rollback restores that value only if it existed before the migration.
 #[test]
 fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -220,7 +219,7 @@ fn a_rollback_after_a_repair_restores_the_state_before_the_migration() {
         scenario.undo();
         assert_eq!((scenario.image.get("a"), &scenario.image["b"]), (s("w4").as_ref(), &image["b"]));
     }
-    // The same is true for a constant, for a value that was removed in place, and for an in-place copy.
+    // The same is true for a constant, a value that was removed in place, and an in-place copy.
     for (plan, strategy, name) in [
         (vec![set("b", json!({"S": "c"}))], ExpandContract, "b"),
         (vec![remove("b")], InPlace, "b"),
@@ -256,7 +255,7 @@ fn without_a_baseline_only_copies_of_the_old_value_are_removed() {
     assert!(matches!(with_baseline(json!({"pk": {"S": "1"}, "b": {"S": "y"}})), Decision::Write(_)));
 }
 
-/// If a path has several pre-images, the rollback chooses the pre-image according to the rule in `history.rs`.
+/// If a path has several pre-images, the rollback chooses one by the rule in `history.rs`.
 #[test]
 fn the_tools_own_values_are_not_restored() {
     let s = |text: &str| Some(Value::S(text.into()));
@@ -275,7 +274,7 @@ fn the_tools_own_values_are_not_restored() {
             "{strategy:?}"
         );
     }
-    // A pass was killed after its journal entry and before its write. Then a live writer wrote the target. The rollback
+    // A pass was killed between its journal entry and its write. Then a live writer wrote the target. The rollback
     // restores the live writer's value, not the first value.
     let mut scenario = Scenario::new(&moves(), ExpandContract, Overwrite, &image);
     scenario.run(true);

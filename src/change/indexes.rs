@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::item::{IndexSchema, Projection};
 
-/// The indexes for which the cost of a write is computed. All code that computes costs shares this list. The position
-/// of an index never changes. A new index is added at the end. A deleted index keeps its position, as an index without
+/// The indexes for which write costs are computed. All code that computes costs shares this list. The position of an
+/// index never changes. A new index is added at the end. A deleted index keeps its position, as an index without
 /// entries.
 #[derive(Debug, Clone, Default)]
 pub struct Indexes(Arc<Inner>);
@@ -18,17 +18,18 @@ struct Inner {
 }
 
 impl Indexes {
-    /// All indexes, by position.
+    /// Returns all indexes, by position.
     pub fn schemas(&self) -> Arc<[IndexSchema]> {
         Arc::clone(&self.0.schemas.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A number that increases with each change of the list.
+    /// Returns a number that increases with each change of the list.
     pub(super) fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
-    /// Applies a new description of the table. Returns the names of the new indexes and of the deleted ones.
+    /// Applies a new description of the table. Returns the names of the new indexes, and the names of the deleted
+    /// indexes.
     pub fn follow(&self, described: &[IndexSchema]) -> (Vec<String>, Vec<String>) {
         let mut schemas = self.0.schemas.write().unwrap_or_else(PoisonError::into_inner);
         let mut new = Vec::new();
@@ -61,7 +62,8 @@ impl Indexes {
     }
 }
 
-/// Whether this entry is the placeholder of a deleted index. Every existing index has a key.
+/// Returns whether this entry is the placeholder of a deleted index. A placeholder has no key; every existing index has
+/// one.
 fn is_deleted(index: &IndexSchema) -> bool {
     index.key.is_empty()
 }

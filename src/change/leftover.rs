@@ -1,14 +1,14 @@
-//! Differences that a rollback leaves, because the records do not show how the item was before the migration. These
-//! differences occur even if nobody else writes to the table.
+//! Differences that remain after a rollback, because the records do not show the item's state before the migration.
+//! These differences occur even if nobody else writes to the table.
 
 use std::fmt;
 
-/// The reason why a rollback did not restore an item's state from before the migration, although nobody else has
+/// The reason why a rollback did not restore an item's state from before the migration, even though nobody else has
 /// written the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leftover {
     /// The rollback removed the item's new attribute. The new attribute was equal to the old attribute, and the records
-    /// did not show who had written it.
+    /// did not show who had written the new attribute.
     NewRemoved,
     /// The rollback created the item's old attribute after new-only writes. Before the migration, the item had only the
     /// new attribute.
@@ -19,7 +19,7 @@ pub enum Leftover {
 }
 
 impl Leftover {
-    /// The id in JSON.
+    /// Returns the ID used in JSON.
     pub fn id(self) -> &'static str {
         match self {
             Leftover::NewRemoved => "new_removed",

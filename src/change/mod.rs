@@ -1,10 +1,11 @@
 //! Decides what the plan requires for one item: pure functions from an item's image to a guarded write.
 //!
-//! [`Changes::decide`] is the central function: it takes an image and returns a [`Decision`]. It is called for every
-//! scanned item, and again with the current image if a condition fails.
+//! [`Changes::decide`] is the central function: it takes an image and returns a [`Decision`]. The engine calls it for
+//! every scanned item, and calls it again with the current image if a write's condition fails.
 //!
 //! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
-//! `rollback` (`old_from_new.rs`, `undo.rs`), which depend on the recorded history of an item ([`ItemHistory`]).
+//! `rollback` (`old_from_new.rs`, `undo.rs`). The two phases of `rollback` depend on an item's recorded history
+//! ([`ItemHistory`]).
 
 mod baseline;
 mod contract;
@@ -52,8 +53,8 @@ use crate::item::{Path, Value};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Change {
-    /// Moves the value from `from` to `to`. An in-place plan removes `from` in the same write; otherwise `contract`
-    /// removes it.
+    /// Moves the value at `from` to `to`. An in-place plan removes `from` in the same write; otherwise `contract`
+    /// removes `from`.
     Move {
         /// The old path.
         from: Path,
@@ -62,7 +63,7 @@ pub enum Change {
         /// What happens if the target already has a different value.
         on_existing: OnExisting,
     },
-    /// Copies the value from `from` to `to`.
+    /// Copies the value at `from` to `to`.
     Copy {
         /// The path whose value is copied. The path keeps its value.
         from: Path,
@@ -87,27 +88,27 @@ pub enum Change {
     },
 }
 
-/// The paths that a change uses in a whole migration, from `run` to `contract`.
+/// The paths that a change uses during the whole migration, from `run` to `contract`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangePaths<'a> {
     /// Paths whose values determine the result.
     pub reads: Vec<&'a Path>,
     /// Paths that get a value.
     pub writes: Vec<&'a Path>,
-    /// Paths that are removed: in the same write with an in-place plan, otherwise by `contract`.
+    /// Paths that are removed. An in-place plan removes them in the same write; otherwise `contract` removes them.
     pub removes: Vec<&'a Path>,
 }
 
 impl<'a> ChangePaths<'a> {
-    /// Each path that the change reads, paired with each path that gets the value of that path.
+    /// Returns each path that the change reads, paired with each path that gets its value.
     pub fn pairs(&self) -> Vec<(&'a Path, &'a Path)> {
         self.reads.iter().flat_map(|read| self.writes.iter().map(|written| (*read, *written))).collect()
     }
 }
 
 impl Change {
-    /// The paths that the change reads, writes and removes. Code that needs only the paths uses this function, so that
-    /// it also works for new kinds of change.
+    /// Returns the paths that the change reads, writes and removes. Code that needs only the paths calls this function,
+    /// so the code also works for new kinds of change.
     pub fn paths(&self) -> ChangePaths<'_> {
         match self {
             Change::Move { from, to, .. } => ChangePaths { reads: vec![from], writes: vec![to], removes: vec![from] },
@@ -117,7 +118,7 @@ impl Change {
         }
     }
 
-    /// What happens if the target already has a different value, or `None` if the change has no target.
+    /// Returns what happens if the target already has a different value, or `None` if the change has no target.
     pub fn on_existing(&self) -> Option<OnExisting> {
         match self {
             Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
@@ -127,7 +128,7 @@ impl Change {
         }
     }
 
-    /// The same change with another `on_existing`.
+    /// Returns the same change with this `on_existing`.
     #[must_use]
     pub fn with_on_existing(mut self, value: OnExisting) -> Change {
         match &mut self {
@@ -139,12 +140,12 @@ impl Change {
         self
     }
 
-    /// Whether the change removes exactly this path.
+    /// Returns whether the change removes exactly this path.
     pub fn removes(&self, removed: &Path) -> bool {
         matches!(self, Change::Remove { path } if path == removed)
     }
 
-    /// Whether the change keeps an existing value at its target and counts it as done.
+    /// Returns whether the change keeps an existing value at its target and counts it as done.
     pub fn skips_existing(&self) -> bool {
         self.on_existing() == Some(OnExisting::Skip)
     }
@@ -154,13 +155,13 @@ impl Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Strategy {
-    /// `run` only adds. Old attributes and every `remove` wait for `contract`.
+    /// `run` only adds attributes. `contract` later removes old attributes and carries out every `remove`.
     ExpandContract,
     /// `run` moves and removes in one write.
     InPlace,
 }
 
-/// What happens to a value at a target that differs from what the plan implies.
+/// What happens to a target's existing value if it differs from what the plan implies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum OnExisting {
@@ -170,8 +171,8 @@ pub enum OnExisting {
     Overwrite,
     /// The value stays and counts as done.
     ///
-    /// For a constant, and for every change of an in-place plan, any value counts as done. For a move or copy of an
-    /// expand-contract plan, a value counts as done only as long as it is the preexisting value
+    /// For a constant, and for every change of an in-place plan, any existing value counts as done. For a move or copy
+    /// of an expand-contract plan, a value counts as done only as long as it is the preexisting value
     /// ([`ItemHistory::is_preexisting_value`]). If a later write made the old and the new value different, the copy is
     /// stale, and readers must not use it.
     Skip,
@@ -181,7 +182,7 @@ impl OnExisting {
     /// All values of the enum.
     pub const ALL: [OnExisting; 3] = [OnExisting::Keep, OnExisting::Overwrite, OnExisting::Skip];
 
-    /// The word in a plan.
+    /// Returns the word that a plan uses for this value.
     pub fn name(self) -> &'static str {
         match self {
             OnExisting::Keep => "keep",
@@ -200,13 +201,13 @@ pub enum Outcome {
     AlreadyApplied,
     /// No change of the plan applies to the item: it has neither a source nor a target.
     NothingToDo,
-    /// A target already had a different value, which stays and counts as done. The item needed no other change.
+    /// A target already had a different value. The value stays and counts as done, and the item needed no other change.
     Skipped,
     /// The item was deleted after the scan.
     Gone,
-    /// A target has a different value from the value that the plan implies. The value stays.
+    /// A target's value differs from what the plan implies. The value stays.
     Diverged,
-    /// The item changed during every attempt.
+    /// Another writer changed the item during every attempt to write it.
     Conflict,
     /// DynamoDB or the item's shape does not allow the change.
     Rejected,
@@ -225,7 +226,7 @@ impl Outcome {
         Outcome::Rejected,
     ];
 
-    /// The name in state files, JSON and metrics.
+    /// Returns the name used in state files, JSON and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Applied => "applied",
@@ -239,7 +240,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the item is a failure, which is recorded with its key and reason.
+    /// Returns whether the item is a failure. Failures are recorded with their key and reason.
     pub fn is_failure(self) -> bool {
         matches!(self, Outcome::Conflict | Outcome::Rejected)
     }

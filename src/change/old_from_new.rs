@@ -1,5 +1,5 @@
-//! The first phase of `rollback`, for one item: it makes old values equal to new values. This phase is needed only
-//! after applications wrote only the new attribute.
+//! The first phase of `rollback`, for one item: it makes old values equal to new values. This phase is needed if
+//! applications have written only the new attribute.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since, the value stays and the item is reported
 //! as diverged. This phase never skips an item; `playbook` explains why in "What the model taught".
@@ -14,12 +14,12 @@ use crate::item::{Path, Value};
 /// What this phase does for one source.
 #[derive(Debug, Clone)]
 pub(super) enum OldFromNewOp {
-    /// Copies the value of the targets to the source.
+    /// Copies the targets' value to the source.
     Refresh { from: Path, targets: Vec<CopyTarget> },
 }
 
 impl OldFromNewOp {
-    /// The operations for these changes: one for each source, in the order of their paths.
+    /// Returns the operations for these changes: one for each source, in the order of the sources' paths.
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<OldFromNewOp> {
         let mut sources: BTreeMap<&Path, Vec<CopyTarget>> = BTreeMap::new();
         match strategy {
@@ -35,8 +35,8 @@ impl OldFromNewOp {
         sources.into_iter().map(refresh).collect()
     }
 
-    /// The source of a change, and the target from which the source can be restored. `None` if the change has no
-    /// source.
+    /// Returns a change's source, and the target from which the source can be restored. Returns `None` if the change
+    /// has no source.
     fn source_and_target(change: &Change) -> Option<(&Path, CopyTarget)> {
         match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
@@ -46,14 +46,14 @@ impl OldFromNewOp {
         }
     }
 
-    /// The path that the operation may change.
+    /// Returns the path that the operation may change.
     pub(super) fn changed_path(&self) -> &Path {
         match self {
             OldFromNewOp::Refresh { from, .. } => from,
         }
     }
 
-    /// Whether the operation needs the recorded history of an item, which shows whether a value was skipped.
+    /// Returns whether the operation needs an item's recorded history. The history shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             OldFromNewOp::Refresh { targets, .. } => targets.iter().any(|target| target.skips_existing),
@@ -69,11 +69,11 @@ impl Draft<'_> {
         }
     }
 
-    /// Makes the old value equal to the new value, because the old value is stale after an application wrote only the
-    /// new value. The new value may have existed before the migration, but an application may have written it since. If
-    /// the item has no new value, the old value stays: applications delete both values together, so this item never had
-    /// a new value, and the old value is its only value. If the run skipped the pair, the old value stays if the new
-    /// value is still the preexisting value.
+    /// Makes the old value equal to the new value. The old value is stale if an application has written only the new
+    /// value. This is possible even if the new value existed before the migration, because an application may have
+    /// written it since. If the item has no new value, the old value stays. Applications delete both values together,
+    /// so such an item never had a new value, and the old value is its only value. If the run skipped the pair and the
+    /// new value is still the preexisting value, the old value stays too.
     fn refresh_old(&mut self, from: &Path, targets: &[CopyTarget]) {
         let item = self.item;
         let old = from.get(item);
@@ -100,8 +100,8 @@ impl Draft<'_> {
             return self.unchanged.push(from.clone());
         }
         if old != new && from.ends_in_index() {
-            // List elements are never written, because the list may have changed by the time of the write, so that the
-            // index refers to a different element.
+            // List elements are never written. The list may have changed by the time of the write, so the index may
+            // refer to a different element.
             return self.diverged.push(from.clone());
         }
         match (old, new) {

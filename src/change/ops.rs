@@ -1,7 +1,7 @@
-//! The operations of a phase, built from the plan's changes.
+//! A phase's operations, which are built from the plan's changes.
 //!
-//! Each phase has its own type of operation. The file of the phase builds its operations from [`Change`] with one
-//! `match` that has no catch-all arm. A new kind of change therefore does not compile until every phase handles it.
+//! Each phase has its own type of operation. The phase's file builds these operations from [`Change`] with one `match`
+//! that has no catch-all arm. A new kind of change therefore does not compile until every phase handles it.
 
 use std::sync::Arc;
 
@@ -23,12 +23,12 @@ pub(super) enum Ops {
     OldFromNew(Vec<OldFromNewOp>),
     /// The operations of the last phase of `rollback`.
     Undo(Vec<UndoOp>),
-    /// The phase has no operations of a plan. Instead, this rule decides about each item.
+    /// The phase has no operations from a plan. Instead, this rule decides about each item.
     Decider(Arc<dyn Decider>),
 }
 
 impl Ops {
-    /// Whether the phase changes nothing.
+    /// Returns whether the phase changes nothing.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Ops::Expand(ops) => ops.is_empty(),
@@ -39,8 +39,8 @@ impl Ops {
         }
     }
 
-    /// Whether the phase must read strongly consistently, because its decision "nothing to do" must be right. An
-    /// eventually consistent read may miss a value.
+    /// Returns whether the phase must read strongly consistently, because its decision "nothing to do" must be correct.
+    /// An eventually consistent read may miss a value.
     pub(super) fn needs_consistent_reads(&self) -> bool {
         match self {
             Ops::Expand(_) | Ops::Decider(_) => false,
@@ -48,7 +48,7 @@ impl Ops {
         }
     }
 
-    /// Whether decisions depend on the recorded history of an item.
+    /// Returns whether decisions depend on an item's recorded history.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             Ops::Expand(_) | Ops::Decider(_) => false,
@@ -58,7 +58,7 @@ impl Ops {
         }
     }
 
-    /// The operations of `run`. Empty in every other phase.
+    /// Returns the operations of `run`, or an empty list in every other phase.
     pub(super) fn expand(&self) -> &[ExpandOp] {
         match self {
             Ops::Expand(ops) => ops,
@@ -66,7 +66,7 @@ impl Ops {
         }
     }
 
-    /// The top-level attributes that the phase may change.
+    /// Returns the top-level attributes that the phase may change.
     pub(super) fn attributes(&self) -> Vec<&str> {
         let paths: Vec<&Path> = match self {
             Ops::Expand(ops) => ops.iter().flat_map(ExpandOp::changed_paths).collect(),

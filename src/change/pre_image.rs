@@ -1,4 +1,4 @@
-//! Pre-images: the state of a path before a write changed the path. The journal keeps pre-images for the rollback.
+//! Pre-images: the state of a path before a write changed the path. The journal stores pre-images for the rollback.
 
 use super::digest::Digest;
 use super::leftover::Leftover;
@@ -22,20 +22,20 @@ pub struct PreImage {
 pub enum PriorValue {
     /// The path has this value, which the write destroys.
     Value(Value),
-    /// The path has no value, and the write creates it. This is recorded for constants, for maps that are created for a
-    /// target, and for targets of in-place moves. This is all the information that a rollback needs to undo such a
+    /// The path has no value, and the write creates one. This state is recorded for constants, for maps that the write
+    /// creates for a target, and for targets of in-place moves. A rollback needs no other information to undo such a
     /// write.
     Nothing,
     /// The path has the same value as the source. The write is an in-place move that only removes the source.
     SameAsSource,
-    /// A note for reports; no decision depends on it. It records that a write of the rollback may leave the path in a
+    /// A note for reports; no decision depends on it. It records that a rollback's write may leave the path in a
     /// different state than before the migration. No value is lost, because the other attribute of the pair has the
     /// same value.
     Leftover(Leftover),
 }
 
 impl PriorValue {
-    /// The destroyed value, if the write destroyed one.
+    /// Returns the destroyed value, if the write destroys one.
     pub fn value(&self) -> Option<&Value> {
         match self {
             PriorValue::Value(value) => Some(value),
@@ -45,32 +45,32 @@ impl PriorValue {
 }
 
 impl PreImage {
-    /// The pre-image of a value that a write destroys.
+    /// Creates the pre-image of a value that a write destroys.
     pub fn with_value(path: &Path, value: &Value) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Value(value.clone()), written_digest: None }
     }
 
-    /// The pre-image of a path that has no value before the write.
+    /// Creates the pre-image of a path that has no value before the write.
     pub fn without_value(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Nothing, written_digest: None }
     }
 
-    /// The pre-image of a path that has the same value as the source of an in-place move.
+    /// Creates the pre-image of a path whose value equals the source's value in an in-place move.
     pub fn same_as_source(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::SameAsSource, written_digest: None }
     }
 
-    /// The note that a write of the rollback may leave this path in a different state than before the migration.
+    /// Creates the note that a rollback's write may leave this path in a different state than before the migration.
     pub fn with_leftover(path: &Path, leftover: Leftover) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::Leftover(leftover), written_digest: None }
     }
 
-    /// The same pre-image, with the digest of the value that the write writes.
+    /// Returns the same pre-image, with the digest of the written value.
     pub fn with_written_value(self, value: &Value) -> PreImage {
         PreImage { written_digest: Some(Digest::from_value(value)), ..self }
     }
 
-    /// The difference that the write may leave. `None` if this is not a note about a difference.
+    /// Returns the difference that the write may leave, or `None` if this is not a note about a difference.
     pub fn leftover(&self) -> Option<Leftover> {
         match self.prior {
             PriorValue::Leftover(leftover) => Some(leftover),
@@ -78,7 +78,7 @@ impl PreImage {
         }
     }
 
-    /// The digest of the value that the path had before the write. `None` if the path had no value.
+    /// Returns the digest of the value that the path had before the write, or `None` if the path had no value.
     pub(super) fn found(&self) -> Option<Digest> {
         match &self.prior {
             PriorValue::Value(value) => Some(Digest::from_value(value)),

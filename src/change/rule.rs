@@ -7,9 +7,9 @@
 //!
 //! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key
 //! types, no empty key values). Third-party recordings of AWS responses show that DynamoDB checks only index keys that
-//! a write changes, that the innermost of 32 documents must be empty, and how an update itself counts towards the item
-//! limit. For index keys with several attributes, the limit applies to each attribute; it is not documented whether AWS
-//! adds the lengths of the attributes.
+//! a write changes, that the innermost of 32 documents must be empty, and how the size of the update itself counts
+//! towards the item limit. For index keys with several attributes, the limit applies to each attribute; it is not
+//! documented whether AWS adds the lengths of the attributes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,14 +17,14 @@ use std::fmt;
 use super::{Action, GuardedWrite};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, MAX_LEVELS, Path, PathStep, Value, value_bytes};
 
-/// The longest value of a partition key, in bytes.
+/// Maximum length of a partition key's value, in bytes.
 const MAX_PARTITION_KEY: usize = 2048;
 
-/// The longest value of a sort key, in bytes.
+/// Maximum length of a sort key's value, in bytes.
 const MAX_SORT_KEY: usize = 1024;
 
-/// A rule that forbids a write. One of these rules is a rule of this tool; all others are rules of DynamoDB. The text
-/// of a rule contains no values, so that items with the same fault can be counted together.
+/// A rule that forbids a write. `ClientEncryption` is this tool's own rule; all others are DynamoDB's rules. A rule's
+/// text contains no values, so that items with the same fault can be counted together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// The item would exceed 400 KB.
@@ -41,8 +41,8 @@ pub enum Rule {
     },
     /// A value is not valid in the key of an index.
     IndexKey(IndexKeyFault),
-    /// The item is signed or encrypted on the client. DynamoDB would accept the write, but the readers of the item
-    /// would reject the item.
+    /// The item is signed or encrypted on the client. DynamoDB would accept the write, but the item's readers would
+    /// reject the changed item.
     ClientEncryption {
         /// The attribute that marks the item as signed or encrypted.
         mark: &'static str,
@@ -56,11 +56,11 @@ pub struct IndexKeyFault {
     pub attribute: String,
     /// The name of the index.
     pub index: String,
-    /// The fault of the value.
+    /// What is wrong with the value.
     pub fault: KeyFault,
 }
 
-/// The fault of a key value.
+/// What is wrong with a key value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFault {
     /// The value has a different type than the key attribute.
@@ -89,7 +89,8 @@ pub enum KeyType {
     B,
 }
 
-/// The rule that forbids this write, or `None` if no rule does. `image` is the image that the write was planned from.
+/// Returns the rule that forbids this write, or `None` if the write is allowed. `image` is the image from which the
+/// write was planned.
 pub(super) fn broken_rule(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
     nesting(write, image)
         .or_else(|| {
@@ -107,8 +108,8 @@ pub fn index_key_fault(attribute: &str, value: &Value, indexes: &[IndexSchema]) 
     })
 }
 
-/// Checks the size of the item and of the update. By our calculation, an item may already exceed the limit before the
-/// write. Such an item may be written if the write does not make it larger.
+/// Checks the size of the item and the size of the update. By the tool's calculation, an item may already exceed the
+/// limit before the write. The tool writes such an item if the write does not make it larger.
 fn size(write: &GuardedWrite) -> Option<Rule> {
     if write.bytes_after > MAX_ITEM_BYTES && write.bytes_after > write.bytes_before {
         return Some(Rule::ItemSize { fits_in_place: false });
@@ -116,8 +117,9 @@ fn size(write: &GuardedWrite) -> Option<Rule> {
     (update_bytes(write) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
 }
 
-/// Number of bytes of an update that count towards the limit for the size of an item. The base is 3 bytes. Each value
-/// that is set adds 19 bytes, its target, and the value or the source path. Each removal adds 1 byte and its target.
+/// Returns the number of bytes of an update that count towards the item size limit. The base is 3 bytes. Each value
+/// that is set adds 19 bytes, the size of its target path, and the size of the value or of the source path. Each
+/// removal adds 1 byte and the size of its target path.
 fn update_bytes(write: &GuardedWrite) -> usize {
     let element = |step: &PathStep| match step {
         PathStep::Name(name) => name.len(),
@@ -136,8 +138,8 @@ fn update_bytes(write: &GuardedWrite) -> usize {
 fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
     write.actions.iter().find_map(|action| {
         let (to, value) = match action {
-            // A value that is not deeper at the target than at the source is valid, because DynamoDB already stores it
-            // at the source.
+            // If the target is not deeper than the source, the value is valid, because DynamoDB already stores it at
+            // the source.
             Action::SetFrom { to, from, .. } if to.steps().len() <= from.steps().len() => return None,
             Action::SetFrom { to, from, .. } => (to, from.get(image)?),
             Action::SetValue { to, value } => (to, value),
@@ -148,7 +150,7 @@ fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
     })
 }
 
-/// The result of a write for a top-level attribute.
+/// What a write stores in a top-level attribute.
 #[derive(Clone, Copy)]
 enum AttributeWrite<'a> {
     Value(&'a Value),
@@ -156,7 +158,7 @@ enum AttributeWrite<'a> {
     Document,
 }
 
-/// The top-level attributes that a write sets, or in which the write changes a member.
+/// Returns the top-level attributes that a write sets, and those in which it changes a member.
 fn written_attributes<'a>(
     write: &'a GuardedWrite,
     image: &'a Item,
@@ -213,7 +215,7 @@ fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> 
 }
 
 impl KeyType {
-    /// The type with this name, or `None` if this version does not know it.
+    /// Returns the type with this name, or `None` if this version of the tool does not know the name.
     fn from_name(name: &str) -> Option<KeyType> {
         [KeyType::S, KeyType::N, KeyType::B].into_iter().find(|kind| kind.name() == name)
     }
@@ -228,12 +230,12 @@ impl KeyType {
 }
 
 impl Rule {
-    /// Whether the rule is about an item that is signed or encrypted on the client.
+    /// Returns whether the rule is about an item that is signed or encrypted on the client.
     pub fn is_client_encryption(&self) -> bool {
         matches!(self, Rule::ClientEncryption { .. })
     }
 
-    /// Whether the rule is about the size of the item.
+    /// Returns whether the rule is about the size of the item.
     pub fn is_item_size(&self) -> bool {
         matches!(self, Rule::ItemSize { .. })
     }

@@ -19,7 +19,7 @@ fn decide(changes: &[Change], strategy: Strategy, image: &Item, indexes: Vec<Ind
     Changes::for_expand(&all_with_on_existing(changes, Overwrite), strategy, key(), indexes).decide(image)
 }
 
-/// The text of the rule that forbids the write, or `None` if the write is sent.
+/// Returns the text of the rule that forbids the write, or `None` if the write is sent.
 fn refusal(changes: &[Change], image: &Item, indexes: &[IndexSchema]) -> Option<String> {
     match decide(changes, ExpandContract, image, indexes.to_vec()) {
         Decision::Refused(write, rule) => {
@@ -132,7 +132,7 @@ fn a_growing_item_has_at_most_400_kb() {
     assert!(matches!(decide(&[mv("old", "new")], InPlace, &full, Vec::new()), Decision::Write(_)), "in place, it fits");
     let why = refusal(&[copy("old", "new")], &full, &[]).unwrap();
     assert!(!why.contains("in-place"), "{why}");
-    // By our calculation the item is already too large, but this write does not make it larger.
+    // By the tool's calculation the item is already too large, but this write does not make it larger.
     let over = image(MAX_ITEM_BYTES + 9);
     assert!(matches!(decide(&[remove("old")], InPlace, &over, Vec::new()), Decision::Write(_)));
     // An update has its own size in addition to the value.

@@ -12,7 +12,8 @@ pub(super) struct CopyTarget {
 }
 
 impl CopyTarget {
-    /// The targets to which these changes copy a path. A move does not count as a copy, because it removes its source.
+    /// Returns the targets to which these changes copy a path. A move does not count as a copy, because it removes its
+    /// source.
     pub(super) fn copies_of(changes: &[Change], path: &Path) -> Vec<CopyTarget> {
         let copy = |change: &Change| match change {
             Change::Copy { from, to, .. } if from == path => {

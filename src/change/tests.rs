@@ -70,7 +70,7 @@ pub(super) fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
 }
 
-/// The same changes with this `on_existing`.
+/// Returns the same changes with this `on_existing`.
 pub(super) fn all_with_on_existing(changes: &[Change], on_existing: OnExisting) -> Vec<Change> {
     changes.iter().map(|change| change.clone().with_on_existing(on_existing)).collect()
 }
@@ -79,8 +79,8 @@ pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExis
     Changes::for_expand(&all_with_on_existing(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
-/// Decides about an item. The decision must be a write, and the write is then applied. Also checks the properties that
-/// every write must have.
+/// Decides about an item and applies the write, which must be the decision. Also checks the properties that every write
+/// must have.
 fn decide_and_apply(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
     let image = item(image.clone());
     let Decision::Write(write) = decide(changes, strategy, on_existing, &image) else {
@@ -112,7 +112,7 @@ pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
     after
 }
 
-/// Checks that a pre-image has the value of the image, and that the write's condition requires exactly this value.
+/// Checks that a pre-image contains the image's value, and that the write's condition requires exactly this value.
 fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
     let missing = |path: &Path| write.conditions.contains(&Condition::Missing(path.clone()));
     match &pre.prior {
@@ -131,8 +131,8 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));
         }
-        // The write is conditional on the old value. This is either the current old value, or the old value that the
-        // same write restores.
+        // The write is conditional on the old value. This is the current old value, or the old value that the same
+        // write restores.
         PriorValue::Leftover(Leftover::NewRemoved) => {
             let now = pre.path.get(image).expect("the removed path exists");
             assert!(write.conditions.iter().any(|c| match c {
@@ -330,17 +330,17 @@ pub(super) fn any_item() -> impl Generator<Value = Item> {
     })
 }
 
-/// Attributes that a live writer sets or removes.
+/// Generates the attributes that a live writer sets or removes.
 pub(super) fn any_edits() -> impl Generator<Value = std::collections::BTreeMap<String, Option<Value>>> {
     proptest::collection::btree_map("[a-e]", proptest::option::of(any_value()), 1..3)
 }
 
-/// Any `on_existing`.
+/// Generates any `on_existing`.
 pub(super) fn any_on_existing() -> impl Generator<Value = OnExisting> {
     proptest::sample::select(OnExisting::ALL.to_vec())
 }
 
-/// The paths that a plan writes.
+/// Returns the paths that a plan writes.
 pub(super) fn targets(plan: &[Change]) -> Vec<&Path> {
     let target = |change| match change {
         &Change::Move { ref to, .. } | &Change::Copy { ref to, .. } | &Change::Set { ref to, .. } => Some(to),
@@ -349,7 +349,7 @@ pub(super) fn targets(plan: &[Change]) -> Vec<&Path> {
     plan.iter().filter_map(target).collect()
 }
 
-/// Plans that combine different kinds of change. A plan file may contain such combinations.
+/// Generates plans that combine different kinds of change, as a plan file may.
 pub(super) fn any_plan() -> impl Generator<Value = Vec<Change>> {
     proptest::sample::select(vec![
         vec![mv("a", "b")],
@@ -381,7 +381,7 @@ proptest! {
             ), "not final: {:?}", after);
             for to in targets(&plan).into_iter().filter(|_| on_existing == Skip) {
                 let existing = to.get(&image);
-                prop_assert!(existing.is_none() || to.get(&after) == existing, "`{}` was there", to);
+                prop_assert!(existing.is_none() || to.get(&after) == existing, "`{}` already existed", to);
             }
             let bound = crate::plan::expression_bound(&plan);
             let text = render(&write);
@@ -396,8 +396,8 @@ proptest! {
             for (name, value) in &image {
                 prop_assert!(touched.contains(&name.as_str()) || after.get(name) == Some(value));
             }
-            // A live writer may have changed a part of the item or all of it. Either the condition of the write fails,
-            // or the write has the same effect as a write that is planned from the current item.
+            // A live writer may have changed part or all of the item. Either the condition of the write fails, or the
+            // write has the same effect as a write that is planned from the current item.
             let mut edited = image.clone();
             for (name, value) in edits {
                 match value {

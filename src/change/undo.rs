@@ -2,8 +2,8 @@
 //! restores values that the migration overwrote or removed.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since the run, the value stays and the item is
-//! reported as diverged. An item is also reported as diverged if the item's shape no longer allows a value to be
-//! restored. The journal keeps every value that a removal would lose. This phase never removes a value that existed
+//! reported as diverged. An item is also reported as diverged if its shape no longer allows the tool to restore a
+//! value. The journal stores every value that a removal would lose. This phase never removes a value that existed
 //! before the migration. If an item has no baseline, this phase removes only values that are equal to the item's old
 //! value.
 
@@ -16,23 +16,24 @@ use crate::item::{Item, Path, Value};
 /// What this phase does to undo one change of the plan.
 #[derive(Debug, Clone)]
 pub(super) enum UndoOp {
-    /// Restores the target of a copy, or of a move whose source stayed, to its state before the migration.
+    /// Restores a target to its state before the migration. The target belongs to a copy, or to a move whose source
+    /// stayed.
     RevertCopy { from: Path, to: Path, skips_existing: bool },
-    /// Moves the value of an in-place move back to its source.
+    /// Reverses an in-place move: moves the value back to the source.
     RevertMove { from: Path, to: Path },
-    /// Removes the constant and restores the value that existed before.
+    /// Removes the constant and restores the value that existed before the migration.
     RevertSet { to: Path, value: Value },
     /// Restores a value that was removed in place.
     RevertRemove { path: Path },
 }
 
 impl UndoOp {
-    /// The operations for the changes of a plan, in the same order.
+    /// Returns the operations for a plan's changes, in the same order.
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<UndoOp> {
         changes.iter().filter_map(|change| UndoOp::from_change(change, strategy)).collect()
     }
 
-    /// The operation for one change of a plan, or `None` if `run` does nothing for this change.
+    /// Returns the operation for one change of a plan, or `None` if `run` does nothing for this change.
     fn from_change(change: &Change, strategy: Strategy) -> Option<UndoOp> {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
@@ -45,7 +46,7 @@ impl UndoOp {
         }
     }
 
-    /// The paths that the operation may change.
+    /// Returns the paths that the operation may change.
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             UndoOp::RevertMove { from, to } => (to, Some(from)),
@@ -58,8 +59,8 @@ impl UndoOp {
 }
 
 impl<'a> Draft<'a> {
-    /// Adds the actions and conditions of all operations. If one operation restores a value, the other operations use
-    /// that value.
+    /// Adds the actions and conditions for all operations. If one operation restores a value, the other operations use
+    /// the restored value.
     pub(super) fn undo(&mut self, ops: &'a [UndoOp]) {
         self.restored = self.restored_values(ops);
         for op in ops {
@@ -87,13 +88,13 @@ impl<'a> Draft<'a> {
                         self.require_equal(from, to, new, restored);
                         self.require(Condition::Equals(to.clone(), new.clone()));
                     } else {
-                        // The old value has changed since the copy was made.
+                        // The old value has changed since the migration copied it.
                         self.record_difference(from, to, new);
                     }
                     self.overwrite(to, new, before);
                 }
-                // Somebody has written the target after the migration, perhaps together with the source. Or the item
-                // was deleted, and this is a new item with the same key.
+                // There are two possible reasons. Somebody wrote the target after the migration, perhaps together with
+                // the source. Or somebody deleted the item, and this is a new item with the same key.
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -107,12 +108,12 @@ impl<'a> Draft<'a> {
                 self.pre_images.push(PreImage::with_leftover(to, Leftover::NewRemoved));
             }
         } else if !history.has_baseline() {
-            // It is unknown whether the target existed before. If there is no old value, no run created the target.
+            // It is unknown whether the target existed before the migration. If there is no old value, no run created
+            // the target.
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else if skips_existing && !history.was_created(to) {
-            // With `skip`, if the migration did not write the target, a value that differs from the old value stays
-            // there.
+            // With `skip`, a target that the migration did not write keeps a value that differs from the old value.
             return self.diverged.push(to.clone());
         } else {
             self.record_difference(from, to, new);
@@ -120,7 +121,7 @@ impl<'a> Draft<'a> {
         self.remove(to, new);
     }
 
-    /// Reverses an in-place move if the journal has a record of it.
+    /// Reverses an in-place move if the journal records the move.
     fn revert_move(&mut self, from: &Path, to: &Path) {
         let item = self.item;
         let history = self.history;
@@ -130,7 +131,7 @@ impl<'a> Draft<'a> {
                 self.require(Condition::Missing(from.clone()));
                 self.require(Condition::Missing(to.clone()));
             }
-            // The move is already undone, or it never happened.
+            // The move has already been undone, or it never happened.
             (Some(_), None, PriorValue::Nothing) => {
                 self.already_applied = true;
                 self.require(Condition::Missing(to.clone()));
@@ -152,7 +153,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Cleans up the target of an in-place move after the value was moved back to the source.
+    /// Cleans up an in-place move's target after the value was moved back to the source.
     fn clear_target(&mut self, to: &Path, new: &Value, prior: &PriorValue) {
         match prior {
             PriorValue::Nothing => self.remove(to, new),
@@ -201,8 +202,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Requires that the new value is equal to the old value. If the same write restores the old value, the condition
-    /// compares the new value with the restored value.
+    /// Requires that the new value equals the old value. If the same write restores the old value, the condition
+    /// compares the new value with the restored value instead.
     fn require_equal(&mut self, from: &Path, to: &Path, new: &Value, restored: Option<&Value>) {
         self.require(match from.get(self.item) {
             None if restored.is_some() => Condition::Equals(to.clone(), new.clone()),
@@ -229,8 +230,8 @@ impl<'a> Draft<'a> {
         self.set(path, before);
     }
 
-    /// The values that [`UndoOp::RevertRemove`] restores in this write. Before this write, the copies of these values
-    /// have no source in the item.
+    /// Returns the values that [`UndoOp::RevertRemove`] restores in this write. Before this write, the copies of these
+    /// values have no source in the item.
     fn restored_values(&self, ops: &'a [UndoOp]) -> BTreeMap<&'a Path, &'a Value> {
         let removed = ops.iter().filter_map(|op| match op {
             UndoOp::RevertRemove { path } => Some(path),
@@ -240,7 +241,7 @@ impl<'a> Draft<'a> {
         gone.filter_map(|path| Some((path, self.history.prior(path)?.value()?))).collect()
     }
 
-    /// Also removes maps that the migration created for the removed values, if nothing else is in them.
+    /// Also removes maps that the migration created for the removed values, if these maps contain nothing else.
     pub(super) fn remove_created_maps(&mut self) {
         let ours = |path: &Path| path.ancestors().find(|ancestor| self.history.was_created(ancestor));
         let removed: Vec<(Path, Path)> = self
@@ -256,7 +257,7 @@ impl<'a> Draft<'a> {
         }
         let mut after = self.image_after();
         for (path, root) in &removed {
-            // Go from the innermost map to the outermost map that the migration created.
+            // Of the maps that the migration created, visit the innermost first and the outermost last.
             let mut emptied = None;
             let mut inner = path.parent();
             while let Some(map) = inner.filter(|map| map.steps().len() >= root.steps().len()) {

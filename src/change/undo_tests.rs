@@ -16,7 +16,7 @@ use super::*;
 use crate::item::{Item, item_to_json};
 use crate::passes::verify::{Parity, Repair, TableStage, Truth};
 
-/// An item and its recorded history. Tests change the item and its history in the same way as runs and live writers.
+/// An item and its recorded history. Tests change the item and its history as runs and live writers would.
 #[derive(Debug, Clone)]
 pub(super) struct Scenario {
     plan: Vec<Change>,
@@ -41,7 +41,7 @@ impl Scenario {
         Changes::for_expand(&self.plan, self.strategy, key(), Vec::new())
     }
 
-    /// Runs one pass. With `killed`, the pass records its write and never sends it.
+    /// Runs one pass. With `killed`, the pass records its write but never sends it.
     pub(super) fn run(&mut self, killed: bool) {
         let changes = self.changes();
         self.passes += 1;
@@ -139,7 +139,8 @@ fn check_no_value_is_lost(plan: &[Change], write: &GuardedWrite, image: &Item, a
     Ok(())
 }
 
-/// Plans for rollbacks: every kind of change, separately and combined, with nested paths and missing parents.
+/// Generates plans for rollback tests: every kind of change, separately and combined, with nested paths and missing
+/// parents.
 pub(super) fn any_rollback_plan() -> impl Generator<Value = Vec<Change>> {
     let more = proptest::sample::select(vec![
         vec![set("a", json!({"N": "1"}))],
@@ -156,8 +157,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     /// If nobody else writes to the table, a rollback restores the item byte for byte. This is true for every plan and
-    /// after one or more passes, even if one pass was killed after its journal entry and before its write. A second
-    /// rollback has nothing to do.
+    /// after one or more passes, even if one pass was killed between its journal entry and its write. A second rollback
+    /// has nothing to do.
     #[test]
     fn a_rollback_restores_the_item(
         plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_on_existing(),
@@ -179,10 +180,10 @@ proptest! {
         prop_assert!(matches!(again, Decision::NothingToDo | Decision::AlreadyApplied), "{:?}", again);
     }
 
-    /// No write of `contract` or of a rollback loses a value, whatever live writers did before, between and after
-    /// passes. After the write, the item needs no further write. The write fits DynamoDB's limits for expressions. If
-    /// the item has changed meanwhile, either the condition of the write fails, or the write has the same effect as a
-    /// write that is planned from the current item.
+    /// Writes of `contract` and of rollbacks never lose a value, no matter what live writers do before, between and
+    /// after passes. After the write, the item needs no further write. The write stays within DynamoDB's limits for
+    /// expressions. If the item has changed meanwhile, either the condition of the write fails, or the write has the
+    /// same effect as a write that is planned from the current item.
     #[test]
     fn every_reverse_write_is_guarded_complete_and_final(
         plan in any_rollback_plan(), image in any_item(), edits in proptest::collection::vec(any_edits(), 0..3),
@@ -244,9 +245,9 @@ proptest! {
         prop_assert!(reported || !found.verdict.is_mismatch(), "{:?} on {}", found, text(&scenario.image));
     }
 
-    /// With `skip`, no phase changes or removes a value that existed at a target. If the existing value differed from
-    /// the old value, no phase changes or removes the old value either. This is true for a run, for a repair (whichever
-    /// attribute is the truth), and for old-from-new, contract and rollback, in any order.
+    /// With `skip`, every phase leaves a preexisting target value unchanged. If the preexisting value differs from the
+    /// old value, every phase leaves the old value unchanged too. This is true for a run, for a repair (with either
+    /// attribute as the truth), and for old-from-new, contract and rollback, in any order.
     #[test]
     fn with_skip_no_phase_touches_an_existing_value(
         plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(),
@@ -279,8 +280,8 @@ proptest! {
         }
     }
 
-    /// The condition of a rollback's write pins every value that the rollback read. The write fails if a value at one
-    /// of the plan's paths is changed, added or removed.
+    /// A rollback's write condition pins every value that the rollback read. The write fails if a value at one of the
+    /// plan's paths is changed, added or removed.
     #[test]
     fn a_changed_input_fails_the_condition(
         image in any_item(), value in any_item(), in_place in any::<bool>(), name in "[ab]", phase in 0..3,

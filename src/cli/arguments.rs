@@ -1,4 +1,4 @@
-//! Reorders the words that the command line accepts in either order.
+//! Reorders command-line words that the operator may type in either order.
 
 use std::ffi::OsString;
 
@@ -32,8 +32,7 @@ pub(crate) fn normalize_order(arguments: impl IntoIterator<Item = OsString>) -> 
     words
 }
 
-/// Returns the positions of the words that are neither options nor values of options. The name of the program is not
-/// included.
+/// Returns the positions of the words that are neither options nor values of options, without the program's name.
 fn positionals(words: &[OsString]) -> Vec<usize> {
     let mut places = Vec::new();
     let mut is_value = false;

@@ -18,7 +18,7 @@ pub(crate) struct Global {
     /// Log more on stderr; repeat to log everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Print only warnings, errors and questions on stderr, with what a question is about; no progress
+    /// Print only warnings, errors and questions (with the facts that a question needs) on stderr; no progress
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// When to use colors on stderr; `auto` uses them on a terminal, unless NO_COLOR is set
@@ -47,7 +47,7 @@ pub(crate) enum Output {
     Json,
 }
 
-/// The setting for the use of colors.
+/// When to use colors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set.
@@ -59,8 +59,8 @@ pub(crate) enum Color {
 }
 
 impl Color {
-    /// Whether output on stderr has colors. By the convention of NO_COLOR, any value of this variable except the empty
-    /// one turns colors off.
+    /// Whether output on stderr uses colors. By the NO_COLOR convention, any value of the variable except the empty
+    /// string turns colors off.
     pub(crate) fn on_stderr(self) -> bool {
         let is_set = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         match self {
@@ -71,8 +71,8 @@ impl Color {
     }
 }
 
-/// Parses an endpoint. An endpoint with credentials is refused, because commands print the endpoint when they suggest
-/// the next command.
+/// Parses an endpoint. Refuses an endpoint that contains credentials, because each suggested next command contains the
+/// endpoint.
 fn endpoint(url: &str) -> Result<String, String> {
     check_endpoint(url).map(|()| url.to_owned())
 }

@@ -1,5 +1,5 @@
-//! The options with which the operator confirms a step of the playbook, states facts and overrides obstacles. Each
-//! command accepts only the options that apply to it.
+//! The options with which the operator confirms a step of the playbook, states facts or overrides obstacles. Each
+//! command accepts only those options that apply to the command.
 
 use clap::Args;
 
@@ -7,10 +7,10 @@ use super::{ContractArgs, CutoverArgs, RollbackArgs, accept_parser};
 use backfill::internals::migration;
 use backfill::internals::preflight::Acceptance;
 
-/// Confirmation and accepted findings, which come before a step.
+/// The operator's confirmation of a step, and the findings that the operator accepts.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfirmArgs {
-    /// Do not ask; without a terminal, every command that asks needs this, except `cutover --back`
+    /// Do not ask. Without a terminal, every command that asks needs this option, except `cutover --back`
     #[arg(short, long)]
     pub yes: bool,
     /// Accept a preflight finding
@@ -18,7 +18,7 @@ pub(crate) struct ConfirmArgs {
     pub accept: Vec<Acceptance>,
 }
 
-/// A fact about dual writes, which the operator states if no flag proves it.
+/// A fact about dual writes. The operator states it if no flag proves it.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct DualWriteFacts {
@@ -27,7 +27,7 @@ pub(crate) struct DualWriteFacts {
     pub dual_writes_since: Option<jiff::Timestamp>,
 }
 
-/// Facts on the way forward, which the operator states if no flag proves them.
+/// Facts about a step forward. The operator states them if no flag proves them.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct ForwardFacts {
@@ -39,7 +39,7 @@ pub(crate) struct ForwardFacts {
     pub old_writes_stopped: bool,
 }
 
-/// Facts on the way back, which the operator states if no flag proves them.
+/// Facts about a step back. The operator states them if no flag proves them.
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct BackwardFacts {
@@ -54,21 +54,21 @@ pub(crate) struct BackwardFacts {
 /// The operator's input for a step, in the same form for every command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StepArgs {
-    /// Whether to skip the question.
+    /// Whether to skip the confirmation question.
     pub yes: bool,
     /// The reason for an override.
     pub force: Option<String>,
     /// Accepted findings.
     pub accept: Vec<Acceptance>,
-    /// Stated facts about dual writes.
+    /// The facts that the operator states about dual writes.
     pub dual_writes: DualWriteFacts,
-    /// Stated facts on the way forward.
+    /// The facts that the operator states for a step forward.
     pub forward: ForwardFacts,
-    /// Stated facts on the way back.
+    /// The facts that the operator states for a step back.
     pub backward: BackwardFacts,
 }
 
-/// Parses the reason of a `--force`. A person reads it later, so a reason without visible characters is refused.
+/// Parses the reason for a `--force`. People read the reason later, so it must contain visible characters.
 pub(super) fn reason(text: &str) -> Result<String, String> {
     migration::reason(text)
         .ok_or_else(|| "the reason is blank: say why, for the people who read the record later".to_owned())

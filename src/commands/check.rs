@@ -6,8 +6,7 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::CheckOptions;
 
-/// Checks a plan. If the table is unreachable, this command first prints the results of the checks that need no table,
-/// and then the error.
+/// Checks a plan. If the table is unreachable, prints the results of the checks that need no table, and then the error.
 pub(crate) async fn check(global: &Global, args: CheckArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, false)?;
     let fingerprint = migration.plan().fingerprint();

@@ -7,7 +7,7 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::plan::least_privilege_policy;
 use serde_json::json;
 
-/// Prints the policy. The command reads only the plan, and contacts neither AWS nor the table.
+/// Prints the policy. The command reads only the plan, and does not contact AWS.
 pub(crate) fn iam(global: &Global, args: &IamArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, false)?;
     let policy = least_privilege_policy(migration.plan(), args.read_only);

@@ -15,7 +15,7 @@ use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId,
 pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, false)?;
     let state = state::read(migration.state_path())?;
-    // Read one row more than the limit, to know whether there are more values.
+    // Read one row more than the limit, to find out whether there are more values.
     let limit = args.limit.saturating_add(1);
     let query = ListQuery {
         run: args.run.map(RunId::from_number),

@@ -9,7 +9,7 @@ use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::output;
 
-/// Prints the completion script of a shell.
+/// Prints the completion script for a shell.
 pub(crate) fn completions(global: &Global, args: &CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "backfill", &mut script);
@@ -33,7 +33,7 @@ pub(crate) fn man(global: &Global, args: &ManArgs) -> anyhow::Result<Exit> {
     write_text(global, "man", Some(&String::from_utf8_lossy(&page)))
 }
 
-/// Writes a text for a shell or for `man`. With `--output json`, the text is a member of the JSON document.
+/// Writes the text of a script or a manual page. With `--output json`, the text is a member of the JSON document.
 fn write_text(global: &Global, kind: &str, text: Option<&str>) -> anyhow::Result<Exit> {
     if global.output == Output::Human {
         output::write_stdout(text.unwrap_or_default())?;

@@ -33,7 +33,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         );
     }
     let global = cli.global;
-    // `local` ends with exit code 0 when a signal arrives, and stops its server first.
+    // When a signal arrives, `local` stops its server and ends with exit code 0.
     if !cli.command.serves() {
         shared::signals::listen()?;
     }

@@ -1,5 +1,5 @@
 //! Prices of capacity units. Every amount that is based on these prices is an estimate. The prices are the list prices
-//! of one region, and do not include taxes, discounts, storage, streams or replicas.
+//! of one region. List prices exclude taxes, discounts, storage, streams and replicas.
 
 mod spend;
 
@@ -9,17 +9,18 @@ use crate::dynamodb::{TableClass, TableDescription};
 use crate::item::Units;
 use crate::plan::Prices;
 
-/// The date of the price list below.
+/// The date of the price list.
 pub const DATED: &str = "2026-08-15";
 
-/// The price list: US dollars per million write and read capacity units, in us-east-1.
+/// The price list for us-east-1, in US dollars per million write and read capacity units.
 ///
-/// On-demand prices are from the AWS Price List of 2026-08-15: $0.625 per million write request units and $0.125 per
-/// million read request units, and $0.78 and $0.155 in the class Standard-IA. Provisioned prices are from the same
-/// list: $0.00065 and $0.00013 per hour for one write and one read capacity unit (as listed for us-east-2; it is not
-/// verified that us-east-1 costs the same). The hourly prices are converted to dollars per million units, assuming that
-/// the unit is used in every second of the hour. Provisioned Standard-IA costs a quarter more, as listed for the China
-/// regions (not verified for others). A replicated write costs the same as an ordinary write.
+/// On-demand prices are from the AWS Price List of 2026-08-15. A million write request units cost $0.625, and a million
+/// read request units cost $0.125. In the class Standard-IA, they cost $0.78 and $0.155. Provisioned prices are from
+/// the same list: $0.00065 per hour for one write capacity unit, and $0.00013 for one read capacity unit. The list
+/// shows these two prices for us-east-2. The prices for us-east-1 are not verified. The hourly prices are converted to
+/// dollars per million units, assuming that a unit is used in every second of the hour. Provisioned capacity in the
+/// class Standard-IA costs a quarter more. The list shows this surcharge for the China regions. The surcharge is not
+/// verified for other regions. A replicated write unit costs the same as an ordinary write unit.
 const PRICE_LIST: [PriceListEntry; 4] = [
     PriceListEntry { basis: PriceBasis::OnDemand, write: 0.625, read: 0.125 },
     PriceListEntry { basis: PriceBasis::OnDemandInfrequent, write: 0.78, read: 0.155 },
@@ -59,7 +60,7 @@ pub struct UnitPrices {
 /// The source of prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceBasis {
-    /// The plan states at least one of the prices.
+    /// The plan sets at least one of the prices.
     Plan,
     /// On-demand prices from the price list.
     OnDemand,
@@ -80,7 +81,7 @@ impl PriceBasis {
         PriceBasis::ProvisionedInfrequent,
     ];
 
-    /// The name in state files and JSON.
+    /// Returns the name in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             PriceBasis::Plan => "plan",
@@ -91,12 +92,12 @@ impl PriceBasis {
         }
     }
 
-    /// Reads [`PriceBasis::name`] back.
+    /// Parses [`PriceBasis::name`].
     pub fn from_name(name: &str) -> Option<PriceBasis> {
         PriceBasis::ALL.into_iter().find(|b| b.name() == name)
     }
 
-    /// Text for people, with the date of the list.
+    /// Returns a text for people, with the date of the price list.
     pub fn text(self) -> String {
         let listed = |mode: &str, class: &str, used: &str| {
             format!("by the {mode} list price of us-east-1{class}, {DATED}{used}")
@@ -112,7 +113,7 @@ impl PriceBasis {
     }
 }
 
-/// The part of the price list that applies to a table's units.
+/// Returns the basis of the list prices that apply to a table's units.
 fn list_price_basis(table: &TableDescription) -> PriceBasis {
     match (table.provisioned, table.features.class) {
         (None, TableClass::Standard) => PriceBasis::OnDemand,
@@ -122,17 +123,17 @@ fn list_price_basis(table: &TableDescription) -> PriceBasis {
     }
 }
 
-/// The price list has a line for each basis; a test checks this. If a line were missing, its units would be estimated
-/// at zero dollars.
+/// Returns the line of the price list for this basis. A test checks that each basis has a line. Without the line, the
+/// cost of units would be estimated at zero dollars.
 fn price_list_entry(basis: PriceBasis) -> Option<&'static PriceListEntry> {
     PRICE_LIST.iter().find(|line| line.basis == basis)
 }
 
 impl UnitPrices {
-    /// The prices of a table's units: the plan's prices if it states them, otherwise the list prices.
+    /// Returns the prices of a table's units: the plan's prices if the plan sets them, otherwise the list prices.
     pub fn for_table(table: &TableDescription, stated: &Prices) -> UnitPrices {
         let Prices { write_per_million, read_per_million } = *stated;
-        // Report the basis of the write price, because writes are the larger part of the cost.
+        // Report the basis of the write price, because writes cause the larger part of the cost.
         let listed = list_price_basis(table.written());
         let write = price_list_entry(listed).map_or(0.0, |line| line.write);
         let read = price_list_entry(list_price_basis(table)).map_or(0.0, |line| line.read);
@@ -144,13 +145,13 @@ impl UnitPrices {
         }
     }
 
-    /// Estimated cost of these units in US dollars.
+    /// Returns the estimated cost of these units in US dollars.
     pub fn dollars(&self, spend: Spend) -> f64 {
         (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION
     }
 
-    /// Returns the number of write units and the number of read units that this amount of dollars buys. A number is
-    /// infinite if the price of its unit is zero.
+    /// Returns the number of write units and the number of read units that this amount of dollars buys. If the price of
+    /// a unit is zero, the number of these units is infinite.
     pub fn affordable_units(&self, dollars: f64) -> (Units, Units) {
         (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
     }
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(prices.affordable_units(7.5), (12e6, 60e6));
     }
 
-    /// One provisioned write unit that is used in every second of an hour costs the hourly price.
+    /// A provisioned write unit that is used in every second of an hour costs the hourly price.
     #[test]
     fn a_fully_used_provisioned_unit_costs_the_hourly_price() {
         let table = TableDescription { provisioned: Some((1.0, 1.0)), ..TableDescription::for_tests() };

@@ -7,24 +7,24 @@ use crate::item::Units;
 /// Write and read capacity units.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Spend {
-    /// Write capacity units, indexes included.
+    /// Write capacity units, including those of indexes.
     pub write: Units,
     /// Read capacity units.
     pub read: Units,
 }
 
 impl Spend {
-    /// Returns the larger number of write units and the larger number of read units of the two.
+    /// Returns the larger number of write units and the larger number of read units of the two operands.
     pub fn max(self, other: Spend) -> Spend {
         Spend { write: self.write.max(other.write), read: self.read.max(other.read) }
     }
 
-    /// Returns the smaller number of write units and the smaller number of read units of the two.
+    /// Returns the smaller number of write units and the smaller number of read units of the two operands.
     pub fn min(self, other: Spend) -> Spend {
         Spend { write: self.write.min(other.write), read: self.read.min(other.read) }
     }
 
-    /// Returns the numbers of write units and read units by which `self` exceeds `other`; each number is at least zero.
+    /// Returns the numbers of write units and read units by which `self` exceeds `other`. Each number is at least zero.
     pub fn excess_over(self, other: Spend) -> Spend {
         (self - other).max(Spend::default())
     }

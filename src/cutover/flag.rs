@@ -1,5 +1,5 @@
-//! The cutover flag that applications obey. This module is pure: it decides how the flag may change, and does not know
-//! where the flag is stored.
+//! The cutover flag that applications obey. This module is pure: it decides which changes to the flag are allowed, and
+//! does not know where the flag is stored.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,8 +31,7 @@ pub enum ReadFrom {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Flag {
-    /// The number of changes of the flag so far. Every write of the flag has the condition that this version is
-    /// unchanged.
+    /// The number of changes to the flag so far. Every write of the flag requires that the stored version is unchanged.
     pub version: u64,
     /// The attributes that applications write.
     pub write: WriteTo,
@@ -55,7 +54,7 @@ pub struct Flag {
     pub changed_at: Timestamp,
 }
 
-/// A change of the flag. The cache time must pass between two changes.
+/// A change to the flag. The cache time must pass between two changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlagChange {
     /// `write = both`, from `old`.
@@ -66,9 +65,9 @@ pub enum FlagChange {
     WriteNew,
     /// The old attribute is about to be removed.
     Contract,
-    /// `write = both` again, from `new`. Readers still read the new attribute, and old values may be stale.
+    /// Return to `write = both`, from `new`. Readers still read the new attribute, and old values may be stale.
     DualWriteAgain,
-    /// Clear `old_stale`, because a full verification has shown that every old value equals its new value again.
+    /// Clear `old_stale`, because a full verification has shown that every item's old value equals its new value again.
     OldIsFresh,
     /// `read = old`.
     ReadOld {
@@ -79,7 +78,7 @@ pub enum FlagChange {
     WriteOld,
 }
 
-/// The reason why a change of the flag is refused. Nothing was changed.
+/// The reason why a change to the flag is refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
     /// The flag's current state does not allow this change.
@@ -87,10 +86,11 @@ pub enum FlagError {
     OutOfOrder(String),
     /// The flag is already in this state.
     #[error(
-        "the flag says so already ({0}): nothing was changed. Continue with the next step; `backfill status` names it"
+        "the flag is already in this state ({0}): nothing was changed. Continue with the next step; `backfill status` \
+         names it"
     )]
     AlreadyInState(String),
-    /// Applications may still obey the flag's state before its last change.
+    /// Applications may still obey the state that the flag had before its last change.
     #[error(
         "applications may still obey the previous version of the flag: wait {} s, then run the same command again",
         .left.as_secs_f64().ceil()
@@ -120,11 +120,12 @@ impl Flag {
     }
 
     /// Returns the flag after this change. No other function changes a flag. The value of `max_cache_seconds` is fixed
-    /// when the flag is created. An application that cached an earlier state would still use the earlier value.
+    /// when the flag is created, because an application that cached an earlier state would still use the earlier value.
     ///
     /// `left` is the time for which applications may still obey an earlier state ([`super::CacheExpiry`] measures this
-    /// time). `now` is only recorded. [`FlagError::TooSoon`] is returned only for a change that will be allowed after
-    /// the wait. A change that would still be refused after the wait returns its own error.
+    /// time). `now` is recorded in the flag, and affects nothing else. This function returns [`FlagError::TooSoon`]
+    /// only for a change that will be allowed after the wait. A change that would still be refused after the wait
+    /// returns its own error.
     pub fn next(&self, change: FlagChange, now: Timestamp, left: Duration) -> Result<Flag, FlagError> {
         let mut next = self.apply(change, now)?;
         if !left.is_zero() && !self.needs_no_wait(change) {
@@ -135,17 +136,17 @@ impl Flag {
         Ok(next)
     }
 
-    /// Whether this change may be made while applications still obey earlier states of the flag. Only one change needs
-    /// no wait: the change that moves readers back to old values, if applications write both attributes under every
-    /// state that they may still obey. They certainly write both attributes if all applications obeyed dual writes
-    /// before readers moved, and if only reads have changed since then.
+    /// Whether this change may be made while applications still obey earlier states of the flag. Only one change can be
+    /// made without a wait: the change that moves readers back to old values. The condition is that applications write
+    /// both attributes under every state that they may still obey. This is certain if all applications obeyed dual
+    /// writes before readers moved, and only reads have changed since then.
     fn needs_no_wait(&self, change: FlagChange) -> bool {
         change == FlagChange::ReadOld { accept_stale: false }
             && self.write == WriteTo::Both
             && self.dual_since != Some(self.changed_at)
     }
 
-    /// Whether applications behave in the same way under both states.
+    /// Whether applications behave in the same way under this state and under `other`.
     pub fn has_same_settings(&self, other: &Flag) -> bool {
         let state = |flag: &Flag| {
             (
@@ -161,16 +162,16 @@ impl Flag {
         state(self) == state(other)
     }
 
-    /// The time after which no application obeys an earlier state, by the clock of the host that made the change.
-    /// Clocks of other hosts may differ by any amount, so compare this time only with times of the same clock. Use
-    /// [`super::CacheExpiry`] to measure a wait.
+    /// Returns the time after which no application obeys an earlier state. The clock of the host that made the change
+    /// determines this time. Other hosts' clocks may differ by any amount, so compare this time only with times from
+    /// the same clock. Use [`super::CacheExpiry`] to measure a wait.
     pub fn settled_at(&self) -> Timestamp {
         let cache = SignedDuration::from_secs(i64::from(self.max_cache_seconds));
         self.changed_at.checked_add(cache).unwrap_or(Timestamp::MAX)
     }
 
-    /// Returns the flag with a different time of its last change. Sets `changed_at`, and also `dual_since` or
-    /// `new_since` if this change set it.
+    /// Returns the flag with `time` as the time of its last change. Sets `changed_at`, and also `dual_since` or
+    /// `new_since` if the last change set that field.
     pub fn with_changed_at(mut self, time: Timestamp) -> Flag {
         for since in [&mut self.dual_since, &mut self.new_since] {
             if *since == Some(self.changed_at) {
@@ -181,7 +182,7 @@ impl Flag {
         self
     }
 
-    /// The rule that this state breaks; `None` if [`Flag::next`] can reach this state.
+    /// Returns the rule that this state breaks; `None` if [`Flag::next`] can reach this state.
     pub fn broken_rule(&self) -> Option<&'static str> {
         let both_or_new = self.write != WriteTo::Old;
         let rules = [
@@ -306,9 +307,9 @@ impl Flag {
         }
     }
 
-    /// Refuses `write = old` while old values may be stale. Under `write = old`, old values are the truth. Readers and
-    /// verification would then ignore every value that was written during new-only writes. Therefore only a
-    /// verification clears `old_stale`, and `write = old` always means that old values are the truth.
+    /// Refuses `write = old` while old values may be stale. Under `write = old`, old values are the truth, so readers
+    /// and verification would ignore every value that was written during new-only writes. Therefore only a verification
+    /// clears `old_stale`, and `write = old` always means that old values are the truth.
     fn check_write_old(&self) -> Result<(), FlagError> {
         match self.write {
             WriteTo::Old => self.already_in_state(),
@@ -337,7 +338,7 @@ fn out_of_order<T>(why: &str) -> Result<T, FlagError> {
 }
 
 impl WriteTo {
-    /// The word that represents this value in the stored flag.
+    /// Returns the word for this value in the stored flag.
     pub fn as_str(self) -> &'static str {
         match self {
             WriteTo::Old => "old",
@@ -348,7 +349,7 @@ impl WriteTo {
 }
 
 impl ReadFrom {
-    /// The word that represents this value in the stored flag.
+    /// Returns the word for this value in the stored flag.
     pub fn as_str(self) -> &'static str {
         match self {
             ReadFrom::Old => "old",

@@ -1,12 +1,13 @@
-//! A flag that two programs of the operator read and store (`[cutover.exec]`). The program `get` prints the flag, and
+//! A flag that two programs from the operator read and store (`[cutover.exec]`). The program `get` prints the flag, and
 //! the program `set` stores it. Hooks work with AppConfig, SSM, LaunchDarkly and any other service that can store a
 //! JSON document.
 //!
 //! No shell is involved: a hook is a program and its arguments. `get` prints the flag as a JSON document
-//! (docs/flag.schema.json), or nothing if the flag does not exist. `set` receives the new flag on stdin, and the
-//! version that it replaces in `BACKFILL_EXPECTED_VERSION` (0 if the flag does not exist). `set` must succeed only when
-//! the flag is in effect, which means that every later reader gets this flag. Running `set` twice must give the same
-//! result. The output of `get` is the truth about the flag, even if `set` reports something else.
+//! (docs/flag.schema.json), or nothing if the flag does not exist. `set` receives the new flag on stdin. The
+//! environment variable `BACKFILL_EXPECTED_VERSION` contains the version that the new flag replaces (0 if the flag does
+//! not exist). `set` may report success only when the new flag is in effect, which means that every later reader gets
+//! this flag. Running `set` twice must give the same result. If `get` and `set` disagree, the output of `get` is the
+//! truth about the flag.
 //!
 //! This module cannot prevent two hosts from running `set` at the same time. If the service supports compare-and-set,
 //! `set` must check the expected version.
@@ -28,28 +29,28 @@ use crate::outside::escaped;
 use crate::plan::FlagHooks;
 
 const UNREAD: &str = "The flag could not be read, and nothing was changed: fix the hook and run the same command again";
-const UNCHANGED: &str = "The flag is unchanged (`get` says so): fix the hook and run the same command again";
-const UNKNOWN: &str = "The current flag is unknown: look at what `get` prints, fix the hook and run the same command again, \
-     which reads the flag first";
+const UNCHANGED: &str = "The flag is unchanged (`get` shows this): fix the hook and run the same command again";
+const UNKNOWN: &str = "The current flag is unknown: check what `get` prints, fix the hook and run the same command again. \
+     It reads the flag first";
 
 /// The maximum size of a hook's output, in bytes. A flag takes less than a kilobyte, so longer output is not a flag.
 const MAX_OUTPUT: u64 = 64 * 1024;
 
-/// The maximum number of calls of `set` for one change, if `set` fails but takes effect anyway. Only a further call
-/// that succeeds proves a time by which the flag was in effect.
+/// The maximum number of `set` calls for one change. A call that fails may take effect anyway. In that case, only a
+/// later call that succeeds proves by what time the flag was in effect.
 const MAX_SET_CALLS: u32 = 3;
 
 /// The pause before the next `get` if the flag was set but `get` does not print it yet.
 const GET_RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// A flag behind hooks.
+/// A flag that hooks read and store.
 pub struct HookStore {
     hooks: FlagHooks,
     clock: Clock,
 }
 
 impl HookStore {
-    /// The flag that these hooks read and set.
+    /// Creates the store for the flag that these hooks read and set.
     pub fn new(hooks: FlagHooks, clock: Clock) -> HookStore {
         HookStore { hooks, clock }
     }
@@ -115,8 +116,7 @@ impl FlagStore for HookStore {
             let shows = found.as_ref().map(|(flag, _)| flag);
             match set {
                 Ok(()) if shows == Some(&stored) => return Ok(stored),
-                // The change took effect, but the time at which it took effect is unknown. Call `set` again, with a
-                // later time in the flag.
+                // The change took effect at an unknown time. Call `set` again, with a later time in the flag.
                 Err(why) if shows == Some(&stored) => {
                     before = Some(stored);
                     problem = why;
@@ -137,8 +137,8 @@ impl FlagStore for HookStore {
         Err(self.set_failed(problem, UNKNOWN))
     }
 
-    /// Somebody else's `set` may still be running. The flag that `get` prints is in effect everywhere as soon as that
-    /// `set` has ended.
+    /// Another process's `set` may still be running. When that `set` has ended, the flag that `get` prints is in effect
+    /// everywhere.
     fn propagation_delay(&self) -> Duration {
         self.hooks.timeout
     }
@@ -157,7 +157,7 @@ fn program(argv: &[String]) -> String {
     argv.first().cloned().unwrap_or_default()
 }
 
-/// Runs a program to its end. Returns its output, or a description of how it failed.
+/// Runs a program to its end. Returns the program's output, or a description of the failure.
 async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Duration) -> Result<String, String> {
     let mut command = Command::new(program(argv));
     command.args(argv.iter().skip(1)).kill_on_drop(true);
@@ -175,8 +175,8 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
     let stderr = child.stderr.take();
     let write_input = async {
         if let (Some(mut stdin), Some(text)) = (stdin, input) {
-            // A program may ignore a part of its input, so an error here is ignored. The exit code shows whether the
-            // program succeeded.
+            // Ignore an error here, because a program may read only a part of its input. The exit code shows whether
+            // the program succeeded.
             let _ = stdin.write_all(text.as_bytes()).await;
         }
     };
@@ -201,7 +201,7 @@ async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Durat
 async fn read_limited(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
-        // Output beyond the limit is cut off, so the result does not parse as a flag.
+        // Output beyond the limit is truncated, so the result does not parse as a flag.
         let _ = from.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await;
     }
     bytes

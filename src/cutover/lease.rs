@@ -1,16 +1,17 @@
-//! The lease: an item next to the flag that prevents two hosts from working on one migration at the same time.
+//! The lease: an item that is stored next to the flag and prevents two hosts from working on one migration at the same
+//! time.
 //!
-//! The clocks of two hosts are never compared. The holder raises a counter in the lease after every third of the lease
-//! duration. A host that wants the lease watches the counter, and measures the time with its own monotonic clock. If
-//! the counter has not changed for the whole duration, that host takes over the lease. The holder sends no requests if
-//! its last renewal is older than two thirds of the duration ([`Validity`]). If the clocks of the holder disagree about
-//! this age, the holder uses the higher age. During the last third of the duration, requests in flight can end. A
-//! holder that cannot renew stops.
+//! The clocks of two hosts are never compared. Each time a third of the lease duration has passed, the holder raises a
+//! counter in the lease. A host that wants the lease watches the counter, and measures the time with its own monotonic
+//! clock. If the counter has not changed for the whole duration, that host takes over the lease. The holder sends no
+//! requests if its last renewal is older than two thirds of the duration ([`Validity`]). If the holder's two clocks
+//! disagree about this age, the higher age is used. The last third of the duration leaves time for requests in flight
+//! to end. A holder that cannot renew the lease stops its work.
 //!
 //! After a sleep of the machine or a pause of the process, the last renewal is too old, so the holder sends nothing.
 //! The holder then renews the lease, on condition that the lease is unchanged. If no other process has taken the lease,
 //! the work continues. Only requests that were handed to the network before the pause may still arrive. Item writes and
-//! changes of the flag have conditions of their own, which guard against such late requests.
+//! changes to the flag have their own conditions, which guard against such late requests.
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,20 +28,20 @@ use crate::item::{Item, Num, Value};
 use crate::machine::Random;
 use crate::outside::UntrustedText;
 
-/// The time for which a lease is valid after its last renewal. The duration is long enough for the holder to keep its
-/// lease while the table throttles or fails over. It is short enough for an operator to wait after a crash.
+/// The time for which a lease is valid after its last renewal. The holder can keep its lease for this long while the
+/// table throttles or fails over. After a crash, an operator can wait for this long.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
-/// The longest wait for a lease, even if the lease item states a longer duration.
+/// The longest wait for a lease. It applies even if the lease item states a longer duration.
 const MAX_DURATION: Duration = Duration::from_secs(600);
 
-/// The pause between two failed attempts to renew.
+/// The pause after a failed attempt to renew the lease.
 const RENEW_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The maximum time for which a process retries the release of a lease. A lease that is not released expires.
+/// The maximum time for which a process retries the release of a lease. If the release fails, the lease expires.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The number of attempts to take the lease. An attempt fails if another process takes the lease first.
+/// The maximum number of attempts to take the lease. An attempt fails if another process takes the lease first.
 const MAX_ATTEMPTS: u32 = 10;
 
 /// The reason why the lease could not be acquired.
@@ -86,8 +87,8 @@ pub enum LeaseLost {
     },
     /// The lease has not been renewed for so long that another process may soon take it over.
     #[error(
-        "the lease could not be renewed ({why}): the last renewal was {} s ago, so others may take it. Resume when the table \
-         answers",
+        "the lease could not be renewed ({why}): the last renewal was {} s ago, so another process may take it. Resume \
+         when the table answers",
         .after.as_secs()
     )]
     NotRenewed {
@@ -113,10 +114,10 @@ pub struct LeaseRecord {
     pub released: bool,
 }
 
-/// The state of a lease, as far as a process can know it by watching the lease.
+/// The state of a lease, as far as a watching process can determine it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
-    /// The lease may be taken, on condition that it is unchanged.
+    /// A process may take the lease, on condition that the lease is unchanged.
     Free,
     /// The process does not know yet whether the holder is alive.
     Unknown {
@@ -127,7 +128,7 @@ pub enum LeaseState {
     Alive,
 }
 
-/// Determines the state of a lease by watching its counter. This type is pure: the caller passes the time of a
+/// Watches the counter of a lease to determine the lease's state. This type is pure: the caller passes the time of a
 /// monotonic clock.
 #[derive(Debug, Default)]
 pub struct LeaseWatch {
@@ -135,7 +136,7 @@ pub struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    /// Determines the state of the lease after a record of it was read at `now`.
+    /// Determines the state of the lease from a record that was read at `now`.
     pub fn observe(&mut self, record: Option<&LeaseRecord>, now: Duration) -> LeaseState {
         let Some(record) = record.filter(|record| !record.released) else { return LeaseState::Free };
         let duration = record.duration.min(MAX_DURATION);
@@ -166,16 +167,17 @@ pub struct Lease {
     renewals: JoinHandle<()>,
 }
 
-/// The name of a lease's owner: host, pid, and a random number that distinguishes it from every other process.
+/// Returns the name of a lease's owner: host, pid, and a random number that distinguishes this process from every other
+/// one.
 pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
     format!("{host} pid {pid} ({:016x})", random.number())
 }
 
 impl Lease {
     /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices
-    /// after about a third of the duration and fails. If nobody renews the lease, this function takes it over after the
-    /// whole duration. `dead_owner` names an owner that is known to be dead. If that owner holds the lease, this
-    /// function takes it over immediately.
+    /// this after about a third of the duration, and fails. If nobody renews the lease, this function takes it over
+    /// after the whole duration. `dead_owner` names an owner that is known to be dead. If that owner holds the lease,
+    /// this function takes it over immediately.
     ///
     /// If another process holds the lease, `on_wait` is called once with the holder and the longest time to wait.
     pub async fn acquire(
@@ -229,13 +231,13 @@ impl Lease {
         }
     }
 
-    /// The fencing token: the number of holders so far. A later holder has a larger token.
+    /// Returns the fencing token: the number of holders so far. A later holder has a larger token.
     pub fn fence(&self) -> u64 {
         self.fence
     }
 
-    /// Waits until the lease is lost, and returns the reason. Never returns while this process holds the lease, or
-    /// after it released the lease.
+    /// Waits until the lease is lost, and returns the reason. Does not return while this process holds the lease, nor
+    /// after this process has released the lease.
     pub fn lost(&self) -> impl Future<Output = LeaseLost> + Send + 'static {
         let mut lost = self.lost.clone();
         async move {
@@ -252,15 +254,14 @@ impl Lease {
     }
 
     /// Releases the lease, so that the next process does not have to wait. When this function returns, other processes
-    /// can take the lease, or it will expire.
+    /// can take the lease or, if the release failed, the lease will expire.
     pub async fn release(mut self) {
         self.stop.cancel();
         // The renewal task releases the lease in bounded time. If this task panics, the lease expires.
         let _ = (&mut self.renewals).await;
     }
 
-    /// The condition that this process certainly still holds the lease. While this is uncertain, no requests may be
-    /// sent.
+    /// Returns the condition that this process still holds the lease. Requests may be sent only while this is certain.
     pub fn validity(&self) -> Validity {
         self.validity.clone()
     }
@@ -281,7 +282,7 @@ impl Drop for Lease {
     }
 }
 
-/// Renews the lease until a stop is requested, and then releases the lease. Ends early if the lease is lost.
+/// Renews the lease until a stop is requested, and then releases it. Ends early if the lease is lost.
 async fn renew_until(
     item: ControlItem,
     mut record: LeaseRecord,
@@ -341,8 +342,8 @@ async fn renew(
                 return Ok(sent);
             }
             Err(ControlError::Changed { found, .. }) => match found.as_ref().and_then(from_item) {
-                // An earlier renewal of this process timed out but still took effect. Continue with the counter that it
-                // wrote.
+                // An earlier renewal of this process timed out but still took effect. Continue with the counter that
+                // this earlier renewal wrote.
                 Some(found) if same_holder(&found, record) && !found.released => record.counter = found.counter,
                 found => {
                     let new_owner = found.map_or_else(|| "somebody who removed it".into(), |found| found.owner);
@@ -372,8 +373,8 @@ fn same_holder(one: &LeaseRecord, other: &LeaseRecord) -> bool {
     (&one.owner, one.fence) == (&other.owner, other.fence)
 }
 
-/// The pause between two reads of the lease. The pause is short enough for several reads between two renewals by the
-/// holder.
+/// Returns the pause between two reads of the lease. The pause is short enough for several reads between two renewals
+/// by the holder.
 fn poll_interval(record: Option<&LeaseRecord>) -> Duration {
     (record.map_or(LEASE_DURATION, |record| record.duration) / 12).clamp(Duration::from_millis(20), MAX_DURATION)
 }

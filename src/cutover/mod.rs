@@ -1,7 +1,7 @@
 //! The cutover: the flag that says which attributes applications write and read, and the steps that change the flag.
 //!
-//! [`Flag`] is pure, and only [`Flag::next`] changes it. [`FlagStore`] stores it in the form that [`schema`] publishes.
-//! [`Lease`] prevents two hosts from working on the same migration at the same time.
+//! [`Flag`] is pure, and only [`Flag::next`] changes it. [`FlagStore`] stores the flag in the form that [`schema`]
+//! publishes. [`Lease`] prevents two hosts from working on the same migration at the same time.
 
 mod flag;
 mod hooks;

@@ -1,4 +1,4 @@
-//! Opens the flag at the location that the plan states.
+//! Opens the flag at the location that the plan names.
 
 use std::sync::Arc;
 
@@ -15,14 +15,13 @@ use crate::plan::{FlagLocation, Plan};
 pub struct FlagAccess {
     /// The flag.
     pub flag: Arc<dyn FlagStore>,
-    /// The lease item next to the flag. `None` for a flag behind hooks, which has no lease.
+    /// The lease item next to the flag. `None` if hooks store the flag, because there is no lease then.
     pub lease: Option<ControlItem>,
 }
 
 /// Opens the flag that the plan names; `None` if the plan names no flag. Reads the description of the flag's table only
-/// if the plan does not state the complete key of the flag. Changes nothing. `described` is the description of the
-/// plan's table, if it was read. If credentials are renewed later, the renewed ones must belong to the account of that
-/// table.
+/// if the plan does not state the flag's complete key. Changes nothing. `described` is the description of the plan's
+/// table, if it was read. Credentials that are renewed later must belong to the account of the plan's table.
 pub async fn open(
     plan: &Plan,
     clock: Clock,

@@ -1,20 +1,20 @@
-//! Decides which keys `read_percent` covers. The rule is published (docs/flag.md, docs/flag-vectors.json), and
-//! applications in any language compute the same result. So the hashed bytes must never change.
+//! Decides which keys `read_percent` covers. The rule is published (docs/flag.md, docs/flag-vectors.json), so that
+//! applications in any language compute the same result. Therefore the hashed bytes must never change.
 
 use sha2::{Digest, Sha256};
 
 use super::{Flag, ReadFrom};
 use crate::item::{Num, Value};
 
-/// The bucket of a partition key, 0 to 99; `None` for a value that cannot be a key.
+/// Returns the bucket of a partition key, from 0 to 99; `None` for a value that cannot be a key.
 ///
 /// The rule hashes one byte for the type (`S`, `N` or `B`) followed by the value, with SHA-256. The bucket is the first
-/// eight bytes of the hash, read as a big-endian number, modulo 100. The value of a string is its UTF-8 bytes, and the
-/// value of a binary is its bytes. The value of a number is its plain decimal notation: no exponent, no redundant zeros
-/// at either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
+/// eight bytes of the hash, read as a big-endian number, modulo 100. For a string, the hashed value is its UTF-8 bytes.
+/// For a binary, it is the bytes. For a number, it is the plain decimal notation: no exponent, no redundant zeros at
+/// either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
 ///
-/// The rule uses only the partition key. So applications read the same attribute on all items of a collection, and
-/// therefore on all items of one `Query`.
+/// The rule uses only the partition key. So applications read the same attribute from all items of an item collection,
+/// and therefore from all items that one `Query` returns.
 pub fn bucket(partition_key: &Value) -> Option<u8> {
     let mut hash = Sha256::new();
     hash.update(partition_key.type_name());
@@ -37,7 +37,7 @@ impl Flag {
     }
 }
 
-/// The plain notation of a number, which is the same for all equal numbers.
+/// Returns the plain notation of a number. Equal numbers have the same plain notation.
 fn plain(number: &Num) -> String {
     let canonical = number.canonical();
     let (sign, rest) = canonical.strip_prefix('-').map_or(("", canonical.as_str()), |rest| ("-", rest));
@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// The vectors were computed by a second implementation, with Python's `hashlib` and `decimal`.
+    /// A second implementation, with Python's `hashlib` and `decimal`, computed the vectors.
     #[test]
     fn the_published_vectors_hold() {
         let vectors: Json = serde_json::from_str(include_str!("../../docs/flag-vectors.json")).unwrap();
@@ -111,8 +111,8 @@ mod tests {
             prop_assert_eq!(bucket(&Value::N(one)), bucket(&Value::N(other)));
         }
 
-        /// For a large number of keys, applications read the new attribute for about the configured percentage. A key
-        /// that is included at a lower percentage stays included at every higher percentage.
+        /// If there are many keys, applications read the new attribute for about the configured percentage of them. A
+        /// key that is included at a lower percentage stays included at every higher percentage.
         #[test]
         fn the_share_of_new_readers_matches_the_percentage(percent in 1_u8..=100, salt in any::<u32>()) {
             let flag = |read_percent| Flag {

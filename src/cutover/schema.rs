@@ -15,10 +15,10 @@ pub const SCHEMA_VERSION: u64 = 1;
 /// The largest version number of a flag: 2^53 - 1, the largest integer that every language reads exactly from JSON.
 const MAX_EXACT: u64 = (1 << 53) - 1;
 
-/// One day: the longest time that an application may obey a cached flag.
+/// One day: the longest time for which an application may obey a cached flag.
 const MAX_CACHE_SECONDS: u64 = 86_400;
 
-/// The metadata that is stored with the flag: who changed the flag, and why.
+/// The metadata that is stored with the flag: who changed the flag last, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagMeta {
     /// Fingerprint of the plan that the flag belongs to.
@@ -49,7 +49,7 @@ pub enum SchemaError {
     Attribute {
         /// The name of the attribute.
         name: &'static str,
-        /// The defect of the attribute.
+        /// What is wrong with the attribute.
         what: &'static str,
         /// The expected content of the attribute.
         expected: &'static str,
@@ -132,37 +132,37 @@ const FIELDS: [Field; 16] = {
             FieldType::Integer(SCHEMA_VERSION, SCHEMA_VERSION),
             "Version of this schema. Obey no other.",
         ),
-        field("version", FieldType::Integer(1, MAX_EXACT), "Counts the flag's changes."),
+        field("version", FieldType::Integer(1, MAX_EXACT), "Number of changes to the flag so far."),
         field("write", FieldType::OneOf(&["old", "both", "new"]), "Which attributes applications write."),
         field("read", FieldType::OneOf(&["old", "new"]), "Which attribute applications read."),
         field(
             "read_percent",
             FieldType::Integer(0, 100),
-            "Percentage of the keys that read the new attribute; 0 exactly if `read` is old.",
+            "Percentage of the keys for which applications read the new attribute; 0 exactly if `read` is old.",
         ),
         field(
             "max_cache_seconds",
             FieldType::Integer(1, MAX_CACHE_SECONDS),
-            "How long an application may obey the flag, counted from before it sent the request for the flag.",
+            "How long an application may obey the flag, counted from just before it requested the flag.",
         ),
         field("contracting", FieldType::Bool, "The old attribute is being removed; there is no way back."),
         field("old_stale", FieldType::Bool, "Old values may be older than new ones: never fall back to them."),
-        optional("dual_since", FieldType::Time, "Since when both attributes are written; absent while `write` is old."),
-        optional("new_since", FieldType::Time, "Since when only the new attribute is written; absent otherwise."),
+        optional("dual_since", FieldType::Time, "When dual writes began; absent while `write` is old."),
+        optional("new_since", FieldType::Time, "When new-only writes began; absent unless `write` is new."),
         field(
             "changed_at",
             FieldType::Time,
-            "When the last change was in effect at the latest; after `max_cache_seconds` more, nobody obeys an earlier state.",
+            "The last change was in effect by this time; `max_cache_seconds` later, nobody obeys an earlier state.",
         ),
         field("plan", FieldType::Text, "Fingerprint of the plan that the flag belongs to."),
-        optional("report", FieldType::Text, "SHA-256 of the verify report behind the last change."),
+        optional("report", FieldType::Text, "SHA-256 of the verification report that allowed the last change."),
         field("actor", FieldType::Text, "Who made the last change."),
         optional("reason", FieldType::Text, "The reason, if the last change was forced or accepted stale reads."),
         optional("writer", FieldType::Text, "Identifies the write that made the last change; applications ignore it."),
     ]
 };
 
-/// The flag as the JSON document that hooks read and write.
+/// Returns the flag as the JSON document that hooks read and write.
 pub fn to_json(flag: &Flag, meta: &FlagMeta) -> Json {
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
     let mut all = json!({
@@ -188,7 +188,7 @@ pub fn to_json(flag: &Flag, meta: &FlagMeta) -> Json {
     all
 }
 
-/// Parses the result of [`to_json`]. Ignores members that the schema does not know.
+/// Parses the result of [`to_json`]. Ignores members that the schema does not define.
 pub fn from_json(json: &Json) -> Result<(Flag, FlagMeta), SchemaError> {
     let none = Map::new();
     let all = json.as_object().unwrap_or(&none);
@@ -208,13 +208,13 @@ pub fn from_json(json: &Json) -> Result<(Flag, FlagMeta), SchemaError> {
     }
 }
 
-/// The flag's attributes in an item, without the key.
+/// Returns the flag's attributes as an item, without the key.
 pub fn to_item(flag: &Flag, meta: &FlagMeta) -> Item {
     let json = to_json(flag, meta);
     json.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), to_value(value))).collect()
 }
 
-/// Parses the result of [`to_item`]. Ignores attributes that the schema does not know, such as the key.
+/// Parses the result of [`to_item`]. Ignores attributes that the schema does not define, such as the key.
 pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
     let known = FIELDS.iter().filter_map(|field| {
         let value = item.get(field.name)?;
@@ -225,7 +225,8 @@ pub fn from_item(item: &Item) -> Result<(Flag, FlagMeta), SchemaError> {
     from_json(&Json::Object(known.collect()))
 }
 
-/// The JSON Schema of the document from [`to_json`]. `x-dynamodb` is the type of the attribute in the item.
+/// Returns the JSON Schema of the document that [`to_json`] returns. `x-dynamodb` is the type of the attribute in the
+/// item.
 pub fn json_schema() -> Json {
     let property = |field: &Field| {
         let mut schema = field.field_type.schema();
@@ -236,8 +237,8 @@ pub fn json_schema() -> Json {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The cutover flag of backfill",
-        "description": "What applications obey while an attribute moves; docs/flag.md says how. In the item of a DynamoDB \
-             table each property is an attribute of the type `x-dynamodb`; hooks exchange it as a JSON document.",
+        "description": "The flag that applications obey while an attribute moves; docs/flag.md describes it. In the item of a \
+             DynamoDB table each property is an attribute of the type `x-dynamodb`; hooks exchange it as a JSON document.",
         "type": "object",
         "properties": FIELDS.iter().map(property).collect::<Map<_, _>>(),
         "required": FIELDS.iter().filter(|field| field.required).map(|field| field.name).collect::<Vec<_>>(),
@@ -303,7 +304,7 @@ fn from_value(value: &Value) -> Json {
     match value {
         Value::S(text) => json!(text),
         Value::Bool(boolean) => json!(boolean),
-        // DynamoDB may return a whole number in a different notation than the one the client sent.
+        // DynamoDB may return a whole number in a notation that differs from the one that the client sent.
         Value::N(number) => to_u64(number).map_or(json!([]), |number| json!(number)),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => json!([]),
     }

@@ -2,8 +2,8 @@
 //! the time of a monotonic clock.
 //!
 //! The clocks of hosts differ, so nothing here uses the times in the flag. When a strongly consistent read shows a
-//! state of the flag, that state is in effect. After that read, `max_cache_seconds` must pass on the clock of the host
-//! that read the flag. Then no application obeys an earlier state any more.
+//! state of the flag, that state is in effect. No application obeys an earlier state any more when `max_cache_seconds`
+//! have passed since that read, measured by the clock of the host that read the flag.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::Flag;
 
-/// The recorded time of a change is this duration after its first request. The duration is longer than all attempts to
-/// write a control item can take together (30 s, plus two requests of 5 s). So the change is in effect by the recorded
-/// time, even if this process dies before that time.
+/// The time from a change's first request to the time that is recorded for the change. This margin is longer than all
+/// attempts to write a control item together (30 s, plus two requests of 5 s). So the change is in effect by its
+/// recorded time, even if this process dies before then.
 pub const CHANGE_TIME_MARGIN: Duration = Duration::from_secs(45);
 
 /// Tracks two times: when this host first saw the flag's current state, and when every application will obey that
@@ -31,8 +31,8 @@ struct Observation {
 }
 
 impl CacheExpiry {
-    /// Call this after the flag was read. Returns how long applications may still obey an earlier state than this one.
-    /// A change may be visible for the duration `propagation_delay` before it is in effect everywhere.
+    /// Call this after each read of the flag. Returns how long applications may still obey an earlier state than this
+    /// one. A change may become visible up to `propagation_delay` before it is in effect everywhere.
     pub fn observe(&mut self, flag: &Flag, propagation_delay: Duration, now: Duration) -> Duration {
         if self.observation.as_ref().is_none_or(|observation| !observation.flag.has_same_settings(flag)) {
             self.begin(flag, propagation_delay + cache(flag), now);
@@ -40,23 +40,23 @@ impl CacheExpiry {
         self.left(now)
     }
 
-    /// Call this after this process changed the flag to this state and the change is in effect.
+    /// Call this when this process has changed the flag to this state and the change is in effect.
     pub fn record_change(&mut self, flag: &Flag, now: Duration) {
         self.begin(flag, cache(flag), now);
     }
 
-    /// Continues the wait of an earlier process on this host. That process saw this flag, and applications may still
-    /// obey an earlier state for the duration `left`.
+    /// Continues the wait of an earlier process on this host. That process saw this flag. Applications may still obey
+    /// an earlier state for the time `left`.
     pub fn restore(&mut self, flag: &Flag, left: Duration, now: Duration) {
         self.begin(flag, left, now);
     }
 
-    /// Call this after a read showed that the flag does not exist.
+    /// Call this when a read has shown that the flag does not exist.
     pub fn forget(&mut self) {
         self.observation = None;
     }
 
-    /// The time for which applications may still obey an earlier state of the flag, measured from `now`.
+    /// Returns the time, from `now`, for which applications may still obey an earlier state of the flag.
     pub fn left(&self, now: Duration) -> Duration {
         let left =
             |observation: &Observation| observation.settles_after.saturating_sub(now.saturating_sub(observation.since));
@@ -68,8 +68,8 @@ impl CacheExpiry {
     }
 }
 
-/// The amount by which the recorded time of the flag's last change is ahead of `now`; `None` if it is not ahead. While
-/// a change is being made, its recorded time is up to [`CHANGE_TIME_MARGIN`] in the future.
+/// Returns how far the recorded time of the flag's last change is ahead of `now`; `None` if it is not ahead. While a
+/// change is being made, its recorded time is up to [`CHANGE_TIME_MARGIN`] in the future.
 pub fn time_ahead(flag: &Flag, now: Timestamp) -> Option<Duration> {
     Duration::try_from(flag.changed_at.duration_since(now)).ok().filter(|ahead| !ahead.is_zero())
 }

@@ -15,27 +15,27 @@ use crate::plan::Fingerprint;
 /// Access to the flag, independent of where the flag is stored.
 #[async_trait]
 pub trait FlagStore: Send + Sync {
-    /// The current flag and its metadata; `None` if the flag does not exist.
+    /// Returns the current flag and its metadata; `None` if the flag does not exist.
     async fn read(&self) -> Result<Option<(Flag, FlagMeta)>, FlagStoreError>;
 
-    /// Changes the flag to `next` if the flag is still `expected`. `None` means that the flag must not exist yet. When
-    /// this function returns, the change is durable and in effect. Returns the flag as it is stored. The times in that
-    /// flag use this host's clock. They are never before the moment when the change took effect, so they may be
-    /// slightly in the future.
+    /// Changes the flag to `next` if the flag is still `expected`. If `expected` is `None`, the flag must not exist
+    /// yet. When this function returns, the change is durable and in effect. Returns the flag as it is stored. The
+    /// times in the stored flag use this host's clock. They are never earlier than the moment when the change took
+    /// effect, so they may be slightly in the future.
     ///
-    /// After an error, the flag is unchanged unless the error says otherwise. [`FlagStore::read`] then returns the
-    /// current flag.
+    /// After an error, the flag is unchanged unless the error says otherwise. To get the current flag after an error,
+    /// call [`FlagStore::read`].
     async fn change(&self, expected: Option<&Flag>, next: &Flag, meta: &FlagMeta) -> Result<Flag, FlagStoreError>;
 
-    /// The longest time between two moments: a change by another process becomes visible to one reader, and every
-    /// reader of the flag sees the change.
+    /// Returns the longest time from the moment when one reader first sees another process's change to the moment when
+    /// every reader sees it.
     fn propagation_delay(&self) -> Duration;
 
-    /// A description for people of where the flag is stored.
+    /// Returns a description, for people, of where the flag is stored.
     fn location(&self) -> String;
 }
 
-/// The error if the flag could not be read or changed.
+/// The reason why the flag could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagStoreError {
     /// The flag is no longer in the state that the change assumed.
@@ -45,7 +45,7 @@ pub enum FlagStoreError {
         actor_suffix(.actor), flag_text(.expected), flag_text(.found)
     )]
     Changed {
-        /// The flag before the change.
+        /// The flag that the change expected to find.
         expected: Option<Box<Flag>>,
         /// The flag that was found.
         found: Option<Box<Flag>>,
@@ -55,7 +55,7 @@ pub enum FlagStoreError {
     /// The flag belongs to another plan.
     #[error(
         "{location} is the flag of another plan (fingerprint {found}; this one has {expected}). Nothing was changed. Name \
-         another `key` in [cutover], or use the plan as it was"
+         another `key` in [cutover], or use the original plan"
     )]
     Foreign {
         /// The description of where the flag is stored.
@@ -90,7 +90,7 @@ pub struct HookError {
     pub(super) program: String,
     /// A description of the failure. It completes the sentence "the hook PROGRAM …".
     pub(super) problem: String,
-    /// The known state of the flag, and advice for the operator.
+    /// What is known about the flag's state, and advice for the operator.
     pub(super) state: &'static str,
 }
 
@@ -106,7 +106,7 @@ pub fn check_flag_plan(location: &str, meta: &FlagMeta, plan: &Fingerprint) -> R
     })
 }
 
-/// The current time plus `ahead`.
+/// Returns the current time plus `ahead`.
 pub(super) fn time_after(clock: &Clock, ahead: Duration) -> jiff::Timestamp {
     let now = clock();
     let ahead = SignedDuration::try_from(ahead).unwrap_or(SignedDuration::MAX);

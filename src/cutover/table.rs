@@ -1,4 +1,4 @@
-//! Stores the flag as an item of a table, and changes it by conditional writes.
+//! Stores the flag as an item of a table, and changes the item by conditional writes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::dynamodb::control::{Control, ControlError, ControlItem, WRITER};
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::plan::{FlagKey, LEASE_SUFFIX};
 
-/// The items of the flag and of the lease next to it.
+/// Returns two items: the flag, and the lease next to the flag.
 pub async fn flag_and_lease_items(
     table: Arc<dyn Control>,
     name: &str,
@@ -40,12 +40,13 @@ pub async fn flag_and_lease_items(
     Ok((item(""), item(LEASE_SUFFIX)))
 }
 
-/// The key that messages show if the name of the table's key attribute is unknown.
+/// Returns the key that messages show if the name of the table's key attribute is unknown.
 fn placeholder_key(value: &str) -> ItemKey {
     ItemKey::new(Item::from([("key".to_owned(), Value::S(value.to_owned()))]))
 }
 
-/// The name of the table's only key attribute.
+/// Returns the name of the table's only key attribute. Fails if the table has a sort key, or if the key is not a
+/// string.
 fn only_key(schema: &KeySchema, table: &str, value: &str) -> Result<String, ControlError> {
     let attribute = |name: &str| format!("{name:?} = \"…\"");
     let why = match (&schema.sort, schema.partition.kind.as_str()) {
@@ -87,14 +88,14 @@ impl FlagStore for TableStore {
             Err(ControlError::Changed { found, .. }) => return Err(changed(expected, found)),
             Err(other) => return Err(other.into()),
         };
-        // The change is in effect now, so no application reads the earlier state after this moment. A later recorded
-        // time would only make the wait longer.
+        // The change is in effect now, so no application reads the earlier state from now on. A later recorded time
+        // would only make the wait longer.
         let stored = next.clone().with_changed_at((self.clock)());
         let ours = written.into_iter().filter(|(name, _)| ["version", WRITER].contains(&&**name)).collect();
         match self.item.put(to_item(&stored, meta), Some(&ours)).await {
             Ok(_) => Ok(stored),
             Err(ControlError::Changed { found, .. }) => Err(changed(Some(&safe), found)),
-            // The change is in effect, although this second write failed. The recorded time of the change is later than
+            // The change is in effect even though this second write failed. The change's recorded time is later than
             // necessary, which is safe.
             Err(_) => Ok(safe),
         }
@@ -111,8 +112,7 @@ impl FlagStore for TableStore {
     }
 }
 
-/// The attributes that the condition of a change compares. These are the version and every setting that applications
-/// obey.
+/// Returns the attributes that a change's condition compares: the version, and every setting that applications obey.
 fn state_of(flag: &Flag, meta: &FlagMeta) -> Item {
     const STATE: [&str; 6] = ["version", "write", "read", "read_percent", "contracting", "old_stale"];
     to_item(flag, meta).into_iter().filter(|(name, _)| STATE.contains(&name.as_str())).collect()

@@ -1,8 +1,8 @@
-//! The truth of a pair: the value from which the other value of the pair is derived. The flag decides which value that
-//! is.
+//! The truth of a pair: the value from which the other value of the pair is derived. The flag decides which of the two
+//! values this is.
 //!
 //! While `read_percent` is below 100, the truth depends on the key's bucket ([`bucket`]). The tool computes the bucket
-//! from the item's partition key, exactly as applications do. So for every item, the tool knows the value that
+//! from the item's partition key, exactly as applications do. So the tool knows, for every item, which value
 //! applications read.
 
 use super::flag::{Flag, ReadFrom, WriteTo};
@@ -12,19 +12,19 @@ use crate::item::Value;
 /// The value of a pair from which the other value is derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truth {
-    /// The old value. This applies if `read = old` and old values are not stale, and to every plan before its cutover.
+    /// The old value. This applies before a plan's cutover, and whenever `read = old` and old values are not stale.
     Old,
     /// The new value or, if the new value is missing, the old value. This applies if `read = new` while both attributes
     /// are written, because readers then fall back.
     NewThenOld,
     /// Only the new value. This applies if `write = new`.
     New,
-    /// The new value, on the way back. In this state both attributes are written again, and old values may be stale. If
-    /// an item has only an old value, readers will find that old value.
+    /// The new value, during a rollback. In this state both attributes are written again, and old values may be stale.
+    /// If an item has only an old value, readers will find that old value.
     NewDuringRollback,
 }
 
-/// The truth of every key under one flag.
+/// The truth for every key under one flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TruthByKey {
     /// The same truth for every key.
@@ -35,7 +35,7 @@ pub enum TruthByKey {
 }
 
 impl Truth {
-    /// The name of this value in state files and JSON.
+    /// Returns the name of this value in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Truth::Old => "old",
@@ -45,14 +45,14 @@ impl Truth {
         }
     }
 
-    /// Whether only new values are the truth, because old values may be stale.
+    /// Whether old values may be stale, so that only new values are the truth.
     pub(crate) fn is_new_only(self) -> bool {
         matches!(self, Truth::New | Truth::NewDuringRollback)
     }
 }
 
 impl TruthByKey {
-    /// The truth of every key under this flag.
+    /// Returns the truth for every key under this flag.
     pub fn from_flag(flag: &Flag) -> TruthByKey {
         TruthByKey::All(match (flag.read, flag.write) {
             (_, WriteTo::New) => Truth::New,
@@ -63,7 +63,7 @@ impl TruthByKey {
         })
     }
 
-    /// The truth of an item with this partition key.
+    /// Returns the truth for an item with this partition key.
     pub fn at(self, partition_key: Option<&Value>) -> Truth {
         match self {
             TruthByKey::All(truth) => truth,
@@ -74,7 +74,7 @@ impl TruthByKey {
         }
     }
 
-    /// The name of this value in state files and JSON.
+    /// Returns the name of this value in state files and JSON.
     pub fn name(self) -> String {
         match self {
             TruthByKey::All(truth) => truth.name().to_owned(),
@@ -98,7 +98,7 @@ impl From<Truth> for TruthByKey {
     }
 }
 
-/// The prefix of the name of a truth that depends on the key.
+/// The prefix of the name of [`TruthByKey::Percent`].
 const PERCENT: &str = "percent_";
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The conditions under which requests may be sent: this process still holds the lease, and the flag is unchanged.
 //!
 //! Each condition must be confirmed repeatedly. A confirmation is valid for a fixed time, which begins just before the
-//! confirming request is sent. Two clocks measure this time, and the clock that shows more time decides
-//! ([`Moment::since`]). A sleep of the machine, a pause of the process, and a flag that cannot be read in time all have
-//! the same effect: no new requests are sent until the condition is confirmed again. Requests that are already in
-//! flight may end during this time.
+//! confirming request is sent. Two clocks measure this time, and the higher measurement decides ([`Moment::since`]). A
+//! sleep of the machine, a pause of the process, and a flag that cannot be read in time all have the same effect: no
+//! new requests are sent until the condition is confirmed again. Meanwhile, requests that are already in flight may
+//! end.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,19 +28,18 @@ struct Inner {
 #[derive(Clone, Copy)]
 struct Confirmation {
     at: Moment,
-    /// The number of times that a confirmation expired before the next one.
+    /// The number of confirmations that expired before the next confirmation.
     expirations: u64,
 }
 
 impl Validity {
-    /// Creates a condition that was confirmed at the moment `at`. Each confirmation is valid for the duration
-    /// `valid_for`.
+    /// Creates a condition that was confirmed at the moment `at`. Each confirmation is valid for `valid_for`.
     pub fn new(valid_for: Duration, at: Moment, moments: MomentClock) -> Validity {
         let confirmed = watch::Sender::new(Confirmation { at, expirations: 0 });
         Validity(Arc::new(Inner { valid_for, moments, confirmed, confirmation_needed: Notify::new() }))
     }
 
-    /// The current moment, read from the clocks of this condition.
+    /// Returns the current moment, read from this condition's clocks.
     pub fn now(&self) -> Moment {
         (self.0.moments)()
     }
@@ -54,7 +53,7 @@ impl Validity {
         });
     }
 
-    /// The time since the last confirmation.
+    /// Returns the time since the last confirmation.
     pub fn age(&self) -> Duration {
         self.now().since(self.0.confirmed.borrow().at)
     }
@@ -64,8 +63,8 @@ impl Validity {
         self.age() < self.0.valid_for
     }
 
-    /// Waits until the condition is confirmed. A caller that obtained permits earlier must obtain them again if
-    /// [`Validity::expirations`] changed. The caller may drop this future at any point.
+    /// Waits until the condition is confirmed. If [`Validity::expirations`] changed meanwhile, a caller that already
+    /// has permits must acquire new ones. The caller may drop this future at any point.
     pub async fn wait_until_fresh(&self) {
         let mut confirmed = self.0.confirmed.subscribe();
         loop {
@@ -82,12 +81,12 @@ impl Validity {
         }
     }
 
-    /// Waits until another task needs a confirmation. The task that confirms the condition calls this function.
+    /// Waits until another task needs a confirmation. Only the task that confirms the condition calls this function.
     pub async fn confirmation_needed(&self) {
         self.0.confirmation_needed.notified().await;
     }
 
-    /// The number of times that a confirmation expired before the next one.
+    /// Returns the number of confirmations that expired before the next confirmation.
     pub fn expirations(&self) -> u64 {
         self.0.confirmed.borrow().expirations
     }
@@ -160,7 +159,7 @@ mod tests {
         });
         validity.confirmation_needed().await;
         assert!(!waiting.is_finished());
-        // The answer to a request that was sent before the sleep confirms nothing.
+        // The reply to a request that was sent before the sleep confirms nothing.
         let before = Moment { wall: Timestamp::UNIX_EPOCH, ..validity.now() };
         validity.confirm(before);
         timeout(Duration::from_secs(5), validity.confirmation_needed())

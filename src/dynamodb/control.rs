@@ -1,6 +1,6 @@
-//! Reads and writes control items: a few small items of a separate table (the flag, a lease). Control items are read
-//! strongly consistently and written only under conditions. [`ControlItem`] retries requests. If the reply to a write
-//! was lost, [`ControlItem`] finds out whether the current item comes from that write or from a different writer.
+//! Reads and writes control items, such as the flag or a lease: a few small items in a separate table. Every read is
+//! strongly consistent, and every write is conditional. [`ControlItem`] retries requests. If the reply to a write is
+//! lost, [`ControlItem`] finds out whether that write or another writer produced the current item.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,30 +14,31 @@ use crate::backoff::Backoff;
 use crate::item::{Item, ItemKey, KeySchema, Value};
 use crate::machine::Random;
 
-/// Access to a table of control items. An implementation sends each request once and reports the result.
+/// Access to the table that contains the control items. An implementation sends each request once and reports the
+/// result.
 #[async_trait]
 pub trait Control: Send + Sync {
-    /// The key from the table's description.
+    /// Returns the table's key schema from the table's description.
     async fn key(&self) -> Result<KeySchema, TableError>;
 
-    /// A strongly consistent `GetItem`.
+    /// Reads one item with a strongly consistent `GetItem`.
     async fn get(&self, key: &ItemKey) -> Result<Option<Item>, TableError>;
 
     /// Replaces the whole item if the current item meets the condition `expected`. Once this method returns `Done`, the
-    /// write is durable. After an ambiguous error ([`TableError::is_ambiguous`]), the item may or may not have been
+    /// write is durable. After an ambiguous error ([`TableError::is_ambiguous`]), nobody knows whether the item was
     /// written.
     async fn put(&self, item: &Item, expected: &PutCondition) -> Result<PutReply, TableError>;
 }
 
-/// The condition of a write. If the current item does not meet it, the write changes nothing.
+/// The condition for a write. If the current item does not meet the condition, the write changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PutCondition {
-    /// There must be no item with this key.
+    /// No item with this key exists.
     Absent {
         /// Name of the partition key.
         partition: String,
     },
-    /// There must be an item in which each of these attributes has the given value. The map has at least one attribute.
+    /// The item exists, and each of these attributes has the given value. The map contains at least one attribute.
     Attributes(Item),
 }
 
@@ -56,14 +57,14 @@ pub enum ControlError {
     /// No request will succeed until somebody fixes the cause.
     #[error("{item} cannot be used: {message}. {}", remedy(*.kind, .item))]
     Unusable {
-        /// The name of the item in messages.
+        /// The item's name in messages.
         item: String,
         /// The kind of problem that the operator has to fix.
         kind: FatalKind,
         /// DynamoDB's message.
         message: String,
     },
-    /// All attempts failed within the time for retries.
+    /// Every attempt failed until the retry timeout expired.
     #[error(
         "{item} could not be {operation} within {} s: {message}. {}",
         .patience.as_secs(),
@@ -71,40 +72,40 @@ pub enum ControlError {
         else { "It was not changed: run the same command again" }
     )]
     GaveUp {
-        /// The name of the item in messages.
+        /// The item's name in messages.
         item: String,
         /// `read` or `written`.
         operation: &'static str,
-        /// The time for which the request was retried.
+        /// How long the request was retried.
         patience: Duration,
         /// The last error.
         message: String,
         /// Whether the write may have been applied, or may still be applied.
         uncertain: bool,
     },
-    /// The table's key differs from the plan.
+    /// The table's key differs from the key in the plan.
     #[error("{item} cannot exist: {why}. Correct `key` in the plan's [cutover]; nothing was done")]
     KeyMismatch {
-        /// The name of the item in messages.
+        /// The item's name in messages.
         item: String,
         /// A description of the difference between the keys.
         why: String,
     },
-    /// The current item comes from a different writer, which wrote it before or right after this write.
+    /// Another writer wrote the current item. It did so before this write or right after it.
     #[error("{item} was changed by somebody else in the meantime: check it, and run the command again")]
     Changed {
-        /// The name of the item in messages.
+        /// The item's name in messages.
         item: String,
-        /// The current item. `None` if there is none.
+        /// The current item. `None` if the item does not exist.
         found: Option<Item>,
     },
 }
 
-/// The attribute with the random name of the item's last write.
+/// The attribute that contains a random name, which identifies the item's last write.
 pub const WRITER: &str = "writer";
 
-/// The time for which a request is retried. Throttles and leader changes are usually shorter than this. An operator who
-/// waits at a terminal without output can accept this time.
+/// The timeout for retries. Throttling and leader changes usually end sooner. An operator accepts a silent terminal for
+/// this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(2) };
@@ -116,30 +117,30 @@ pub struct ControlItem {
     name: String,
     key: ItemKey,
     partition: String,
-    /// Supplies the random names of the item's writes and the jitter of the backoff.
+    /// The source of the random names of writes, and of the backoff's jitter.
     random: Random,
 }
 
 impl ControlItem {
-    /// Creates access to the item with this key. `table_name` is used in messages. `partition` is the name of the
-    /// table's partition key.
+    /// Creates a handle for the item with this key. Messages use `table_name`. `partition` is the name of the table's
+    /// partition key.
     pub fn new(table: Arc<dyn Control>, table_name: &str, key: ItemKey, partition: &str) -> ControlItem {
         let name = format!("item {key} of table {table_name}");
         let random = Random::from_entropy();
         ControlItem { table, name, key, partition: partition.to_owned(), random }
     }
 
-    /// Returns the same control item with `random` as its source of randomness.
+    /// Replaces the source of randomness with `random`.
     pub fn with_random(self, random: Random) -> ControlItem {
         ControlItem { random, ..self }
     }
 
-    /// The name of the item in messages.
+    /// Returns the item's name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The key schema of the item's table.
+    /// Returns the key schema of the item's table.
     pub async fn key(&self) -> Result<KeySchema, ControlError> {
         let mut patience = RetryTimer::start();
         loop {
@@ -161,10 +162,10 @@ impl ControlItem {
         }
     }
 
-    /// Replaces the attributes of the item, except its key, if the current item has the attributes of `expected`. If
-    /// `expected` is `None`, there must be no item. When this returns, the write is durable. If the reply to a write
-    /// was lost, the attribute [`WRITER`] shows whether that write was applied. After [`ControlError::Changed`], the
-    /// current item comes from a different writer.
+    /// Replaces the item's attributes, except its key, if the current item has the attributes in `expected`. If
+    /// `expected` is `None`, no item may exist yet. When this method returns, the write is durable. If the reply to a
+    /// write was lost, the attribute [`WRITER`] shows whether that write was applied. After [`ControlError::Changed`],
+    /// another writer produced the current item.
     pub async fn put(&self, attributes: Item, expected: Option<&Item>) -> Result<Item, ControlError> {
         let mut item = attributes;
         item.extend(self.key.attributes().clone());
@@ -189,8 +190,8 @@ impl ControlItem {
         }
     }
 
-    /// Finds out why the condition failed. If an earlier attempt of this write was applied, the current item is our
-    /// own.
+    /// Finds out why the condition failed. If an earlier attempt of this write was applied, that attempt produced the
+    /// current item.
     async fn resolve_failed_condition(&self, item: Item) -> Result<Item, ControlError> {
         match self.get().await? {
             Some(found) if found.get(WRITER) == item.get(WRITER) => Ok(item),
@@ -198,8 +199,8 @@ impl ControlItem {
         }
     }
 
-    /// Reads the item once more after the last attempt failed. Returns the item if this write was applied after all,
-    /// and otherwise the error of the last attempt.
+    /// Reads the item once more after the last attempt failed. If this write was applied after all, returns the item.
+    /// Otherwise returns the last attempt's error.
     async fn check_after_last_attempt(
         &self,
         item: Item,
@@ -222,7 +223,7 @@ impl fmt::Debug for ControlItem {
     }
 }
 
-/// The time left for attempts.
+/// The time limit for all attempts together.
 struct RetryTimer {
     until: Instant,
     attempts: u32,
@@ -233,7 +234,7 @@ impl RetryTimer {
         RetryTimer { until: Instant::now() + PATIENCE, attempts: 1 }
     }
 
-    /// Waits before the next attempt. Returns an error if no time is left for an attempt.
+    /// Waits before the next attempt. Returns an error if no time is left for another attempt.
     async fn wait_or_give_up(
         &mut self,
         of: &ControlItem,
@@ -255,7 +256,7 @@ impl RetryTimer {
         if let TableError::Fatal { kind, message } = error {
             return Err(ControlError::Unusable { item, kind, message });
         }
-        // Every control item is small, and none of them is in an index. So if DynamoDB rejects one control item, it
+        // Every control item is small, and no index contains any of them. So if DynamoDB rejects one control item, it
         // would reject all of them.
         Err(ControlError::Unusable { item, kind: FatalKind::Request, message: error.to_string() })
     }

@@ -9,22 +9,23 @@ use crate::item::{IndexSchema, KeySchema};
 /// the description repeatedly.
 ///
 /// An implementation promises:
-/// - Each call sends one request to the service and changes nothing. The implementation does not retry, because the
-///   caller retries.
-/// - A description is current and never comes from a cache.
-/// - A call that the service does not support fails with [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
+/// - Each call sends one request to the service and changes nothing. The caller retries, so the implementation must
+///   not.
+/// - Each description is current and never comes from a cache.
+/// - If the service does not support a call, the call fails with
+///   [`FatalKind::Unsupported`](super::FatalKind::Unsupported).
 #[async_trait]
 pub trait Describe: Send + Sync {
-    /// Reads the table's description: `DescribeTable`.
+    /// Reads the table's description with `DescribeTable`.
     async fn describe(&self) -> Result<TableDescription, TableError>;
 
-    /// Reads whether the table can be restored to a point in time: `DescribeContinuousBackups`.
+    /// Reads whether the table can be restored to a point in time (`DescribeContinuousBackups`).
     async fn recovery(&self) -> Result<Recovery, TableError> {
         Err(TableError::unsupported("DescribeContinuousBackups"))
     }
 
-    /// Reads which attribute holds the expiry time of items (`DescribeTimeToLive`). `None` means that items do not
-    /// expire.
+    /// Reads the name of the attribute that contains the expiry time of items (`DescribeTimeToLive`). `None` means that
+    /// items do not expire.
     async fn time_to_live(&self) -> Result<Option<String>, TableError> {
         Err(TableError::unsupported("DescribeTimeToLive"))
     }
@@ -38,7 +39,7 @@ pub struct TableDescription {
     pub name: String,
     /// `arn:aws:dynamodb:region:account:table/name`.
     pub arn: String,
-    /// The table's unique id. A recreated table has a different id. Some engines have no table ids.
+    /// The table's unique ID. A recreated table gets a different ID. Some engines do not support table IDs.
     pub id: Option<String>,
     /// `ACTIVE`, `UPDATING`, ….
     pub status: String,
@@ -46,43 +47,43 @@ pub struct TableDescription {
     pub key: KeySchema,
     /// Number of items. DynamoDB updates this number about every six hours.
     pub item_count: u64,
-    /// Size of the table in bytes. DynamoDB updates it as often as the number of items.
+    /// Size of the table in bytes. DynamoDB updates this size about every six hours.
     pub size_bytes: u64,
     /// Provisioned (read, write) capacity units per second. `None` for an on-demand table.
     pub provisioned: Option<(f64, f64)>,
-    /// The maximum (read, write) request units per second that are configured for the table on demand. `None` if there
-    /// is no maximum.
+    /// The on-demand table's configured maximum (read, write) request units per second. `None` if no maximum is
+    /// configured.
     pub on_demand_max: (Option<f64>, Option<f64>),
     /// Warm throughput (read, write): the units per second that the table can serve immediately. `None` if DynamoDB
-    /// does not state it.
+    /// does not report it.
     pub warm: Option<(f64, f64)>,
     /// Global and local secondary indexes.
     pub indexes: Vec<IndexDescription>,
-    /// Other properties of the table that the preflight checks.
+    /// Other properties of the table that the preflight must check.
     pub features: Features,
-    /// The sink, if source and sink are different tables ([`Tables`](super::Tables)). In this case, `indexes` has the
-    /// indexes of the sink, because only writes consume capacity of indexes.
+    /// The sink's description, if source and sink are different tables ([`Tables`](super::Tables)). `indexes` then
+    /// lists the sink's indexes, because only writes consume index capacity.
     pub sink: Option<Box<TableDescription>>,
 }
 
-/// The part of a secondary index's description that the tool uses.
+/// The parts of a secondary index's description that the tool uses.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct IndexDescription {
     /// Name, key and projection.
     pub schema: IndexSchema,
-    /// Provisioned (read, write) capacity units per second of a global index. `None` for an on-demand table and for a
-    /// local index.
+    /// A global index's provisioned (read, write) capacity units per second. `None` if the table is on demand or the
+    /// index is local.
     pub provisioned: Option<(f64, f64)>,
-    /// The maximum (read, write) request units per second that are configured for the index on demand. `None` if there
-    /// is no maximum.
+    /// The index's configured maximum (read, write) request units per second on demand. `None` if no maximum is
+    /// configured.
     pub on_demand_max: (Option<f64>, Option<f64>),
-    /// Warm throughput (read, write) in units per second. `None` if DynamoDB does not state it.
+    /// Warm throughput (read, write) in units per second. `None` if DynamoDB does not report it.
     pub warm: Option<(f64, f64)>,
 }
 
 impl IndexDescription {
-    /// Creates the description of an index with this schema and unknown capacity.
+    /// Creates the description of an index with this schema. The index's capacity is unknown.
     pub fn new(schema: IndexSchema) -> IndexDescription {
         IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
     }
@@ -90,7 +91,7 @@ impl IndexDescription {
 
 impl TableDescription {
     /// Creates the description of an active on-demand table with this name, ARN and key. All other fields are unknown
-    /// or empty, so set the fields that you know.
+    /// or empty, so the caller should set the fields that it knows.
     pub fn new(name: impl Into<String>, arn: impl Into<String>, key: KeySchema) -> TableDescription {
         TableDescription {
             name: name.into(),
@@ -109,22 +110,22 @@ impl TableDescription {
         }
     }
 
-    /// The description of the sink, which is this table itself if source and sink are the same table.
+    /// Returns the sink's description. If source and sink are the same table, this is that description.
     pub fn written(&self) -> &TableDescription {
         self.sink.as_deref().unwrap_or(self)
     }
 
-    /// The account in the ARN.
+    /// Returns the account from the ARN.
     pub fn account(&self) -> &str {
         self.arn.split(':').nth(4).unwrap_or("")
     }
 
-    /// The region in the ARN.
+    /// Returns the region from the ARN.
     pub fn region(&self) -> &str {
         self.arn.split(':').nth(3).unwrap_or("")
     }
 
-    /// Name, key and projection of each index.
+    /// Returns the name, key and projection of each index.
     pub fn index_schemas(&self) -> Vec<IndexSchema> {
         self.indexes.iter().map(|index| index.schema.clone()).collect()
     }
@@ -132,7 +133,7 @@ impl TableDescription {
 
 #[cfg(test)]
 impl TableDescription {
-    /// Describes an empty on-demand table with the string keys `pk` and `sk`.
+    /// Returns the description of an empty on-demand table with the string keys `pk` and `sk`.
     pub(crate) fn for_tests() -> TableDescription {
         let attribute = |name: &str| crate::item::KeyAttribute { name: name.into(), kind: "S".into() };
         TableDescription::new("t", "", KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) })

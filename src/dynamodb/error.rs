@@ -1,4 +1,4 @@
-//! The errors of requests. [`TableError::directive`] says how to continue after each of them.
+//! The errors with which a request can fail. [`TableError::directive`] decides how to continue after each error.
 
 /// The error of one request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -7,7 +7,7 @@ pub enum TableError {
     /// DynamoDB throttled the request and did not apply it.
     #[error("DynamoDB throttled the request: {message}")]
     Throttled {
-        /// The limits that the request exceeded. Empty if the reply does not name them.
+        /// The limits that the request exceeded. The list is empty if the reply names none.
         reasons: Vec<ThrottlingReason>,
         /// DynamoDB's message.
         message: String,
@@ -17,25 +17,25 @@ pub enum TableError {
     Transient {
         /// A description of the error.
         message: String,
-        /// Whether a write may have been applied in spite of the error.
+        /// Whether a write may have been applied despite the error.
         ambiguous: bool,
     },
-    /// A reply arrived, but it is not a complete reply of DynamoDB. Such a reply does not show whether the request was
-    /// carried out.
+    /// A reply arrived, but it is not a complete DynamoDB reply. It does not show whether DynamoDB carried out the
+    /// request.
     #[error("the reply to {operation} could not be used: {flaw}")]
     UnusableReply {
         /// The operation, for example `Scan`.
         operation: &'static str,
-        /// The flaw of the reply.
+        /// A description of what is wrong with the reply.
         flaw: &'static str,
     },
-    /// DynamoDB rejects the write of this item.
+    /// DynamoDB rejects the write to this item.
     #[error("{message}")]
     Rejected {
         /// The reason why DynamoDB rejects the write. The text contains no attribute values.
         message: String,
     },
-    /// No request of this run can succeed until somebody fixes the cause.
+    /// No request in this run can succeed until somebody fixes the cause.
     #[error("{message}")]
     Fatal {
         /// The kind of problem that the operator has to fix.
@@ -58,19 +58,19 @@ pub struct ThrottlingReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum FatalKind {
-    /// There are no credentials, or DynamoDB does not accept them because they have expired or are unknown.
+    /// No credentials were found, or DynamoDB refused the credentials as expired or unknown.
     Credentials,
-    /// Signatures are invalid, because the clock of this host differs too much from DynamoDB's clock.
+    /// Signatures are invalid, because this host's clock differs too much from DynamoDB's clock.
     Clock,
     /// The credentials do not permit this request.
     Permission,
     /// The table does not exist, or no longer exists.
     TableMissing,
-    /// DynamoDB rejects the request itself, so it would reject it for every item.
+    /// DynamoDB rejects the request itself. It would reject the same request for every other item, too.
     Request,
-    /// The endpoint cannot be reached, or it does not answer like DynamoDB.
+    /// The endpoint cannot be reached, or its replies are not DynamoDB's.
     Endpoint,
-    /// The endpoint does not support this call. This happens only with local engines that imitate DynamoDB.
+    /// The endpoint does not support this call. Only local engines that imitate DynamoDB return this error.
     Unsupported,
 }
 
@@ -82,9 +82,9 @@ impl FatalKind {
                 "Renew the credentials (for example `aws sso login`), or name another `profile` in the plan's [table]"
             }
             FatalKind::Clock => {
-                "Set this host's clock, for example with NTP, and run the same command again; the credentials may be valid"
+                "Set this host's clock, for example with NTP, and run the same command again. The credentials may be valid"
             }
-            FatalKind::Permission => "Grant the permission that the message names on this table",
+            FatalKind::Permission => "Grant the permission in the message for this table",
             FatalKind::TableMissing => {
                 "Check `name`, `region` and `endpoint_url` in the plan's [table]; a table in another region is not found"
             }
@@ -97,7 +97,7 @@ impl FatalKind {
     }
 }
 
-/// The way to continue after an error.
+/// What to do after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Directive {
@@ -110,12 +110,12 @@ pub enum Directive {
 }
 
 impl TableError {
-    /// Creates the error for a local engine that does not support `call`.
+    /// Creates the error for a call that a local engine does not support.
     pub fn unsupported(call: &str) -> TableError {
         TableError::Fatal { kind: FatalKind::Unsupported, message: format!("the endpoint does not support {call}") }
     }
 
-    /// The way to continue after this error. No other code decides this.
+    /// Decides how to continue after this error. No other code makes this decision.
     pub fn directive(&self) -> Directive {
         match self {
             TableError::Throttled { .. } | TableError::Transient { .. } | TableError::UnusableReply { .. } => {
@@ -137,7 +137,7 @@ impl TableError {
         }
     }
 
-    /// Whether a write that ended with this error may have been applied.
+    /// Returns whether a write that ended with this error may have been applied.
     pub fn is_ambiguous(&self) -> bool {
         matches!(self, TableError::Transient { ambiguous: true, .. } | TableError::UnusableReply { .. })
     }

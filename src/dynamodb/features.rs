@@ -1,15 +1,16 @@
-//! Features of a table that a migration can affect: backups, streams, replicas. The preflight checks them, and the tool
-//! never changes them.
+//! The table features that a migration can affect: backups, streams and replicas. The preflight checks these features,
+//! and the tool never changes them.
 
-/// The features of a table according to `DescribeTable`.
+/// A table's features, as `DescribeTable` reports them.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Features {
-    /// The part of an item that the stream's records show. `None` if the table has no stream.
+    /// The part of an item that a stream record contains. `None` if the table has no stream.
     pub stream: Option<StreamView>,
-    /// The other regions to which the table is replicated, in order.
+    /// The other regions to which the table is replicated, in alphabetical order.
     pub replicas: Vec<String>,
-    /// Whether the regions agree on each write before it is accepted (multi-region strong consistency).
+    /// Whether the table has multi-region strong consistency: a write succeeds only after the regions have agreed on
+    /// it.
     pub strong_across_regions: bool,
     /// The table class, which determines the prices.
     pub class: TableClass,
@@ -17,7 +18,7 @@ pub struct Features {
     pub deletion_protection: Option<bool>,
 }
 
-/// The part of an item that the records of a stream show.
+/// The part of an item that a stream record contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StreamView {
@@ -31,7 +32,7 @@ pub enum StreamView {
     NewAndOld,
 }
 
-/// The class of a table, which determines the prices of storage and requests.
+/// A table's class, which determines the prices of storage and requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum TableClass {
@@ -42,13 +43,13 @@ pub enum TableClass {
     InfrequentAccess,
 }
 
-/// Whether the table can be restored to a point in time, according to `DescribeContinuousBackups`.
+/// Information from `DescribeContinuousBackups`: whether the table can be restored to a point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// Whether point-in-time recovery is on.
     pub enabled: bool,
-    /// The earliest moment to which the table can be restored, in RFC 3339 format.
+    /// The earliest time to which the table can be restored, in RFC 3339 format.
     pub earliest: Option<String>,
-    /// Number of past days to which the table can be restored.
+    /// Number of days that a restore can go back.
     pub days: Option<u32>,
 }

@@ -1,5 +1,5 @@
-//! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. There are two
-//! implementations: [`sdk`] uses the AWS SDK, and [`memory`] is for tests in virtual time.
+//! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. The traits have
+//! two implementations: [`sdk`] uses the AWS SDK, and [`memory`] is for tests in virtual time.
 
 pub mod control;
 mod describe;
@@ -22,22 +22,22 @@ pub use features::{Features, Recovery, StreamView, TableClass};
 pub use sink::{GetReply, Sink, WriteConsumption, WriteReply};
 pub use source::{Page, PageRequest, Source};
 
-/// The tables of a migration: the table that its items are read from (source) and the table that it writes to (sink).
-/// Both may be the same table.
+/// The two tables of a migration. The migration reads items from the source and writes items to the sink. Both may be
+/// the same table.
 #[derive(Clone)]
 pub struct Tables {
     /// Describes the source.
     pub source_metadata: Arc<dyn Describe>,
     /// The table from which the run reads items.
     pub source: Arc<dyn Source>,
-    /// Describes the sink. This is the same object as `source_metadata` if source and sink are the same table.
+    /// Describes the sink. If source and sink are the same table, this is the same object as `source_metadata`.
     pub sink_metadata: Arc<dyn Describe>,
-    /// The table to which the run writes items. The run also reads single items of it.
+    /// The table to which the run writes items. The run also reads single items from this table.
     pub sink: Arc<dyn Sink>,
 }
 
 impl Tables {
-    /// Uses one table as source and as sink.
+    /// Uses one table as both source and sink.
     pub fn one<T: Describe + Source + Sink + 'static>(table: Arc<T>) -> Tables {
         Tables { source_metadata: table.clone(), source: table.clone(), sink_metadata: table.clone(), sink: table }
     }
@@ -51,14 +51,14 @@ impl Tables {
         Tables { source_metadata: source.clone(), source, sink_metadata: sink.clone(), sink }
     }
 
-    /// Whether source and sink are the same table.
+    /// Returns whether source and sink are the same table.
     fn is_one(&self) -> bool {
         Arc::ptr_eq(&self.source_metadata, &self.sink_metadata)
     }
 }
 
 /// Describes the source. If the sink is a different table, its description is in [`TableDescription::sink`]. All other
-/// requests go to the sink, because the preflight is about the table that is written.
+/// requests go to the sink, because the preflight checks the table that the migration writes to.
 #[async_trait]
 impl Describe for Tables {
     async fn describe(&self) -> Result<TableDescription, TableError> {

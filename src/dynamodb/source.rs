@@ -8,21 +8,21 @@ use crate::item::{Item, Position, Units};
 /// Reads the items of a run page by page. The only source today is a table scan. Indexes, exports or streams may be
 /// added later.
 ///
-/// A source has segments, which are read independently of each other. When the caller knows the outcome of every item
-/// of a page, it commits the position after the page. After a crash, the caller continues from the committed position.
-/// An implementation promises:
+/// A source is divided into segments, which are read independently of each other. When the caller knows the outcome of
+/// every item in a page, it commits the position after that page. After a crash, the caller continues from the
+/// committed position. An implementation promises:
 /// - **Order.** The items of a segment always have the same order, in every process and in every attempt. A request
-///   that starts at a position returns the items after that position. If an item exists during the whole read of its
-///   segment, at least one page contains it.
+///   that starts at a position returns the items after that position. If an item exists for as long as its segment is
+///   being read, at least one page contains it.
 /// - **Positions are durable.** A position stays valid for the life of a run, even if items are written meanwhile. Each
-///   page ends at a later position than the previous page. If a source gets a position that a different kind of source
-///   created, it fails with [`TableError::Fatal`].
+///   page ends at a later position than the previous page. If a different kind of source created the requested
+///   position, the request fails with [`TableError::Fatal`].
 /// - **Ends are certain.** `next` is `None` only if the segment has ended. An incomplete, damaged or unexpectedly empty
-///   reply is an error and never the end of a segment.
-/// - **Consistency.** With `consistent`, a page shows every write whose reply was sent before the request. If a source
-///   cannot promise this (an index, an export, a stream), it fails the request instead.
-/// - **One request.** Each call sends one request and returns its result. An implementation does not retry and does not
-///   wait for capacity, because the caller does both. Dropping the future abandons the read and changes nothing.
+///   reply is an error, and never ends a segment.
+/// - **Consistency.** If `consistent` is set, a page shows every write that DynamoDB acknowledged before the request
+///   was sent. A source that cannot promise this (an index, an export, a stream) returns an error instead.
+/// - **One request.** Each call sends one request and returns its result. The caller retries and waits for capacity, so
+///   an implementation must do neither. Dropping the future abandons the read and changes nothing.
 #[async_trait]
 pub trait Source: Send + Sync {
     /// Reads one page of one segment.
@@ -35,26 +35,27 @@ pub trait Source: Send + Sync {
 pub struct PageRequest {
     /// The segment, from 0.
     pub segment: u32,
-    /// Number of segments of the run. This number never changes during the run.
+    /// Total number of segments in the run. This number never changes during the run.
     pub total_segments: u32,
-    /// The page begins after this position. `None` means that it begins at the start of the segment.
+    /// The position after which the page begins. `None` means that the page begins at the start of the segment.
     pub start: Option<Position>,
-    /// The largest number of items to read. `None` means that the source decides. DynamoDB itself ends a page at 1 MB.
+    /// The maximum number of items to read. `None` means that the source decides. DynamoDB itself ends a page at 1 MB.
     pub limit: Option<u32>,
     /// Whether the read is strongly consistent.
     pub consistent: bool,
     /// Whether the caller needs only the key of each item. If the implementation does not know the table's key yet, it
-    /// returns whole items. The cost is the same, because DynamoDB charges for whole items (developer guide, "Scan").
+    /// returns whole items. Reading only keys costs the same, because DynamoDB charges for whole items (developer
+    /// guide, "Scan").
     pub keys_only: bool,
 }
 
 /// One page of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// The items. The list may be empty although more pages follow.
+    /// The items. The list may be empty even if more pages follow.
     pub items: Vec<Item>,
     /// The position after the page. `None` means that the segment has ended.
     pub next: Option<Position>,
-    /// Read capacity units consumed, if the server stated them.
+    /// The consumed read capacity units, if the server reported them.
     pub units: Option<Units>,
 }

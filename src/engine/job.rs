@@ -33,7 +33,7 @@ pub struct Job {
     pub plan: Plan,
     /// The plan's changes, prepared for this phase.
     pub changes: Arc<Changes>,
-    /// The tables from which the job reads items and to which it writes.
+    /// The tables that the job reads from and writes to.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
@@ -41,14 +41,14 @@ pub struct Job {
     pub scopes: Arc<Scopes>,
     /// The budget for reads of single items from the sink. `None` if source and sink are the same table.
     pub sink_reads: Option<Arc<Bucket>>,
-    /// The capacity budgets of the job.
+    /// The job's capacity budgets.
     pub budgets: Budgets,
     /// The capacity that the run may spend and the items that it may scan.
     pub allowance: Arc<Allowance>,
     /// The daily hours in which the run may work.
     pub work_window: Arc<WorkWindow>,
-    /// Adjusts the budgets to the table's description while the run works. `None` if the budgets do not come from the
-    /// plan, because such budgets never change.
+    /// Adjusts the budgets to the table's description during the run. `None` if the budgets do not come from the plan,
+    /// because such budgets never change.
     pub table_watch: Option<Arc<TableWatch>>,
     /// Stops the run.
     pub stop: Stopper,
@@ -56,9 +56,9 @@ pub struct Job {
     pub machine: Machine,
     /// The live figures that the run updates.
     pub progress: Arc<Progress>,
-    /// The lease and the flag's value. The lease and the flag's value must be valid whenever the run sends something.
+    /// The lease and the flag's value, which must both be valid whenever the run sends something.
     pub validities: Vec<Validity>,
-    /// Whether the job waits only briefly for an overdue description of the table before its first request.
+    /// Whether the job waits only briefly, before its first request, for a table description that is overdue.
     pub urgent: bool,
 }
 
@@ -71,9 +71,9 @@ pub struct SessionResult {
     pub totals: SegmentTotals,
     /// The run's spend, over all sessions.
     pub spend: SpendRecord,
-    /// Requests of this session that DynamoDB has throttled, by scope.
+    /// The number of requests of this session that DynamoDB throttled, by scope.
     pub throttles: Vec<(String, u64)>,
-    /// Replies of this session that could not be used, by operation and flaw.
+    /// The number of replies in this session that could not be used, by operation and flaw.
     pub unusable_replies: BTreeMap<String, u64>,
     /// The number of failures and diverged items that are still open.
     pub open: OpenWork,
@@ -120,7 +120,7 @@ impl Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
-    /// Makes the budgets follow the table's description. `described` is the time at which the known description was
+    /// Makes the budgets follow the table's description. `described` is the time at which the current description was
     /// read. `interval` is the interval between two reads of the description.
     pub fn watch_table(&mut self, described: Instant, interval: Duration) {
         let from_plan = Some(resolve_within(&self.plan.capacity, &self.description));
@@ -147,7 +147,7 @@ impl Job {
         self.changes = Arc::new(self.changes.as_ref().clone().with_encrypted_refused(false));
     }
 
-    /// Creates the client that sends every request of this job.
+    /// Creates the client that sends all requests of this job.
     pub fn requests(&self) -> Requests {
         let request_limits = RequestLimits {
             scopes: Arc::clone(&self.scopes),
@@ -165,26 +165,26 @@ impl Job {
         requests.with_table_watch(self.table_watch.clone()).with_validities(&self.validities)
     }
 
-    /// The number of segments and lanes for a new run of this job. A resumed run keeps its segments.
+    /// Returns the number of segments and lanes for a new run of this job. A resumed run keeps its segments.
     pub fn segments(&self) -> SegmentChoice {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Whether this job's pass reads strongly consistently. A pass does so if the plan asks for it, or if a later step
-    /// relies on the pass's outcome "nothing to do". The pass that records the baseline reads strongly consistently
-    /// too. Otherwise a stale page might not show a preexisting value. The tool would later take this value for one
-    /// that the migration wrote, and a rollback would remove it.
+    /// Returns whether this job's pass reads strongly consistently. A pass does so if the plan asks for it, or if a
+    /// later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads strongly
+    /// consistently too. Otherwise a stale page might lack a preexisting value. The tool would later assume that the
+    /// migration wrote this value, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
         self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
     }
 
-    /// The settings with which a pass of this job reads the table in this number of segments.
+    /// Returns the settings for a pass of this job that reads the table in this number of segments.
     pub fn read_settings(&self, total_segments: u32) -> ReadSettings {
         self.read_settings_with(total_segments, self.reads_consistently())
     }
 
-    /// The settings with which a dry run or a sample of this job reads the table. Neither of them records a baseline,
-    /// so both read strongly consistently only if the plan's `[scan]` or the changes require it.
+    /// Returns the settings for a dry run or a sample of this job. Neither records a baseline, so both read strongly
+    /// consistently only if the plan's `[scan]` or the changes require it.
     pub fn dry_run_read_settings(&self, total_segments: u32) -> ReadSettings {
         self.read_settings_with(total_segments, self.plan.scan.consistent || self.changes.needs_consistent_reads())
     }
@@ -214,8 +214,8 @@ impl Job {
         Writer::new(Arc::clone(&self.changes), store.history(), run.session())
     }
 
-    /// Begins to count a run's spend. The limits also include the capacity that the run spent, and the items that it
-    /// scanned, in earlier sessions.
+    /// Starts to count the run's spend. Capacity spent and items scanned in earlier sessions also count towards the
+    /// limits.
     pub(crate) async fn begin_spend(&self, store: &State, run: &RunRecord) -> Result<(), StoreError> {
         let before = store.begin_spend(run.session(), self.allowance.prices()).await?;
         let scanned = store.totals(run.id).await?.counts.scanned;
@@ -233,15 +233,15 @@ impl Job {
         }
     }
 
-    /// Makes the final spend durable. The final spend does not include reserved capacity that was not used. Call it
-    /// when no request is in flight.
+    /// Makes the final spend durable. The final spend excludes reserved capacity that was not used. Call it when no
+    /// request is in flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.stop_storing());
         store.settle_spend(run.session(), self.allowance.end().await).await
     }
 }
 
-/// Creates a scheduler for the segments that are not finished.
+/// Creates a scheduler for the unfinished segments.
 pub(crate) async fn schedule(store: &State, run: &RunRecord) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     store.for_each_segment(run.id, &mut |segment, state| scheduler.restore(segment, state)).await?;

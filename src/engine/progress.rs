@@ -1,4 +1,4 @@
-//! The live figures of a run. All parts of the run share these figures. Only committed work counts as progress.
+//! The live figures of a run, which all parts of the run share. Only committed work counts as progress.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,27 +26,27 @@ pub struct Progress {
 /// A snapshot of the figures.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    /// The items that this process has committed, by outcome.
+    /// Number of items that this process has committed, by outcome.
     pub counts: Counts,
     /// Number of committed pages.
     pub pages: u64,
     /// Number of segments in progress now.
     pub segments_active: u64,
-    /// Number of segments that this process has finished: it has committed their last pages.
+    /// Number of segments whose last page this process has committed.
     pub segments_done: u64,
     /// Number of requests that DynamoDB throttled.
     pub throttled: u64,
-    /// Number of requests that failed for other reasons.
+    /// Number of requests that failed for reasons other than a throttle.
     pub failed_requests: u64,
     /// Number of requests that wait to be sent again.
     pub backing_off: u64,
-    /// Number of requests that wait because the limit of requests in flight is reached.
+    /// Number of requests that wait because the limit on requests in flight is reached.
     pub without_slot: u64,
     /// Number of requests that wait until the lease and the flag are confirmed.
     pub confirming: u64,
-    /// Number of pages that were given up. Some of their writes may have been sent.
+    /// Number of abandoned pages. Some of their writes may have been sent.
     pub abandoned_pages: u64,
-    /// The error of the last failed request.
+    /// The error of the request that failed last.
     pub last_error: Option<String>,
 }
 
@@ -69,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Adds committed pages. `ends` says whether they are the last pages of their segment.
+    /// Adds committed pages. If `ends` is true, they are the last pages of their segment.
     pub(crate) fn record_commit(&self, counts: &Counts, pages: u64, ends: bool) {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);
@@ -94,8 +94,8 @@ impl Progress {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
     }
 
-    /// Counts a reply that could not be used, by operation and flaw (there are a few dozen combinations). Logs the
-    /// first reply of each combination, because somebody probably has to fix the network or a proxy.
+    /// Counts an unusable reply by its operation and its flaw. There are only a few dozen combinations. Logs the first
+    /// reply of each combination, because the cause is probably the network or a proxy, which somebody has to fix.
     pub(crate) fn reply_unusable(&self, operation: &str, flaw: &str) {
         let mut replies = self.unusable_replies.lock().unwrap_or_else(PoisonError::into_inner);
         let count = replies.entry(format!("{operation}: {flaw}")).or_default();
@@ -105,7 +105,7 @@ impl Progress {
         }
     }
 
-    /// Replies that could not be used, by operation and flaw.
+    /// Returns the number of unusable replies, by operation and flaw.
     pub fn unusable_replies(&self) -> BTreeMap<String, u64> {
         self.unusable_replies.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -114,17 +114,17 @@ impl Progress {
         self.abandoned_pages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a request as backing off until the guard is dropped.
+    /// Until the guard is dropped, counts a request as backing off.
     pub(crate) fn backing_off(&self) -> impl Drop + use<> {
         GaugeGuard::new(&self.backing_off)
     }
 
-    /// Counts a request as waiting for a slot until the guard is dropped.
+    /// Until the guard is dropped, counts a request as waiting for a slot.
     pub(crate) fn without_slot(&self) -> impl Drop + use<> {
         GaugeGuard::new(&self.without_slot)
     }
 
-    /// Counts a request as waiting for the confirmation of the lease and the flag until the guard is dropped.
+    /// Until the guard is dropped, counts a request as waiting for the confirmation of the lease and the flag.
     pub(crate) fn confirming(&self) -> impl Drop + use<> {
         GaugeGuard::new(&self.confirming)
     }

@@ -15,7 +15,7 @@ use crate::item::Units;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StopReason {
-    /// The operator pressed Ctrl-C, or the process got SIGTERM.
+    /// The operator pressed Ctrl-C, or the process received SIGTERM.
     #[error("it was interrupted")]
     Interrupted,
     /// No request can succeed until somebody fixes the cause.
@@ -41,7 +41,7 @@ pub enum StopReason {
     /// `[limits] max_wcu` leaves too little for the next write.
     #[error(
         "it has spent {spent} write units{}, and the next write would take it past [limits] max_wcu = {limit}. This run \
-         writes nothing more until the limit is raised: what is spent stays counted",
+         writes nothing more until the limit is raised, because earlier spend counts towards it",
         lost_clause(*lost, &lost.to_string())
     )]
     MaxWcu {
@@ -56,7 +56,8 @@ pub enum StopReason {
     /// `[limits] max_cost_usd` leaves too little for the next request.
     #[error(
         "it has cost about ${spent:.6}{}, and the next request would take it past [limits] max_cost_usd = {limit} (an \
-         estimate, {}). This run reads and writes nothing more until the limit is raised: what is spent stays counted",
+         estimate, {}). This run reads and writes nothing more until the limit is raised, because earlier \
+         spend counts towards it",
         lost_clause(*lost, &format!("${lost:.6}")),
         .basis.text()
     )]
@@ -67,7 +68,7 @@ pub enum StopReason {
         lost: f64,
         /// The value of the limit in the plan.
         limit: f64,
-        /// The origin of the prices.
+        /// Where the prices come from.
         basis: PriceBasis,
     },
     /// `[limits] max_items` is reached.
@@ -82,17 +83,18 @@ pub enum StopReason {
         limit: u64,
     },
     /// `[limits] deadline` has passed.
-    #[error("[limits] deadline = {0} has passed. The run does nothing more until the deadline is set later or removed")]
+    #[error("[limits] deadline = {0} has passed. The run does nothing more until the deadline is postponed or removed")]
     Deadline(String),
-    /// Many writes were rejected, and DynamoDB has not accepted any write.
+    /// Many writes were rejected, and DynamoDB has accepted none.
     #[error(
-        "all of the first {refused} writes were rejected, by DynamoDB or, unsent, by a check of its rules. The plan is \
-         probably wrong: correct it, and give it another [migration] name. The first write was rejected because: {reason}"
+        "all of the first {refused} writes were rejected, either by DynamoDB or, before sending, by a check of \
+         DynamoDB's rules. The plan is probably wrong: correct it, and give it another [migration] name. The first \
+         write was rejected because: {reason}"
     )]
     AllFailing {
         /// Number of rejected writes.
         refused: u64,
-        /// The reason for which the first of these writes was rejected.
+        /// Why the first of these writes was rejected.
         reason: String,
     },
     /// An item is signed or encrypted on the client, and the operator has not allowed changes of such items.
@@ -105,9 +107,9 @@ pub enum StopReason {
     )]
     ClientEncryption,
     /// One request kept failing for longer than `[retry] give_up_after`.
-    #[error("one request kept failing for {after} and was given up ([retry] give_up_after): {message}")]
+    #[error("one request kept failing for {after} and was abandoned ([retry] give_up_after): {message}")]
     GaveUp {
-        /// The time for which the request failed, in words.
+        /// How long the request kept failing, in words.
         after: String,
         /// The last error.
         message: String,
@@ -123,16 +125,15 @@ pub enum StopReason {
         "the flag was moved while it worked: {0}. Requests in flight were finished; nothing more is read or written"
     )]
     FlagMoved(String),
-    /// For too long, the flag could not be read, or every reply took so long that the flag's value was no longer valid
-    /// when it arrived.
+    /// For too long, every attempt to read the flag failed, or the reply came so late that the flag's value was no
+    /// longer valid.
     #[error(
         "the flag could not be read in time for {} s: {why}. It is unknown which value applications obey, so nothing more \
          is read or written. Everything done so far is committed. Run the same command again when the flag can be read in time",
         .unread.as_secs()
     )]
     FlagUnread {
-        /// The time for which the flag could not be read in time. This does not include time during which the machine
-        /// slept.
+        /// For how long the flag could not be read in time. Time during which the machine slept is excluded.
         unread: Duration,
         /// The last error.
         why: String,
@@ -151,7 +152,8 @@ pub enum StopReason {
     Internal(String),
 }
 
-/// A note about the part of a total that killed processes had only reserved. The note is empty if this part is zero.
+/// Returns a note about the part of a total that killed processes had only reserved. If this part is zero, the note is
+/// empty.
 fn lost_clause(lost: f64, text: &str) -> String {
     if lost > 0.0 {
         format!(" (including up to {text} only reserved when a process was killed)")
@@ -160,11 +162,11 @@ fn lost_clause(lost: f64, text: &str) -> String {
     }
 }
 
-/// Returned by functions that gave up because the run is stopping. The [`Stopper`] has the reason.
+/// The error of functions that gave up because the run is stopping. The [`Stopper`] stores the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
-/// Asks every part of a run to stop, and stores the reason. Later reasons are ignored.
+/// Asks every part of a run to stop, and stores the reason. Ignores later reasons.
 #[derive(Debug, Clone, Default)]
 pub struct Stopper(Arc<StopState>);
 
@@ -177,17 +179,17 @@ struct StopState {
 impl Stopper {
     /// Asks the run to stop. If the run is already stopping, keeps the first reason.
     pub fn stop(&self, reason: StopReason) {
-        // A later reason is ignored, because it is a consequence of the first one or has the same cause.
+        // Ignore a later reason, because it is a consequence of the first one or has the same cause.
         let _ = self.0.reason.set(reason);
         self.0.token.cancel();
     }
 
-    /// The reason why the run is stopping. `None` if it is not stopping.
+    /// Returns the reason why the run is stopping, or `None` if it is not stopping.
     pub fn reason(&self) -> Option<&StopReason> {
         self.0.reason.get()
     }
 
-    /// Whether the run is stopping.
+    /// Returns whether the run is stopping.
     pub fn is_stopping(&self) -> bool {
         self.0.token.is_cancelled()
     }
@@ -197,8 +199,8 @@ impl Stopper {
         self.0.token.cancelled().await;
     }
 
-    /// Waits for this future, unless the run stops first. Use it only for futures that can be dropped at any point:
-    /// waiting for permits, a pause, a prefetched page. Never use it for a request in flight.
+    /// Waits for this future, unless the run stops first. Use it only for futures that can be dropped at any point,
+    /// such as a wait for permits, a pause or a prefetched page. Never use it for a request in flight.
     pub(crate) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Result<T, Stopped> {
         tokio::select! {
             biased;

@@ -1,32 +1,32 @@
-//! The values of the time-to-live attribute, which expires items (developer guide, "Using time to live": a number in
-//! seconds since 1970; a value more than five years in the past expires nothing).
+//! The values of the time-to-live attribute, which makes items expire. A value is a number of seconds since 1970. A
+//! value more than five years in the past has no effect (developer guide, "Using time to live").
 
 use super::Value;
 
-/// Interpreted in seconds, this value is in the year 5138. So a value of at least this number is in milliseconds or in
-/// a smaller unit.
+/// Read as a number of seconds, this value is in the year 5138. So a value of at least this size must be in
+/// milliseconds or in a smaller unit.
 const MIN_MILLISECONDS: f64 = 1e11;
 
 /// Five years, in seconds.
 const FIVE_YEARS: f64 = 5.0 * 365.25 * 86_400.0;
 
-/// The effect of a value on time to live.
+/// The effect that a value of the time-to-live attribute has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// The value is not a number: the item never expires.
+    /// The value is not a number, so the item never expires.
     NotANumber,
-    /// The value is in milliseconds: the item expires in thousands of years.
+    /// The value is in milliseconds, so the item expires in thousands of years.
     Milliseconds,
-    /// The value is more than five years in the past: the item never expires.
+    /// The value is more than five years in the past, so the item never expires.
     LongPast,
-    /// The value is in the past: the item is deleted.
+    /// The value is in the past, so DynamoDB deletes the item.
     Past,
     /// The value is in the future.
     Future,
 }
 
 impl Expiry {
-    /// The effect of a value. `now` is the current time, in seconds since 1970.
+    /// Returns the effect of a value. `now` is the current time, in seconds since 1970.
     pub fn from_value(value: &Value, now: f64) -> Expiry {
         let Value::N(number) = value else { return Expiry::NotANumber };
         match number.as_str().parse::<f64>() {
@@ -39,7 +39,7 @@ impl Expiry {
     }
 }
 
-/// Numbers of time-to-live values: of all values, and of values with an unsupported unit or type.
+/// The number of time-to-live values, and how many of them have an unsupported unit or type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExpiryCounts {
     /// Number of all values.
@@ -51,7 +51,7 @@ pub struct ExpiryCounts {
 }
 
 impl ExpiryCounts {
-    /// Adds one value to the numbers.
+    /// Counts one value.
     pub fn add(&mut self, value: &Value) {
         self.values += 1;
         match Expiry::from_value(value, 0.0) {
@@ -61,7 +61,7 @@ impl ExpiryCounts {
         }
     }
 
-    /// Adds the numbers of a different set of items.
+    /// Adds the counts of another set of items.
     pub fn merge(&mut self, other: ExpiryCounts) {
         self.values += other.values;
         self.milliseconds += other.milliseconds;

@@ -1,20 +1,21 @@
-//! The properties of secondary indexes on which the cost of a write depends.
+//! The properties of secondary indexes that determine the cost of a write.
 
 use super::KeyAttribute;
 
-/// Describes which items and which of their attributes an index contains.
+/// Describes which items an index contains, and which of their attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexSchema {
     /// Index name.
     pub name: String,
-    /// Key attributes of the index, partition key first. An item is in the index if it has all of them.
+    /// Key attributes of the index, partition key first. An index contains an item if the item has all of these
+    /// attributes.
     pub key: Vec<KeyAttribute>,
     /// Number of key attributes that form the partition key: one, or up to four for a global index. The remaining key
     /// attributes form the sort key.
     pub partition: usize,
-    /// The attributes in the index that are not key attributes.
+    /// The attributes that the index contains in addition to key attributes.
     pub projection: Projection,
-    /// Whether the index is local. A local index uses the table's capacity; a global index has its own capacity.
+    /// Whether the index is local. A local index uses the table's capacity. A global index has its own capacity.
     pub local: bool,
 }
 
@@ -23,8 +24,8 @@ pub struct IndexSchema {
 pub enum Projection {
     /// All attributes.
     All,
-    /// No other attributes.
+    /// No attributes other than keys.
     KeysOnly,
-    /// Only these attributes.
+    /// Only these additional attributes.
     Include(Vec<String>),
 }

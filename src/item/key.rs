@@ -19,50 +19,53 @@ pub struct KeyAttribute {
 /// A table's primary key: the partition key, and the sort key if the table has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySchema {
-    /// The partition key. The hash of its value determines the partition of an item.
+    /// The partition key. The hash of the partition key's value determines the item's partition.
     pub partition: KeyAttribute,
-    /// The sort key, or `None` if the table has no sort key. The sort key orders the items of one partition key.
+    /// The sort key; `None` if the table has no sort key. Items with the same partition key are ordered by the sort
+    /// key.
     pub sort: Option<KeyAttribute>,
 }
 
 impl KeySchema {
-    /// The names of the key attributes, partition key first.
+    /// Returns the names of the key attributes, partition key first.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.partition).chain(&self.sort).map(|a| a.name.as_str())
     }
 
-    /// The key of an item. `None` if a key attribute is missing, which is impossible for a stored item.
+    /// Returns the key of an item. Returns `None` if a key attribute is missing, which is impossible for a stored item.
     pub fn key_of(&self, item: &Item) -> Option<ItemKey> {
         self.names().map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect::<Option<Item>>().map(ItemKey)
     }
 }
 
-/// The primary key of one item, by attribute name. A scan's start key has the same form.
+/// The primary key of one item: the values of its key attributes, by attribute name. A scan's start key has the same
+/// form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ItemKey(Item);
 
 impl ItemKey {
-    /// Makes a key from its attributes.
+    /// Creates a key from its attributes.
     pub fn new(attributes: Item) -> ItemKey {
         ItemKey(attributes)
     }
 
-    /// The key's attributes by name.
+    /// Returns the key's attributes by name.
     pub fn attributes(&self) -> &Item {
         &self.0
     }
 
-    /// The hash of the value of the partition key. `partition_key` is the name of the partition key's attribute.
+    /// Returns the hash of the value of the partition key. `partition_key` is the name of the attribute that is the
+    /// partition key.
     pub fn partition_hash(&self, partition_key: &str) -> PartitionHash {
         PartitionHash::from_value(self.0.get(partition_key).unwrap_or(&Value::Null))
     }
 
-    /// The key as DynamoDB JSON on one line, to store and list keys. Each key has exactly one text.
+    /// Returns the key as DynamoDB JSON on one line, for storing and listing keys. Each key has exactly one such text.
     pub fn to_text(&self) -> String {
         item_to_json(&self.0).to_string()
     }
 
-    /// Reads [`ItemKey::to_text`] back.
+    /// Parses [`ItemKey::to_text`].
     pub fn from_text(text: &str) -> Result<ItemKey, JsonError> {
         let json: Json = serde_json::from_str(text).map_err(|_| JsonError::InvalidForm("M", "JSON"))?;
         item_from_json(&json).map(ItemKey)
@@ -70,20 +73,21 @@ impl ItemKey {
 }
 
 /// A 64-bit hash that identifies a partition key, so that each partition key has its own token bucket. If two partition
-/// keys have the same hash, they share a token bucket, which is slower but safe. This is not the hash that DynamoDB
-/// uses, which is not public.
+/// keys have the same hash, they share a token bucket, which is slower but safe. DynamoDB uses a different hash, which
+/// is not public.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionHash(u64);
 
 impl PartitionHash {
-    /// The hash of a partition key's value. Equal numbers have the same hash, however they are written.
+    /// Returns the hash of a partition key's value. Equal numbers have the same hash, even if they are spelled
+    /// differently.
     pub fn from_value(value: &Value) -> PartitionHash {
         let mut hasher = DefaultHasher::new();
         match value {
             Value::S(text) => text.hash(&mut hasher),
             Value::B(bytes) => bytes.hash(&mut hasher),
             Value::N(number) => number.canonical().hash(&mut hasher),
-            // A key attribute never has a different type.
+            // A key attribute never has one of the other types.
             other @ (Value::Bool(_)
             | Value::Null
             | Value::Ss(_)
@@ -95,12 +99,12 @@ impl PartitionHash {
         PartitionHash(hasher.finish())
     }
 
-    /// The hash as a number, evenly distributed.
+    /// Returns the hash as a number, evenly distributed.
     pub fn number(self) -> u64 {
         self.0
     }
 
-    /// Divides the range of all hashes into `parts` equal parts, and returns the number of the part that contains this
+    /// Divides the range of all hashes into `parts` equal parts. Returns the number of the part that contains this
     /// hash.
     pub(crate) fn shard(self, parts: usize) -> usize {
         // Use the upper half, because hash maps use the lower bits of the same hash.
@@ -108,7 +112,7 @@ impl PartitionHash {
     }
 }
 
-/// The key as text for people: `pk=CUSTOMER#1 sk=ORDER#2`, with control characters escaped.
+/// Formats the key for people: `pk=CUSTOMER#1 sk=ORDER#2`, with control characters escaped.
 impl fmt::Display for ItemKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, (name, value)) in self.0.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! DynamoDB items: attribute values, numbers with up to 38 digits, document paths, keys, and the size rules that turn
-//! an item into capacity units. This module is pure: it does not wait, read a clock, or communicate.
+//! DynamoDB items: attribute values, numbers with up to 38 digits, document paths, keys, and item sizes, from which
+//! capacity units are calculated. This module is pure: it does not wait, read a clock or do I/O.
 
 mod client_encryption;
 mod expiry;

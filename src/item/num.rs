@@ -5,20 +5,21 @@ use std::str::FromStr;
 
 use bigdecimal::BigDecimal;
 
-/// A DynamoDB number. It stores the text that DynamoDB sent. It parses this text only to compare the number or to
-/// compute its size.
+/// A DynamoDB number. The program stores the text that DynamoDB sent. The program parses this text only to compare the
+/// number or to calculate the number's size.
 ///
 /// Equality is numeric (`1.10 == 1.1`), as in DynamoDB's own comparisons. [`Num::as_str`] returns the text unchanged.
 #[derive(Debug, Clone)]
 pub struct Num(String);
 
-/// Why a text is not a DynamoDB number.
+/// The reason why a text is not a DynamoDB number.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumError {
     /// The text is not a decimal number.
     #[error("it is not a decimal number")]
     NotANumber,
-    /// DynamoDB keeps 38 significant digits. A number with more digits would be rounded, so it is refused.
+    /// The number has too many digits: DynamoDB keeps 38 significant digits. DynamoDB would round such a number, so
+    /// this program refuses it.
     #[error("it has {0} significant digits, but DynamoDB keeps at most 38")]
     TooManyDigits(usize),
     /// The magnitude is outside 1E-130 … 9.99E+125.
@@ -29,8 +30,8 @@ pub enum NumError {
 /// Maximum number of significant digits in DynamoDB (developer guide, "Data types": Number).
 const MAX_DIGITS: usize = 38;
 
-/// The longest text that is read as a number. DynamoDB needs at most 170 characters: a sign, `0.`, 129 zeros and 38
-/// digits.
+/// The maximum length of a text that is parsed as a number. DynamoDB needs at most 170 characters: a sign, `0.`, 129
+/// zeros and 38 digits.
 pub(crate) const MAX_NUMBER_TEXT: usize = 400;
 
 impl Num {
@@ -39,7 +40,7 @@ impl Num {
         if text.len() > MAX_NUMBER_TEXT || !is_decimal(text) {
             return Err(NumError::NotANumber);
         }
-        // Check the range of the exponent before any arithmetic, so that a huge exponent is never expanded.
+        // Check the exponent's range before any arithmetic, so that no number with a huge exponent is expanded.
         if exponent_of(text).is_none_or(|e| e.abs() > 600) {
             return Err(NumError::OutOfRange);
         }
@@ -50,7 +51,7 @@ impl Num {
         if digits.len() > MAX_DIGITS {
             return Err(NumError::TooManyDigits(digits.len()));
         }
-        // This is the power of ten of the leading digit, because the value is 0.d1d2d3… × 10^(len - scale).
+        // The magnitude is the power of ten of the leading digit, because the value is 0.d1d2d3… × 10^(len - scale).
         let magnitude = i64::try_from(digits.len()).unwrap_or(i64::MAX) - 1 - scale;
         if !(-130..=125).contains(&magnitude) {
             return Err(NumError::OutOfRange);
@@ -63,12 +64,13 @@ impl Num {
         Num(text)
     }
 
-    /// The text as received.
+    /// Returns the text as received.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The number as sign, digits and power of ten, for hashes and fingerprints. Equal numbers have the same text.
+    /// Returns the number as sign, digits and power of ten, for hashes and fingerprints. Equal numbers have the same
+    /// text.
     pub fn canonical(&self) -> String {
         match canonical(&self.0) {
             Some((negative, digits, scale)) => {
@@ -78,10 +80,10 @@ impl Num {
         }
     }
 
-    /// Size of the number in an item in bytes: one, plus one for every two significant digits on each side of the
-    /// point, plus one if it is negative (developer guide, "Capacity unit consumption"). Recorded AWS responses show
-    /// that the digits before and after the point are counted separately, and that leading and trailing zeros take no
-    /// bytes.
+    /// Returns the number's size within an item, in bytes. The size is one byte, plus one byte for every two
+    /// significant digits on each side of the point, plus one byte if the number is negative (developer guide,
+    /// "Capacity unit consumption"). Recorded AWS responses show that digits before and after the point are counted
+    /// separately, and that leading and trailing zeros take no bytes.
     pub fn bytes(&self) -> usize {
         let Some((negative, digits, scale)) = canonical(&self.0) else { return self.0.len() };
         if digits == "0" {

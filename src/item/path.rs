@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use super::{Item, Value};
 
-/// A path to an attribute or into a nested document, as a plan writes it.
+/// A path to an attribute, or to a value inside a nested document, as an operator writes it in a plan.
 ///
-/// Dots separate steps, and `[n]` selects a list element. A name of letters, digits and underscores needs no quotes.
-/// Any other name goes in double quotes, with `""` for a quote inside. Reserved words need no quotes, because every
-/// name is sent to DynamoDB as a placeholder.
+/// Dots separate steps. `[n]` selects a list element. A name of letters, digits and underscores needs no quotes. Any
+/// other name must be in double quotes. Inside the quotes, `""` is a quote. Even reserved words need no quotes, because
+/// every name is sent to DynamoDB as a placeholder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path(Vec<PathStep>);
 
@@ -18,36 +18,36 @@ pub struct Path(Vec<PathStep>);
 pub enum PathStep {
     /// An attribute's name, or a member of a map.
     Name(String),
-    /// An element of a list, from 0.
+    /// An element of a list, counted from 0.
     Index(usize),
 }
 
-/// Why a text is not a path.
+/// The reason why a text is not a path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PathError {
     /// Byte offset of the error in the text.
     pub at: usize,
-    /// The error and a remedy.
+    /// A description of the error, and how to correct it.
     pub message: String,
 }
 
-/// Maximum number of levels of an attribute, including itself (developer guide, "Service quotas": 32 levels). A path
-/// has at most this number of steps.
+/// The maximum number of nesting levels of an attribute, including the attribute itself (developer guide, "Service
+/// quotas": 32 levels). A path has at most this number of steps.
 pub const MAX_LEVELS: usize = 32;
 
 impl Path {
-    /// The steps, starting with the top-level attribute.
+    /// Returns the steps, starting with the top-level attribute.
     pub fn steps(&self) -> &[PathStep] {
         &self.0
     }
 
-    /// The path of a top-level attribute with this name, which may have any characters.
+    /// Returns the path of the top-level attribute with this name. The name may contain any characters.
     pub fn attribute(name: impl Into<String>) -> Path {
         Path(vec![PathStep::Name(name.into())])
     }
 
-    /// The top-level attribute's name.
+    /// Returns the top-level attribute's name.
     pub fn root(&self) -> &str {
         match &self.0[0] {
             PathStep::Name(name) => name,
@@ -55,32 +55,33 @@ impl Path {
         }
     }
 
-    /// Whether the path names a list element. If a write to a list element is repeated, it shifts or appends elements.
+    /// Returns whether the path ends with a list element. A repeated write to a list element may shift elements or
+    /// append one.
     pub fn ends_in_index(&self) -> bool {
         matches!(self.0.last(), Some(PathStep::Index(_)))
     }
 
-    /// Whether the path names a whole top-level attribute.
+    /// Returns whether the path names a whole top-level attribute.
     pub fn is_top_level(&self) -> bool {
         self.0.len() == 1
     }
 
-    /// The path of the map or list that contains this path, or `None` for a top-level attribute.
+    /// Returns the path of the map or list that contains this path; `None` for a top-level attribute.
     pub fn parent(&self) -> Option<Path> {
         (self.0.len() > 1).then(|| Path(self.0[..self.0.len() - 1].to_vec()))
     }
 
-    /// The containers of this path, outermost first, without the path itself.
+    /// Returns the maps and lists that contain this path, outermost first.
     pub fn ancestors(&self) -> impl Iterator<Item = Path> + '_ {
         (1..self.0.len()).map(|n| Path(self.0[..n].to_vec()))
     }
 
-    /// Whether the paths are equal or one contains the other.
+    /// Returns whether the paths are equal, or one of them contains the other.
     pub fn overlaps(&self, other: &Path) -> bool {
         self.0.iter().zip(&other.0).all(|(a, b)| a == b)
     }
 
-    /// The value at this path, if the item has one.
+    /// Returns the value at this path; `None` if the item has no value there.
     pub fn get<'a>(&self, item: &'a Item) -> Option<&'a Value> {
         let mut value = item.get(self.root())?;
         for step in &self.0[1..] {
@@ -98,8 +99,8 @@ impl Path {
         Some(value)
     }
 
-    /// Sets a value at this path in a client-side image, as `SET` would. Returns false and changes nothing if the
-    /// parent is missing or of a different type, or if the path ends in a list index.
+    /// Sets the value at this path in a client-side copy of an item, as `SET` would. Returns false and changes nothing
+    /// in two cases: the parent is missing or has a different type, or the path ends with a list index.
     pub fn set(&self, item: &mut Item, value: Value) -> bool {
         match self.container(item) {
             Some((map, name)) => {
@@ -110,8 +111,8 @@ impl Path {
         }
     }
 
-    /// Removes the value at this path from a client-side image, as `REMOVE` would. Returns the removed value, or `None`
-    /// if there was no value at this path.
+    /// Removes the value at this path from a client-side copy of an item, as `REMOVE` would. Returns the removed value;
+    /// `None` if there was no value at this path.
     pub fn remove(&self, item: &mut Item) -> Option<Value> {
         self.container(item).and_then(|(map, name)| map.remove(name))
     }

@@ -2,13 +2,14 @@
 
 use super::ItemKey;
 
-/// A durable position in a segment of a source. A later read can continue after this position, even in another process.
-/// For a new kind of source, add a variant. Every match over positions handles each variant explicitly, so that the
-/// compiler reports all code that must change.
+/// A durable position in a segment of a source. A later read can continue after this position, even if another process
+/// does the read. For a new kind of source, add a variant. Every match over positions handles each variant explicitly,
+/// so that the compiler reports all code that must change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
-    /// The position after the item with this key, in the order of a table scan: the `LastEvaluatedKey` that becomes the
-    /// next `ExclusiveStartKey`. The item itself may no longer exist.
+    /// The position after the item with this key, in the order of a table scan. A scan returns the key as
+    /// `LastEvaluatedKey`, and the next request sends it as `ExclusiveStartKey`. The item with this key may no longer
+    /// exist.
     Key(ItemKey),
 }
 

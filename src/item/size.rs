@@ -1,19 +1,19 @@
-//! The size of an item in bytes, and the capacity units of reads and writes of the item.
+//! The size of an item in bytes, and the capacity units that a read or write of the item consumes.
 //!
-//! Source: developer guide, "Capacity unit consumption" (bytes per type) and "Provisioned throughput" (units). The size
-//! of a set is the sum of its members; third-party recordings of AWS responses show that AWS adds no overhead to this
-//! sum.
+//! The rules are from the developer guide: "Capacity unit consumption" (bytes per type) and "Provisioned throughput"
+//! (units). The size of a set is the sum of its members' sizes. Third-party recordings of AWS responses show that a set
+//! has no overhead.
 
 use super::{Item, Value};
 
-/// The largest item that DynamoDB stores, in bytes, including attribute names (400 KB).
+/// The maximum size in bytes of an item that DynamoDB stores, including attribute names (400 KB).
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 
-/// A number of capacity units. It can contain half units, because an eventually consistent read of 4 KB costs half a
+/// A number of capacity units. The number can be fractional, because an eventually consistent read of 4 KB costs half a
 /// unit.
 pub type Units = f64;
 
-/// Size of a value in bytes, without its attribute name.
+/// Returns the size of a value in bytes, without the name of its attribute.
 pub fn value_bytes(value: &Value) -> usize {
     match value {
         Value::S(s) => s.len(),
@@ -28,24 +28,24 @@ pub fn value_bytes(value: &Value) -> usize {
     }
 }
 
-/// Size of a whole item in bytes: names and values.
+/// Returns the size of a whole item in bytes: names and values.
 pub fn item_bytes(item: &Item) -> usize {
     item.iter().map(|(name, value)| attribute_bytes(name, value)).sum()
 }
 
-/// Size of one top-level attribute in bytes, including its name.
+/// Returns the size of one top-level attribute in bytes, including its name.
 pub fn attribute_bytes(name: &str, value: &Value) -> usize {
     name.len() + value_bytes(value)
 }
 
-/// Write capacity units of one standard write: one unit for each started KB of the item, but at least one. The cost
-/// depends on the item's size before or after the write, whichever is larger.
+/// Returns the write capacity units of one standard write: one unit for each started KB of the item, but at least one
+/// unit. The cost depends on the item's size before or after the write, whichever is larger.
 pub fn write_units(before: usize, after: usize) -> Units {
     before.max(after).div_ceil(1024).max(1) as Units
 }
 
-/// Read capacity units for this number of bytes: one unit for each started 4 KB if the read is strongly consistent,
-/// otherwise half a unit.
+/// Returns the read capacity units for this number of bytes. A strongly consistent read costs one unit for each started
+/// 4 KB. Any other read costs half as much.
 pub fn read_units(bytes: usize, consistent: bool) -> Units {
     let units = bytes.div_ceil(4096).max(1) as Units;
     if consistent { units } else { units / 2.0 }

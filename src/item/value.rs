@@ -8,13 +8,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Num, NumError};
 
-/// An item, or the nested document of an `M` attribute: attribute names to values.
+/// An item, or the nested document of an `M` attribute: a map from attribute names to values.
 pub type Item = BTreeMap<String, Value>;
 
 /// An attribute value of any DynamoDB type.
 ///
-/// Two values are equal if DynamoDB considers them equal: it compares numbers by value, sets without their order, and
-/// all other values exactly.
+/// Two values are equal if DynamoDB considers them equal. DynamoDB compares numbers by value, sets regardless of order,
+/// and all other values exactly.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// String.
@@ -39,10 +39,10 @@ pub enum Value {
     M(Item),
 }
 
-/// Why a JSON document is not DynamoDB JSON.
+/// The reason why a JSON document is not DynamoDB JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// The object does not have exactly one member that names the type.
+    /// The object must have exactly one member, which names the type.
     #[error(
         "a value must be an object with one member that names its type: S, N, B, BOOL, NULL, SS, NS, BS, L or M (found {0})"
     )]
@@ -53,13 +53,13 @@ pub enum JsonError {
     /// DynamoDB cannot store the number.
     #[error("{0:?} is not a number that DynamoDB can store: {1}")]
     Number(String, NumError),
-    /// A set is empty or repeats a member.
+    /// The set is empty, or a member occurs twice.
     #[error("{0} is empty or repeats a member, which a DynamoDB set must not")]
     InvalidSet(&'static str),
 }
 
 impl Value {
-    /// The type's name as DynamoDB spells it.
+    /// Returns the type's name in DynamoDB's spelling.
     pub fn type_name(&self) -> &'static str {
         match self {
             Value::S(_) => "S",
@@ -75,9 +75,9 @@ impl Value {
         }
     }
 
-    /// Whether the value has more than `levels` levels of nesting. A scalar, a set or an empty document has one level.
-    /// A document with members has one level more than its deepest member. The check never looks deeper than `levels`
-    /// levels.
+    /// Returns whether the value has more than `levels` levels of nesting. A scalar, a set or an empty document has one
+    /// level. The levels of a document with members are one more than those of its deepest member. The check never
+    /// descends more than `levels` levels.
     pub fn nests_deeper_than(&self, levels: usize) -> bool {
         let Some(remaining_levels) = levels.checked_sub(1) else { return true };
         match self {
@@ -94,7 +94,8 @@ impl Value {
         }
     }
 
-    /// The value as DynamoDB JSON, such as `{"S": "x"}`. Set members are sorted, and numbers keep their text.
+    /// Converts the value to DynamoDB JSON, such as `{"S": "x"}`. The members of a set are sorted. Numbers keep their
+    /// text.
     pub fn to_json(&self) -> Json {
         match self {
             Value::S(s) => json!({ "S": s }),
@@ -112,7 +113,7 @@ impl Value {
         }
     }
 
-    /// Reads DynamoDB JSON.
+    /// Parses DynamoDB JSON.
     pub fn from_json(json: &Json) -> Result<Value, JsonError> {
         let object = json.as_object().ok_or_else(|| JsonError::InvalidType(json_kind(json).into()))?;
         let mut members = object.iter();
@@ -141,12 +142,12 @@ impl Value {
     }
 }
 
-/// An item (or document) as DynamoDB JSON.
+/// Converts an item or a document to DynamoDB JSON.
 pub fn item_to_json(item: &Item) -> Json {
     Json::Object(item.iter().map(|(name, value)| (name.clone(), value.to_json())).collect::<Map<_, _>>())
 }
 
-/// An item (or document) from DynamoDB JSON.
+/// Parses an item or a document from DynamoDB JSON.
 pub fn item_from_json(json: &Json) -> Result<Item, JsonError> {
     let map = json.as_object().ok_or(JsonError::InvalidForm("M", "an object of names to values"))?;
     map.iter().map(|(name, value)| Ok((name.clone(), Value::from_json(value)?))).collect()

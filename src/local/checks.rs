@@ -1,9 +1,9 @@
-//! Checks single values during parsing, so that an error contains the line number.
+//! Checks single values during parsing, so that an error can name the value's line.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-/// The maximum number of partitions in a spec: 65 million WCU, more than any account has.
+/// The maximum number of partitions in a spec. Together they allow 65 million WCU/s, more than any account's limit.
 pub(super) const MOST: u32 = 65_536;
 
 pub(in crate::local) fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
@@ -29,7 +29,7 @@ pub(in crate::local) fn not_negative<'de, D: Deserializer<'de>>(from: D) -> Resu
 
 pub(in crate::local) fn share<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(from)?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(D::Error::custom("it must be a share from 0 to 1")) }
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(D::Error::custom("it must be a fraction from 0 to 1")) }
 }
 
 pub(in crate::local) fn some_count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {

@@ -21,18 +21,18 @@ use crate::item::{Item, Num, Value};
 use crate::locked::LockedFile;
 
 /// Number of worker threads of the engine's runtime. A handler blocks its worker during an SQLite statement, and one
-/// lock serializes all handlers. During a statement, the second worker reads requests and writes replies.
+/// lock serializes all handlers. Meanwhile, the second worker reads requests and writes replies.
 const WORKERS: usize = 2;
 
-/// Number of items in one import transaction. With this number, the transactions take negligible time, and the items
-/// take negligible memory.
+/// Number of items in one import transaction. With this number, the overhead of transactions and the memory for items
+/// are both negligible.
 const IMPORT_CHUNK: usize = 2_000;
 
-/// The location of the engine's tables, and the port on which it listens.
+/// The location of the engine's tables, and the port that the engine listens on.
 #[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
-    /// The database file, created with mode 0600 if it does not exist; `None` keeps everything in memory (at most 1
-    /// GB).
+    /// The database file. If the file does not exist, the engine creates it with mode 0600. `None` keeps everything in
+    /// memory (at most 1 GB).
     pub db: Option<PathBuf>,
     /// The port on 127.0.0.1; 0 picks any available port.
     pub port: u16,
@@ -40,12 +40,12 @@ pub struct EngineOptions {
 
 /// A running embedded engine. Dropping this value stops the engine.
 ///
-/// With a database file, writes survive if the process is killed, but a power cut may lose the last writes. Parallel
-/// scans are slow on a table that a client created directly at the endpoint (not through [`super::Proxy`] or
-/// [`Engine::create_table`]), until [`Engine::index_tables`] is called.
+/// With a database file, writes survive if the process is killed, but a power cut may lose the last writes. A client
+/// may create a table directly at the endpoint, bypassing [`super::Proxy`] and [`Engine::create_table`]. Parallel scans
+/// of such a table are slow until [`Engine::index_tables`] is called.
 pub struct Engine {
-    // Fields drop in this order: first the server with its clone of the database, then the database, then the file
-    // lock.
+    // Rust drops the fields in this order: first the server with its clone of the database, then the database, then the
+    // file lock.
     server: Option<Server>,
     port: Option<Port>,
     address: SocketAddr,
@@ -57,15 +57,16 @@ pub struct Engine {
 impl Engine {
     /// Opens the database and serves it.
     ///
-    /// Fails if the port is in use, or if the file cannot be written, is in use by another process, or is not a
-    /// database of this engine. The file stays unchanged in each of these cases.
+    /// Fails if the port is in use. Also fails if the file cannot be written, is in use by another process, or is not a
+    /// database of this engine. In each of these cases, the file stays unchanged.
     pub fn start(options: EngineOptions) -> Result<Engine, LocalError> {
         let mut engine = Engine::open(options)?;
         engine.serve()?;
         Ok(engine)
     }
 
-    /// Binds the port and opens the database. Connections wait until [`Engine::serve`] is called.
+    /// Binds the port and opens the database. Clients can connect, but they wait for replies until [`Engine::serve`] is
+    /// called.
     pub(super) fn open(options: EngineOptions) -> Result<Engine, LocalError> {
         let port = Port::bind_loopback(options.port)?;
         let (store, lock) = match &options.db {
@@ -90,7 +91,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The endpoint URL, for example `http://127.0.0.1:40001`.
+    /// Returns the endpoint URL, for example `http://127.0.0.1:40001`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -116,7 +117,7 @@ impl Engine {
         }
     }
 
-    /// Number of items in a table; `None` if there is no such table.
+    /// Returns the number of items in a table, or `None` if the table does not exist.
     pub fn count(&self, table: &str) -> Result<Option<u64>, LocalError> {
         match self.database.describe_table(DescribeTableRequest { table_name: table.to_owned() }) {
             Ok(description) => Ok(Some(description.table.item_count.unwrap_or(0).unsigned_abs())),
@@ -125,20 +126,21 @@ impl Engine {
         }
     }
 
-    /// Puts items into a table in bulk without HTTP, and replaces items with equal keys. Returns the number of items.
+    /// Puts items into a table in bulk, without HTTP. Replaces existing items that have the same keys. Returns the
+    /// number of items that it put.
     ///
-    /// The items become durable in chunks, in order. So if the process is killed, the table contains a whole number of
+    /// The items become durable in chunks, in order. So if the process is killed, the table contains only complete
     /// chunks.
     pub fn load(&self, table: &str, items: impl IntoIterator<Item = Item>) -> Result<u64, LocalError> {
         let mut items = items.into_iter();
         // While one chunk is imported, the next one is generated, because each of the two steps takes about half of the
-        // time of a load.
+        // load's time.
         let (send, chunks) = mpsc::sync_channel(1);
         thread::scope(|scope| {
             let import = scope.spawn(move || self.import(table, chunks));
             loop {
                 let chunk: Vec<_> = items.by_ref().take(IMPORT_CHUNK).map(to_engine_item).collect();
-                // The send fails only if the import has failed. The error of the import is returned below.
+                // The send fails only if the import has failed. The import's error is returned below.
                 if chunk.is_empty() || send.send(chunk).is_err() {
                     break;
                 }
@@ -157,7 +159,7 @@ impl Engine {
         Ok(loaded)
     }
 
-    /// Adds the index for parallel scans to every table that does not have it yet.
+    /// Adds the index for parallel scans to every table that lacks it.
     pub fn index_tables(&self) -> Result<(), LocalError> {
         self.store.index_all()
     }
@@ -171,11 +173,11 @@ impl Engine {
     }
 }
 
-/// Locks the database file against a second process. Refuses a file that is not the engine's. Creates a missing file,
-/// to which only its owner has access.
+/// Locks the database file against a second process. Refuses a file that the engine did not create. If the file is
+/// missing, creates it so that only its owner has access.
 fn lock_database_file(path: &Path) -> Result<LockedFile, LocalError> {
     if path.exists() {
-        // Check the file before locking it, so that no lock file is created next to a file that is not the engine's.
+        // Check the file before locking it. Otherwise a lock file would appear next to another program's file.
         refuse_foreign(path)?;
     }
     // A lock on the database file itself would collide with SQLite's own locks.
@@ -191,7 +193,7 @@ fn lock_database_file(path: &Path) -> Result<LockedFile, LocalError> {
     Ok(lock)
 }
 
-/// Opens a file for writing. Creates a missing file, to which only its owner has access.
+/// Opens a file for writing. If the file is missing, creates it so that only its owner has access.
 fn open_private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -200,8 +202,8 @@ fn open_private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The error for a request that the engine refused. The engine reports such errors through serde, with a prefix that is
-/// removed here.
+/// Returns the error for a request that the engine refused. The engine reports such errors through serde, with a prefix
+/// that this function removes.
 fn request_error(why: &serde_json::Error) -> LocalError {
     let text = why.to_string();
     LocalError::Engine(text.strip_prefix("VALIDATION:").unwrap_or(&text).to_owned())
@@ -232,7 +234,7 @@ mod tests {
     use super::*;
     use crate::locked::tests::while_processes_start;
 
-    /// While a child process starts, it briefly shares every open file of this process, including the lock file.
+    /// While a child process starts, it briefly shares every open file with this process, including the lock file.
     #[test]
     fn a_released_database_can_be_served_immediately() {
         let dir = tempfile::tempdir().unwrap();

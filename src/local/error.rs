@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-/// The errors if the embedded engine or the proxy did not start or could not carry out a call.
+/// The reason why the embedded engine or the proxy did not start, or could not carry out a call.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// The port is in use by another program.
@@ -17,7 +17,7 @@ pub enum LocalError {
         /// The requested port.
         port: u16,
     },
-    /// The server cannot listen on the port, although no other program uses the port.
+    /// The server cannot listen on the port, but no other program uses the port.
     #[error("Cannot listen on {at}: {why}")]
     Listen {
         /// The requested address and port.
@@ -31,7 +31,7 @@ pub enum LocalError {
         /// The rejected address.
         upstream: String,
     },
-    /// The database file (or its lock beside it) cannot be created, read or written.
+    /// The database file or its lock file cannot be created, read or written.
     #[error("Cannot use the database file {}: {why}. Nothing was changed; name a file in a directory that you can write to", path.display())]
     File {
         /// The database file.
@@ -44,7 +44,7 @@ pub enum LocalError {
     Foreign {
         /// The database file.
         path: PathBuf,
-        /// A description of the file's real type.
+        /// A description of what the file really is.
         what: &'static str,
     },
     /// The file is in use by another process.

@@ -14,7 +14,8 @@ use super::LocalError;
 /// requests do not delay the shutdown, because their tasks are dropped.
 const REQUEST_GRACE: Duration = Duration::from_secs(3);
 
-/// The maximum time that `stop` waits for the thread. It is slightly longer than the runtime may take to end.
+/// The maximum time that `stop` waits for the thread. It is slightly longer than the maximum time that the runtime
+/// needs to shut down.
 const MAX_STOP_TIME: Duration = Duration::from_secs(4);
 
 /// A port that is bound but does not answer requests yet.
@@ -24,12 +25,12 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// Binds a port of 127.0.0.1; 0 picks any available port.
+    /// Binds a port on 127.0.0.1; 0 picks any available port.
     pub(super) fn bind_loopback(port: u16) -> Result<Port, LocalError> {
         Port::bind(Ipv4Addr::LOCALHOST.into(), port)
     }
 
-    /// Binds a port of this address.
+    /// Binds a port on this address.
     pub(super) fn bind(address: IpAddr, port: u16) -> Result<Port, LocalError> {
         let failed = |why: io::Error| match why.kind() {
             io::ErrorKind::AddrInUse => LocalError::PortTaken { address, port },
@@ -49,12 +50,12 @@ impl Port {
 /// The running server thread. Dropping this value stops the thread.
 pub(super) struct Server {
     stop: Option<oneshot::Sender<()>>,
-    // The mutex only makes it possible to share the server between threads. No thread ever waits for it.
+    // The mutex only allows threads to share the server. No thread ever waits for the mutex.
     ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Server {
-    /// Runs `serve` on a new thread until [`Server::stop`]. The thread's runtime has this number of workers.
+    /// Runs `serve` on a new thread until [`Server::stop`]. The thread's runtime has `workers` worker threads.
     pub(super) fn spawn<F>(
         name: &str,
         workers: usize,
@@ -91,7 +92,7 @@ impl Server {
         Ok(Server { stop: Some(stop), ended: Mutex::new(ended) })
     }
 
-    /// Closes the port and every connection, and waits a few seconds at most for the thread to end.
+    /// Closes the port and every connection, and waits at most a few seconds for the thread to end.
     pub(super) fn stop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // The send fails if the thread has already ended.

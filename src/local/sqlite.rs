@@ -1,6 +1,6 @@
-//! Operations that the interface of the embedded engine does not offer. This module uses a second SQLite connection to
-//! the engine's database. It recognizes files that are not the engine's, indexes tables for parallel scans, and marks
-//! an unfinished load.
+//! Operations that the embedded engine's interface does not offer. This module opens a second SQLite connection to the
+//! engine's database. It recognizes files that the engine did not create, indexes tables for parallel scans, and
+//! records unfinished loads.
 //!
 //! The engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these columns. So without the index
 //! that this module adds, each page reads and sorts the whole table, and a scan takes quadratic time (16 segments over
@@ -15,11 +15,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::LocalError;
 
-/// The maximum time for which index creation waits for the engine's current write.
+/// The maximum time that index creation waits for the engine's current write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The number of the next in-memory database of this process. Each database needs its own name, because SQLite connects
-/// equal names to the same database.
+/// The number of the next in-memory database of this process. Each database needs its own name, because SQLite opens
+/// the same database for equal names.
 static NEXT_MEMORY_DATABASE: AtomicU64 = AtomicU64::new(0);
 
 /// The SQL table that lists the loads that have begun but not finished. The engine creates a table in several
@@ -27,21 +27,21 @@ static NEXT_MEMORY_DATABASE: AtomicU64 = AtomicU64::new(0);
 const CREATE_LOADS_TABLE: &str = "CREATE TABLE IF NOT EXISTS _backfill_loads \
                      (table_name TEXT PRIMARY KEY, seed TEXT NOT NULL, items TEXT NOT NULL)";
 
-/// The load of a sample table: the seed and the number of items.
+/// The parameters for loading a sample table: the seed and the number of items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SampleLoad {
     pub(super) seed: u64,
     pub(super) items: u64,
 }
 
-/// The location of the engine's SQLite database: a file, or a named database in the memory of this process.
+/// The location of the engine's SQLite database: a file, or a named database in this process's memory.
 #[derive(Debug, Clone)]
 pub(super) struct EngineStore {
     location: String,
 }
 
 impl EngineStore {
-    /// A database file.
+    /// Returns the location of a database file.
     pub(super) fn file(path: &Path) -> Result<EngineStore, LocalError> {
         // SQLite cannot mistake an absolute path for a `file:` URI.
         let absolute = std::path::absolute(path).map_err(|e| file_error(path, e))?;
@@ -50,19 +50,19 @@ impl EngineStore {
         Ok(EngineStore { location })
     }
 
-    /// A database in memory to which this process can open a second connection. The name `:memory:` does not allow a
-    /// second connection.
+    /// Returns the location of a new database in memory, to which this process can open a second connection. The name
+    /// `:memory:` would not allow a second connection.
     pub(super) fn memory() -> EngineStore {
         let number = NEXT_MEMORY_DATABASE.fetch_add(1, Ordering::Relaxed);
         EngineStore { location: format!("file:/backfill-{}-{number}?vfs=memdb", std::process::id()) }
     }
 
-    /// The name under which the engine opens the database.
+    /// Returns the name under which the engine opens the database.
     pub(super) fn location(&self) -> &str {
         &self.location
     }
 
-    /// Creates the index for parallel scans of the table, unless the index exists.
+    /// Creates the table's index for parallel scans, unless the index exists.
     pub(super) fn index(&self, table: &str) -> Result<(), LocalError> {
         let quoted = quoted(table);
         let index = quoted_index(table);
@@ -85,14 +85,14 @@ impl EngineStore {
         Ok(())
     }
 
-    /// Removes the record that [`EngineStore::record_load`] made, because the table is complete.
+    /// Removes the record that [`EngineStore::record_load`] stored, because the table is now complete.
     pub(super) fn remove_load_record(&self, table: &str) -> Result<(), LocalError> {
         let connection = self.connect()?;
         connection.execute("DELETE FROM _backfill_loads WHERE table_name = ?1", [table]).map_err(sqlite)?;
         Ok(())
     }
 
-    /// The unfinished load of this table; `None` if there is none.
+    /// Returns this table's unfinished load, or `None` if there is none.
     pub(super) fn unfinished_load(&self, table: &str) -> Result<Option<SampleLoad>, LocalError> {
         let connection = self.connect()?;
         connection.execute_batch(CREATE_LOADS_TABLE).map_err(sqlite)?;
@@ -102,7 +102,7 @@ impl EngineStore {
         let Some((seed, items)) = rows.and_then(|mut rows| rows.next().transpose()).map_err(sqlite)? else {
             return Ok(None);
         };
-        // Only this module writes the two numbers. If they cannot be parsed, the record still means that the load is
+        // Only this module writes the two numbers. Even if they cannot be parsed, the record means that the load is
         // unfinished.
         Ok(Some(SampleLoad { seed: seed.parse().unwrap_or_default(), items: items.parse().unwrap_or_default() }))
     }
@@ -166,8 +166,8 @@ mod tests {
     use super::super::{Engine, EngineOptions, sample};
     use super::*;
 
-    /// Returns SQLite's query plan for a parallel scan's page that is not the first one. The SQL statement comes from
-    /// the engine's own code.
+    /// Returns SQLite's query plan for a page of a parallel scan, but not for the first page. The SQL statement comes
+    /// from the engine's own code.
     fn page_plan(store: &EngineStore, table: &str) -> String {
         let params = ScanParams {
             limit: Some(100),

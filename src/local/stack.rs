@@ -12,27 +12,27 @@ use super::sqlite::SampleLoad;
 use super::{Engine, EngineOptions, LocalError, sample};
 
 /// The `Limit` that the proxy adds to a `Scan`. Without a `Limit`, the engine reads the whole remaining segment for
-/// every page. In the sample table, this number of items takes about one megabyte, which is the size of a page in
+/// every page. In the sample table, this many items take about one megabyte, which is the maximum size of a page in
 /// DynamoDB.
 const PAGE_LIMIT: u32 = 1_000;
 
-/// The options of a start: what to serve, and on which address.
+/// The options of a start: the content to serve, and the address to listen on.
 #[derive(Debug, Clone, Default)]
 pub struct LocalOptions {
-    /// The address to listen on; `None` means 127.0.0.1. Any other address needs the proxy.
+    /// The address to listen on; `None` means 127.0.0.1. Listening on any other address requires the proxy.
     pub listen: Option<IpAddr>,
     /// The port on that address; 0 picks any available port.
     pub port: u16,
     /// The database file; `None` keeps everything in memory.
     pub db: Option<PathBuf>,
-    /// The number of items to load into the sample table, [`sample::TABLE`], unless the table exists.
+    /// Number of items to load into the sample table ([`sample::TABLE`]) if the table does not exist yet.
     pub items: Option<u64>,
-    /// The seed of the sample table; equal seeds make equal tables.
+    /// The seed of the sample table; equal seeds produce equal tables.
     pub seed: u64,
     /// Whether to start the proxy, which counts requests, injects faults and indexes new tables.
     pub proxy: bool,
-    /// The capacity model that throttles requests to the table; `None` throttles nothing. With a model, the proxy
-    /// starts even if `proxy` is false.
+    /// The capacity model that throttles requests to the table. `None` means that nothing is throttled. With a model,
+    /// the proxy starts even if `proxy` is false.
     pub capacity: Option<ModelSpec>,
 }
 
@@ -59,11 +59,11 @@ pub struct TableReport {
 /// Whether this start loaded the sample table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleOrigin {
-    /// The table did not exist, and was created and loaded.
+    /// The table did not exist, so this start created and loaded it.
     Loaded,
-    /// An earlier load was killed before its end. This start has repeated it from the beginning.
+    /// An earlier load was killed before its end. This start repeated the load from the beginning.
     Reloaded,
-    /// The table existed and was not changed.
+    /// The table already existed, and this start did not change it.
     Existing,
 }
 
@@ -82,13 +82,14 @@ impl Local {
     /// Starts the engine, loads the sample table if requested, and then starts to answer requests.
     ///
     /// Before a load creates the table, it stores a record in the database. When the load is complete, it removes the
-    /// record. If a later start finds such a record, it deletes the table and loads the table again. It uses the
-    /// recorded seed and number of items, unless the options request different ones. Deleting the table is safe,
+    /// record. If a later start finds such a record, it deletes the table and loads the table again. The new load uses
+    /// the recorded seed and number of items, unless the options request different ones. Deleting the table is safe,
     /// because an unfinished table was never served.
     pub fn start(options: LocalOptions) -> Result<Local, LocalError> {
         let proxy = options.proxy || options.capacity.is_some();
         let engine_port = if proxy { 0 } else { options.port };
-        // Bind the port before the load, which can take long. If the port is in use, the start then fails immediately.
+        // Bind the port before the load, because a load can take long. If the port is in use, the start then fails
+        // before the load instead of after it.
         let listen = options.listen.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let port = if proxy { Some(super::server::Port::bind(listen, options.port)?) } else { None };
         let mut engine = Engine::open(EngineOptions { db: options.db.clone(), port: engine_port })?;
@@ -104,22 +105,22 @@ impl Local {
         Ok(Local { proxy, engine, table })
     }
 
-    /// The endpoint URL that clients should use.
+    /// Returns the endpoint URL that clients should use.
     pub fn endpoint(&self) -> String {
         self.proxy.as_ref().map_or_else(|| self.engine.endpoint(), Proxy::endpoint)
     }
 
-    /// The engine.
+    /// Returns the engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The proxy in front of the engine; `None` if it was not started.
+    /// Returns the proxy in front of the engine, or `None` if the proxy was not started.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()
     }
 
-    /// The contents of the sample table, if it was requested or if an unfinished load was repeated.
+    /// Returns the report on the sample table, if the table was requested or if this start repeated an unfinished load.
     pub fn table(&self) -> Option<&TableReport> {
         self.table.as_ref()
     }

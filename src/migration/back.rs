@@ -1,4 +1,4 @@
-//! `cutover --back` while both attributes are written. The command asks for confirmation only before it ends dual
+//! `cutover --back` while both attributes are written. The command asks for confirmation only before the end of dual
 //! writes, and only if somebody can answer.
 
 use std::path::Path;
@@ -23,8 +23,8 @@ pub(super) struct StepBack<'a> {
 }
 
 impl StepBack<'_> {
-    /// Moves the flag one step back. This needs no gate and no lock, so it works while other commands run. If a state
-    /// file exists, this function only reads from it which waits are over.
+    /// Moves the flag one step back. This needs no gate and no lock, so it works while other commands run. A state file
+    /// is optional: this function only uses it to find out which waits are over.
     pub(super) async fn run(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
         let StepBack { plan, state, actor, observer, commands: _ } = self;
         let clock = wall_clock();
@@ -69,8 +69,8 @@ impl StepBack<'_> {
         }
     }
 
-    /// Asks before dual writes end, because items written after that get no new attribute. If nobody can answer, the
-    /// command does not ask, because nothing may delay the way back.
+    /// Asks for confirmation before dual writes end, because items written after that get no new attribute. If nobody
+    /// can answer, does not ask, so that nothing delays the way back.
     fn ask(&self, change: FlagChange, from: &Flag, to: &Flag) -> Result<(), MigrationError> {
         if change != FlagChange::WriteOld || !self.observer.asks_before_dual_writes_end() {
             return Ok(());
@@ -86,7 +86,7 @@ impl StepBack<'_> {
         }
     }
 
-    /// Records the flag in the state file, for `status`. If this fails, the step back continues anyway.
+    /// Records the flag in the state file, for `status`. A failure does not stop the step back.
     async fn record(&self, flag: (&Flag, &FlagMeta), tracker: &FlagTracker) {
         if let Err(error) = record_flag(self.state, self.plan, flag, tracker).await {
             self.observer.notice(&Notice::FlagNotRecorded(&error));

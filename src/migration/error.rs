@@ -1,4 +1,4 @@
-//! The errors with which a command of a migration ends.
+//! The errors with which a migration's commands end.
 
 use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
@@ -7,8 +7,8 @@ use crate::playbook::StepRefusal;
 use crate::preflight::PreflightError;
 use crate::state::StoreError;
 
-/// The reason why a command ends without a result. Completed work stays durable, and the same command continues from
-/// that state.
+/// The reason why a command ends without a result. Completed work is durable, and a rerun of the command continues from
+/// there.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum MigrationError {
@@ -23,7 +23,7 @@ pub enum MigrationError {
     /// The plan is not valid, or does not fit the table. Contains every problem of the plan.
     #[error(transparent)]
     Plan(#[from] PlanErrors),
-    /// The table cannot be reached, or is not the table that the plan names.
+    /// The table cannot be reached, or it is not the table that the plan names.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
     /// The preflight found a problem that blocks a run, and the operator did not accept it.
@@ -37,9 +37,9 @@ pub enum MigrationError {
         /// The command to run instead.
         next: String,
     },
-    /// `--again`: the operator requested a second pass, but no pass is complete yet.
+    /// The operator requested a further pass with `--again`, but no pass is complete yet.
     #[error(
-        "another pass can be made only after a complete one. Nothing was written. Start it without --again, to begin or to \
+        "another pass requires a complete one. Nothing was written. Run it without --again, to begin or to \
          resume"
     )]
     NoCompletePass,
@@ -49,27 +49,27 @@ pub enum MigrationError {
     /// The command needs a confirmation, but [`super::Observer::can_confirm`] returned false.
     #[error(
         "this command writes to the table or changes its cutover flag, and there is no terminal to ask for confirmation. The table \
-         was not written, and the flag was not moved. Run it again with --yes. To look first without writing: \
+         was not written, and the flag was not moved. Run it again with --yes. To check first without writing: \
          `run`, `contract`, `rollback` and `cutover --to` take --dry-run, and `verify` without --repair only \
          compares"
     )]
     CannotConfirm,
     /// Somebody changed the flag while the operator answered the question.
     #[error(
-        "the flag was moved in the meantime, so a repair would not do what was shown. Nothing was repaired. Run the same \
-         command again to see what a repair does now"
+        "the flag was moved in the meantime, so a repair would differ from the preview. Nothing was repaired. Run \
+         the same command again to see what a repair does now"
     )]
     RepairChanged,
     /// The state file was replaced while it was read.
     #[error("the state file {0} was changed while it was read. Nothing was done; run the same command again")]
     StateChanged(String),
-    /// The driver cannot carry out the next step.
+    /// The driver could not carry out the next step.
     #[error(transparent)]
     Driver(DriverError),
     /// The state file cannot be opened, read or written.
     #[error(transparent)]
     State(#[from] StoreError),
-    /// Another process works on this migration, or the lease cannot be taken.
+    /// Another process works on this migration, or this process cannot take the lease.
     #[error(transparent)]
     Lease(#[from] LeaseError),
     /// [`super::Observer::opened`] returned an error.
@@ -78,7 +78,7 @@ pub enum MigrationError {
 }
 
 impl MigrationError {
-    /// Converts a driver's error. The next command of a refusal becomes a complete command line for this plan.
+    /// Converts a driver's error. Turns the next command of a refusal into a complete command line for this plan.
     pub(crate) fn from_driver(error: DriverError, commands: &CommandLine) -> MigrationError {
         if let DriverError::Refused(refused) = error {
             let next = refused.next.render(commands);
@@ -101,14 +101,14 @@ impl From<FlagStoreError> for MigrationError {
     }
 }
 
-/// The reason why a command stops. Completed work stays durable, and the same command continues from that state.
+/// The reason why a command stops. Completed work is durable, and a rerun of the command continues from there.
 #[derive(Debug, thiserror::Error)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum DriverError {
     /// The command is out of order, or a gate is closed.
     #[error(transparent)]
     Refused(#[from] StepRefusal),
-    /// The plan names a different flag than the one with which the migration began.
+    /// The plan names a different flag from the one with which the migration began.
     #[error(
         "the migration has begun with the flag in {begun}, but the plan names {named}. Nothing was done. Restore the old \
          [cutover], because applications obey that flag"

@@ -1,11 +1,11 @@
-//! Tracks how long applications may still obey an earlier state of the flag. Processes on the same host share this
-//! knowledge through the state file.
+//! Tracks how long applications may still obey an earlier state of the flag. The processes of a host share this
+//! information through the state file.
 //!
-//! A monotonic clock measures the wait, from the moment when this host first saw the flag's current state. The state
-//! file records either that the wait is over, or the time at which it ends. This time is measured from the start of the
-//! machine. So a later process can continue the wait after a kill. The record cannot be used on another machine, after
-//! a reboot, or if the machine has no such clock. In these cases the wait starts again. The wait is never longer than
-//! the cache time plus the lead of hooks.
+//! The wait begins when this host first sees the flag's current state, and a monotonic clock measures it. The state
+//! file records either that the wait is over, or the time at which it ends. This time is measured from the machine's
+//! boot, so after a kill, a later process can continue the wait. The record is of no use on another machine, after a
+//! reboot, or if the machine has no such clock. In these cases, the wait starts over. It is never longer than the cache
+//! time plus the propagation delay of hooks.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use crate::cutover::{CacheExpiry, Flag, time_ahead};
 /// A wait until all applications obey the current state of the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// The remaining time of the wait, by the monotonic clock.
+    /// The remaining time of the wait, on the monotonic clock.
     pub left: Duration,
-    /// The amount by which the recorded time of the flag's last change is ahead of this host's clock; `None` if it is
-    /// not ahead. Either the clocks of the hosts differ, or somebody is making the change now.
+    /// How far the recorded time of the flag's last change is ahead of this host's clock; `None` if it is not ahead. If
+    /// it is ahead, the clocks of the hosts differ, or somebody is making the change right now.
     pub ahead: Option<Duration>,
-    /// The current time of this host's clock.
+    /// The current time on this host's clock.
     pub now: Timestamp,
 }
 
@@ -35,8 +35,7 @@ impl Wait {
     }
 }
 
-/// Tracks the time for which applications may still obey an earlier state of the flag, with this process's monotonic
-/// clock.
+/// Tracks how long applications may still obey an earlier state of the flag, with the monotonic clock of this process.
 #[derive(Debug, Clone)]
 pub struct FlagTracker {
     cache_expiry: CacheExpiry,
@@ -50,37 +49,37 @@ impl Default for FlagTracker {
 }
 
 impl FlagTracker {
-    /// Call this after the flag was read. Returns the time for which applications may still obey an earlier state than
-    /// this one.
+    /// Call this after every read of the flag. Returns how long applications may still obey an earlier state than this
+    /// one.
     pub fn observe(&mut self, flag: &Flag, propagation_delay: Duration) -> Duration {
         self.cache_expiry.observe(flag, propagation_delay, self.began.elapsed())
     }
 
-    /// Call this after this process changed the flag to this state.
+    /// Call this after this process has changed the flag to this state.
     pub fn record_change(&mut self, flag: &Flag) {
         self.cache_expiry.record_change(flag, self.began.elapsed());
     }
 
-    /// Call this after a read showed that the flag does not exist.
+    /// Call this if a read shows that the flag does not exist.
     pub fn forget(&mut self) {
         self.cache_expiry.forget();
     }
 
-    /// The time for which applications may still obey an earlier state of the flag.
+    /// Returns how long applications may still obey an earlier state of the flag.
     pub fn left(&self) -> Duration {
         self.cache_expiry.left(self.began.elapsed())
     }
 
-    /// Continues the wait that an earlier process recorded for this flag, if that is possible. `now` is the time since
-    /// this machine started.
+    /// If possible, continues the wait that an earlier process recorded for this flag. `now` is the time since this
+    /// machine booted.
     pub fn restore(&mut self, flag: &Flag, wait_record: &Json, now: Option<BootTime>) {
         if let Some(left) = remaining_wait(wait_record, now) {
             self.cache_expiry.restore(flag, left, self.began.elapsed());
         }
     }
 
-    /// The record that a later process on this host needs to continue the wait. `now` is the time since this machine
-    /// started.
+    /// Returns the record with which a later process on this host can continue the wait. `now` is the time since this
+    /// machine booted.
     pub fn to_json(&self, now: Option<BootTime>) -> Json {
         wait_record(self.left(), now)
     }
@@ -102,7 +101,7 @@ fn remaining_wait(wait_record: &Json, boot: Option<BootTime>) -> Option<Duration
     Some(Duration::from_millis(wait_record["settles_ms"].as_u64()?).saturating_sub(now.since))
 }
 
-/// Rounds up, so that the stored wait is never shorter than the real one.
+/// Converts to milliseconds. Rounds up, so that the stored wait is never shorter than the real wait.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
@@ -117,7 +116,7 @@ mod tests {
         Some(BootTime { boot: boot.to_owned(), since: Duration::from_secs(seconds) })
     }
 
-    /// An interrupted wait continues on the same machine. On any other machine, the wait starts again.
+    /// An interrupted wait continues on the same machine. On another machine, the wait starts over.
     #[test]
     fn a_wait_survives_its_process() {
         let second = Duration::from_secs;
@@ -127,14 +126,14 @@ mod tests {
         assert_eq!(
             remaining_wait(&half, boot("b", 110)),
             None,
-            "the wait begins anew after a reboot, or on another machine"
+            "the wait must start over after a reboot, or on another machine"
         );
         assert_eq!(remaining_wait(&half, None), None);
         assert_eq!(remaining_wait(&wait_record(second(30), None), boot("a", 110)), None);
         assert_eq!(
             remaining_wait(&wait_record(Duration::ZERO, None), boot("b", 1)),
             Some(Duration::ZERO),
-            "a finished wait stays finished"
+            "a finished wait must stay finished"
         );
         assert_eq!(remaining_wait(&Json::Null, boot("a", 1)), None, "an older version stored nothing");
     }

@@ -1,23 +1,23 @@
-//! Reads how a migration began, from its recorded history and its flag.
+//! Determines how a migration began, from its recorded history and its flag.
 
 use crate::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, check_flag_plan};
 use crate::migration::DriverError;
 use crate::plan::Plan;
 use crate::playbook::{Event, EventBody, Limits, MigrationState, Phase, PlanKind};
 use crate::state::{self, EventRecord, RunId, StoreError};
-/// The error for a migration that began with a different flag than the one in the plan.
+/// Returns an error if the migration began with a different flag from the one in the plan.
 pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
     let begun = begun?;
     let named = plan.cutover.flag.as_ref()?.to_string();
     (begun != named).then_some(DriverError::OtherFlag { begun, named })
 }
 
-/// The kind of a plan. It also depends on the kind with which the recorded migration began.
+/// Returns the kind of a plan, considering the kind with which the recorded migration began.
 pub(super) fn migration_kind(plan: &Plan, state: &MigrationState) -> PlanKind {
     kind(plan).in_migration(state.kind(), plan.cutover.flag.is_some())
 }
 
-/// The kind of a plan.
+/// Returns the kind of a plan.
 pub fn kind(plan: &Plan) -> PlanKind {
     PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some())
 }
@@ -41,7 +41,7 @@ pub(super) fn limits(plan: &Plan) -> Limits {
     }
 }
 
-/// Replays the whole history. Returns the state. Also returns, for each phase, the newest run that existed when the
+/// Replays the whole history, and returns the state. For each phase, also returns the newest run that existed when the
 /// phase last began.
 pub(super) async fn replay(store: &state::State) -> Result<(MigrationState, Vec<(Phase, RunId)>), DriverError> {
     let mut state = MigrationState::default();
@@ -58,7 +58,7 @@ pub(super) fn note_phase_start(begun: &mut Vec<(Phase, RunId)>, event: &Event, n
     if let EventBody::PhaseBegun { phase } = event.body {
         match begun.iter_mut().find(|(known, _)| *known == phase) {
             Some((_, last)) => *last = newest_run,
-            // The phase begins for the first time, so every run of the phase is newer than this beginning.
+            // The phase begins for the first time, so all its runs are newer.
             None => begun.push((phase, RunId::NONE)),
         }
     }
@@ -67,6 +67,6 @@ pub(super) fn note_phase_start(begun: &mut Vec<(Phase, RunId)>, event: &Event, n
 /// Parses one line of the history.
 pub fn parse_event(event: &str) -> Result<Event, StoreError> {
     serde_json::from_str(event).map_err(|e| {
-        StoreError::Corrupt(format!("the state file's history has a line that this version does not know ({e})"))
+        StoreError::Corrupt(format!("the state file's history contains a line that this version does not know ({e})"))
     })
 }

@@ -12,21 +12,21 @@ pub struct OperatorInput {
     pub facts: Vec<Fact>,
     /// The reason given with `--force`.
     pub force: Option<String>,
-    /// The reason that is recorded with a change of the flag, for example because of `--now`.
+    /// The reason to record with a flag change, for example that the operator used `--now`.
     pub reason: Option<String>,
     /// The preflight findings that the operator accepted by name for this run.
     pub accepted: Vec<String>,
     /// Whether the operator used `--accept empty-table` to confirm that the table is empty.
     pub accept_empty: bool,
-    /// Number of clusters that a sampled verification draws.
+    /// Number of clusters in the sample of a verification.
     pub sample: Option<u32>,
-    /// `--repair-remove`: the repair removes values that the plan does not imply.
+    /// Whether the repair also removes values that the plan does not imply (`--repair-remove`).
     pub repair_remove: bool,
 }
 
 impl OperatorInput {
-    /// Returns the input of an operator who accepts these findings. The returned input contains only findings that a
-    /// pass itself may make later. The preflight records the other accepted findings.
+    /// Returns the input of an operator who accepts these findings. Keeps only the findings that a pass may report
+    /// later, because the preflight records the others.
     pub fn new(actor: &str, accept: &[Acceptance]) -> OperatorInput {
         let later = accept.iter().filter(|accept| **accept == Acceptance::ClientEncryption);
         OperatorInput {

@@ -1,4 +1,4 @@
-//! Builds the job of a playbook phase.
+//! Builds the job for a phase of the playbook.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::playbook::Phase;
 use crate::preflight::{PreflightError, run_changes};
 use crate::ratelimit::Budgets;
 
-/// The job of a phase on these tables.
+/// Builds the job for a phase on these tables.
 ///
 /// # Errors
 ///
-/// Fails with [`PreflightError::NothingToRun`] if the plan gives `run` nothing to do.
+/// Fails with [`PreflightError::NothingToRun`] if the plan leaves nothing for `run` to do.
 pub fn job_for_phase(
     phase: Phase,
     plan: &Plan,
@@ -30,7 +30,7 @@ pub fn job_for_phase(
     };
     let mut plan = plan.clone();
     if matches!(phase, Phase::OldFromNew | Phase::Undo) {
-        // On the way back, only the plan's rate applies, not its limits.
+        // On the way back, the plan's rate applies, but its limits do not.
         plan.limits = PlanLimits::none();
     }
     Ok(Job::new(plan, changes, tables.clone(), description.clone(), budgets))

@@ -1,5 +1,5 @@
-//! Finds the items that a rollback does not restore exactly. The question before a rollback and the report after it
-//! show these items.
+//! Finds the items that a rollback does not restore exactly. The question before a rollback and the report after a
+//! rollback list these items.
 
 use std::io::Write as _;
 
@@ -11,15 +11,15 @@ use crate::state::phase::{OLD_EQUAL_NEW, ROLLBACK};
 use crate::state::{self, AffectedItems, RunRecord, State};
 use crate::telemetry::{PAIRS_UNRECORDED, UnrestoredItems, write_listed};
 
-/// The maximum number of items that a report lists. The report also gives the number of all items.
+/// The maximum number of items that a report lists. The report also contains the total number of items.
 const MAX_LISTED: u32 = 1_000;
 
-/// The notice if the state file recorded the pairs of old and new values, but these records are damaged.
+/// The notice for a state file whose records of old and new values are damaged.
 const UNREADABLE: &str = "not as before: unknown. The state file recorded which items had equal values or only the new \
                           attribute, but these records cannot be read";
 
-/// Returns the items that a run did not restore exactly. Returns `None` if the run restored every item, or if the run
-/// is part of neither a rollback nor a step back.
+/// Returns the items that a run did not restore exactly. Returns `None` if the run restored every item, or if it does
+/// not belong to a rollback or a step back.
 pub(super) async fn leftovers_of_run(
     store: &State,
     run: &RunRecord,
@@ -30,7 +30,7 @@ pub(super) async fn leftovers_of_run(
         _ => return Ok(None),
     };
     let items = store.leftovers(run.id, reason, MAX_LISTED).await?;
-    // In a rollback, an item with an unreadable record fails, so such items are not listed here.
+    // In a rollback, an item with an unreadable record fails, so do not list such items here.
     let unreadable = match reason {
         Leftover::OldCreated => store.leftovers(run.id, Leftover::Unknown, MAX_LISTED).await?,
         Leftover::NewRemoved | Leftover::Unknown => AffectedItems::default(),
@@ -39,10 +39,10 @@ pub(super) async fn leftovers_of_run(
     Ok((!left.is_empty()).then_some(left))
 }
 
-/// Tells the observer which items a rollback will not restore exactly, before the operator confirms the rollback.
+/// Before the operator confirms a rollback, tells the observer which items the rollback will not restore exactly.
 pub(super) async fn notify(target: &MigrationTarget, observer: &dyn Observer) {
     let mut text = Vec::new();
-    // If the file cannot be opened, the command later opens it for writing and reports the error.
+    // If the file cannot be opened, the command reports the error later, when it opens the file for writing.
     let Ok(file) = state::read(&target.state) else { return };
     for kind in BaselinePair::ALL {
         let listed = match file.baseline_pairs(kind, MAX_LISTED).await {

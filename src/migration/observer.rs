@@ -1,5 +1,5 @@
-//! Notices, progress and questions of a running migration. The embedding program answers the questions; the library
-//! never reads from a terminal.
+//! The notices, the progress and the questions of a running migration. The embedding program answers the questions,
+//! because the library never reads from a terminal.
 
 use std::fmt::{Display, Formatter};
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::state::StoreError;
 
 /// Receives the notices and progress of a migration, and answers its questions.
 ///
-/// Every method has a default, so an observer implements only the methods it needs. The default refuses every question,
-/// so nothing is written by accident. Async code calls these methods, so they must not block for long.
+/// Every method has a default, so an observer implements only the methods that it needs. By default, every question is
+/// refused, so nothing is written by accident. Async code calls these methods, so they must not block for long.
 ///
 /// # Example
 ///
@@ -39,31 +39,32 @@ use crate::state::StoreError;
 /// }
 /// ```
 pub trait Observer: Send + Sync {
-    /// Called for each event that an operator wants to know about. [`Notice`] implements `Display`.
+    /// Receives a notice that an operator wants to read. [`Notice`] implements `Display`.
     fn notice(&self, _notice: &Notice<'_>) {}
 
-    /// Called with live figures every few seconds while a pass runs.
+    /// Receives live figures every few seconds while a pass runs.
     fn progress(&self, _figures: &ProgressUpdate) {}
 
-    /// Whether somebody can answer [`Observer::confirm`]. If nobody can, a command that needs a confirmation refuses
-    /// before it begins work.
+    /// Returns whether somebody can answer [`Observer::confirm`]. If not, a command that needs a confirmation is
+    /// refused before it begins work.
     fn can_confirm(&self) -> bool {
         true
     }
 
-    /// Whether [`Observer::confirm`] is asked before a step back ends dual writes. By default no question is asked,
-    /// because nothing may delay the way back.
+    /// Returns whether the library calls [`Observer::confirm`] before a step back ends dual writes. By default it does
+    /// not, because nothing may delay the way back.
     fn asks_before_dual_writes_end(&self) -> bool {
         false
     }
 
-    /// Asks whether the command may proceed. Called before the first step that writes to the table or changes the flag.
+    /// Asks whether the command may proceed. The library calls this before the first step that writes to the table or
+    /// changes the flag.
     fn confirm(&self, _question: &Question<'_>) -> Answer {
         Answer::No
     }
 
-    /// Called when this process has the exclusive right to work on the migration. From then on, the program can use the
-    /// stopper to drain the migration, for example when the program receives a signal.
+    /// Reports that this process has the exclusive right to work on the migration. From now on, the program can drain
+    /// the migration with the stopper, for example when the program receives a signal.
     ///
     /// # Errors
     ///
@@ -72,8 +73,8 @@ pub trait Observer: Send + Sync {
         Ok(())
     }
 
-    /// Whether the library writes its progress line to stderr. The line is a bar on a terminal, and a log line
-    /// elsewhere.
+    /// Returns whether the library writes its progress line to stderr. On a terminal, the line is a progress bar.
+    /// Elsewhere, it is a log line.
     fn shows_progress_line(&self) -> bool {
         false
     }
@@ -88,13 +89,13 @@ impl Observer for Silent {}
 /// The answer to a [`Question`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The answer is yes: proceed.
+    /// The command may proceed.
     Yes,
-    /// The answer is no: the command ends with [`super::MigrationError::NotConfirmed`].
+    /// The command ends with [`super::MigrationError::NotConfirmed`].
     No,
 }
 
-/// The question that is asked before something is written. `Display` gives the text.
+/// The question that the library asks before it writes anything. `Display` shows its text.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     pub(crate) text: &'a str,
@@ -112,32 +113,32 @@ impl Display for Question<'_> {
 pub struct ProgressUpdate {
     /// Number of items read so far, over all sessions of the run.
     pub items: u64,
-    /// Number of items in the table, by DynamoDB's count, which may be six hours old; 0 if unknown.
+    /// Number of items in the table according to DynamoDB, whose count may be six hours old; 0 if unknown.
     pub item_estimate: u64,
     /// Number of segments completed so far, over all sessions of the run.
     pub segments_done: u64,
-    /// Number of segments of the run; 0 if the pass has no segments.
+    /// Total number of segments of the run; 0 if the pass has no segments.
     pub total_segments: u64,
-    /// Number of requests in this session that DynamoDB throttled.
+    /// Number of requests that DynamoDB throttled in this session.
     pub throttled: u64,
 }
 
-/// An event that an operator wants to know about. `Display` gives the text that the command line prints.
+/// A notice that an operator wants to read. `Display` shows the text that the command line prints.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Notice<'a> {
-    /// A budget of the plan was reduced because the table allows less capacity.
+    /// A budget in the plan was lowered, because the table allows less capacity.
     BudgetCut(&'a str),
-    /// Another process holds the lease. This process waits until the lease expires, at most for the given time.
+    /// Another process holds the lease. This process waits at most for the given time until the lease expires.
     LeaseHeld {
         /// The holder of the lease.
         owner: &'a UntrustedText,
-        /// The longest time that this process waits.
+        /// The maximum time for which this process waits.
         within: Duration,
     },
-    /// The table, budgets and limits of the run, and whether it starts or resumes.
+    /// The header of a run: the table, the budgets, the limits, and whether the run begins or resumes.
     RunHeader(&'a str),
-    /// The preflight has a finding that needs the operator's decision.
+    /// The preflight reports a finding that needs the operator's decision.
     Finding {
         /// The finding.
         finding: &'a Finding,
@@ -146,17 +147,17 @@ pub enum Notice<'a> {
     },
     /// A pass other than expand begins.
     PassBegins(Phase),
-    /// These `[limits]` do not apply, because the command is part of the way back.
+    /// The names of the `[limits]` that do not apply, because the command is part of the way back.
     LimitsLifted(&'a [&'static str]),
     /// The cutover flag was changed to this state.
     FlagChanged(&'a Flag),
-    /// The command waits until applications have stopped using the flag's earlier value.
+    /// The command waits until no application obeys an earlier state of the flag.
     Waiting(&'a Wait),
-    /// The command first compares the table, because no recent verification shows which items a repair would change.
+    /// The command compares the table first, because no current verification shows which items a repair would change.
     ComparesFirst,
     /// A preview of the changes that a repair would make.
     RepairPreview(&'a str),
-    /// The command needed a verification, and the verification found mismatches.
+    /// The verification that the command needed found mismatches.
     Mismatches(&'a VerifyReport),
     /// Items that a rollback does not restore exactly.
     UnrestoredItems(&'a str),
@@ -173,8 +174,8 @@ impl Display for Notice<'_> {
             | Notice::UnrestoredItems(text) => f.write_str(text),
             Notice::LeaseHeld { owner, within } => write!(
                 f,
-                "waiting  {owner} holds the lease of this migration, or died while it held it: if it does not renew the lease \
-                 within {} s, this process takes it",
+                "waiting  {owner} holds the lease of this migration, or died while holding it. If it does not \
+                 renew the lease within {} s, this process takes it",
                 within.as_secs_f64().ceil()
             ),
             Notice::Finding { finding, accepted } => {
@@ -185,12 +186,12 @@ impl Display for Notice<'_> {
             }
             Notice::PassBegins(phase) => write!(f, "pass     {}", words(*phase)),
             Notice::LimitsLifted(limits) => {
-                write!(f, "the way back is exempt from [limits] {}; the rate budget still holds", limits.join(", "))
+                write!(f, "the way back is exempt from [limits] {}; the rate budget still applies", limits.join(", "))
             }
             Notice::FlagChanged(flag) => write!(f, "flag     {flag}"),
             Notice::Waiting(wait) => write_wait(f, wait),
             Notice::ComparesFirst => f.write_str(
-                "no verification of all items since the table or the flag was last changed: comparing the table first",
+                "no full verification has run since the table or the flag last changed: comparing the table first",
             ),
             Notice::Mismatches(report) => {
                 let mut text = Vec::new();
@@ -205,7 +206,7 @@ impl Display for Notice<'_> {
     }
 }
 
-/// Writes the message that says how long the command waits after a change of the flag.
+/// Writes the message about how long the command waits after a flag change.
 fn write_wait(f: &mut Formatter<'_>, wait: &Wait) -> std::fmt::Result {
     let until = SignedDuration::try_from(wait.left).ok().and_then(|left| wait.now.checked_add(left).ok());
     let seconds = wait.left.as_secs_f64().ceil();

@@ -1,4 +1,4 @@
-//! The options of a program that embeds the tool: the options for opening a migration, and the options of each command.
+//! The options for programs that embed the tool: those for opening a migration, and those of each command.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use crate::command_line::{CommandLine, CommandOptions};
 use crate::playbook::{BackTarget, CutoverTarget, Fact, Goal};
 use crate::preflight::{Acceptance, FinishIn, SampleSize};
 
-/// The options for opening a migration. The plan provides every setting that is not set here.
+/// The options for opening a migration. A setting that is missing here comes from the plan.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// The state file. By default `.backfill/<migration name>.db`.
+    /// The state file. The default is `.backfill/<migration name>.db`.
     pub state: Option<PathBuf>,
     /// The DynamoDB endpoint.
     pub endpoint_url: Option<String>,
@@ -20,7 +20,7 @@ pub struct Options {
     pub region: Option<String>,
     /// The AWS profile.
     pub profile: Option<String>,
-    /// The name of the actor in the history, who runs the commands. The default is the user and the host.
+    /// The name that the history records for whoever runs the commands. The default is the user and the host.
     pub actor: String,
     /// Receives notices and progress, and answers questions. The default refuses every question.
     pub observer: Arc<dyn Observer>,
@@ -34,7 +34,7 @@ impl Default for Options {
     }
 }
 
-/// The command line of a migration that is opened with these options.
+/// Returns the command line for a migration that is opened with these options.
 pub fn command_line(plan: &Path, options: &Options) -> CommandLine {
     let Options { state, endpoint_url, region, profile, .. } = options;
     let selection = CommandOptions {
@@ -63,11 +63,10 @@ impl std::fmt::Debug for Options {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CheckOptions {
-    /// The size of a sample to read for the estimate. If this is `None`, the estimate uses only the table's
-    /// description.
+    /// The size of the sample to read for the estimate. If `None`, the estimate uses only the table's description.
     pub sample: Option<SampleSize>,
-    /// The maximum duration that a run should have. If this is set, the report includes the budgets that a run needs
-    /// for it.
+    /// The desired maximum duration of a run. If set, the report includes the budgets that a run needs to finish in
+    /// this time.
     pub finish_in: Option<FinishIn>,
     /// Findings that the operator accepts.
     pub accept: Vec<Acceptance>,
@@ -79,7 +78,7 @@ pub struct CheckOptions {
 pub struct DryRunOptions {
     /// The command to simulate.
     pub of: DryRunPhase,
-    /// The size of a sample to read instead of the whole table; only for [`DryRunPhase::Run`].
+    /// The size of the sample to read instead of the whole table. Only for [`DryRunPhase::Run`].
     pub sample: Option<SampleSize>,
     /// Findings that the operator accepts.
     pub accept: Vec<Acceptance>,
@@ -102,7 +101,7 @@ pub enum DryRunPhase {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RunOptions {
-    /// Make a further pass although a pass is already complete.
+    /// Run a further pass, even if a pass is already complete.
     pub again: bool,
     /// Start a new run from the beginning. The old run stays recorded.
     pub restart: bool,
@@ -116,8 +115,8 @@ pub struct RunOptions {
 pub struct VerifyOptions {
     /// Compare only this number of randomly chosen clusters, from 1 to 1,000,000. By default every item is compared.
     pub sample: Option<u32>,
-    /// Repair mismatches: fill or overwrite the attribute that is not the truth. The command asks for confirmation
-    /// before it writes.
+    /// Repair mismatches by filling or overwriting the attribute that is not the truth. The command asks for
+    /// confirmation before it writes.
     pub repair: bool,
     /// With `repair`: also remove values that the plan does not imply.
     pub repair_remove: bool,
@@ -137,7 +136,7 @@ pub enum CutoverStep {
     WriteNew,
     /// One step back. While both attributes are written, this step needs no gate and no lock.
     Back {
-        /// Whether to move readers back immediately, although they may then read stale old values.
+        /// Whether to move readers back immediately, even if they may then read stale old values.
         now: bool,
     },
 }
@@ -148,20 +147,21 @@ impl CutoverStep {
             CutoverStep::DualWrite => Goal::CutoverTo(CutoverTarget::DualWrite),
             CutoverStep::ReadNew(percent) => Goal::CutoverTo(CutoverTarget::ReadNew(percent)),
             CutoverStep::WriteNew => Goal::CutoverTo(CutoverTarget::WriteNew),
-            // This target is only a placeholder. The real target is set later, from the state of the flag.
+            // A placeholder. The flag's state later determines the real target.
             CutoverStep::Back { now } => Goal::Back { to: BackTarget::OldReads, now },
         }
     }
 }
 
-/// The facts, reasons and findings that an operator states or accepts for a cutover, a contract or a rollback.
+/// The operator's input for a cutover, a contract or a rollback: the reason, the stated facts and the accepted
+/// findings.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StepOptions {
-    /// The operator's reason to override the obstacles that a refusal named. The reason is recorded. A blank reason has
-    /// no effect.
+    /// The reason for overriding the obstacles that a refusal named. The history records it. A blank reason has no
+    /// effect.
     pub force: Option<String>,
-    /// The facts that the operator states because the plan names no flag that could prove them.
+    /// The facts that the operator states because the plan has no flag to prove them.
     pub facts: Vec<Fact>,
     /// Findings that the operator accepts.
     pub accept: Vec<Acceptance>,
@@ -171,6 +171,6 @@ pub struct StepOptions {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StatusOptions {
-    /// Read only the state file. By default the flag is read too, for at most 2 seconds.
+    /// Read only the state file. By default, `status` also tries to read the flag, for at most 2 seconds.
     pub offline: bool,
 }

@@ -28,23 +28,23 @@ pub struct CheckOutcome {
 }
 
 impl CheckOutcome {
-    /// The findings, most severe first.
+    /// Returns the findings, most severe first.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Whether `run` would be refused.
+    /// Returns whether `run` would be refused.
     pub fn refuses(&self) -> bool {
         self.report().refuses()
     }
 
-    /// The reason why sampling stopped early; `None` if it did not. The estimate then comes from the table's
-    /// description.
+    /// Returns the reason why sampling stopped early; `None` if it did not. If it did, the estimate comes from the
+    /// table's description.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
 
-    /// The report, for people and as JSON.
+    /// Returns the report, for people and as JSON.
     pub fn report(&self) -> CheckReport<'_> {
         CheckReport {
             plan: &self.target.plan,
@@ -76,17 +76,18 @@ pub struct DryRunOutcome {
 }
 
 impl DryRunOutcome {
-    /// The findings of the preflight, most severe first. A dry run continues whatever the preflight finds.
+    /// Returns the preflight's findings, most severe first. A dry run continues even if a finding would block a run.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// The reason why the dry run stopped early; `None` if it did not. The figures then cover only part of the table.
+    /// Returns the reason why the dry run stopped early; `None` if it did not. If it did, the figures cover only part
+    /// of the table.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
 
-    /// The report, for people and as JSON.
+    /// Returns the report, for people and as JSON.
     pub fn report(&self) -> DryRunReport<'_> {
         DryRunReport {
             subject: self.target.subject(),
@@ -111,23 +112,23 @@ pub struct RunOutcome {
 }
 
 impl RunOutcome {
-    /// Whether this command did any work on the run. If it did none, the report describes the run that is recorded in
-    /// the state file.
+    /// Returns whether this command did any work on the run. If it did not, the report describes the run in the state
+    /// file.
     pub fn worked(&self) -> bool {
         self.worked
     }
 
-    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
+    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
 
-    /// The number of open failures and open diverged items.
+    /// Returns the number of open failures and open diverged items.
     pub fn open(&self) -> OpenWork {
         self.ended.as_ref().map(|ended| ended.open).unwrap_or_default()
     }
 
-    /// The report, for people and as JSON; `None` if there is no run.
+    /// Returns the report, for people and as JSON; `None` if there is no run.
     pub fn report(&self) -> Option<RunReport<'_>> {
         let SessionResult { run, totals, spend, throttles, unusable_replies, open, .. } = self.ended.as_ref()?;
         let subject = self.target.subject();
@@ -136,7 +137,7 @@ impl RunOutcome {
     }
 }
 
-/// The newest recorded expand run.
+/// Returns the newest recorded expand run.
 pub(super) async fn recorded_run(store: &State) -> Result<Option<SessionResult>, MigrationError> {
     let Some(run) = store.current_run(EXPAND).await? else { return Ok(None) };
     let totals = store.totals(run.id).await?;
@@ -160,22 +161,23 @@ pub struct VerifyOutcome {
 }
 
 impl VerifyOutcome {
-    /// The report and its hash, if the verification completed and was recorded.
+    /// Returns the report and its hash, if the verification completed and was recorded.
     pub fn report(&self) -> Option<&(VerifyReport, String)> {
         self.verified.as_ref()?.report.as_ref().filter(|_| self.stopped.is_none())
     }
 
-    /// Whether the verification compared everything but could not record its result, so it proves nothing.
+    /// Returns whether the verification compared everything but proves nothing, because its result could not be
+    /// recorded.
     pub fn unrecorded(&self) -> bool {
         self.stopped.is_some() && self.verified.as_ref().is_some_and(|verified| verified.report.is_some())
     }
 
-    /// Whether this command ran a verification at all.
+    /// Returns whether this command ran a verification at all.
     pub fn worked(&self) -> bool {
         self.verified.is_some()
     }
 
-    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
+    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -188,12 +190,12 @@ pub struct CutoverOutcome {
 }
 
 impl CutoverOutcome {
-    /// The current flag; `None` if the migration has no flag.
+    /// Returns the current flag; `None` if the migration has no flag.
     pub fn flag(&self) -> Option<&Flag> {
         self.flag.as_ref()
     }
 
-    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
+    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -206,13 +208,13 @@ pub struct CutoverDryRunOutcome {
 }
 
 impl CutoverDryRunOutcome {
-    /// The items that had only the new attribute before the migration. After the step, readers would see the values of
-    /// these items for the first time. `None` if the state file did not record these items.
+    /// Returns the items that had only the new attribute before the migration. After the step, readers would see these
+    /// items' values for the first time. Returns `None` if the state file did not record these items.
     pub fn new_only_items(&self) -> Option<&AffectedItems> {
         self.new_only_items.as_ref()
     }
 
-    /// The command that would take the step.
+    /// Returns the command that would take the step.
     pub fn next(&self) -> &str {
         &self.next
     }
@@ -221,9 +223,9 @@ impl CutoverDryRunOutcome {
 /// One pass of a [`PassOutcome`].
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct PassSummary {
-    /// The result of the session in which the pass ended.
+    /// The result of the pass's last session.
     pub ended: SessionResult,
-    /// Number of values that the run overwrote or removed and that the journal contains.
+    /// Number of values in the journal that the run overwrote or removed.
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
     pub not_as_before: Option<UnrestoredItems>,
@@ -238,22 +240,22 @@ pub struct PassOutcome {
 }
 
 impl PassOutcome {
-    /// The passes in which this command did work, in order.
+    /// Returns the passes in which this command did work, in order.
     pub fn passes(&self) -> &[PassSummary] {
         &self.passes
     }
 
-    /// Whether items failed. If so, the same command has to make a further pass.
+    /// Returns whether items failed. If so, the same command must run a further pass.
     pub fn unfinished(&self) -> bool {
         self.unfinished
     }
 
-    /// The reason why the command stopped early; `None` if it did not. The same command resumes the work.
+    /// Returns the reason why the command stopped early; `None` if it did not. A rerun of the command resumes the work.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
 
-    /// The report of one of the passes, for people and as JSON.
+    /// Returns the report of one of the passes, for people and as JSON.
     pub fn report<'a>(&'a self, pass: &'a PassSummary) -> RunReport<'a> {
         let subject = Subject { advice: false, ..self.target.subject() };
         let SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped } = &pass.ended;
@@ -269,18 +271,18 @@ pub struct RetryOutcome {
 }
 
 impl RetryOutcome {
-    /// The outcomes of the retried failures.
+    /// Returns the outcomes of the retried failures.
     pub fn retried(&self) -> &RetryResult {
         &self.retried
     }
 
-    /// The number of open failures and open diverged items.
+    /// Returns the number of open failures and open diverged items.
     pub fn open(&self) -> OpenWork {
         self.open
     }
 
-    /// The reason why the retry stopped early; `None` if it did not. These outcomes do not include failures that were
-    /// not retried.
+    /// Returns the reason why the retry stopped early; `None` if it did not. If it did, the outcomes cover only the
+    /// failures that were retried.
     pub fn stopped(&self) -> Option<&StopReason> {
         self.stopped.as_ref()
     }
@@ -298,33 +300,33 @@ pub struct StatusOutcome {
 }
 
 impl StatusOutcome {
-    /// The process that currently works on the migration, if any.
+    /// Returns the process that currently works on the migration, if any.
     pub fn worker(&self) -> Option<Worker<'_>> {
         let holder = self.summary.holder.as_ref()?;
         Some(Worker::new(holder, self.pace.clone(), self.suspended, self.now))
     }
 
-    /// The runs recorded in the state file.
+    /// Returns the runs recorded in the state file.
     pub fn summary(&self) -> &StateSummary {
         &self.summary
     }
 
-    /// The fingerprint of the current plan.
+    /// Returns the fingerprint of the current plan.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
     }
 
-    /// Whether the state file belongs to the current plan.
+    /// Returns whether the state file belongs to the current plan.
     pub fn matches_plan(&self) -> bool {
         self.summary.identity.fingerprint == self.fingerprint.as_str()
     }
 
-    /// The current stage of the migration, and the next command.
+    /// Returns the current stage of the migration, and the next command.
     pub fn snapshot(&self) -> &MigrationSnapshot {
         &self.snapshot
     }
 
-    /// The budgets of the newest run, if it recorded them.
+    /// Returns the budgets of the newest run, if it recorded them.
     pub fn budgets(&self) -> Option<&StoredBudgets> {
         self.budgets.as_ref()
     }

@@ -1,4 +1,5 @@
-//! The preflight of a command: it collects facts about the table, and decides whether a finding prevents the run.
+//! The preflight of a command. The preflight collects facts about the table, and decides whether a finding blocks the
+//! run.
 
 use super::target::MigrationTarget;
 use super::{MigrationError, Notice, Observer};
@@ -19,11 +20,11 @@ pub struct PreflightReport {
     pub findings: Vec<Finding>,
     /// The cost of a run.
     pub estimate: Estimate,
-    /// The findings that the operator accepts with this command, or accepted when the run began.
+    /// The findings that the operator accepts with this command, and those accepted when the run began.
     pub accepted: Vec<Acceptance>,
 }
 
-/// The part of the table that was read. The estimate uses this data, and so do the known types of the new values.
+/// The part of the table that was read. This data determines the estimate and the known types of the new values.
 pub enum ItemsRead<'a> {
     /// Only the table's description was read.
     Nothing,
@@ -33,7 +34,7 @@ pub enum ItemsRead<'a> {
     Whole(&'a Prediction),
 }
 
-/// Collects the facts about the table that a preflight needs, and derives the findings. Changes nothing.
+/// Collects the facts about the table, and derives the preflight's findings from them. Changes nothing.
 pub async fn run_preflight(
     target: &MigrationTarget,
     job: &Job,
@@ -48,7 +49,7 @@ pub async fn run_preflight(
     let (estimate, seen) = match read {
         ItemsRead::Nothing => (estimate_from_description(job), &none),
         ItemsRead::Sample(sampled) => (estimate_from_sample(job, sampled), &sampled.totals),
-        // If the read was stopped early, it covered only a part of the table.
+        // The read was stopped early, so it covered only a part of the table.
         ItemsRead::Whole(seen) if job.stop.is_stopping() => (estimate_from_description(job), seen),
         ItemsRead::Whole(seen) => (estimate_from_all_items(job, seen), seen),
     };
@@ -63,14 +64,14 @@ pub async fn run_preflight(
 }
 
 impl PreflightReport {
-    /// Sends the observer the findings that need a decision by the operator.
+    /// Sends the observer the findings that need the operator's decision.
     pub fn notify(&self, observer: &dyn Observer) {
         for finding in self.findings.iter().filter(|finding| finding.severity != Severity::Note) {
             observer.notice(&Notice::Finding { finding, accepted: &self.accepted });
         }
     }
 
-    /// Returns an error if one of the findings prevents the run.
+    /// Returns an error if one of the findings blocks the run.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl PreflightReport {
         }
     }
 
-    /// The names of the accepted findings that this run needs. They are recorded with the run.
+    /// Returns the names of the accepted findings that apply to this run. These names are recorded with the run.
     pub fn accepted_names(&self) -> Vec<String> {
         acceptances_to_record(&self.findings, &self.accepted)
             .into_iter()
@@ -91,15 +92,15 @@ impl PreflightReport {
     }
 }
 
-/// The newest run of a phase, and the findings that were accepted for this run. `None` if there is no run, or if the
-/// state file cannot be read. The command reports such an error later, when it opens the file for writing.
+/// Returns the newest run of a phase, and the findings that were accepted for it. Returns `None` if there is no run, or
+/// if the state file cannot be read. The command reports a read error later, when it opens the file for writing.
 pub(super) async fn recorded(target: &MigrationTarget, phase: &str) -> Option<(RunRecord, Vec<Acceptance>)> {
     let state = state::read(&target.state).ok()?;
     let (run, accepted) = state.current_run(phase).await.ok()??;
     Some((run, accepted.iter().filter_map(|name| Acceptance::from_name(name)).collect()))
 }
 
-/// Whether the run is complete, so that `run` has nothing to do and no question to ask.
+/// Returns whether the run is complete, so that `run` has nothing to do and asks no question.
 pub(super) fn is_complete(run: &RunRecord) -> bool {
     run.status == RunStatus::Complete
 }

@@ -1,4 +1,5 @@
-//! Previews a command before it opens and locks the state file. A preview locks, creates and changes nothing.
+//! Previews a command before it opens and locks the state file. A preview takes no lock, and creates and changes
+//! nothing.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,16 +16,17 @@ use crate::playbook::{BackTarget, Goal, MigrationState, PlanKind, Rehearsal, Ste
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, OpenWork, StoredFact};
 
-/// The preview of a command: its steps before its first lasting work, given the current state file and flag.
+/// The preview of a command: the steps that it would take before its first lasting work, according to the current state
+/// file and flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preview {
-    /// The goal of the command. For `--back`, the goal is one stage back from the current flag.
+    /// The goal of the command. For `--back`, the goal is the stage before that of the current flag.
     pub goal: Goal,
     /// The steps before the first lasting work.
     pub rehearsal: Rehearsal,
 }
 
-/// The part of a state file's content that a preview needs. The file was opened read-only.
+/// The content of a state file that a preview needs. The file is opened read-only.
 #[derive(Default)]
 struct RecordedMigration {
     state: MigrationState,
@@ -33,8 +35,9 @@ struct RecordedMigration {
     unrestorable_targets: Option<u64>,
 }
 
-/// Simulates a command up to its first lasting work. Returns `None` if the state file cannot be read. The command's
-/// later attempt to open the file then reports the error. Refuses a state file that belongs to another plan or table.
+/// Simulates a command up to its first lasting work. Refuses a state file that belongs to another plan or table.
+/// Returns `None` if the state file cannot be read. The command then reports the error when it opens the file for
+/// writing.
 pub async fn preview(
     path: &Path,
     plan: &Plan,
@@ -115,7 +118,7 @@ impl RecordedMigration {
         let ours = Identity::from_plan(plan, table);
         file.check_identity(&ours).await?;
         if !file.identity().await?.matches(&ours) {
-            // No migration has begun in this file, so the command may use it for this plan.
+            // This file does not contain a migration yet, so the command may use it for this plan.
             return Ok(Some(RecordedMigration::default()));
         }
         let mut state = MigrationState::default();

@@ -1,4 +1,4 @@
-//! Shows the changes that a repair would make, before the operator confirms the repair.
+//! Before the operator confirms a repair, shows the changes that it would make.
 
 use super::{CommandRequest, MigrationError, Notice, PassResult, Session};
 use crate::engine::StopReason;
@@ -7,11 +7,10 @@ use crate::playbook::{Goal, VerifyScope};
 
 impl Session {
     /// Shows the changes that a repair would make, and asks for confirmation. The preview is based on the last full
-    /// verification under the current truth. Without such a verification, this function compares the table first. If
-    /// that comparison is stopped, this function returns the stop reason.
+    /// verification that used the current truth. If there is none, this function compares the table first. If that
+    /// comparison is stopped, returns the stop reason.
     ///
-    /// The operator's answer may take a while. If the preview is no longer correct when the answer arrives, the repair
-    /// is refused.
+    /// The operator may take a while to answer. If the preview is no longer correct by then, the repair is refused.
     pub(super) async fn ask_for_repair(
         &mut self,
         scope: VerifyScope,
@@ -68,12 +67,12 @@ impl Session {
     }
 }
 
-/// Whether a verification would now use the same truth as this report. If it would use a different truth, the report
-/// does not predict the result of a repair.
+/// Returns whether a verification that begins now would use the same truth as this report. Otherwise, the report does
+/// not predict the result of a repair.
 fn has_basis(report: &VerifyReport, (stage, truths): (TableStage, TruthByKey)) -> bool {
     report.stage == stage.name() && report.truth == truths.name()
 }
 
-/// The maximum number of reports to search for the last full verification, newest first. Newer reports may come from
-/// sampled verifications.
+/// The maximum number of reports in which to search for the last full verification, newest first. The newest reports
+/// may come from sampled verifications.
 const MAX_REPORTS: u32 = 100;

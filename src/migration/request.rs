@@ -1,5 +1,5 @@
-//! A command's request to the playbook, and the checks and questions that come before the command opens and locks the
-//! state file. A refused command creates and changes nothing.
+//! A command's request to the playbook. Also contains the checks and questions that come before the command opens and
+//! locks the state file, so that a refused command creates and changes nothing.
 
 use super::target::MigrationTarget;
 use super::{
@@ -30,15 +30,15 @@ pub struct CommandRequest {
 }
 
 impl CommandRequest {
-    /// An order with this goal.
+    /// Creates a request with this goal.
     pub fn new(goal: Goal, accept: &[Acceptance], question: impl Into<String>) -> CommandRequest {
         let question = question.into();
         let accept = accept.to_vec();
         CommandRequest { goal, question, accept, accepted_findings: None, confirmed: false, restart: false }
     }
 
-    /// Checks every precondition of the command's first durable step. Runs the preflight and asks for confirmation, if
-    /// those come before that step.
+    /// Checks every precondition of the command's first durable step. If a preflight or a confirmation comes before
+    /// that step, runs the preflight or asks for the confirmation.
     pub(super) async fn prepare(
         &mut self,
         target: &MigrationTarget,
@@ -57,7 +57,7 @@ impl CommandRequest {
         if rehearsal.preflight && self.accepted_findings.is_none() {
             self.accepted_findings = Some(self.preflight(target, observer).await?);
         }
-        // The question of a repair shows a preview, which needs the open state file. So this question comes later.
+        // Before a repair, the question shows a preview, which needs the open state file. So ask this question later.
         let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
         match (rehearsal.confirm, asks_later) {
             (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
@@ -70,13 +70,13 @@ impl CommandRequest {
         Ok(())
     }
 
-    /// Asks for confirmation before the first step that changes anything. Before a run, this function first shows the
-    /// header of the run: the table, budgets and limits.
+    /// Asks for confirmation before the first step that changes anything. For a run, first shows the header of the run:
+    /// the table, the budgets and the limits.
     pub(super) fn ask(&self, target: &MigrationTarget, observer: &dyn Observer) -> Result<(), MigrationError> {
         if matches!(self.goal, Goal::Run { .. }) {
             header(target, None, observer);
         }
-        // No question may delay the way back, so the command needs no further confirmation.
+        // No question may delay the way back, so a step back needs no confirmation here.
         if matches!(self.goal, Goal::Back { .. }) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! The loop over the playbook's steps that all commands share.
+//! The loop that all commands share: it takes the playbook's steps one after the other.
 
 use super::request::header;
 use super::{Advance, CommandRequest, MigrationError, Notice, PassEnd, PassResult, PassStart, Session};
@@ -6,12 +6,12 @@ use crate::engine::StopReason;
 use crate::playbook::{Goal, Phase};
 
 impl Session {
-    /// Takes the playbook's steps until the goal is reached or the session is stopped. Returns the passes that ran, and
-    /// the reason if the session was stopped. Each step is durable before the next one begins.
+    /// Takes the playbook's steps until the goal is reached or the session is stopped. Returns the passes that ran and,
+    /// if the session was stopped, the reason. Each step is durable before the next one begins.
     ///
     /// # Errors
     ///
-    /// Fails if a step fails, is refused, or is not confirmed.
+    /// Fails if a step fails, is refused or is not confirmed.
     pub async fn run_request(
         &mut self,
         mut request: CommandRequest,
@@ -70,8 +70,8 @@ impl Session {
         self.driver.advance(goal).await.map_err(|error| MigrationError::from_driver(error, &self.target.commands))
     }
 
-    /// Asks the order's question. Before a repair, this may first compare the table. If that comparison is stopped,
-    /// returns the stop reason.
+    /// Asks the request's question. Before a repair, this function may first compare the table. If that comparison is
+    /// stopped, returns the stop reason.
     async fn ask(&mut self, request: &CommandRequest) -> Result<Option<StopReason>, MigrationError> {
         if let Goal::Verify { scope, repair: true } = request.goal {
             return self.ask_for_repair(scope, request).await;
@@ -80,8 +80,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Announces the pass that is about to begin. Asks for confirmation of a new run, unless the operator has already
-    /// confirmed it.
+    /// Announces the pass that is about to begin. If it is a new run that the operator has not yet confirmed, asks for
+    /// confirmation.
     async fn announce(&self, phase: Phase, request: &CommandRequest, confirmed: bool) -> Result<(), MigrationError> {
         let observer = self.observer.as_ref();
         if phase != Phase::Expand {
@@ -100,8 +100,8 @@ impl Session {
         Ok(())
     }
 
-    /// Records the findings that the operator accepted. Runs the preflight before that, unless the preflight ran before
-    /// the state file was created.
+    /// Records the findings that the operator accepted. If the preflight did not run before the state file was created,
+    /// runs it first.
     async fn accept_preflight(&mut self, request: &CommandRequest) -> Result<(), MigrationError> {
         let accepted = match &request.accepted_findings {
             Some(accepted) => accepted.clone(),
@@ -110,8 +110,8 @@ impl Session {
         Ok(self.driver.accept(accepted).await?)
     }
 
-    /// Shows the mismatches that a verification found in the middle of a command. The refusal that follows gives only
-    /// their number.
+    /// Shows the mismatches that a verification found in the middle of a command, because the refusal that follows
+    /// contains only their number.
     fn notify_mismatches(&self, end: &PassEnd) {
         let Some(PassResult::Verified(verified)) = &end.result else { return };
         if let Some((report, _)) = verified.report.as_ref().filter(|(report, _)| report.mismatches > 0) {

@@ -1,5 +1,5 @@
-//! A session: this process works exclusively on a migration. A session holds the lock of the state file and the lease
-//! next to the flag.
+//! A session, in which this process works exclusively on a migration. A session holds the state file's lock, and the
+//! lease next to the flag.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::engine::{StopReason, Stopper};
 use crate::machine::{Machine, Random};
 use crate::state::{State, StoredFact};
 
-/// An exclusive, opened migration.
+/// An open migration on which no other process can work.
 pub struct Session {
     /// The plan and its table.
     pub target: MigrationTarget,
@@ -24,13 +24,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Locks the state file. If the plan's flag has a lease, also takes that lease. From then on, `stop` drains the
+    /// Locks the state file and, if the plan's flag has a lease, takes the lease. From then on, `stop` drains the
     /// session.
     ///
     /// # Errors
     ///
-    /// Fails if another process holds the state file or the lease. Also fails if the state file or the lease belongs to
-    /// a different migration.
+    /// Fails if another process holds the state file or the lease, or if one of them belongs to a different migration.
     pub async fn open(
         target: MigrationTarget,
         input: OperatorInput,
@@ -41,7 +40,7 @@ impl Session {
         Box::pin(Session::start(target, input, opened, observer, stop)).await
     }
 
-    /// Opens a session like [`Session::open`]. Before it creates or changes anything, it checks whether the command
+    /// Opens a session like [`Session::open`]. But before creating or changing anything, checks whether the command
     /// would be refused, and asks for confirmation.
     ///
     /// # Errors
@@ -94,8 +93,8 @@ impl Session {
         Ok(Session { target, driver, observer, lease })
     }
 
-    /// Releases the lease and closes the state file. Returns the target, for reports. Everything that was reported is
-    /// already durable.
+    /// Releases the lease and closes the state file. Returns the target, which reports need. Everything that was
+    /// reported before is already durable.
     ///
     /// # Errors
     ///
@@ -112,8 +111,8 @@ impl Session {
 /// The lease of a session. If the lease is lost, the session stops.
 struct SessionLease {
     lease: Lease,
-    /// The task that waits until the lease is lost. This task must end with the session, because a program that embeds
-    /// the library may open many sessions in turn.
+    /// The task that waits for the loss of the lease. This task must end with the session, because an embedding program
+    /// may open many sessions in turn.
     _watch: AbortOnDropHandle<()>,
 }
 
@@ -130,10 +129,10 @@ impl SessionLease {
     }
 }
 
-/// Returns the name of this process as a lease owner. The name is durable in the state file when this function returns.
-/// Also returns the previous owner of this state file if that process is dead. It is dead if no process held the lock
-/// of the file. This conclusion is only valid if the previous owner ran on this host and used the file at this path.
-/// The lock of a copied file proves nothing.
+/// Returns the name of this process as a lease owner. When this function returns, the name is durable in the state
+/// file. Also returns the previous owner of this state file if that process is certainly dead. A previous owner is dead
+/// if no process held the file's lock. This is only certain if the previous owner ran on this host and used the file at
+/// this path, because the lock of a copied file proves nothing.
 async fn lease_owners(
     store: &State,
     target: &MigrationTarget,
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
     use crate::dynamodb::control::fake::FakeTable;
 
-    /// Waits until every aborted task has ended, and returns the number of tasks that are still alive.
+    /// Waits until every aborted task has ended. Returns the number of tasks that are still alive.
     async fn tasks() -> usize {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Handle::current().metrics().num_alive_tasks()

@@ -1,5 +1,5 @@
-//! Reads the status of a migration from its state file. This works while a command runs, and after the command's
-//! process died.
+//! Reads the status of a migration from its state file. This works while a command is running, and after a command's
+//! process has died.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::plan::Plan;
 use crate::playbook::{MigrationState, MigrationStatus, Phase, StepContext, status};
 use crate::state::{self, RunStatus, StateReader, StateSummary, StoreError, StoredFact, phase};
 
-/// The status of a migration, from its state file and, if the flag was read, from the flag.
+/// The status of a migration, from the state file and, if the flag was read, from the flag.
 #[derive(Debug, Clone)]
 pub struct MigrationSnapshot {
-    /// The state after replaying the migration's history.
+    /// The state that results from a replay of the migration's history.
     pub state: MigrationState,
-    /// The flag. It was either read just now, or a command read it earlier.
+    /// The flag, as it was read just now, or as a command read it earlier.
     pub flag_record: Option<FlagRecord>,
     /// The reason why the shown flag may be out of date. `None` if the flag was read just now.
     pub may_be_stale: Option<String>,
@@ -33,20 +33,20 @@ pub struct MigrationSnapshot {
 /// A flag that was read.
 #[derive(Debug, Clone)]
 pub struct FlagRecord {
-    /// The time at which this state of the flag was first read.
+    /// The time at which this flag state was first read.
     pub at: Timestamp,
     /// The content of the flag.
     pub flag: Flag,
     /// The actor who changed the flag, and the reason.
     pub meta: FlagMeta,
-    /// The time for which applications could still obey an earlier state, in the form that [`super::FlagTracker`]
-    /// stores.
+    /// The record of how long applications may still obey an earlier flag state, in the form that
+    /// [`super::FlagTracker`] stores.
     pub(super) wait_record: Json,
 }
 
 /// Reads the status of this plan's migration from the state file.
 ///
-/// `read` is the result of a read of the flag just now; `None` if there was no such read.
+/// `read` is the result of reading the flag just now; `None` if the flag was not read.
 pub async fn snapshot(
     file: &dyn StateReader,
     summary: &StateSummary,
@@ -103,8 +103,8 @@ pub async fn read_flag_now(plan: &Plan, clock: Clock, limit: Duration) -> Result
     }
 }
 
-/// Records the flag after a command that takes no lock. If there is no readable state file of this plan, or if another
-/// process holds the file, records nothing and returns false. In that case, `status` reads the flag itself.
+/// Records the flag after a command that takes no lock. If this plan has no readable state file, or if another process
+/// holds the file, records nothing and returns false. In that case, `status` reads the flag itself.
 pub async fn record_flag(
     path: &Path,
     plan: &Plan,
@@ -133,8 +133,8 @@ pub async fn record_flag(
     Ok(true)
 }
 
-/// Number of open failures of the contract, rollback or old-from-new pass that is not complete. The number is 0 if that
-/// pass has not covered the whole table yet, or if there is no such pass.
+/// Returns the number of failures that keep a contract, rollback or old-from-new pass from ending. Returns 0 if there
+/// is no such pass, or if it has not yet covered the whole table.
 async fn unfinished(file: &dyn StateReader, state: &MigrationState) -> Result<u64, StoreError> {
     let name = match state.open.map(|open| open.phase) {
         Some(Phase::Contract) => phase::CONTRACT,
@@ -147,14 +147,15 @@ async fn unfinished(file: &dyn StateReader, state: &MigrationState) -> Result<u6
 }
 
 impl FlagRecord {
-    /// The flag that is recorded in the state file. `None` if no flag is recorded or the record cannot be read.
+    /// Returns the flag that is recorded in the state file. Returns `None` if no flag is recorded, or if the record
+    /// cannot be read.
     pub async fn from_file(file: &dyn StateReader) -> Option<FlagRecord> {
         FlagRecord::from_text(&file.fact(StoredFact::LastFlag).await.ok()??).ok()
     }
 
-    /// The time for which applications may still obey an earlier state of this flag, according to the command that
-    /// recorded the flag. The recorded wait is valid only for the same change of the flag. A different change may lead
-    /// to the same state, but has its own wait.
+    /// Returns how long applications may still obey an earlier state of this flag, according to the command that
+    /// recorded the flag. A recorded wait is valid only for the same flag change. A different change has its own wait,
+    /// even if it leads to the same state.
     pub fn tracker(&self, flag: &Flag) -> FlagTracker {
         let mut tracker = FlagTracker::default();
         if self.flag == *flag {
@@ -163,7 +164,7 @@ impl FlagRecord {
         tracker
     }
 
-    /// The JSON form: the time, the published form of the flag, and the remaining wait.
+    /// Returns the JSON form: the time, the published form of the flag, and the remaining wait.
     pub fn to_json(&self) -> Json {
         json!({ "seen_at": self.at.to_string(), "flag": to_json(&self.flag, &self.meta), "settles": self.wait_record })
     }

@@ -1,4 +1,4 @@
-//! Connects to the table of a plan, and checks the plan against it.
+//! Connects to the plan's table, and checks the plan against it.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::telemetry::Subject;
 
 /// A plan, and the table against which the plan was checked.
 pub struct MigrationTarget {
-    /// The path of the plan file. If the plan was read from text, this is the name that the caller gave to the text.
+    /// The path of the plan file. For a plan that was read from text, the name that the caller gave to the text.
     pub path: PathBuf,
     /// The command line of this migration.
     pub commands: CommandLine,
@@ -28,21 +28,21 @@ pub struct MigrationTarget {
     pub state: PathBuf,
     /// The plan.
     pub plan: Plan,
-    /// The table as source and sink.
+    /// The tables from which items are read and to which they are written.
     pub tables: Tables,
     /// The table's description.
     pub description: TableDescription,
     /// The time at which the description was read.
     pub described_at: Instant,
-    /// Whether the table is in a local engine.
+    /// Whether the table belongs to a local engine.
     pub on_loopback: bool,
-    /// The budgets of the plan on this table.
+    /// The plan's budgets for this table.
     pub resolved: ResolvedBudgets,
     /// Whether reports suggest the next command.
     pub advice: bool,
 }
 
-/// Reads a plan file. Options that are set replace fields of its `[table]`.
+/// Reads a plan file. Options that are set replace the fields of its `[table]`.
 ///
 /// # Errors
 ///
@@ -62,7 +62,7 @@ pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<Loa
     Ok(loaded)
 }
 
-/// Replaces fields of `[table]` with the options that are set.
+/// Replaces the fields of `[table]` for which options are set.
 pub fn apply_options(options: &Options, table: &mut TableRef) {
     let override_field = |mine: &Option<String>, theirs: &mut Option<String>| {
         if mine.is_some() {
@@ -74,19 +74,19 @@ pub fn apply_options(options: &Options, table: &mut TableRef) {
     override_field(&options.profile, &mut table.profile);
 }
 
-/// The state file of a plan.
+/// Returns the path of a plan's state file.
 pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
     options.state.clone().unwrap_or_else(|| Path::new(".backfill").join(format!("{}.db", plan.name)))
 }
 
 impl MigrationTarget {
-    /// Connects to the table and checks the plan against it. Changes nothing. `given` replaces the table that the
-    /// plan's `[table]` names.
+    /// Connects to the table and checks the plan against it. Changes nothing. The tables in `given` replace the table
+    /// that the plan's `[table]` names.
     ///
     /// # Errors
     ///
     /// Fails if the table cannot be reached, if it is not the table that the plan names, or if the plan does not fit
-    /// it.
+    /// the table.
     pub async fn open(
         loaded: LoadedPlan,
         (path, commands): (PathBuf, CommandLine),
@@ -119,11 +119,11 @@ impl MigrationTarget {
         })
     }
 
-    /// The job of `run` on this table.
+    /// Builds the job of `run` on this table.
     ///
     /// # Errors
     ///
-    /// Fails if the plan gives `run` nothing to do.
+    /// Fails if the plan leaves nothing for `run` to do.
     pub fn job(&self) -> Result<Job, MigrationError> {
         let changes = run_changes(&self.plan, &self.description)?;
         let tables = self.tables.clone();
@@ -131,7 +131,7 @@ impl MigrationTarget {
         Ok(Job::new(self.plan.clone(), changes, tables, description, &self.resolved.budgets))
     }
 
-    /// The job of `run` on this table if these findings are accepted.
+    /// Builds the job of `run` on this table, with these accepted findings.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl MigrationTarget {
         Ok(crate::cutover::open(&self.plan, wall_clock(), Some(&self.description)).await?)
     }
 
-    /// The parts of this target that a report shows.
+    /// Returns the parts of this target that a report shows.
     pub fn subject(&self) -> Subject<'_> {
         let MigrationTarget { plan, commands, state, description, advice, .. } = self;
         Subject { plan, commands, state_path: state, table: description, advice: *advice }

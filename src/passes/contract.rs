@@ -7,8 +7,8 @@ use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError};
 
-/// The changes of a contract pass for this plan and table. The pass skips items that are signed or encrypted on the
-/// client, unless [`Job::allow_encrypted_edits`] is called.
+/// Returns the changes of a contract pass for this plan and table. The pass refuses to write items that are signed or
+/// encrypted on the client, unless [`Job::allow_encrypted_edits`] was called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
         .with_encrypted_refused(true)

@@ -1,5 +1,5 @@
-//! The expand pass: writes the new attributes. The first expand pass over a table also records the baseline of each
-//! item, before it writes the item.
+//! The expand pass: writes the new attributes. The first expand pass over a table also records each item's baseline
+//! before it writes the item.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError};
 
-/// The changes of an expand pass for this plan and table. The pass skips items that are signed or encrypted on the
-/// client, unless [`Job::allow_encrypted_edits`] is called.
+/// Returns the changes of an expand pass for this plan and table. The pass refuses to write items that are signed or
+/// encrypted on the client, unless [`Job::allow_encrypted_edits`] was called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
         .with_encrypted_refused(true)
@@ -23,8 +23,8 @@ pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Resu
     let run = &session.run;
     let write_pass = WritePass::begin(job, store, run).await?;
     let first = store.is_first_pass(run.id).await?;
-    // If a later expand pass has nothing to do, this proves that no new value is missing. So its reads must be strongly
-    // consistent.
+    // A later expand pass with nothing to do proves that no new value is missing. So the reads of a later pass must be
+    // strongly consistent.
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
         .then(|| BaselineRecorder::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));

@@ -1,4 +1,4 @@
-//! The passes. A pass uses the engine to process all items of the table for one purpose.
+//! The passes. Each pass uses the engine to process all items of the table for one purpose.
 //!
 //! A pass consists of a [`ProcessPage`](crate::engine::ProcessPage), which decides what happens to the items of a page,
 //! and a [`CommitPage`](crate::engine::CommitPage), which makes the outcome durable.
@@ -25,13 +25,13 @@ use crate::engine::{Job, SessionResult};
 use crate::state::{RunSession, State, StoreError, phase};
 
 impl Job {
-    /// Works on a run's open segments until all of them are done or the job is stopped. Then ends the session in the
-    /// store. The run's phase determines which pass is carried out.
+    /// Processes a run's open segments until all of them are done or the job is stopped. Then ends the session in the
+    /// store. The run's phase determines which pass this function carries out.
     ///
     /// When this function returns, everything that it reports is durable.
     ///
     /// # Errors
-    /// Fails if the end of the session could not be stored. Earlier commits remain.
+    /// Fails if the end of the session could not be stored. Earlier commits remain durable.
     pub async fn work(&self, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
         match session.run.phase.as_str() {
             phase::EXPAND => expand::work(self, store, session).await,

@@ -1,4 +1,5 @@
-//! The old-from-new pass: writes the old attributes again from the new ones, before readers go back.
+//! The old-from-new pass: rewrites the old attributes from the new ones, before readers switch back to the old
+//! attributes.
 
 use super::write_pass::WritePass;
 use crate::change::Changes;
@@ -7,7 +8,7 @@ use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError};
 
-/// The changes of an old-from-new pass for this plan and table. The pass does not skip items that are signed or
+/// Returns the changes of an old-from-new pass for this plan and table. The pass also writes items that are signed or
 /// encrypted on the client, because a rollback must include all items that the migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_old_from_new(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())

@@ -12,8 +12,8 @@ use crate::state::{Counts, Cursor, FailureRecord, RunRecord, SessionId, State, S
 /// Number of failures read from the store in one batch.
 const FAILURE_BATCH: u32 = 1_000;
 
-/// Number of failures that are retried at the same time. This is the number of writes that a large lane keeps
-/// outstanding. The budgets apply to retries, too.
+/// Number of failures that are retried at the same time. A large lane keeps the same number of writes outstanding. The
+/// budgets apply to retries, too.
 const CONCURRENT_RETRIES: usize = 64;
 
 /// The result of a retry.
@@ -22,16 +22,16 @@ pub struct RetryResult {
     /// The number of retried failures by outcome.
     pub counts: Counts,
     /// Number of items that failed again because they are signed or encrypted on the client, and the operator has not
-    /// allowed changes of such items.
+    /// allowed changes to such items.
     pub encrypted: u64,
 }
 
 impl Job {
-    /// Retries every open failure of the run's phase, including failures of earlier runs. Each item is read strongly
-    /// consistently and handled like a scanned item, with the changes of the job. Several failures are retried in
-    /// parallel. Each outcome is durable before it is counted. Returns the counts of the retried failures. If the job
-    /// is stopped, this function still waits for the requests in flight and stores their outcomes. The job's stopper
-    /// has the reason. The spend counts against the run's limits.
+    /// Retries every open failure of the run's phase, including failures of earlier runs. Reads each item strongly
+    /// consistently and handles it like a scanned item, with the job's changes. Retries several failures in parallel.
+    /// Each outcome is durable before it is counted. Returns the counts of the retried failures. If the job is stopped,
+    /// this function still waits for the requests in flight and stores their outcomes. The job's stopper then contains
+    /// the reason. The spend counts against the run's limits.
     pub async fn retry_failures(&self, store: &State, run: &RunRecord) -> Result<RetryResult, StoreError> {
         self.begin_spend(store, run).await?;
         let watch = self.requests().watch().await;
@@ -52,7 +52,7 @@ impl Job {
             let Some(last) = batch.last() else { return Ok(all) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |failure| failure.id);
             batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
-                tracing::warn!("failure {} stays as it is: {}. A complete `run --again` settles it", row.id, row.why);
+                tracing::warn!("failure {} stays as it is: {}. A complete `run --again` resolves it", row.id, row.why);
             });
             let failures = batch.iter().flatten();
             let tries = failures.map(|failure| try_again(store, session, &writer, &requests, failure).boxed());
@@ -69,7 +69,7 @@ impl Job {
     }
 }
 
-/// Retries one failure and stores its outcome. `None` if the job was stopped first.
+/// Retries one failure and stores its outcome. Returns `None` if the job was stopped first.
 async fn try_again(
     store: &State,
     session: SessionId,
@@ -138,7 +138,7 @@ mod tests {
     use crate::ratelimit::{Budget, Budgets};
     use crate::state::{BeginMode, Commit, Failure, Identity, NewRun, SegmentEvent};
 
-    /// A table in which every item exists and needs a write. Every reply is delayed.
+    /// A table in which every item exists and needs a write. The table delays every reply.
     #[derive(Default)]
     struct SlowTable {
         in_flight: AtomicUsize,
@@ -231,7 +231,8 @@ mod tests {
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
     }
 
-    /// A stopped retry waits for requests in flight. The store has the outcome of every failure that the retry counts.
+    /// A stopped retry waits for requests in flight. The store contains the outcome of every failure that the retry
+    /// counts.
     #[tokio::test]
     async fn a_stopped_retry_counts_stored_outcomes() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The undo pass: removes the values that the expand pass wrote, based on the recorded history of each item.
+//! The undo pass: uses each item's recorded history to remove the values that the expand pass wrote.
 
 use super::write_pass::WritePass;
 use crate::change::Changes;
@@ -7,8 +7,8 @@ use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError};
 
-/// The changes of an undo pass for this plan and table. The pass does not skip items that are signed or encrypted on
-/// the client, because it removes everything that the migration wrote.
+/// Returns the changes of an undo pass for this plan and table. The pass also writes items that are signed or encrypted
+/// on the client, because it removes everything that the migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_undo(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
 }
@@ -17,7 +17,7 @@ pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
 /// pass records the missing baselines before it changes an item (`baseline/completion.rs`).
 pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
     let write_pass = WritePass::begin(job, store, &session.run).await?;
-    // If the job is stopped during this call, the call below ends before its first page.
+    // If the job is stopped during this call, the next call ends before its first page.
     job.complete_baseline_within(store).await?;
     write_pass.execute(None, job.reads_consistently()).await?;
     write_pass.end().await

@@ -16,7 +16,7 @@ pub(super) struct WritePass<'a> {
 }
 
 impl<'a> WritePass<'a> {
-    /// Begins to count the run's spend, and stops the job immediately if a limit is already reached.
+    /// Starts counting the run's spend, and stops the job immediately if it has already reached a limit.
     pub(super) async fn begin(job: &'a Job, store: &'a State, run: &'a RunRecord) -> Result<WritePass<'a>, StoreError> {
         job.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
@@ -24,8 +24,8 @@ impl<'a> WritePass<'a> {
         Ok(WritePass { job, store, run, scheduler })
     }
 
-    /// Processes the remaining segments and makes the job's changes. With `baseline`, records the baseline of each item
-    /// before writing it for the first time.
+    /// Processes the remaining segments and makes the job's changes. With `baseline`, records each item's baseline
+    /// before its first write.
     pub(super) async fn execute(&self, baseline: Option<BaselineRecorder>, consistent: bool) -> Result<(), StoreError> {
         let requests = self.job.requests();
         let read_settings = self.job.read_settings_with(self.run.total_segments, consistent);
@@ -58,7 +58,7 @@ impl<'a> WritePass<'a> {
     }
 
     async fn finish(&self, pages: &WritePages) {
-        // Ignore the error, because the stopper has it.
+        // Ignore the error, because the stopper already contains it.
         let _ = pages.finish(!self.job.stop.is_stopping()).await;
     }
 
@@ -67,7 +67,7 @@ impl<'a> WritePass<'a> {
         let WritePass { job, store, run, .. } = self;
         let spend = job.end_spend(store, run).await?;
         let totals = store.totals(run.id).await?;
-        // The run is complete even if a signal arrived after the last page was committed.
+        // A run is complete even if a signal arrived after the last page was committed.
         let complete = totals.done == run.total_segments;
         let left = || StopReason::Internal("segments were left over".into());
         let stopped = (!complete).then(|| job.stop.reason().cloned().unwrap_or_else(left));

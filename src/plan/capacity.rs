@@ -1,4 +1,4 @@
-//! Reads `[capacity]`: the budgets of the table, of its key ranges, of its partition keys and of its indexes.
+//! Reads `[capacity]`: the budgets for the table, its key ranges, its partition keys and its indexes.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -8,32 +8,32 @@ use super::fields::{Fields, above_zero, parse_number};
 use super::section::section;
 use super::{Access, Capacity, CapacityRate, ScopeCapacity};
 
-/// The largest budget that a plan may state, in capacity units per second. The default quota of an account is 40,000
-/// units per second and table, so a much larger number is a mistake.
+/// The largest budget that a plan may set, in capacity units per second. An account's default quota is 40,000 units per
+/// second and table, so a much larger number is a mistake.
 const MAX_RATE: f64 = 1_000_000.0;
 
 /// The help text for a budget that is out of range.
 const BUDGET_HELP: &str = "it is a number of capacity units per second; remove it to use the careful default";
 
-/// Identifies a field of `[capacity]`, so that an error about a budget can point at the field in the plan.
+/// A field of `[capacity]`. With it, an error about a budget can point at the field in the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CapacityField {
-    /// The field `write` or `read`, which is the budget of the table.
+    /// The field `write` or `read`, which sets the table's budget.
     Table(Access),
     /// A field of `per_key_range`.
     KeyRange(Access),
     /// A field of `per_partition_key`.
     PartitionKey(Access),
-    /// The name of an index, by the index's position in [`Capacity::indexes`].
+    /// An index's name. The number is the index's position in [`Capacity::indexes`].
     IndexName(usize),
-    /// The budget of an index, by the index's position in [`Capacity::indexes`].
+    /// An index's budget. The number is the index's position in [`Capacity::indexes`].
     Index(usize),
 }
 
 /// An error about a budget that is not valid for the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetError {
-    /// The field that states the budget.
+    /// The field that contains the budget.
     pub field: CapacityField,
     /// The error message.
     pub title: String,
@@ -43,7 +43,7 @@ pub struct BudgetError {
     pub help: Vec<String>,
 }
 
-/// The position of each field of `[capacity]` in the plan's text.
+/// The position in the plan's text of each field of `[capacity]`.
 type FieldSpans = Vec<(CapacityField, TextSpan)>;
 
 /// Reads `[capacity]`.
@@ -68,7 +68,7 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> (Capacity,
     (Capacity { write, read, per_key_range, per_partition_key, indexes }, spans)
 }
 
-/// Reads the budget of a key range or of a partition key. This budget cannot be a percentage, because DynamoDB does not
+/// Reads the budget for a key range or a partition key. This budget cannot be a percentage, because DynamoDB does not
 /// report the capacity of a partition.
 fn scope(
     capacity: &Fields<'_, '_>,
@@ -134,8 +134,8 @@ fn indexes(capacity: &Fields<'_, '_>, spans: &mut FieldSpans, problems: &mut Pro
     indexes
 }
 
-/// The error for an index if its budget is a TOML table. The likely cause is an index name that contains dots and has
-/// no quotes.
+/// Returns the error for an index whose budget is a TOML table. The likely cause is an index name that contains dots
+/// and is not in quotes.
 fn index_table(name: &str, inner: &DeTable<'_>, at: TextSpan) -> Diagnostic {
     let problem = Diagnostic::new(format!("{name:?} in [capacity.index] is a table"), at, "expected a budget");
     match inner.keys().next().map(|key| key.get_ref().as_ref()) {
@@ -147,7 +147,7 @@ fn index_table(name: &str, inner: &DeTable<'_>, at: TextSpan) -> Diagnostic {
     }
 }
 
-/// Whether DynamoDB accepts this name for an index (developer guide, "Naming rules").
+/// Returns whether DynamoDB accepts this name for an index (developer guide, "Naming rules").
 fn is_index_name(name: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     (3..=255).contains(&name.len()) && name.chars().all(valid)

@@ -18,14 +18,14 @@ pub(super) struct WrittenChange {
     pub(super) change: Change,
     /// Position of the path after `move`, `copy`, `set` or `remove`.
     pub(super) first: TextSpan,
-    /// Position of the path after `to`; the same as `first` if the change has no `to`.
+    /// Position of the path after `to`. If the change has no `to`, this is the same as `first`.
     pub(super) to: TextSpan,
-    /// Position of the value of a `set`; the same as `first` for other changes.
+    /// Position of the value of a `set`. For other changes, this is the same as `first`.
     pub(super) value: TextSpan,
 }
 
-/// Reads all changes. Reports invalid changes and leaves them out. A change without its own `on_existing` gets the
-/// `on_existing` of the plan.
+/// Reads all changes. Reports invalid changes and omits them from the result. A change without its own `on_existing`
+/// gets the plan's `on_existing`.
 pub(super) fn read(root: &Fields<'_, '_>, on_existing: OnExisting, problems: &mut Problems) -> Vec<WrittenChange> {
     let Some((_, value)) = root.get("change") else {
         if !root.has_misspelt(&["change"]) {
@@ -111,7 +111,7 @@ fn read_change(
     }
 }
 
-/// Reads the `on_existing` of one change. `None` if the change does not set it.
+/// Reads one change's `on_existing`. Returns `None` if the change does not set it.
 fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) -> Option<OnExisting> {
     let (at, _) = fields.get("on_existing")?;
     if kind == "remove" {
@@ -129,7 +129,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
 pub(super) const ON_EXISTING_VALUES: [(&str, OnExisting); 3] =
     [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
-/// Reads a field that some kinds of change require and the other kinds forbid.
+/// Reads a field that some kinds of change require and all other kinds forbid.
 fn dependent_field<'t, 'i>(
     fields: &Fields<'t, 'i>,
     name: &str,
@@ -151,7 +151,7 @@ fn dependent_field<'t, 'i>(
                     Diagnostic::new(
                         format!("`{kind}` has no `{name}`"),
                         key.clone(),
-                        format!("`{name}` must give {why}"),
+                        format!("`{name}` must be {why}"),
                     )
                     .help(format!("add `{example}` to this change")),
                 );

@@ -12,7 +12,7 @@ use crate::item::{Item, MAX_LEVELS, Value};
 const TYPES: &str = "one of S, N, B, BOOL, NULL, SS, NS, BS, L, M, such as { N = \"1.5\" } or { SS = [\"a\", \"b\"] }";
 
 /// Reads a constant. Strings, integers and booleans are plain TOML; every other type is DynamoDB JSON. `depth` is the
-/// number of steps in the target's path, because DynamoDB limits nesting.
+/// number of steps in the target's path. It matters because DynamoDB limits nesting.
 pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
     match value.get_ref() {
         DeValue::String(text) => Some(Value::S(text.to_string())),
@@ -91,7 +91,7 @@ fn document(map: &DeTable<'_>, depth: usize, problems: &mut Problems) -> Option<
     members.into_iter().collect()
 }
 
-/// Reads the content of a value whose type does not contain other DynamoDB JSON values, such as a string or a set.
+/// Reads the content of a scalar or a set. Values of these types do not contain other DynamoDB JSON values.
 fn typed(kind: &str, body: &Json, at: TextSpan, problems: &mut Problems) -> Option<Value> {
     match Value::from_json(&serde_json::json!({ kind: body })) {
         Ok(value) => Some(value),
@@ -111,7 +111,7 @@ fn typed(kind: &str, body: &Json, at: TextSpan, problems: &mut Problems) -> Opti
     }
 }
 
-/// Converts TOML to JSON. A value without a JSON counterpart becomes null, which no scalar or set accepts.
+/// Converts TOML to JSON. A value that JSON cannot represent becomes null, which scalars and sets do not accept.
 fn as_json(value: &DeValue<'_>) -> Json {
     match value {
         DeValue::String(text) => Json::String(text.to_string()),

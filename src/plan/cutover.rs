@@ -1,5 +1,5 @@
-//! Reads `[cutover]`: the location of the flag, and the conditions that open the cutover gates. None of these settings
-//! belongs to the plan's meaning, because they do not change what is written to any item.
+//! Reads `[cutover]`: the location of the flag, and the conditions that open the cutover gates. These settings are not
+//! part of the plan's meaning, because they do not affect what is written to items.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,13 +16,13 @@ use super::section::section;
 /// `[cutover]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutover {
-    /// The location of the flag, or `None` if the plan has no flag. If the plan has no flag, the operator must confirm
-    /// that applications have switched, because the tool cannot read this from a flag.
+    /// The location of the flag, or `None` if the plan has no flag. Without a flag, the tool cannot read whether
+    /// applications have switched, so the operator must confirm it.
     pub flag: Option<FlagLocation>,
-    /// How long applications may keep using a value that they read from the flag. The flag stores this number when it
-    /// is created, and the number never changes after that.
+    /// How long applications may keep using a value that they read from the flag. The flag stores this number from its
+    /// creation on, and the number never changes.
     pub max_cache_seconds: u32,
-    /// The time for which applications must have written only new values before the old attribute may be removed.
+    /// How long applications must have written only new values before the old attribute may be removed.
     pub soak: Duration,
     /// Maximum age of a verification that may open the gate, counted from the start of the verification.
     pub max_age: Duration,
@@ -35,14 +35,14 @@ pub struct Cutover {
 /// The location of the flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagLocation {
-    /// An item of another DynamoDB table, in the account, the region and at the endpoint of `[table]`.
+    /// An item of another DynamoDB table. The account, region and endpoint are those of `[table]`.
     Table {
         /// Table name.
         name: String,
         /// The key of the flag's item.
         key: FlagKey,
     },
-    /// The flag is accessible only through two external commands: one prints the flag, and the other sets it.
+    /// The tool accesses the flag through two external commands: one prints the flag, and the other sets it.
     Exec(FlagHooks),
 }
 
@@ -57,7 +57,7 @@ pub struct FlagHooks {
     pub timeout: Duration,
 }
 
-/// The key of the flag's item. All values in the key are strings.
+/// The key of the flag's item. All its values are strings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagKey {
     /// Only the value of the partition key. The attribute may have any name, but the table must not have a sort key.
@@ -87,19 +87,19 @@ impl fmt::Display for FlagLocation {
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// The largest allowed `max_cache_seconds`: one hour. Every step of a cutover waits this time until application caches
+/// The largest allowed `max_cache_seconds`: one hour. Every cutover step waits this long until application caches
 /// expire, so a larger value would make each step very slow.
 const MAX_CACHE_SECONDS: u64 = 3600;
 
 /// Maximum length of each key value in bytes: DynamoDB's limit (developer guide, "Service quotas": partition key 2048,
-/// sort key 1024) minus the length of [`LEASE_SUFFIX`]. The key of the lease item is the flag's key plus this suffix.
+/// sort key 1024) minus the length of [`LEASE_SUFFIX`]. The lease item's key is the flag's key plus this suffix.
 const MAX_KEY_BYTES: [usize; 2] = [2048 - LEASE_SUFFIX.len(), 1024 - LEASE_SUFFIX.len()];
 
 /// The suffix that turns the flag's key into the key of the lease item.
 pub const LEASE_SUFFIX: &str = "#lease";
 
-/// Reads `[cutover]`. If the plan has no `key`, the flag's key is the name in `migration`. `table` is the table that is
-/// migrated.
+/// Reads `[cutover]`. If the plan has no `key`, the flag's key is the migration's name, which is passed in `migration`.
+/// `table` is the table that is migrated.
 pub(super) fn read(
     root: &Fields<'_, '_>,
     migration: Option<&str>,
@@ -111,7 +111,7 @@ pub(super) fn read(
     let mut cutover = Cutover {
         flag: None,
         max_cache_seconds: 60,
-        // One week, because jobs that run once a week have read the new values by then.
+        // One week, because by then even jobs that run once a week have read the new values.
         soak: 7 * DAY,
         max_age: DAY,
         max_mismatch: 0,

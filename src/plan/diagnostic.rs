@@ -1,4 +1,4 @@
-//! Errors in a plan. Each error is shown with its file, its line, a caret and a remedy.
+//! Errors in a plan. Each error is shown with its file and line, a caret and a remedy.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,8 +9,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 /// A range of bytes in the plan's text.
 pub(super) type TextSpan = Range<usize>;
 
-/// Maximum number of errors that are shown. A binary file can cause thousands of errors, and an operator reads only the
-/// first of them.
+/// Maximum number of errors to show. A binary file can cause thousands of errors, but an operator reads only the first
+/// few.
 const MAX_SHOWN_ERRORS: usize = 100;
 
 /// One error in a plan.
@@ -25,12 +25,12 @@ pub(super) struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// An error with a title, its location in the text, and a label for that location.
+    /// Creates an error with a title, its location in the text, and a label for that location.
     pub(super) fn new(title: impl Into<String>, span: TextSpan, label: impl Into<String>) -> Diagnostic {
         Diagnostic { title: title.into(), labels: vec![(span, label.into())], help: Vec::new() }
     }
 
-    /// Adds a second location that is part of the error.
+    /// Adds a further location to the error.
     pub(super) fn also(mut self, span: TextSpan, label: impl Into<String>) -> Diagnostic {
         self.labels.push((span, label.into()));
         self
@@ -53,12 +53,12 @@ impl Diagnostic {
     }
 }
 
-/// Collects errors while a plan is read, so that all of them are reported together.
+/// The errors collected while a plan is read, so that all of them are reported together.
 #[derive(Debug)]
 pub(super) struct Problems {
     text: Arc<str>,
     list: Vec<Diagnostic>,
-    /// Whether the text has syntax errors. If so, a field that seems to be missing may be on an unreadable line.
+    /// Whether the text has syntax errors. If it has, a field that seems to be missing may be on an unreadable line.
     pub(super) has_syntax_errors: bool,
 }
 
@@ -71,7 +71,7 @@ impl Problems {
         self.list.push(diagnostic);
     }
 
-    /// Reports a missing part of the plan, unless this part may be on an unreadable line.
+    /// Reports that a part of the plan is missing, unless the part may be on an unreadable line.
     pub(super) fn add_missing(&mut self, diagnostic: Diagnostic) {
         if !self.has_syntax_errors {
             self.list.push(diagnostic);
@@ -82,8 +82,8 @@ impl Problems {
         self.list.is_empty()
     }
 
-    /// Adds syntax errors. Drops other errors on the same lines, and all errors at or after position `unreliable`,
-    /// because the parser probably misinterpreted the text from there on.
+    /// Adds syntax errors. Drops other errors on the same lines. Also drops all errors at or after position
+    /// `unreliable`, because the parser probably misinterpreted the text from there on.
     pub(super) fn add_syntax_errors(&mut self, syntax: Vec<Diagnostic>, unreliable: usize) {
         self.list.retain(|d| d.span().start < unreliable);
         let lines: Vec<TextSpan> = syntax.iter().map(|d| whole_lines(&self.text, d.span())).collect();
@@ -118,7 +118,7 @@ impl Problems {
     }
 }
 
-/// All errors of a plan; at least one. [`fmt::Display`] renders all of them without colour.
+/// All errors in a plan. There is at least one. [`fmt::Display`] renders them without colour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanErrors {
     label: String,
@@ -135,7 +135,7 @@ impl PlanErrors {
         problems.into_errors(&self.label)
     }
 
-    /// Number of errors.
+    /// Returns the number of errors.
     pub fn count(&self) -> usize {
         self.list.len()
     }
@@ -190,14 +190,14 @@ impl fmt::Display for PlanErrors {
 
 impl std::error::Error for PlanErrors {}
 
-/// The span, extended to character boundaries within the text.
+/// Returns the span, extended to character boundaries within the text.
 fn align_to_chars(text: &str, span: &TextSpan) -> TextSpan {
     let start = text.floor_char_boundary(span.start.min(text.len()));
     let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
     start..end
 }
 
-/// The lines that a span touches, without the line ending of the last line.
+/// Returns the lines that a span touches, without the line ending of the last line.
 pub(super) fn whole_lines(text: &str, span: &TextSpan) -> TextSpan {
     let span = align_to_chars(text, span);
     let start = text[..span.start].rfind('\n').map_or(0, |i| i + 1);
@@ -207,7 +207,7 @@ pub(super) fn whole_lines(text: &str, span: &TextSpan) -> TextSpan {
     start..end.max(span.end)
 }
 
-/// Makes an error message safe for a terminal, because the message may quote the plan.
+/// Makes an error message safe for a terminal. The message may quote unsafe text from the plan.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -229,7 +229,7 @@ fn same_length_visible(text: &str) -> String {
         .collect()
 }
 
-/// Whether a character is a control character, or reorders or hides the characters next to it.
+/// Returns whether a character is a control character, or reorders or hides the characters next to it.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

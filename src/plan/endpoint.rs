@@ -1,15 +1,15 @@
-//! Endpoint URLs: whether one is valid, and whether it is on this machine.
+//! Checks of endpoint URLs: whether a URL is valid, and whether it refers to this machine.
 
 use std::net::IpAddr;
 
 use super::names::endpoint_url;
 
-/// Whether an endpoint URL names a loopback address. Such an endpoint is a local engine and never production.
+/// Returns whether an endpoint URL names a loopback address. Such an endpoint is a local engine, never production.
 ///
 /// Only the text of the URL is checked; no name is resolved. The result is false for a name that only resolves to
 /// loopback. It is also false for an address that resolvers interpret differently (`127.1`, `0177.0.0.1`,
-/// `2130706433`). In such doubtful cases false is the safe result, because the tool then applies the checks for a
-/// production table.
+/// `2130706433`). In such doubtful cases, false is the safe result: the tool then applies the checks for a production
+/// table.
 pub fn is_loopback(url: &str) -> bool {
     url.split_once("://").is_some_and(|(_, rest)| host(rest).is_some_and(|host| is_loopback_host(&host)))
 }
@@ -19,22 +19,22 @@ pub fn check_endpoint(url: &str) -> Result<(), String> {
     endpoint_url(url).map_err(|(what, help)| format!("{what}: {help}"))
 }
 
-/// The host, in lower case. `rest` is the URL after its scheme.
+/// Returns the host, in lower case. `rest` is the URL after its scheme.
 fn host(rest: &str) -> Option<String> {
     let authority = rest.split(['/', '?', '#', '\\']).next()?;
-    // Everything before an @ is user information, even if it looks like a host.
+    // Everything before an `@` is user information, even if it looks like a host.
     let address = authority.rsplit('@').next()?;
     let (host, port) = match address.strip_prefix('[') {
         Some(v6) => v6.split_once(']')?,
         None => address.split_at(address.find(':').unwrap_or(address.len())),
     };
-    // Only a port may follow the host. Clients interpret any other text there differently.
+    // Only a port may follow the host. Clients disagree on the meaning of any other text there.
     let port = port.strip_prefix(':').unwrap_or(port);
     port.chars().all(|c| c.is_ascii_digit()).then(|| host.to_ascii_lowercase())
 }
 
-/// Whether a host is loopback. RFC 6761 reserves `localhost` and every name that ends in `.localhost` for loopback,
-/// with or without a final dot.
+/// Returns whether a host is loopback. RFC 6761 reserves `localhost` and every name that ends in `.localhost` for
+/// loopback, with or without a final dot.
 fn is_loopback_host(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let below = |name: &str| name.strip_suffix(".localhost").is_some_and(|below| !below.is_empty());

@@ -1,5 +1,5 @@
-//! Upper bounds for the expressions of a guarded write. If an expression is too long, DynamoDB rejects the write, and
-//! it would do so for every item.
+//! Upper bounds for the expressions of a guarded write. If an expression were too long, DynamoDB would reject the write
+//! of every item.
 
 use crate::change::Change;
 use crate::item::{Path, PathStep};
@@ -11,17 +11,16 @@ pub const MAX_EXPRESSION_BYTES: usize = 4096;
 pub const MAX_OPERATORS: usize = 300;
 
 /// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. Placeholders never need more digits: a plan
-/// with more than 1,000 names or values exceeds the limits of an expression anyway.
+/// with more than 1,000 names or values exceeds the expression limits anyway.
 const MAX_PLACEHOLDER_BYTES: usize = 5;
 
-/// Number of bytes that the longest condition term has in addition to its path: `attribute_type(` + `, ` + `:v999` +
-/// `)`.
+/// Length of the longest condition term without its path, in bytes: `attribute_type(` + `, ` + `:v999` + `)`.
 const MAX_TERM_BYTES: usize = 15 + 2 + MAX_PLACEHOLDER_BYTES + 1;
 
 /// Length of ` AND ` in bytes.
 const AND: usize = 5;
 
-/// Upper bounds for the expressions of every guarded write of a plan.
+/// Upper bounds for the expressions of any guarded write of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpressionBound {
     /// Maximum length of the update expression in bytes.
@@ -35,20 +34,20 @@ pub struct ExpressionBound {
 }
 
 impl ExpressionBound {
-    /// Whether DynamoDB accepts every write of the plan.
+    /// Returns whether DynamoDB accepts every write of the plan.
     pub fn is_within_limits(&self) -> bool {
         self.update_bytes.max(self.condition_bytes) <= MAX_EXPRESSION_BYTES
             && self.update_operators.max(self.condition_operators) <= MAX_OPERATORS
     }
 }
 
-/// The upper bounds for the writes of these changes. They are valid for every item.
+/// Returns the upper bounds for the writes of these changes. The bounds are valid for every item.
 ///
-/// The bounds rely on the following properties of the code that renders expressions. The tests of that code check them.
-/// Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path = path` or
-/// `path = :v`) and one `REMOVE` action. The condition of a change has at most one term for the source, one for the
-/// target, and one for the type of the map that contains the target. No term is longer than `attribute_type(path,
-/// :v999)`. One more term checks that the item exists.
+/// The bounds rely on the following properties of the code that renders expressions. That code's tests check these
+/// properties. Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path
+/// = path` or `path = :v`) and one `REMOVE` action. The condition of a change has at most one term for the source, one
+/// for the target, and one for the type of the map that contains the target. No term is longer than
+/// `attribute_type(path, :v999)`. One more term checks that the item exists.
 ///
 /// The bounds are also valid for undo. Undoing an in-place move sets both paths. If undo puts a value back into a map,
 /// the condition has a term for that map.
@@ -68,20 +67,20 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
         // Undo puts the value back into the map that contained it.
         terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
         for to in &paths.writes {
-            // `SET` copies a value, or sets a constant through a placeholder. For the value of a constant, the bound
-            // uses the length of the target's path or of a placeholder, whichever is longer.
+            // `SET` copies a value, or sets a constant through a placeholder. For a constant's value, the bound uses
+            // the longer of the target's path and a placeholder.
             let value =
                 if paths.reads.is_empty() { path_bytes(to) } else { longest(&paths.reads) }.max(MAX_PLACEHOLDER_BYTES);
             bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
             terms.push(path_bytes(to));
             terms.extend(to.parent().as_ref().map(path_bytes));
-            // A constant has no source, but the condition can have one more term for its target, if the target's parent
-            // is missing.
+            // A constant has no source. But if its target's parent is missing, the condition can contain one more term
+            // for the target.
             terms.extend(sources.is_empty().then(|| path_bytes(to)));
         }
         for path in &paths.removes {
-            // Undo sets a removed path again: to a recorded value, or to a copy of the target.
+            // Undo restores a removed path: it sets the path to a recorded value, or to a copy of the target.
             let value = longest(&paths.writes).max(MAX_PLACEHOLDER_BYTES);
             bound.update_bytes += path_bytes(path) + " = ".len() + value + ", ".len();
             bound.update_operators += 1;
@@ -94,7 +93,7 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
     bound
 }
 
-/// Length of a path in bytes if a placeholder replaces each of its names.
+/// Returns the length of a path in bytes, with each of its names replaced by a placeholder.
 fn path_bytes(path: &Path) -> usize {
     let steps = path.steps().iter().map(|step| match step {
         PathStep::Name(_) => MAX_PLACEHOLDER_BYTES + ".".len(),

@@ -1,5 +1,5 @@
-//! Reads the fields of one TOML table of a plan. Each wrong or unknown field is reported separately, and no error hides
-//! another error.
+//! Reads the fields of one TOML table of a plan. Each wrong or unknown field is reported separately, so all errors are
+//! visible.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 
-/// A TOML table of the plan, with access to its fields.
+/// A TOML table of the plan. Provides access to the table's fields.
 pub(super) struct Fields<'t, 'i> {
     table: &'t DeTable<'i>,
     /// The name of the table in messages, such as `[scan]`.
@@ -35,19 +35,19 @@ impl<'t, 'i> Fields<'t, 'i> {
         Fields { table, title, at }
     }
 
-    /// Returns the position of the field's name, and the field's value. `None` if the table does not have the field, or
-    /// if the parser replaced unreadable text with a placeholder.
+    /// Returns the position of the field's name, and the field's value. Returns `None` if the table does not contain
+    /// the field, or if the parser replaced unreadable text with a placeholder.
     pub(super) fn get(&self, name: &str) -> Option<(TextSpan, &'t Spanned<DeValue<'i>>)> {
         let (key, value) = self.table.get_key_value(name)?;
         (value.span() != (0..0)).then(|| (key.span(), value))
     }
 
-    /// Returns those fields in `names` that the table has.
+    /// Returns the fields in `names` that the table contains.
     pub(super) fn present_fields<'n>(&self, names: &[&'n str]) -> Vec<(&'n str, TextSpan, &'t Spanned<DeValue<'i>>)> {
         names.iter().filter_map(|name| self.get(name).map(|(key, value)| (*name, key, value))).collect()
     }
 
-    /// Whether the table has an unknown field whose name is similar to one of these names.
+    /// Returns whether the table has an unknown field whose name is similar to one of these names.
     pub(super) fn has_misspelt(&self, names: &[&str]) -> bool {
         self.table.keys().any(|key| closest_name(key.get_ref(), names).is_some())
     }
@@ -76,7 +76,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         self.text(name, example, problems)
     }
 
-    /// Reads a string and checks it with a rule. If the rule rejects the string, it returns the error and a remedy.
+    /// Reads a string and checks it with a rule. If the rule rejects the string, the rule returns the error and a
+    /// remedy.
     pub(super) fn checked_text(
         &self,
         name: &str,
@@ -98,7 +99,7 @@ impl<'t, 'i> Fields<'t, 'i> {
         flag
     }
 
-    /// Reads a field whose value is one of these words.
+    /// Reads a field whose value must be one of these words.
     pub(super) fn choice<T: Copy>(
         &self,
         name: &str,
@@ -155,8 +156,8 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
-    /// Reads a number above zero, with or without decimals. `range_help` is the help text of an error. It explains the
-    /// meaning of the number, and the default if the field is absent.
+    /// Reads a number above zero, with or without decimals. `range_help` is the help text for a number that is out of
+    /// range. It explains what the number means, and what applies if the field is absent.
     pub(super) fn number(
         &self,
         name: &str,
@@ -284,8 +285,8 @@ pub(super) fn above_zero(
     None
 }
 
-/// The value as a number, or `None` if it is not a number. An integer that does not fit into 64 bits becomes NaN, which
-/// no field accepts.
+/// Returns the value as a number, or `None` if it is not a number. An integer that does not fit into 64 bits becomes
+/// NaN, which no field accepts.
 pub(super) fn parse_number(value: &DeValue<'_>) -> Option<f64> {
     match value {
         DeValue::Integer(integer) => Some(parse_integer(integer).map_or(f64::NAN, |n| n as f64)),
@@ -294,7 +295,7 @@ pub(super) fn parse_number(value: &DeValue<'_>) -> Option<f64> {
     }
 }
 
-/// The integer if it fits into 64 bits, as TOML requires.
+/// Returns the integer if it fits into 64 bits, as TOML requires.
 pub(super) fn parse_integer(integer: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
@@ -327,7 +328,7 @@ pub(super) fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// An error about an unknown field or table, with the name that the operator probably meant.
+/// Returns the error for an unknown field or table. It suggests the name that the operator probably meant.
 fn unknown_field(name: &str, at: TextSpan, title: &str, names: &[&str]) -> Diagnostic {
     let mut problem = Diagnostic::new(format!("unknown field `{name}` in {title}"), at, "unknown field");
     match (unsupported(name), closest_name(name, names)) {
@@ -338,7 +339,7 @@ fn unknown_field(name: &str, at: TextSpan, title: &str, names: &[&str]) -> Diagn
     problem.help(format!("valid here: {}", names.join(", ")))
 }
 
-/// Returns the alternative to a field that other tools have but `backfill` does not have.
+/// Returns the help text for a field that other tools have but `backfill` lacks.
 fn unsupported(name: &str) -> Option<&'static str> {
     Some(match name {
         "filter" | "where" | "condition" | "if" | "when" => {
@@ -370,7 +371,7 @@ fn unsupported(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The valid name that the operator probably meant. `None` if no valid name is similar enough.
+/// Returns the valid name that the operator probably meant, or `None` if no valid name is similar enough.
 pub(super) fn closest_name<'n>(written: &str, names: &[&'n str]) -> Option<&'n str> {
     if written.len() > 40 || names.contains(&written) {
         return None;
@@ -379,7 +380,7 @@ pub(super) fn closest_name<'n>(written: &str, names: &[&'n str]) -> Option<&'n s
     names.iter().map(|name| (close(name), *name)).min().filter(|(d, name)| *d <= name.len().div_ceil(3)).map(|(_, n)| n)
 }
 
-/// Number of edits from one word to the other (insert, delete, replace).
+/// Returns the number of edits (insert, delete, replace) that turn one word into the other.
 pub(super) fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -17,13 +17,13 @@ use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
-/// Maximum size of a plan in bytes. A plan is one or two pages long, so a larger file is not a plan.
+/// Maximum size of a plan in bytes. A plan is usually one or two pages long, so a larger file is not a plan.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// If a file has more syntax errors than this, it is probably not a plan, and only its syntax errors are reported.
 const MAX_SYNTAX_ERRORS: usize = 100;
 
-/// A plan, and the position of its parts in the text.
+/// A plan, and the positions of its parts in the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedPlan {
     /// The valid plan.
@@ -32,8 +32,8 @@ pub struct LoadedPlan {
     pub file: PlanFile,
 }
 
-/// The text of a plan and the position of its parts. Checks that need the table's description use these positions to
-/// show errors in the text.
+/// The text of a plan, and the positions of its parts. Checks that need the table's description use these positions to
+/// show where an error is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanFile {
     label: String,
@@ -45,9 +45,9 @@ pub struct PlanFile {
 
 /// Reads a plan. `label` names the plan in errors; usually it is the path.
 ///
-/// Reports all errors together. If the text is not valid TOML, the readable lines are checked too.
+/// Reports all errors together. Even if the text is not valid TOML, its readable lines are checked.
 pub fn load(label: &str, text: &str) -> Result<LoadedPlan, PlanErrors> {
-    // Some editors start a file with a byte order mark. Remove it, because it shifts the columns in errors.
+    // Some editors start a file with a byte order mark. Remove the mark, because it would shift the columns in errors.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
         return Err(not_a_plan(label, &format!("{} bytes; a plan has at most {MAX_BYTES}", text.len())));
@@ -95,8 +95,8 @@ impl Plan {
 }
 
 impl LoadedPlan {
-    /// Runs the checks that need the table's description: the key that the plan states must be the table's key, and no
-    /// change may write, move or remove a key attribute.
+    /// Runs the checks that need the table's description. The plan's key must be the table's key, and the changes must
+    /// not write, move or remove a key attribute.
     pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         let actual: Vec<&str> = schema.names().collect();
@@ -114,8 +114,8 @@ impl LoadedPlan {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Checks that no change writes a value that is not valid in an index key. [`LoadedPlan::check_key_schema`] checks
-    /// the attributes of the table's own key.
+    /// Checks that every value that a change writes to an index key is valid there. [`LoadedPlan::check_key_schema`]
+    /// checks the attributes of the table's own key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         let own: Vec<&str> = schema.names().collect();
@@ -123,7 +123,7 @@ impl LoadedPlan {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Creates the errors for budgets that are not valid for the table. Each error points at the budget's field in
+    /// Converts errors about budgets that are not valid for the table. Each error then points at the budget's field in
     /// `[capacity]`.
     pub fn budget_errors(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
@@ -280,8 +280,8 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
 }
 
 /// Returns the text with its unreadable lines replaced by spaces, so that the other lines keep their positions. The
-/// parser stops at some errors; with the replaced text, the lines after such an error can be checked too. `None` if
-/// replacing a line would move fields into another TOML table.
+/// parser stops at some errors. With the replaced text, the lines after such an error can be checked too. Returns
+/// `None` if replacing a line would move fields into another TOML table.
 fn blank_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
     if syntax.len() > MAX_SYNTAX_ERRORS {
         return None;
@@ -303,8 +303,8 @@ fn blanks(c: char) -> impl Iterator<Item = char> {
     std::iter::repeat_n(if matches!(c, '\n' | '\r') { c } else { ' ' }, c.len_utf8())
 }
 
-/// Reports the syntax errors, except errors that an earlier error causes. For example, after a header or bracket that
-/// is never closed, fields belong to the wrong table and look like duplicates.
+/// Reports the syntax errors, except those that an earlier error caused. For example, after a header or bracket that is
+/// never closed, fields belong to the wrong table and look like duplicates.
 fn add_syntax_errors(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
     let location = |error: &toml::de::Error| error.span().unwrap_or(end..end);
     let is_unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");
@@ -330,8 +330,8 @@ fn syntax_error(error: &toml::de::Error, span: TextSpan) -> Diagnostic {
     Diagnostic::new("this is not TOML", span, message).help(help)
 }
 
-/// The error for a file that is not a plan at all. The error does not show the file's text, because that would not
-/// help.
+/// Returns the error for a file that is not a plan at all. The error does not show the file's text, because the text
+/// would not help.
 fn not_a_plan(label: &str, why: &str) -> PlanErrors {
     let mut problems = Problems::new(Arc::from(""));
     problems.add(

@@ -1,4 +1,4 @@
-//! The fingerprint: a hash of the plan's meaning. A run resumes only under the same fingerprint.
+//! The fingerprint: a hash of the plan's meaning. A run resumes only if the fingerprint is still the same.
 
 use std::fmt;
 
@@ -16,12 +16,12 @@ const VERSION: &[u8] = b"backfill plan meaning 1\n";
 pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// All 64 digits, as they are stored and compared.
+    /// Returns all 64 digits, which are stored and compared.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first 12 digits, for people.
+    /// Returns the first 12 digits, which are shown to people.
     pub fn short(&self) -> &str {
         &self.0[..12]
     }
@@ -34,8 +34,9 @@ impl fmt::Display for Fingerprint {
 }
 
 impl Plan {
-    /// The hash of the plan's meaning: table, changes, strategy and `on_existing`. Everything else (capacity, limits,
-    /// prices, retry, segments, region, endpoint, the migration's name, …) may change between two starts of a run.
+    /// Returns the hash of the plan's meaning: table, changes, strategy and `on_existing`. Everything else may change
+    /// between two starts of a run: capacity, limits, prices, retry, segments, region, endpoint, the migration's name,
+    /// …
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = MeaningEncoder(VERSION.to_vec());
         hash.text(&self.table.name);
@@ -45,7 +46,7 @@ impl Plan {
         });
         let shared = self.shared_on_existing();
         hash.tag(on_existing_tag(shared));
-        // The order of changes has no meaning, because changes of one plan never depend on their order.
+        // The order of changes has no meaning, because a plan's result never depends on it.
         let part = |change: &Change| {
             MeaningEncoder::encode(|meaning| {
                 meaning.change(change);
@@ -59,8 +60,8 @@ impl Plan {
 }
 
 impl Plan {
-    /// The `on_existing` that all changes share, or `keep` if they differ. The fingerprint is therefore the same
-    /// whether the plan sets `on_existing` once or in every change.
+    /// Returns the `on_existing` that all changes share, or `keep` if the changes differ. Therefore the fingerprint is
+    /// the same whether the plan sets `on_existing` once or in every change.
     fn shared_on_existing(&self) -> OnExisting {
         let mut answers = self.changes.iter().filter_map(Change::on_existing);
         match answers.next() {
@@ -79,8 +80,8 @@ fn on_existing_tag(on_existing: OnExisting) -> u8 {
     }
 }
 
-/// An encoding in which different meanings always have different bytes, because every part starts with a tag or with
-/// its length.
+/// An encoding of a plan's meaning. Different meanings always have different bytes, because every part starts with a
+/// tag or with its length.
 #[derive(Default)]
 struct MeaningEncoder(Vec<u8>);
 
@@ -203,8 +204,8 @@ mod tests {
         let fingerprint = load("p", &text).unwrap().plan.fingerprint();
         assert_eq!(fingerprint.as_str().len(), 64);
         assert!(fingerprint.as_str().starts_with(fingerprint.short()) && fingerprint.short().len() == 12);
-        // If this value changes, no stored run can be resumed. If you must change it, also change VERSION and mention
-        // the change in the changelog.
+        // If this fingerprint changes, stored runs can no longer be resumed. If you must change it, also change VERSION
+        // and mention the change in the changelog.
         assert_eq!(fingerprint.as_str(), "5ffcba0ca6f02194eb7e61f1eaf53e2a8beee2f2a5ad5a30e09bd4bc04726aef");
     }
 
@@ -260,9 +261,9 @@ mod tests {
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     }
 
-    /// The fingerprint covers the `on_existing` of each change. It does not depend on where the plan sets this value.
-    /// If no change of a plan sets `on_existing`, the fingerprint is the same as in the earlier version, in which
-    /// changes could not set `on_existing`.
+    /// The fingerprint covers the `on_existing` of each change, no matter where the plan sets this value. In an earlier
+    /// version of the tool, changes could not set `on_existing`. If no change of a plan sets `on_existing`, the plan's
+    /// fingerprint is still the same as then.
     #[test]
     fn on_existing_means_the_same_in_the_plan_and_in_a_change() {
         let changes = ["move = \"a\"\nto = \"b\"", "set = \"c\"\nvalue = \"x\"", "remove = \"d\""];
@@ -285,7 +286,7 @@ mod tests {
         assert_eq!(of("skip", ["keep", ""]), of("", ["", "skip"]));
         assert_eq!(of("overwrite", ["skip", ""]), of("skip", ["", "overwrite"]));
         assert_ne!(of("", ["", "skip"]), of("", ["skip", ""]));
-        // These are the fingerprints from the earlier version.
+        // These are the fingerprints that the earlier version of the tool computed.
         assert_eq!(of("", ["", ""]), "b0be5c928a3073216d9de88b840cc0727b08b06390d74662be5f96cf67a8abc8");
         assert_eq!(of("overwrite", ["", ""]), "2482a36abf104c51840f3c89ce607b5fb7080134a840fc66ac46faf499847417");
     }

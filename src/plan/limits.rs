@@ -1,4 +1,4 @@
-//! Reads `[limits]`, which stops the migration, and `[prices]`, which the cost limit uses.
+//! Reads `[limits]`, which can stop the migration, and `[prices]`, which the cost limit uses.
 
 use jiff::Timestamp;
 use toml::de::DeValue;
@@ -9,8 +9,8 @@ use super::fields::Fields;
 use super::section::section;
 use super::{PlanLimits, Prices, Window, window};
 
-/// Largest limit in units or items. A larger limit is a mistake. A 64-bit floating-point number still counts up to this
-/// limit exactly.
+/// Largest limit in units or items. A larger limit is a mistake. A 64-bit floating-point number can count exactly up to
+/// this limit.
 const MAX_COUNT: u64 = 1_000_000_000_000_000;
 
 /// Largest amount in US dollars. A larger amount is a mistake.
@@ -57,8 +57,8 @@ pub(super) fn read_prices(root: &Fields<'_, '_>, problems: &mut Problems) -> Pri
     }
 }
 
-/// Reads `deadline`: a TOML date-time with an offset from UTC, or a string with the same content. With an offset, the
-/// deadline is the same moment in every time zone.
+/// Reads `deadline`: a TOML date-time with an offset from UTC, or a string with the same content. The offset makes the
+/// deadline the same moment in every time zone.
 fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestamp> {
     let (_, value) = fields.get("deadline")?;
     let written: Option<Datetime> = match value.get_ref() {
@@ -75,7 +75,7 @@ fn deadline(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Timestam
         .ok()
 }
 
-/// Converts a date-time to a moment. If that is not possible, returns the title, label and help text of an error.
+/// Converts a date-time to a moment. If this is not possible, returns the title, label and help text of an error.
 fn deadline_time(written: Option<Datetime>) -> Result<Timestamp, (&'static str, &'static str, String)> {
     let example = format!("write it like `deadline = {DEADLINE}`");
     let invalid = ("`deadline` is not a date and time", "no such date and time", example.clone());

@@ -10,8 +10,8 @@ use crate::item::Value;
 const MAX_SHOWN: usize = 60;
 
 impl Plan {
-    /// Describes the meaning of the plan in one line. The line shows constants, because they belong to the plan and are
-    /// not data. Constants are escaped, and long constants are truncated.
+    /// Describes the meaning of the plan in one line. The line shows constants, because constants are part of the plan,
+    /// not data from the table. It escapes constants and truncates long ones.
     pub fn meaning(&self) -> String {
         let strategy = match self.strategy {
             Strategy::ExpandContract => "expand-contract",
@@ -38,15 +38,15 @@ impl fmt::Display for Change {
     }
 }
 
-/// Formats a constant as a plan may write it: strings in quotes, numbers and booleans as they are, and every other type
-/// as DynamoDB JSON.
+/// Formats a constant in a form that a plan may use: strings in quotes, numbers and booleans as they are, and every
+/// other type as DynamoDB JSON.
 pub fn excerpt(value: &Value) -> String {
     match value {
         Value::S(text) => truncate(text, |excerpt| format!("\"{}\"", excerpt.escape_debug())),
         Value::N(number) => truncate(number.as_str(), |excerpt| excerpt.escape_debug().to_string()),
         Value::Bool(flag) => flag.to_string(),
         Value::B(_) | Value::Null | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => {
-            // JSON already escapes control characters. Escape the other characters that may confuse a terminal.
+            // JSON already escapes control characters. Also escape the other characters that may confuse a terminal.
             truncate(&value.to_json().to_string(), |excerpt| {
                 excerpt
                     .chars()
@@ -57,7 +57,7 @@ pub fn excerpt(value: &Value) -> String {
     }
 }
 
-/// Formats a text with the function `show`. If the text is long, it is truncated, and its length is added.
+/// Formats a text with the function `show`. Truncates a long text and adds its length.
 fn truncate(text: &str, show: impl Fn(&str) -> String) -> String {
     match text.char_indices().nth(MAX_SHOWN) {
         None => show(text),

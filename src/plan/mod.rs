@@ -1,9 +1,9 @@
 //! The operator's plan: TOML text, parsed once into a [`Plan`] that is valid by construction.
 //!
 //! [`load`] reads the text and reports every error at once. It returns the plan together with its [`PlanFile`], which
-//! keeps the position of each part in the text. [`LoadedPlan::check_key_schema`] and [`LoadedPlan::budget_errors`] use
-//! these positions to show the errors that can be found only with the table's description. A plan's [`Fingerprint`]
-//! identifies its meaning.
+//! records the position of each part in the text. [`LoadedPlan::check_key_schema`] and [`LoadedPlan::budget_errors`]
+//! use these positions to show the errors that can be found only with the table's description. A plan's [`Fingerprint`]
+//! identifies the plan's meaning.
 
 mod capacity;
 mod changes;
@@ -44,16 +44,16 @@ use jiff::tz::TimeZone;
 
 use crate::change::{Change, OnExisting, Strategy};
 
-/// A valid plan. After loading, all code uses this type and never the file.
+/// A valid plan. After loading, all code uses this type instead of the file.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct Plan {
     /// The migration's name. It becomes the name of the state file, so only letters, digits, `-` and `_` are allowed.
     pub name: String,
-    /// The strategy, which determines when old attributes are removed.
+    /// The strategy. It determines when old attributes are removed.
     pub strategy: Strategy,
-    /// The treatment of an existing value at a target, for changes that do not set `on_existing` themselves. Loading
-    /// has already copied this setting into those changes.
+    /// What happens to an existing value at a target, for changes that do not set `on_existing` themselves. Loading has
+    /// already copied this setting into those changes.
     pub on_existing: OnExisting,
     /// The table, and how to reach it.
     pub table: TableRef,
@@ -61,7 +61,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// How the table is read.
     pub scan: ScanOptions,
-    /// How much capacity the migration may consume.
+    /// The capacity that the migration may consume.
     pub capacity: Capacity,
     /// The limits at which the migration stops automatically.
     pub limits: PlanLimits,
@@ -78,16 +78,16 @@ pub struct Plan {
 pub struct TableRef {
     /// Table name.
     pub name: String,
-    /// The key attributes that the plan states, partition key first. The check compares them with the key of the table.
-    /// `None` if the plan does not state them.
+    /// The key attributes that the plan names, partition key first. They are checked against the table's key. `None` if
+    /// the plan does not name the key attributes.
     pub key: Option<Vec<String>>,
     /// AWS region.
     pub region: Option<String>,
     /// The URL of the endpoint. `None` means the AWS default.
     pub endpoint_url: Option<String>,
-    /// Profile of the AWS configuration.
+    /// Profile from the AWS configuration.
     pub profile: Option<String>,
-    /// The id of the account that must own the table (12 digits). The check compares the id with the table's ARN.
+    /// The id of the account that must own the table (12 digits). It is checked against the table's ARN.
     pub account: Option<String>,
 }
 
@@ -96,7 +96,7 @@ pub struct TableRef {
 pub struct ScanOptions {
     /// Number of parallel-scan segments; `None` means `"auto"`. The number is fixed when a run is created.
     pub segments: Option<u32>,
-    /// Number of segments that are scanned at the same time; `None` lets the tool choose.
+    /// Number of segments that are scanned at the same time; `None` means that the tool chooses.
     pub active: Option<u32>,
     /// Maximum number of items per page; `None` means `"auto"`.
     pub page_limit: Option<u32>,
@@ -104,28 +104,28 @@ pub struct ScanOptions {
     pub consistent: bool,
 }
 
-/// `[capacity]`. If the plan does not state a budget, a harmless default applies.
+/// `[capacity]`. If the plan does not set a budget, a harmless default applies.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Capacity {
     /// Write budget of the table.
     pub write: Option<CapacityRate>,
     /// Read budget of the table.
     pub read: Option<CapacityRate>,
-    /// Maximum budget of one key range, that is, of one segment of the scan.
+    /// Maximum budget for one key range, that is, for one segment of the scan.
     pub per_key_range: ScopeCapacity,
-    /// Maximum budget of the items of one partition key.
+    /// Maximum budget for the items of one partition key.
     pub per_partition_key: ScopeCapacity,
     /// Write budgets of indexes, by name.
     pub indexes: Vec<(String, CapacityRate)>,
 }
 
-/// A budget as the plan states it.
+/// A budget in the form in which the plan sets it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CapacityRate {
     /// Capacity units per second.
     Units(f64),
-    /// Percentage of the provisioned capacity, of the on-demand maximum, or of the warm throughput of the table or
-    /// index; above 0, at most 100.
+    /// Percentage of the table's or index's provisioned capacity, on-demand maximum, or warm throughput; above 0, at
+    /// most 100.
     Percent(f64),
 }
 
@@ -138,7 +138,7 @@ pub enum Access {
     Read,
 }
 
-/// The budget of a key range or of a partition key, in capacity units per second. `None` means the default.
+/// The budget for a key range or a partition key, in capacity units per second. `None` means the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ScopeCapacity {
     /// Write capacity units per second.
@@ -165,7 +165,7 @@ pub struct PlanLimits {
 }
 
 impl PlanLimits {
-    /// No limits. Rollback and `cutover --back` run without limits, because no limit may block the way back.
+    /// No limits. Rollback and `cutover --back` run without limits, because limits must never block a rollback.
     pub fn none() -> PlanLimits {
         PlanLimits {
             max_failures: u64::MAX,
@@ -177,7 +177,7 @@ impl PlanLimits {
         }
     }
 
-    /// Returns the names of all limits that have a value. `max_failures` always has a value.
+    /// Returns the names of all limits that are set. `max_failures` is always set.
     pub fn limit_names(&self) -> Vec<&'static str> {
         let PlanLimits { max_failures: _, max_wcu, max_cost_usd, max_items, deadline, window } = self;
         let set = [
@@ -192,7 +192,7 @@ impl PlanLimits {
     }
 }
 
-/// A daily window of time. The window crosses midnight if its closing time is earlier in the day than its opening time.
+/// A daily time window. If its closing time is earlier in the day than its opening time, the window crosses midnight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     /// Time of day at which the window opens.
@@ -215,11 +215,11 @@ pub struct Prices {
 /// `[retry]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// Upper limit of the first wait. The limit doubles with each attempt. Each wait is a random time between zero and
+    /// Upper limit of the first wait. This limit doubles with each attempt. Each wait is a random time between zero and
     /// the limit (full jitter).
     pub base: Duration,
-    /// Largest upper limit of any wait.
+    /// Maximum to which the upper limit of a wait can grow.
     pub cap: Duration,
-    /// If one request keeps failing for this time, the run stops and can be resumed.
+    /// If one request keeps failing for this long, the run stops and can be resumed.
     pub give_up_after: Duration,
 }

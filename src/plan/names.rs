@@ -1,4 +1,4 @@
-//! Checks the names in a plan. Each check returns the message and the help text of an error.
+//! Checks the names in a plan. If a name is invalid, the check returns an error message and a help text.
 
 /// Checks the name of a migration.
 pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
@@ -9,7 +9,7 @@ pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
     Err(("the migration's name cannot be used".into(), help.into()))
 }
 
-/// Checks the name of a table with DynamoDB's naming rules (developer guide, "Naming rules").
+/// Checks a table's name against DynamoDB's naming rules (developer guide, "Naming rules").
 pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if (3..=255).contains(&name.len()) && name.chars().all(valid) {

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::{FlagLocation, Plan, TableRef};
 
 /// Actions that read the table. `check` and `run --dry-run` need only these actions on the table. `verify` needs these
-/// actions too, and also actions on the lease.
+/// actions, and also actions on the lease.
 const TABLE_READ_ACTIONS: &[&str] = &[
     "dynamodb:DescribeTable",
     "dynamodb:DescribeContinuousBackups",
@@ -14,7 +14,7 @@ const TABLE_READ_ACTIONS: &[&str] = &[
     "dynamodb:GetItem",
 ];
 
-/// Additional actions for passes that write. They do not include deletion, because no pass deletes an item.
+/// Additional actions for passes that write. Deletion is not included, because passes never delete items.
 const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
 
 /// Actions on the flag and on its lease. Every write is conditional and replaces the whole item.
@@ -23,9 +23,9 @@ const FLAG_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "d
 /// Actions of a command that only reads the flag.
 const FLAG_READ_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
 
-/// The smallest IAM policy for a plan, as a JSON policy document. If the plan does not name the region or the account,
-/// the policy has `*` in its place. With `read_only`, the policy allows only `check`, `run --dry-run` and `status`,
-/// which write nothing, not even the lease.
+/// Returns the smallest IAM policy for a plan, as a JSON policy document. If the plan does not name the region or the
+/// account, the policy contains `*` instead. With `read_only`, the policy allows only `check`, `run --dry-run` and
+/// `status`. These commands write nothing, not even the lease.
 pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     let writes = if read_only { &[] } else { TABLE_WRITE_ACTIONS };
     let items: Vec<&str> = TABLE_READ_ACTIONS.iter().chain(writes).copied().collect();
@@ -44,7 +44,7 @@ fn statement(id: &str, actions: &[&str], table: &TableRef, name: &str) -> Json {
     json!({ "Sid": id, "Effect": "Allow", "Action": actions, "Resource": resource })
 }
 
-/// The AWS partition of a region (AWS General Reference, "Amazon Resource Names").
+/// Returns the AWS partition to which a region belongs (AWS General Reference, "Amazon Resource Names").
 fn partition(region: &str) -> &'static str {
     match region {
         _ if region.starts_with("cn-") => "aws-cn",

@@ -1,5 +1,5 @@
-//! Rules for the changes of a plan. The rules refuse changes that cannot be replayed, and changes whose result depends
-//! on their order.
+//! Rules for the changes of a plan. These rules refuse changes that cannot be replayed, and changes whose result
+//! depends on their order.
 //!
 //! If a run does not know whether a write arrived, it sends the write again. A plan is therefore valid only if applying
 //! its changes twice, in any order, gives the same result as applying them once.
@@ -11,8 +11,8 @@ use crate::change::{Change, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, PathStep, Value, item_bytes};
 
 /// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
-/// an expression to 2 MB. No plan exceeds that limit. Its names together have at most 256 KB, because this is the
-/// largest size of a plan. Its values together have at most the size of three items.
+/// an expression to 2 MB. A plan never exceeds that limit. All its names together have at most 256 KB, which is the
+/// maximum size of a plan. All its values together are at most as large as three items.
 const MAX_NAME_BYTES: usize = 65_535;
 
 /// How a change uses a path.
@@ -36,7 +36,7 @@ pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
         check_change(change, problems);
     }
     check_constants(changes, problems);
-    // Compare each pair of changes only if the plan is not too long, because the number of pairs could be huge.
+    // If the plan is too long, do not compare each pair of changes, because the number of pairs could be huge.
     if check_length(changes, problems) {
         for (i, first) in changes.iter().enumerate() {
             for second in &changes[i + 1..] {
@@ -66,7 +66,7 @@ pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mu
     }
 }
 
-/// Reports changes that would write an invalid value to an index key in every item.
+/// Reports changes that would write an invalid index key value to every item.
 pub(super) fn check_index_keys(
     changes: &[WrittenChange],
     table_key: &[&str],
@@ -90,8 +90,8 @@ pub(super) fn check_index_keys(
     }
 }
 
-/// The value that a change writes to the top-level attribute of its target. `None` if the value also depends on the
-/// item.
+/// Returns the value that a change writes to its target's top-level attribute. Returns `None` if the value also depends
+/// on the item.
 fn root_value(to: &Path, change: &Change) -> Option<Value> {
     match (to.steps().get(1), change) {
         (Some(PathStep::Index(_)), _) => Some(Value::L(Vec::new())),
@@ -146,13 +146,14 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
 }
 
 /// Returns the error for two changes that use overlapping paths, or `None` if the two changes are allowed together. `a`
-/// is the use of a path by the change that is earlier in the plan.
+/// belongs to the change that is earlier in the plan.
 fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
     use PathRole::{CopiedFrom, MovedFrom, Removed, Target};
     let same = a.path == b.path;
     let (title, help) = match (a.role, b.role) {
         (CopiedFrom, CopiedFrom) => return None,
-        // One write copies the value and removes the original, so the original is never removed without the copy.
+        // One write both copies the value and removes the original, so the original is never removed without being
+        // copied.
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) => (
             format!("{} is copied, and {} is removed", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
@@ -197,7 +198,7 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
     Some(Diagnostic::new(title, b.at.clone(), label(b)).also(a.at.clone(), label(a)).help(help))
 }
 
-/// The path of the use that has this role: `a` or `b`.
+/// Returns the path of `a` or of `b`, whichever has this role.
 fn name(a: &PathUse<'_>, b: &PathUse<'_>, role: PathRole) -> String {
     format!("`{}`", if a.role == role { a.path } else { b.path })
 }
@@ -215,7 +216,7 @@ fn label(path_use: &PathUse<'_>) -> &'static str {
     }
 }
 
-/// Checks whether every write of the plan obeys DynamoDB's limits for expressions, and reports an error if not.
+/// Checks whether every write of the plan stays within DynamoDB's limits for expressions, and reports an error if not.
 fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
     let bound = expression_bound(&plain);
@@ -225,7 +226,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).is_within_limits()).unwrap_or(0);
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
-    // Show the error at the first change with which the plan exceeds the limit.
+    // Show the error at the first change that makes the plan exceed the limit.
     if let Some(written) = changes.get(fitting) {
         problems.add(
             Diagnostic::new(
@@ -244,7 +245,7 @@ fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
     false
 }
 
-/// Reports an error if the constants together are larger than an item can be.
+/// Reports an error if all constants together are larger than the maximum size of an item.
 fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     let mut total = 0;
     for written in changes {
@@ -286,7 +287,7 @@ fn too_long_name(step: &PathStep) -> Option<&str> {
     }
 }
 
-/// The path of the list that contains this element.
+/// Returns the path of the list that contains this element.
 fn list_of(path: &Path) -> Path {
     let mut list = path.clone();
     while list.ends_in_index()
@@ -306,7 +307,7 @@ mod tests {
     use crate::item::{Item, Value, item_from_json};
     use crate::plan::load;
 
-    /// Applies the changes as one write: every value is read from the image before the write.
+    /// Applies the changes as one write: reads every value from the image before the write.
     fn apply(changes: &[Change], image: &Item) -> Item {
         let mut after = image.clone();
         let mut gone = Vec::new();
@@ -346,7 +347,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// If a plan is accepted, its changes give the same result in any order, and also if they are applied twice.
+        /// The changes of an accepted plan give the same result in any order, and when they are applied twice.
         #[test]
         fn an_accepted_plan_does_not_depend_on_order_or_repetition(
             (changes, shuffled) in proptest::collection::vec(one_change(), 1..4)

@@ -28,8 +28,8 @@ pub struct TemplateTable {
     pub indexes: Vec<String>,
 }
 
-/// A plan with a comment for every field. If `table` is `None`, the operator replaces the table's name. The result is a
-/// valid plan even without edits.
+/// Returns a plan with a comment for every field. If `table` is `None`, the table's name is a placeholder that the
+/// operator must replace. The result is a valid plan even without edits.
 pub fn template(table: Option<&TemplateTable>) -> String {
     let mut out = String::from(HEAD);
     out.push_str(&table_section(table));
@@ -39,7 +39,7 @@ pub fn template(table: Option<&TemplateTable>) -> String {
     out
 }
 
-/// An example budget for each global index, commented out.
+/// Returns an example budget for each global index, as TOML comments.
 fn example_indexes(table: Option<&TemplateTable>) -> String {
     let known = table.map_or(&[][..], |table| &table.indexes);
     let example = ["my-index".to_owned()];
@@ -82,8 +82,8 @@ fn table_section(table: Option<&TemplateTable>) -> String {
     out
 }
 
-/// Writes the fields that determine how to reach the table. If the value of a field is known, the template sets the
-/// field. Otherwise the field is an example in a comment.
+/// Writes the fields that determine how to reach the table. If a field's value is known, the template sets the field.
+/// Otherwise the template shows an example of the field in a comment.
 fn write_connection_fields(out: &mut String, profile: Option<&str>, account: Option<&str>, endpoint: Option<&str>) {
     let fields = [
         ("profile", profile, "prod", "        # a profile from your AWS configuration"),
@@ -108,7 +108,8 @@ fn describe_size(table: &TemplateTable) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Example names for the change. The names differ from the key attributes, because the plan would not load otherwise.
+/// Returns example names for the change. The names differ from the key attributes, because otherwise the plan would not
+/// load.
 fn example_names(table: Option<&TemplateTable>) -> (String, String) {
     let keys: &[String] = table.map_or(&[], |table| &table.key);
     let free = |name: &str| {
@@ -138,7 +139,7 @@ name = "my-migration"               # names the state file: letters, digits, - a
 # "expand-contract": `run` only adds; `contract` later removes old attributes and runs every `remove`.
 # "in-place": the same write also removes old attributes.
 strategy = "expand-contract"
-# What happens if a target already has another value than the plan implies:
+# What happens if a target already has a value that differs from what the plan implies:
 # "keep" leaves it and reports the item as diverged; "overwrite" records it and replaces it;
 # "skip" leaves it and counts it as done. A change can have its own `on_existing`.
 on_existing = "keep"
@@ -229,12 +230,12 @@ mod tests {
         assert_eq!(loaded.plan.table.name, "my-table");
     }
 
-    /// If the operator removes the comment mark of any field in the template, the field is valid.
+    /// Every field that is commented out in the template is valid when the operator removes the comment mark.
     #[test]
     fn fields_that_are_commented_out_are_valid() {
         let text = template(None);
         let (head, settings) = text.split_once("[scan]").unwrap();
-        // A plan may have the flag in a table or behind hooks, but not both.
+        // A plan may keep the flag in a table or behind hooks, but not both.
         let (settings, exec) = settings.split_once("# Instead of a table").unwrap();
         let (_, exec) = exec.split_once('\n').unwrap();
         let open = settings.replace("\n# ", "\n");

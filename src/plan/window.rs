@@ -11,7 +11,7 @@ use super::fields::edit_distance;
 /// An example of a window.
 pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";
 
-/// An error in a window, and the range of bytes that is wrong.
+/// An error in the text of a window, and the range of bytes that is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct WindowError {
     pub(super) span: Range<usize>,
@@ -20,7 +20,7 @@ pub(super) struct WindowError {
     pub(super) help: Vec<String>,
 }
 
-/// Reads a window. The time zones come from the bundled database, so a plan has the same meaning on every machine.
+/// Reads a window. Time zones come from the bundled database, so a plan has the same meaning on every machine.
 pub(super) fn read(text: &str) -> Result<Window, WindowError> {
     let example = || format!("write it like `window = {EXAMPLE:?}`");
     let (times, zone) = text.split_once(' ').unwrap_or((text, ""));
@@ -58,7 +58,7 @@ pub(super) fn read(text: &str) -> Result<Window, WindowError> {
     Ok(Window { opens, closes, zone })
 }
 
-/// Reads `HH:MM`, which starts at byte `at` of the window's text.
+/// Reads a time `HH:MM`. `at` is the byte at which it starts in the window's text.
 fn time(text: &str, at: usize) -> Result<Time, WindowError> {
     let number = |digits: &str| {
         let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit());
@@ -93,7 +93,8 @@ fn find_zone(name: &str) -> Result<TimeZone, Vec<String>> {
     Err(help)
 }
 
-/// The time zone that the operator probably meant: a zone of this city, or a zone with a similar spelling.
+/// Returns the time zone that the operator probably meant: a zone named after this city, or a zone with a similar
+/// spelling.
 fn closest_zone(name: &str, zones: impl Iterator<Item = String>) -> Option<String> {
     if name.len() > 40 {
         return None;

@@ -1,4 +1,4 @@
-//! Contract: removes the old attribute.
+//! Decides the steps of `contract`, which removes the old attribute.
 
 use std::time::Duration;
 
@@ -17,9 +17,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The next step of contract for a plan with a cutover. The point of no return is the change that sets
-    /// `contracting` in the flag. Without a flag, the point of no return is the event that records the beginning of
-    /// contract.
+    /// Decides the next step of contract for a plan with a cutover. With a flag, the point of no return is the change
+    /// that sets `contracting`. Without a flag, it is the event that records the beginning of contract.
     fn contract_after_cutover(&self) -> Result<Step, StepRefusal> {
         if let Some(step) = self.recreate_contracting()? {
             return Ok(step);
@@ -50,16 +49,17 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The next step if the flag says that contract has begun, but this state file does not record the beginning of
-    /// contract. Usually a command with another state file began contract. A kill after the change of the flag, but
-    /// before the event was recorded, has the same effect. The result of contract for an item depends only on that
-    /// item, so a command with this state file may finish contract.
+    /// Decides the next step if the flag says that contract has begun, but this state file does not record it. Usually,
+    /// a command with another state file began contract. The other cause is a process that was killed after it changed
+    /// the flag, but before it recorded the event. What contract does with an item depends only on that item, so a
+    /// command with this state file may finish contract.
     fn contract_begun_elsewhere(&self) -> Result<Step, StepRefusal> {
         if self.check_expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;
             let why = format!(
-                "{obstacle}. Use the state file that did, with `--state`, on its host. If it is lost, `--force REASON` \
-                 ends the contract with this one, without the removed values that only the lost file has recorded"
+                "{obstacle}. Use the state file that began it, with `--state`, on its host. If that file is lost, \
+                 `--force REASON` ends the contract with this one, without the removed values that only the lost \
+                 file has recorded"
             );
             match self.require_override(obstacle, why)? {
                 Some(Step::Record(_)) if self.state.preflight.is_none() => return Ok(Step::Preflight),
@@ -92,7 +92,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Explains that the soak begins in the future by this host's clock. The explanation is added to the refusal.
+    /// Returns a note for the refusal if the soak begins in the future according to this host's clock.
     fn clock_difference_note(&self, since: Option<Timestamp>) -> String {
         let Some(since) = since.filter(|since| *since > self.now) else { return String::new() };
         format!(
@@ -106,12 +106,11 @@ impl StepRequest<'_> {
         if self.now >= until {
             return Ok(());
         }
-        // The shown time is rounded up to the next second, because contract must no longer be refused at the shown
-        // time.
+        // Round up to the next second, because contract must be allowed at the shown time.
         let shown = add_saturating(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(StepRefusal::new(
             format!(
-                "it soaks until {shown}; until then, the way back only has to make old equal new{}",
+                "it soaks until {shown}; until then, the way back only has to make old values equal to new values{}",
                 self.clock_difference_note(since)
             ),
             Goal::Contract,

@@ -1,4 +1,4 @@
-//! The steps of the cutover: the checks of the gate, the three steps forward, and the steps back, which need no gate.
+//! Decides the steps of the cutover: three steps forward, which check the gate, and the steps back, which need no gate.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::{
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 use crate::figure::count;
 
-/// Checks whether `run` and `failures retry` may write under this flag. These commands may write if readers read old
-/// values and old values are fresh. A running pass repeats this check every `max_cache_seconds`, and drains if the
-/// check refuses.
+/// Checks whether `run` and `failures retry` may write under this flag. They may write while readers read old values
+/// and old values are fresh. A running pass repeats this check every `max_cache_seconds`, and drains if the check
+/// fails.
 pub fn may_expand(flag: &Flag) -> Result<(), StepRefusal> {
     let why = if flag.contracting {
         return Err(StepRefusal::new("the old attribute is being removed", Goal::Contract));
@@ -23,32 +23,32 @@ pub fn may_expand(flag: &Flag) -> Result<(), StepRefusal> {
     } else if flag.old_stale {
         "old values may be stale and must not be copied"
     } else if flag.read == ReadFrom::New {
-        "readers read the new attribute: what they read is not overwritten behind them"
+        "readers read the new attribute, and a run never overwrites the attribute that they read"
     } else {
         return Ok(());
     };
     Err(StepRefusal::new(why, Goal::Back { to: BackTarget::OldReads, now: false }))
 }
 
-/// The recommended percentage of the keys for the first time that readers move. This percentage is large enough to
-/// reveal an error and small enough to limit the damage.
+/// The percentage of keys that the tool suggests for the first move of readers. It is large enough to reveal an error
+/// and small enough to limit the damage.
 const FIRST_PERCENT: u8 = 10;
 
-/// Whether `--back` needs the state file and its lock, because the old-from-new pass must run first.
+/// Returns whether `--back` must first run the old-from-new pass, which needs the state file and its lock.
 pub fn back_needs_state(flag: &Flag) -> bool {
     flag.write == WriteTo::New || flag.old_stale
 }
 
-/// The next step of `cutover --back` while both attributes are written and old values are fresh. This step needs
-/// neither a gate nor the state file, so it works while other commands run.
+/// Decides the next step of `cutover --back` while both attributes are written and old values are fresh. This step
+/// needs neither a gate nor the state file, so it works while other commands run.
 pub fn step_back(flag: &Flag, to: BackTarget, now: Timestamp, left: Duration) -> Result<Step, StepRefusal> {
     if flag.contracting {
         return Err(StepRefusal::new("the old attribute is being removed, and there is no way back", Goal::Contract));
     }
     if back_needs_state(flag) {
         return Err(StepRefusal::new(
-            "old values may be stale: the way back makes them equal the new ones first, or accepts stale reads by `--now`, \
-             and needs the state file",
+            "old values may be stale. The way back makes them equal to the new values first, or accepts stale reads \
+             with `--now`. Both need the state file",
             Goal::Back { to: BackTarget::OldReads, now: false },
         ));
     }
@@ -101,7 +101,7 @@ impl StepRequest<'_> {
         }
         if self.context.kind == PlanKind::Stated && percent < 100 {
             return Err(StepRefusal::new(
-                "without a flag nothing says which keys a percentage means",
+                "without a flag, nothing defines which keys belong to a percentage",
                 Goal::CutoverTo(CutoverTarget::ReadNew(100)),
             ));
         }
@@ -123,7 +123,7 @@ impl StepRequest<'_> {
                 return Ok(self.wait_for_caches().unwrap_or(Step::Done));
             }
             WriteTo::Both if flag.old_stale => {
-                return Err(StepRefusal::new("old values may be stale: make them equal the new ones first", back));
+                return Err(StepRefusal::new("old values may be stale: first make them equal to the new values", back));
             }
             WriteTo::Both => {}
         }
@@ -144,14 +144,14 @@ impl StepRequest<'_> {
         self.forward_through_gate(change, gate)
     }
 
-    /// Whether the verification that opens the gate compared no item.
+    /// Returns whether the gate is open because of a verification that compared no item.
     fn verified_an_empty_table(&self, flag: &Flag) -> bool {
         let counts = self.gate_reports().find(|(_, report)| self.check_report(report, flag).is_ok());
         counts.is_some_and(|(_, report)| report.compared == Some(0))
     }
 
-    /// The verifications that the gate considers, in order: the full verification, and then the sampled verification if
-    /// the plan accepts samples.
+    /// Returns the verifications that can open the gate, in this order: the full verification, then the sampled
+    /// verification if the plan accepts samples.
     fn gate_reports(&self) -> impl Iterator<Item = (VerifyScope, &ReportSummary)> {
         let sampled = self.state.sampled.as_ref().filter(|_| self.context.limits.accept_sample);
         let good = [(VerifyScope::Full, self.state.full.as_ref()), (VerifyScope::Sampled, sampled)];
@@ -173,7 +173,7 @@ impl StepRequest<'_> {
         self.forward_through_gate(FlagChange::WriteNew, self.write_new_gate(flag))
     }
 
-    /// Moves the flag one step forward. The step needs a confirmation, and waits until applications obey the previous
+    /// Moves the flag one step forward. First asks for confirmation, then waits until applications obey the previous
     /// step.
     fn forward(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, StepRefusal> {
         if !self.context.confirmed {
@@ -185,8 +185,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Moves the flag one step forward if the gate is open and a rollback remains possible. Otherwise the operator must
-    /// give a `--force` reason.
+    /// Moves the flag one step forward if the gate is open and a rollback remains possible. Otherwise, the step needs a
+    /// `--force` reason.
     fn forward_through_gate(&self, change: FlagChange, gate: Result<(), StepRefusal>) -> Result<Step, StepRefusal> {
         let closed = gate.err();
         let forced = closed.as_ref().and(self.context.force);
@@ -196,9 +196,10 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Checks the obstacles to this change that are not overridden yet. Without a `--force` reason, one refusal lists
-    /// all of them, because a later reason covers exactly the listed obstacles. With a reason, returns the next step
-    /// that records an override; `None` once every override is recorded.
+    /// Checks for obstacles to this change that are not yet overridden. If the command has no `--force` reason, a
+    /// single refusal lists all of these obstacles, because a later reason covers exactly the listed obstacles. If the
+    /// command has a reason, returns the step that records the next override, or `None` once every override is
+    /// recorded.
     fn check_obstacles(&self, change: FlagChange, closed: Option<StepRefusal>) -> Result<Option<Step>, StepRefusal> {
         const FORWARD: &str = "`--force REASON` goes forward anyway";
         let unrestorable_targets = self.context.unrestorable_targets.map(|items| {
@@ -220,16 +221,16 @@ impl StepRequest<'_> {
         Ok(None)
     }
 
-    /// If `--force` was given, adds to the refusal a remark that `--force` does not override this obstacle.
+    /// If the operator passed `--force`, adds to the refusal that `--force` does not override this obstacle.
     fn mention_force_has_no_effect(&self, refused: StepRefusal) -> StepRefusal {
         match self.context.force {
-            Some(_) => StepRefusal { why: format!("{}, and `--force` does not go past that", refused.why), ..refused },
+            Some(_) => StepRefusal { why: format!("{}, and `--force` does not override that", refused.why), ..refused },
             None => refused,
         }
     }
 
-    /// Refuses if an item may have an old value but no new value. From `write = new` on, readers no longer fall back to
-    /// old values, so they would find nothing.
+    /// Refuses if an item may have an old value but no new value. Readers would find no value in such an item, because
+    /// from `write = new` on they no longer fall back to old values.
     fn check_every_item_has_new_value(&self) -> Result<(), StepRefusal> {
         self.check_expanded()?;
         match self.context.failures {
@@ -245,18 +246,19 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Checks whether writers may write only the new attribute. The refusal suggests the command that opens this gate.
+    /// Checks whether writers may stop writing the old attribute. If not, the refusal suggests the command that opens
+    /// this gate.
     pub(super) fn write_new_gate(&self, flag: &Flag) -> Result<(), StepRefusal> {
         self.check_every_item_has_new_value()?;
         match self.state.forced_reads {
-            // The operator used `--force` to move readers while the gate was closed. For this step the gate must be
-            // open, because readers stop falling back to old values.
+            // The operator used `--force` to move readers while the gate was closed. But this step makes readers stop
+            // falling back to old values, so now the gate must be open.
             Some(_) => self.gate(flag),
             None => self.check_mismatches(flag),
         }
     }
 
-    /// A mismatch from any verification keeps the gate closed until a later full verification is clean. A later sampled
+    /// Refuses if any verification found a mismatch, until a later full verification is clean. A later sampled
     /// verification is not enough, because it may miss the items that differ.
     fn check_mismatches(&self, flag: &Flag) -> Result<(), StepRefusal> {
         let full = self.state.full.as_ref();
@@ -279,8 +281,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Checks whether readers may move to the new attribute. The refusal lists every reason why the gate is closed, and
-    /// suggests the first command to run.
+    /// Checks whether readers may move to the new attribute. If not, the refusal lists every reason why the gate is
+    /// closed, and suggests the first command to run.
     pub(super) fn gate(&self, flag: &Flag) -> Result<(), StepRefusal> {
         self.check_expanded()?;
         let mut closed = Vec::new();
@@ -303,14 +305,14 @@ impl StepRequest<'_> {
         merge_refusals(closed)
     }
 
-    /// The next step that moves readers. With a flag, readers first move for a small percentage of the keys, and later
-    /// for all keys. Without a flag, readers can only move for all keys at once.
+    /// Returns the next step that moves readers. With a flag, readers first move for a small percentage of the keys,
+    /// then for all keys. Without a flag, readers can only move for all keys at once.
     pub(super) fn next_reader_step(&self, flag: &Flag) -> Goal {
         let is_first = self.context.kind == PlanKind::Flagged && flag.read == ReadFrom::Old;
         Goal::CutoverTo(CutoverTarget::ReadNew(if is_first { FIRST_PERCENT } else { 100 }))
     }
 
-    /// The command to suggest if a repair could not fix some items: the step forward with `--force REASON`.
+    /// Returns the command to suggest if a repair could not fix some items: the step forward with `--force REASON`.
     fn next_with_force(&self, flag: &Flag) -> NextCommand {
         let goal = if flag.read_percent >= 100 {
             Goal::CutoverTo(CutoverTarget::WriteNew)
@@ -333,14 +335,14 @@ impl StepRequest<'_> {
         }
         let why = match (closed, &self.state.sampled) {
             (Some(why), _) => why,
-            (None, Some(_)) => "there is no full verification, and the plan does not say `accept_sample = true`",
+            (None, Some(_)) => "there is no full verification, and the plan does not contain `accept_sample = true`",
             (None, None) => "nothing has been verified",
         };
         Err(StepRefusal::new(why, Goal::Verify { scope: VerifyScope::Full, repair: false }))
     }
 
-    /// A verification that compared no item proves nothing, unless a strongly consistent pass also found the table
-    /// empty.
+    /// Refuses a verification that compared no item, because it proves nothing. The exception is a table that a
+    /// strongly consistent pass also found empty.
     fn check_items_compared(&self, scope: VerifyScope, report: &ReportSummary) -> Result<(), StepRefusal> {
         let nothing = Obstacle::EmptyTable;
         match (report.compared, self.state.expanded_items) {
@@ -360,7 +362,7 @@ impl StepRequest<'_> {
             (Some(0), read) => {
                 let read = match read {
                     Some(items) => format!("the run read {}", count(items, "item", "items")),
-                    None => "it is not recorded how many items the run read strongly consistently".to_owned(),
+                    None => "the run did not record how many items it read with strong consistency".to_owned(),
                 };
                 Err(StepRefusal::new(
                     format!("the last verification compared no item, and {read}: run another pass to find out"),
@@ -371,7 +373,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Checks whether the gate accepts this report. The error says why the gate does not accept it.
+    /// Checks whether the gate accepts this report. If not, the error contains the reason.
     fn check_report(&self, report: &ReportSummary, flag: &Flag) -> Result<(), &'static str> {
         let began = report.span.began;
         let super::ExpandStatus::Complete { ended } = self.state.expand else { return Err("expand is not complete") };
@@ -393,8 +395,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Refuses if this host's clock is behind the time of the last event in the history. In that case the clock was set
-    /// back, so the age of a report is unknown.
+    /// Refuses if this host's clock is behind the time of the last event in the history. In that case, somebody set the
+    /// clock back, so the age of a report is unknown.
     fn check_clock(&self) -> Result<(), StepRefusal> {
         let now = self.now;
         let latest = self.state.latest;
@@ -422,7 +424,7 @@ impl StepRequest<'_> {
     }
 }
 
-/// Joins these refusals into one. The result suggests the next command of the first refusal.
+/// Joins these refusals into one, which suggests the next command of the first refusal.
 fn merge_refusals(refused: impl IntoIterator<Item = StepRefusal>) -> Result<(), StepRefusal> {
     let all =
         refused.into_iter().reduce(|all, one| StepRefusal { why: format!("{}; and {}", all.why, one.why), ..all });

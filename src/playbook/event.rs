@@ -13,8 +13,8 @@ pub struct Event {
     pub at: Timestamp,
     /// The user and the host that ran the command.
     pub actor: String,
-    /// The state of the flag when the event happened. `None` if the plan has no flag, or if an earlier version, which
-    /// stored no marks, recorded the event.
+    /// The state of the flag when the event happened. `None` if the plan has no flag, or if the event comes from an
+    /// earlier version, which stored no marks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flag: Option<Mark>,
     /// What happened.
@@ -22,7 +22,7 @@ pub struct Event {
     pub body: EventBody,
 }
 
-/// The part of the flag's state that is stored with an event. Marks are only compared for equality, so no rule has to
+/// The part of the flag's state that is stored with an event. Rules compare marks only for equality, so they need not
 /// compare the clocks of two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Mark {
@@ -34,7 +34,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// The mark that records this state of the flag.
+    /// Returns the mark for this state of the flag.
     pub fn from_flag(flag: &Flag) -> Mark {
         Mark { version: flag.version, dual_since: flag.dual_since }
     }
@@ -44,42 +44,43 @@ impl Mark {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventBody {
-    /// The preflight found no blocking problem, or the operator accepted every blocking problem.
+    /// The preflight found no blocking problem, or the operator accepted all blocking problems.
     PreflightAccepted {
         /// The kind of the plan.
         kind: PlanKind,
         /// The names of the findings that the operator accepted.
         accepted: Vec<String>,
     },
-    /// A phase begins its pass over the table. This event is not recorded again when the phase is resumed.
+    /// A phase began its pass over the table. A resumed phase does not record this event again.
     PhaseBegun {
         /// The phase.
         phase: Phase,
     },
-    /// A pass covered the whole table, so its phase is complete. A verification is never recorded in this form, but as
-    /// [`EventBody::Verified`].
+    /// A pass covered the whole table, so its phase is complete. For a verification, [`EventBody::Verified`] is
+    /// recorded instead.
     PhaseComplete {
         /// The phase.
         phase: Phase,
-        /// Number of items that the phase read. `None` if the reads were not strongly consistent, or if an earlier
-        /// version did not record the number.
+        /// Number of items that the phase read. `None` if the reads were not strongly consistent, or if the event comes
+        /// from an earlier version, which did not record this number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scanned: Option<u64>,
     },
-    /// A verification completed its comparison. The verification began with a `phase_begun` event.
+    /// A verification completed its comparison. An earlier `phase_begun` event records when it began.
     Verified {
         /// The part of the table that was compared.
         scope: VerifyScope,
         /// Whether mismatches were repaired.
         repair: bool,
-        /// Number of items that differ, without the repaired items. A sampled verification with repair also includes
-        /// the repaired items in this number, because items outside the sample were not repaired.
+        /// Number of items that differ. A full verification does not count the items that it repaired. A sampled
+        /// verification counts them too, because it did not repair the items outside its sample.
         mismatches: u64,
         /// Fingerprint of the plan.
         plan: String,
         /// Hash of the report.
         hash: String,
-        /// Number of items that were compared. `None` if an earlier version did not record the number.
+        /// Number of items that were compared. `None` if the event comes from an earlier version, which did not record
+        /// this number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         compared: Option<u64>,
     },
@@ -94,7 +95,7 @@ pub enum EventBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },
-    /// The flag was read after an intended change.
+    /// The command read the flag after an intended change.
     FlagSeen {
         /// The version that was read.
         version: u64,
@@ -110,12 +111,12 @@ pub enum EventBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forced: Option<String>,
     },
-    /// For a plan without a flag: a full verification has shown that every old value equals its new value again.
+    /// For a plan without a flag: a full verification has shown that every old value is equal to its new value again.
     OldIsFresh,
-    /// The operator overrides an obstacle.
+    /// The operator overrode an obstacle.
     #[serde(rename = "went_past")]
     Overridden(Override),
-    /// Rollback has begun; the migration cannot move forward any more.
+    /// The rollback has begun, so the migration can no longer move forward.
     RollbackBegun {
         /// The operator's `--force` reason, if there was an obstacle.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,13 +1,14 @@
-//! Handles a flag that somebody removed. Applications that find no flag read and write the old attribute. So the last
-//! known state of the flag decides how to recreate the flag. If old values are the truth, the flag is recreated with
-//! old reads and old writes. If the old attribute was being removed, the flag is recreated in its last state.
+//! Handles a flag that somebody removed. Applications that find no flag read and write the old attribute. How the tool
+//! recreates the flag depends on the last known state of the flag. If old values are the truth, the new flag says to
+//! read and write the old attribute. If contract was removing the old attribute, the tool recreates the flag in its
+//! last state.
 
 use super::request::StepRequest;
 use super::{BackTarget, EventBody, Goal, NextCommand, Obstacle, Override, PlanKind, Step, StepRefusal};
 use crate::cutover::{Flag, FlagChange, WriteTo};
 
 impl StepRequest<'_> {
-    /// The refusal of a command that needs the flag. The message says how to restore the flag.
+    /// Returns the refusal of a command that needs the flag. The message explains how to restore the flag.
     pub(super) fn missing_flag(&self) -> StepRefusal {
         const NONE: &str = "the plan names a flag, but its item is missing";
         let Some(last) = self.context.missing_flag else { return StepRefusal::new(NONE, "check") };
@@ -17,19 +18,20 @@ impl StepRequest<'_> {
             (then, NextCommand::from(Goal::Contract).with("--force REASON"))
         } else if self.may_be_stale(last) {
             let then = "then immediately put it back as it was, because old values are stale. Or accept that readers get \
-                        old values, and begin the flag anew at old; values that only the new attribute has stay there";
+                        old values, and recreate the flag with old reads and old writes; values that only the new \
+                        attribute has stay there";
             (then, Goal::Back { to: BackTarget::OldWrites, now: true }.into())
         } else {
             (
-                "then begin it anew at old, where applications are by now",
+                "then recreate it with old reads and old writes, which applications use by now",
                 Goal::Back { to: BackTarget::OldWrites, now: false }.into(),
             )
         };
         StepRefusal::new(format!("{NONE}. It was last seen as [{last}]. {what}; {then}"), next)
     }
 
-    /// The step of `--back` if the flag is missing: recreate the flag with old reads and old writes. `None` if the flag
-    /// exists or never existed.
+    /// If the flag is missing, returns the step of `--back` that recreates it with old reads and old writes. Returns
+    /// `None` if the flag exists or never existed.
     pub(super) fn recreate_with_old_values(&self, accept_stale: bool) -> Result<Option<Step>, StepRefusal> {
         let Some(last) = self.removed_flag() else { return Ok(None) };
         if last.contracting || (self.may_be_stale(last) && !accept_stale) {
@@ -44,8 +46,8 @@ impl StepRequest<'_> {
         Ok(Some(Step::RecreateFlag(Box::new(Flag { version: last.version.saturating_add(1), ..first }))))
     }
 
-    /// The step of `contract` if the flag is missing and was last in the state `contracting`: recreate the flag in that
-    /// state. The operator must give a `--force` reason for this step.
+    /// If the flag is missing and its last state was `contracting`, returns the step of `contract` that recreates it in
+    /// that state. This step needs a `--force` reason.
     pub(super) fn recreate_contracting(&self) -> Result<Option<Step>, StepRefusal> {
         let Some(last) = self.removed_flag().filter(|last| last.contracting) else { return Ok(None) };
         let obstacle = Obstacle::FlagRemoved { version: last.version };
@@ -56,13 +58,13 @@ impl StepRequest<'_> {
         Ok(Some(Step::RecreateFlag(Box::new(Flag { version, changed_at: self.now, ..last.clone() }))))
     }
 
-    /// The last known state of the flag, if the flag is missing now.
+    /// Returns the last known state of the flag if the flag is missing now.
     fn removed_flag(&self) -> Option<&Flag> {
         let begun = self.context.kind == PlanKind::Flagged && self.state.preflight.is_some();
         self.context.missing_flag.filter(|_| begun && self.context.flag.is_none())
     }
 
-    /// Whether old values may be older than new values. The answer comes from the last known flag, and from an intended
+    /// Returns whether old values may be older than new values, according to the last known flag and to an intended
     /// change that may have taken effect.
     fn may_be_stale(&self, last: &Flag) -> bool {
         let intended = self.state.intended.as_ref().is_some_and(|intended| intended.change == FlagChange::WriteNew);

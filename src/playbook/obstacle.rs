@@ -1,8 +1,8 @@
-//! Obstacles that can block a command until the operator overrides them with `--force`, and the stored form of an
+//! The obstacles that can block a command until the operator overrides them with `--force`, and the stored form of an
 //! override.
 //!
-//! An obstacle is identified by its id, which is stored and never changes. The message of an obstacle is for people and
-//! may change, because an override never depends on the message.
+//! The state file identifies an obstacle by an id that never changes. The obstacle's message is for people. The message
+//! may change, because overrides do not depend on it.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::figure::count;
 
-/// A condition that blocks a command until the operator overrides it with a reason.
+/// A condition that blocks a command until the operator gives a reason to override it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Obstacle {
     /// The flag's item was removed.
     FlagRemoved {
-        /// The last known version of the flag. If the flag is recreated and then removed again, the new removal is a
-        /// different obstacle.
+        /// The last known version of the flag. If somebody removes the recreated flag again, this version differs, so
+        /// the second removal is a different obstacle.
         version: u64,
     },
     /// The flag says that contract has begun, but this state file did not begin it.
     ForeignContract,
-    /// A rollback would leave the new attribute on some items, because nobody knows whether that attribute existed
+    /// A rollback would leave the new attribute on some items, because no record says whether the attribute existed
     /// before the migration.
     UnsureTargets {
         /// Number of items.
@@ -41,8 +41,8 @@ pub enum Obstacle {
     },
     /// A verification compared no item, and the run read no item, so the table is empty.
     EmptyTable,
-    /// An obstacle that another version of the tool stored and that this version does not know. Its override covers no
-    /// obstacle.
+    /// An obstacle that another version of the tool stored, and that this version does not know. Overriding it has no
+    /// effect.
     Unrecognized {
         /// Number of items in the stored override.
         items: u64,
@@ -60,7 +60,7 @@ pub struct Override {
 }
 
 impl Obstacle {
-    /// The stored name of the obstacle, which never changes.
+    /// Returns the obstacle's stored name, which never changes.
     pub fn id(self) -> &'static str {
         match self {
             Obstacle::FlagRemoved { .. } => "flag_removed",
@@ -74,8 +74,8 @@ impl Obstacle {
         }
     }
 
-    /// Whether an override of this obstacle also covers `other`. An override covers the same obstacle if the number of
-    /// items is the same or smaller.
+    /// Returns whether an override of this obstacle also covers `other`. It does if `other` is the same obstacle with
+    /// at most as many items.
     pub fn covers(self, other: Obstacle) -> bool {
         match (self, other) {
             (Obstacle::FlagRemoved { version }, Obstacle::FlagRemoved { version: now }) => version == now,
@@ -99,7 +99,7 @@ impl Obstacle {
         }
     }
 
-    /// Number of items that may stay unequal on the way back if this obstacle is overridden.
+    /// Returns the number of items that may stay unequal on the way back once this obstacle is overridden.
     pub fn items_left(self) -> u64 {
         match self {
             Obstacle::ItemsUnequal { items } | Obstacle::ItemsFailed { items } | Obstacle::Unrecognized { items } => {
@@ -125,9 +125,9 @@ impl fmt::Display for Obstacle {
             ),
             Obstacle::UnsureTargets { items } => write!(
                 f,
-                "a rollback could not put everything back: a run that had written was begun anew with --restart before \
-                 it had read every item. {} already had the new attribute when the next run read them. \
-                 Either the first run wrote it or it existed before the migration, so a rollback leaves those items as \
+                "a rollback could not put everything back: a run that had written items was started over with \
+                 --restart before it had read every item. {} already had the new attribute when the next run read \
+                 them. Either the first run wrote it or it existed before the migration, so a rollback leaves those items as \
                  they are",
                 count(*items, "item", "items")
             ),
@@ -148,8 +148,8 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// The stored form of an override: the obstacle's id and its fields. Before ids existed, the obstacle's message was
-/// stored instead (`why`).
+/// The stored form of an override: the obstacle's id and fields. Versions before ids existed stored the obstacle's
+/// message instead (`why`).
 #[derive(Serialize, Deserialize)]
 struct StoredOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,7 +202,8 @@ impl From<StoredOverride> for Override {
     }
 }
 
-/// The obstacle for a message that was stored before ids existed. This list is complete: do not add new messages.
+/// Returns the obstacle for a message that was stored before ids existed. No new messages of this kind are ever stored,
+/// so do not add any here.
 fn from_sentence(sentence: &str) -> Option<Obstacle> {
     const FLAG: &str = "the plan names a flag, and there is none: its item is missing. It was last seen as [version ";
     const CONTRACT: &str =

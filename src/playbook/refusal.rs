@@ -1,4 +1,4 @@
-//! The refusal of a command that is out of order, with the command to run instead.
+//! Refuses commands that are out of order, and suggests the command to run instead.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::command_line::CommandLine;
 
 use super::{BackTarget, CutoverTarget, Fact, Goal, PlanKind, VerifyScope};
 
-/// The option that states since when every writer has written both attributes.
+/// The option that states the time since which every writer has written both attributes.
 const DUAL_WRITES_SINCE: &str = "--dual-writes-since TIME";
 
 /// The reason why a command is refused, and the command to run instead. A refused command has changed nothing.
@@ -21,7 +21,7 @@ pub struct StepRefusal {
     pub missing: Vec<Fact>,
 }
 
-/// The command to run next, as the words that follow `backfill`. The path of the plan is not included.
+/// The command to run next: the words after `backfill`, without the plan's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextCommand(String);
 
@@ -33,18 +33,18 @@ impl StepRefusal {
 }
 
 impl NextCommand {
-    /// The full command line for a migration.
+    /// Returns the full command line for a migration.
     pub fn render(&self, commands: &CommandLine) -> String {
         commands.render(&self.0)
     }
 
-    /// The words after `backfill`.
+    /// Returns the words after `backfill`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The first command of a plan with dual writes. Without a flag, the operator must state since when every writer
-    /// writes both attributes.
+    /// Returns the first command of a migration with dual writes. Without a flag, this command also needs the time
+    /// since which every writer has written both attributes.
     pub fn first_dual_write(kind: PlanKind) -> NextCommand {
         let next = NextCommand::from(Goal::CutoverTo(CutoverTarget::DualWrite));
         if kind == PlanKind::Stated { next.with(DUAL_WRITES_SINCE) } else { next }
@@ -92,7 +92,7 @@ impl From<Goal> for NextCommand {
 }
 
 impl Fact {
-    /// The option that states this fact.
+    /// Returns the option that states this fact.
     pub fn option(self) -> &'static str {
         match self {
             Fact::DualWritesSince { .. } => DUAL_WRITES_SINCE,
@@ -103,7 +103,7 @@ impl Fact {
         }
     }
 
-    /// The position of this fact in the order in which facts become true.
+    /// Returns this fact's position in the order in which facts become true.
     pub(super) fn rank(self) -> u8 {
         match self {
             Fact::DualWritesSince { .. } => 0,
@@ -114,7 +114,7 @@ impl Fact {
         }
     }
 
-    /// The text of the claim that the operator makes by stating this fact.
+    /// Returns the claim that the operator makes with this fact.
     pub(super) fn claim(self) -> &'static str {
         match self {
             Fact::DualWritesSince { .. } => "every writer writes both attributes",

@@ -1,21 +1,21 @@
-//! Simulates a command up to its first lasting work, so that the command records nothing before all its preconditions
-//! are known to be met.
+//! Simulates a command up to its first lasting work. So a command with an unmet precondition is refused before it
+//! records anything.
 //!
-//! A command takes several steps, and each step may refuse. If the tool carried out the first steps and a later step
-//! refused, the refused command would have changed something. So before the tool records or asks anything, it simulates
-//! the steps on a copy of the state. The simulation ends at the first step that does lasting work: a flag change, a
-//! wait, or a pass over the table. The simulation cannot know the result of that work.
+//! A command takes several steps, and each step may be refused. If the tool carried out the first steps and then a
+//! later step was refused, the refused command would have changed something. So before the tool records or asks
+//! anything, it simulates the steps on a copy of the state. The simulation ends at the first step that does lasting
+//! work: a flag change, a wait, or a pass over the table. The simulation cannot know the result of that work.
 //!
-//! If a command records facts that the operator states, that is lasting work too. For a plan that only removes, these
-//! facts begin the soak, and the same command is refused until the soak is over.
+//! Recording facts that the operator states is lasting work too. For a plan that only removes, these facts begin the
+//! soak, and the command that records them is refused until the soak is over.
 
 use super::request::StepRequest;
 use super::{Event, EventBody, Fact, Goal, Mark, MigrationState, PlanKind, Step, StepContext, StepRefusal};
 use crate::cutover::Flag;
 use jiff::Timestamp;
 
-/// The maximum number of steps before lasting work. There can be a preflight, a confirmation, one step for each fact,
-/// one override for each obstacle, and the beginning of a phase. The maximum is twice the number of these steps.
+/// The maximum number of steps before lasting work: twice the number of steps that are possible. These are a preflight,
+/// a confirmation, one step for each fact, one override for each obstacle, and the beginning of a phase.
 const MAX_STEPS: usize = 32;
 
 /// The steps of a command before its first lasting work.
@@ -84,14 +84,14 @@ pub fn rehearse(
             Err(refused) => return Err(refused),
         }
     }
-    // The refusal lists the facts in the order in which they become true.
+    // List the facts in the order in which they become true.
     missing.sort_by_key(|fact: &Fact| fact.rank());
     if missing.is_empty() { Ok(rehearsal) } else { Err(StepRefusal::for_missing_facts(goal, context.facts, missing)) }
 }
 
 impl StepRefusal {
-    /// The refusal for facts that only the operator can state. A refused command records nothing, so the suggested
-    /// command repeats the facts that were already given.
+    /// Returns the refusal for facts that only the operator can state. A refused command records nothing, so the
+    /// suggested command repeats the facts that the operator already gave.
     pub(super) fn for_missing_facts(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> StepRefusal {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
         let why = format!(

@@ -1,4 +1,4 @@
-//! The arguments of a step, and the checks of times that several commands use.
+//! The arguments of a step, and the time checks that several commands share.
 
 use std::time::Duration;
 
@@ -18,23 +18,23 @@ pub(super) struct StepRequest<'a> {
 /// The goal of the command that repairs mismatches.
 pub(super) const REPAIR: Goal = Goal::Verify { scope: VerifyScope::Full, repair: true };
 
-/// Whether a phase began during the current, unbroken period of dual writes. The phase began at `began`, under the flag
-/// state `flag_mark`.
+/// Returns whether a phase began during the current, unbroken period of dual writes. The phase began at the time
+/// `began`, when the flag had the state `flag_mark`.
 pub(super) fn began_in_dual_writes(began: Timestamp, flag_mark: Option<Mark>, flag: &Flag, now: Timestamp) -> bool {
     let Some(since) = flag.dual_since else { return false };
-    // An event has no mark if an earlier version recorded it, or if the plan has no flag and the operator states the
+    // An event has no mark if it comes from an earlier version, or if the plan has no flag and the operator states the
     // times.
     flag_mark.map_or(began >= caches_expired_at(since, flag).min(now), |mark| mark.dual_since == Some(since))
 }
 
-/// Whether a phase began after every application obeyed the flag's last change. The phase began at `began`, under the
-/// flag state `flag_mark`.
+/// Returns whether a phase began after every application obeyed the flag's last change. The phase began at the time
+/// `began`, when the flag had the state `flag_mark`.
 pub(super) fn began_under(began: Timestamp, flag_mark: Option<Mark>, flag: &Flag) -> bool {
     flag_mark.map_or(began >= flag.settled_at(), |mark| mark.version == flag.version)
 }
 
-/// The time by which every application obeys a change that was made at `made`. Both times are by the clock of the host
-/// that made the change.
+/// Returns the time by which every application obeys a change that was made at `made`. Both times come from the clock
+/// of the host that made the change.
 fn caches_expired_at(made: Timestamp, flag: &Flag) -> Timestamp {
     add_saturating(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }

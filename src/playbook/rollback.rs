@@ -1,4 +1,4 @@
-//! The way back: `rollback`, and `cutover --back` if old values may be stale.
+//! Decides the steps of the way back: `rollback`, and `cutover --back` if old values may be stale.
 
 use super::cutover::{back_needs_state, step_back};
 use super::request::{StepRequest, began_under};
@@ -44,8 +44,8 @@ impl StepRequest<'_> {
         if flagged { self.undo_flagged() } else { Ok(self.phase_step(Phase::Undo, |_| true)) }
     }
 
-    /// The next step before a rollback begins. Checks whether there is anything to undo, and whether a rollback is
-    /// possible.
+    /// Decides the next step before a rollback begins. Checks whether there is anything to undo, and whether a rollback
+    /// is possible.
     fn begin_rollback(&self, flagged: bool) -> Result<Option<Step>, StepRefusal> {
         let state = self.state;
         let untouched = state.expand == ExpandStatus::NotBegun && !state.dual_written;
@@ -102,8 +102,8 @@ impl StepRequest<'_> {
         if self.context.kind == PlanKind::Stated {
             let facts =
                 [(Fact::ReadersBack, self.state.readers_back), (Fact::NewWritesStopped, self.state.new_writes_stopped)];
-            // Without a flag, only these statements prove that applications use only the old attribute. So the operator
-            // must state both facts even if no reader was ever moved.
+            // Without a flag, nothing but these statements proves that applications use only the old attribute. So the
+            // operator must state both facts, even if no reader ever moved.
             if let Some((fact, _)) = facts.into_iter().find(|(_, stated)| stated.is_none()) {
                 return self.require_fact(fact, None);
             }
@@ -111,9 +111,9 @@ impl StepRequest<'_> {
         Ok(self.phase_step(Phase::Undo, |open| began_under(open.began, open.flag_mark, flag)))
     }
 
-    /// The next step to make stale old values fresh. Applications must write both attributes again. Then a pass makes
-    /// old values equal to new values, and a full verification that begins after the pass proves the result. `None` if
-    /// old values are fresh.
+    /// Decides the next step to make stale old values fresh. First, applications must write both attributes again. Then
+    /// a pass makes old values equal to new values. Finally, a full verification that begins after the pass proves the
+    /// result. Returns `None` if old values are already fresh.
     fn refresh_old_values(&self, flag: &Flag) -> Result<Option<Step>, StepRefusal> {
         if flag.write == WriteTo::New {
             return self.change_flag(FlagChange::DualWriteAgain, None).map(Some);
@@ -136,7 +136,7 @@ impl StepRequest<'_> {
                 self.change_flag(FlagChange::OldIsFresh, None).map(Some)
             }
             Some(report) if report.mismatches == 0 && self.completed(verify) => Err(StepRefusal::new(
-                "the verification compared no item, although the pass before it read some. Run the same command again to \
+                "the verification compared no item, but the pass before it read some. Run the same command again to \
                  read every item again",
                 self.goal,
             )),
@@ -148,14 +148,14 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Whether the report proves anything. A verification that compared no item proves nothing if the strongly
-    /// consistent pass before it read items.
+    /// Returns whether the report proves anything. If the strongly consistent pass before the verification read items,
+    /// a verification that compared no item proves nothing.
     fn has_compared_items(&self, report: &ReportSummary) -> bool {
         report.compared != Some(0) || self.state.old_from_new_items.is_none_or(|items| items == 0)
     }
 
-    /// The next step before the old-from-new pass runs again. A `--force` reason is recorded before the pass. The
-    /// reason covers at most the number of unequal items that were found so far.
+    /// Decides the next step before the old-from-new pass runs again. If the operator gave a `--force` reason, it is
+    /// recorded before the pass. The reason covers at most as many unequal items as were found so far.
     fn accept_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
         Ok(match self.context.force {
             Some(_) if self.state.accepted_unequal < items && !self.context.confirmed => Step::Confirm,
@@ -167,9 +167,9 @@ impl StepRequest<'_> {
         })
     }
 
-    /// The next step if this command could not make some items equal. Either somebody fixes these items by hand, or the
-    /// operator accepts them with a `--force` reason. The reason is valid only if the operator knew of at least as many
-    /// unequal items when giving it.
+    /// Decides the next step if this command could not make some items equal. Either somebody fixes these items by
+    /// hand, or the operator accepts them with a `--force` reason. The reason covers at most as many unequal items as
+    /// the operator knew of when giving it.
     fn leave_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
         let known = self.state.accepted_unequal;
         let only = match self.context.force {
@@ -184,8 +184,8 @@ impl StepRequest<'_> {
         Err(StepRefusal::new(format!("{obstacle} (they are named above){only}. {remedy}"), next))
     }
 
-    /// The command to suggest for the way back. If the last verification found more unequal items than the operator
-    /// accepted, the suggested command includes `--force`. Without a reason, the command would be refused again.
+    /// Returns the command to suggest for the way back. If the last verification found more unequal items than the
+    /// operator accepted, the command includes `--force`, because without a reason it would be refused again.
     pub(super) fn next_back(&self, goal: Goal) -> NextCommand {
         let is_later =
             |report: &&ReportSummary| self.state.old_from_new.is_some_and(|pass| report.span.began >= pass.ended);

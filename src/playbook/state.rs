@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use super::{Event, EventBody, Fact, Goal, Obstacle, Override, Phase, PlanKind, StepRefusal, VerifyScope};
 use crate::cutover::{Flag, FlagChange, ReadFrom, WriteTo};
 
-/// The durable state of a migration. Replaying the events of the migration gives this state.
+/// The durable state of a migration. Replaying the migration's events reproduces this state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MigrationState {
-    /// The preflight that was accepted last; no command proceeds without one.
+    /// The last accepted preflight. Every command needs one.
     pub preflight: Option<AcceptedPreflight>,
     /// The progress of the expand passes.
     pub expand: ExpandStatus,
-    /// The phase that began last, if it is not complete. The progress of an expand pass is in `expand` instead.
+    /// The phase that began last, if it is not complete. For an expand pass, see `expand` instead.
     pub open: Option<OpenPhase>,
     /// The last full verification; `None` if a later event invalidated it.
     pub full: Option<ReportSummary>,
@@ -26,34 +26,35 @@ pub struct MigrationState {
     pub sampled: Option<ReportSummary>,
     /// Number of items that the last complete expand pass read; `None` if its reads were not strongly consistent.
     pub expanded_items: Option<u64>,
-    /// Whether the open failures were retried since the last expand pass began.
+    /// Whether the open failures have been retried since the last expand pass began.
     pub retried: bool,
     /// The time range of the last complete old-from-new pass; `None` if a later event invalidated the pass.
     pub old_from_new: Option<PhaseSpan>,
     /// Number of items that the last old-from-new pass read, if known.
     pub old_from_new_items: Option<u64>,
-    /// The change of the flag that a command was about to make; `None` if the outcome of every change is known.
+    /// The flag change whose outcome is unknown, because no command has read the flag since. `None` if there is none.
     pub intended: Option<IntendedChange>,
-    /// The version of the flag that this migration last saw or made.
+    /// The flag's version when this migration last read or changed the flag.
     pub flag_seen: Option<u64>,
-    /// Whether writers ever wrote both attributes.
+    /// Whether writers have ever written both attributes.
     pub dual_written: bool,
-    /// The operator's `--force` reason, if readers were moved while the gate was closed.
+    /// The operator's `--force` reason, if readers moved while the gate was closed.
     pub forced_reads: Option<String>,
-    /// The overridden obstacles: each obstacle once, with the largest number of items that was overridden.
+    /// The overridden obstacles. Each obstacle is listed once, with the largest number of items that an override
+    /// covered.
     pub overrides: Vec<Override>,
-    /// Number of items that an override allows to stay unequal on the way back.
+    /// Number of items that may stay unequal on the way back, because of an override.
     pub accepted_unequal: u64,
-    /// For a plan without a flag: the virtual flag from the facts that the operator stated.
+    /// For a plan without a flag: the virtual flag that follows from the operator's stated facts.
     pub stated_flag: Option<Flag>,
     /// For a plan that only removes: the time at which the operator stated that nobody reads the old attribute.
     pub readers_moved: Option<Timestamp>,
     /// For a plan that only removes: the time at which the operator stated that nobody writes the old attribute.
     pub old_writes_stopped: Option<Timestamp>,
-    /// For a plan without a flag: the last time at which the operator stated that every reader reads the old attribute
-    /// again.
+    /// For a plan without a flag: the latest time at which the operator stated that every reader reads the old
+    /// attribute again.
     pub readers_back: Option<Timestamp>,
-    /// For a plan without a flag: the last time at which the operator stated that nobody writes the new attribute.
+    /// For a plan without a flag: the latest time at which the operator stated that nobody writes the new attribute.
     pub new_writes_stopped: Option<Timestamp>,
     /// The progress of contract.
     pub contract: PhaseStatus,
@@ -69,7 +70,7 @@ impl MigrationState {
         events.into_iter().try_fold(MigrationState::default(), |state, event| state.next(event))
     }
 
-    /// The state after an event. Refuses an event that cannot follow the current state.
+    /// Returns the state after an event. Refuses an event that cannot follow the current state.
     pub fn next(&self, event: &Event) -> Result<MigrationState, StepRefusal> {
         let mut next = self.clone();
         if self.preflight.is_none() && !matches!(event.body, EventBody::PreflightAccepted { .. }) {
@@ -87,12 +88,12 @@ impl MigrationState {
             EventBody::Verified { scope, repair, mismatches, plan, hash, compared } => {
                 let span = next.close(Phase::Verify { scope: *scope, repair: *repair }, event.at)?;
                 if *scope == VerifyScope::Full {
-                    // If this verification found fewer unequal items than the operator accepted, only that lower number
-                    // stays accepted.
+                    // If this verification found fewer unequal items than the operator accepted, the accepted number
+                    // drops to the number found.
                     next.accepted_unequal = self.accepted_unequal.min(*mismatches);
                 }
-                // A sample may miss the items that an earlier sample found to differ. So only a later full verification
-                // lowers the number of a sample.
+                // A sample may miss the mismatches that an earlier sample found. So only a full verification lowers the
+                // number of mismatches that samples found.
                 let mismatches = match scope {
                     VerifyScope::Full => *mismatches,
                     VerifyScope::Sampled => self.sampled_mismatches().max(*mismatches),
@@ -114,7 +115,7 @@ impl MigrationState {
             }
             EventBody::FlagSeen { version, ours } => {
                 let Some(intended) = next.intended.take() else {
-                    return Err(StepRefusal::new("no change of the flag was intended", "status"));
+                    return Err(StepRefusal::new("no flag change was intended", "status"));
                 };
                 next.flag_seen = Some(if *ours { *version } else { intended.version });
             }
@@ -134,7 +135,7 @@ impl MigrationState {
                 next.rollback = PhaseStatus::Begun;
                 next.open = None;
                 if forced.is_some() {
-                    // The reason for beginning a rollback does not cover any mismatch, so the table must be verified
+                    // The reason for beginning a rollback does not cover mismatches, so the table must be verified
                     // again.
                     next.full = None;
                 }
@@ -144,17 +145,17 @@ impl MigrationState {
         Ok(next)
     }
 
-    /// The kind of plan that this migration began with; `None` before its preflight.
+    /// Returns the kind of plan with which this migration began; `None` before its preflight.
     pub fn kind(&self) -> Option<PlanKind> {
         self.preflight.as_ref().map(|preflight| preflight.kind)
     }
 
-    /// Whether the operator overrode this obstacle, for at least this number of items.
+    /// Returns whether the operator overrode this obstacle, for at least this many items.
     pub fn is_overridden(&self, obstacle: Obstacle) -> bool {
         self.overrides.iter().any(|known| known.obstacle.covers(obstacle))
     }
 
-    /// Number of mismatches that earlier samples found and no later full verification covers.
+    /// Returns the number of mismatches that samples have found since the last full verification.
     fn sampled_mismatches(&self) -> u64 {
         let is_current =
             |sampled: &&ReportSummary| self.full.as_ref().is_none_or(|full| sampled.span.began >= full.span.began);
@@ -207,7 +208,7 @@ impl MigrationState {
     fn complete(&mut self, phase: Phase, scanned: Option<u64>, at: Timestamp) -> Result<(), StepRefusal> {
         if phase == Phase::Expand {
             let ExpandStatus::Open { .. } = self.expand else {
-                return Err(StepRefusal::new("no pass of expand is open", Goal::Run { again: false }));
+                return Err(StepRefusal::new("no expand pass is open", Goal::Run { again: false }));
             };
             self.expand = ExpandStatus::Complete { ended: at };
             self.expanded_items = scanned;
@@ -289,7 +290,7 @@ impl MigrationState {
         }
         let (change, when) = match fact {
             Fact::DualWritesSince { since } if since > at => {
-                return Err(StepRefusal::new("`--dual-writes-since` lies in the future", "status"));
+                return Err(StepRefusal::new("`--dual-writes-since` is in the future", "status"));
             }
             Fact::DualWritesSince { since } if flag.write == WriteTo::New => (FlagChange::DualWriteAgain, since),
             Fact::DualWritesSince { since } => (FlagChange::DualWrite, since),
@@ -298,7 +299,7 @@ impl MigrationState {
             // The operator repeats a fact that is already true.
             Fact::ReadersBack if flag.read == ReadFrom::Old => return Ok(()),
             Fact::NewWritesStopped if flag.write == WriteTo::Old => return Ok(()),
-            // If old values may be stale, the operator who states this fact also accepts stale reads.
+            // If old values may be stale, stating this fact also accepts stale reads.
             Fact::ReadersBack => (FlagChange::ReadOld { accept_stale: flag.old_stale }, at),
             Fact::NewWritesStopped => (FlagChange::WriteOld, at),
         };
@@ -307,13 +308,13 @@ impl MigrationState {
         self.change_stated_flag(change, when)
     }
 
-    /// Updates the state for a flag change. Discards results that the change invalidates, because a pass that read the
-    /// table earlier did not see the writes that applications make from now on.
+    /// Updates the state for a flag change. Discards the results that the change invalidates: an earlier pass has not
+    /// seen the writes that applications make from now on.
     fn apply_flag_change(&mut self, change: FlagChange, forced: Option<&String>) {
         match change {
             FlagChange::DualWrite => {
                 self.dual_written = true;
-                // Without a flag, dual writes may have begun long before the operator states this fact. So the gate may
+                // Without a flag, dual writes may have begun long before the operator stated this fact. So the gate may
                 // still accept earlier reports.
                 if self.stated_flag.is_none() {
                     self.full = None;
@@ -337,13 +338,13 @@ impl MigrationState {
 
     fn change_stated_flag(&mut self, change: FlagChange, at: Timestamp) -> Result<(), StepRefusal> {
         let Some(flag) = &mut self.stated_flag else {
-            return Err(StepRefusal::new("only a plan without a flag needs such statements", "status"));
+            return Err(StepRefusal::new("only a plan without a flag accepts stated facts", "status"));
         };
         *flag = next_flag(flag, change, at)?;
         Ok(())
     }
 
-    /// The refusal of every command except `contract`, after contract has begun.
+    /// Returns the refusal of every command except `contract`, for use after contract has begun.
     pub(super) fn contracting(&self) -> StepRefusal {
         match self.contract {
             PhaseStatus::Complete => StepRefusal::new("the migration is over: the old attribute is gone", "status"),
@@ -353,11 +354,11 @@ impl MigrationState {
         }
     }
 
-    /// The refusal of every command except `rollback`, after the rollback has begun.
+    /// Returns the refusal of every command except `rollback`, for use after the rollback has begun.
     pub(super) fn rolled_back(&self) -> StepRefusal {
         match self.rollback {
             PhaseStatus::Complete => StepRefusal::new(
-                "the migration was rolled back, and this state file is its record: begin again with another one",
+                "the migration was rolled back, and this state file records it: begin again with another state file",
                 "run --state PATH",
             ),
             PhaseStatus::NotBegun | PhaseStatus::Begun => StepRefusal::new("the rollback has begun", Goal::Rollback),
@@ -367,11 +368,11 @@ impl MigrationState {
 
 fn next_flag(flag: &Flag, change: FlagChange, at: Timestamp) -> Result<Flag, StepRefusal> {
     let next = flag.next(change, at, Duration::ZERO).map_err(|error| StepRefusal::new(error.to_string(), "status"))?;
-    // A stated fact takes effect at its stated time, because a plan without a flag has no caches that must expire.
+    // A stated fact takes effect at its stated time, because without a flag no caches have to expire.
     let before = flag.settled_at();
     if at < before {
         return Err(StepRefusal::new(
-            format!("the fact confirmed before is dated {before}, and this one is earlier"),
+            format!("the previously confirmed fact is dated {before}, and this one is earlier"),
             "status",
         ));
     }

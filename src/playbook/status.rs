@@ -1,4 +1,4 @@
-//! The current stage of a migration and the next command: the content of `status`.
+//! Determines the current stage of a migration and its next command, which `status` shows.
 
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ pub enum MigrationStage {
     Preflight,
     /// Expand is writing new values.
     Expand,
-    /// Expand is complete. For a plan with a cutover, the gate is closed.
+    /// Expand is complete. If the plan has a cutover, the gate is closed.
     Verify,
     /// The gate is open or was overridden. Readers and writers are moving between the attributes.
     Cutover,
@@ -33,7 +33,7 @@ pub enum MigrationStage {
 }
 
 impl MigrationStage {
-    /// The stage's name in `status`.
+    /// Returns the stage's name in `status`.
     pub fn name(self) -> &'static str {
         match self {
             MigrationStage::Preflight => "preflight",
@@ -54,13 +54,13 @@ impl MigrationStage {
 pub struct MigrationStatus {
     /// The current stage.
     pub stage: MigrationStage,
-    /// The next command. It takes one step forward or finishes open work. `None` if everything is done.
+    /// The next command. This command takes one step forward or finishes open work. `None` if everything is done.
     pub next: Option<NextCommand>,
-    /// The end of the soak. Until then, the next command is refused. `None` outside the soak.
+    /// The end of the soak, before which the next command is refused. `None` outside the soak.
     pub not_before: Option<Timestamp>,
 }
 
-/// Determines the current stage of a migration. The result is only as recent as the last read of the flag.
+/// Determines the current stage of a migration. The result is only as current as the last read of the flag.
 pub fn status(state: &MigrationState, context: &StepContext<'_>, now: Timestamp) -> MigrationStatus {
     let goal = Goal::Run { again: false };
     let (stage, next) = StepRequest { state, context, goal, now }.status();
@@ -89,7 +89,7 @@ impl StepRequest<'_> {
         match (self.state.contract, self.state.rollback) {
             (PhaseStatus::Complete, _) => (MigrationStage::Contracted, None),
             (_, PhaseStatus::Complete) => (MigrationStage::RolledBack, None),
-            // The pass has covered the whole table, but some items failed. The list of failures says which problems to
+            // The pass has covered the whole table, but some items failed. The list of failures shows which problems to
             // fix.
             (PhaseStatus::Begun, _) if self.context.unfinished > 0 => {
                 (MigrationStage::Contract, Some("failures list".into()))
@@ -110,7 +110,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The flag or, for a plan without a flag, the virtual flag from the stated facts.
+    /// Returns the flag. For a plan without a flag, returns the virtual flag that follows from the stated facts.
     fn current_flag(&self) -> Option<&Flag> {
         if self.context.kind == PlanKind::Flagged { self.context.flag } else { self.state.stated_flag.as_ref() }
     }
@@ -150,8 +150,8 @@ impl StepRequest<'_> {
             return (MigrationStage::Preflight, Some(self.with_fact_option(dual)));
         }
         match (self.state.expand, flag) {
-            // A run does not need dual writes. But without dual writes, the run misses items that writers change behind
-            // its scan position.
+            // A run is possible without dual writes, but then it misses items that writers change behind its scan
+            // position.
             (ExpandStatus::NotBegun, Some(Flag { write: WriteTo::Old, .. })) => {
                 (MigrationStage::Expand, Some(self.with_fact_option(dual)))
             }
@@ -188,7 +188,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The command, with the facts that the operator must state if no flag proves them.
+    /// Returns the command, including options for the facts that the operator must state if no flag proves them.
     fn with_fact_option(&self, goal: Goal) -> NextCommand {
         let next = NextCommand::from(goal);
         match goal {

@@ -13,10 +13,10 @@ use super::{
 };
 use crate::cutover::{Flag, FlagChange, FlagError, ReadFrom, WriteTo};
 
-/// The next step towards this goal, or a refusal with its reason and the command to run instead.
+/// Returns the next step towards this goal, or refuses with a reason and the command to run instead.
 ///
-/// The result depends only on the arguments. After the returned step was carried out, the next call returns the
-/// following step, until [`Step::Done`]. If the process was killed before it carried out the step, the next call
+/// The result depends only on the arguments. Once the caller has carried out the returned step, the next call returns
+/// the following step, until [`Step::Done`]. If the process is killed before it carries out the step, the next call
 /// returns the same step.
 pub fn step(
     state: &MigrationState,
@@ -27,7 +27,7 @@ pub fn step(
     let next = StepRequest { state, context, goal, now }.next_step();
     match &next {
         Err(refused) if refused.missing.is_empty() => Rehearsal::default(),
-        // If a later step would refuse the command, the command must refuse now, before it records or asks anything.
+        // If a later step would be refused, refuse now, before the command records or asks anything.
         Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm) => rehearse(state, context, goal, now)?,
         Ok(Step::Change(_) | Step::RecreateFlag(_) | Step::Wait(_) | Step::RunPass(_) | Step::Done) => {
             Rehearsal::default()
@@ -37,7 +37,7 @@ pub fn step(
 }
 
 impl StepRequest<'_> {
-    /// The next step. This function does not check whether a later step would refuse the command.
+    /// Returns the next step, without checking whether a later step would be refused.
     pub(super) fn next_step(&self) -> Result<Step, StepRefusal> {
         self.check_plan()?;
         if let Some(finished) = self.finished()? {
@@ -57,11 +57,11 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Refuses if the plan changed its kind, or if the command line states facts that this kind of plan does not need.
+    /// Refuses if the plan's kind has changed, or if the command line states facts that this kind of plan does not
+    /// need.
     fn check_plan(&self) -> Result<(), StepRefusal> {
         let kind = self.context.kind;
-        // The recorded migration has already done work. A recorded migration without work is discarded when its state
-        // file is opened.
+        // The recorded migration has already done work. Otherwise, opening its state file would have discarded it.
         if self.state.kind().is_some_and(|before| before != kind) {
             return Err(StepRefusal::new(
                 "the plan is of another kind (with a flag, without one, in place, or only removing) than when the \
@@ -78,7 +78,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Handles a migration that is over, or that allows only one command. Returns `None` if the command may continue.
+    /// Handles a migration that is over, or that accepts only one command. Returns `None` if the command may continue.
     fn finished(&self) -> Result<Option<Step>, StepRefusal> {
         match (self.state.contract, self.state.rollback, self.goal) {
             (PhaseStatus::Complete, _, Goal::Contract) | (_, PhaseStatus::Complete, Goal::Rollback) => {
@@ -86,7 +86,7 @@ impl StepRequest<'_> {
             }
             (PhaseStatus::Complete, _, Goal::Verify { repair: false, .. }) => Ok(None),
             (PhaseStatus::Complete, _, Goal::Verify { scope, repair: true }) => Err(StepRefusal::new(
-                "the old attribute is gone, and there is nothing left to re-derive a value from",
+                "the old attribute is gone, so no value can be derived from it any more",
                 Goal::Verify { scope, repair: false },
             )),
             (PhaseStatus::Begun, _, Goal::Contract) | (_, PhaseStatus::Begun, Goal::Rollback) => Ok(None),
@@ -98,8 +98,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// If the outcome of an intended change is unknown, returns the step that records the outcome, as the current flag
-    /// shows it.
+    /// If the outcome of an intended change is unknown, returns the step that records the outcome according to the
+    /// current flag.
     fn flag_seen(&self) -> Option<Step> {
         let intended = self.state.intended.as_ref()?;
         let flag = self.context.flag.filter(|flag| flag.version != intended.version)?;
@@ -145,8 +145,8 @@ impl StepRequest<'_> {
         Ok(if finished { Step::Done } else { self.phase_step(Phase::Retry, |_| true) })
     }
 
-    /// Waits before a pass that derives new values from old values. Every reader must read old values, and no
-    /// application may still obey an earlier flag that moved readers.
+    /// Waits before a pass that derives new values from old values. All readers must read old values. So no application
+    /// may still obey an earlier flag that moved readers.
     fn wait_before_writes(&self) -> Result<Option<Step>, StepRefusal> {
         let Some(flag) = self.flag_if_any()? else { return Ok(None) };
         if let Err(refused) = may_expand(flag) {
@@ -177,8 +177,8 @@ impl StepRequest<'_> {
         if repair && !self.context.confirmed && !self.completed(phase) {
             return Ok(Step::Confirm);
         }
-        // A verification that began before every writer wrote both attributes cannot open the gate. So this step begins
-        // a new verification instead of resuming that one.
+        // If a verification began before every writer wrote both attributes, it cannot open the gate. So do not resume
+        // such a verification, but begin a new one.
         let counts = |open: &OpenPhase| {
             flag.is_none_or(|flag| {
                 began_in_dual_writes(open.began, open.flag_mark, flag, self.now) || flag.dual_since.is_none()
@@ -188,7 +188,7 @@ impl StepRequest<'_> {
     }
 
     /// Refuses because of this obstacle, unless the operator gives a `--force` reason. With a reason, returns the step
-    /// that records the override; `None` if it is already recorded.
+    /// that records the override, or `None` if the override is already recorded.
     pub(super) fn require_override(&self, obstacle: Obstacle, why: String) -> Result<Option<Step>, StepRefusal> {
         if self.state.is_overridden(obstacle) {
             return Ok(None);
@@ -202,7 +202,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Whether this command has already completed a pass for this phase.
+    /// Returns whether this command has already completed a pass of this phase.
     pub(super) fn completed(&self, phase: Phase) -> bool {
         self.context.completed.contains(&phase)
     }
@@ -216,8 +216,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The step that runs a pass of this phase. If the function `counts` accepts the unfinished pass, the step resumes
-    /// that pass. Otherwise the step begins a new pass.
+    /// Returns the step that runs a pass of this phase. If `counts` accepts the unfinished pass, the step resumes that
+    /// pass. Otherwise, the step begins a new pass.
     pub(super) fn phase_step(&self, phase: Phase, counts: impl FnOnce(&OpenPhase) -> bool) -> Step {
         match &self.state.open {
             Some(open) if open.phase == phase && counts(open) => Step::RunPass(phase),
@@ -225,7 +225,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The flag that applications read or, for a plan without a flag, the virtual flag from the stated facts.
+    /// Returns the flag that applications read. For a plan without a flag, returns the virtual flag that follows from
+    /// the stated facts.
     pub(super) fn flag(&self) -> Result<&Flag, StepRefusal> {
         let flag = match self.context.kind {
             PlanKind::Flagged => self.context.flag.ok_or_else(|| match self.state.preflight {
@@ -260,14 +261,14 @@ impl StepRequest<'_> {
         (!left.is_zero()).then_some(Step::Wait(left))
     }
 
-    /// The time for which applications may still obey an earlier state of the flag. The result is zero without a flag,
+    /// Returns how long applications may still obey an earlier state of the flag. Without a flag, the result is zero,
     /// because a stated fact takes effect at its stated time.
     pub(super) fn left(&self) -> Duration {
         if self.context.kind == PlanKind::Flagged { self.context.left } else { Duration::ZERO }
     }
 
-    /// The next step of a flag change. First the intent is recorded, and then the flag is changed. For a plan without a
-    /// flag, the stated fact is recorded.
+    /// Returns the next step of a flag change. The first step records the intent, and the second step changes the flag.
+    /// Without a flag, the only step records the stated fact.
     pub(super) fn change_flag(&self, change: FlagChange, forced: Option<&str>) -> Result<Step, StepRefusal> {
         let forced = forced.map(str::to_owned);
         if self.context.kind == PlanKind::Stated {
@@ -284,8 +285,7 @@ impl StepRequest<'_> {
             };
         }
         let flag = self.flag()?;
-        // Somebody changed the flag after this command started, probably with `--back`. This command must not undo that
-        // change.
+        // Somebody changed the flag after this command started, probably with `--back`. Do not undo that change.
         let is_foreign = |known: Option<u64>| known.is_some_and(|known| known != flag.version);
         if is_foreign(self.state.flag_seen) && is_foreign(self.context.first) {
             return Err(self.foreign_change("it was changed by another command while this one was running"));
@@ -302,7 +302,8 @@ impl StepRequest<'_> {
         Ok(Step::Record(EventBody::FlagIntended { change, version: flag.version, forced }))
     }
 
-    /// Records a fact that the command line states. If the fact is missing, refuses and names the missing option.
+    /// Returns the step that records a fact from the command line. If the fact is missing, refuses and names the
+    /// missing option.
     pub(super) fn require_fact(&self, fact: Fact, forced: Option<String>) -> Result<Step, StepRefusal> {
         let same = |stated: &&Fact| std::mem::discriminant(*stated) == std::mem::discriminant(&fact);
         match self.context.facts.iter().find(same) {
@@ -311,7 +312,7 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The next command forward in the playbook.
+    /// Returns the next command forward in the playbook.
     pub(super) fn next_forward(&self, flag: Option<&Flag>) -> NextCommand {
         if self.context.kind == PlanKind::RemoveOnly {
             return NextCommand::from(Goal::Contract).with("--readers-moved --old-writes-stopped");
@@ -336,8 +337,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The next command for plans that end at verify. Each possible repair is suggested once. After that, a person has
-    /// to look at the remaining items.
+    /// Returns the next command for a plan that ends at verify. Suggests each possible repair once. After that, a
+    /// person must inspect the remaining items.
     fn next_without_cutover(&self) -> NextCommand {
         if self.context.failures > 0 {
             return self.next_for_failures();
@@ -350,8 +351,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// The next command for failed items is a retry. If they were already retried, list them, because the list says
-    /// which problems to fix.
+    /// Returns the next command for failed items: a retry or, if they were already retried, the list of failures, which
+    /// shows the problems to fix.
     pub(super) fn next_for_failures(&self) -> NextCommand {
         if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
     }
@@ -378,7 +379,7 @@ impl StepRequest<'_> {
     }
 }
 
-/// Whether the flag is in the state that this change produces.
+/// Returns whether the flag is in the state that this change produces.
 fn has_taken_effect(flag: &Flag, change: FlagChange) -> bool {
     match change {
         FlagChange::DualWrite | FlagChange::DualWriteAgain => flag.write == WriteTo::Both,

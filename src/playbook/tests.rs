@@ -10,8 +10,8 @@ mod suggested_commands;
 use super::*;
 use sim::*;
 
-/// For each position of a migration, the commands that lead to it, and the reply of each command at that position. `=`
-/// means "allowed".
+/// For each position in a migration, lists the commands that lead to it, and then the reply of each command at that
+/// position. `=` means "allowed".
 /// RUNBOOK: "it refuses and names the command to run"
 #[test]
 fn every_command_in_every_phase_of_every_kind_of_plan() {
@@ -104,7 +104,7 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Walks through a whole migration with a flag, step by step.
+/// Takes every step of a migration with a flag.
 /// RUNBOOK: "waits until application caches have expired before the next step"
 #[test]
 fn each_flag_change_waits_until_caches_have_expired() {
@@ -123,8 +123,8 @@ fn each_flag_change_waits_until_caches_have_expired() {
     );
 }
 
-/// RUNBOOK: "1. It lets applications write both attributes again. 2. It makes each old value equal to its new value. 3.
-/// It verifies the whole table. 4. It lets readers read old."
+/// RUNBOOK: "1. It lets applications write both attributes again. 2. It makes old values equal to new values. 3. It
+/// verifies the whole table. 4. It lets readers read the old attribute again."
 #[test]
 fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -141,7 +141,7 @@ fn rollback_after_new_only_writes_makes_old_equal_new_and_verifies_first() {
     ]);
 }
 
-/// If items are still unequal after the command's own pass, the command ends. The next command starts a new pass.
+/// If items are still unequal after the command's own pass, the command ends, and the next command starts a new pass.
 #[test]
 fn a_way_back_that_does_not_verify_stops() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -253,8 +253,8 @@ fn back_goes_one_stage() {
     assert_eq!(BackTarget::new(&flag, time(201), wait(59)), BackTarget::OldReads);
     let step = |flag: &Flag, to, left| step_back(flag, to, time(300), left).unwrap();
     let change = FlagChange::ReadOld { accept_stale: false };
-    // Readers go back immediately, because applications write both attributes under every flag state that they may
-    // obey.
+    // Readers go back immediately, because every flag state that applications may obey makes them write both
+    // attributes.
     assert_eq!(step(&flag, BackTarget::OldReads, cache), Step::Change(change));
     assert!(flag.next(change, time(300), cache).is_ok());
     let back = flag.next(change, time(300), Duration::ZERO).unwrap();
@@ -266,8 +266,8 @@ fn back_goes_one_stage() {
     assert_eq!(step(&back, BackTarget::OldReads, wait(59)), Step::Wait(wait(59)));
     assert_eq!(step(&back, BackTarget::OldReads, wait(0)), Step::Done);
     assert_eq!(BackTarget::new(&back, time(360), wait(0)), BackTarget::OldWrites);
-    // Here `--back` is not the rerun of an earlier command. This host sees the change only after the cache time, or the
-    // change is dated two days ahead.
+    // Here `--back` is a new command, not a rerun. Either this host sees the flag change only after the cache time, or
+    // the change is dated two days ahead.
     for now in [360, -172_800] {
         assert_eq!(BackTarget::new(&back, time(now), cache), BackTarget::OldWrites);
     }

@@ -7,9 +7,9 @@ use crate::plan::Plan;
 /// AWS CLI commands, in the order in which the operator must run them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Commands {
-    /// Commands before the run.
+    /// Commands that raise the capacity before the run.
     pub(super) raise: Vec<String>,
-    /// Commands after the run.
+    /// Commands that lower the capacity after the run.
     pub(super) lower: Vec<String>,
     /// Notes about the commands.
     pub(super) notes: Vec<String>,
@@ -23,7 +23,7 @@ struct CapacityIncrease {
 
 impl CapacityIncrease {
     /// Adds the capacity that the run needs to the current capacity, so that the application keeps all of its capacity.
-    /// `None` if the current capacity is enough.
+    /// Returns `None` if the current capacity is enough.
     fn new(now: (Units, Units), needed: (Units, Units)) -> Option<CapacityIncrease> {
         let raised = |now: Units, needed: Units| if needed > now { (now + needed).ceil() } else { now };
         let then = (raised(now.0, needed.0), raised(now.1, needed.1));
@@ -32,8 +32,8 @@ impl CapacityIncrease {
 }
 
 impl Commands {
-    /// The commands for a run. `needed` is the number of (read, write) units per second that the run needs on the
-    /// table. `index_rate` returns the number of write units per second that the run needs on an index.
+    /// Builds the commands for a run. `needed` is the (read, write) rate that the run needs on the table, in units per
+    /// second. `index_rate` returns the write rate that the run needs on an index, in units per second.
     pub(super) fn new(
         table: &TableDescription,
         plan: &Plan,
@@ -53,7 +53,7 @@ impl Commands {
         commands
     }
 
-    /// The commands for one table.
+    /// Adds the commands for one table.
     fn add(
         &mut self,
         table: &TableDescription,
@@ -164,7 +164,7 @@ impl Commands {
     }
 }
 
-/// The options for the maxima that are set. If the table or index has no maximum, the command does not set one.
+/// Returns the options that set new maxima. If the table or index has no maximum now, the options set none.
 fn maxima_options((read, write): (Units, Units), quote: &str, is: &str, and: &str) -> String {
     let members = [("MaxReadRequestUnits", read), ("MaxWriteRequestUnits", write)];
     let maxima_options = members.into_iter().filter(|(_, units)| units.is_finite());
@@ -185,8 +185,8 @@ struct Aws {
 }
 
 impl Aws {
-    /// Uses the region, profile and endpoint of the plan. The names of tables and indexes have no special shell
-    /// characters; the plan's values are quoted.
+    /// Uses the plan's region, profile and endpoint, quoted for a shell. Names of tables and indexes contain no special
+    /// shell characters.
     fn new(table: &TableDescription, plan: &Plan) -> Aws {
         let mut options = String::new();
         let region = plan.table.region.clone().or_else(|| Some(table.region().to_owned()).filter(|r| !r.is_empty()));

@@ -1,5 +1,5 @@
-//! Finds constants that look like templates or expressions, because the author may expect them to be evaluated. This
-//! module is pure.
+//! Finds constants that look like templates or expressions, because the plan's author may expect the tool to evaluate
+//! them. This module is pure.
 
 use super::finding::Finding;
 use super::finding::Severity::Warning;
@@ -7,7 +7,7 @@ use crate::change::Change;
 use crate::item::{Path, Value};
 use crate::plan::{Plan, excerpt};
 
-/// Returns a warning for each constant that looks like a template or an expression, because constants are written
+/// Returns a warning for each constant that looks like a template or an expression. A run writes such a constant
 /// literally.
 pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
     let found = plan.changes.iter().filter_map(|change| match change {
@@ -24,7 +24,8 @@ fn finding(to: &Path, text: &str, kind: &str) -> Finding {
         .with_action("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
 }
 
-/// Finds the first text in a constant that looks like a template or an expression, and says which of the two it is.
+/// Finds the first text in a constant that looks like a template or an expression. Returns the text, and which of the
+/// two it looks like.
 fn first_template(value: &Value) -> Option<(&str, &'static str)> {
     match value {
         Value::S(text) => template_kind(text).map(|kind| (text.as_str(), kind)),

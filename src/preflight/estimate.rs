@@ -22,7 +22,7 @@ pub struct Estimate {
     pub basis: Basis,
     /// Number of items in the table.
     pub items: Range,
-    /// Number of items that DynamoDB counts but that the sample does not account for.
+    /// Number of items that DynamoDB counts but the sample does not account for.
     pub unaccounted: f64,
     /// Number of items that would be written. Each written item causes one record in the table's stream.
     pub changed: Range,
@@ -34,7 +34,7 @@ pub struct Estimate {
     pub read_units: Range,
     /// Number of write capacity units of the table and all its indexes.
     pub write_units: Range,
-    /// The part of the write capacity units that each global index consumes, by the name of the index.
+    /// Number of these write capacity units that each global index consumes, by index name.
     pub index_write_units: BTreeMap<String, Range>,
     /// Cost in US dollars, in all regions together.
     pub dollars: Range,
@@ -49,16 +49,16 @@ pub struct Estimate {
 /// The data on which an estimate is based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
-    /// DynamoDB's own count of items and bytes, as if every item needed a write.
+    /// DynamoDB's own count of items and bytes. The estimate assumes that every item needs a write.
     Description,
-    /// A sample of clusters of items, which were just read. The fields are the number of clusters that were read, the
-    /// total number of clusters, and whether the figures are scaled by DynamoDB's own count of items.
+    /// A sample of the table's clusters, just read. The fields are the number of clusters that were read, the total
+    /// number of clusters, and whether DynamoDB's own count of items scales the figures.
     Sample(u32, u32, bool),
-    /// All items, which were just read.
+    /// All items of the table, just read.
     Whole,
 }
 
-/// The figures from which an estimate is made. They are counted or estimated.
+/// The figures from which an estimate is made. Each figure was either counted or estimated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableTotals {
     /// Number of items.
@@ -75,7 +75,7 @@ pub struct TableTotals {
     pub table_write: Range,
     /// Write capacity units of each global index, by name.
     pub index_write: BTreeMap<String, Range>,
-    /// The need of the partition key that needs the most capacity. Zero if each partition key has only one item.
+    /// The capacity that the most demanding partition key needs. Zero if each partition key has only one item.
     pub key: KeyLoad,
 }
 
@@ -112,20 +112,19 @@ impl Estimate {
         }
     }
 
-    /// Makes an estimate from DynamoDB's own count, as if every item needed a write. The estimate does not include the
-    /// bytes that the writes add to the items.
+    /// Makes an estimate from DynamoDB's own count. The estimate assumes that every item needs a write, and it does not
+    /// include the bytes that the writes add to the items.
     pub fn from_description(touched: &TouchedPaths, input: &EstimateInput<'_>) -> Estimate {
         let table = input.table;
         let items = table.item_count as f64;
         let bytes = table.size_bytes as f64;
-        // DynamoDB rounds the size of each item up to whole KB. The rounding adds between nothing and nearly one unit
-        // per item.
+        // DynamoDB rounds the size of each item up to whole KB. This adds between nothing and nearly one unit per item.
         let whole = Range::between(items.max(bytes / 1024.0), items + bytes / 1024.0);
         let mut table_write = whole;
         let mut index_write = BTreeMap::new();
         for index in touched.indexes(table) {
-            // At the lower bound, no entry changes. At the upper bound, every entry changes. If the index key changes,
-            // one entry is removed and one is added.
+            // At the lower bound, no index entry changes. At the upper bound, every entry changes. A change to an
+            // item's index key removes one entry and adds another.
             let most = whole.high * if index.key { 2.0 } else { 1.0 };
             match index.local {
                 true => table_write = table_write.plus(Range::between(0.0, most)),
@@ -177,7 +176,7 @@ impl Estimate {
         }
     }
 
-    /// The lines of the estimate for people. Each line has a label and a text.
+    /// Returns the lines that show the estimate to people. Each line has a label and a text.
     pub fn lines(&self) -> Vec<(&'static str, String)> {
         let count = |range: Range| format_range(range, |n| number(n.round() as u64));
         let capacity = |range: Range| format_range(range, units);
@@ -221,7 +220,7 @@ impl Estimate {
         format!("{} to {} ({why})", duration(low), duration(high))
     }
 
-    /// The estimate as JSON.
+    /// Returns the estimate as JSON.
     pub fn to_json(&self) -> Json {
         let indexes: Map<String, Json> =
             self.index_write_units.iter().map(|(name, range)| (name.clone(), range_json(*range))).collect();
@@ -242,7 +241,7 @@ impl Estimate {
 }
 
 impl Basis {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Basis::Description => "description",
@@ -252,8 +251,8 @@ impl Basis {
     }
 }
 
-/// The figures of a cluster in a [`SampleTally`], in this order. The write units of each global index follow after
-/// them.
+/// The figures of a cluster in a [`SampleTally`], in this order. The write units of each global index follow these
+/// figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Figure {
     /// Number of items.
@@ -266,7 +265,7 @@ pub enum Figure {
     AlreadyApplied,
     /// Number of items to which no change of the plan applies.
     NothingToDo,
-    /// Number of items in which a target has a different value, which counts as done.
+    /// Number of items in which a target already has a different value. The plan treats such items as done.
     Skipped,
     /// Number of diverged items.
     Diverged,
@@ -278,13 +277,13 @@ pub enum Figure {
     TableWrite,
 }
 
-/// Number of figures of a cluster, not including the figures of the indexes.
+/// Number of figures per cluster, without the figures of the indexes.
 pub const FIGURE_COUNT: usize = Figure::TableWrite as usize + 1;
 
 impl TableTotals {
     /// Extrapolates the clusters of a sample to the whole table.
     ///
-    /// `drawn` is the need of the partition key that needs the most capacity in the drawn clusters.
+    /// `drawn` is the capacity that the most demanding partition key in the drawn clusters needs.
     pub fn from_sample(tally: &SampleTally, indexes: &[String], drawn: KeyLoad) -> TableTotals {
         // No item needs more units than the largest possible item.
         let most = (MAX_ITEM_BYTES / 1024) as f64;
@@ -310,7 +309,7 @@ impl TableTotals {
     }
 }
 
-/// Estimates, from a sample, the number of items in the whole table that the figure includes.
+/// Estimates a figure for the whole table from a sample. The figure must be a number of items.
 pub fn total(tally: &SampleTally, figure: Figure) -> Range {
     if matches!(figure, Figure::Items) { tally.items() } else { tally.count(figure as usize) }
 }
@@ -324,8 +323,8 @@ fn pages(items: Range, bytes: Range, input: &EstimateInput<'_>) -> Range {
     Range::between(low, high.ceil().max(low))
 }
 
-/// The read units of a run. DynamoDB rounds each page up to a whole unit (half a unit for an eventually consistent
-/// read). A run may read a table with a sort key a second time, to find its large item collections.
+/// Returns the read units of a run. DynamoDB rounds each page up to a whole unit (half a unit for an eventually
+/// consistent read). If a table has a sort key, a run may read it a second time, to find large item collections.
 fn read_units(bytes: Range, pages: Range, input: &EstimateInput<'_>) -> Range {
     let unit = input.read_unit();
     let times = if input.table.key.sort.is_some() { 2.0 } else { 1.0 };
@@ -338,14 +337,14 @@ pub fn format_range(range: Range, text: impl Fn(f64) -> String) -> String {
     let low = text(range.low);
     let high = if range.high.is_finite() { text(range.high) } else { "unknown".to_owned() };
     match range.likely {
-        // Two bounds may also differ only by what rounding removes.
+        // Two different bounds may still round to the same text.
         _ if low == high => low,
         Some(likely) => format!("about {} ({low} to {high})", text(likely)),
         None => format!("{low} to {high}"),
     }
 }
 
-/// A range as JSON. An infinite bound becomes null.
+/// Returns a range as JSON. An infinite bound becomes null.
 pub fn range_json(range: Range) -> Json {
     json!({ "low": range.low, "likely": range.likely, "high": range.high })
 }

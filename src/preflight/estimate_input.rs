@@ -1,10 +1,10 @@
-//! The input of an estimate: the table, the budgets, the prices, and how the run reads.
+//! The input of an estimate: the table, the budgets, the prices, and how the run reads the table.
 
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
 use crate::ratelimit::Budgets;
 
-/// The input of an estimate.
+/// The data from which an estimate is made.
 #[derive(Debug, Clone, Copy)]
 pub struct EstimateInput<'a> {
     /// The table.
@@ -13,7 +13,7 @@ pub struct EstimateInput<'a> {
     pub budgets: &'a Budgets,
     /// The prices of units.
     pub prices: UnitPrices,
-    /// Number of segments of the run.
+    /// Number of segments into which the run divides the table.
     pub segments: u32,
     /// Maximum number of segments that the run works on at the same time.
     pub lanes: u32,
@@ -24,12 +24,13 @@ pub struct EstimateInput<'a> {
 }
 
 impl EstimateInput<'_> {
-    /// Number of read units per byte. DynamoDB also rounds up the size of each page, but this adds only a little.
+    /// Returns the number of read units per byte. DynamoDB also rounds up the size of each page, but this adds only a
+    /// little.
     pub(super) fn read_units_per_byte(&self) -> f64 {
         self.read_unit() / 4096.0
     }
 
-    /// Number of units of a read of 4 KB.
+    /// Returns the number of units that a read of 4 KB consumes.
     pub(super) fn read_unit(&self) -> f64 {
         if self.consistent { 1.0 } else { 0.5 }
     }

@@ -33,8 +33,8 @@ pub struct TableFacts {
 }
 
 impl TableFacts {
-    /// Requests the facts that the description does not contain. Each request is retried until `patience` is over, with
-    /// jitter from `random`; see [`retry_request`].
+    /// Requests the facts that the description does not contain. Each request is retried until the timeout `patience`.
+    /// The retries use jitter from `random`; see [`retry_request`].
     pub async fn gather(
         table: &dyn Describe,
         loopback: bool,
@@ -52,7 +52,7 @@ impl TableFacts {
 }
 
 impl<T> FactLookup<T> {
-    /// Turns an answer into a fact.
+    /// Converts an answer into a fact.
     pub fn from_result(answer: Result<T, TableError>) -> FactLookup<T> {
         match answer {
             Ok(known) => FactLookup::Known(known),
@@ -62,7 +62,7 @@ impl<T> FactLookup<T> {
         }
     }
 
-    /// Why the fact is unknown, in words, or `None` if it is known.
+    /// Returns the reason why the fact is unknown, in words; `None` if the fact is known.
     pub fn unknown_reason(&self) -> Option<String> {
         match self {
             FactLookup::Known(_) => None,

@@ -16,10 +16,10 @@ pub struct Finding {
     pub why: String,
     /// The action to take.
     pub action: String,
-    /// How the operator can accept the finding, or `None` if that is not possible. A run is not refused because of a
-    /// finding that the operator accepts.
+    /// The acceptance with which the operator can accept the finding; `None` if the finding cannot be accepted. An
+    /// accepted finding does not prevent a run.
     pub accept: Option<Acceptance>,
-    /// JSON that the operator can copy, such as the filter patterns for a consumer of the stream.
+    /// JSON that the operator can copy, such as filter patterns for a stream consumer.
     pub attached: Option<Json>,
 }
 
@@ -27,7 +27,7 @@ pub struct Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Severity {
-    /// The run is refused, unless the operator accepts the finding.
+    /// The run is refused unless the operator accepts the finding.
     Refusal,
     /// The operator should decide what to do.
     Warning,
@@ -46,7 +46,7 @@ pub enum Acceptance {
     /// A verification compared no item, because the table is empty. Only the cutover gate checks this; the preflight
     /// does not.
     EmptyTable,
-    /// Items are signed or encrypted on the client. If the operator accepts this, the run changes them.
+    /// Items are signed or encrypted on the client. If the operator accepts this, the run changes these items.
     ClientEncryption,
 }
 
@@ -55,7 +55,7 @@ impl Acceptance {
     pub const ALL: [Acceptance; 4] =
         [Acceptance::NoPitr, Acceptance::MultiRegion, Acceptance::EmptyTable, Acceptance::ClientEncryption];
 
-    /// The name on the command line, in state files and in JSON.
+    /// Returns the name on the command line, in state files and in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Acceptance::NoPitr => "no-pitr",
@@ -65,14 +65,14 @@ impl Acceptance {
         }
     }
 
-    /// Reads [`Acceptance::name`] back.
+    /// Parses the result of [`Acceptance::name`].
     pub fn from_name(name: &str) -> Option<Acceptance> {
         Acceptance::ALL.into_iter().find(|accept| accept.name() == name)
     }
 }
 
 impl Severity {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Severity::Refusal => "refuses",
@@ -102,7 +102,7 @@ impl Finding {
         self.severity == Severity::Refusal && !self.accept.is_some_and(|accept| accepted.contains(&accept))
     }
 
-    /// The finding as JSON.
+    /// Returns the finding as JSON.
     pub fn to_json(&self, accepted: &[Acceptance]) -> Json {
         json!({
             "id": self.id, "severity": self.severity.name(), "what": self.what, "why": self.why, "do": self.action,
@@ -110,7 +110,7 @@ impl Finding {
         })
     }
 
-    /// The finding in one paragraph.
+    /// Returns the finding as one paragraph of text.
     pub fn text(&self) -> String {
         let parts = [&self.what, &self.why, &self.action].map(|part| part.trim_end_matches('.'));
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
@@ -130,7 +130,7 @@ pub fn acceptances_to_record(findings: &[Finding], accepted: &[Acceptance]) -> V
     acceptances_to_record
 }
 
-/// Why a run is refused, in one paragraph, or `None` if it is not refused.
+/// Returns the reason why a run is refused, in one paragraph; `None` if the run is not refused.
 pub fn refusal(findings: &[Finding], accepted: &[Acceptance]) -> Option<String> {
     let refusing: Vec<&Finding> = findings.iter().filter(|finding| finding.refuses(accepted)).collect();
     if refusing.is_empty() {

@@ -16,13 +16,13 @@ pub struct FindingInput<'a> {
     pub plan: &'a Plan,
     /// The estimate of the run.
     pub estimate: &'a Estimate,
-    /// For each path that the plan writes: the types of the values to write, in the items that were read.
+    /// For each path that the plan writes, the types of the values that it would write to the items that were read.
     pub types: &'a BTreeMap<Path, BTreeSet<&'static str>>,
-    /// For each path that the plan writes: the numbers of values to write, by their unit of time, in the items that
-    /// were read.
+    /// For each path that the plan writes, counts of the values that it would write to the items that were read. Each
+    /// unit of time has its own count.
     pub times: &'a BTreeMap<Path, ExpiryCounts>,
-    /// Number of items that were read, and number of those items that are signed on the client and that the plan would
-    /// change.
+    /// Two counts: the items that were read, and those of them that are signed on the client and would be changed by
+    /// the plan.
     pub signed: (u64, u64),
     /// The current time, in seconds since 1970.
     pub now: f64,

@@ -15,7 +15,7 @@ use crate::dynamodb::{Recovery, TableClass, TableDescription};
 use crate::figure::{count, number};
 use crate::item::MAX_ITEM_BYTES;
 
-/// All findings that an operator should know before `run`, the most severe first.
+/// Returns all findings that an operator should know before `run`, the most severe first.
 pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     let touched = TouchedPaths::from_plan(input.plan);
     let mut found: Vec<Finding> = [
@@ -114,7 +114,7 @@ fn multi_region(input: &FindingInput<'_>) -> Option<Finding> {
         format_range(input.estimate.dollars, crate::figure::dollars)
     );
     let finding = Finding::new(Refusal, "multi-region", what).with_reason(format!("{race}. {multiplied}"));
-    let action = "Let the application write only in this region during the run, run another pass with --again afterwards, \
+    let action = "Make the application write only in this region during the run, run another pass with --again afterwards, \
                and use --accept multi-region";
     Some(Finding { accept: Some(Acceptance::MultiRegion), ..finding.with_action(action) })
 }
@@ -134,8 +134,8 @@ fn client_encryption(input: &FindingInput<'_>) -> Option<Finding> {
     );
     let why = "The signature also covers other attributes of the item. After a change without the encryption keys, it no \
                longer matches, and readers fail. A run never changes such an item; it stops at the first one";
-    let action = "Let an application with the keys make this change, or leave those items out. If the signature does not cover \
-               anything that the plan changes, use --accept client-encryption";
+    let action = "Make this change with an application that has the keys, or leave those items out. If the signature does not \
+               cover anything that the plan changes, use --accept client-encryption";
     let finding = Finding::new(Refusal, "client-encryption", what).with_reason(why).with_action(action);
     Some(Finding { accept: Some(Acceptance::ClientEncryption), ..finding })
 }
@@ -220,7 +220,7 @@ fn capacity(input: &FindingInput<'_>) -> Option<Finding> {
     };
     Some(
         Finding::new(Note, "capacity", what)
-            .with_reason("The run shares this with the application")
+            .with_reason("The run shares this capacity with the application")
             .with_action("Set [capacity] so that both have enough"),
     )
 }

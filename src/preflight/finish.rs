@@ -1,5 +1,5 @@
-//! Computes what `check --finish-in` shows: the budgets with which a run ends within a given time, the obstacles, and
-//! the commands that raise and lower the table's capacity. This module is pure.
+//! Computes the output of `check --finish-in`: the budgets with which a run ends within a given time, the obstacles,
+//! and the commands that raise and lower the table's capacity. This module is pure.
 
 use std::io::{Result, Write};
 use std::str::FromStr;
@@ -31,7 +31,7 @@ const NEW_ON_DEMAND: (Units, Units) = (4_000.0, 12_000.0);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinishIn(Duration);
 
-/// The text is not a valid time within which a run must end.
+/// The error for a text that is not a valid time limit for a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("use a duration between one second and one year, with its unit: 2h, 90m, 1d")]
 pub struct FinishInError;
@@ -56,21 +56,21 @@ pub struct FinishRequirements {
     notes: Vec<String>,
 }
 
-/// The budget that one scope needs.
+/// The budget that a run needs from one scope.
 #[derive(Debug, Clone, PartialEq)]
 struct RequiredBudget {
     need: CapacityNeed,
     /// Number of units on which the calculation is based.
     units: Units,
-    /// Required units per second of one scope, such as one segment.
+    /// Required units per second from one such scope, such as one segment.
     rate: Units,
-    /// Required units per second of the scope. For a segment, this does not include the need of a single partition key.
+    /// Required units per second from the scope. For a segment, this rate excludes the need of a single partition key.
     rate_without_key: Units,
     /// The plan's current budget, in units per second.
     current_budget: Units,
 }
 
-/// An obstacle to ending in time.
+/// An obstacle that prevents a run from ending in time.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FinishObstacle {
     /// A stable id.
@@ -82,8 +82,8 @@ pub(super) struct FinishObstacle {
 }
 
 impl FinishRequirements {
-    /// Computes the requirements of a run from its estimate. For given budgets, `lanes` returns the number of segments
-    /// that the run works on at the same time.
+    /// Computes the requirements of a run from its estimate. `lanes` returns the number of segments on which a run with
+    /// given budgets works at the same time.
     pub fn of(
         FinishIn(within): FinishIn,
         estimate: &Estimate,
@@ -110,12 +110,12 @@ impl FinishRequirements {
         FinishRequirements { within, obstacles, commands, notes: notes(estimate, plan), needs }
     }
 
-    /// Whether the run can end in time with any budget.
+    /// Whether the run can end in time if its budgets are large enough.
     pub fn is_possible(&self) -> bool {
         !self.obstacles.iter().any(|obstacle| obstacle.is_final)
     }
 
-    /// The `[capacity]` section with which a run ends in time, if the table has this capacity.
+    /// Returns the `[capacity]` section with which a run ends in time, if the table has this capacity.
     pub fn capacity(&self) -> String {
         let rate = |scope: &Scope, access| {
             let found = self.needs.iter().find(|n| n.need.scope == *scope && n.need.access == access);
@@ -172,7 +172,7 @@ impl FinishRequirements {
         self.notes.iter().chain(&self.commands.notes).try_for_each(|text| line("note", text))
     }
 
-    /// The requirements as JSON.
+    /// Returns the requirements as JSON.
     pub fn to_json(&self) -> Json {
         let obstacle = |o: &FinishObstacle| json!({ "id": o.id, "text": o.text, "final": o.is_final });
         json!({
@@ -185,7 +185,7 @@ impl FinishRequirements {
     }
 }
 
-/// The budget that each scope needs so that the run ends within `seconds`.
+/// Returns the budget that the run needs from each scope to end within `seconds`.
 fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> Vec<RequiredBudget> {
     let mut all: Vec<RequiredBudget> = Vec::new();
     for need in &estimate.pace.needs {
@@ -207,8 +207,8 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
         let rate = counted / shares / seconds * MARGIN;
         all.push(RequiredBudget { need: need.clone(), units: counted, rate, rate_without_key: rate, current_budget });
     }
-    // All items of the partition key that needs the most capacity may be in one segment. A segment therefore needs at
-    // least the rate of this partition key.
+    // All items of the most demanding partition key may be in one segment. So a segment needs at least the rate that
+    // this partition key needs.
     for access in [Access::Write, Access::Read] {
         let of = |scope: &Scope, all: &[RequiredBudget]| {
             all.iter().position(|needed| needed.need.scope == *scope && needed.need.access == access)
@@ -220,12 +220,13 @@ fn needed(estimate: &Estimate, budgets: &Budgets, lanes: f64, seconds: f64) -> V
     all
 }
 
-/// The limits of the plan that stop the run before it ends, even if the run needs only the lower bound of the estimate.
+/// Returns an obstacle for each limit in the plan that would stop the run early, even if the run needs only the lower
+/// bound of the estimate.
 fn limit_obstacles(estimate: &Estimate, limits: &PlanLimits) -> Vec<FinishObstacle> {
     let write = estimate.write_units.low;
     let read = estimate.read_units.low;
     let items = estimate.items.low;
-    // Count the cost in the same way as the limit: only in this region, without streams and replicas.
+    // Count the cost as the limit counts it: only in this region, without streams and replicas.
     let cost = estimate.prices.dollars(Spend { write, read });
     let max_wcu = limits.max_wcu.filter(|limit| write > *limit).map(|limit| {
         let needs = format!("it needs at least {} WCU", units(write));
@@ -246,8 +247,8 @@ fn limit_obstacles(estimate: &Estimate, limits: &PlanLimits) -> Vec<FinishObstac
     [max_wcu, max_cost, max_items].into_iter().flatten().map(stops).collect()
 }
 
-/// The budgets, with the table's budget raised to the need of the run. With a larger budget, the run works on more
-/// segments at the same time.
+/// Returns the budgets, with the table's budget raised to what the run needs. With a larger budget, the run works on
+/// more segments at the same time.
 fn raised_budgets(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budgets {
     let mut budgets = budgets.clone();
     let of_table = estimate.pace.needs.iter().filter(|need| need.scope == Scope::Table && need.units.high.is_finite());
@@ -261,7 +262,7 @@ fn raised_budgets(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budge
     budgets
 }
 
-/// Notes about effects that the figures do not include.
+/// Returns notes about effects that the figures do not include.
 fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     match estimate.basis {
@@ -315,8 +316,9 @@ impl RequiredBudget {
         })
     }
 
-    /// Returns the obstacle if a scope needs more capacity than one partition provides. For a partition key, this
-    /// obstacle is final. If segments are the obstacle, the run can work on more segments at the same time.
+    /// Returns an obstacle if the run needs more capacity from the scope than one partition provides. For a partition
+    /// key, the obstacle is final. For segments, it is not final, because the run can work on more segments at the same
+    /// time.
     fn partition_obstacle(&self) -> Option<FinishObstacle> {
         let most = of(self.need.access, (PARTITION.read, PARTITION.write));
         if self.rate <= most {
@@ -346,8 +348,8 @@ impl RequiredBudget {
         }
     }
 
-    /// Returns the obstacles if the need exceeds the capacity of the table or index, or the default quota of an
-    /// account.
+    /// Returns an obstacle for each of these that the need exceeds: the capacity of the table or index, and an
+    /// account's default quota.
     fn table_obstacles(&self, table: &TableDescription) -> Vec<FinishObstacle> {
         let access = self.need.access;
         let table = if access == Access::Write { table.written() } else { table };

@@ -1,5 +1,5 @@
-//! Findings about the flag that an operator should know before a run. [`read_flag`] reads the flag; all other code here
-//! is pure.
+//! Findings about the flag, which an operator should know before a run. [`read_flag`] reads the flag; all other code
+//! here is pure.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 use crate::playbook::PlanKind;
 
-/// The smallest `max_cache_seconds` without a warning. With a smaller value, an application has less than about three
-/// seconds for each request, so the application stops after a single slow read of the flag.
+/// The smallest `max_cache_seconds` that causes no warning. With a smaller value, an application has less than about
+/// three seconds for each request, so a single slow read of the flag stops the application.
 const SMALL_CACHE: u32 = 10;
 
 /// The result of one read of the flag.
@@ -27,7 +27,7 @@ pub struct FlagReading {
     pub read_time: Duration,
 }
 
-/// Reads the flag once, and gives up after `patience`. Returns the flag's `max_cache_seconds` and the duration of the
+/// Reads the flag once, with `patience` as the timeout. Returns the flag's `max_cache_seconds` and the duration of the
 /// read.
 pub async fn read_flag(plan: &Plan, table: &TableDescription, patience: Duration) -> FactLookup<FlagReading> {
     let reading = async {
@@ -47,7 +47,7 @@ pub async fn read_flag(plan: &Plan, table: &TableDescription, patience: Duration
     }
 }
 
-/// Findings about the plan's flag; empty if the plan has no flag.
+/// Returns the findings about the plan's flag; none if the plan has no flag.
 pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding> {
     if PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) != PlanKind::Flagged {
         return Vec::new();
@@ -87,7 +87,7 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
             Finding::new(
                 Warning,
                 "slow-flag",
-                format!("A read of the flag took {read_time:.1} s, but applications use a value of the flag for only {cache} s"),
+                format!("A read of the flag took {read_time:.1} s, but applications use a cached flag for only {cache} s"),
             )
             .with_reason("A phase sends nothing while its last read of the flag is too old, and it stops if no read arrives in time")
             .with_action("Make the flag's table, or its `get`, answer faster, or choose a larger max_cache_seconds before the \
@@ -96,9 +96,9 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
     }
     if cache < SMALL_CACHE {
         found.push(
-            Finding::new(Warning, "small-cache", format!("Applications use a value of the flag for only {cache} s"))
+            Finding::new(Warning, "small-cache", format!("Applications use a cached flag for only {cache} s"))
                 .with_reason(
-                    "Each of their requests to the table must end within a third of that. If the flag cannot be read \
+                    "Each of their requests to the table must end within a third of that time. If the flag cannot be read \
                      for that time, their reads and writes of the attribute fail, and this tool sends nothing",
                 )
                 .with_action(
@@ -114,7 +114,7 @@ pub fn flag_findings(plan: &Plan, flag: &FactLookup<FlagReading>) -> Vec<Finding
                  After the flag has moved, readers would miss values",
             )
             .with_action(
-                "Let readers bypass the cache, or add its time to live to max_cache_seconds before the flag is created",
+                "Make readers bypass the cache, or add its time to live to max_cache_seconds before the flag is created",
             ),
     );
     found

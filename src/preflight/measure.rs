@@ -1,4 +1,4 @@
-//! Makes an estimate of a run from the items that were read: from the whole table or from a sample.
+//! Makes an estimate of a run from the items that were read, either in the whole table or in a sample.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct SampleResult {
     pub tally: SampleTally,
     /// The names of the global indexes, in the order of their figures in the tally.
     pub indexes: Vec<String>,
-    /// Whether every drawn cluster was read. False if the job was stopped. In this case the tally is not representative
+    /// Whether every drawn cluster was read. If the job was stopped, this is false, and the tally is not representative
     /// of the table.
     pub complete: bool,
 }
@@ -102,7 +102,7 @@ fn estimate_input(job: &Job) -> EstimateInput<'_> {
     }
 }
 
-/// The need of the partition key that needs the most capacity, in the items that were read.
+/// Returns the need of the most demanding partition key, based on the items that were read.
 fn key_load(found: &Prediction) -> KeyLoad {
     let least = found.heaviest.lower_bound();
     let most = found.heaviest.upper_bound();
@@ -113,7 +113,7 @@ fn table_write(found: &Prediction) -> f64 {
     found.write_units - found.index_write_units.values().sum::<f64>()
 }
 
-/// The figures of one cluster, in the order of [`Figure`].
+/// Returns the figures of one cluster, in the order of [`Figure`].
 fn figures(cluster: &Prediction, indexes: &[String]) -> ClusterFigures {
     let mut figures = vec![0.0; FIGURE_COUNT];
     for (figure, value) in [

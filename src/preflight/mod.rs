@@ -1,7 +1,7 @@
-//! Checks the table before a command touches it. The table must exist, it must be the table of the plan, and it must
-//! fit the plan. This module also produces [`findings`] and an [`Estimate`], which an operator should know before a
-//! run. A pure function derives the findings from [`TableFacts`]. The estimate is made from the table's description or
-//! from a sample. All requests are read-only.
+//! Checks the table before a command touches it. The table must exist, be the plan's table, and fit the plan. This
+//! module also produces [`findings`] and an [`Estimate`], which an operator should know before a run. A pure function
+//! derives the findings from [`TableFacts`]. The estimate is made from the table's description or from a sample. All
+//! requests are read-only.
 
 mod aws;
 mod constants;
@@ -51,7 +51,7 @@ use crate::passes::expand;
 use crate::plan::{LoadedPlan, Plan, PlanErrors, TableRef};
 use crate::ratelimit::{ResolvedBudgets, resolve, resolve_within};
 
-/// The time for which a command retries requests to a table that does not answer. After that time the command gives up.
+/// If a table does not answer, a command retries its requests for this time, and then gives up.
 /// [`retry_request`](crate::dynamodb::retry::retry_request) makes at least three attempts.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -67,7 +67,7 @@ pub enum PreflightError {
         /// The reason.
         error: TableError,
     },
-    /// The caller passed a table that is not the table of the plan.
+    /// The caller passed a table that is not the plan's table.
     #[error(
         "the plan is for table `{stated}`, but the caller passed table `{found}`. Nothing was done. Pass the plan's \
          table, or correct `name` in [table]"
@@ -90,7 +90,7 @@ pub enum PreflightError {
         arn: String,
     },
     /// The table is being created, deleted or archived, or has any other status that does not allow a run.
-    #[error("table {arn} is {status}, not ACTIVE. Nothing was done. Wait until it is, and start again")]
+    #[error("table {arn} is {status}, not ACTIVE. Nothing was done. Wait until it is ACTIVE, then start again")]
     NotActive {
         /// The ARN of the table.
         arn: String,
@@ -128,7 +128,7 @@ pub struct ReachableTable {
 /// # Errors
 ///
 /// [`PreflightError::Unusable`] if DynamoDB returns no description within [`PATIENCE`], and
-/// [`PreflightError::OtherTable`] if the description is not that of the plan's table.
+/// [`PreflightError::OtherTable`] if the description belongs to a table that is not the plan's table.
 pub async fn describe_given_table(table: &TableRef, tables: Tables) -> Result<ReachableTable, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: table.name.clone(), error };
     let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
@@ -138,8 +138,8 @@ pub async fn describe_given_table(table: &TableRef, tables: Tables) -> Result<Re
     Ok(ReachableTable { tables, description, on_loopback: false })
 }
 
-/// Connects to the table of a plan and describes it. Changes nothing. Only this function chooses the source, the sink
-/// and the transport of a plan.
+/// Connects to the table of a plan and describes it. Changes nothing. No other function chooses the source, the sink
+/// and the transport for a plan.
 ///
 /// # Errors
 ///
@@ -184,21 +184,21 @@ pub fn check_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result
     combine(check_begun_plan(loaded, description), loaded.check_index_keys(&description.key, &schemas))
 }
 
-/// Like [`check_plan`], but for a command that continues a migration. It does not check index keys, because an index
-/// that was added after the migration began must not block the migration. If a value is not valid in an index key, the
-/// run reports it for each item.
+/// Like [`check_plan`], but for a command that continues a migration. Does not check index keys, because an index that
+/// was added after the migration began must not block the migration. If a value is not valid in an index key, the run
+/// reports each affected item.
 pub fn check_begun_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
     let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.budget_errors(errors));
     combine(budgets, loaded.check_key_schema(&description.key))
 }
 
-/// Like [`check_begun_plan`], but for a rollback or `cutover --back`. The way back is never refused because of a
-/// budget. If the table no longer has the capacity for a budget, the budget is reduced to the table's capacity.
+/// Like [`check_begun_plan`], but for a rollback or `cutover --back`. A budget never blocks the way back: if the table
+/// no longer has the capacity for a budget, the budget is reduced to the table's capacity.
 pub fn check_rollback_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
     combine(Ok(resolve_within(&loaded.plan.capacity, description)), loaded.check_key_schema(&description.key))
 }
 
-/// The result of the first check if both succeed, or the errors of both checks together.
+/// Returns the result of the first check if both checks succeed, and otherwise the errors of both.
 fn combine<T>(checked: Result<T, PlanErrors>, other: Result<(), PlanErrors>) -> Result<T, PlanErrors> {
     match (checked, other) {
         (checked, Ok(())) => checked,
@@ -207,7 +207,7 @@ fn combine<T>(checked: Result<T, PlanErrors>, other: Result<(), PlanErrors>) -> 
     }
 }
 
-/// The changes that `run` makes for a plan on this table.
+/// Returns the changes that `run` makes for a plan on this table.
 ///
 /// # Errors
 ///

@@ -16,7 +16,7 @@ pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 /// The number of capacity units that a run needs from one scope, and the rate at which the run can consume them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CapacityNeed {
-    /// The scope. If the scope is key ranges, the need and the rate are the sums over all key ranges.
+    /// The scope. For the scope key range, the need and the rate are sums over all key ranges.
     pub scope: Scope,
     /// Whether the units are for writes or for reads.
     pub access: Access,
@@ -26,7 +26,7 @@ pub struct CapacityNeed {
     pub rate: Units,
 }
 
-/// The need of the partition key that needs the most capacity.
+/// The need of the most demanding partition key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct KeyLoad {
     /// Number of write units of the table.
@@ -54,7 +54,7 @@ pub struct RunPace {
 }
 
 impl RunPace {
-    /// The pace of a run with these totals.
+    /// Determines the pace of a run with these totals.
     pub(super) fn new(totals: &CapacityTotals<'_>, input: &EstimateInput<'_>) -> RunPace {
         let needs = needs(totals, input);
         let longest = |select: fn(Range) -> f64| {
@@ -69,8 +69,8 @@ impl RunPace {
         RunPace { duration: low.zip(high), needs }
     }
 
-    /// The need that determines the shortest duration, and the need that determines the longest. `None` if the run
-    /// needs nothing.
+    /// Returns the need that determines the shortest duration, and the need that determines the longest. Both are
+    /// `None` if the run needs nothing.
     pub fn deciding_needs(&self) -> (Option<&CapacityNeed>, Option<&CapacityNeed>) {
         let slowest = |select: fn(Range) -> f64| {
             let takes = self.needs.iter().filter(|need| select(need.units) > 0.0);
@@ -81,7 +81,7 @@ impl RunPace {
 }
 
 impl CapacityNeed {
-    /// The need in words, such as `the table's writes`.
+    /// Returns the need in words, such as `the table's writes`.
     pub fn description(&self) -> String {
         let kind = match self.access {
             Access::Write => "writes",
@@ -95,7 +95,7 @@ impl CapacityNeed {
         }
     }
 
-    /// The need as text, such as `the table's writes: 12,000 WCU at 250 WCU/s`.
+    /// Returns the need as text, such as `the table's writes: 12,000 WCU at 250 WCU/s`.
     pub(super) fn text(&self, select: fn(Range) -> f64) -> String {
         let unit = match self.access {
             Access::Write => "WCU",

@@ -12,12 +12,12 @@ pub struct Range {
 }
 
 impl Range {
-    /// A range for a known figure.
+    /// Returns the range of an exactly known figure.
     pub fn exactly(figure: f64) -> Range {
         Range { low: figure, likely: Some(figure), high: figure }
     }
 
-    /// A range without a most likely value.
+    /// Returns a range without a most likely value.
     pub fn between(low: f64, high: f64) -> Range {
         Range { low, likely: None, high }
     }
@@ -27,14 +27,14 @@ impl Range {
         self.low == self.high
     }
 
-    /// The range, multiplied by a factor.
+    /// Returns the range, multiplied by a factor.
     #[must_use]
     pub fn times(self, factor: f64) -> Range {
         Range { low: self.low * factor, likely: self.likely.map(|likely| likely * factor), high: self.high * factor }
     }
 
-    /// The sum of two ranges. The sum of two lower or two upper bounds is a valid bound, but the resulting range is
-    /// wider than necessary.
+    /// Returns the sum of two ranges. The sum of two lower or two upper bounds is a valid bound, but the resulting
+    /// range is wider than necessary.
     #[must_use]
     pub fn plus(self, other: Range) -> Range {
         let likely = self.likely.zip(other.likely).map(|(a, b)| a + b);

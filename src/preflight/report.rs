@@ -50,7 +50,7 @@ impl CheckReport<'_> {
         self.findings.iter().any(|finding| finding.refuses(self.accepted))
     }
 
-    /// The next command, if a run would not be refused.
+    /// Returns the command to run next if a run would not be refused.
     pub fn next(&self) -> String {
         self.commands.render("run --dry-run")
     }
@@ -91,7 +91,7 @@ impl CheckReport<'_> {
         writeln!(out, "Next: {}", self.next())
     }
 
-    /// The report as JSON.
+    /// Returns the report as JSON.
     pub fn to_json(&self) -> Json {
         let CheckReport { plan, table, resolved, segments, accepted, .. } = self;
         json!({

@@ -22,8 +22,8 @@ pub enum SampleSize {
 /// is large enough that a request for each cluster is worth its cost.
 const CLUSTER_ITEMS: u64 = 25;
 
-/// Minimum number of clusters in a sample, unless the sample has all clusters. A mean over fewer clusters is far from
-/// normally distributed.
+/// Minimum number of clusters in a sample, unless the sample contains all clusters. The mean over fewer clusters would
+/// not be close to normally distributed.
 const LEAST_CLUSTERS: u32 = 40;
 
 /// Maximum number of segments of a scan (DynamoDB API reference, "Scan": `TotalSegments` is at most 1,000,000).
@@ -32,13 +32,13 @@ const MOST_SEGMENTS: u32 = 1_000_000;
 /// The clusters that a sample reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleDesign {
-    /// Number of segments in the split.
+    /// Number of segments into which the table is split.
     pub total: u32,
     /// The segments to read, in the order of the draw.
     pub chosen: Vec<u32>,
 }
 
-/// The text is not a valid sample size.
+/// The error for a text that is not a valid sample size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a sample is a percentage, such as 5%, or a number of items, such as 10000")]
 pub struct SampleSizeError;
@@ -67,7 +67,7 @@ impl SampleDesign {
         let by_items = item_count.div_ceil(CLUSTER_ITEMS) as f64;
         let by_share = f64::from(LEAST_CLUSTERS) / share;
         let total = by_items.max(by_share).ceil().min(f64::from(MOST_SEGMENTS)) as u32;
-        // Ignore the rounding error of binary fractions. Otherwise it could add a cluster.
+        // Ignore the rounding error of binary fractions, which could otherwise add a cluster.
         let wanted = (share * f64::from(total) - 1e-6).ceil() as u32;
         let read = wanted.max(LEAST_CLUSTERS).min(total);
         Some(SampleDesign { total, chosen: choose(read, total, &mut Rng::with_seed(seed)) })

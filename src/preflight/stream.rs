@@ -1,4 +1,4 @@
-//! Builds the event filter that lets a Lambda function ignore the records of a run. This module is pure.
+//! Builds the event filter with which a Lambda function ignores a run's records. This module is pure.
 //!
 //! Sources: Lambda developer guide, "Using event filtering with a DynamoDB event source" (patterns apply to the
 //! `dynamodb` key of a record) and "Control which events Lambda sends to your function" (if there are several filters,
@@ -22,16 +22,16 @@ pub struct StreamFilter {
     pub caveat: String,
 }
 
-/// Attribute types whose values contain other values. The test `exists` does not work on them.
+/// Attribute types whose values contain other values. The test `exists` does not work on these types.
 const NOT_LEAVES: [&str; 2] = ["L", "M"];
 
-/// Makes a filter that delivers every record except the records of the run, as far as a filter can distinguish them. If
-/// no filter is possible, returns the reason. `types` has, for each path that the plan writes, the types of the values
-/// to write in the items that were read.
+/// Makes a filter that delivers every record except the run's records, as far as a filter can recognise them. If no
+/// filter is possible, returns the reason. For each path that the plan writes, `types` contains the types of the values
+/// that the plan would write to the items that were read.
 ///
-/// A filter sees one record at a time, and it cannot compare the two images in the record. It recognises a record of
-/// the run by an attribute that exists in the new image but not in the old image. If the plan only removes attributes,
-/// the attribute exists in the old image but not in the new image.
+/// A filter sees one record at a time, and it cannot compare the two images in the record. It recognises a run's record
+/// by an attribute that exists in the new image but not in the old image. If the plan only removes attributes, it is
+/// the other way round: the attribute exists in the old image but not in the new image.
 pub fn stream_filter(
     touched: &TouchedPaths,
     key: &KeySchema,
@@ -46,7 +46,7 @@ pub fn stream_filter(
         );
     }
     let is_reachable = |path: &&Path| path.steps().iter().all(|step| matches!(step, PathStep::Name(_)));
-    // The elements of the tuple are the path to test, the image that has the path, and the image that does not have it.
+    // The tuple contains the path to test, the image that contains the path, and the image that does not.
     let written = touched.written.iter().find(is_reachable).map(|path| (path, "NewImage", "OldImage"));
     let removed = || touched.removed.iter().find(is_reachable).map(|path| (path, "OldImage", "NewImage"));
     let Some((path, has, lacks)) = written.or_else(removed) else {
@@ -83,8 +83,8 @@ fn caveat(path: &Path, adds: bool, known: bool, touched: &TouchedPaths) -> Strin
     caveat
 }
 
-/// The pattern for a path in an image. For each of these types, the pattern requires that a value of this type exists,
-/// or that it does not exist.
+/// Returns the pattern for a path in an image. For each of these types, the pattern requires either that a value of the
+/// type exists, or that none exists.
 fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
     let leaf: Map<String, Json> =
         kinds.iter().map(|(kind, exists)| ((*kind).to_owned(), json!([{ "exists": exists }]))).collect();

@@ -1,25 +1,25 @@
-//! Estimates the table's figures from sampled clusters. This module is pure.
+//! Estimates the figures of the whole table from sampled clusters. This module is pure.
 //!
 //! If DynamoDB's count of the table's items is known, the total of a figure is its mean per sampled item, times that
-//! count. This is a ratio estimator. It is suitable because clusters differ much in size, and because the figures grow
-//! with the number of items. If the count is unknown, the total is the mean per cluster, times the number of clusters.
-//! The 95 % interval uses Student's t, with the linearised variance over clusters and the correction for a finite
-//! population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). The interval assumes that a mean over this number
-//! of clusters is nearly normally distributed.
+//! count. This is a ratio estimator. It is suitable because the sizes of clusters differ widely, and because the
+//! figures grow with the number of items. If the count is unknown, the total is the mean per cluster, times the number
+//! of clusters. The 95 % interval uses Student's t, with the linearised variance over clusters and the correction for a
+//! finite population (Cochran, *Sampling Techniques*, chapters 2, 6 and 9A). The interval assumes that a mean over this
+//! number of clusters is nearly normally distributed.
 //!
 //! If a few item collections contain a large part of the table, this assumption is wrong, because each item collection
 //! is in one cluster. Clusters with more than ten times the mean number of items are therefore kept separate: if they
 //! are drawn, their figures are added without extrapolation. If DynamoDB counts more items than the sample accounts
 //! for, the missing items are in large clusters that were not drawn, or the count is stale. The figures of the missing
-//! items are unknown, so the range includes all possible figures. Figures that are rarely above zero need wider
-//! intervals, and so do figures that count almost every item. Exceptional clusters are those with a figure above zero
-//! in the former case, and those with an item that the figure does not count in the latter case. If fewer than ten
-//! clusters are exceptional, the interval is widened to the exact Poisson bounds on their number.
+//! items are unknown, so the range covers every value that these figures may have. Two kinds of figures need wider
+//! intervals: figures that are rarely above zero, and figures that count almost every item. For the first kind, a
+//! cluster is exceptional if its figure is above zero. For the second kind, a cluster is exceptional if it contains an
+//! item that the figure does not count. If fewer than ten clusters are exceptional, the interval is widened to the
+//! exact Poisson bounds on their number.
 
 use super::range::Range;
 
-/// If a figure is above zero in fewer clusters than this, the number of these clusters is treated as a Poisson
-/// variable.
+/// If fewer clusters than this have a figure above zero, the number of these clusters is treated as a Poisson variable.
 const RARE: usize = 10;
 
 /// Lower and upper 95 % bounds on the mean of a Poisson variable with the observed value 0, 1, …, 9 (Garwood's exact
@@ -48,7 +48,7 @@ pub struct SampleTally {
     /// DynamoDB's own count of the table's items; `None` if it is unknown.
     known_items: Option<f64>,
     sums: Vec<Sum>,
-    /// For each figure, the sum over the clusters that are much larger than the others.
+    /// For each figure, the sum over the clusters that are much larger than the other clusters.
     large: Vec<f64>,
 }
 
@@ -56,7 +56,7 @@ pub struct SampleTally {
 struct Sum {
     sum: f64,
     squares: f64,
-    /// Sum of the products of the figure and the number of items of each cluster.
+    /// Sum, over all clusters, of the figure times the cluster's number of items.
     products: f64,
     /// Number of clusters in which the figure is above zero.
     nonzero_clusters: usize,
@@ -66,12 +66,12 @@ struct Sum {
     most: f64,
 }
 
-/// If a cluster has more than this factor times the mean number of items, the cluster is kept separate.
+/// A cluster is kept separate if its number of items is more than this factor times the mean.
 const LARGE: f64 = 10.0;
 
 impl SampleTally {
-    /// An empty tally for a table that is split into `total` clusters. `figures` is the number of figures of a cluster.
-    /// `item_count` is DynamoDB's own count of the table's items, or 0 if it is unknown.
+    /// Creates an empty tally for a table that is split into `total` clusters. `figures` is the number of figures per
+    /// cluster. `item_count` is DynamoDB's own count of the table's items, or 0 if it is unknown.
     pub fn new(total: u32, figures: usize, item_count: u64) -> SampleTally {
         let known_items = (item_count > 0).then_some(item_count as f64);
         SampleTally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
@@ -96,7 +96,7 @@ impl SampleTally {
         }
     }
 
-    /// Number of clusters read, and number of clusters in total.
+    /// Returns the number of clusters that were read, and the total number of clusters.
     pub fn clusters(&self) -> (u32, u32) {
         (self.read, self.total)
     }
@@ -106,36 +106,37 @@ impl SampleTally {
         self.read >= self.total
     }
 
-    /// Number of items in the table: DynamoDB's own count if it is known, otherwise an estimate from the sample.
+    /// Returns the number of items in the table: DynamoDB's own count if it is known, otherwise an estimate from the
+    /// sample.
     pub fn items(&self) -> Range {
         let known = self.known_items.filter(|_| !self.is_whole());
         known.map_or_else(|| self.items_by_sample(), Range::exactly)
     }
 
-    /// Number of items in the table, estimated only from the sample. The number does not include large clusters that
-    /// were not drawn.
+    /// Returns the number of items in the table, estimated only from the sample. The number does not include large
+    /// clusters that were not drawn.
     pub fn items_by_sample(&self) -> Range {
         let items = self.sum_of(0);
         let mean = items.sum / f64::from(self.read.max(1));
         self.range(items, Scale::of_clusters(self), mean, None).plus(Range::exactly(self.large_sum(0)))
     }
 
-    /// Number of items that DynamoDB counts but that the sample does not account for.
+    /// Returns the number of items that DynamoDB counts but the sample does not account for.
     pub fn unaccounted(&self) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         let found = self.items_by_sample();
         if known > found.high { known - found.likely.unwrap_or(found.high) } else { 0.0 }
     }
 
-    /// Upper bound on a figure for the items that the sample does not show. The number of these items is DynamoDB's
-    /// count minus the lower bound of the sample's estimate. All of these items may be in one cluster that was not
+    /// Returns an upper bound on a figure of the items that the sample does not show. The number of these items is
+    /// DynamoDB's count minus the lower bound of the sample's estimate. All of them may be in one cluster that was not
     /// drawn.
     pub fn hidden(&self, figure: usize) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         (known - self.items_by_sample().low).max(0.0) * self.sum_of(figure).most
     }
 
-    /// Number of items in the whole table that this figure counts, with 95 % confidence.
+    /// Returns the total of a figure for the whole table, with 95 % confidence. The figure must be a number of items.
     pub fn count(&self, figure: usize) -> Range {
         let counted = self.sum_of(figure);
         let scale = self.scale();
@@ -148,7 +149,8 @@ impl SampleTally {
         self.add_large_clusters(figure, range, 1.0)
     }
 
-    /// Total of a figure in the whole table, with 95 % confidence. `most` is the largest possible figure of one item.
+    /// Returns the total of a figure for the whole table, with 95 % confidence. `most` is the largest possible figure
+    /// of one item.
     pub fn amount(&self, figure: usize, most: f64) -> Range {
         let counted = self.sum_of(figure);
         let mean = self.sum_of(0).sum / f64::from(self.read.max(1));
@@ -177,7 +179,8 @@ impl SampleTally {
     fn scale(&self) -> Scale {
         let seen = self.sum_of(0);
         match self.known_items {
-            // If some items are missing in the sample, the sample is the only source for the number of the other items.
+            // If the sample does not account for some items, the number of the other items is known only from the
+            // sample.
             Some(items) if seen.sum > 0.0 && self.unaccounted() == 0.0 => {
                 let others = (items - self.large_sum(0)).max(seen.sum);
                 Scale { factor: others / seen.sum, items: Some(seen) }
@@ -186,9 +189,9 @@ impl SampleTally {
         }
     }
 
-    /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster. The function uses
-    /// `each` if the figure is zero in every cluster of the sample. `others` is the sum of the items that the figure
-    /// does not count, together with the total number of items.
+    /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster. It is used if the
+    /// figure is zero in every sampled cluster. `others` is a pair: the sum of the items that the figure does not
+    /// count, and the total number of items.
     fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
         let Sum { sum, nonzero_clusters, .. } = counted;
         if self.is_whole() {
@@ -237,8 +240,8 @@ impl Scale {
         Scale { factor: f64::from(tally.total) / f64::from(tally.read.max(1)), items: None }
     }
 
-    /// The variance of a figure between clusters. If the factor is based on items, this is the variance that the number
-    /// of items does not explain.
+    /// Returns the variance of a figure between clusters. If the factor is based on items, this is the variance that
+    /// the number of items does not explain.
     fn variance(self, counted: Sum, read: f64) -> f64 {
         let left = match self.items {
             None => counted.squares - counted.sum * counted.sum / read,
@@ -251,8 +254,8 @@ impl Scale {
     }
 }
 
-/// The 97.5 % quantile of Student's t, by the Cornish-Fisher expansion. The result is accurate to one percent for five
-/// or more degrees of freedom.
+/// Returns the 97.5 % quantile of Student's t, by the Cornish-Fisher expansion. The result is accurate to one percent
+/// for five or more degrees of freedom.
 fn student(freedom: f64) -> f64 {
     const Z: f64 = 1.959_963_985;
     let z = |power: i32| Z.powi(power);
@@ -290,8 +293,8 @@ mod tests {
             let none = tally.count(1);
             assert_eq!((none.low, none.likely), (0.0, Some(0.0)));
             assert!((none.high - 3.689 / 100.0 * by).abs() < 1e-6, "{none:?}");
-            // The same is true for the opposite case: a figure that counts all sampled items does not necessarily count
-            // all other items.
+            // The opposite case is similar: a figure that counts all sampled items does not necessarily count all other
+            // items.
             let all = tally.count(2);
             assert_eq!((all.likely, all.high), (Some(by), by));
             assert!((all.low - (1.0 - 3.689 / 100.0) * by).abs() < 1e-6, "{all:?}");

@@ -41,7 +41,7 @@ pub(super) fn time_to_live(input: &FindingInput<'_>, touched: &TouchedPaths) -> 
         }
         (_, true, _) => "An item without it never expires",
         (.., true) => "After `contract`, items no longer have it and never expire",
-        _ => "Its value is copied, and items still expire by the attribute that it is copied from",
+        _ => "Its value is copied to another attribute, but items still expire by the original attribute",
     };
     let why = [why.to_owned()].into_iter().chain(constant(input, attribute)).chain(units(input, attribute, &copied));
     let action = match copied.as_slice() {
@@ -53,15 +53,15 @@ pub(super) fn time_to_live(input: &FindingInput<'_>, touched: &TouchedPaths) -> 
         targets => {
             let names = targets.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
             format!(
-                "Its value is copied to {names}. If items should expire by that, change the table's time to live once \
-                 every item has it and before the old attribute is removed. DynamoDB needs up to an hour for the change"
+                "Its value is copied to {names}. If items should expire by the copy, change the table's time to live once \
+                 every item has the copy and before the old attribute is removed. DynamoDB needs up to an hour for the change"
             )
         }
     };
     Some(Finding::new(Warning, "ttl", what).with_reason(why.collect::<Vec<_>>().join(". ")).with_action(action))
 }
 
-/// The paths to which the plan moves or copies the value of this attribute.
+/// Returns the paths to which the plan moves or copies this attribute's value.
 fn copies_of<'p>(plan: &'p Plan, attribute: &str) -> Vec<&'p Path> {
     let pairs = plan.changes.iter().flat_map(|change| change.paths().pairs());
     pairs.filter(|(from, _)| from.root() == attribute).map(|(_, to)| to).collect()
@@ -93,8 +93,8 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
     })
 }
 
-/// Describes the units of the values that the plan moves or copies to or from this attribute, in the items that were
-/// read.
+/// Describes the units of the values that the plan moves or copies to or from this attribute. Covers only the items
+/// that were read.
 fn units(input: &FindingInput<'_>, attribute: &str, copied: &[&Path]) -> Option<String> {
     let pairs = input.plan.changes.iter().flat_map(|change| change.paths().pairs());
     let moved_here = pairs.filter(|(_, to)| to.root() == attribute).map(|(_, to)| to);

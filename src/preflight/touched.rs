@@ -23,14 +23,14 @@ pub struct TouchedIndex<'a> {
     pub name: &'a str,
     /// Whether the index is local. A local index uses the table's capacity.
     pub local: bool,
-    /// Whether a key attribute of the index is touched. False if the plan touches only other attributes of the index.
+    /// Whether the plan touches a key attribute of the index. False if it touches only other attributes of the index.
     pub key: bool,
     /// The touched top-level attributes that are in the key or in the projection of the index.
     pub attributes: Vec<&'a str>,
 }
 
 impl TouchedPaths {
-    /// The paths that this plan touches.
+    /// Returns the paths that this plan touches.
     pub fn from_plan(plan: &Plan) -> TouchedPaths {
         let mut touched = TouchedPaths { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
         for change in &plan.changes {
@@ -45,12 +45,12 @@ impl TouchedPaths {
         touched
     }
 
-    /// The indexes that `run` touches.
+    /// Returns the indexes that `run` touches.
     pub fn indexes<'a>(&self, table: &'a TableDescription) -> Vec<TouchedIndex<'a>> {
         self.indexes_at(table, &[&self.written, &self.removed])
     }
 
-    /// The indexes that contract touches.
+    /// Returns the indexes that `contract` touches.
     pub fn indexes_later<'a>(&self, table: &'a TableDescription) -> Vec<TouchedIndex<'a>> {
         self.indexes_at(table, &[&self.removed_later])
     }

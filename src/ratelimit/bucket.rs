@@ -1,6 +1,6 @@
 //! A token bucket in capacity units, based on the crate `governor`. The bucket serves requests in the order of their
-//! arrival. The rate of a bucket can change. When the real consumption of a request is known, the caller reports it
-//! with [`Bucket::reconcile`].
+//! arrival. A bucket's rate can change. When the real consumption of a request is known, the caller reports it with
+//! [`Bucket::reconcile`].
 
 mod limiter;
 
@@ -20,8 +20,8 @@ use crate::item::Units;
 use limiter::{ArrivalTime, Limiter, TOKENS_PER_UNIT};
 pub(super) use limiter::{TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
 
-/// The interval at which waiters check for changes about which they are not notified: a rate that recovers, or a key
-/// that has got or lost its own bucket.
+/// Waiters check at this interval for changes about which they are not notified: a rate recovers, or a key gains or
+/// loses its own bucket.
 pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A token bucket for one scope. The bucket serves requests in the order of their arrival. While DynamoDB throttles the
@@ -29,11 +29,11 @@ pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
 /// [`Bucket::reconcile`].
 #[derive(Debug)]
 pub struct Bucket {
-    /// governor does not order waiters. This lock makes sure that waiters are served in the order of their arrival.
+    /// governor does not order waiters. This lock serves waiters in the order of their arrival.
     queue: Mutex<Limiter>,
     tat: ArrivalTime,
     clock: SpeedClock,
-    /// The largest number of tokens in one burst, or zero in a pause. The holder of `queue` applies this number to the
+    /// The largest number of tokens in one burst. Zero during a pause. The holder of `queue` applies this number to the
     /// limiter.
     burst: AtomicU32,
     rate: std::sync::Mutex<AdaptiveRate>,
@@ -42,14 +42,14 @@ pub struct Bucket {
     changed: Notify,
     waiting: AtomicUsize,
     throttles: AtomicU64,
-    /// Consumed tokens that were not reported to `rate` yet. Many tokens are reported together, because each report has
-    /// to read the clock.
+    /// Consumed tokens that have not been reported to `rate` yet. Many tokens are reported together, because each
+    /// report has to read the clock.
     served: AtomicU64,
     report_threshold: AtomicU64,
 }
 
-/// Consumption is reported to `rate` each time it reaches the budget of this fraction of a second. This interval is
-/// exact enough for a rate per second.
+/// Consumption is reported to `rate` each time it reaches the budget for this fraction of a second. This is often
+/// enough to measure a rate per second.
 const REPORT_SECONDS: f64 = 0.02;
 
 impl Bucket {
@@ -72,22 +72,22 @@ impl Bucket {
         }
     }
 
-    /// The rate at which the bucket fills now, in capacity units per second.
+    /// Returns the rate at which the bucket fills now, in capacity units per second.
     pub fn rate(&self) -> Units {
         self.with_rate(AdaptiveRate::at)
     }
 
-    /// The highest rate at which the bucket may fill, in capacity units per second.
+    /// Returns the highest rate at which the bucket may fill, in capacity units per second.
     pub fn budget(&self) -> Units {
         self.with_rate(|rate, _| rate.budget())
     }
 
-    /// Changes the budget immediately, even for waiters. Zero pauses the bucket. Debt does not change, and a slowdown
+    /// Changes the budget immediately, even for waiters. Zero pauses the bucket. Debt stays the same, and a slowdown
     /// after throttles continues.
     pub fn set_budget(&self, units_per_second: Units) {
         self.with_rate(|rate, now| {
             rate.set_budget(now, units_per_second);
-            // Store both values while the rate is locked, so that the values of two concurrent changes do not mix.
+            // Store both values while the rate is locked, so that two concurrent changes do not mix their values.
             self.burst.store(burst_for(units_per_second), Ordering::Relaxed);
             self.report_threshold.store(to_tokens(units_per_second * REPORT_SECONDS), Ordering::Relaxed);
         });
@@ -108,19 +108,19 @@ impl Bucket {
         self.with_rate(|rate, now| rate.slow_to(now, units_per_second));
     }
 
-    /// Number of requests that wait for permits now.
+    /// Returns the number of requests that wait for permits now.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Number of requests that DynamoDB throttled because of this scope.
+    /// Returns the number of requests that DynamoDB throttled because of this scope.
     pub fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }
 
     /// Waits until these units may be used, and takes them. Requests are served in the order of their arrival. A
-    /// request for more units than the burst is granted when a full burst is available, and the additional units become
-    /// debt. The future can be dropped at any point, because it takes nothing before it returns.
+    /// request for more units than one burst waits for a full burst. The units beyond the burst become debt. The future
+    /// can be dropped at any point, because it takes nothing before it returns.
     pub async fn acquire(&self, units: Units) {
         if self.try_acquire(units) {
             return;
@@ -150,25 +150,25 @@ impl Bucket {
         }
     }
 
-    /// Takes these units if they are available now and no other request waits. Otherwise returns false and takes
-    /// nothing.
+    /// Takes these units if they are available now and no other request waits. Otherwise takes nothing and returns
+    /// false.
     pub fn try_acquire(&self, units: Units) -> bool {
-        // Taking the lock fails while a request waits, so that no request overtakes an earlier one.
+        // A waiting request holds this lock, so no other request can overtake it.
         let Ok(mut limiter) = self.queue.try_lock() else { return false };
         self.take(&mut limiter, to_tokens(units)).is_ok()
     }
 
-    /// Takes these tokens. If they are not available, returns the time until they are available at speed 1. In a pause
-    /// this time is infinite.
+    /// Takes these tokens. If they are not available, returns the time until they are available at speed 1. During a
+    /// pause, this time is infinite.
     fn take(&self, limiter: &mut Limiter, tokens: u64) -> Result<(), Duration> {
         let burst = NonZeroU32::new(self.burst.load(Ordering::Relaxed)).ok_or(Duration::MAX)?;
         limiter.set_burst(burst);
         limiter.take(tokens)
     }
 
-    /// Reconciles the units that a request took with the units that it consumed. Consumption beyond the taken units
-    /// becomes debt. Unused units are refunded, so that a waiter may continue. If the server reported no consumption,
-    /// the caller passes its estimate.
+    /// Reconciles the units that a request took with the units that it really consumed. Consumption beyond the taken
+    /// units becomes debt. Unused units are refunded, so that a waiter may continue. If the server reported no
+    /// consumption, the caller passes its estimate.
     pub fn reconcile(&self, taken: Units, consumed: Units) {
         let taken = to_tokens(taken);
         let used = to_tokens(consumed);
@@ -211,7 +211,7 @@ impl Bucket {
     }
 }
 
-/// The burst for a budget, in tokens. The burst is zero in a pause.
+/// Returns the burst for a budget, in tokens. During a pause, the burst is zero.
 fn burst_for(units_per_second: Units) -> u32 {
     if units_per_second > 0.0 { burst_tokens(units_per_second).get() } else { 0 }
 }

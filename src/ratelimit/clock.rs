@@ -1,4 +1,4 @@
-//! The clock that governor uses. This clock runs faster or slower than Tokio's clock, depending on the rate.
+//! The clock that governor uses. It runs faster or slower than Tokio's clock, depending on the rate.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 /// A clock whose speed determines the rate of a bucket.
 ///
 /// governor cannot change a limiter's quota, and a new limiter with the same state has a different time base. So the
-/// rate of the quota is fixed, and time runs at `speed` instead. Twice the speed means twice the rate, and zero means a
-/// pause. The debt in tokens stays the same.
+/// rate of the quota is fixed, and time runs at `speed` instead. Twice the speed means twice the rate, and zero speed
+/// means a pause. The debt in tokens stays the same.
 #[derive(Debug, Clone)]
 pub(super) struct SpeedClock(Arc<Mutex<ClockState>>);
 

@@ -6,17 +6,17 @@ use crate::item::Units;
 
 /// The constants that determine how a scope's rate responds to throttles.
 ///
-/// A throttle lowers the rate to a share of the rate that the scope served last. The rate is lowered at most once a
-/// second. From there the rate follows a cubic curve. The rate rises quickly to just below the rate at which the
-/// throttle happened, and passes that rate slowly. Then the rate rises faster and faster, up to the budget, as long as
-/// nothing is throttled. So the rate rarely hits a permanent limit, and it recovers soon after a temporary limit.
+/// A throttle lowers the rate to a fraction of the rate that the scope served last. The rate is lowered at most once a
+/// second. After a throttle, the rate follows a cubic curve. It rises quickly to just below the rate at which the
+/// throttle happened, and passes that rate slowly. As long as nothing is throttled, it then rises faster and faster, up
+/// to the budget. So the rate rarely hits a permanent limit, and it recovers soon after a temporary limit.
 ///
 /// The constants were chosen by simulation: `cargo bench --bench capacity -- --sweep` runs the real engine against the
 /// capacity model in virtual time. A request takes 3 to 9 ms, and the budget is twice the limit. The column "table" is
 /// for a limit of the whole table, and the column "partitions" is for a limit of each partition. In both columns, the
-/// first number is the used share of the limit, and the second number is the share of throttled requests. For the last
-/// column, every request was throttled for a minute. The number is the time until the rate was back at nine tenths of
-/// its earlier value:
+/// first number is the fraction of the limit that was used, and the second number is the fraction of requests that were
+/// throttled. For the last column, every request was throttled for a minute. The number in this column is the time
+/// until the rate was back at nine tenths of its earlier value:
 ///
 /// | decrease | recovery | table | partitions | after a storm |
 /// | --- | --- | --- | --- | --- |
@@ -29,17 +29,17 @@ use crate::item::Units;
 /// | 0.8 | 30 s | 99.9 %, 0.12 % | 99.6 %, 0.64 % | 26 s |
 /// | 0.8 | 40 s | 100.0 %, 0.10 % | 99.6 %, 1.00 % | 37 s |
 ///
-/// A floor of 5 % instead of 1 % made no difference. The simulation has a tenth of a real table's limits, so a few
-/// requests are a large share. At full size, the share of throttled requests is smaller.
+/// A floor of 5 % instead of 1 % made no difference. The simulated limits are a tenth of a real table's, so a few
+/// requests are a large fraction. With a real table's limits, the fraction of throttled requests is smaller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feedback {
     /// A throttle reduces the rate to this fraction of the served rate.
     pub decrease: f64,
-    /// Number of seconds in which the rate recovers from almost zero to the whole budget. This value determines how
-    /// fast the rate grows.
+    /// The time in which the rate recovers from almost zero to the whole budget, in seconds. It determines how fast the
+    /// rate grows.
     pub recovery: f64,
-    /// The lowest rate, as a fraction of the budget. At this rate the job still sends enough requests to notice that a
-    /// limit was lifted.
+    /// The lowest rate, as a fraction of the budget. At this rate, the job still sends enough requests to notice when a
+    /// limit is lifted.
     pub floor: f64,
 }
 
@@ -49,12 +49,12 @@ impl Default for Feedback {
     }
 }
 
-/// The served rate counts as at least this fraction of the current rate, so one throttle leaves at least 40 % of it. At
-/// the beginning and after a pause, the served rate is low, but this says little about the limit of the scope.
+/// The served rate counts as at least this fraction of the current rate. So one throttle leaves at least 40 % of the
+/// current rate. At the beginning and after a pause, the served rate is low, but says little about the scope's limit.
 const MIN_SERVED_SHARE: f64 = 0.5;
 
-/// The smallest time between two decreases. Throttles within this time after a decrease belong to requests that were
-/// sent before it.
+/// The shortest time between two decreases. Throttles within this time after a decrease belong to requests that were
+/// sent before the decrease.
 const MIN_DECREASE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The rate of one scope.
@@ -71,10 +71,10 @@ pub(super) struct AdaptiveRate {
 struct Slowdown {
     since: Duration,
     from: Units,
-    /// The rate that was too high.
+    /// The rate that turned out to be too high.
     ceiling: Units,
-    /// The largest budget since the decrease. The rate counts as recovered only if it reaches this budget. So a smaller
-    /// budget does not end the slowdown.
+    /// The largest budget since the decrease. The rate counts as recovered only when it reaches this budget. So a
+    /// lowered budget does not end the slowdown.
     budget: Units,
 }
 
@@ -87,12 +87,13 @@ impl AdaptiveRate {
         self.budget
     }
 
-    /// Whether the rate is below its budget and will recover by itself.
+    /// Returns whether the rate is below its budget and will recover by itself.
     pub(super) fn is_slowed(&mut self, now: Duration) -> bool {
         self.at(now) < self.budget
     }
 
-    /// The rate now, in capacity units per second. A rate that has recovered its budget no longer counts as slowed.
+    /// Returns the current rate, in capacity units per second. A rate that is back at its budget no longer counts as
+    /// slowed.
     pub(super) fn at(&mut self, now: Duration) -> Units {
         let Some(slowdown) = self.slowdown else { return self.budget };
         if self.budget <= 0.0 {
@@ -106,7 +107,7 @@ impl AdaptiveRate {
     }
 
     /// Changes the budget from now on. Zero means a pause. A slowed rate keeps its last value and continues to recover
-    /// from there, because a pause or a lower budget shows nothing about the limit.
+    /// from there, because a pause or a lower budget reveals nothing about the limit.
     pub(super) fn set_budget(&mut self, now: Duration, budget: Units) {
         let budget = budget.max(0.0);
         let current = self.at(now);
@@ -126,7 +127,7 @@ impl AdaptiveRate {
         self.served.add(now, units);
     }
 
-    /// Records that a request in this scope was throttled. Returns whether this lowered the rate.
+    /// Records that a request in this scope was throttled. Returns whether the throttle lowered the rate.
     pub(super) fn throttled(&mut self, now: Duration) -> bool {
         let too_soon = self.slowdown.is_some_and(|s| now.saturating_sub(s.since) < MIN_DECREASE_INTERVAL);
         let rate = self.at(now);
@@ -159,14 +160,14 @@ impl AdaptiveRate {
     }
 }
 
-/// The lowest rate in capacity units per second, unless the budget is lower. This rate allows one write unit every two
+/// The lowest rate in capacity units per second, unless the budget is lower. It allows one write unit every two
 /// seconds.
 const MIN_RATE: Units = 0.5;
 
-/// A measurement of less than this number of seconds is treated as if it had this length.
+/// A measurement shorter than this number of seconds is treated as if it had lasted this long.
 const MIN_MEASURED_SECONDS: f64 = 0.25;
 
-/// Capacity units served in about the last second: a sliding window of two halves.
+/// Capacity units served in about the last second, measured with a sliding window of two halves.
 #[derive(Debug, Default)]
 struct ServedUnits {
     began: Option<Duration>,
@@ -189,8 +190,8 @@ impl ServedUnits {
         self.roll(now);
         let into = now.saturating_sub(self.window).as_secs_f64().min(1.0);
         match self.began {
-            // In the first second the window is not full yet. Also, a scope that was idle before may at first serve the
-            // capacity of an additional second.
+            // In the first second the window is not full yet. Also, a scope that was idle may at first serve up to one
+            // additional second's capacity.
             Some(began) if began == self.window => self.units / into.max(MIN_MEASURED_SECONDS) / 2.0,
             _ => self.before * (1.0 - into) + self.units,
         }
@@ -216,8 +217,8 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    /// Simulates a scope that can serve `limit` and gets as many requests as its rate allows. Returns the number of
-    /// decreases and the number of served units.
+    /// Simulates a scope that can serve `limit`, and sends it as many requests as the rate allows. Returns the number
+    /// of decreases and the number of served units.
     fn run(rate: &mut AdaptiveRate, limit: impl Fn(f64) -> f64, seconds: u32) -> (u32, f64) {
         let mut throttled = 0;
         let mut served = 0.0;
@@ -266,7 +267,7 @@ mod tests {
         assert!(rate.at(at(2.0)) <= 10.0);
     }
 
-    /// A lower budget or a pause shows nothing about the limit that was hit.
+    /// A lower budget or a pause reveals nothing about the limit that was hit.
     #[test]
     fn a_temporarily_lowered_budget_does_not_forget_a_throttle() {
         for (lower, seconds) in [(0.0, 3600.0), (5.0, 1.0), (5.0, 30.0), (5.0, 3600.0)] {

@@ -1,4 +1,4 @@
-//! Token buckets of partition keys. A table may have a billion keys, but only busy keys take memory.
+//! The token buckets of partition keys. A table may have a billion keys, but only busy keys need memory.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -23,21 +23,21 @@ use crate::item::{PartitionHash, Units};
 /// other.
 const SHARDS: usize = 16;
 
-/// If a shard has more states than this, it drops the states of full buckets before it grows. These states are not
-/// needed, because a key without a state has a full bucket. The state of a key that is used once can be dropped after a
-/// few milliseconds. All shards together keep about 100,000 keys in about two megabytes, however many keys a table has.
+/// A shard with more states than this drops the states of full buckets before it grows. These states are not needed,
+/// because a key without a state has a full bucket. A key that is used once has a full bucket again after a few
+/// milliseconds. All shards together store about 100,000 keys in about two megabytes, however many keys a table has.
 const STATES_PER_SHARD: usize = 4_096;
 
-/// The largest number of keys that have their own bucket because DynamoDB throttles them. If an additional key is
-/// throttled, the key that has not been throttled for the longest time loses its bucket and uses the common rate again.
+/// The largest number of keys that have their own bucket because DynamoDB throttles them. If one more key is throttled,
+/// the key that has not been throttled for the longest time loses its bucket and uses the common rate again.
 const MAX_SLOWED: usize = 256;
 
-/// A key is considered hot if it is throttled this number of times, each time within [`HOT_KEY_WINDOW`] of the
-/// previous time. After fewer throttles, a different key of the same range may be the cause.
+/// A key counts as hot after this number of throttles, each within [`HOT_KEY_WINDOW`] of the previous one. After fewer
+/// throttles, another key of the same range may be the cause.
 const HOT_KEY_THROTTLES: u32 = 3;
 const HOT_KEY_WINDOW: Duration = Duration::from_secs(10);
 
-/// The token buckets of all partition keys, for reads or for writes. Every key has the same budget.
+/// The token buckets of all partition keys, either for reads or for writes. Every key has the same budget.
 #[derive(Debug)]
 pub(super) struct KeyBuckets {
     limiter: RwLock<KeyLimiter>,
@@ -45,8 +45,7 @@ pub(super) struct KeyBuckets {
     clock: SpeedClock,
     feedback: Feedback,
     slowed: Mutex<HashMap<PartitionHash, SlowedKey>>,
-    /// Number of `slowed` keys that have their own bucket. This number is checked first, so that the lock is rarely
-    /// needed.
+    /// Number of keys in `slowed` that have their own bucket. It is checked first, so that the lock is rarely needed.
     buckets: AtomicUsize,
     throttles: AtomicU64,
 }
@@ -82,7 +81,7 @@ impl KeyBuckets {
         }
     }
 
-    /// Changes the budget of each key immediately, even for waiters. Debt does not change. A larger burst is available
+    /// Changes every key's budget immediately, even for waiters. Debt stays the same. A larger burst is available
     /// immediately. This is harmless, because a burst is only the budget of a tenth of a second.
     pub(super) fn set_budget(&self, budget: Units) {
         let mut limiter = self.limiter.write().unwrap_or_else(PoisonError::into_inner);
@@ -92,12 +91,12 @@ impl KeyBuckets {
         self.lock().values().filter_map(|slowed| slowed.bucket.as_ref()).for_each(|bucket| bucket.set_budget(budget));
     }
 
-    /// The budget of each key, in capacity units per second.
+    /// Returns the budget of each key, in capacity units per second.
     pub(super) fn budget(&self) -> Units {
         self.limiter.read().unwrap_or_else(PoisonError::into_inner).budget
     }
 
-    /// Takes units of a key if they are available now. Otherwise returns false and takes nothing.
+    /// Takes units of a key if they are available now. Otherwise takes nothing and returns false.
     pub(super) fn try_acquire(&self, key: PartitionHash, units: Units) -> bool {
         match self.own_bucket(key) {
             Some(bucket) => bucket.try_acquire(units),
@@ -108,9 +107,9 @@ impl KeyBuckets {
     /// Waits until units of a key may be used, and takes them. Waiters of one key are not ordered here, so the caller
     /// must order them. The future can be dropped at any point, because it takes nothing before it returns.
     ///
-    /// A waiter checks at least every [`RECHECK_INTERVAL`] whether units were refunded and whether the key has got or
-    /// lost its own bucket. A waiter is not notified, because notifications would need memory for each of very many
-    /// keys.
+    /// A waiter checks at least every [`RECHECK_INTERVAL`] whether units were refunded, and whether the key has gained
+    /// or lost its own bucket. A waiter is not notified, because notifications would need memory for each of a very
+    /// large number of keys.
     pub(super) async fn acquire(&self, key: PartitionHash, units: Units) {
         loop {
             if let Some(bucket) = self.own_bucket(key) {
@@ -136,14 +135,14 @@ impl KeyBuckets {
         }
     }
 
-    /// Reconciles the units that were taken for a key with the units that were consumed.
+    /// Reconciles the units that were taken for a key with the units that were really consumed.
     pub(super) fn reconcile(&self, key: PartitionHash, taken: Units, consumed: Units) {
         if let Some(bucket) = self.own_bucket(key) {
             return bucket.reconcile(taken, consumed);
         }
         let taken = to_tokens(taken);
         let used = to_tokens(consumed);
-        // Most estimates are right. In that case, no lookup is needed.
+        // Most estimates are right and need no lookup.
         if used > taken {
             self.states.add_debt(key, used - taken, nanos(self.clock.now()));
         } else if taken > used {
@@ -152,7 +151,7 @@ impl KeyBuckets {
     }
 
     /// Records that DynamoDB throttled a request for this key because of its key range. If this happens repeatedly, the
-    /// key gets its own bucket, which starts at the rate of the range, `range_rate`.
+    /// key gets its own bucket, which starts at `range_rate`, the rate of the range.
     pub(super) fn throttled(&self, key: PartitionHash, range_rate: Units) {
         let now = Instant::now();
         let budget = self.budget();
@@ -179,18 +178,18 @@ impl KeyBuckets {
         }
     }
 
-    /// Number of throttles that were attributed to one key.
+    /// Returns the number of throttles that were attributed to one key.
     pub(super) fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }
 
-    /// Number of keys that currently have their own bucket.
+    /// Returns the number of keys that currently have their own bucket.
     #[cfg(test)]
     fn slowed(&self) -> usize {
         self.buckets.load(Ordering::Relaxed)
     }
 
-    /// Number of keys whose state is currently stored.
+    /// Returns the number of keys whose state is currently stored.
     #[cfg(test)]
     fn state_count(&self) -> usize {
         self.states.shards.iter().map(|shard| lock(shard).len()).sum()
@@ -259,8 +258,7 @@ impl Hasher for IdentityHasher {
     }
 }
 
-/// The governor state of each busy key: the theoretical arrival time of its next token, on the clock that all keys
-/// share.
+/// The governor state of each busy key: the theoretical arrival time of the key's next token. All keys share one clock.
 #[derive(Debug, Clone)]
 struct States {
     shards: Arc<[Mutex<Shard>; SHARDS]>,
@@ -275,7 +273,7 @@ impl States {
         States { shards: Arc::default(), clock, start: 0 }
     }
 
-    /// Returns the same states for use by a limiter that is created now.
+    /// Returns the same states for a limiter that is created now.
     fn starting_now(&self) -> States {
         States { start: nanos(self.clock.now()), ..self.clone() }
     }

@@ -25,26 +25,26 @@ pub struct KeyRange {
     turns: Mutex<HashMap<PartitionHash, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-/// The key ranges in progress, and those that were throttled recently.
+/// The key ranges in progress, and the key ranges that were throttled recently.
 #[derive(Debug, Default)]
 pub(super) struct RangeTracker {
     active: AtomicUsize,
     next_id: AtomicU64,
     throttles: AtomicU64,
-    /// The time at which each key range was throttled last. Entries older than [`SAME_TIME_WINDOW`] are removed, so the
-    /// map stays small.
+    /// The time at which each key range was throttled last. Entries older than [`SAME_TIME_WINDOW`] are removed, so
+    /// that the map stays small.
     throttled: Mutex<HashMap<u64, Instant>>,
 }
 
-/// Key ranges count as throttled together if their last throttles are all within this time.
+/// Key ranges count as throttled together if all of their last throttles lie within this time.
 const SAME_TIME_WINDOW: Duration = Duration::from_secs(2);
 
 /// If this fraction of the active key ranges is throttled together, the cause is not a single hot range. Instead, the
-/// whole run is too fast for the table's partitions. Slowing only the ranges would not help, because each new segment
-/// would begin at the full rate again.
+/// run as a whole is too fast for the table's partitions. Slowing only these ranges would not help, because each new
+/// segment would begin at the full rate again.
 const WIDESPREAD_FRACTION: f64 = 0.25;
 
-/// With fewer throttled key ranges than this, the tool does not draw this conclusion.
+/// If fewer key ranges than this are throttled, the tool does not draw this conclusion.
 const MIN_WIDESPREAD_RANGES: usize = 4;
 
 impl RangeTracker {
@@ -60,28 +60,28 @@ impl RangeTracker {
         }
     }
 
-    /// Number of requests that were throttled because of a key range.
+    /// Returns the number of requests that were throttled because of a key range.
     pub(super) fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }
 }
 
 impl KeyRange {
-    /// The rate that this key range may use now, in capacity units per second.
+    /// Returns the rate that this key range may use now, in capacity units per second.
     pub fn rate(&self, access: Access) -> Units {
         self.bucket(access).rate()
     }
 
-    /// The lock that decides which task may process the set-aside items of this partition key. Waiters get the lock in
-    /// the order of their arrival.
+    /// Returns the lock that decides which task may process the set-aside items of this partition key. Waiters get the
+    /// lock in the order of their arrival.
     pub(crate) fn turn(&self, key: PartitionHash) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        // If only the map has a reference to a lock, all items of its key are processed.
+        // If only the map still refers to a lock, all set-aside items of its key are processed.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(key).or_default())
     }
 
-    /// Whether items of this key are set aside. Other items of the key must queue behind them.
+    /// Returns whether items of this key are set aside. If so, other items of the key must queue behind them.
     pub(crate) fn is_set_aside(&self, key: PartitionHash) -> bool {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.get(&key).is_some_and(|turn| Arc::strong_count(turn) > 1)

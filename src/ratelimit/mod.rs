@@ -1,5 +1,5 @@
-//! The tool's own rate limits. These limits keep the request rate so low that DynamoDB does not have to throttle. Every
-//! scope that a request touches has a token bucket in capacity units, and the bucket's rate responds to throttles.
+//! The tool's own rate limits. They keep the request rate so low that DynamoDB does not have to throttle. Every scope
+//! that a request touches has a token bucket in capacity units, and the bucket's rate responds to throttles.
 
 mod bucket;
 mod budget;
@@ -37,7 +37,7 @@ pub struct Budget {
 pub struct Budgets {
     /// The budget for the whole table.
     pub table: Budget,
-    /// The budget for each key range, that is, for each segment of the run.
+    /// The budget for each key range, which is one segment of the run.
     pub per_key_range: Budget,
     /// The budget for the items of each partition key.
     pub per_partition_key: Budget,

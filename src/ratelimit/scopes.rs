@@ -1,7 +1,7 @@
 //! The scopes that a request touches, each with a token bucket: partition key, key range, index, table.
 //!
-//! Permits are acquired from narrow to wide, one scope after the other. A request that waits for a narrow scope has no
-//! permits of wider scopes. So a request for a hot key never blocks tokens that other requests could use. Clients
+//! Permits are acquired one scope after the other, from narrow to wide. A request that waits for a narrow scope holds
+//! no permits of wider scopes. So a request for a hot key never blocks tokens that other requests could use. Clients
 //! cannot see partitions, so the tool uses *key ranges* instead. A key range is a segment of the run, which is a range
 //! of the key hash.
 
@@ -24,15 +24,15 @@ use crate::plan::Access;
 pub struct Scopes {
     reads: AccessBuckets,
     writes: AccessBuckets,
-    /// The indexes in the order of the table's description when the job began, followed by newer indexes.
+    /// The indexes that the table had when the job began, in the order of its description. Newer indexes follow.
     indexes: RwLock<Arc<[IndexScope]>>,
     key_ranges: Mutex<KeyRanges>,
     feedback: Feedback,
     ranges: Arc<RangeTracker>,
 }
 
-/// The budget of each key range, and the key ranges in progress. There are only slightly more key ranges in progress
-/// than lanes.
+/// The budget of each key range, and the key ranges in progress. There are only slightly more of these key ranges than
+/// lanes.
 #[derive(Debug)]
 struct KeyRanges {
     budget: Budget,
@@ -59,7 +59,7 @@ struct IndexScope {
 /// The state of a scope, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScopeStatus {
-    /// The index's name; empty for the table.
+    /// The index's name. Empty if the scope is the table.
     pub name: String,
     /// Whether the scope is an index.
     pub is_index: bool,
@@ -67,7 +67,8 @@ pub struct ScopeStatus {
     pub access: Access,
     /// The highest rate that the scope may use, in capacity units per second.
     pub budget: Units,
-    /// The rate that the scope may use now. After DynamoDB throttled the scope, this rate is lower than the budget.
+    /// The rate that the scope may use now. After DynamoDB throttled the scope, the rate is lower than the budget until
+    /// it has recovered.
     pub rate: Units,
     /// Number of requests that wait for this scope.
     pub waiting: usize,
@@ -89,7 +90,7 @@ pub struct NarrowStatus {
 }
 
 impl Scopes {
-    /// Creates the buckets of a job with these budgets. `index_names` are the names of the table's indexes, in the
+    /// Creates the buckets of a job with these budgets. `index_names` contains the names of the table's indexes, in the
     /// order of its description.
     pub fn new(budgets: &Budgets, index_names: &[String], feedback: Feedback) -> Arc<Scopes> {
         let access_buckets = |table: Units, key: Units| AccessBuckets {
@@ -152,18 +153,18 @@ impl Scopes {
         }
     }
 
-    /// The position of the index with this name in the list of indexes. The list begins with the indexes that the table
-    /// had when the job began, in the order of its description. Newer indexes follow.
+    /// Returns the position of the index with this name in the list of indexes. The list begins with the indexes that
+    /// the table had when the job began, in the order of its description. Newer indexes follow.
     pub fn index_position(&self, name: &str) -> Option<usize> {
         self.indexes().iter().position(|index| index.name == name)
     }
 
-    /// The table's bucket.
+    /// Returns the table's bucket.
     pub fn table(&self, access: Access) -> &Bucket {
         &self.access_buckets(access).table
     }
 
-    /// The budget of one key range, in capacity units per second.
+    /// Returns the budget of one key range, in capacity units per second.
     pub fn per_key_range(&self, access: Access) -> Units {
         let budget = self.key_ranges().budget;
         match access {
@@ -172,13 +173,13 @@ impl Scopes {
         }
     }
 
-    /// Takes units of a partition key if they are available now. Otherwise returns false and takes nothing.
+    /// Takes units of a partition key if they are available now. Otherwise takes nothing and returns false.
     pub fn try_acquire_key(&self, access: Access, key: PartitionHash, units: Units) -> bool {
         self.access_buckets(access).keys.try_acquire(key, units)
     }
 
-    /// Waits for units of partition keys, one after the other, and takes them. The future can be dropped at any point,
-    /// because units that were already taken are then given back.
+    /// Waits for units of partition keys, one after the other, and takes them. The future can be dropped at any point.
+    /// Units that were already taken are then given back.
     pub async fn acquire_keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {
         let access_buckets = self.access_buckets(access);
         let mut taken = RefundGuard { from: &access_buckets.keys, keys: &[] };
@@ -189,8 +190,8 @@ impl Scopes {
         taken.keys = &[];
     }
 
-    /// Waits for the units of a write in its key range and in each index that it touches, and takes them. Does not take
-    /// units of the table.
+    /// Waits until a write's units are available in its key range and in each index that it touches, and takes them.
+    /// Takes no units of the table.
     pub async fn acquire_narrow_write(&self, range: &KeyRange, cost: &WriteCost) {
         self.writes.range(range.bucket(Access::Write), cost.table).await;
         if cost.indexes.is_empty() {
@@ -204,7 +205,7 @@ impl Scopes {
         }
     }
 
-    /// Reconciles the units that were taken for a write with the units that it consumed, in every scope.
+    /// In every scope, reconciles the units that were taken for a write with the units that it really consumed.
     pub fn reconcile_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
         self.writes.keys.reconcile(key, taken.table, consumed.table);
         range.bucket(Access::Write).reconcile(taken.table, consumed.table);
@@ -224,8 +225,8 @@ impl Scopes {
         }
     }
 
-    /// Waits for the units of a read in its partition key (if known), in its key range, and in the table, and takes
-    /// them.
+    /// Waits until a read's units are available in its partition key (if known), in its key range and in the table, and
+    /// takes them.
     pub async fn read(&self, range: &KeyRange, key: Option<PartitionHash>, units: Units) {
         if let Some(key) = key {
             self.reads.key(key, units).await;
@@ -234,8 +235,8 @@ impl Scopes {
         self.reads.table.acquire(units).await;
     }
 
-    /// Reconciles the units that were taken for a read with the units that it consumed. `consumed` is the total
-    /// consumption. `key_consumed` is the consumption for items of the partition key `key`.
+    /// Reconciles the units that were taken for a read with the units that it really consumed. `consumed` is the total
+    /// consumption. `key_consumed` is the part that was consumed for items of the partition key `key`.
     pub fn reconcile_read(
         &self,
         range: &KeyRange,
@@ -251,12 +252,12 @@ impl Scopes {
         self.reads.table.reconcile(taken, consumed);
     }
 
-    /// Records that DynamoDB throttled a request. Slows down the scopes that are named in the reasons, or the table if
-    /// there are no reasons.
+    /// Records that DynamoDB throttled a request. Slows down the scopes that the reasons name, or the table if there
+    /// are no reasons.
     ///
-    /// The name of a reason (developer guide, "Diagnosing throttling") contains `Table` or `Index`, then `Read` or
-    /// `Write`, then a limit. A reason about a key range does not name the range. So the item's own range slows down
-    /// and, if this happens repeatedly, also the item's partition key. If many ranges are throttled together, the table
+    /// A reason's name (developer guide, "Diagnosing throttling") contains `Table` or `Index`, then `Read` or `Write`,
+    /// then a limit. A reason about a key range does not name the range. So the item's own range slows down. If this
+    /// happens repeatedly, the item's partition key slows down too. If many ranges are throttled together, the table
     /// slows down as well.
     pub fn throttled(
         &self,
@@ -269,8 +270,8 @@ impl Scopes {
             self.table(access).throttled();
         }
         for ThrottlingReason { reason, resource } in reasons {
-            // An index has partitions of its own, which the tool does not know. So the index itself is the narrowest
-            // scope that can slow down.
+            // An index has its own partitions, which the tool does not know. So the index itself is the narrowest scope
+            // that can slow down.
             if reason.starts_with("Index") {
                 self.index_or_table_throttled(access, resource);
             } else if reason.contains("KeyRange") {
@@ -287,7 +288,7 @@ impl Scopes {
         }
     }
 
-    /// The state of the table's reads, of the table's writes, and of each index.
+    /// Returns the state of the table's reads, of the table's writes, and of each index.
     pub fn status(&self) -> Vec<ScopeStatus> {
         let status = |name: &str, access, bucket: &Bucket| ScopeStatus {
             name: name.to_owned(),
@@ -304,7 +305,8 @@ impl Scopes {
         tables.into_iter().chain(global.map(|(name, writes)| status(name, Access::Write, writes))).collect()
     }
 
-    /// The state of partition keys and of key ranges, if requests wait for them, from narrow to wide.
+    /// Returns the state of partition keys and of key ranges, narrowest first. Leaves out those for which no request
+    /// waits.
     pub fn narrow_status(&self) -> Vec<NarrowStatus> {
         let status =
             |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
@@ -318,8 +320,8 @@ impl Scopes {
         all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
     }
 
-    /// Number of requests that DynamoDB throttled, by the scope that slowed down because of the throttle. Scopes
-    /// without throttles are left out. One request can count in several scopes.
+    /// Returns the number of requests that DynamoDB throttled, by the scope that slowed down because of the throttle.
+    /// Leaves out scopes without throttles. One request can count in several scopes.
     pub fn throttles(&self) -> Vec<(String, u64)> {
         let named = self.status().into_iter().map(|scope| match (scope.is_index, scope.access) {
             (true, _) => (format!("index {}", scope.name), scope.throttles),
@@ -358,7 +360,7 @@ impl Scopes {
     }
 }
 
-/// Units that were already taken while a call waits for more units. These units are given back on drop.
+/// Units that a call has already taken while it waits for more units. They are given back on drop.
 struct RefundGuard<'a> {
     from: &'a KeyBuckets,
     keys: &'a [(PartitionHash, Units)],
@@ -371,7 +373,7 @@ impl Drop for RefundGuard<'_> {
 }
 
 impl AccessBuckets {
-    /// Takes units of a partition key. If the request has to wait, counts it as waiting.
+    /// Takes units of a partition key. Counts the request as waiting if it has to wait.
     async fn key(&self, key: PartitionHash, units: Units) {
         if !self.keys.try_acquire(key, units) {
             let _waits = self.key_waiters.add_waiter();
@@ -379,7 +381,7 @@ impl AccessBuckets {
         }
     }
 
-    /// Takes units of a key range. If the request has to wait, counts it as waiting.
+    /// Takes units of a key range. Counts the request as waiting if it has to wait.
     async fn range(&self, bucket: &Bucket, units: Units) {
         if !bucket.try_acquire(units) {
             let _waits = self.range_waiters.add_waiter();

@@ -11,7 +11,7 @@ pub(crate) struct Waiters(AtomicUsize);
 pub(crate) struct Waiter<'a>(&'a AtomicUsize);
 
 impl Waiters {
-    /// The current number of waiters.
+    /// Returns the current number of waiters.
     pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }

@@ -10,28 +10,29 @@ use crate::plan::Window;
 /// (Samoa, 2011-12-30).
 const DAYS_AHEAD: usize = 4;
 
-/// Number of previous days that are searched for an opening. A window may cross midnight, and a day may be longer than
-/// others.
+/// Number of previous days that are searched for an opening. Previous days matter because a window may cross midnight,
+/// and a day may be longer than others.
 const DAYS_BACK: usize = 2;
 
 impl Window {
-    /// Whether the window is open at this moment. The window is open at the moment of opening, and closed at the moment
-    /// of closing.
+    /// Returns whether the window is open at this moment. The window is already open at its opening time, and already
+    /// closed at its closing time.
     pub fn is_open(&self, at: Timestamp) -> bool {
         self.days_around(at).any(|(opens, closes)| opens <= at && at < closes)
     }
 
-    /// The next time at which the window opens, or closes if it is open now. `None` if it never changes.
+    /// Returns the next time at which the window opens or, if it is open now, closes. Returns `None` if the window
+    /// never changes.
     pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
         let open = self.is_open(after);
         let mut changes: Vec<Timestamp> = self.days_around(after).flat_map(|(opens, closes)| [opens, closes]).collect();
         changes.sort();
-        // The windows of two days can touch, or overlap if a day is skipped. In this case the window stays open at the
-        // end of the first one.
+        // The windows of two days can touch, or overlap if a day is skipped. In this case, the window stays open when
+        // the first one ends.
         changes.into_iter().find(|change| *change > after && self.is_open(*change) != open)
     }
 
-    /// The opening and closing times of the current day and of some days before and after it.
+    /// Returns the opening and closing times of the current day and of some days before and after it.
     fn days_around(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
         let today = self.zone.to_datetime(at).date();
         let first = (0..DAYS_BACK).fold(today, |day, _| day.yesterday().unwrap_or(day));
@@ -42,7 +43,7 @@ impl Window {
     }
 
     /// Converts a local time to a moment. If a clock change skips the local time, it is converted as if the clocks had
-    /// not changed yet. If the local time occurs twice, the first occurrence counts.
+    /// not changed yet. If the local time occurs twice, it is converted to the first occurrence.
     fn moment(&self, day: Date, time: Time) -> Option<Timestamp> {
         self.zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok()
     }
@@ -142,13 +143,13 @@ mod tests {
             })
     }
 
-    /// Any second from 2009 to 2027, all equally likely. Some of them are on days with a clock change.
+    /// Returns any second from 2009 to 2027, all equally likely. Some of them are on days with a clock change.
     fn any_moment() -> impl Strategy<Value = Timestamp> {
         (1_230_768_000_i64..1_798_761_600).prop_map(|second| Timestamp::from_second(second).unwrap())
     }
 
     proptest! {
-        /// The window keeps its state until its next change, and then it has the opposite state.
+        /// Until its next change, a window keeps its state. At that change, it takes the opposite state.
         #[test]
         fn a_window_does_not_change_before_its_next_change(
             window in any_window(), now in any_moment(), part in 0.0_f64..1.0,
@@ -161,8 +162,8 @@ mod tests {
             prop_assert_eq!(window.is_open(next - 1.second()), window.is_open(now));
         }
 
-        /// If no clock change is less than two days away from a moment, only the local time decides whether the window
-        /// is open.
+        /// If there is no clock change within two days before and after a moment, the local time alone decides whether
+        /// the window is open.
         #[test]
         fn without_a_clock_change_the_local_time_decides(window in any_window(), now in any_moment()) {
             let offset = |time: Timestamp| window.zone.to_offset(time);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     impl DurationFraction for SignedDuration {
-        /// The fraction `by` of a duration, in whole seconds.
+        /// Returns the fraction `by` of a duration, in whole seconds.
         fn mul_f64_floor(self, by: f64) -> SignedDuration {
             SignedDuration::from_secs((self.as_secs_f64() * by) as i64)
         }

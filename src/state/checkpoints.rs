@@ -4,29 +4,30 @@ use async_trait::async_trait;
 
 use super::{Commit, RunId, SegmentState, SegmentTotals, StoreError};
 
-/// Number of segments that [`Checkpoints::for_each_segment`] reads in one batch. A million segments take 144 MB, and a
-/// commit must not wait until all of them are read.
+/// Number of segments that [`Checkpoints::for_each_segment`] reads in one batch. A million segments take 144 MB of
+/// memory, and a commit must not wait until all segments are read.
 const SEGMENTS_PER_BATCH: u32 = 10_000;
 
-/// Stores and reads the progress of the segments of runs.
+/// Stores and reads the progress of segments.
 #[async_trait]
 pub trait Checkpoints: Send + Sync {
     /// Commits a segment's progress together with its failures, diverged items and refused pre-images.
     ///
-    /// When this method returns `Ok`, all of this is durable, and [`History::under_way`] no longer returns the items of
-    /// the committed pages. After an error, nothing of the commit is stored. After [`StoreError::Broken`], the store
-    /// accepts no more changes and the run must stop. The next session can safely read and write the pages again.
+    /// When this method returns `Ok`, the whole commit is durable. From then on, [`History::items_under_way`] no longer
+    /// returns the items of the committed pages. After an error, no part of the commit is stored. After
+    /// [`StoreError::Broken`], the store accepts no more changes and the run must stop. The next session can safely
+    /// read and write the uncommitted pages again.
     ///
-    /// Returns [`StoreError::Fenced`] if a later session of the run has begun. Returns [`StoreError::Refused`] if the
-    /// run has no open session, if the run has no such segment, or if the commit has more or fewer records of failures
-    /// and diverged items than its counts say. Returns [`StoreError::Transition`] if [`SegmentState::next`] does not
-    /// allow the event, and [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
+    /// Returns [`StoreError::Fenced`] if a later session of the run has begun. Returns [`StoreError::Refused`] in three
+    /// cases: the run has no open session, the run has no such segment, or the commit's counts of failures and diverged
+    /// items do not match its records. Returns [`StoreError::Transition`] if [`SegmentState::next`] does not allow the
+    /// event. Returns [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
     ///
-    /// [`History::under_way`]: super::History::under_way
+    /// [`History::items_under_way`]: super::History::items_under_way
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
 
-    /// Returns up to `limit` segments of a run that are not pending and have a larger number than `after`, in ascending
-    /// order. Each returned state is durable.
+    /// Returns, in ascending order, up to `limit` segments of a run that are not pending and whose number is larger
+    /// than `after`. Each returned state is durable.
     async fn segments_after(
         &self,
         run: RunId,
@@ -34,11 +35,12 @@ pub trait Checkpoints: Send + Sync {
         limit: u32,
     ) -> Result<Vec<(u32, SegmentState)>, StoreError>;
 
-    /// The totals over a run's segments: the number of segments in each status, and the sum of their counts.
+    /// Returns the totals over a run's segments: the number of segments in each status, and the sum of the segments'
+    /// counts.
     async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError>;
 
-    /// Calls `visit` for every segment of a run that is not pending, in ascending order. Commits during the call may be
-    /// missed.
+    /// Calls `visit` in ascending order for each of the run's segments that is not pending. Pages that are committed
+    /// during the call may be missing from the visited states.
     async fn for_each_segment(
         &self,
         run: RunId,

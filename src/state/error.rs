@@ -12,21 +12,21 @@ pub enum StoreError {
     /// The state file belongs to a different plan, table or program, or to a newer version of this program.
     #[error("{0}")]
     Foreign(String),
-    /// The file is damaged, or its contents contradict each other.
+    /// The state file is damaged, or parts of its contents contradict each other.
     #[error("{0}")]
     Corrupt(String),
     /// The disk, the directory or SQLite failed.
     #[error("{0}")]
     Io(String),
-    /// The disk or SQLite failed during a write, so this process stores nothing more. Earlier commits stay, and a later
-    /// process resumes from them.
+    /// The disk or SQLite failed during a write, so this process stores nothing more. Earlier commits stay durable, and
+    /// a later process resumes from them.
     #[error("{0}")]
     Broken(String),
-    /// The state of the runs does not allow the request. Nothing was changed. The message says why.
+    /// The current state of the runs does not allow the request. Nothing was changed. The message names the reason.
     #[error("{0}")]
     Refused(String),
-    /// A later session of the run has begun, so the caller's session must not change the run any more. Nothing was
-    /// stored. The caller must stop. The later session continues from the last commit.
+    /// A later session of the run has begun, so the caller's session must no longer change the run. Nothing was stored.
+    /// The caller must stop. The later session continues from the last commit.
     #[error("{0}")]
     Fenced(String),
     /// The event is not a valid transition of the stored progress.

@@ -8,21 +8,21 @@ use super::{EventRecord, StoreError, StoredFact};
 #[async_trait]
 pub trait Events: Send + Sync {
     /// Appends an event. When this method returns `Ok`, the event is durable. After an error, the event is not stored.
-    /// The returned record contains the id of the run that is currently the newest.
+    /// The returned record contains the id of the newest run at that time.
     async fn append_event(&self, event: String) -> Result<EventRecord, StoreError>;
 
-    /// All events, oldest first.
+    /// Returns all events, oldest first.
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
-    /// Deletes the events of a migration that has not begun, and its facts except [`StoredFact::LeaseOwner`]. A
-    /// migration has not begun if it has no run, and no events except an accepted preflight and the announcement of the
-    /// first pass. The deletion is durable when the method returns `Ok(true)`. If the migration has begun, the method
-    /// deletes nothing and returns `Ok(false)`.
+    /// If the migration has not begun, deletes its events, and all of its facts except [`StoredFact::LeaseOwner`]. A
+    /// migration has not begun if it has no run, and no event other than an accepted preflight and the announcement of
+    /// the first pass. The deletion is durable when the method returns `Ok(true)`. If the migration has begun, the
+    /// method deletes nothing and returns `Ok(false)`.
     async fn clear_unless_begun(&self) -> Result<bool, StoreError>;
 
     /// Returns a stored fact; `None` if it was never stored.
     async fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError>;
 
-    /// Stores a fact, and replaces its previous value. The fact is durable when the method returns `Ok`.
+    /// Stores a fact. Replaces the fact's previous value. The fact is durable when the method returns `Ok`.
     async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError>;
 }

@@ -1,7 +1,7 @@
 //! Ids of stored records.
 //!
-//! Ids are opaque: code outside a store only compares them, shows them and passes them back. A store assigns ids in
-//! ascending order. Users see ids as numbers, and pass these numbers on the command line.
+//! Ids are opaque: code outside a store can only compare them, show them and pass them back. A store assigns ids in
+//! ascending order. Users see ids as numbers, and use these numbers on the command line.
 
 use std::fmt;
 
@@ -14,12 +14,13 @@ macro_rules! id_type {
         pub struct $name(pub(super) i64);
 
         impl $name {
-            /// Creates the id from the number that users see. A store treats an unassigned number like any unknown id.
+            /// Creates the id from the number that users see. A store treats an unassigned number like any other
+            /// unknown id.
             pub const fn from_number(number: i64) -> $name {
                 $name(number)
             }
 
-            /// The number that users see.
+            /// Returns the number that users see.
             pub const fn number(self) -> i64 {
                 self.0
             }
@@ -51,20 +52,20 @@ id_type! {
 }
 
 id_type! {
-    /// A position in a list of stored records: directly after the record with this cursor. To read a list in several
-    /// parts, continue each time from the cursor of the last record. No record is returned twice.
+    /// A position in a list of stored records, directly after the record with this cursor. To read a list in several
+    /// parts, begin each part at the cursor of the last record of the previous part. No record is then returned twice.
     Cursor
 }
 
-/// The id of a session of a run. Every call that changes stored data of a run or of its items takes the id of the
-/// calling session. A store refuses the call if a later session has begun
-/// ([`StoreError::Fenced`](super::StoreError::Fenced)).
+/// The id of a session of a run. Every call that changes a run's stored data, or the stored data of the run's items,
+/// takes the id of the calling session. If a later session has begun, the store refuses the call with
+/// [`StoreError::Fenced`](super::StoreError::Fenced).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId {
     /// The run to which the session belongs.
     pub run: RunId,
-    /// The number of the session within its run, counted from 1. When the session begins,
-    /// [`RunRecord::sessions`](super::RunRecord::sessions) gets this value.
+    /// The session's number within its run, counted from 1. When the session begins,
+    /// [`RunRecord::sessions`](super::RunRecord::sessions) is set to this number.
     pub epoch: u64,
 }
 

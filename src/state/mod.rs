@@ -1,7 +1,7 @@
-//! Durable progress: the state of a segment, its transitions, and the traits for storing it.
+//! Durable progress: the states of segments, the transitions between these states, and the traits for storing them.
 //!
-//! Progress changes only through [`SegmentState::next`]. This function is used during a run, and also to check a stored
-//! state when it is read.
+//! Progress changes only through [`SegmentState::next`]. A run advances its segments with this function. A store uses
+//! the same function to check a stored state that it reads.
 //!
 //! | port | stores |
 //! | --- | --- |
@@ -12,16 +12,16 @@
 //! | [`Verifications`] | the parameters, counts and mismatches of verifications; their reports |
 //! | [`Events`] | the events of the migration, and a few facts |
 //!
-//! [`State`] implements access to all of these traits. [`StateReader`] gives read-only access to code that does not own
-//! the state. All other modules use only these traits, [`open`] and [`read`]. `sqlite/` stores a state in one file;
-//! [`memory`] keeps it in memory, for tests. A new store must implement the traits and pass the conformance suite
+//! [`State`] gives access to all of these traits. [`StateReader`] gives read-only access to code that does not own the
+//! state. Modules outside this one use only these traits, [`open`] and [`read`]. `sqlite/` stores a state in one file.
+//! [`memory`] keeps a state in memory, for tests. A new store must implement the traits and pass the conformance suite
 //! (`tests/state/`).
 //!
-//! Every call that changes stored data of a run or of its items takes the [`SessionId`] of the calling session. If a
-//! later session has begun, every store refuses the call and changes nothing. So a process that has lost a run can
-//! neither advance the run nor change the recorded history. This decision, like all others, is made by `rules.rs` for
-//! all stores. Events and facts ([`Events`]) belong to the migration and not to a run; only the process that owns the
-//! state writes them.
+//! Every call that changes a run's stored data, or the stored data of the run's items, takes the [`SessionId`] of the
+//! calling session. If a later session has begun, every store refuses the call and changes nothing. So a process that
+//! has lost a run can neither advance the run nor change the recorded history. `rules.rs` makes this decision, like all
+//! other decisions, for all stores. Events and facts ([`Events`]) belong to the migration, not to a run. Only the
+//! process that owns the state writes them.
 
 mod checkpoints;
 mod error;
@@ -68,55 +68,57 @@ pub use store::{State, StateStore};
 pub use verdict::{TableStage, Verdict, VerdictCounts};
 pub use verifications::Verifications;
 
-/// Opens the state file of a migration for this plan and table, or creates it. New directories get mode 0700, and new
-/// files get mode 0600. `clock` returns the current time as it is stored. This call blocks. If a different process has
-/// the file's lock, the call waits for up to 0.2 s.
+/// Opens the state file of a migration for this plan and table. Creates the file if it does not exist. New directories
+/// get mode 0700, and new files get mode 0600. `clock` returns the current time in its stored form. This call blocks.
+/// If a different process holds the file's lock, the call waits for up to 0.2 s.
 ///
-/// If a process died without ending its session, this call closes the session. The session's run becomes `Stopped`, its
-/// counts become a lower bound (`lower_bound`), and capacity that the session had reserved counts as spent.
+/// If a process died without ending its session, this call closes the session. The session's run becomes `Stopped`, and
+/// the run's counts become a lower bound (`lower_bound`). Capacity that the session had reserved counts as spent.
 ///
 /// # Errors
 ///
-/// [`StoreError::Locked`] if a different process owns the file; the message names the process. [`StoreError::Foreign`]
-/// if the file belongs to a different plan, table or program, or to a newer version of this program.
-/// [`StoreError::Corrupt`] if it is damaged. [`StoreError::Io`] if the disk, the directory or SQLite failed. None of
-/// these errors changes an existing file.
+/// Returns [`StoreError::Locked`] if a different process owns the file. The message names that process. Returns
+/// [`StoreError::Foreign`] if the file belongs to a different plan, table or program, or to a newer version of this
+/// program. Returns [`StoreError::Corrupt`] if the file is damaged. Returns [`StoreError::Io`] if the disk, the
+/// directory or SQLite failed. If the call fails, an existing file stays unchanged.
 pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<State, StoreError> {
     Ok(State::new(sqlite::SqliteStore::open(path, identity, clock)?))
 }
 
-/// Whether no state exists at this path. Returns false if the path cannot be read, because [`open`] then reports the
-/// reason.
+/// Returns whether no state exists at this path. Returns false if the path cannot be read, because [`open`] then
+/// reports the error.
 pub async fn is_absent(path: &Path) -> bool {
     sqlite::is_absent(path).await
 }
 
-/// Opens a state file of any plan for reading, without a lock. [`StateReader::identity`] returns the plan to which the
-/// file belongs.
+/// Opens a state file for reading, without a lock. The file may belong to any plan. [`StateReader::identity`] returns
+/// the plan to which the file belongs.
 ///
 /// # Errors
 ///
-/// [`StoreError::Io`] if the file does not exist or cannot be read. [`StoreError::Foreign`] if it belongs to a
-/// different program, or to a newer version of this program. [`StoreError::Corrupt`] if it is damaged.
+/// Returns [`StoreError::Io`] if the file does not exist or cannot be read. Returns [`StoreError::Foreign`] if the file
+/// belongs to a different program, or to a newer version of this program. Returns [`StoreError::Corrupt`] if the file
+/// is damaged.
 pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
     Ok(Arc::new(sqlite::SqliteReader::open(path)?))
 }
 
-/// An empty state in memory.
+/// Creates an empty state in memory.
 #[cfg(test)]
 pub(crate) fn in_memory() -> State {
     State::new(memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
 }
 
-/// The stored names of phases.
+/// The names under which phases are stored.
 pub mod phase {
     /// The phase of `run`.
     pub const EXPAND: &str = "expand";
     /// The phase of `contract`.
     pub const CONTRACT: &str = "contract";
-    /// The first phase of a `rollback`. This phase exists only if applications have written only the new attribute.
+    /// The first phase of a `rollback`. It derives the old attribute from the new attribute. A rollback has this phase
+    /// only if applications have written only the new attribute.
     pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
-    /// The phase of a `rollback` that undoes the expansion. After this phase is complete, a new expansion ignores the
+    /// The phase of a `rollback` that undoes the expansion. Once this phase is complete, a new expansion ignores the
     /// earlier history.
     pub const ROLLBACK: &str = "rollback";
     /// The phase of `verify`.

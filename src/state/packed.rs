@@ -1,33 +1,35 @@
-//! Converts values to their stored form in the journal, and verifies that they can be read back.
+//! Converts values to the form in which the journal stores them, and verifies that they can be read back.
 //!
-//! A rollback depends on reading the stored values back. So before a write destroys a value, the value is packed,
-//! unpacked with the same code that a rollback uses, and compared.
+//! A rollback must be able to read the stored values back. So before a write destroys a value, the value is packed and
+//! unpacked, and the result is compared with the value. A rollback unpacks with the same code.
 
 use crate::change::{Decision, GuardedWrite, PreImage, PriorValue};
 use crate::item::{MAX_ITEM_BYTES, MAX_NUMBER_TEXT, Path, Value};
 
-/// A value with a shorter text is stored uncompressed, because a zstd frame alone takes about twelve bytes.
+/// A value whose text is shorter than this is stored uncompressed, because a zstd frame alone takes about twelve bytes.
 const MIN_COMPRESSED_BYTES: usize = 64;
 
-/// The default level of zstd, which is fast. On item-sized JSON, the slow levels save only a few percent more.
+/// zstd's default compression level, which is fast. For JSON of the size of an item, slower levels save only a few
+/// percent more.
 const COMPRESSION_LEVEL: i32 = 3;
 
 /// The maximum number of characters of DynamoDB JSON for each byte of an item. The worst case is a member of a number
-/// set: a number of one byte becomes a digit, two quotes and a comma. A property test checks every type.
+/// set: even if its size is one byte, its text is a number, two quotes and a comma. A property test checks every type.
 const TEXT_PER_BYTE: usize = MAX_NUMBER_TEXT + 3;
 
-/// The number of additional characters of a value, even if it has zero bytes, as in `{"SS":[""]}`.
+/// The number of additional characters that a value takes, even if the value has zero bytes, as in `{"SS":[""]}`.
 const TEXT_OVERHEAD: usize = 16;
 
-/// The maximum length of the text of a value. This limit bounds the memory that unpacking a damaged frame can allocate.
+/// The maximum length of a value's text. This limit bounds the memory that is allocated when a damaged frame is
+/// unpacked.
 const MAX_TEXT: usize = TEXT_PER_BYTE * MAX_ITEM_BYTES + TEXT_OVERHEAD;
 
-/// The first byte of a stored value states the format of the value.
+/// The first byte of a stored value identifies the value's format.
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// Replaces the decision by `Rejected` if a write would destroy a value that the journal cannot store. Returns any
-/// other decision unchanged.
+/// Returns `Rejected` instead of the decision if a write would destroy a value that the journal cannot store. Returns
+/// any other decision unchanged.
 pub fn reject_if_unreadable(decision: Decision) -> Decision {
     match decision {
         Decision::Write(write) => match first_unreadable(&write) {
@@ -46,14 +48,14 @@ pub fn reject_if_unreadable(decision: Decision) -> Decision {
     }
 }
 
-/// The first path of a write whose prior value cannot be read back from its stored form.
+/// Returns the first of a write's paths whose prior value cannot be read back from its stored form.
 fn first_unreadable(write: &GuardedWrite) -> Option<&Path> {
     write.pre_images.iter().find(|pre| !reads_back(pre)).map(|pre| &pre.path)
 }
 
 fn reads_back(pre: &PreImage) -> bool {
     let value_reads_back = match &pre.prior {
-        // Compare the texts too, because two spellings of a number compare as equal.
+        // Compare the texts too, because two different spellings of a number are equal values.
         PriorValue::Value(value) => {
             unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
         }
@@ -66,7 +68,7 @@ fn text(value: &Value) -> String {
     value.to_json().to_string()
 }
 
-/// The stored form of a value: its DynamoDB JSON, compressed if that is smaller.
+/// Converts a value to its stored form: DynamoDB JSON, compressed if that is smaller.
 pub(super) fn pack(value: &Value) -> Vec<u8> {
     let text = text(value);
     if text.len() >= MIN_COMPRESSED_BYTES
@@ -78,12 +80,12 @@ pub(super) fn pack(value: &Value) -> Vec<u8> {
     [&[PLAIN][..], text.as_bytes()].concat()
 }
 
-/// Converts the stored form back to a value. `None` if [`pack`] cannot have produced these bytes.
+/// Converts the stored form to a value. Returns `None` if [`pack`] cannot have produced these bytes.
 pub(super) fn unpack(stored: &[u8]) -> Option<Value> {
     let (encoding, rest) = stored.split_first()?;
     let text = match *encoding {
         PLAIN => rest.to_vec(),
-        // The frame states the length of its content. A frame with a wrong length is refused.
+        // The frame contains the length of its content. A frame that contains a wrong length is refused.
         ZSTD => zstd::bulk::Decompressor::upper_bound(rest)
             .filter(|length| *length <= MAX_TEXT)
             .and_then(|length| zstd::bulk::decompress(rest, length).ok())?,
@@ -111,7 +113,7 @@ mod tests {
         }
         assert_eq!((pack(&short)[0], pack(&long)[0]), (PLAIN, ZSTD));
         assert!(pack(&long).len() < 100);
-        // Unpacking damaged bytes fails and never returns a wrong value.
+        // Unpacking damaged bytes fails, and never returns a wrong value.
         for damaged in [&[][..], &[2, 1], &[ZSTD], &[ZSTD, 0x28, 0xB5, 0x2F, 0xFD], &[PLAIN, b'{']] {
             assert_eq!(unpack(damaged), None);
         }
@@ -133,8 +135,8 @@ mod tests {
         })
     }
 
-    /// The program does not validate the values that an engine returns, so a value may be impossible to store. A write
-    /// must not destroy such a value.
+    /// The program does not validate the values that an engine returns, so it may receive a value that cannot be
+    /// stored. A write must not destroy such a value.
     #[test]
     fn a_value_that_would_not_read_back_is_not_destroyed() {
         let wire = |text: &str| Value::N(Num::from_wire(text.to_owned()));
@@ -156,8 +158,7 @@ mod tests {
         let parts = (any::<bool>(), "[1-9][0-9]{0,37}", 0_usize..=MAX_NUMBER_TEXT);
         parts.prop_map(|(negative, digits, zeros)| {
             let sign = if negative { "-" } else { "" };
-            // Generates a number in a spelling that an engine may return: plain, with additional zeros, or with an
-            // exponent.
+            // Generates a number in a spelling that an engine may return: plain, with extra zeros, or with an exponent.
             let spellings = [
                 format!("{sign}{digits}"),
                 format!("{sign}0.{}{digits}", "0".repeat(zeros.min(90))),
@@ -170,7 +171,7 @@ mod tests {
         })
     }
 
-    /// Generates nested values of every type. The members of these values are short, so that the text is long compared
+    /// Generates nested values of all types. The members of these values are short, so that the text is long compared
     /// with the size in bytes.
     fn value() -> impl Strategy<Value = Value> {
         let string = || proptest::collection::vec(any::<char>(), 0..4).prop_map(String::from_iter);
@@ -204,8 +205,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
-        /// Values of every shape read back exactly. The text of a value stays within the bound that is derived from its
-        /// bytes, even if the value is repeated up to the size of an item.
+        /// Values of all types and shapes are read back exactly. The text of a value stays within the bound for the
+        /// value's size in bytes, even if the value is repeated up to the maximum size of an item.
         #[test]
         fn every_shape_reads_back_within_the_bound(value in value(), copies in 1_usize..200) {
             for value in [value.clone(), Value::L(vec![value; copies])] {

@@ -1,30 +1,30 @@
-//! The states of segments and runs as plain data, and the only functions that change these states.
+//! The states of segments and runs, as plain data. Only the functions in this module change these states.
 
 use super::Spend;
 use crate::change::Outcome;
 use crate::item::{Position, Units};
 
-/// The number of items by outcome, and the consumed capacity, for one or more pages.
+/// The number of items for each outcome, and the consumed capacity, for one or more pages.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
-    /// Number of scanned items, which is the sum of `outcomes`.
+    /// Number of scanned items, which equals the sum of `outcomes`.
     pub scanned: u64,
     /// Number of items for each outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; 8],
-    /// Consumed write capacity units, as the replies of DynamoDB state them.
+    /// Write capacity units that DynamoDB's replies report as consumed.
     pub write_units: Units,
-    /// Consumed read capacity units, as the replies of DynamoDB state them.
+    /// Read capacity units that DynamoDB's replies report as consumed.
     pub read_units: Units,
-    /// Write capacity units that are assumed for requests whose reply does not state the consumption. After a failed
-    /// condition, the units are calculated from the size of the item in the reply. If the reply was lost, the estimate
-    /// is used.
+    /// Write capacity units that are assumed for requests whose reply does not report the consumed units. After a
+    /// failed condition, the assumed units are calculated from the size of the item in the reply. If the reply was
+    /// lost, the assumed units are the estimate.
     pub assumed_write_units: Units,
-    /// The estimate of `write_units` before the requests were sent. Reports compare the two figures. The estimate is
-    /// not part of the spend.
+    /// The estimate of `write_units`, made before the requests were sent. Reports compare the estimate with
+    /// `write_units`. The estimate is not part of the spend.
     pub estimated_write_units: Units,
-    /// Number of items with a lost reply and an outcome other than applied, usually already applied. The attempt
-    /// without a reply may have been applied, so the number of applied items is a lower bound. This number is not
-    /// stored for each segment; instead the counts of the run are marked as a lower bound.
+    /// Number of items for which a reply was lost and whose outcome is not applied. Usually, it is already applied. The
+    /// attempt whose reply was lost may have been applied, so the number of applied items is a lower bound. This number
+    /// is not stored for each segment. Instead, the run's counts are marked as a lower bound.
     pub unclear: u64,
 }
 
@@ -35,22 +35,22 @@ impl Counts {
         self.outcomes[outcome as usize] += 1;
     }
 
-    /// Number of items with this outcome.
+    /// Returns the number of items with this outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]
     }
 
-    /// Number of failed items.
+    /// Returns the number of failed items.
     pub fn failures(&self) -> u64 {
         Outcome::ALL.iter().filter(|o| o.is_failure()).map(|o| self.of(*o)).sum()
     }
 
-    /// The capacity that these items consumed: the stated units plus the assumed units.
+    /// Returns the capacity that these items consumed: the reported units plus the assumed units.
     pub fn spend(&self) -> Spend {
         Spend { write: self.write_units + self.assumed_write_units, read: self.read_units }
     }
 
-    /// Adds other counts.
+    /// Adds the counts of other pages.
     pub fn add(&mut self, other: &Counts) {
         self.scanned += other.scanned;
         for (mine, theirs) in self.outcomes.iter_mut().zip(other.outcomes) {
@@ -81,7 +81,7 @@ pub enum SegmentStatus {
     /// No page is committed.
     #[default]
     Pending,
-    /// The next page starts after this position.
+    /// Some pages are committed, and the next page starts after this position.
     Scanning(Position),
     /// The last page is committed.
     Done,
@@ -90,48 +90,50 @@ pub enum SegmentStatus {
 /// An event of a segment.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SegmentEvent {
-    /// Consecutive pages are done: the outcome of each of their items is known, and every failure is recorded.
+    /// Consecutive pages are done. The outcome of each of their items is known, and every failure is recorded.
     PagesDone {
-        /// Number of the first page, counted from 1. This number must be the number of committed pages plus 1.
+        /// The number of the first page, counted from 1. This number must be the number of committed pages plus 1.
         first: u64,
         /// Number of pages.
         pages: u64,
-        /// The position after the last page; `None` ends the segment.
+        /// The position after the last of these pages; `None` if the last page ends the segment.
         next: Option<Position>,
         /// The counts of these pages.
         counts: Counts,
     },
 }
 
-/// The reason why an event is not allowed in a state.
+/// The reason why an event is not allowed in the current state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransitionError {
     /// The segment has ended.
     #[error("the segment is already done")]
     AlreadyDone,
-    /// The event does not begin with the next uncommitted page, so a page would be skipped or counted twice.
+    /// The event does not begin with the next uncommitted page. If the store accepted the event, a page would be
+    /// skipped or counted twice.
     #[error("got page {found}, but expected page {expected}")]
     OutOfOrder {
-        /// The next uncommitted page.
+        /// The number of the next uncommitted page.
         expected: u64,
-        /// The first page of the event.
+        /// The number of the event's first page.
         found: u64,
     },
     /// The event has no pages.
     #[error("the event has no pages")]
     NoPages,
-    /// The next start key equals the committed start key, so the scan would never end.
+    /// The event's next start key equals the committed start key. If the store accepted the event, the scan would never
+    /// end.
     #[error("the start key did not move")]
     StuckKey,
-    /// In the event, the sum of the outcomes is not the number of scanned items.
+    /// The outcomes that the event counts do not add up to its number of scanned items.
     #[error("{outcomes} outcomes for {scanned} scanned items")]
     Unbalanced {
         /// Number of scanned items.
         scanned: u64,
-        /// Sum of the counted outcomes.
+        /// Sum of the outcomes that were counted.
         outcomes: u64,
     },
-    /// The change of a run's status is not allowed.
+    /// The run's status cannot change in this way.
     #[error("a run that is {from} cannot become {to}")]
     Run {
         /// The current status.
@@ -142,7 +144,7 @@ pub enum TransitionError {
 }
 
 impl SegmentState {
-    /// The state after an event. Progress only ever moves forward, page by page.
+    /// Returns the state after an event. Progress only moves forward, page by page.
     pub fn next(&self, event: &SegmentEvent) -> Result<SegmentState, TransitionError> {
         let SegmentEvent::PagesDone { first, pages, next, counts } = event;
         if self.status == SegmentStatus::Done {
@@ -174,7 +176,7 @@ impl SegmentState {
 /// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStatus {
-    /// A process is working on the run, or died while it was working on the run.
+    /// A process is working on the run, or died while working on it.
     Running,
     /// The run has stopped and can be resumed.
     Stopped,
@@ -185,7 +187,7 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    /// The name in state files and JSON.
+    /// Returns the name in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             RunStatus::Running => "running",
@@ -202,7 +204,7 @@ impl RunStatus {
             .find(|s| s.name() == name)
     }
 
-    /// The status after a change. A finished run cannot change its status.
+    /// Returns the new status. A complete or superseded run cannot change its status.
     pub fn next(self, to: RunStatus) -> Result<RunStatus, TransitionError> {
         match (self, to) {
             (RunStatus::Running | RunStatus::Stopped, _) => Ok(to),
@@ -231,8 +233,8 @@ mod tests {
     }
 
     proptest! {
-        /// In any sequence of events, the numbers of pages and items never decrease, no page is counted twice, and no
-        /// event is accepted after the end.
+        /// In any sequence of events, the numbers of pages and items never decrease. No page is counted twice. No event
+        /// is accepted after the segment has ended.
         #[test]
         fn progress_never_moves_backwards(events in proptest::collection::vec((1_u64..6, 0_u64..3, 0_u64..5, any::<bool>()), 0..40)) {
             let mut state = SegmentState::default();

@@ -1,8 +1,8 @@
-//! The rules that every store follows: the beginning and end of sessions, the allowed contents of a commit, and the
-//! resolution of open work.
+//! The rules that every store follows: how sessions begin and end, what a commit may contain, and how open work is
+//! resolved.
 //!
-//! Each rule is a pure function. A store reads rows, calls the rule, and writes rows. A store decides nothing itself,
-//! so different stores cannot decide differently.
+//! Each rule is a pure function. A store reads rows, calls the rule, and writes rows that follow from the result. A
+//! store decides nothing itself, so all stores decide in the same way.
 
 use std::cmp::Ordering;
 
@@ -15,18 +15,17 @@ use super::{
 use crate::change::Outcome;
 use crate::item::Path;
 
-/// The value of `resolved_as` if a complete run resolves failures and diverged items that earlier runs of its phase
-/// left open.
+/// The value of `resolved_as` for failures and diverged items that a later, complete run of the same phase resolved.
 pub(super) const LATER_PASS: &str = "later_pass";
 
-/// Stop reason of a run whose process did not close its last session.
+/// The stop reason of a run whose process ended without closing the last session.
 pub(super) const KILLED: &str =
     "the process ended without closing its session: it was killed, or the machine went down";
 
-/// Stop reason of a run that `--restart` superseded.
+/// The stop reason of a run that `--restart` superseded.
 pub(super) const SUPERSEDED_BY_RESTART: &str = "superseded by --restart";
 
-/// Stop reason of a verification that a later verification superseded.
+/// The stop reason of a verification that a later verification superseded.
 pub(super) const SUPERSEDED_BY_VERIFICATION: &str = "superseded by another verification";
 
 /// The ways in which a session can begin, given the newest run of its phase.
@@ -34,14 +33,14 @@ pub(super) const SUPERSEDED_BY_VERIFICATION: &str = "superseded by another verif
 pub(super) enum BeginDecision {
     /// Resume the newest run.
     Resume,
-    /// Resume the newest run for a look, which reads pages without writing. Afterwards, the run can be resumed only by
-    /// a further look.
+    /// Resume the newest run as a read-only pass, which reads pages without writing. Afterwards, only another read-only
+    /// pass can resume the run.
     ReadOnly,
-    /// Begin a new run.
+    /// Begin a new run of the phase.
     New {
-        /// The number of the new run's pass.
+        /// The number of the pass to which the new run belongs.
         pass: u32,
-        /// Whether the newest run is unfinished and becomes `Superseded`.
+        /// Whether the newest run is unfinished and therefore becomes `Superseded`.
         supersedes: bool,
     },
 }
@@ -50,7 +49,7 @@ pub(super) enum BeginDecision {
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if [`BeginMode`] does not allow the session, or if a session of the run is open.
+/// Returns [`StoreError::Refused`] if [`BeginMode`] does not allow the session, or if a session of the run is open.
 pub(super) fn begin(mode: BeginMode, current: Option<&RunRecord>) -> Result<BeginDecision, StoreError> {
     let new = |pass| Ok(BeginDecision::New { pass, supersedes: false });
     let Some(run) = current else {
@@ -87,19 +86,19 @@ pub(super) fn begin(mode: BeginMode, current: Option<&RunRecord>) -> Result<Begi
 
 const NO_REMAINING_ITEMS: &str = "there is no unfinished run with remaining items. Nothing was changed";
 
-const NO_COMPLETE_PASS: &str = "another pass requires a complete one: run without --again to begin or resume. Nothing was \
-     changed";
+const NO_COMPLETE_PASS: &str = "--again requires a complete pass: run without --again to begin or resume a pass. Nothing \
+     was changed";
 
 const ENDED_READ_ONLY: &str = "this run has ended: its remaining pages were read but not written. Start a new run. Nothing was \
      changed";
 
-/// Decides how a verification begins. `current` is the newest verification. `resumable` has the parameters of the
-/// newest verification. `resumable` is `None` if the record of that verification or its counts cannot be read.
+/// Decides how a verification begins. `current` is the newest verification. `resumable` contains the parameters of the
+/// newest verification. `resumable` is `None` if that verification's record or counts cannot be read.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if a session of the verification is open, or if the sample of a new verification cannot be
-/// stored.
+/// Returns [`StoreError::Refused`] if a session of the verification is open, or if the sample of a new verification
+/// cannot be stored.
 pub(super) fn begin_verification(
     new: &NewVerification,
     force_new: bool,
@@ -123,7 +122,7 @@ pub(super) fn begin_verification(
     Ok(BeginDecision::New { pass: current.map_or(1, |run| run.pass + 1), supersedes: unfinished.is_some() })
 }
 
-/// Refuses a new run whose number of segments DynamoDB does not allow.
+/// Refuses a new run if DynamoDB does not allow its number of segments.
 pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
     if (1..=1_000_000).contains(&new.total_segments) {
         return Ok(());
@@ -131,12 +130,12 @@ pub(super) fn check_new_run(new: &NewRun) -> Result<(), StoreError> {
     Err(refused(format!("a run has 1 to 1,000,000 segments, not {}; nothing was changed", new.total_segments)))
 }
 
-/// Refuses a request of a session if a later session of the run has begun, or if a later run has superseded the run.
+/// Refuses a session's request if a later session of the run has begun, or if a later run has superseded the run.
 ///
 /// # Errors
 ///
-/// [`StoreError::Fenced`] if the session or its run is not the newest one. [`StoreError::Refused`] if the run never had
-/// this session.
+/// Returns [`StoreError::Fenced`] if the session is not the newest session of its run, or if the run is superseded.
+/// Returns [`StoreError::Refused`] if the run never had this session.
 pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
     let newest = run.session();
     match session.epoch.cmp(&newest.epoch) {
@@ -159,7 +158,7 @@ pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), Sto
     }
 }
 
-/// Refuses a change of a run's progress, or of a baseline, unless the session is the run's newest one and is open.
+/// Refuses to change a run's progress or a baseline, unless the session is open and is the newest session of the run.
 pub(super) fn check_session(run: &RunRecord, session: SessionId) -> Result<(), StoreError> {
     check_epoch(run, session)?;
     if run.open_session {
@@ -168,13 +167,13 @@ pub(super) fn check_session(run: &RunRecord, session: SessionId) -> Result<(), S
     Err(refused(format!("run {} has no open session; nothing was stored", run.id)))
 }
 
-/// The status of a run after this session ends with the status `to`. `done` is the number of finished segments, which
-/// is used only if `to` is `Complete`.
+/// Returns the run's new status once this session has ended with status `to`. `done` is the number of finished
+/// segments. `done` is used only if `to` is `Complete`.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`], [`StoreError::Fenced`] or [`StoreError::Transition`] if the session cannot end with this
-/// status. The session then stays open.
+/// Returns [`StoreError::Refused`], [`StoreError::Fenced`] or [`StoreError::Transition`] if the session cannot end with
+/// this status. After such an error, the session stays open.
 pub(super) fn end_session(
     run: &RunRecord,
     session: SessionId,
@@ -198,13 +197,13 @@ pub(super) fn end_session(
     }
 }
 
-/// The status of a verification after this session ends with a report. `segments_to_read` is the number of segments to
-/// verify, and `done` is the number of finished segments.
+/// Returns the verification's new status once this session has ended with a report. `segments_to_read` is the number of
+/// segments to verify, and `done` is the number of finished segments.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if a segment is not done; otherwise the errors of [`end_session`]. The session then stays
-/// open.
+/// Returns [`StoreError::Refused`] if a segment is not done. In all other cases, returns the errors of [`end_session`].
+/// After such an error, the session stays open.
 pub(super) fn finish_verification(
     run: &RunRecord,
     session: SessionId,
@@ -221,8 +220,8 @@ pub(super) fn finish_verification(
     )))
 }
 
-/// Refuses a commit if its session is not the run's open session, if the run has no such segment, or if its records do
-/// not match the counts of its pages.
+/// Refuses a commit in three cases: its session is not the run's open session, the run has no such segment, or the
+/// commit's records do not match the counts of its pages.
 pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), StoreError> {
     check_session(run, commit.session)?;
     if commit.segment >= run.total_segments {
@@ -236,8 +235,8 @@ pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), Store
     let diverged = commit.diverged.len() as u64;
     if counts.failures() != failures || counts.of(Outcome::Diverged) != diverged {
         return Err(refused(format!(
-            "pages that count {} failures and {} diverged items came with {failures} and {diverged} records; nothing was \
-             stored",
+            "the pages count {} failures and {} diverged items, but have records of {failures} and {diverged}; nothing \
+             was stored",
             counts.failures(),
             counts.of(Outcome::Diverged)
         )));
@@ -245,8 +244,8 @@ pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), Store
     commit.failures.iter().try_for_each(|failure| check_failure(failure.outcome))
 }
 
-/// Refuses pages if their session is not the run's open session, if the verification has no such segment, or if their
-/// verdicts, records and counts do not match.
+/// Refuses pages in three cases: their session is not the run's open session, the verification has no such segment, or
+/// their verdicts, records and counts do not match.
 pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(), StoreError> {
     check_session(run, pages.session)?;
     let SegmentEvent::PagesDone { counts, .. } = &pages.event;
@@ -266,7 +265,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
         return Ok(());
     }
     Err(refused(format!(
-        "pages of {} items came with {} verdicts and {} records of {} mismatches; nothing was stored",
+        "the pages have {} items, but {} verdicts and {} records of {} mismatches; nothing was stored",
         counts.scanned,
         verdicts.compared(),
         mismatches.len(),
@@ -282,7 +281,7 @@ pub(super) fn check_failure(outcome: Outcome) -> Result<(), StoreError> {
     Err(refused(format!("an item that is {} was recorded as a failure; nothing was stored", outcome.name())))
 }
 
-/// Refuses to resolve a failure if the outcome is a failure itself, or if the diverged paths do not fit the outcome.
+/// Refuses to resolve a failure if the new outcome is a failure too, or if the diverged paths do not fit the outcome.
 pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<(), StoreError> {
     if !outcome.is_failure() && diverged.is_empty() == (outcome != Outcome::Diverged) {
         return Ok(());
@@ -294,12 +293,13 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
     )))
 }
 
-/// The recorded spend of a run after this session reserves capacity. `begun` says whether the session has called
+/// Returns the run's recorded spend once this session has reserved capacity. `begun` is true if the session has called
 /// `begin_spend` since the state was opened.
 ///
 /// # Errors
 ///
-/// [`StoreError::Refused`] if the run has not begun to record its spend; otherwise the errors of [`check_epoch`].
+/// Returns [`StoreError::Refused`] if the run has not begun to record its spend. In all other cases, returns the errors
+/// of [`check_epoch`].
 pub(super) fn reserve(
     run: &RunRecord,
     session: SessionId,
@@ -310,30 +310,30 @@ pub(super) fn reserve(
     check_epoch(run, session)?;
     match stored {
         Some(state) if begun => Ok(state.reserved(reservation)),
-        // Opening a state closes every session. So if the session is not open, the state was opened again after the
-        // session began.
+        // When a state is opened, every session is closed. So if a session is not open, the state was opened again
+        // after the session began.
         Some(_) if !run.open_session => Err(StoreError::Fenced(format!(
-            "session {} of run {} cannot reserve capacity: the state was opened again since, and what the session had \
-             reserved counts as spent. Nothing was stored",
+            "session {} of run {} cannot reserve capacity: the state was opened again after the session began, so the \
+             capacity that the session had reserved counts as spent. Nothing was stored",
             session.epoch, run.id
         ))),
         Some(_) | None => Err(refused(format!(
-            "run {} cannot reserve capacity before its spend is begun; nothing was stored",
+            "run {} cannot reserve capacity before it begins to record its spend; nothing was stored",
             run.id
         ))),
     }
 }
 
-/// The recorded spend of a run after this session has reported `spent` as its total. `counted` is the part of this
-/// total in the counts of committed pages.
+/// Returns the run's recorded spend once this session has reported `spent` as its total. `counted` is the part of this
+/// total that the counts of committed pages contain.
 ///
-/// A session with an open slice is alive. Such a session may report less than the stored amount, which includes
-/// capacity that requests in flight could have used. After a kill, the slice counts as spent, and a late report of the
-/// killed session cannot lower this amount.
+/// A session with an open slice is alive. Such a session may report less than the stored amount, because the stored
+/// amount includes capacity that requests in flight could have used. After a kill, the whole slice counts as spent. A
+/// late report of the killed session cannot lower this amount.
 ///
 /// # Errors
 ///
-/// The errors of [`check_epoch`].
+/// Returns the errors of [`check_epoch`].
 pub(super) fn settle(
     run: &RunRecord,
     session: SessionId,
@@ -347,8 +347,8 @@ pub(super) fn settle(
     Ok(state.settled(spent, counted))
 }
 
-/// Whether the migration has begun. A migration has begun if it has a run, or an event other than an accepted preflight
-/// and the announcement of the first pass.
+/// Returns whether the migration has begun. A migration has begun if it has a run, or an event other than an accepted
+/// preflight and the announcement of the first pass.
 pub(super) fn has_begun(has_runs: bool, events: &[EventRecord]) -> bool {
     let is_preflight_event = |line: &EventRecord| {
         let event: Json = serde_json::from_str(&line.event).unwrap_or_default();

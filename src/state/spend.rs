@@ -1,71 +1,71 @@
-//! The recorded spend of a run. The record stays correct even if a process dies.
+//! A run's recorded spend. This record stays correct even if a process dies.
 //!
-//! Capacity is reserved in slices before it is used. If a process dies, it is unknown how much of its slice it has
-//! used. So the whole slice then counts as spent, and no sequence of kills can spend more than the recorded amount.
+//! Capacity is reserved in slices before it is used. If a process dies, it is unknown how much of its slice the process
+//! has used. The whole slice then counts as spent, so no sequence of kills can spend more than the recorded amount.
 
 use crate::cost::Spend;
 
 /// A request to reserve a slice of capacity.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reservation {
-    /// The capacity that the run has used up to now, including permits for unanswered requests.
+    /// The capacity that the run has used so far, including the capacity of requests without a reply.
     pub spent: Spend,
-    /// The additional capacity that the run may use before it reserves again.
+    /// The additional capacity that the run may use before the next reservation.
     pub slice: Spend,
 }
 
-/// The recorded spend of a run.
+/// A run's recorded spend.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SpendState {
-    /// The capacity that was spent when this record was stored.
+    /// The capacity that was already spent when this record was stored.
     pub spent: Spend,
-    /// The open slice: additional capacity that a process has reserved. The process has not yet reported how much of it
-    /// was used.
+    /// The open slice: additional capacity that a process has reserved. The process has not yet reported how much of
+    /// this capacity it used.
     pub slice: Spend,
-    /// The part of `spent` that is not in the counts of committed pages: abandoned pages, retries of failures, and
-    /// `lost`.
+    /// The part of `spent` that the counts of committed pages do not contain: the spend of abandoned pages, the spend
+    /// of retries of failures, and `lost`.
     pub uncounted: Spend,
-    /// The part of `uncounted` from open slices of dead processes. The actual spend may be lower than the recorded
-    /// spend by at most this amount.
+    /// The part of `uncounted` that comes from open slices of dead processes. The actual spend may be lower than the
+    /// recorded spend, but by no more than this amount.
     pub lost: Spend,
 }
 
 impl SpendState {
-    /// The known spend. `counted` is the capacity in the counts of the committed pages. During a run, the known spend
-    /// can exceed `spent`.
+    /// Returns the known spend. `counted` is the capacity that the counts of the committed pages contain. During a run,
+    /// the known spend can exceed `spent`.
     pub fn known_spend(&self, counted: Spend) -> Spend {
         self.spent.max(counted + self.uncounted)
     }
 
-    /// The current state of a live run. `counted` is the capacity in the counts of the committed pages. The unused part
-    /// of the open slice is still reserved.
+    /// Returns the current state of a live run. `counted` is the capacity that the counts of the committed pages
+    /// contain. The unused part of the open slice is still reserved.
     pub fn current(self, counted: Spend) -> SpendState {
         let known = self.known_spend(counted);
         SpendState { spent: known, slice: (self.spent + self.slice).excess_over(known), ..self }
     }
 
-    /// The state of a run without a stored record. The spend of such a run is the capacity in the counts of the
-    /// committed pages.
+    /// Returns the state of a run without a stored record. The spend of such a run is the capacity that the counts of
+    /// its committed pages contain.
     pub fn from_pages(counted: Spend) -> SpendState {
         SpendState::default().settled(counted, counted)
     }
 
-    /// The state when a session begins to spend. This state has the known spend and no open slice.
+    /// Returns the state when a session begins to spend. This state contains the known spend, and no open slice.
     pub fn at_session_start(self, counted: Spend) -> SpendState {
         self.settled(self.known_spend(counted), counted)
     }
 
-    /// The state after a reservation.
+    /// Returns the state after a reservation.
     pub fn reserved(self, reservation: Reservation) -> SpendState {
         SpendState { spent: reservation.spent, slice: reservation.slice, ..self }
     }
 
-    /// The state after an orderly end: only the used capacity is spent.
+    /// Returns the state after an orderly end, when only the used capacity counts as spent.
     pub fn settled(self, spent: Spend, counted: Spend) -> SpendState {
         SpendState { spent, slice: Spend::default(), uncounted: spent.excess_over(counted), ..self }
     }
 
-    /// The state after the process has died: the whole slice counts as spent.
+    /// Returns the state after the process has died, when the whole slice counts as spent.
     pub fn after_death(self, counted: Spend) -> SpendState {
         let known = self.known_spend(counted);
         let spent = known.max(self.spent + self.slice);

@@ -1,4 +1,4 @@
-//! Combines the store traits: one open state, which this process owns.
+//! Combines the store traits into one open state, which this process owns.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,29 +8,29 @@ use async_trait::async_trait;
 
 use super::{Checkpoints, Events, History, Runs, SpendLedger, StoreError, Verifications};
 
-/// The state of one migration on one table, with all store traits. Ownership is exclusive: while one process owns a
-/// state, opening it again fails with [`StoreError::Locked`].
+/// The state of one migration on one table, with all store traits implemented. Ownership is exclusive: while a process
+/// owns a state, every other attempt to open the state fails with [`StoreError::Locked`].
 ///
-/// Opening a state closes the sessions that a dead process left open. Their runs become `Stopped`, the counts of these
-/// runs become a lower bound, and capacity that the sessions had reserved counts as spent. Opening fails with
-/// [`StoreError::Foreign`] if the state belongs to a different plan or table whose migration has begun.
+/// Opening a state closes the sessions that dead processes left open. The runs of these sessions become `Stopped`, and
+/// their counts become a lower bound. Capacity that the sessions had reserved counts as spent. If the state belongs to
+/// a different plan or table whose migration has begun, opening fails with [`StoreError::Foreign`].
 ///
-/// Requests take effect in the order of their calls. After [`StoreError::Broken`], every later request fails with the
-/// same error, so that nothing is reported as stored unless it is.
+/// Requests take effect in the order in which they are called. After [`StoreError::Broken`], every later request fails
+/// with the same error. So no change is reported as stored unless it is stored.
 #[async_trait]
 pub trait StateStore: Runs + Checkpoints + History + SpendLedger + Verifications + Events {
-    /// The current time in its stored form.
+    /// Returns the current time in its stored form.
     fn now(&self) -> String;
 
-    /// Finishes earlier requests, closes the state and releases it, so that a different process can open it. Later
-    /// requests fail. An open session stays open.
+    /// Finishes earlier requests, then closes and releases the state, so that a different process can open it. Later
+    /// requests fail. A session that is open stays open in the stored data.
     async fn close(&self) -> Result<(), StoreError>;
 }
 
-/// An open state. Clones share the state. Dropping the last clone closes the state like [`StateStore::close`].
+/// An open state. All clones share one state. Dropping the last clone closes the state, as [`StateStore::close`] does.
 ///
-/// Code that needs only one trait takes an object of that trait instead of the whole state: [`State::checkpoints`],
-/// [`State::history`], [`State::spend_ledger`].
+/// Code that needs only one trait takes an object of that trait instead of the whole state; see [`State::checkpoints`],
+/// [`State::history`] and [`State::spend_ledger`].
 #[derive(Clone)]
 pub struct State(Arc<dyn StateStore>);
 
@@ -40,22 +40,22 @@ impl State {
         State(Arc::new(store))
     }
 
-    /// The trait object that stores the progress of segments.
+    /// Returns the trait object that stores the progress of segments.
     pub fn checkpoints(&self) -> Arc<dyn Checkpoints> {
         self.0.clone()
     }
 
-    /// The trait object that stores the recorded history of items.
+    /// Returns the trait object that stores the recorded history of items.
     pub fn history(&self) -> Arc<dyn History> {
         self.0.clone()
     }
 
-    /// The trait object that records the spend of runs.
+    /// Returns the trait object that records the spend of runs.
     pub fn spend_ledger(&self) -> Arc<dyn SpendLedger> {
         self.0.clone()
     }
 
-    /// The trait object that stores events and facts.
+    /// Returns the trait object that stores events and facts.
     pub fn event_log(&self) -> Arc<dyn Events> {
         self.0.clone()
     }

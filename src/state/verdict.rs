@@ -1,4 +1,4 @@
-//! The verdicts of a verification, for one item and for many.
+//! The verdicts of a verification, for one item and for many items.
 
 /// The stage of the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,7 +10,7 @@ pub enum TableStage {
 }
 
 impl TableStage {
-    /// The name in state files and JSON.
+    /// Returns the name that is used in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             TableStage::Expanded => "expanded",
@@ -24,27 +24,27 @@ impl TableStage {
     }
 }
 
-/// The verdict of a shadow read on an item. The variants are ordered from best to worst.
+/// The verdict on an item after a shadow read. The variants are ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// The item has the values that the plan and the true side imply, or no values are implied for it.
+    /// The item has the values that the plan and the true side imply, or they imply no values for it.
     Matching,
-    /// A target's value differs from the value that the truth implies, but counts as done because of `on_existing =
+    /// A target's value differs from the value that the true side implies, but counts as done because of `on_existing =
     /// "skip"`.
     Skipped,
-    /// The true side has a value, but the derived side has none.
+    /// The true side has a value, but the derived side has no value.
     Missing,
     /// The item has a value that neither the plan nor the true side implies.
     Unexpected,
-    /// The two sides have different values, or the value of a constant differs from the plan's constant.
+    /// The two sides have different values, or a constant's value in the item differs from its value in the plan.
     Stale,
 }
 
 impl Verdict {
-    /// All verdicts that are mismatches, in the order in which reports list them.
+    /// All verdicts that are mismatches, in the order of reports.
     pub const MISMATCHES: [Verdict; 3] = [Verdict::Missing, Verdict::Stale, Verdict::Unexpected];
 
-    /// The name in state files and JSON.
+    /// Returns the name that is used in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Verdict::Matching => "matching",
@@ -63,7 +63,7 @@ impl Verdict {
             .find(|verdict| verdict.name() == name)
     }
 
-    /// Whether the verdict is a mismatch.
+    /// Returns whether the verdict is a mismatch.
     pub fn is_mismatch(self) -> bool {
         match self {
             Verdict::Matching | Verdict::Skipped => false,
@@ -72,12 +72,12 @@ impl Verdict {
     }
 }
 
-/// The number of compared items, by verdict.
+/// The number of compared items for each verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerdictCounts {
     /// Matching items.
     pub matching: u64,
-    /// Items that match, except for a target with a different value that counts as done.
+    /// Items that match, except for a target whose different value counts as done.
     pub skipped: u64,
     /// Items whose worst verdict is [`Verdict::Missing`].
     pub missing: u64,
@@ -85,11 +85,11 @@ pub struct VerdictCounts {
     pub stale: u64,
     /// Items whose worst verdict is [`Verdict::Unexpected`].
     pub unexpected: u64,
-    /// Items that did not match at first, but matched or were gone when they were read again, because a live writer
-    /// changed them in between.
+    /// Items that did not match at first. When they were read again, they matched or were gone, because a live writer
+    /// had changed them.
     pub raced: u64,
-    /// Mismatching items that match or are gone after a repair. The number of their original verdict also includes
-    /// these items.
+    /// Mismatching items that match or are gone since a repair. Repaired items are also counted under their original
+    /// verdict.
     pub repaired: u64,
 }
 
@@ -105,7 +105,7 @@ impl VerdictCounts {
         }
     }
 
-    /// Number of items with this verdict.
+    /// Returns the number of items with this verdict.
     pub fn of(&self, verdict: Verdict) -> u64 {
         match verdict {
             Verdict::Matching => self.matching,
@@ -116,22 +116,22 @@ impl VerdictCounts {
         }
     }
 
-    /// Number of compared items.
+    /// Returns the number of compared items.
     pub fn compared(&self) -> u64 {
         self.matching + self.skipped + self.mismatching() + self.raced
     }
 
-    /// Number of mismatching items.
+    /// Returns the number of mismatching items.
     pub fn mismatching(&self) -> u64 {
         self.missing + self.stale + self.unexpected
     }
 
-    /// Number of mismatching items that were not repaired.
+    /// Returns the number of mismatching items that were not repaired.
     pub fn unrepaired(&self) -> u64 {
         self.mismatching().saturating_sub(self.repaired)
     }
 
-    /// Adds other counts.
+    /// Adds the counts of other items.
     pub fn add(&mut self, other: &VerdictCounts) {
         self.matching += other.matching;
         self.skipped += other.skipped;

@@ -1,4 +1,5 @@
-//! Shows the progress line. The line is a bar on a terminal. On other outputs, a log line is written every ten seconds.
+//! Shows the progress line. On a terminal, the line is a bar. If stderr is not a terminal, a log line is written every
+//! ten seconds instead.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
@@ -16,34 +17,34 @@ use crate::plan::Access;
 use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
 use crate::state::SegmentTotals;
 
-/// The interval of log lines if stderr is not a terminal.
+/// The time between two log lines if stderr is not a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// The interval at which the bar is redrawn.
+/// The time between two redraws of the bar.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
-/// The data that the line shows.
+/// The data that the progress line shows.
 pub struct ProgressSources {
-    /// Live figures.
+    /// The live figures.
     pub progress: Arc<Progress>,
     /// The token buckets of every scope.
     pub scopes: Arc<Scopes>,
-    /// The daily hours in which the run may work.
+    /// The daily hours in which the run may work, and whether the run waits for them.
     pub work_window: Arc<WorkWindow>,
-    /// The capacity units that the run may still spend, and the items that it may still read.
+    /// The capacity units that the run may still spend, and the number of items that it may still read.
     pub allowance: Arc<Allowance>,
     /// Number of items that were committed before this process began.
     pub items_before: u64,
-    /// Number of segments that were complete before this process began.
+    /// Number of segments that were done before this process began.
     pub segments_before: u64,
-    /// Number of segments of the run.
+    /// Number of segments that the run has.
     pub total_segments: u64,
-    /// Number of items in the table, by DynamoDB's count.
+    /// Number of items in the table, according to DynamoDB.
     pub item_estimate: u64,
 }
 
 impl Job {
-    /// The data that a progress line shows for this job.
+    /// Returns the data that a progress line shows for this job.
     pub fn progress_sources(&self, total_segments: u32, before: Option<&SegmentTotals>) -> ProgressSources {
         ProgressSources {
             progress: Arc::clone(&self.progress),
@@ -77,10 +78,10 @@ impl ProgressLine {
         ProgressLine(AbortOnDropHandle::new(tokio::spawn(show(progress_sources))))
     }
 
-    /// Removes the line from the screen. Waits until the line is gone, so that later output does not mix with it.
+    /// Removes the line from the screen. Waits until the line is gone, so that later output is not mixed with it.
     pub async fn clear(self) {
         self.0.abort();
-        // The aborted task always returns a cancellation error.
+        // The task was aborted, so it always returns a cancellation error.
         let _ = self.0.await;
     }
 }
@@ -88,7 +89,7 @@ impl ProgressLine {
 async fn show(progress_sources: ProgressSources) {
     let terminal = std::io::stderr().is_terminal();
     let bar = terminal.then(|| bars().add(bar(&progress_sources)));
-    // This value removes the bar from the screen when the task is dropped.
+    // When the task is dropped, this value removes the bar from the screen.
     let _cleared = ClearOnDrop(bar.clone());
     let start = Instant::now();
     let mut pace = ProgressMeter::new(progress_sources.items_before, progress_sources.item_estimate);
@@ -135,11 +136,11 @@ impl Drop for ClearOnDrop {
     }
 }
 
-/// The figures of the progress line: items, rate, write units and segments.
+/// Returns the figures of the progress line: items, rate, write units and segments.
 fn figures(progress_sources: &ProgressSources, pace: &ProgressMeter, now: &Snapshot) -> String {
     let percent = pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
     let (items, units) = pace.rates().unwrap_or((0.0, 0.0));
-    // A retry of failures has no segments.
+    // A retry of failures scans no segments.
     let segments = match progress_sources.total_segments {
         0 => String::new(),
         all => format!(" · {}/{all} segments", progress_sources.segments_before + now.segments_done),
@@ -152,7 +153,7 @@ fn figures(progress_sources: &ProgressSources, pace: &ProgressMeter, now: &Snaps
     )
 }
 
-/// The text with the ETA, and with the current limit of the speed.
+/// Returns the text with the ETA and with the reason that currently limits the speed.
 fn eta_and_state(
     progress_sources: &ProgressSources,
     pace: &ProgressMeter,
@@ -163,7 +164,8 @@ fn eta_and_state(
     format!("{eta} · {}", state(progress_sources, now, throttled_just_now))
 }
 
-/// The text for the current limit of the run: backfill waits, DynamoDB throttles, or an operator has paused the run.
+/// Returns the text that names what currently limits the run: backfill waits, DynamoDB throttles, or an operator has
+/// paused the run.
 fn state(progress_sources: &ProgressSources, now: &Snapshot, throttled_just_now: bool) -> String {
     let scopes = progress_sources.scopes.status();
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
@@ -192,9 +194,9 @@ fn state(progress_sources: &ProgressSources, now: &Snapshot, throttled_just_now:
     }
 }
 
-/// The tool's own budgets for which requests are waiting, from narrow to wide. If requests wait for the table and for
-/// an index, the list contains only the index. A request that waits for an index does not use any capacity of the
-/// table.
+/// Returns the tool's own budgets that requests are waiting for, from narrow to wide. If some requests wait for the
+/// table and some for an index, the list contains only the index. A request that waits for an index uses no capacity of
+/// the table.
 fn awaited_budgets(progress_sources: &ProgressSources, scopes: &[ScopeStatus]) -> Vec<String> {
     let narrow = progress_sources.scopes.narrow_status().iter().map(narrow_rate).collect::<Vec<_>>();
     let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
@@ -202,8 +204,8 @@ fn awaited_budgets(progress_sources: &ProgressSources, scopes: &[ScopeStatus]) -
     budgets.chain(progress_sources.allowance.waiting().map(str::to_owned)).collect()
 }
 
-/// The text for a scope and its rate. If the scope is slowed, the text also has its budget: `index by-email 50 of 200
-/// WCU/s`.
+/// Returns the text for a scope and its rate. If the scope is slowed, the text also contains the scope's budget: `index
+/// by-email 50 of 200 WCU/s`.
 fn scope_rate(scope: &ScopeStatus) -> String {
     let (unit, what) = unit_and_noun(scope.access);
     let name = if scope.is_index { format!("index {}", scope.name) } else { format!("the table's {what}") };
@@ -211,8 +213,9 @@ fn scope_rate(scope: &ScopeStatus) -> String {
     format!("{name}, {}{of} {unit}", scope.rate.round())
 }
 
-/// The text for all narrow scopes of one kind, with the budget of a single scope: `a key range, up to 250 WCU/s (3
-/// requests)`. The text does not identify the scopes, because there are many, and a key is private data.
+/// Returns the text for all narrow scopes of one kind, with the budget of a single one of these scopes: `a key range,
+/// up to 250 WCU/s (3 requests)`. The text does not identify the scopes, because there can be many of them, and because
+/// a key is private data.
 fn narrow_rate(narrow: &NarrowStatus) -> String {
     let NarrowStatus { kind, access, budget, waiting } = narrow;
     let requests = if *waiting == 1 { "request" } else { "requests" };
@@ -237,8 +240,8 @@ mod tests {
     use crate::plan::{PlanLimits, Prices};
     use crate::ratelimit::{Budget, Budgets, Feedback};
 
-    /// Creates a job with four budgets, in write units per second: for the table, a key range, a partition key and an
-    /// index.
+    /// Creates a job with four budgets, for the table, a key range, a partition key and an index. The budgets are in
+    /// write units per second.
     fn progress_sources([table, range, key, index]: [f64; 4]) -> ProgressSources {
         let limits = PlanLimits {
             max_failures: 0,
@@ -268,8 +271,8 @@ mod tests {
         }
     }
 
-    /// Returns the progress line while three writes wait because they need more capacity than is available. Two of the
-    /// writes have the same partition key.
+    /// Returns the progress line while three writes are waiting because each of them needs more capacity than is
+    /// available. Two of the writes have the same partition key.
     async fn state_text(budgets: [f64; 4]) -> String {
         let progress_sources = progress_sources(budgets);
         let now = progress_sources.progress.snapshot();
@@ -293,7 +296,7 @@ mod tests {
             write.abort();
             let _ = write.await;
         }
-        assert_eq!(state(&progress_sources, &now, false), "running", "no request may wait any more");
+        assert_eq!(state(&progress_sources, &now, false), "running", "no request may still be waiting");
         state_text
     }
 

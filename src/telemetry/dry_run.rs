@@ -1,5 +1,5 @@
-//! The parity report of a dry run. It gives the outcome for each class of items with example keys, and an estimate of
-//! the run.
+//! The parity report of a dry run. For each class of items, the report shows the outcome and example keys. The report
+//! also contains an estimate of the run.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -13,12 +13,12 @@ use crate::item::{ItemKey, item_to_json};
 use crate::passes::{PredictedOutcome, Prediction, Shape};
 use crate::preflight::{Acceptance, Estimate, Figure, Finding, Range, SampleResult, format_range, range_json, total};
 
-/// The maximum number of characters of an example key in the text report. A longer key is cut. The JSON report has the
-/// whole key.
+/// The maximum number of characters of an example key in the text report. A longer key is shortened. The JSON report
+/// contains the whole key.
 const MAX_KEY: usize = 120;
 
-/// The message if the first pass of a migration did not record which items already had a new value. The dry run, the
-/// confirmation and the report of a rollback show this message.
+/// The message that is shown if the first pass of a migration did not record which items already had a new value. The
+/// dry run, the confirmation and the report of a rollback contain this message.
 pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version of backfill began this migration and did not \
                                     record which items had equal values or only the new attribute";
 
@@ -26,29 +26,29 @@ pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version o
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct DryRunReport<'a> {
-    /// The names that the report shows, and whether it recommends commands.
+    /// The names that the report shows, and whether the report recommends commands.
     pub subject: Subject<'a>,
-    /// Counts of the items that the dry run read.
+    /// The counts of the items that the dry run read.
     pub found: &'a Prediction,
     /// The estimate of a run.
     pub estimate: &'a Estimate,
-    /// The sample, if the dry run did not read the whole table.
+    /// The sample; `None` if the dry run read the whole table.
     pub sampled: Option<&'a SampleResult>,
     /// The findings of the preflight.
     pub findings: &'a [Finding],
     /// The accepted findings.
     pub accepted: &'a [Acceptance],
-    /// The reason why the dry run stopped early; `None` if it did not.
+    /// The reason why the dry run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,
-    /// For a rollback: true if the first pass did not record which items already had a new value. In this case the
+    /// For a rollback: whether the first pass did not record which items already had a new value. In that case, the
     /// report cannot count the items that the rollback will not restore exactly.
     pub pairs_unrecorded: bool,
-    /// The command that would make the counted changes, or a command that must run before it.
+    /// The next command. This command makes the counted changes, or must run before the command that makes them.
     pub next: &'a str,
 }
 
 impl DryRunReport<'_> {
-    /// Writes the text form.
+    /// Writes the report as text.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let DryRunReport { subject, found, sampled, stopped, .. } = self;
         let meaning = subject.plan.meaning();
@@ -111,7 +111,7 @@ impl DryRunReport<'_> {
         Ok(())
     }
 
-    /// The sample's estimate for the whole table.
+    /// Returns the sample's estimate of this figure for the whole table.
     fn whole(&self, figure: Figure) -> String {
         self.range(figure).map_or_else(String::new, |range| {
             format!("  in the whole table: {}", format_range(range, |n| number(n.round() as u64)))
@@ -122,7 +122,7 @@ impl DryRunReport<'_> {
         self.sampled.filter(|sampled| sampled.complete).map(|sampled| total(&sampled.tally, figure))
     }
 
-    /// The JSON form.
+    /// Returns the report as JSON.
     pub fn to_json(&self) -> Json {
         let DryRunReport { subject, found, estimate, sampled, stopped, accepted, .. } = self;
         let shape = |s: &Shape| json!({ "before": s.before, "after": s.after, "items": s.items });

@@ -1,9 +1,9 @@
-//! The rate, the progress and the ETA of a run. This module reads no clock: the caller passes the elapsed time.
+//! The rate, progress and ETA of a run. This module reads no clock, because the caller passes the elapsed time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The window over which the rate is measured.
+/// The length of the window over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The rate of work, measured over a window of time.
@@ -12,18 +12,19 @@ pub struct ProgressMeter {
     points: VecDeque<(Duration, u64, f64)>,
     /// Number of items that were committed before this process began.
     before: u64,
-    /// Number of items in the table by DynamoDB's count, which may be six hours old.
+    /// Number of items in the table, according to DynamoDB. The number may be six hours old.
     estimate: u64,
 }
 
 impl ProgressMeter {
-    /// Creates the pace of a run that has already committed `before` items. The table has about `estimate` items (0 if
-    /// unknown).
+    /// Creates the meter of a run that has already committed `before` items. The table has about `estimate` items. If
+    /// their number is unknown, `estimate` is 0.
     pub fn new(before: u64, estimate: u64) -> ProgressMeter {
         ProgressMeter { points: VecDeque::from([(Duration::ZERO, 0, 0.0)]), before, estimate }
     }
 
-    /// Records a measurement: the items and write units that this process has completed by `elapsed` after its start.
+    /// Records a measurement: the numbers of items and write units that this process has completed `elapsed` after its
+    /// start.
     pub fn note(&mut self, elapsed: Duration, items: u64, write_units: f64) {
         self.points.push_back((elapsed, items, write_units));
         while self.points.len() > 2 && self.points.get(1).is_some_and(|p| elapsed - p.0 >= WINDOW) {
@@ -31,8 +32,8 @@ impl ProgressMeter {
         }
     }
 
-    /// The number of items and the number of write units per second over the window; `None` before the second
-    /// measurement.
+    /// Returns the number of items per second and the number of write units per second, measured over the window.
+    /// Returns `None` before the second measurement.
     pub fn rates(&self) -> Option<(f64, f64)> {
         let first = self.points.front()?;
         let last = self.points.back()?;
@@ -40,18 +41,18 @@ impl ProgressMeter {
         (seconds > 0.0).then(|| ((last.1 - first.1) as f64 / seconds, (last.2 - first.2) / seconds))
     }
 
-    /// Number of committed items of this run, over all its sessions.
+    /// Returns the number of items that the run has committed, over all its sessions.
     pub fn done(&self) -> u64 {
         self.before + self.points.back().map_or(0, |p| p.1)
     }
 
-    /// Progress in percent; `None` if the table's item count is unknown. The count is an estimate, so the result stays
-    /// at 99 until the run ends.
+    /// Returns the progress in percent; `None` if the number of items in the table is unknown. This number is an
+    /// estimate, so the result is at most 99 until the run ends.
     pub fn percent(&self) -> Option<u64> {
         (self.estimate > 0).then(|| (self.done() * 100 / self.estimate).min(99))
     }
 
-    /// Time until the end at this pace; `None` if unknown.
+    /// Returns the time until the run ends at the current rate; `None` if unknown.
     pub fn eta(&self) -> Option<Duration> {
         let left = self.estimate.checked_sub(self.done()).filter(|left| *left > 0)?;
         let (rate, _) = self.rates().filter(|(rate, _)| *rate > 0.0)?;

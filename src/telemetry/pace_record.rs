@@ -1,5 +1,5 @@
-//! The recorded pace of a pass. The process of the pass records it in the state file for `status`. The record also
-//! shows that the process is alive.
+//! The pace of a pass, as recorded in the state file. The process that executes the pass records the pace, and `status`
+//! shows it. The record also shows that the process is alive.
 
 use std::io::{Result, Write};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::clock::to_text;
 use crate::figure::whole_duration;
 use crate::state::{LockHolder, StateReader, StoredFact};
 
-/// The interval at which the process records its pace.
+/// The time between two records of the pace.
 pub const PACE_RECORD_INTERVAL: Duration = Duration::from_secs(5);
 
-/// If a process has recorded nothing for this duration, it is asleep or hangs. Every commit of a working process takes
-/// less time.
+/// A process that has recorded nothing for this long is asleep or hangs. A working process needs less time than this
+/// for any commit.
 const SILENT: Duration = Duration::from_secs(60);
 
 /// The pace of a pass at one moment.
@@ -24,29 +24,29 @@ const SILENT: Duration = Duration::from_secs(60);
 pub struct PaceRecord {
     at: Timestamp,
     pid: u32,
-    /// The number of items and the number of write units per second over the last minute; `None` before a rate is
-    /// known.
+    /// The number of items per second and the number of write units per second, over the last minute; `None` while no
+    /// rate is known.
     rates: Option<(f64, f64)>,
     left: Option<Duration>,
 }
 
 impl PaceRecord {
-    /// The current pace of this process.
+    /// Returns the current pace of this process.
     pub fn new(pace: &ProgressMeter, at: Timestamp) -> PaceRecord {
         PaceRecord { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
     }
 
-    /// The pace that was recorded in this file by the process that now works on the migration. `None` if no process
-    /// works on the migration, or if that process has recorded no pace.
+    /// Returns the pace that the process now working on the migration has recorded in this file. Returns `None` if no
+    /// process works on the migration, or if that process has recorded no pace.
     pub async fn from_file(file: &dyn StateReader, holder: Option<&LockHolder>) -> Option<PaceRecord> {
         let kept = PaceRecord::from_text(&file.fact(StoredFact::Pace).await.ok()??)?;
         let since = holder?.since.as_ref()?.as_raw().parse::<Timestamp>().ok()?;
-        // A record from before the process locked the file may come from an earlier process with the same process id.
-        // The file stores times to the second.
+        // Ignore a record from before the process locked the file: it may come from an earlier process with the same
+        // process id. The state file stores times with a precision of one second.
         (holder?.pid == Some(kept.pid) && kept.at.as_second() >= since.as_second()).then_some(kept)
     }
 
-    /// The pace as the JSON that the state file stores.
+    /// Returns the pace as the JSON that the state file stores.
     pub fn to_json(&self) -> Json {
         json!({ "at": self.at.to_string(), "pid": self.pid, "items_per_s": self.rates.map(|(items, _)| items),
                 "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()) })
@@ -63,18 +63,18 @@ impl PaceRecord {
     }
 }
 
-/// Whether a process that holds a state file works, is stopped or is silent.
+/// Whether the process that holds a state file is working, stopped or silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
-    /// The process works.
+    /// The process is working.
     Running,
     /// A signal has stopped the process.
     Stopped,
-    /// The process has recorded nothing for this duration.
+    /// The process has recorded nothing for this long.
     Silent(Duration),
 }
 
-/// A process that works on a state file, with its pace.
+/// A process that works on a state file, and the pace of the process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Worker<'a> {
     holder: &'a LockHolder,
@@ -84,12 +84,12 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// The worker that holds the state file. `stopped` says whether a signal has stopped the process.
+    /// Creates the worker that holds the state file. `stopped` is true if a signal has stopped the process.
     pub fn new(holder: &'a LockHolder, pace: Option<PaceRecord>, stopped: bool, now: Timestamp) -> Worker<'a> {
         Worker { holder, pace, stopped, now }
     }
 
-    /// Whether the process works, is stopped or is silent.
+    /// Returns whether the process is working, stopped or silent.
     pub fn liveness(&self) -> Liveness {
         let silent = self.pace.as_ref().map(|pace| since(pace.at, self.now)).filter(|silent| *silent >= SILENT);
         match (self.stopped, silent) {
@@ -99,12 +99,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The time since the process locked the state file; `None` if the process did not record when it locked the file.
+    /// Returns how long ago the process locked the state file; `None` if the process did not record the time of the
+    /// lock.
     fn age(&self) -> Option<Duration> {
         Some(since(self.holder.since.as_ref()?.as_raw().parse().ok()?, self.now))
     }
 
-    /// A short description of the process and its condition.
+    /// Returns a short description of the process and of its condition.
     pub fn description(&self) -> String {
         let age = self.age().map_or_else(String::new, |age| format!(" ({})", whole_duration(age)));
         let who = format!("{}{age}", self.holder);
@@ -120,7 +121,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Writes the pace if the process works and has recorded a pace.
+    /// Writes the pace if the process is working and has recorded a pace.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<()> {
         let Some(pace) = self.pace.as_ref().filter(|_| self.liveness() == Liveness::Running) else { return Ok(()) };
         match pace.rates {
@@ -139,7 +140,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The JSON form.
+    /// Returns the worker as JSON.
     pub fn to_json(&self) -> Json {
         let (state, silent) = match self.liveness() {
             Liveness::Running => ("running", None),

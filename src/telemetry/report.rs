@@ -1,4 +1,4 @@
-//! The header that is printed before a run, and the report at the end of the run.
+//! The header that is printed before a run, and the report that is printed after it.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -16,8 +16,8 @@ use crate::plan::Plan;
 use crate::ratelimit::ResolvedBudgets;
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
 
-/// The parts of a report that do not depend on the run: the names that the report shows, and whether it recommends
-/// commands.
+/// The parts of a report that do not depend on the run: the names that the report shows, and whether the report
+/// recommends commands.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The plan.
@@ -28,36 +28,36 @@ pub struct Subject<'a> {
     pub state_path: &'a Path,
     /// The table.
     pub table: &'a TableDescription,
-    /// Whether the report names the next command. False for a pass of a longer command, such as `rollback`, because the
-    /// command itself names the next command.
+    /// Whether the report recommends the next command. False for a pass that is part of a longer command, such as
+    /// `rollback`: that command names the next command itself.
     pub advice: bool,
 }
 
-/// The report of a run, complete or not.
+/// The report of a run, whether the run is complete or stopped.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct RunReport<'a> {
-    /// The names that the report shows, and whether it recommends commands.
+    /// The names that the report shows, and whether the report recommends commands.
     pub subject: Subject<'a>,
     /// The stored run.
     pub run: &'a RunRecord,
-    /// The counts of the run's segments, over all sessions.
+    /// The counts of the run's segments, summed over all sessions.
     pub totals: &'a SegmentTotals,
-    /// The capacity that the run has spent, over all sessions.
+    /// The capacity that the run has spent, summed over all sessions.
     pub spend: &'a SpendRecord,
-    /// The number of requests that DynamoDB throttled in this session, by scope.
+    /// For each scope, the number of requests that DynamoDB throttled in this session.
     pub throttles: &'a [(String, u64)],
-    /// The number of unusable replies in this session, by operation and defect.
+    /// For each operation and defect, the number of unusable replies in this session.
     pub unusable_replies: &'a BTreeMap<String, u64>,
-    /// The number of open failures and open diverged items, which need an operator.
+    /// The open work: the number of open failures and open diverged items, which an operator must handle.
     pub open: OpenWork,
-    /// The reason why the run stopped early; `None` if it did not.
+    /// The reason why the run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,
 }
 
 impl Subject<'_> {
-    /// The header that is printed before the first write: account, table, plan, state path, budgets, limits, and
-    /// whether the run is new or resumed.
+    /// Returns the header that is printed before the first write: account, table, plan, state path, budgets, limits,
+    /// and whether the run is new or resumed.
     pub fn header(&self, resolved: &ResolvedBudgets, resumed: Option<&RunRecord>) -> String {
         let begins = match resumed {
             Some(run) => {
@@ -82,7 +82,7 @@ impl Subject<'_> {
 }
 
 impl RunReport<'_> {
-    /// Writes the text form.
+    /// Writes the report as text.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped } = self;
         let commands = subject.commands;
@@ -128,12 +128,12 @@ impl RunReport<'_> {
         }
     }
 
-    /// The command that resumes the run.
+    /// Returns the command that resumes the run.
     pub fn next(&self) -> String {
         self.subject.commands.render("run")
     }
 
-    /// The JSON form. `exit_code` is the exit code of the process.
+    /// Returns the report as JSON. `exit_code` is the exit code with which the process ends.
     pub fn to_json(&self, exit_code: u8) -> Json {
         json!({
             "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),

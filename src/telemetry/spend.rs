@@ -1,5 +1,5 @@
-//! Formats the spend limits of a run and the capacity that it has spent. Amounts of money are estimates, and the text
-//! says which prices they use.
+//! Formats a run's spend limits, and the capacity that the run has spent. Amounts of money are estimates. The text
+//! names the prices on which they are based.
 
 use std::io::{Result, Write};
 
@@ -9,7 +9,8 @@ use crate::figure::{count, dollars, units};
 use crate::plan::PlanLimits;
 use crate::state::{Spend, SpendRecord, SpendState};
 
-/// The limits of a run in one line, with the size of its reservations. `None` if the plan limits nothing but failures.
+/// Returns a run's limits as one line, with the amounts that the run reserves at a time. Returns `None` if the plan has
+/// no limit except on failures.
 pub fn limits_text(limits: &PlanLimits, slice: Option<Spend>, prices: UnitPrices) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(limits.max_wcu.map(|max| format!("{} WCU", units(max))));
@@ -27,7 +28,7 @@ pub fn limits_text(limits: &PlanLimits, slice: Option<Spend>, prices: UnitPrices
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Writes the capacity that a run has spent, next to the limits of the run.
+/// Writes the capacity that a run has spent, together with the run's limits.
 pub fn write_spend(out: &mut impl Write, record: &SpendRecord, limits: &PlanLimits) -> Result<()> {
     let SpendState { spent, slice, lost, .. } = record.state;
     let of = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!(" of {limit}"));

@@ -1,4 +1,4 @@
-//! The summary of a run as text. Every figure is either counted or labelled as an estimate.
+//! Formats the summary of a run as text. Every figure was either counted or is labelled as an estimate.
 
 use std::io::{Result, Write};
 
@@ -8,9 +8,9 @@ use crate::change::Outcome;
 use crate::figure::{number, units};
 use crate::state::Counts;
 
-/// Writes the items of a run by outcome, and the capacity that they consumed. If `lower_bound` is true, some applied
-/// items may be counted as already applied. This happens if the reply to their write was lost, or if the process ended
-/// between the write and its checkpoint.
+/// Writes a run's items by outcome, and the capacity that these items consumed. If `lower_bound` is true, some applied
+/// items may have been counted as already applied. The reason can be that the reply to the item's write was lost, or
+/// that the process ended between the write and its checkpoint.
 pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) -> Result<()> {
     writeln!(out, "  {:<16} {:>14}", "items scanned", number(counts.scanned))?;
     for outcome in Outcome::ALL {
@@ -49,8 +49,8 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
     Ok(())
 }
 
-/// Compares the estimated units with the consumed units. The comparison only includes writes whose replies state the
-/// consumed units.
+/// Returns a comparison of the estimated units with the consumed units. The comparison includes only writes whose
+/// replies report the consumed units.
 fn estimate_comparison(counts: &Counts) -> String {
     let estimated = counts.estimated_write_units;
     let consumed = counts.write_units;
@@ -58,7 +58,7 @@ fn estimate_comparison(counts: &Counts) -> String {
     format!("estimated for them before they were sent: {} WCU ({percent:.1} % of it was consumed)", units(estimated))
 }
 
-/// The counts by outcome, and the consumed units, as JSON.
+/// Returns the number of items for each outcome, and the consumed units, as JSON.
 pub fn counts_json(counts: &Counts) -> Json {
     let mut map: serde_json::Map<String, Json> =
         Outcome::ALL.into_iter().map(|o| (o.name().to_owned(), counts.of(o).into())).collect();
@@ -85,7 +85,7 @@ mod tests {
         let exact = written(20_934.0, 0.0, 20_911.0);
         assert!(exact.contains("before they were sent: 20,911 WCU (100.1 % of it was consumed)"), "{exact}");
         assert!(!exact.contains("assumed"), "{exact}");
-        // Assumed units are not part of the ratio.
+        // Assumed units do not count towards the percentage.
         let lost = written(90.0, 4.5, 100.0);
         assert!(lost.contains("for these items: 90 WCU") && lost.contains("lost replies): 4.5 WCU"), "{lost}");
         assert!(lost.contains("before they were sent: 100 WCU (90.0 % of it was consumed)"), "{lost}");

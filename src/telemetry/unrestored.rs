@@ -1,4 +1,4 @@
-//! Reports the items that a rollback did not restore exactly to their form before the migration.
+//! Reports the items that a rollback did not restore exactly to their state from before the migration.
 
 use std::io::{Result, Write};
 
@@ -10,28 +10,28 @@ use crate::figure::count;
 use crate::item::item_to_json;
 use crate::state::AffectedItems;
 
-/// Number of example items in the text form.
+/// Number of example items that the text shows.
 const SHOWN: usize = 5;
 
-/// The items that a run left in a different form than before the migration.
+/// The items that a run did not restore to their state from before the migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct UnrestoredItems {
-    /// The reason why the items differ.
+    /// The reason why these items differ from their earlier state.
     pub reason: Leftover,
-    /// The items that are known to differ.
+    /// The items that are known to differ from their earlier state.
     pub items: AffectedItems,
-    /// The items whose record cannot be read. Nobody knows whether these items differ: see [`Leftover::Unknown`].
+    /// The items whose records cannot be read. It is unknown whether these items differ; see [`Leftover::Unknown`].
     pub unreadable: AffectedItems,
 }
 
 impl UnrestoredItems {
-    /// Whether every item is known to have its form from before the migration.
+    /// Returns whether every item is known to have its state from before the migration.
     pub fn is_empty(&self) -> bool {
         self.items.count == 0 && !self.items.pairs_unrecorded && self.unreadable.count == 0
     }
 
-    /// Writes the text form.
+    /// Writes the items as text.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let UnrestoredItems { reason, items, unreadable } = self;
         if items.pairs_unrecorded {
@@ -43,13 +43,13 @@ impl UnrestoredItems {
         }
         write_listed(out, items)?;
         if unreadable.count > 0 {
-            let items = count(unreadable.count, "item", "items");
-            writeln!(out, "{items} may not be as before: {}.", Leftover::Unknown)?;
+            let items = count(unreadable.count, "item may not be as it was", "items may not be as they were");
+            writeln!(out, "{items} before the migration: {}.", Leftover::Unknown)?;
         }
         write_listed(out, unreadable)
     }
 
-    /// The JSON form. The member `unknown` is true if more items than `count` may differ.
+    /// Returns the items as JSON. In the JSON, `unknown` is true if more items than `count` may differ.
     pub fn to_json(&self) -> Json {
         let UnrestoredItems { reason, items, unreadable } = self;
         json!({
@@ -60,7 +60,7 @@ impl UnrestoredItems {
     }
 }
 
-/// Writes the first items of the list.
+/// Writes the first of the affected items.
 pub fn write_listed(out: &mut impl Write, listed: &AffectedItems) -> Result<()> {
     listed.first.iter().take(SHOWN).try_for_each(|(key, path)| writeln!(out, "  such as {key}: {path}"))
 }
@@ -87,7 +87,7 @@ mod tests {
             String::from_utf8(text).unwrap()
         };
         let text = written_text(&left);
-        assert!(text.starts_with("1 item may not be as before: unknown, because") && text.contains("P#1"), "{text}");
+        assert!(text.starts_with("1 item may not be as it was before") && text.contains("P#1"), "{text}");
         let json = left.to_json();
         assert_eq!((&json["reason"], &json["count"]), (&"old_made".into(), &0.into()), "{json:#}");
         assert_eq!(

@@ -116,7 +116,7 @@ fn the_demo_walks_the_whole_playbook_and_starts_over_the_second_time() {
     assert_eq!(status["flag_seen"]["flag"]["contracting"], true, "{status}");
 }
 
-/// Kills the demo three times: during the run, during a wait between two steps, and during the contract.
+/// Kills the demo three times: during the run, while it waits between two steps, and during the contract.
 /// RUNBOOK: "is safe to kill and rerun"
 #[test]
 fn a_demo_that_was_killed_anywhere_resumes() {

@@ -53,7 +53,7 @@ async fn an_error_is_also_a_document() {
     nothing_was_written(&harness);
 }
 
-/// `next` is a complete command line: it repeats the state, the endpoint and the region that the operator gave.
+/// `next` is a complete command line. It repeats the state file, the endpoint and the region that the operator passed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_command_repeats_the_options() {
     let (harness, _, plan) = setup(3, "").await;
@@ -65,7 +65,7 @@ async fn the_next_command_repeats_the_options() {
     assert!(refused["next"].as_str().unwrap().contains("--state 'my state.db'"), "{refused:#}");
 }
 
-/// With `--log-format json`, each line on stderr is one JSON object.
+/// With `--log-format json`, each line on stderr is a JSON object.
 #[tokio::test(flavor = "multi_thread")]
 async fn stderr_contains_only_json_lines() {
     let (harness, _, plan) = setup(3, "").await;
@@ -146,8 +146,8 @@ async fn the_script_in_the_readme_carries_out_a_whole_migration() {
     assert!(said.contains("check done") && said.contains("contract done"), "{said}");
 }
 
-/// Checks both word orders of `failures`, and the output of the commands that print the policy, the completions and the
-/// manual.
+/// Checks that `failures` accepts the plan before and after the subcommand. Also checks the output of the commands that
+/// print the policy, the completions and the manual.
 #[tokio::test(flavor = "multi_thread")]
 async fn small_commands_work() {
     let (harness, table, plan) = setup(3, "").await;
@@ -169,7 +169,7 @@ async fn small_commands_work() {
     run_with(&harness, &["man", "--dir", "no-such-folder"], |_| {}).exits(2);
 }
 
-/// A signal that arrives while the command still opens the table ends the command with a document.
+/// If a signal arrives while the command still opens the table, the command ends and writes a document.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_before_the_work_begins_ends_with_a_document() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::preflight::{answer_with, backups};
 use super::*;
 
-/// A command of the tool, with its endpoint configured in one of the ways in [`CONFIGURATIONS`].
+/// Creates a command of the tool. Its endpoint is configured in one of the ways in [`CONFIGURATIONS`].
 fn configured(harness: &Harness, url: &str, configuration: &str) -> Command {
     let folder = harness.dir().join(".aws");
     std::fs::create_dir_all(&folder).unwrap();
@@ -43,7 +43,7 @@ fn plan(harness: &Harness, table: &str, name: &str) -> String {
 }
 
 /// An engine on loopback needs no account and no region, however its endpoint is configured. For such an engine, the
-/// state of point-in-time recovery causes only a warning, even if it is unknown, disabled or not implemented.
+/// tool only warns if point-in-time recovery is unknown, disabled or not implemented.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_on_loopback_is_recognised() {
     let (harness, table, _) = setup(10, "").await;
@@ -85,8 +85,8 @@ async fn an_address_other_than_loopback_is_not_a_local_engine() {
     nothing_was_written(&harness);
 }
 
-/// For a local engine, the tool uses credentials only from the environment and from a profile that configures the
-/// endpoint of the engine.
+/// For a local engine, the tool uses credentials from two sources only: the environment, and a profile that configures
+/// the engine's endpoint.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_engine_sees_only_credentials_that_are_meant_for_it() {
     let harness = Harness::embedded();

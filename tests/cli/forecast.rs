@@ -1,5 +1,5 @@
-//! Tests the predictions of the tool before a run: constants, time to live, index keys, and items that are signed on
-//! the client.
+//! Tests the tool's predictions before a run: constants, time to live, index keys, and items that are signed on the
+//! client.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -170,7 +170,7 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     nothing_was_written(&harness);
 
     // The run finds signed items on its first page, records them as failures, and stops. The next session resumes after
-    // that page, and stops after the second page for the same reason.
+    // the first page. It stops after the second page for the same reason.
     for pages in 1..=2 {
         let ran = tool(&harness, &["run", plan, "--yes", "--output", "json"]).exits(6).json();
         let stopped = ran["stopped"].as_str().unwrap();
@@ -187,28 +187,28 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     assert!(reasons.iter().all(|reason| reason.contains("signed or encrypted on the client")), "{reasons:?}");
     tool(&harness, &["failures", plan, "retry"]).exits(4);
 
-    // After `--accept`, the run continues over all items. The acceptance applies to the failures and to all remaining
-    // items of the run.
+    // With `--accept`, the run continues and reads all items. The acceptance applies to the recorded failures and to
+    // all remaining items.
     tool(&harness, &["run", plan, "--yes", "--accept", "client-encryption"]).exits(4);
     let status = tool(&harness, &["status", plan]).exits(0).stdout;
     assert!(status.contains("client-encryption"), "{status}");
     tool(&harness, &["failures", plan, "retry"]).exits(0);
     assert!(harness.dump(&table).await.values().all(|item| item.contains_key("new")));
     tool(&harness, &["verify", plan, "--all"]).exits(0);
-    // A further pass is a new run, so it needs the acceptance again.
+    // A second pass is a new run, so the operator must pass `--accept` a second time.
     harness
         .load(&table, std::iter::once(item("P#LATE", "x", [("old", secret(1)), ("aws_dbe_head", Value::B(vec![1]))])))
         .await;
     tool(&harness, &["run", plan, "--again", "--yes"]).exits(6);
     tool(&harness, &["run", plan, "--again", "--yes", "--accept", "client-encryption"]).exits(4);
     tool(&harness, &["failures", plan, "retry"]).exits(0);
-    // The way back needs no acceptance.
+    // A rollback needs no acceptance.
     tool(&harness, &["rollback", plan, "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
 /// If the signed item is on the last page, the run records it as a failure and is then complete, so a later `run` does
-/// nothing. The commands that retry the item print the option that accepts signed items, and accept this option.
+/// nothing. The commands that retry the item name the option for signed items, and support this option.
 ///
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +239,7 @@ async fn signed_items_on_the_last_page_can_be_accepted_by_a_retry_or_a_repair() 
 
         tool(&harness, &accepting).exits(0);
         assert!(harness.dump(&table).await.values().all(|item| item.contains_key("new")));
-        // The acceptance is recorded, and applies to the commands that follow.
+        // The acceptance is recorded, and applies to later commands.
         let status = tool(&harness, &["status", plan]).exits(0).stdout;
         assert!(repairs || status.contains("accepted: client-encryption"), "{status}");
         tool(&harness, &["failures", plan, "retry"]).exits(0);
@@ -298,8 +298,8 @@ async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
     assert_eq!(edited().await, 40);
 }
 
-/// After the migration has run, the table gets an index whose key cannot have the type of the plan's constant. After
-/// that, `run` refuses, but the commands of the way back do not.
+/// After the migration has run, the table gets an index. The type of the index key differs from the type of the plan's
+/// constant. From then on, `run` refuses, but `rollback` does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_was_added_later_does_not_block_the_way_back() {
     let harness = Harness::embedded();

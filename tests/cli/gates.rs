@@ -1,5 +1,5 @@
-//! Tests the gates of the cutover from an operator's view: the conditions that keep a gate closed, and the gates that
-//! `--force` does not open.
+//! Tests the cutover gates from the operator's point of view: the conditions that keep a gate closed, and the gates
+//! that `--force` does not open.
 
 use super::*;
 use backfill::internals::item::Value;
@@ -23,9 +23,9 @@ async fn overwrite(harness: &Harness, table: &str) {
     harness.load(table, items.into_iter().map(with)).await;
 }
 
-/// If a sample has defects, the table probably has more. This remains true after the defects in the sample are
-/// repaired.
-/// RUNBOOK: "A mismatch that a sample found stays counted, even after a repair"
+/// If a sample contains defects, the table probably contains more defects, even after the defects in the sample have
+/// been repaired.
+/// RUNBOOK: "A mismatch that a sample found still counts after a repair"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repaired_sample_does_not_open_a_gate() {
     let more = format!("[scan]\nsegments = 200\n{CUTOVER}accept_sample = true\n");
@@ -41,7 +41,7 @@ async fn a_repaired_sample_does_not_open_a_gate() {
     let differing = harness.dump(&table).await.values().filter(|item| item["old"] != item["new"]).count();
     assert!((1..400).contains(&differing), "{differing}");
     let read_new = cutover_args(&plan, &["read-new", "--readers-moved"]);
-    // The comparison before the repair is a sample too. The sample with more mismatches counts.
+    // The comparison before the repair is a sample too. Of the two samples, the gate uses the one with more mismatches.
     let refused = refused(&harness, 3, &read_new).says(&["a sampled verification found ", "--all --repair"]);
     let (_, found) = refused.text.split_once("verification found ").unwrap();
     let found: u64 = found.split_once(' ').unwrap().0.parse().unwrap();
@@ -50,7 +50,7 @@ async fn a_repaired_sample_does_not_open_a_gate() {
     tool(&harness, &read_new).exits(0);
 }
 
-/// If no expansion has begun, a change to new-only writes and back would remove every old value.
+/// If no expansion has begun, switching to new-only writes and back would remove every old value.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let (harness, table, _) = setup(20, "").await;
@@ -60,7 +60,7 @@ async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let before = harness.dump(&table).await;
     let forced = |step: &'static str| cutover_args(&plan, &[step, "--force", "in a hurry"]);
     tool(&harness, &forced("dual-write")).exits(0);
-    refused(&harness, 3, &forced("read-new")).says(&["expand has not begun", "does not go past that", "run"]);
+    refused(&harness, 3, &forced("read-new")).says(&["expand has not begun", "does not override that", "run"]);
     refused(&harness, 3, &forced("write-new"));
     tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
     assert_eq!(harness.dump(&table).await, before);
@@ -93,7 +93,7 @@ async fn write_new_warns_if_old_values_could_not_be_restored() {
             why,
             &next,
         ]);
-        // As long as applications write both attributes, a rollback works.
+        // A rollback is possible as long as applications write both attributes.
         tool(&harness, &["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped"]).exits(0);
         assert_eq!(harness.dump(&table).await, before, "{change}");
     }
@@ -112,8 +112,8 @@ async fn a_blank_reason_is_refused() {
     assert!(!harness.dir().join(".backfill").exists(), "no file was created");
 }
 
-/// If the table is empty, a verification compares nothing. Such a verification opens the gate only if the operator
-/// accepts the empty table.
+/// If the table is empty, a verification compares nothing. It opens the gate only if the operator accepts the empty
+/// table.
 /// RUNBOOK: "A verification that compared no item proves nothing"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {
@@ -128,7 +128,7 @@ async fn an_empty_table_opens_the_gate_only_if_that_is_accepted() {
     assert_eq!(status["playbook"]["overrides"][0]["obstacle"], "empty_table", "{status:#}");
     tool(&harness, &cutover_args(&plan, &["write-new", "--old-writes-stopped"])).exits(0);
 
-    // If the table was emptied after the run, the gate stays closed until a further pass has read the table.
+    // If all items were deleted after the run, the gate stays closed until a second pass has read the table.
     let harness = Harness::embedded();
     let table_of_two = harness.create_table().await;
     harness.load(&table_of_two, items(2)).await;

@@ -50,7 +50,8 @@ fn s(text: &str) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-/// Converts a value of the SDK into a value of this crate, so that sets and numbers compare as in DynamoDB.
+/// Converts a value of the SDK into a value of this crate. Sets and numbers are then compared in the same way as in
+/// DynamoDB.
 fn ours(value: &AttributeValue) -> Value {
     use backfill::internals::item::Num;
     let num = |n: &String| Num::from_wire(n.clone());
@@ -117,8 +118,7 @@ async fn parallel_scans_see_every_item_once_and_as_it_was_generated() {
     }
 }
 
-/// Checks the query plan instead of measuring the time: SQLite must search the index for each page, and must sort
-/// nothing.
+/// Checks the query plan instead of measuring the time. For each page, SQLite must search the index and must not sort.
 #[tokio::test]
 async fn a_table_created_over_http_is_indexed_for_parallel_scans() {
     let directory = tempfile::tempdir().unwrap();

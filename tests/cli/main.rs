@@ -1,9 +1,9 @@
-//! Tests the command line from an operator's view: the output of each command, its exit code, and the handling of each
+//! Tests the command line from the operator's point of view: each command's output and exit code, and the reaction to
 //! bad input.
 //!
-//! A bad input produces one paragraph on stderr, which says what happened, what was and was not done, and what to do.
-//! The exit code is the one that `--help` documents. With `--output json`, stdout contains one document of type
-//! `error`.
+//! For bad input, the tool prints one paragraph on stderr. The paragraph explains what happened, what the tool did and
+//! did not do, and what the operator should do. The exit code is documented in `--help`. With `--output json`, stdout
+//! contains one document of type `error`.
 #![cfg(feature = "local")]
 
 mod commands;
@@ -50,7 +50,7 @@ struct RefusalOutput {
     text: String,
 }
 
-/// Runs the tool, and checks the properties that every refusal must have.
+/// Runs the tool. Checks the properties that every refusal must have.
 #[track_caller]
 fn refused(harness: &Harness, code: i32, args: &[&str]) -> RefusalOutput {
     let ran = tool(harness, &[args, &["--output", "json"]].concat()).exits(code);
@@ -58,7 +58,7 @@ fn refused(harness: &Harness, code: i32, args: &[&str]) -> RefusalOutput {
     assert_eq!(document["type"], "error", "{document:#}");
     let said = ran.messages();
     let text = match said.find("error") {
-        // The output may have a header, or the completed part of a check, before the error.
+        // A header, or the completed part of a check, may precede the error in the output.
         Some(at) => said[at..].to_owned(),
         None => panic!("no error in: {said}"),
     };
@@ -67,7 +67,7 @@ fn refused(harness: &Harness, code: i32, args: &[&str]) -> RefusalOutput {
 }
 
 impl RefusalOutput {
-    /// Asserts that the refusal contains all of these parts.
+    /// Asserts that the refusal contains all of these texts.
     #[track_caller]
     fn says(self, parts: &[&str]) -> RefusalOutput {
         for part in parts {
@@ -76,7 +76,7 @@ impl RefusalOutput {
         self
     }
 
-    /// Asserts that the refusal is one paragraph and says what was not done.
+    /// Asserts that the refusal is one paragraph and tells the operator what was not done.
     #[track_caller]
     fn in_one_paragraph(self) -> RefusalOutput {
         assert!(self.text.starts_with("error: "), "{}", self.text);
@@ -94,7 +94,7 @@ impl RefusalOutput {
     }
 }
 
-/// Creates a bed with a table of `count` items that need [`MOVE`], and a plan for the table.
+/// Creates a test harness with a table of `count` items that need [`MOVE`], and a plan for the table.
 async fn setup(count: usize, more: &str) -> (Harness, String, PathBuf) {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
@@ -136,7 +136,7 @@ fn answer_describe_table(harness: &Harness, table: Json) {
     });
 }
 
-/// A description of a table, as `DescribeTable` returns it.
+/// A table description in the format of `DescribeTable`.
 fn description(name: &str, arn: &str, status: &str) -> Json {
     json!({
         "TableName": name, "TableArn": arn, "TableStatus": status, "ItemCount": 10, "TableSizeBytes": 1000,

@@ -16,7 +16,7 @@ async fn an_invalid_plan_gets_all_its_errors_together() {
     std::fs::write(&path, bad).unwrap();
     for command in [vec!["check", "bad.toml"], vec!["run", "bad.toml", "--yes"], vec!["status", "bad.toml"]] {
         let refused = refused(&harness, 2, &command);
-        // Each error shows its line number, the text of the line, a caret below the text, and a remedy.
+        // Each error shows a line number, the text of this line, a caret below the text, and a remedy.
         for (place, title) in [
             ("bad.toml:2:8", "name"),
             ("bad.toml:5:1", "regoin"),

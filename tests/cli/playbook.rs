@@ -1,12 +1,12 @@
-//! Tests the commands of the playbook from an operator's view: the output of `status` at each step, and the remedy that
-//! each refusal prints.
+//! Tests the playbook's commands from the operator's point of view: the output of `status` at each step, and the remedy
+//! in each refusal.
 
 use super::*;
 
 /// Waiting times that are short enough for a test.
 const CUTOVER: &str = "max_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// Creates a bed with a table, and a plan whose flag is an item in another table.
+/// Creates a test harness with a table and a plan. The plan's flag is an item in another table.
 async fn flagged(count: usize, more: &str) -> (Harness, String, PathBuf) {
     let (harness, table, _) = setup(count, "").await;
     let flags = harness.create_table().await;
@@ -15,7 +15,7 @@ async fn flagged(count: usize, more: &str) -> (Harness, String, PathBuf) {
     (harness, table, plan)
 }
 
-/// The phase of the migration and the next command, as `status` reports them.
+/// Returns the migration's phase and the next command, as `status` reports them.
 fn phase_and_next(harness: &Harness, plan: &std::path::Path) -> (String, String) {
     let status = tool(harness, &["status", text(plan), "--output", "json"]).exits(0).json();
     let field = |name: &str| status["playbook"][name].as_str().unwrap_or("nothing").to_owned();
@@ -23,7 +23,7 @@ fn phase_and_next(harness: &Harness, plan: &std::path::Path) -> (String, String)
 }
 
 /// RUNBOOK: "A command out of order changes nothing, exits with 3 and ends with `Next:` and the command to run."
-/// RUNBOOK: "It refuses until the plan's `soak` is over, and says until when."
+/// RUNBOOK: "`contract` refuses until the plan's `soak` is over, and prints when the soak ends."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_migration_with_a_flag() {
     let (harness, table, plan) = flagged(30, "").await;
@@ -89,11 +89,11 @@ async fn back_works_while_a_run_is_active() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     refused(&harness, 7, &["run", text(&plan), "--yes"]);
-    // The refusal of a command out of order does not need the state file.
+    // The tool can refuse this command without reading the state file.
     refused(&harness, 3, &["verify", text(&plan), "--all"]).says(&["expand is not complete", "Next: backfill run"]);
     let back = tool(&harness, &["cutover", text(&plan), "--back", "--output", "json"]).exits(0).json();
     assert_eq!(back["flag"]["write"], "old", "{back}");
-    // The run continues in spite of the change, because readers still use old values.
+    // The run continues even if the flag has changed, because readers still use old values.
     tokio::task::block_in_place(|| running.end()).exits(0);
     assert!(harness.dump(&table).await.values().all(|item| item.get("old") == item.get("new")));
     let refused_step = refused(&harness, 3, &["cutover", text(&plan), "--to", "read-new", "--yes"]);
@@ -107,8 +107,8 @@ async fn each_change_of_the_flag_has_its_own_wait() {
     let dual = ["cutover", text(&plan), "--to", "dual-write", "--yes"];
     let waits = || tool(&harness, &dual).exits(0).messages().contains("waiting  ");
     assert!(waits() && !waits(), "the tool waits once");
-    // Another host deleted the flag item and created it again. The new item has the same version and the same fields
-    // that applications obey. The tool must still notice that the flag has changed.
+    // Another host deleted the flag item and created it again. The new item has the same version, and the same fields
+    // for applications, as the deleted item. The tool must still notice that the flag has changed.
     let said = std::fs::read_to_string(&plan).unwrap();
     let flags = said.lines().find_map(|line| line.strip_prefix("table = ")).unwrap().trim_matches('"').to_owned();
     assert_ne!(flags, table);
@@ -154,7 +154,7 @@ async fn a_whole_migration_without_a_flag() {
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("old") && item.contains_key("new")));
 }
 
-/// If the flag moves during a verification, the verification is not recorded, and does not count as done.
+/// If the flag moves during a verification, the verification is not recorded and counts as not done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_that_is_not_recorded_is_not_done() {
     let (harness, table, _) = setup(40, "").await;
@@ -181,7 +181,8 @@ async fn a_verification_that_is_not_recorded_is_not_done() {
     assert_eq!(ran.code, 6, "the verification is not recorded: {}{}", ran.stdout, ran.messages());
 }
 
-/// Before any work has begun, the plan may still get, lose or move its flag, even if findings have been accepted.
+/// Before any work has begun, the operator may still add a flag to the plan, remove it or move it, even if findings
+/// have been accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     let (harness, table, _) = setup(10, "").await;
@@ -201,7 +202,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     refused(&harness, 3, &["run", text(&plan)]);
     name(&at("late"));
     tool(&harness, &[&dual_write[..], &["--yes"]].concat()).exits(0);
-    // From here on, applications obey the flag, so the plan must not drop or move the flag.
+    // From here on, applications obey the flag, so the operator must not remove the flag from the plan or move it.
     name(&at("another"));
     refused(&harness, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
     name(&without);
@@ -209,8 +210,8 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     name(&at("late"));
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
 
-    // A second migration began without a flag, so the operator confirmed facts by options. This migration cannot switch
-    // to a flag later.
+    // A second migration began without a flag, and the operator confirmed facts with options. The operator cannot add a
+    // flag to this migration later.
     let plan = harness.plan("stated", &table, "", &without);
     let since = ["--yes", "--dual-writes-since", "2026-01-01T00:00:00Z"];
     tool(&harness, &[&["cutover", text(&plan), "--to", "dual-write"], &since[..]].concat()).exits(0);
@@ -218,7 +219,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     refused(&harness, 3, &["run", text(&plan), "--yes"]).says(&["is of another kind"]);
 }
 
-/// If a signal arrives after a verification was recorded, the output does not claim that the verification was lost.
+/// If a signal arrives after a verification was recorded, the output must not say that the verification was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_verification_is_not_reported_as_lost() {
     let harness = Harness::embedded();
@@ -231,7 +232,7 @@ async fn a_recorded_verification_is_not_reported_as_lost() {
     tool(&harness, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).exits(0);
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
     harness.proxy().reset_tally();
-    // The flag's table is slow. The tool reads the flag again after it has compared the last page.
+    // The flag's table is slow. After the tool has compared the last page, it reads the flag a second time.
     inject_fault(&harness, |request| match request.operation.as_str() {
         "GetItem" => Fault::Delay(Duration::from_millis(1_200)),
         _ => Fault::Pass,

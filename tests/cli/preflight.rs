@@ -1,11 +1,11 @@
-//! Tests the preflight over real sockets. Injected faults replace replies of the engine with replies as DynamoDB sends
-//! them.
+//! Tests the preflight over real sockets. Injected faults replace the engine's replies with replies that DynamoDB would
+//! send.
 
 use backfill::internals::item::Value;
 
 use super::*;
 
-/// Answers each of these operations with the given body.
+/// Injects a fault that answers each of these operations with the given body.
 pub(super) fn answer_with(harness: &Harness, answers: Vec<(&'static str, Json)>) {
     inject_fault(harness, move |request| {
         let answer = answers.iter().find(|(operation, _)| *operation == request.operation);
@@ -34,7 +34,7 @@ fn with(mut description: Json, members: Json) -> Json {
 
 const ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/t";
 
-/// The findings of `check`, by their id. Asserts that `refuses` matches the exit code.
+/// Returns the findings of `check`, by ID. Asserts that `refuses` matches the exit code.
 pub(super) fn findings(
     harness: &Harness,
     plan: &str,
@@ -70,7 +70,7 @@ async fn without_point_in_time_recovery_a_run_needs_acceptance() {
     for part in ["REFUSED      Point-in-time recovery is off (pitr)", "why:", "do:", "A run would be refused"] {
         assert!(human.contains(part), "{part}: {human}");
     }
-    // A dry run reports the finding but does not refuse.
+    // A dry run reports the finding but does not refuse to start.
     let dry = tool(&harness, &["run", plan_text, "--dry-run"]).exits(0);
     assert!(dry.messages().contains("REFUSED") && dry.stdout.contains("A run would be refused: pitr"), "{dry:?}");
     nothing_was_written(&harness);
@@ -81,7 +81,7 @@ async fn without_point_in_time_recovery_a_run_needs_acceptance() {
     assert!(status.contains("accepted: no-pitr"), "{status}");
     let status = tool(&harness, &["status", plan_text, "--output", "json"]).exits(0).json();
     assert_eq!(status["state"]["current"]["accepted"], json!(["no-pitr"]));
-    // The acceptance applies until the end of the run, but not to the next run.
+    // The acceptance applies until the run ends. It does not apply to the next run.
     let unlimited = std::fs::read_to_string(&plan).unwrap().replace("max_items = 5\n", "");
     std::fs::write(&plan, unlimited).unwrap();
     tool(&harness, &["run", plan_text]).exits(0);
@@ -158,7 +158,7 @@ async fn replicas_in_other_regions_need_acceptance() {
     tool(&harness, &["run", plan, "--yes", "--accept", "multi-region"]).exits(0);
     let status = tool(&harness, &["status", plan]).exits(0).stdout;
     assert!(status.contains("accepted: multi-region"), "{status}");
-    // `--accept` takes only values from a list.
+    // `--accept` accepts only values from a fixed list.
     let wrong = tool(&harness, &["run", plan, "--accept", "everything"]).exits(2);
     assert!(wrong.stderr.contains("no-pitr") && wrong.stderr.contains("multi-region"), "{}", wrong.stderr);
 }
@@ -236,8 +236,8 @@ async fn a_sampled_check_reads_and_writes_nothing() {
     }
     assert!((20..=400).contains(&read), "{read} requests");
     nothing_was_written(&harness);
-    // If the table's number of items is unknown, a sample that is given as a number of items cannot be converted to a
-    // share.
+    // A sample size may be given as a number of items. If the table's number of items is unknown, the tool cannot
+    // convert this size to a percentage.
     let empty = harness.create_table().await;
     let unknown = harness.plan("unknown", &empty, "", MOVE);
     refused(&harness, 3, &["check", text(&unknown), "--sample", "500"]).says(&["Give the sample in percent"]);
@@ -280,7 +280,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         }
         assert_eq!(sample.is_empty(), !human.contains("the whole table:"), "{human}");
     }
-    // None of the requests to the server was a write.
+    // The server received no write request.
     let tally = harness.proxy().tally();
     let sent: Vec<&str> = tally.operations.keys().map(String::as_str).filter(|name| *name != "CreateTable").collect();
     assert_eq!(sent, ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"]);
@@ -318,8 +318,8 @@ async fn finish_in_names_budgets_obstacles_and_commands() {
     assert_eq!((&finish["seconds"], &finish["possible"]), (&json!(7_200.0), &json!(true)), "{finish:#}");
     assert_eq!(finish["obstacles"][0]["id"], "provisioned", "{finish:#}");
     assert_eq!(json["estimate"]["decided_by"]["longest"], "the writes of one partition key", "{json:#}");
-    // Without `--finish-in`, the output does not contain this section. The command refuses a value that is not a
-    // duration.
+    // Without `--finish-in`, the output does not contain this section. If the option's value is not a duration, the
+    // command refuses.
     assert_eq!(tool(&harness, &["check", plan, "--output", "json"]).exits(0).json()["finish_in"], Json::Null);
     let bad = tool(&harness, &["check", plan, "--finish-in", "soon"]).exits(2);
     assert!(bad.stderr.contains("2h, 90m, 1d"), "{}", bad.stderr);

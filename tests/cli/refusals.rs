@@ -1,4 +1,5 @@
-//! Tests that a refused command creates and changes nothing: files, recorded history, flag and table stay as they were.
+//! Tests that a refused command creates and changes nothing. Files, recorded history, the flag and the table stay
+//! unchanged.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,8 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SINCE: &str = "--dual-writes-since 2026-01-01T00:00:00Z";
 
-/// Every file below a directory, with its content. Omits empty files that SQLite creates for a reader.
+/// Returns every file below a directory, with the file's content. Omits empty files, because SQLite creates such files
+/// for a reader.
 fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -28,7 +30,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The state of all files and tables.
+/// Returns the contents of all files and tables.
 type SystemState = (BTreeMap<PathBuf, Vec<u8>>, Vec<BTreeMap<String, Item>>);
 
 async fn system_state(harness: &Harness, tables: &[&String]) -> SystemState {
@@ -43,7 +45,7 @@ fn words<'a>(line: &'a str, plan: &'a str) -> Vec<&'a str> {
     line.split(' ').map(|word| if word == "PLAN" { plan } else { word }).collect()
 }
 
-/// Checks that each of these commands is refused with its exit code and changes nothing.
+/// Checks that the tool refuses each of these commands with the given exit code, and that the command changes nothing.
 async fn all_refused(harness: &Harness, tables: &[&String], plan: &Path, refusals: &[(i32, &str)]) {
     for (code, line) in refusals {
         let before = system_state(harness, tables).await;
@@ -119,7 +121,7 @@ async fn a_refused_command_of_a_plan_without_a_flag_changes_nothing() {
         ],
     )
     .await;
-    // The refused commands do not block the next step of the migration.
+    // The refused commands do not block the migration's next step.
     run_command("cutover PLAN --to write-new --old-writes-stopped --yes");
     all_refused(
         &harness,

@@ -1,4 +1,4 @@
-//! Tests default values for missing attributes, and repairs that need an explicit option.
+//! Tests default values for missing attributes. Also tests repairs that need an explicit option.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -10,7 +10,7 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SET: &str = "[[change]]\nset = \"expires\"\nvalue = \"never\"\n";
 
-/// A table of 80 items. Every fourth item has its own value.
+/// Creates a table of 80 items. Every fourth item already has a value of its own.
 async fn sessions() -> (Harness, String) {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
@@ -25,7 +25,7 @@ async fn sessions() -> (Harness, String) {
     (harness, table)
 }
 
-/// The next command that `status` names. `None` if nothing is left to do.
+/// Returns the next command that `status` prints, or `None` if nothing is left to do.
 fn next(harness: &Harness, plan: &std::path::Path) -> Option<String> {
     let status = tool(harness, &["status", text(plan), "--output", "json"]).exits(0).json();
     Some(status["playbook"]["next"].as_str()?.replace(&format!(" {}", text(plan)), ""))
@@ -72,8 +72,8 @@ async fn a_default_is_written_only_to_items_without_the_value() {
     }
 }
 
-/// With `on_existing = "keep"`, the same values are diverged. A repair says which values it would overwrite, and asks
-/// for confirmation.
+/// With `on_existing = "keep"`, the same values are diverged. A repair first lists the values that it would overwrite,
+/// and asks for confirmation.
 /// RUNBOOK: "Without a terminal, pass `--yes`; otherwise the command refuses before it reads the table."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_what_it_overwrites_and_asks() {
@@ -83,8 +83,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     let before = harness.dump(&table).await;
     let due = next(&harness, &plan);
     let scans = harness.proxy().tally().operation("Scan").requests;
-    // No verification exists, so the command would first have to read the table. The command does not read the table if
-    // nobody can confirm the repair.
+    // No verification exists, so the command would first have to read the table. Because nobody can confirm the repair,
+    // the command refuses before it reads the table.
     for scope in ["--all", "--sample=4"] {
         refused(&harness, 3, &["verify", text(&plan), scope, "--repair"]).says(&["--yes", "no terminal to ask"]);
         assert_eq!(harness.proxy().tally().operation("Scan").requests, scans, "{scope}: nothing was read");
@@ -101,8 +101,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&harness, &plan), None);
 }
 
-/// A verification that compared new values with the correct old values says nothing about a repair that derives old
-/// values from new ones.
+/// One verification compared new values with old values, which were the truth. A later repair derives old values from
+/// new ones, so the result of that verification does not apply to it.
 /// RUNBOOK: "that was made while the same side was the truth"
 #[tokio::test(flavor = "multi_thread")]
 async fn findings_for_the_other_side_do_not_describe_a_repair() {
@@ -126,8 +126,8 @@ async fn findings_for_the_other_side_do_not_describe_a_repair() {
     assert!(harness.dump(&table).await.values().all(|one| one.get("old") == one.get("new")));
 }
 
-/// A new value without an old one may come from an application.
-/// RUNBOOK: "`--repair-remove` removes those values, too; they may be an application's own."
+/// If an item has a new value and no old value, the new value may come from an application.
+/// RUNBOOK: "`--repair-remove` removes those values too, even if an application wrote them."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_removes_nothing_without_repair_remove() {
     let (harness, table, plan) = setup(10, CUTOVER).await;
@@ -149,7 +149,8 @@ async fn a_repair_removes_nothing_without_repair_remove() {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
     assert_eq!(harness.dump(&table).await, before);
-    // A second repair without `--repair-remove` would leave the value again, so `status` does not suggest a repair.
+    // A second repair without `--repair-remove` would leave the value in place as well, so `status` does not suggest a
+    // repair.
     assert_eq!(next(&harness, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
     tool(&harness, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
     let key = crate::harness::key_of(&alone).to_text();
@@ -158,8 +159,8 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     assert!(journal.to_string().contains("alone"), "{journal}");
 }
 
-/// `verify --all` reads open diverged items again, many at the same time. If the tool read the items one after the
-/// other, it would not send the second read before the first was answered.
+/// `verify --all` rereads open diverged items, many of them at the same time. If the tool read them one after the
+/// other, it would send the second read only after the reply to the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_are_read_again_concurrently() {
     const REPLY_DELAY: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! Tests repairs while readers move to the new attribute, and tests how a rollback ends in difficult cases.
+//! Tests repairs while readers move to the new attribute. Also tests how a rollback ends in difficult cases.
 
 use super::*;
 
@@ -19,8 +19,8 @@ async fn a_repair_below_100_percent_keeps_the_values_that_readers_see() {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
     let flags = harness.create_table().await;
-    // Before the migration, each item had a `new` value that differed from its `old` value. The run keeps the `new`
-    // value, and reports the item as diverged.
+    // Before the migration, each item had different values in `old` and `new`. The run keeps the `new` value and
+    // reports the item as diverged.
     let items = || (0..40).map(|n| item(&format!("P#{n}"), "x", [("old", s("current")), ("new", s("junk"))]));
     harness.load(&table, items()).await;
     let flag = format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"life\" }}\n{CUTOVER}");
@@ -43,7 +43,7 @@ async fn a_repair_below_100_percent_keeps_the_values_that_readers_see() {
     assert!((5..35).contains(&moved), "{moved} of 40 keys read the new attribute");
 }
 
-/// A live writer changed the shape of an item. The rollback reports that item and completes for all others.
+/// A live writer changed the shape of one item. The rollback reports this item and restores all others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_completes_although_a_parent_is_no_longer_a_map() {
     let harness = Harness::embedded();
@@ -62,8 +62,8 @@ async fn a_rollback_completes_although_a_parent_is_no_longer_a_map() {
     assert!(kept.lines().any(|line| line.contains("P#0") && line.contains("doc.x")), "{kept}");
 }
 
-/// An item has grown, so the removed value no longer fits into it. The operator fixes the item by hand, or passes a
-/// reason to leave the item as it is.
+/// An item has grown, so there is no room left for the removed value. The operator either fixes the item by hand, or
+/// leaves it as it is and passes a reason.
 /// RUNBOOK: "Or leave them as they are: `--force REASON`"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
@@ -92,8 +92,8 @@ async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
     }
 }
 
-/// Plan sections with limits that would stop any run immediately: the window is closed, the deadline has passed, and
-/// nothing may be spent.
+/// Returns plan sections with limits that would stop any run immediately: the window is closed, the deadline has
+/// passed, and the spending limits are almost zero.
 fn exhausted_limits() -> String {
     let hour = |ahead| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(ahead)).strftime("%H:%M").to_string();
     let window = format!("{}-{} UTC", hour(2), hour(3));
@@ -115,14 +115,14 @@ async fn no_limit_stops_a_rollback() {
     let changes = "[[change]]\nremove = \"old\"\n";
     let plan = harness.plan("limited", &table, "strategy = \"in-place\"", changes);
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
-    // One item has grown, so the removed value no longer fits into it.
+    // One item has grown, so there is no room left for the removed value.
     let grown = item("P#20", "x", [("grown", large())]);
     harness.load(&table, [grown.clone()].into_iter()).await;
     harness.plan("limited", &table, "strategy = \"in-place\"", &format!("{changes}{}", exhausted_limits()));
     assert_limits_stop_a_run(&harness, &plan);
     let ran = tool(&harness, &["rollback", text(&plan), "--yes"]).exits(4);
     for name in
-        ["max_failures", "max_wcu", "max_cost_usd", "max_items", "deadline", "window", "rate budget still holds"]
+        ["max_failures", "max_wcu", "max_cost_usd", "max_items", "deadline", "window", "rate budget still applies"]
     {
         assert!(ran.stderr.contains(name), "{name}: {}", ran.stderr);
     }
@@ -138,8 +138,8 @@ fn assert_limits_stop_a_run(harness: &Harness, plan: &std::path::Path) {
     tool(harness, &["run", text(plan), "--again", "--yes"]).exits(6);
 }
 
-/// The limits do not stop the pass that makes old values equal to new ones, and they do not stop the verification after
-/// that pass. This pass and this verification belong to the way back.
+/// The pass that makes old values equal to new ones and the verification after it are part of a step back. So the
+/// limits stop neither of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_limit_stops_the_change_back_after_new_only_writes() {
     let harness = Harness::embedded();
@@ -163,10 +163,10 @@ async fn no_limit_stops_the_change_back_after_new_only_writes() {
     assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
 }
 
-/// The table now has less capacity than `[capacity]` says, and an index was removed. All commands refuse, except the
-/// commands of the way back.
+/// The table now has less capacity than the plan's `[capacity]` assumes, and an index of the plan was deleted. All
+/// commands refuse, except the commands for rollback.
 ///
-/// RUNBOOK: "On the way back the tool cuts the budget instead of refusing"
+/// RUNBOOK: "On the way back the tool lowers the budget instead of refusing"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_never_blocks_the_way_back() {
     let harness = Harness::embedded();
@@ -246,8 +246,8 @@ async fn a_rollback_names_items_that_it_does_not_restore() {
     assert_eq!(std::collections::BTreeSet::from_iter(keys), std::collections::BTreeSet::from(["P#0", "P#1", "P#2"]));
 }
 
-/// An earlier version of the tool created a flag for a plan that only sets constants. Applications obey this flag,
-/// although the current version has no cutover for such plans.
+/// An earlier version of the tool created a flag for a plan that only sets constants. Applications obey this flag, even
+/// though the current version has no cutover for such plans.
 /// RUNBOOK: "It needs no gate, no lock and no state file, and it works while other commands run"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_over_constants_goes_back_without_the_state_file() {

@@ -1,8 +1,8 @@
-//! Tests which options `run` accepts in each state of the migration.
+//! Tests which options `run` accepts at each stage of the migration.
 
 use super::*;
 
-/// RUNBOOK: "It prints the account, the table ARN, the state file, and whether it starts or resumes. Then it asks".
+/// RUNBOOK: "`run` prints the account, the table ARN, the state file, and whether it starts or resumes."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_run_without_confirmation_is_refused() {
     let (harness, table, plan) = setup(5, "").await;
@@ -12,7 +12,7 @@ async fn a_new_run_without_confirmation_is_refused() {
     // No run has begun, so the plan may still change.
     let changed = harness.plan("plan", &table, "", "[[change]]\nmove = \"old\"\nto = \"newer\"\n");
     tool(&harness, &["run", text(&changed), "--yes"]).exits(0);
-    // Resuming a run needs no confirmation, and a complete run has nothing to confirm.
+    // The tool does not ask for confirmation when it resumes a run, or when the run is already complete.
     tool(&harness, &["run", text(&changed)]).exits(0);
 }
 
@@ -64,7 +64,7 @@ async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
     first.signal(Signal::SIGINT);
     tokio::task::block_in_place(|| first.end()).exits(130);
     let refusal = refused(&harness, 3, &["run", plan_text, "--again", "--yes"]).in_one_paragraph();
-    refusal.says(&["--again", "after a complete one", "resume"]);
+    refusal.says(&["--again", "requires a complete one", "resume"]);
     let quick = harness.plan("plan", &table, "", &format!("{MOVE}[scan]\nsegments = 3\n"));
     let restarted = tool(&harness, &["run", text(&quick), "--restart", "--yes", "--output", "json"]).exits(0).json();
     assert_eq!((&restarted["run"]["id"], &restarted["run"]["total_segments"]), (&json!(2), &json!(3)));
@@ -75,8 +75,8 @@ async fn an_incomplete_run_allows_a_restart_but_not_another_pass() {
     assert_eq!(status["state"]["runs"][0]["status"], "superseded", "the old run stays in the list");
 }
 
-/// A new run first completes the baseline: it reads the items that the stopped run has not read. If the command is
-/// stopped or killed before it has read all of these items, the next `run` still writes them.
+/// A new run first completes the baseline, which means that it reads the items that the stopped run has not read. If
+/// the command is stopped or killed during these reads, the next `run` still writes all of these items.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -118,8 +118,8 @@ async fn an_interrupted_baseline_leaves_no_item_unwritten() {
     }
 }
 
-/// If a first run is stopped while it waits for the applications' caches of the flag to expire, it has done nothing.
-/// The output must not say that the run is complete.
+/// The first run waits until the applications' caches of the flag have expired. If it is stopped during this wait, it
+/// has done nothing, and the output must not say that the run is complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     let harness = Harness::embedded();
@@ -132,7 +132,7 @@ async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     let mut command = harness.command();
     command.args(["run", text(&plan), "--yes"]);
     let running = RunningTool::start(command);
-    // The flag exists, but applications may not have seen it yet.
+    // The flag exists, but some applications may not have read it yet.
     while harness.dump(&flags).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -143,8 +143,8 @@ async fn a_first_run_that_is_stopped_while_it_waits_is_not_done() {
     assert_eq!(ran.code, 130, "stdout {:?}, stderr {:?}", ran.stdout, ran.stderr);
 }
 
-/// The completion of the baseline has one spend limit for all of its sessions. A command that resumes the completion
-/// does not get a new limit.
+/// All sessions that complete the baseline share one spending limit. A command that resumes the completion does not get
+/// a new limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_baseline_keeps_its_limit_over_all_sessions() {
     let (harness, _, plan) = setup(
@@ -166,7 +166,7 @@ async fn the_baseline_keeps_its_limit_over_all_sessions() {
     assert!(all <= 31.0, "the limit is 30 read units; the baseline took {all}: {spent:?}");
 }
 
-/// RUNBOOK: "The way back (`rollback`, and `cutover --back` after new-only writes) is exempt from all of them".
+/// RUNBOOK: "The way back (`rollback`, and `cutover --back` after new-only writes) is exempt from all limits".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_on_a_few_items_can_be_rolled_back() {
     let limits = "[scan]\nsegments = 1\npage_limit = 5\n[limits]\nmax_items = 10\n";
@@ -197,7 +197,7 @@ async fn a_plan_that_only_removes_needs_the_in_place_strategy() {
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("old")));
 }
 
-/// One item in a hundred has the attribute. The other items cause no write.
+/// One item in a hundred has the attribute. The other items need no write.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_items_with_the_attribute_are_written() {
     let harness = Harness::embedded();
@@ -217,8 +217,8 @@ async fn only_items_with_the_attribute_are_written() {
     assert_eq!(harness.proxy().tally().operation("UpdateItem").requests, 10);
 }
 
-/// A run does what the dry run predicts, and the dry run sends no write. RUNBOOK: "says how many items would change,
-/// how many are done, how many diverge, and how many would grow past 400 KB".
+/// A run does exactly what the dry run predicts. The dry run sends no write.
+/// RUNBOOK: "how many items would change, how many are done, how many diverge, and how many would grow past 400 KB".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_and_predicts_the_run() {
     let harness = Harness::embedded();

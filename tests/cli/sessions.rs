@@ -1,21 +1,21 @@
-//! Runs the sessions that the documents show, and compares the output with the documents.
+//! Runs the example sessions in the documents, and compares the output with the documents.
 
 use std::path::Path;
 
 use backfill::internals::local::{Local, LocalOptions};
 
-/// The page with the session.
+/// The page that contains the session.
 const PAGE: &str = "docs/first-migration.md";
 
-/// The text of the first block of this language.
+/// Returns the page's first code block in this language.
 fn block<'a>(page: &'a str, language: &str) -> &'a str {
     let start = page.find(&format!("```{language}\n")).unwrap() + language.len() + 4;
     &page[start..start + page[start..].find("```").unwrap()]
 }
 
-/// Runs the commands of the page one after another, in a folder that contains only the plan of the page. The server of
-/// the test has the same sample table as the server of the page. `TRYCMD=overwrite cargo test --test cli sessions`
-/// accepts the new output. Afterwards, replace text that differs from run to run by `[..]`.
+/// Runs the page's commands one after another, in a folder that contains only the page's plan. The test's server has
+/// the same sample table as the server on the page. `TRYCMD=overwrite cargo test --test cli sessions` accepts the new
+/// output. Afterwards, replace text that differs from run to run by `[..]`.
 #[test]
 fn the_first_migration_prints_what_the_page_shows() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);

@@ -1,5 +1,5 @@
-//! Tests unusable state files. A command exits with 7 if it cannot use the file, and with 3 if no state file can exist
-//! at the given path.
+//! Tests unusable state files. A command exits with 7 if it cannot use the existing file, and with 3 if it cannot
+//! create a file at the given path.
 
 use super::*;
 
@@ -31,7 +31,7 @@ async fn a_state_file_of_another_plan_is_refused() {
         let refused = refused(&harness, 7, &args).in_one_paragraph();
         refused.says(&["belongs to another plan", "move old to new", "move old to newer", "--state"]);
     }
-    // `status` only reads the file, so it works. The output of `status` says that the file belongs to a different plan.
+    // `status` only reads the file, so it succeeds. Its output says that the file belongs to a different plan.
     let status = tool(&harness, &["status", text(&changed)]).exits(0);
     assert!(status.stdout.contains("another plan"), "{}", status.stdout);
     assert_eq!(tool(&harness, &["status", text(&changed), "--output", "json"]).exits(0).json()["same_plan"], false);
@@ -53,7 +53,7 @@ async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
         let rest = format!("[[change]]\nremove = \"{path}\"\n[cutover]\nsoak = \"1h\"\n");
         harness.plan("removes", &table, "", &rest)
     };
-    // As long as no fact is confirmed, the operator may correct the plan.
+    // As long as the operator has confirmed no fact, they may correct the plan.
     let plan = remove("lgeacy");
     let contract = ["contract", text(&plan), "--yes"];
     refused(&harness, 3, &contract).says(&["--readers-moved"]);
@@ -114,7 +114,7 @@ async fn a_recreated_table_or_another_table_is_refused() {
     nothing_was_written(&harness);
 }
 
-/// The embedded engine gives a recreated table a new id, as DynamoDB does.
+/// Like DynamoDB, the embedded engine gives a recreated table a new ID.
 /// RUNBOOK: "the plan's meaning changed, or the table was recreated".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_actually_recreated_is_refused() {
@@ -193,7 +193,7 @@ async fn a_state_file_that_another_process_holds_is_refused() {
     tokio::task::block_in_place(|| first.end()).exits(130);
 }
 
-/// Root may create files almost anywhere, so this test uses paths where nobody can create a file.
+/// Root may create files almost anywhere, so this test uses paths where even root cannot create a file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_path_that_cannot_hold_a_file_is_refused() {
     let (harness, _, plan) = setup(5, "").await;
@@ -238,7 +238,7 @@ async fn commands_that_need_a_state_file_refuse_without_one() {
 fn damage(harness: &Harness, migration: &str, table: &str, column: &str) {
     let state = harness.dir().join(format!(".backfill/{migration}.db"));
     let connection = rusqlite::Connection::open(state).unwrap();
-    // Drop the triggers, because real damage does not fire them, but this UPDATE would.
+    // Drop the triggers first: this UPDATE would fire them, but real damage does not.
     let triggers: Vec<(String, String)> = connection
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1")
         .unwrap()
@@ -292,7 +292,7 @@ async fn an_unreadable_row_does_not_hide_other_rows() {
         "{page}"
     );
 
-    // Commands that use these lists still process the readable rows.
+    // Commands that use these lists still process all readable rows.
     let retried = tool(&harness, &["failures", text(&plan), "retry", "--output", "json"]).exits(4).json();
     assert_eq!(retried["counts"]["scanned"], 2, "{retried:#}");
     tool(&harness, &["verify", text(&plan), "--all"]).exits(5);

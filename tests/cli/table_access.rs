@@ -1,4 +1,4 @@
-//! Tests that the tool exits with 3 before it begins if the table cannot be used.
+//! Tests with a table that cannot be used. The tool exits with 3 before it begins.
 
 use super::*;
 
@@ -75,7 +75,7 @@ async fn rejected_credentials_are_refused_with_a_remedy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_credentials_or_a_missing_region_are_refused() {
     let (harness, table, _) = setup(3, "").await;
-    // The tool uses a profile of the plan even for an engine on loopback, so a missing profile is an error.
+    // The tool uses the plan's profile even for an engine on loopback, so a missing profile is an error.
     let none = harness.plan("none", &table, "", &format!("region = \"eu-west-1\"\nprofile = \"nobody\"\n{MOVE}"));
     assert_each_refused(&harness, text(&none), |refused| {
         refused.says(&["credentials", "profile", "Renew the credentials"]);
@@ -87,7 +87,7 @@ async fn missing_credentials_or_a_missing_region_are_refused() {
     assert_each_refused(&harness, text(&nowhere), |refused| {
         refused.says(&["no AWS region is configured", "`region`"]);
     });
-    // Options on the command line supply the fields that the plan lacks.
+    // Options on the command line supply the fields that are missing from the plan.
     tool(&harness, &["check", text(&nowhere), "--region", "eu-west-1"]).exits(0);
     tool(&harness, &["check", text(&none), "--profile", "ops"]).exits(0);
 }
@@ -119,8 +119,8 @@ fn check(harness: &Harness, plan: &std::path::Path, more: &[&str], environment: 
     ran.stderr
 }
 
-/// A problem with credentials, profile, region or endpoint is reported as one paragraph with a remedy, without log
-/// lines of the SDK.
+/// If credentials, profile, region or endpoint cannot be used, the tool prints one paragraph with a remedy. The SDK's
+/// log lines do not appear.
 #[tokio::test(flavor = "multi_thread")]
 async fn configuration_errors_are_one_paragraph() {
     let (harness, table, plan) = setup(3, "").await;

@@ -1,4 +1,5 @@
-//! Lists the tests that are known to fail on an engine, and the property of the engine that causes each failure.
+//! Lists the tests that are known to fail on an engine. For each failure, the list names the engine's property that
+//! causes it.
 
 /// A test that fails on an engine.
 #[derive(Debug, Clone, Copy)]
@@ -6,13 +7,13 @@ pub(crate) struct Deviation {
     pub(crate) engine: &'static str,
     /// The binary and path of the test.
     pub(crate) test: &'static str,
-    /// Part of the failure message. A failure with a different message is reported.
+    /// Part of the failure message. The run reports a failure with any other message as unexpected.
     pub(crate) message: &'static str,
     /// How the engine differs from DynamoDB.
     pub(crate) reason: &'static str,
 }
 
-const BY_REFERENCE: &str = "it compares lists and maps by reference, so two equal ones differ";
+const BY_REFERENCE: &str = "it compares lists and maps by reference, so two equal values differ";
 
 const INDEXES_ARE_FREE: &str = "it charges nothing for the entries of an index that a write adds, moves or removes";
 

@@ -1,4 +1,5 @@
-//! The suites that every implementation of DynamoDB's API must pass, on the engine that `tests/engines.sh` has started:
+//! The suites that every implementation of DynamoDB's API must pass. They run on the engine that `tests/engines.sh` has
+//! started:
 //!
 //!     tests/engines.sh ministack cargo test --test engines -- --ignored --nocapture
 //!
@@ -12,21 +13,21 @@ mod run;
 use deviations::{DEVIATIONS, Deviation};
 use run::{Outcome, Suite, binaries, run};
 
-/// The tests that show whether an engine applies conditions atomically. On an engine that does not apply conditions
-/// atomically, only the suites with a single writer prove anything.
+/// The tests that show whether an engine applies conditions atomically. On any other engine, only the suites with a
+/// single writer prove anything.
 const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], without: &[], writers: Writers::Many };
 
-/// The concurrent writers in a suite.
+/// Whether a suite has concurrent writers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Writers {
     /// Only the tool writes.
     One,
-    /// Writes of several processes reach the table: of an application and the tool, or of a killed process and the next
-    /// process.
+    /// Several processes write to the table. For example, the application and the tool write, or writes from a killed
+    /// process arrive while the next process writes.
     Many,
 }
 
-/// The suites that run on every engine. libtest gets `only` as filters and `without` as `--skip`.
+/// The suites that run on every engine. `only` is passed to libtest as filters, and `without` as `--skip`.
 const SUITES: [Suite; 4] = [
     Suite { binary: "table", only: &["contract::"], without: &["contract::probe::"], writers: Writers::Many },
     Suite {
@@ -58,7 +59,8 @@ fn the_engine_passes_all_tests_except_its_known_deviations() {
     let mut outcomes = run(&binaries, &PROBE);
     let atomic = outcomes.iter().all(|outcome| outcome.failure.is_none());
     println!("{engine} {} conditions atomically", if atomic { "applies" } else { "does not apply" });
-    // Run the suites one after the other. An engine that is busy with one suite would answer a second suite too late.
+    // Run the suites one after the other. While an engine is busy with one suite, it would answer a second suite too
+    // late.
     for suite in SUITES.iter().filter(|suite| atomic || suite.writers == Writers::One) {
         outcomes.extend(run(&binaries, suite));
     }

@@ -1,4 +1,4 @@
-//! Runs test binaries of this package and reads the outcomes of their tests.
+//! Runs this package's test binaries and reads the outcomes of their tests.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::Writers;
 
-/// Some tests of a test binary.
+/// A selection of tests from one test binary.
 #[derive(Debug)]
 pub(crate) struct Suite {
     pub(crate) binary: &'static str,
@@ -27,8 +27,8 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<String>,
 }
 
-/// The number of tests that one binary runs at the same time. The tests spend most of their time waiting for an engine
-/// that uses one core.
+/// The number of tests that one binary runs at the same time. The tests spend most of their time waiting for the
+/// engine, which uses only one core.
 const THREADS: &str = "5";
 
 /// Builds these test binaries if necessary, and returns their paths.
@@ -51,7 +51,7 @@ pub(crate) fn binaries(names: &[&str]) -> BTreeMap<String, PathBuf> {
     found
 }
 
-/// Runs a suite. Panics if the suite runs no test, or ends without an outcome for every test.
+/// Runs a suite. Panics if the suite runs no test, or ends before every test has an outcome.
 pub(crate) fn run(binaries: &BTreeMap<String, PathBuf>, suite: &Suite) -> Vec<Outcome> {
     let mut command = Command::new(&binaries[suite.binary]);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(suite.only).args(["--test-threads", THREADS]);

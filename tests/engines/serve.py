@@ -2,12 +2,12 @@
 
     serve.py ENGINE PORT_FILE
 
-Writes the port to PORT_FILE, and ends when its standard input ends. So it always ends with the script that started it,
-even if that script is killed.
+Writes the port to PORT_FILE, and ends when its standard input ends. So the server always ends together with the
+script that started it, even if that script is killed.
 
-This script does not use the engines' own commands. The command of ministack listens on every interface by default,
-starts schedulers and further listeners, and looks for containers to remove. The command of moto cannot use any free
-port. The request handlers are the same.
+This script does not use the engines' own commands. ministack's command listens on every interface by default, starts
+schedulers and further listeners, and looks for containers to remove. moto's command cannot pick a free port by itself.
+The request handlers here are the same as in those commands.
 """
 
 import os
@@ -47,7 +47,7 @@ def ministack(port_file):
     from ministack.app import app
 
     async def requests_only(scope, receive, send):
-        """Skips the start and end actions of the application: schedulers, listeners, containers."""
+        """Skips the application's start and end actions: schedulers, listeners, containers."""
         if scope["type"] != "lifespan":
             return await app(scope, receive, send)
         while True:
@@ -60,8 +60,8 @@ def ministack(port_file):
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
     config.loglevel = "WARNING"
-    # This is the value that the engine's own command uses. A connection that closes while a request is in flight looks
-    # like a lost reply.
+    # The engine's own command uses this value. If a connection closes while a request is in flight, the client assumes
+    # that the reply was lost.
     config.keep_alive_timeout = 75
     say_port(port_file, listening.getsockname()[1])
     asyncio.run(serve(requests_only, config))
@@ -79,7 +79,7 @@ def moto(port_file):
         def log_request(self, *_):
             pass
 
-    # The threads switch often, so that a write in two steps causes failures on every machine, not only on a fast one.
+    # Make threads switch often. Then a write in two steps causes failures on every machine, not only on a fast one.
     sys.setswitchinterval(1e-5)
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)

@@ -1,4 +1,4 @@
-//! Helpers of the integration tests: a server behind a proxy that counts requests, a client, and the real binary.
+//! Helpers for the integration tests: a server behind a proxy that counts requests, a client, and the real binary.
 //!
 //! The server is the embedded engine, or the server whose address is in `BACKFILL_TEST_ENDPOINT`.
 
@@ -24,16 +24,16 @@ use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySch
 use backfill::internals::local::{Local, LocalOptions, Proxy, ProxyOptions};
 use tempfile::TempDir;
 
-/// The environment variable with the endpoint of the server to test on. Credentials and region also come from the
-/// environment, because some servers keep separate tables for each access key and region.
+/// The environment variable that contains the endpoint of the server under test. Credentials and region also come from
+/// the environment, because some servers keep separate tables for each access key and region.
 const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 
-/// The operations that a run sends if it has nothing to write, in alphabetical order.
+/// The operations that a run without writes sends, in alphabetical order.
 pub const READ_ONLY_OPERATIONS: [&str; 4] =
     ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
 
-/// A server, a proxy in front of the server that counts requests and injects faults, and a directory for plans and
-/// state files.
+/// A server, a proxy in front of the server, and a directory for plans and state files. The proxy counts requests and
+/// injects faults.
 pub struct Harness {
     local: Option<Local>,
     proxy: Option<Proxy>,
@@ -64,28 +64,29 @@ impl Harness {
         Harness { client, local, proxy, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// The proxy in front of the server. The proxy counts requests and injects faults.
+    /// Returns the proxy in front of the server. The proxy counts requests and injects faults.
     pub fn proxy(&self) -> &Proxy {
         self.proxy.as_ref().or_else(|| self.local.as_ref().and_then(Local::proxy)).unwrap()
     }
 
-    /// The embedded engine; `None` if the tests run on another server.
+    /// Returns the embedded engine, or `None` if the tests run on another server.
     pub fn local(&self) -> Option<&Local> {
         self.local.as_ref()
     }
 
-    /// The address of the server itself. Requests to this address bypass the proxy, so they get no injected faults.
+    /// Returns the server's own address. Requests to this address bypass the proxy, so no faults are injected into
+    /// them.
     pub fn server_endpoint(&self) -> String {
         self.local.as_ref().map_or_else(|| std::env::var(ENDPOINT).unwrap(), |local| local.engine().endpoint())
     }
 
-    /// Returns `embedded` on the embedded engine, and `elsewhere` on any other server. Tests use this function for
-    /// numbers of items, because some servers are a hundred times slower.
+    /// Returns `embedded` on the embedded engine, and `elsewhere` on any other server. Tests choose their numbers of
+    /// items with this method, because some servers are a hundred times slower.
     pub fn size_for_server<T>(&self, embedded: T, elsewhere: T) -> T {
         if self.local.is_some() { embedded } else { elsewhere }
     }
 
-    /// Waits until a table that was just created is active. A table of the embedded engine is active immediately.
+    /// Waits until a newly created table is active. A table of the embedded engine is active immediately.
     pub async fn wait_until_active(&self, table: &str) {
         if self.local.is_some() {
             return;
@@ -102,17 +103,17 @@ impl Harness {
         panic!("{table} does not become active");
     }
 
-    /// The endpoint to which the tool and the tests send their requests.
+    /// Returns the endpoint to which the tool and the tests send their requests.
     pub fn endpoint(&self) -> String {
         self.proxy().endpoint()
     }
 
-    /// A client that sends its requests through the proxy and does not retry them.
+    /// Returns a client that sends its requests through the proxy and does not retry them.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The test's own directory for plans and state files.
+    /// Returns the test's own directory for plans and state files.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -123,7 +124,7 @@ impl Harness {
         self.create_indexed_table(&[]).await
     }
 
-    /// Creates a table with one string key `id`, in which a flag can be stored.
+    /// Creates a table for a flag. The table's key is a single string `id`.
     pub async fn create_flag_table(&self) -> String {
         let name = format!("flags_{}_{}", std::process::id(), fastrand::u32(..));
         let id = KeyAttribute { name: "id".into(), kind: "S".into() };
@@ -141,7 +142,7 @@ impl Harness {
         name
     }
 
-    /// Creates a table like [`Harness::create_table`], with these indexes.
+    /// Creates a table like [`Harness::create_table`], but with these indexes.
     pub async fn create_indexed_table(&self, indexes: &[IndexSchema]) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -166,7 +167,7 @@ impl Harness {
         name
     }
 
-    /// Puts items into a table: through the loader of the embedded engine, or in batches on any other server.
+    /// Puts items into a table. Uses the loader of the embedded engine, or batches on any other server.
     pub async fn load(&self, table: &str, items: impl Iterator<Item = Item>) -> u64 {
         if let Some(local) = &self.local {
             let items: Vec<Item> = items.collect();
@@ -193,13 +194,13 @@ impl Harness {
         loaded
     }
 
-    /// Every item of a table, by the text of its key.
+    /// Returns every item of a table. The map's keys are the texts of the item keys.
     pub async fn dump(&self, table: &str) -> BTreeMap<String, Item> {
         dump(&self.client, table).await
     }
 
-    /// Writes a plan: a `[migration]` section that starts with `migration`, a `[table]` section with this table and the
-    /// endpoint of the proxy, and then `rest`.
+    /// Writes a plan and returns its path. The plan contains a `[migration]` section that starts with `migration`, a
+    /// `[table]` section with this table and the proxy's endpoint, and then `rest`.
     pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
         let path = self.dir().join(format!("{name}.toml"));
         let text = format!(
@@ -210,8 +211,8 @@ impl Harness {
         path
     }
 
-    /// Changes the endpoint in a plan to an address that does not look like a loopback address, so that the tool does
-    /// not treat the server as a local engine. Adds the region and the credentials that such a plan needs.
+    /// Replaces the endpoint in a plan with an address that does not look like loopback, so that the tool does not
+    /// treat the server as a local engine. Adds the region and the credentials that such a plan needs.
     pub fn use_remote_endpoint(&self, plan: &Path) {
         let text = std::fs::read_to_string(plan).unwrap();
         let url = self.endpoint();
@@ -224,12 +225,12 @@ impl Harness {
         std::fs::write(self.dir().join(".aws/credentials"), keys).unwrap();
     }
 
-    /// A command that runs the real binary in the test's directory, with a clean environment.
+    /// Returns a command that runs the real binary in the test's directory, with a clean environment.
     pub fn command(&self) -> Command {
         Harness::binary(self.dir())
     }
 
-    /// A command that runs the real binary in this directory.
+    /// Returns a command that runs the real binary in this directory.
     pub fn binary(dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
         command.current_dir(dir).env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", dir);
@@ -246,7 +247,7 @@ impl Harness {
     }
 }
 
-/// Every item of a table, by the text of its key.
+/// Returns every item of a table. The map's keys are the texts of the item keys.
 pub async fn dump(client: &Client, table: &str) -> BTreeMap<String, Item> {
     let mut items = BTreeMap::new();
     let mut start = None;
@@ -264,7 +265,8 @@ pub async fn dump(client: &Client, table: &str) -> BTreeMap<String, Item> {
     }
 }
 
-/// A client without retries. Its credentials and region are those of the tool in [`Harness::command`].
+/// Returns a client without retries. The client uses the same credentials and region as the tool in
+/// [`Harness::command`].
 pub fn client(endpoint: &str) -> Client {
     let external = std::env::var_os(ENDPOINT).is_some();
     let setting = |name: &str, otherwise: &str| {
@@ -283,19 +285,19 @@ pub fn client(endpoint: &str) -> Client {
     Client::from_conf(config)
 }
 
-/// The key schema of every test table.
+/// Returns the key schema of every test table.
 pub fn key_schema() -> KeySchema {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) }
 }
 
-/// An index with these key attributes (name and type).
+/// Returns an index with these key attributes (name and type).
 pub fn index(name: &str, key: &[(&str, &str)], projection: Projection, local: bool) -> IndexSchema {
     let attribute = |(name, kind): &(&str, &str)| KeyAttribute { name: (*name).into(), kind: (*kind).into() };
     IndexSchema { name: name.into(), key: key.iter().map(attribute).collect(), partition: 1, projection, local }
 }
 
-/// A global index for `CreateTable`.
+/// Returns a global index for `CreateTable`.
 pub fn global_index(index: &IndexSchema) -> GlobalSecondaryIndex {
     let built = GlobalSecondaryIndex::builder().index_name(&index.name);
     built.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap()
@@ -306,7 +308,7 @@ fn local_index(index: &IndexSchema) -> LocalSecondaryIndex {
     built.set_key_schema(Some(key_elements(&index.key))).projection(projection(index)).build().unwrap()
 }
 
-/// The elements of a key: a partition key and, if there is a second attribute, a sort key.
+/// Returns the elements of a key: a partition key and, if `key` has a second attribute, a sort key.
 pub fn key_elements(key: &[KeyAttribute]) -> Vec<KeySchemaElement> {
     let kinds = [KeyType::Hash, KeyType::Range];
     let element = |(attribute, kind): (&KeyAttribute, _)| {
@@ -315,13 +317,13 @@ pub fn key_elements(key: &[KeyAttribute]) -> Vec<KeySchemaElement> {
     key.iter().zip(kinds).map(element).collect()
 }
 
-/// A key attribute for `CreateTable`.
+/// Returns a key attribute for `CreateTable`.
 pub fn definition(attribute: &KeyAttribute) -> AttributeDefinition {
     let kind = ScalarAttributeType::from(attribute.kind.as_str());
     AttributeDefinition::builder().attribute_name(&attribute.name).attribute_type(kind).build().unwrap()
 }
 
-/// An index's projection for `CreateTable`.
+/// Returns an index's projection for `CreateTable`.
 pub fn projection(index: &IndexSchema) -> SdkProjection {
     let projection = SdkProjection::builder();
     match &index.projection {
@@ -334,22 +336,22 @@ pub fn projection(index: &IndexSchema) -> SdkProjection {
     .build()
 }
 
-/// An item's key.
+/// Returns an item's key.
 pub fn key_of(item: &Item) -> ItemKey {
     key_schema().key_of(item).unwrap()
 }
 
-/// An item for the SDK.
+/// Converts an item to the SDK's type.
 pub fn to_sdk(item: &Item) -> HashMap<String, AttributeValue> {
     item.iter().map(|(name, value)| (name.clone(), value_to_sdk(value))).collect()
 }
 
-/// An item from the SDK.
+/// Converts an item from the SDK's type.
 pub fn from_sdk(item: HashMap<String, AttributeValue>) -> Item {
     item.into_iter().map(|(name, value)| (name, value_from_sdk(value))).collect()
 }
 
-/// A value for the SDK.
+/// Converts a value to the SDK's type.
 pub fn value_to_sdk(value: &Value) -> AttributeValue {
     match value {
         Value::S(s) => AttributeValue::S(s.clone()),
@@ -365,7 +367,7 @@ pub fn value_to_sdk(value: &Value) -> AttributeValue {
     }
 }
 
-/// A value from the SDK.
+/// Converts a value from the SDK's type.
 pub fn value_from_sdk(value: AttributeValue) -> Value {
     match value {
         AttributeValue::S(s) => Value::S(s),
@@ -382,8 +384,8 @@ pub fn value_from_sdk(value: AttributeValue) -> Value {
     }
 }
 
-/// An item as text that shows every byte. Comparisons use this text if equal numbers with different texts must count as
-/// different.
+/// Returns an item as text that shows every byte. Tests compare such texts if two spellings of the same number must be
+/// treated as different.
 pub fn bytes_of(item: &Item) -> String {
     backfill::internals::item::item_to_json(item).to_string()
 }

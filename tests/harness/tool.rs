@@ -1,4 +1,4 @@
-//! Runs the real binary to its end, and checks the properties that all output must have.
+//! Runs the real binary until it ends, and checks the properties that all output must have.
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use super::Harness;
 /// A text that is part of every attribute value that tests write, except keys. The tool must never print this text.
 pub(crate) const SECRET: &str = "S3CRET";
 
-/// The digits that are part of every number that tests write as a secret. The tool must never print these digits.
+/// A sequence of digits that is part of every secret number that tests write. The tool must never print this sequence.
 pub(crate) const SECRET_NUMBER: &str = "90210481516";
 
 /// The maximum duration of one run of the tool. A process that takes longer is killed, and the test fails.
@@ -32,17 +32,17 @@ pub(crate) struct ToolOutput {
     pub(crate) took: Duration,
 }
 
-/// A secret text.
+/// Returns a secret text.
 pub(crate) fn secret(what: impl std::fmt::Display) -> Value {
     Value::S(format!("{SECRET}-{what}"))
 }
 
-/// A secret number.
+/// Returns a secret number.
 pub(crate) fn secret_number(last: usize) -> Value {
     Value::N(Num::parse(&format!("{SECRET_NUMBER}{last}")).unwrap())
 }
 
-/// An item with this key and these attributes.
+/// Returns an item with this key and these attributes.
 pub(crate) fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value); N]) -> Item {
     let mut item: Item = attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     item.insert("pk".into(), Value::S(pk.into()));
@@ -50,19 +50,19 @@ pub(crate) fn item<const N: usize>(pk: &str, sk: &str, attributes: [(&str, Value
     item
 }
 
-/// Runs the tool in the bed's directory, with all log lines and with backtraces enabled.
+/// Runs the tool in the harness's directory. Enables all log lines and backtraces.
 pub(crate) fn tool(harness: &Harness, args: &[&str]) -> ToolOutput {
     let mut command = harness.command();
     command.args(args).arg("-vv");
     run(command)
 }
 
-/// Runs a command to its end.
+/// Runs a command until it ends.
 pub(crate) fn run(command: Command) -> ToolOutput {
     RunningTool::start(command).end()
 }
 
-/// The published schema of the JSON documents.
+/// Returns the published schema of the JSON documents.
 fn schema() -> &'static jsonschema::Validator {
     static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
     SCHEMA.get_or_init(|| {
@@ -71,7 +71,7 @@ fn schema() -> &'static jsonschema::Validator {
     })
 }
 
-/// A running tool.
+/// A running process of the tool.
 pub(crate) struct RunningTool {
     child: Child,
     stdout: std::thread::JoinHandle<String>,
@@ -101,12 +101,12 @@ impl RunningTool {
         RunningTool { child, stdout, stderr, began: Instant::now(), what }
     }
 
-    /// The id of the process.
+    /// Returns the process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether the process has ended.
+    /// Returns whether the process has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
@@ -116,7 +116,7 @@ impl RunningTool {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for the end of the process, and checks the properties that all output must have.
+    /// Waits until the process ends, and checks the properties that all output must have.
     pub(crate) fn end(mut self) -> ToolOutput {
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -158,8 +158,8 @@ impl ToolOutput {
         }
     }
 
-    /// Checks that stdout is one document that follows docs/output.schema.json and contains the exit code of the
-    /// process. A process that was killed by a signal may have written no document.
+    /// Checks that stdout is a single document that follows docs/output.schema.json. The document must contain the
+    /// process's exit code. A process that a signal killed may have written no document.
     fn check_document(&self) {
         if self.code == -1 && self.stdout.is_empty() {
             return;
@@ -171,7 +171,7 @@ impl ToolOutput {
         assert!(self.code == -1 || document["exit_code"] == self.code, "exit code {} in {document:#}", self.code);
     }
 
-    /// The one JSON document on stdout.
+    /// Parses stdout as a single JSON document.
     pub(crate) fn json(&self) -> Json {
         let json: Json = serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e} in {self:?}"));
         assert_eq!(json["schema_version"], 1, "{self:?}");
@@ -185,7 +185,7 @@ impl ToolOutput {
         self
     }
 
-    /// The text on stderr for the operator, which is everything except the log lines.
+    /// Returns the text on stderr that is meant for the operator, which is everything except the log lines.
     pub(crate) fn messages(&self) -> String {
         let is_log = |line: &str| {
             let mut words = line.split_whitespace();

@@ -1,6 +1,6 @@
-//! Tests the application without the tool. The test moves the flag by its own rules and does the simplest possible
-//! migration. If the application obeys the flag, no read is wrong during the whole migration. If the test makes a
-//! deliberate mistake, the checks find it.
+//! Tests the application without the tool. The test itself moves the flag, and does the simplest possible migration. If
+//! the application obeys the flag, no read is wrong during the whole migration. If the test plants a mistake, the
+//! checks find it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::plan::TableRef;
 
-use crate::app::{Application, Habit, NEW, OLD, OperationKind, pk};
+use crate::app::{Application, Habit, NEW, OLD, assert_many_of_each_kind, pk};
 use crate::harness::Harness;
 use crate::scene::{MOVE, NAME, Scene, items};
 
 const CACHE: u32 = 1;
 
-/// Moves the flag, and copies and removes attributes, without the tool.
+/// A migration without the tool. It moves the flag, and copies and removes attributes.
 struct ManualMigration<'a> {
     scene: &'a Scene,
     store: TableStore,
     flag: Flag,
-    /// Whether to wait after every flag change until the applications' caches have expired.
+    /// Whether to wait after every flag change until application caches have expired.
     waits: bool,
 }
 
@@ -57,8 +57,8 @@ impl ManualMigration<'_> {
         tokio::time::sleep(Duration::from_secs(CACHE.into())).await;
     }
 
-    /// Copies the old attribute in every item that lacks the new one. Each write copies the value that the item has at
-    /// that moment.
+    /// Copies the old attribute to the new one in every item that lacks the new one. Each write copies the value that
+    /// the item has at that moment.
     async fn copy_old_to_new(&self) {
         self.update_items("SET #new = #old", "attribute_exists(#old) AND attribute_not_exists(#new)").await;
     }
@@ -113,7 +113,8 @@ async fn scene(count: u64) -> Scene {
     Scene::flagged(Harness::start(), items(count), "", MOVE).await
 }
 
-/// Runs a whole migration next to an application with this habit. Returns the wrong reads that the application found.
+/// Runs a whole migration while an application with this habit runs. Returns the wrong reads that the application
+/// found.
 async fn run_migration(habit: Habit) -> Vec<String> {
     let scene = scene(60).await;
     let mut manual = ManualMigration::start(&scene, true).await;
@@ -123,23 +124,14 @@ async fn run_migration(habit: Habit) -> Vec<String> {
     let figures = app.stop().await;
     println!("{habit:?}: {figures:?}, {} wrong reads", app.wrong().len());
     if habit == Habit::Obedient {
-        for kind in [
-            OperationKind::Read,
-            OperationKind::Write,
-            OperationKind::Replace,
-            OperationKind::Remove,
-            OperationKind::Insert,
-            OperationKind::Delete,
-        ] {
-            assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
-        }
+        assert_many_of_each_kind(&figures);
         scene.assert_nothing_lost(&app).await;
         app.assert_only_at(&scene.dump().await, NEW);
     }
     app.wrong()
 }
 
-/// An obedient application never reads a stale value. The checks detect an instance that never rereads the flag, and an
+/// An obedient application never reads a stale value. The checks find an instance that never rereads the flag, and an
 /// application that removes only the attribute that it writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_found() {
@@ -152,7 +144,7 @@ async fn an_obedient_application_reads_nothing_stale_and_a_disobedient_one_is_fo
     assert!(!never_looks.is_empty() && !removes_one.is_empty());
 }
 
-/// The test changes the flag without waiting, so some instances obey a flag that is two changes old.
+/// The test changes the flag without waiting, so some instances obey a flag that has changed twice since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_that_moves_without_waiting_is_found() {
     let scene = scene(20).await;

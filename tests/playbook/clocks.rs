@@ -15,7 +15,7 @@ use crate::harness::Harness;
 use crate::harness::tool::{RunningTool, ToolOutput};
 use crate::scene::{MOVE, NAME, QUICKLY, Scene, items};
 
-/// The host that set the flag has a clock that is two days ahead. No command waits for two days.
+/// The clock of the host that set the flag is two days ahead. No command waits for two days.
 /// RUNBOOK: "If the clocks of two hosts differ, the tool says so. No wait gets longer or shorter"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_wait_depends_on_another_hosts_clock() {
@@ -23,7 +23,8 @@ async fn no_wait_depends_on_another_hosts_clock() {
     for words in ["cutover --to dual-write --yes", "run --yes", "verify --all", "cutover --to read-new --yes"] {
         scene.run_ok(words).await;
     }
-    // Writes the flag as if the host that is ahead had just changed it. This host has not seen the new version.
+    // Writes the flag as if the other host, whose clock is ahead, had just changed it. This host has not seen the new
+    // version.
     let dated_ahead = || async {
         let version = scene.flag().await.version;
         scene
@@ -49,15 +50,15 @@ async fn no_wait_depends_on_another_hosts_clock() {
     scene.run_ok("cutover --to read-new --yes").await;
 }
 
-/// Plan sections with which a run is so slow that the test can act during the run. But the run still stops quickly.
+/// Plan sections that make a run so slow that the test can act during the run. The run still stops quickly.
 const SLOWLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[capacity]\nwrite = 40\nread = 8000\n";
 
-/// The number of write requests to the table.
+/// Returns the number of write requests to the table.
 fn writes(scene: &Scene) -> u64 {
     scene.harness.proxy().tally().operation("UpdateItem").requests
 }
 
-/// A scene with a run that has begun to write. The process of the run has these environment variables.
+/// Creates a scenario with a run that has begun to write. The run's process gets these environment variables.
 pub(crate) async fn running(environment: &[(&str, &str)]) -> (Scene, RunningTool) {
     let scene = Scene::flagged(Harness::start(), items(300), "", &format!("{MOVE}{SLOWLY}")).await;
     scene.run_ok("cutover --to dual-write --yes").await;
@@ -76,12 +77,12 @@ pub(crate) async fn end(run: RunningTool) -> ToolOutput {
     tokio::task::spawn_blocking(move || run.end()).await.unwrap()
 }
 
-/// The whole output of a run.
+/// Returns the whole output of a run.
 fn said(ran: &ToolOutput) -> String {
     format!("{}{}", ran.stdout, ran.messages())
 }
 
-/// The number of writes in the next two seconds. The count begins when the writes in flight have arrived.
+/// Counts the writes in the next two seconds. The count begins when the writes in flight have arrived.
 async fn count_writes(scene: &Scene) -> u64 {
     tokio::time::sleep(Duration::from_millis(400)).await;
     let before = writes(scene);
@@ -89,7 +90,7 @@ async fn count_writes(scene: &Scene) -> u64 {
     writes(scene) - before
 }
 
-/// The process is paused for longer than the time during which it may rely on the flag that it read.
+/// A process is paused for longer than the time for which it may rely on the flag that it read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     let (scene, run) = running(&[]).await;
@@ -112,7 +113,7 @@ async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     assert!(said.contains("the flag was moved") && said.contains("at 100 %"), "{said}");
 }
 
-/// The library that sets the wall clock of a process. Debian's package is `faketime`.
+/// Returns the path of the library that sets a process's wall clock. The Debian package is `faketime`.
 fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
     let found = folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|library| library.exists());
@@ -123,8 +124,8 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
-/// The machine sleeps for an hour. Meanwhile the monotonic clock stops and the wall clock continues. The run renews its
-/// lease and continues. If another host has taken the lease, the run sends nothing more.
+/// The machine sleeps for an hour. Meanwhile, the monotonic clock stops and the wall clock continues. Afterwards, the
+/// run renews its lease and continues. But if another host has taken the lease, the run sends no more requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
     let Some(library) = faketime() else { return };
@@ -164,8 +165,8 @@ async fn a_machine_that_slept_renews_its_lease_before_it_sends_anything() {
     }
 }
 
-/// Reads of the flag repeatedly take longer than the cache time of the flag. The run keeps its progress, sends fewer
-/// writes, and completes.
+/// Reads of the flag repeatedly take longer than the cache time. The run sends fewer writes, loses no progress, and
+/// completes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_reads_of_the_flag_do_not_end_a_run() {
     let (scene, run) = running(&[]).await;

@@ -1,6 +1,6 @@
-//! A rollback during new-only writes finds items whose old value it cannot make equal to the new one. The rollback
-//! reports each such item with the reason, and does not change the item. After the operator has corrected the item, the
-//! rollback continues.
+//! Tests a rollback from new-only writes that cannot make the old value of some items equal to the new one. The
+//! rollback reports each such item with the reason, and leaves it unchanged. Once the operator has corrected these
+//! items, the rollback continues.
 
 use backfill::internals::cutover::ReadFrom;
 use backfill::internals::item::{Item, Value};
@@ -42,7 +42,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     for words in &TO_NEW_ONLY[..4] {
         scene.run_ok(words).await;
     }
-    // The plan copies one attribute twice. Applications may write different values to the copies.
+    // The plan copies one attribute to two targets, to which applications may write different values.
     let apart = scene.run_refused(TO_NEW_ONLY[4], "cutover --to write-new --force REASON").await;
     assert!(apart.messages().contains("`one` and `two` may differ"), "{}", apart.messages());
     scene.run_ok(&format!("{} --force none-does", TO_NEW_ONLY[4])).await;
@@ -58,7 +58,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
     let too_large = new("P#2", with_old(), large, "f");
     let disagree = new("P#3", with_old(), secret("b"), "g");
     let visible = new("P#4", doc(&[("old", Value::S("visible".into()))]), secret("b"), "f");
-    // A writer that ignores the flag wrote only the old attribute, so the item has no other value.
+    // A writer that ignores the flag wrote only the old attribute, so this is the item's only value.
     let mut alone = new("P#5", with_old(), Value::Null, "f");
     alone.remove("new");
     for item in [&no_map, &too_large, &disagree, &visible, &alone] {
@@ -81,8 +81,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
             assert_eq!(found(&scene, item).await, *item, "the rollback must not change it");
         }
     }
-    // `--force` covers only the failures that the tool has reported. The tool has not reported the item whose copies
-    // differ.
+    // `--force` covers only the failures that the tool has reported. It has not reported the item whose copies differ.
     let ran = scene.run_refused("rollback --yes --force of-no-use", "rollback").await;
     for part in ["3 items still differ", "when 2 were known", "P#3"] {
         assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
@@ -128,7 +127,7 @@ async fn the_rollback_completes_without_unequal_items_when_forced() {
     assert_eq!(found(&scene, &apart).await, apart);
     let ran = scene.run_ok("rollback --yes --force copies-of-no-use").await;
     assert!(ran.stdout.contains("The rollback is complete"), "{}", ran.stdout);
-    // Readers of the old attribute find its original value. The copied values are in the journal.
+    // Readers of the old attribute find its original value. The journal contains the copied values.
     for pk in ["P#0", "P#1"] {
         assert_eq!(found(&scene, &old(pk)).await, old(pk));
     }
@@ -141,7 +140,7 @@ async fn the_rollback_completes_without_unequal_items_when_forced() {
 /// RUNBOOK: "lists its contents item by item; with `--show-values` it prints the values too"
 async fn assert_removed_values_are_listed(scene: &Scene) {
     let listed = scene.run_ok("journal").await.stdout;
-    // During new-only writes these items had an old value that differed from the new one.
+    // During new-only writes, the old values of these items differed from the new ones.
     for pk in ["P#2", "P#3", "P#4"] {
         let line = |line: &str| line.contains(pk) && line.contains("doc.old") && line.contains("old-equal-new");
         assert!(listed.lines().any(line), "{pk}: {listed}");
@@ -160,7 +159,7 @@ async fn assert_removed_values_are_listed(scene: &Scene) {
 }
 
 /// During new-only writes, applications may change an attribute that the plan sets to a constant, and may insert items
-/// without this attribute. The tool must not conclude from such changes that old values are stale.
+/// without it. Such changes do not mean that old values are stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn constants_that_applications_change_do_not_block_a_rollback() {
     let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");
@@ -174,7 +173,7 @@ async fn constants_that_applications_change_do_not_block_a_rollback() {
     for item in [&changed, &inserted] {
         put(&scene, item).await;
     }
-    // The tool keeps and reports a value that a live writer has changed since.
+    // If a live writer has changed a value since, the tool keeps and reports this value.
     let ran = scene.run_command("rollback --yes").await.exits(5);
     assert!(ran.stdout.contains("is complete"), "{}", ran.stdout);
     let flag = scene.flag().await;

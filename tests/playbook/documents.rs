@@ -1,5 +1,5 @@
-//! Tests nested attributes, and attributes with names that an expression cannot contain. The real binary moves such
-//! attributes and moves them back, byte for byte.
+//! Tests nested attributes, and attributes whose names an expression cannot contain. The real binary moves such
+//! attributes, and a rollback restores them byte for byte.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,10 +10,10 @@ use crate::harness::tool::secret;
 use crate::harness::{Harness, bytes_of, definition, from_sdk, key_elements};
 use crate::scene::{NAME, QUICKLY, Scene};
 
-/// The names of the key attributes of the table.
+/// The names of the table's key attributes.
 const KEY: [&str; 2] = ["p k", "s#k"];
 
-/// The moves of the plan: the path of the enclosing document, the old name, and the new name.
+/// The plan's moves: for each one, the path of the enclosing document, the old name, and the new name.
 const MOVES: [(&[&str], &str, &str); 14] = [
     (&["payload", "location"], "namespace", "bucket"),
     (&["payload", "location"], "path", "key"),
@@ -31,7 +31,7 @@ const MOVES: [(&[&str], &str, &str); 14] = [
     (&[], "back\\slash", "for/ward"),
 ];
 
-/// A path as a plan spells it, with each name in quotes.
+/// Returns a path in the form that a plan uses, with each name in quotes.
 fn quoted_path(document: &[&str], name: &str) -> String {
     let quoted = |name: &&str| format!("\"{}\"", name.replace('"', "\"\""));
     let path: Vec<String> = document.iter().chain([&name]).map(quoted).collect();
@@ -49,12 +49,12 @@ fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
     Value::M(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// An object with attributes under the old names.
+/// Returns an object with attributes under the old names.
 fn location(n: usize) -> Value {
     map([("namespace", secret("a")), ("path", secret(n)), ("type", secret("ObjectLocation"))])
 }
 
-/// An item with this payload, and with attributes whose names resemble those that move.
+/// Returns an item with this payload, and with attributes whose names resemble those of the attributes that move.
 fn one(pk: &str, payload: Option<Value>) -> Item {
     let mut one: Item = MOVES
         .iter()
@@ -66,14 +66,14 @@ fn one(pk: &str, payload: Option<Value>) -> Item {
     one.extend(neighbours.map(|(name, value)| (name.to_owned(), value)));
     one.insert("L".repeat(255), secret("long"));
     one.insert("a.b".to_owned(), map([("c.d", secret("q")), ("e\u{301}", secret("u")), ("c", map([]))]));
-    // Without the quotes around names with dots, the path would refer to this value.
+    // If a plan did not quote names with dots, the path would refer to this value.
     one.insert("a".to_owned(), map([("b", map([("c", map([("d", secret("elsewhere"))]))]))]));
     one.extend(payload.map(|payload| ("payload".to_owned(), payload)));
     one
 }
 
-/// Items with every shape of the document: with the old names, with the new names, with neither, and without the
-/// enclosing document.
+/// Returns items with every shape of the document: with the old names, with the new names, with neither, and without
+/// the enclosing document.
 fn items() -> Vec<Item> {
     let old = |n: usize| map([("location", location(n)), ("replicas", Value::L(vec![location(n), location(n + 1)]))]);
     let mut items: Vec<Item> = (0..24).map(|n| one(&format!("{n:03}"), Some(old(n)))).collect();
@@ -83,7 +83,7 @@ fn items() -> Vec<Item> {
     items
 }
 
-/// The item that the plan implies, computed without the code of the tool.
+/// Returns the item that the plan implies, computed without the tool's own code.
 fn moved(mut item: Item, removes_old: bool) -> Item {
     for (document, old, new) in MOVES {
         let inside = document.iter().try_fold(&mut item, |inside, name| match inside.get_mut(*name) {
@@ -97,7 +97,7 @@ fn moved(mut item: Item, removes_old: bool) -> Item {
     item
 }
 
-/// Creates a scene. Returns it with the items of its table.
+/// Creates a scenario. Returns it together with the items of its table.
 async fn scene(strategy: &str) -> (Scene, BTreeMap<String, Item>) {
     let harness = Harness::start();
     let table = format!("documents_{}", fastrand::u32(..));

@@ -1,5 +1,5 @@
-//! A process dies after the last commit of a phase, but before an event records that the phase is complete. The next
-//! command records the completion, and continues with its own work.
+//! Tests what happens if a process dies after the last commit of a phase, but before an event records that the phase is
+//! complete. The next command first records the completion, and then does its own work.
 
 use backfill::internals::state::sqlite::StateFile;
 use serde_json::Value as Json;
@@ -11,14 +11,14 @@ async fn scene() -> Scene {
     Scene::flagged(Harness::start(), items(30), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// The recorded events of the migration in the state file.
+/// Returns the migration's events in the state file.
 fn history(scene: &Scene) -> Vec<Json> {
     let records = StateFile::open(&scene.state_path()).unwrap().events().unwrap();
     records.into_iter().map(|record| serde_json::from_str(&record.event).unwrap()).collect()
 }
 
-/// Removes the last event of this kind and all later events from the state file, as if the process had died before it
-/// wrote that event.
+/// Removes the last event of this kind, and all later events, from the state file. The file then looks as if the
+/// process had died before it wrote that event.
 fn forget_events_from(scene: &Scene, kind: &str, phase: &str) {
     let is = |event: &Json| event["type"] == kind && (phase.is_empty() || event["phase"] == phase);
     let at = history(scene).iter().rposition(is).unwrap_or_else(|| panic!("no {kind} {phase}"));
@@ -31,8 +31,8 @@ fn begun(scene: &Scene, phase: &str) -> usize {
     history(scene).iter().filter(|event| event["type"] == "phase_begun" && event["phase"] == phase).count()
 }
 
-/// `run --again` makes another pass, although the completion of the earlier pass was not recorded. `run` without
-/// `--again` only records the completion.
+/// `run` without `--again` only records the missing completion of a pass. `run --again` records it too, and then runs
+/// another pass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recovers_from_a_death_before_the_end_of_expand_is_recorded() {
     let scene = scene().await;
@@ -63,7 +63,7 @@ async fn recovers_from_a_death_before_the_end_of_expand_is_recorded() {
     scene.run_ok("verify --all").await;
 }
 
-/// A verification whose end is not recorded does not open the gate. The operator must run `verify` again.
+/// A verification whose completion is not recorded does not open the gate, so the operator must run `verify` again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recovers_from_a_death_before_the_end_of_another_phase_is_recorded() {
     let scene = scene().await;
@@ -78,8 +78,8 @@ async fn recovers_from_a_death_before_the_end_of_another_phase_is_recorded() {
         scene.run_ok(words).await;
     }
 
-    // Go back from new-only writes and kill the command while it verifies. Remove the event that says the old values
-    // were made equal to the new ones.
+    // Go back from new-only writes, and kill the command while it verifies. Then remove the event that records the
+    // completion of the old-from-new pass.
     scene.slow_pages(Some(std::time::Duration::from_millis(300)));
     let running = crate::harness::tool::RunningTool::start(scene.command("cutover --back"));
     while !history(&scene).iter().any(|event| event["type"] == "phase_complete" && event["phase"] == "old_from_new") {

@@ -1,21 +1,21 @@
 //! The operations of an application on one item, and the values that a read of the item may return.
 //!
-//! A request takes effect at some instant between its beginning and its end. A read is correct if all requests can be
-//! put in an order that fits their times, and in which the read returns the value of the last write before it. So a
-//! read must not return the value of a write A that a write B has certainly replaced. B has certainly replaced A if two
-//! facts are true. First, B certainly took effect before the read began. Second, B began after A had certainly taken
-//! effect: A had ended, or a read had returned A's value.
+//! A request takes effect at some instant between its beginning and its end. A read is correct if there is an order of
+//! all requests that fits their times, and in which the read returns the value of the last write before it. So a read
+//! must not return the value of a write A if a write B has certainly replaced A. B has certainly replaced A if two
+//! conditions are met. First, B certainly took effect before the read began. Second, B began after A had certainly
+//! taken effect, that is, after A had ended or after a read had returned A's value.
 
 use std::time::Instant;
 
-/// The content of an item, as far as the moved value is concerned.
+/// The content of an item, reduced to the value that the plan moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// The item does not exist.
     NoItem,
     /// The item exists, but has no value.
     NoValue,
-    /// The item has this value. No two writes to an item write the same value.
+    /// The item has this value. All writes to an item write different values.
     Value(u64),
 }
 
@@ -34,14 +34,14 @@ pub(crate) struct WriteId(usize);
 struct Write {
     content: Content,
     began: Instant,
-    /// The time by which the write has certainly taken effect. `None` if this time is unknown.
+    /// The time by which the write has certainly taken effect, if known.
     effective: Option<Instant>,
-    /// Whether the condition of the write failed. If so, the write never takes effect.
+    /// Whether the write's condition failed. If so, the write never takes effect.
     refused: bool,
 }
 
 impl History {
-    /// The history of an item with this initial content. The values of later writes are larger numbers.
+    /// Creates the history of an item with this initial content. Later writes write larger numbers.
     pub(crate) fn new(content: Content) -> History {
         let now = Instant::now();
         let first = Write { content, began: now, effective: Some(now), refused: false };
@@ -61,7 +61,7 @@ impl History {
         WriteId(self.writes.len() - 1)
     }
 
-    /// Records that the write succeeded. The answer to the write arrived at this time.
+    /// Records that the write succeeded, and that its answer arrived at this time.
     pub(crate) fn done(&mut self, id: WriteId, at: Instant) {
         let effective = &mut self.writes[id.0].effective;
         *effective = Some(effective.map_or(at, |before| before.min(at)));
@@ -72,7 +72,7 @@ impl History {
         self.writes[id.0].refused = true;
     }
 
-    /// Records a read of this content. Returns an error if the content is impossible.
+    /// Records a read that returned this content. Returns an error if the content is impossible.
     pub(crate) fn read(&mut self, content: Content, began: Instant, ended: Instant) -> Result<(), String> {
         let fits = |w: &Write| w.content == content && !w.refused && w.began < ended;
         let found = (0..self.writes.len()).filter(|n| fits(&self.writes[*n])).collect::<Vec<_>>();
@@ -89,14 +89,14 @@ impl History {
         Ok(())
     }
 
-    /// The contents that a read between these times may return.
+    /// Returns the contents that a read between these times may return.
     pub(crate) fn possible(&self, began: Instant, ended: Instant) -> Vec<Content> {
         let may = |w: &&Write| !w.refused && w.began < ended && self.outdated_by(w, began).is_none();
         self.writes.iter().filter(may).map(|w| w.content).collect()
     }
 
-    /// Returns a write that has certainly replaced `old` before a read that begins at `reading`. `None` if no write has
-    /// certainly replaced `old`.
+    /// Returns a write that has certainly replaced `old` before a read that begins at `reading`. Returns `None` if
+    /// there is no such write.
     fn outdated_by(&self, old: &Write, reading: Instant) -> Option<&Write> {
         let after = |w: &&Write| old.effective.is_some_and(|effective| effective < w.began);
         let before_read = |w: &&Write| !w.refused && w.effective.is_some_and(|effective| effective < reading);
@@ -134,7 +134,7 @@ mod tests {
         write(&mut history, NoItem);
         read(&mut history, NoValue).unwrap_err();
         read(&mut history, NoItem).unwrap();
-        // The item has no value again, as earlier in the test.
+        // The item again has no value, as earlier in this test.
         write(&mut history, NoValue);
         read(&mut history, NoValue).unwrap();
     }

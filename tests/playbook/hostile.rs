@@ -1,8 +1,9 @@
-//! Tests how the tool prints text from outside that a terminal would interpret. The text comes from the flag, a lease,
-//! a lock file and a server.
+//! Tests how the tool prints untrusted text with control characters that a terminal would interpret. The text comes
+//! from the flag, a lease, a lock file and a server.
 //!
 //! In every test of this binary, [`ToolOutput`](crate::harness::tool::ToolOutput) checks that the output contains no
-//! control characters. This test plants control characters, and requires that the tool prints them escaped.
+//! control characters. This test plants control characters in the sources of text, and checks that the tool prints them
+//! escaped.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Tests problems other than commands out of order: the state file is lost, the flag is deleted, the clock is wrong, no
-//! operator can answer, a second host runs the same migration. In each case, the tool refuses and prints a remedy, and
-//! the test applies the remedy.
+//! Tests incidents: the state file is lost, the flag is deleted, the clock is wrong, no operator can answer, or a
+//! second host runs the same migration. In each case, the tool refuses and prints a remedy, and the test applies the
+//! remedy.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn scene(count: u64) -> Scene {
     Scene::flagged(Harness::start(), items(count), "", &format!("{MOVE}{QUICKLY}")).await
 }
 
-/// Runs a contract and kills it as soon as the flag shows that it has begun.
+/// Runs `contract`, and kills it as soon as the flag and the state file show that it has begun.
 async fn kill_contract(scene: &Scene) {
     for words in FORWARD {
         scene.run_ok(words).await;
@@ -37,8 +37,8 @@ async fn kill_contract(scene: &Scene) {
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     scene.slow_pages(Some(Duration::from_secs(1)));
     let running = RunningTool::start(scene.command("contract --yes"));
-    // Kill the contract only after the state file records that it has begun. Otherwise no record of the contract would
-    // remain after the flag is deleted.
+    // Kill the command only after the state file records that contract has begun. Otherwise, no record of the contract
+    // would remain once the flag is deleted.
     let begun = |event: &Json| event["type"] == "phase_begun" && event["phase"] == "contract";
     while !scene.flag().await.contracting || !history(scene).iter().any(begun) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -51,7 +51,7 @@ async fn kill_contract(scene: &Scene) {
     set_lease_duration(scene, 200).await;
 }
 
-/// Changes the duration of the existing lease, as if its holder had chosen this duration.
+/// Changes the duration of the existing lease, as if the lease's holder had chosen it.
 async fn set_lease_duration(scene: &Scene, milliseconds: u64) {
     let update = scene.harness.client().update_item().table_name(&scene.flags);
     let update = update.key("id", AttributeValue::S(format!("{NAME}#lease"))).update_expression("SET duration_ms = :d");
@@ -88,7 +88,7 @@ async fn a_contract_without_its_state_file_asks_for_that_file() {
     scene.run_ok("verify --all").await;
 }
 
-/// Bad input: the flag table is missing, and the flag was deleted.
+/// Bad input: the flag's table is missing, or the flag was deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_flag_or_flag_table_is_reported() {
     let scene = scene(30).await;
@@ -126,7 +126,8 @@ async fn a_missing_flag_or_flag_table_is_reported() {
     for words in ["verify --all", FORWARD[3], FORWARD[4]] {
         scene.run_ok(words).await;
     }
-    // During new-only writes the old values are stale. The tool says so, and the operator accepts this with `--now`.
+    // During new-only writes, the old values are stale. The tool reports this, and the operator accepts it with
+    // `--now`.
     remove(&scene).await;
     for words in ["cutover --back", "contract --yes", "rollback --yes"] {
         let ran = scene.run_refused(words, "cutover --back --now").await;
@@ -136,7 +137,8 @@ async fn a_missing_flag_or_flag_table_is_reported() {
     scene.run_ok("rollback --yes").await;
 }
 
-/// The plan contains the whole key of the flag item, so acquiring the lease is the first request to that table.
+/// The plan contains the flag item's whole key, so the first request to the flag's table is the one that takes the
+/// lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_flag_table_is_not_taken_for_a_held_lease() {
     let scene = scene(30).await;
@@ -148,19 +150,19 @@ async fn a_missing_flag_table_is_not_taken_for_a_held_lease() {
     }
 }
 
-/// Removes the flag behind the tool's back.
+/// Deletes the flag without the tool's knowledge.
 async fn remove(scene: &Scene) {
     let gone = scene.harness.client().delete_item().table_name(&scene.flags);
     let id = aws_sdk_dynamodb::types::AttributeValue::S(NAME.to_owned());
     gone.key("id", id).send().await.unwrap();
 }
 
-/// The flag is deleted while the contract removes the old attribute. The contract restores the flag as it was.
+/// If somebody deletes the flag while contract removes the old attribute, `contract` restores the flag as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_contract_whose_flag_was_deleted_restores_it() {
     let scene = scene(30).await;
     kill_contract(&scene).await;
-    // The state file contains the flag as the contract last read it.
+    // The state file contains the flag as `contract` last read it.
     let prior = scene.flag().await;
     scene.run_refused("rollback --yes", "contract").await;
     remove(&scene).await;
@@ -178,8 +180,7 @@ async fn a_contract_whose_flag_was_deleted_restores_it() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
-/// Opens the state file and defines its checksum function. The tool refuses rows that were edited without this
-/// function.
+/// Opens the state file, and defines its checksum function. The tool refuses rows whose checksum does not match.
 fn with_checksums(scene: &Scene) -> rusqlite::Connection {
     use rusqlite::functions::FunctionFlags;
     use rusqlite::types::ValueRef;
@@ -203,7 +204,7 @@ fn with_checksums(scene: &Scene) -> rusqlite::Connection {
     connection
 }
 
-/// The host's clock was two hours ahead when the history was written. The clock has been corrected since.
+/// The host's clock was two hours ahead when the history was written, and has been corrected since.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_set_back_opens_no_gate() {
     let scene = scene(30).await;
@@ -220,7 +221,7 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
     drop(connection);
     let ran = scene.run_refused("cutover --to read-new --yes", "cutover --to read-new").await;
     assert!(ran.messages().contains("set back"), "{}", ran.messages());
-    // A pass and a verification run although the clock went back, and the events of the history stay in order.
+    // A pass and a verification can run even if the clock was set back, and the history's events stay in order.
     let again = scene.run_ok("run --again --yes").await;
     assert!(again.stdout.contains("Run 3 is complete"), "{}", again.stdout);
     scene.run_refused("cutover --to read-new --yes", "verify --all").await;
@@ -229,13 +230,13 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
         history(&scene).iter().map(|event| event["at"].as_str().unwrap().parse().unwrap()).collect();
     assert!(times.is_sorted(), "{times:?}");
     scene.run_refused("cutover --to read-new --yes", "cutover --to read-new").await;
-    // Going back is possible at any time, and `--force` opens the gate.
+    // A step back is possible at any time, and `--force` overrides the closed gate.
     scene.run_ok("cutover --to read-new --yes --force looked-at").await;
     scene.run_ok("cutover --back").await;
     scene.run_ok("rollback --yes").await;
 }
 
-/// No operator can answer. A command that needs a confirmation prints this, suggests `--yes`, and does nothing.
+/// If no operator can answer, a command that needs a confirmation says so, suggests `--yes`, and does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     let scene = scene(30).await;
@@ -258,7 +259,7 @@ async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     for words in &FORWARD[..3] {
         scene.run_ok(words).await;
     }
-    // The verification stays valid, because the unconfirmed pass has not begun.
+    // The earlier verification stays valid, because the unconfirmed pass has not begun.
     for words in
         ["run --again", "run --restart", "rollback", "cutover --to read-new --percent 5", "cutover --to read-new"]
     {
@@ -273,7 +274,7 @@ async fn a_command_that_nobody_can_confirm_asks_for_yes_and_does_nothing() {
     }
 }
 
-/// The help lists the options that a command accepts. The command rejects all other options.
+/// The help of a command lists all options that it accepts. The command rejects all other options.
 #[test]
 fn the_help_of_a_command_lists_what_applies_to_it() {
     let harness = Harness::start();
@@ -304,7 +305,7 @@ fn the_help_of_a_command_lists_what_applies_to_it() {
     }
 }
 
-/// Two state files with one plan and one flag, as on two hosts.
+/// Two state files share one plan and one flag, as on two hosts.
 /// RUNBOOK: "runs of one migration on two hosts exclude each other by a lease beside the flag"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_one_of_two_runs_on_two_hosts_continues() {
@@ -313,7 +314,7 @@ async fn only_one_of_two_runs_on_two_hosts_continues() {
     scene.slow_pages(Some(Duration::from_secs(5)));
     let words = ["run --yes", "run --yes --state other.db"];
     let mut running = words.map(|words| RunningTool::start(scene.command(words)));
-    // After about 20 seconds, the second run sees that the first run renews its lease.
+    // After about 20 seconds, the second run notices that the first run renews its lease.
     let loser = loop {
         if let Some(ended) = running.iter_mut().position(RunningTool::has_ended) {
             break ended;
@@ -331,8 +332,8 @@ async fn only_one_of_two_runs_on_two_hosts_continues() {
     assert!(lost.contains("expires 60 s after its last renewal"), "{lost}");
     assert_eq!(won.code, -1, "it was still running: {}", won.messages());
 
-    // The lease of the killed run expires one second after its last renewal, and the other run takes over. After that,
-    // the test also resumes the killed run.
+    // The killed run's lease expires one second after its last renewal, and the other run takes over. After that, the
+    // test also resumes the killed run.
     scene.slow_pages(None);
     set_lease_duration(&scene, 1_000).await;
     scene.run_ok(words[loser]).await;

@@ -1,5 +1,5 @@
-//! Tests that every command reaches the same result, even if it is killed at random moments and rerun. At every kill,
-//! each value is in its item or in the journal.
+//! Tests that every command reaches the same result, even if it is killed at random moments and rerun. After every
+//! kill, each value is still in its item or in the journal.
 //!
 //! A random seed decides the moments of the kills. The test prints the seed, and `BACKFILL_TEST_SEED` sets it.
 
@@ -21,13 +21,13 @@ use crate::harness::{Harness, bytes_of, key_of, to_sdk, value_to_sdk};
 use crate::quiet::{EVERY_KIND, every_shape};
 use crate::scene::{MOVE, QUICKLY, Scene, items, seeded_rng};
 
-/// The maximum number of kills of each command.
+/// The maximum number of kills for each command.
 const KILLS: u32 = 4;
 
-/// The time that each page takes. With this delay, a phase over a few hundred items takes about two seconds.
+/// The delay of each page. With this delay, a phase over a few hundred items takes about two seconds.
 const PAGE: Duration = Duration::from_millis(250);
 
-/// Runs the whole migration next to a running application.
+/// Runs a whole migration, with kills, while an application is running.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_migration_completes() {
     let mut rng = seeded_rng();
@@ -56,8 +56,8 @@ async fn a_killed_migration_completes() {
     app.assert_only_at(&scene.dump().await, NEW);
 }
 
-/// A run is killed repeatedly next to live writers of both attributes. Writes of the killed processes still arrive, and
-/// live writers write, create or delete the items that the run is about to write. In the end every item has the
+/// A run is killed repeatedly while live writers write both attributes. Writes of the killed processes still arrive,
+/// and live writers write, create or delete the items that the run is about to write. In the end, every item has the
 /// application's last value in both attributes, and the items that the application deleted are gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_run_loses_no_live_write() {
@@ -66,7 +66,7 @@ async fn a_killed_run_loses_no_live_write() {
     let mut app = scene.application(Habit::Obedient).await;
     scene.run_ok("cutover --to dual-write --yes").await;
     scene.harness.proxy().reset_tally();
-    // The application does not send its requests through the proxy, so these faults do not affect it.
+    // The application's requests bypass the proxy, so these faults do not affect them.
     let hints = app.hints();
     scene.harness.proxy().set_faults(Some(Arc::new(move |request| {
         if request.operation != "UpdateItem" || request.operation_sequence.is_multiple_of(3) {
@@ -109,7 +109,7 @@ async fn a_killed_run_loses_no_live_write() {
     app.assert_equal_in_both(&scene.dump().await);
 }
 
-/// Moves readers back during dual writes, and later rolls back from new-only writes, next to a running application.
+/// While an application is running, moves readers back during dual writes, and later rolls back from new-only writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_commands_go_back_completely() {
     let mut rng = seeded_rng();
@@ -122,8 +122,8 @@ async fn killed_commands_go_back_completely() {
     let mut killed = 0;
     let back = scene.run_with_kills("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(back.code, 0, "{}", back.messages());
-    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. Only a rerun after
-    // the command has completed may go back one more stage.
+    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. Only a command after
+    // it has completed may go back one more stage.
     let flag = scene.flag().await;
     assert_eq!(flag.read, ReadFrom::Old);
     println!("  {flag}");
@@ -144,7 +144,7 @@ async fn killed_commands_go_back_completely() {
     app.assert_only_at(&scene.dump().await, OLD);
 }
 
-/// Checks that each value that an item of a quiet table had before is still in the item, or in the journal.
+/// Checks that each value that an item in a quiet table had before is still in the item or in the journal.
 async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) {
     let now = scene.dump().await;
     for (key, item) in before {
@@ -161,7 +161,7 @@ async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) 
     }
 }
 
-/// The scalars and sets that a value contains. An empty document contains none.
+/// Returns the scalars and sets that a value contains. An empty document contains none.
 fn leaves_of(value: &Value) -> Vec<String> {
     match value {
         Value::M(map) => map.values().flat_map(leaves_of).collect(),
@@ -170,8 +170,8 @@ fn leaves_of(value: &Value) -> Vec<String> {
     }
 }
 
-/// Runs a plan with every kind of change on a quiet table: the commands `first`, and after them the commands `then`
-/// with and without kills. The executions with and without kills must give the same exit codes and tables.
+/// Runs a plan with every kind of change on a quiet table. After the commands `first`, runs the commands `then`, once
+/// with and once without kills. Both executions must produce the same exit codes and tables.
 async fn assert_same_end(migration: &str, first: &[&str], then: &[&str]) {
     let mut rng = seeded_rng();
     let (steady, killed) =
@@ -183,17 +183,17 @@ async fn assert_same_end(migration: &str, first: &[&str], then: &[&str]) {
     }
 }
 
-/// The command in which `NOW` is replaced by the current time.
+/// Replaces `NOW` in a command with the current time.
 fn with_current_time(words: &str) -> String {
     words.replace("NOW", &jiff::Timestamp::now().to_string())
 }
 
-/// Whether some of these commands confirm facts by options, because the plan has no flag.
+/// Returns whether some of these commands confirm facts with options, because the plan has no flag.
 fn confirms_facts(commands: &[&str]) -> bool {
     commands.iter().any(|words| words.contains("--readers"))
 }
 
-/// A command, its exit code, and the table after it.
+/// A command, its exit code, and the resulting table.
 type End = (String, i32, BTreeMap<String, String>);
 
 async fn outcomes(migration: &str, first: &[&str], then: &[&str], mut rng: Option<&mut Rng>) -> Vec<End> {
@@ -239,11 +239,11 @@ async fn outcomes(migration: &str, first: &[&str], then: &[&str], mut rng: Optio
     ends
 }
 
-/// A placeholder in a list of commands: at this point, an application writes only the new attribute of some items.
+/// A placeholder in a list of commands. At this point, an application writes only the new attribute of some items.
 const SOME_NEW: &str = "(some new values)";
 
-/// Writes only the new attribute of some items. Also updates `items`, because an application may overwrite new values
-/// without keeping a copy.
+/// Writes only the new attribute of some items. Makes the same change in `items`, because an application may overwrite
+/// new values without keeping a copy.
 async fn write_new_values(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     for (n, item) in items.values_mut().enumerate().filter(|(n, _)| n % 3 == 0) {
         let request =
@@ -261,7 +261,7 @@ async fn write_new_values(scene: &Scene, items: &mut BTreeMap<String, Item>) {
     }
 }
 
-/// The commands from dual writes to new-only writes, with new values of some items at the end.
+/// The commands from dual writes to new-only writes. At the end, an application writes new values of some items.
 const WRITE_NEW: [&str; 7] = [
     "cutover --to dual-write --yes",
     "run --yes",
@@ -272,7 +272,7 @@ const WRITE_NEW: [&str; 7] = [
     SOME_NEW,
 ];
 
-/// "Every command, killed at random moments, resumes to the same end."
+/// Every command that is killed at random moments resumes and reaches the same end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_contract_gives_the_same_result() {
     Box::pin(assert_same_end("on_existing = \"overwrite\"", &WRITE_NEW, &["contract --yes"])).await;
@@ -326,8 +326,8 @@ async fn a_killed_rollback_without_a_flag_gives_the_same_result() {
     Box::pin(assert_same_end("", &first, &then)).await;
 }
 
-/// Some items were too large to change and have become small again. `failures retry` retries each of them until it
-/// succeeds, and each item succeeds exactly once.
+/// Some items were too large to change, and have become small again. `failures retry` retries these items until all of
+/// them have succeeded, and each item succeeds exactly once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_retry_settles_every_failure() {
     let mut rng = seeded_rng();
@@ -361,7 +361,7 @@ async fn a_killed_retry_settles_every_failure() {
         let until = updates.load(Relaxed) + rng.u64(1..40);
         let due = async {
             let began = Instant::now();
-            // If few items remain, a retry ends before it has sent this number of updates.
+            // If few items remain, a retry ends before it has sent this many updates.
             while updates.load(Relaxed) < until && began.elapsed() < Duration::from_secs(3) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -372,7 +372,7 @@ async fn a_killed_retry_settles_every_failure() {
         }
         killed += 1;
         every_value_has_a_copy(&scene, &before).await;
-        // An item that has succeeded stays done.
+        // An item that has succeeded must not fail again.
         let now: BTreeSet<String> = moved(&scene).await;
         assert!(settled.is_subset(&now), "{settled:?} {now:?}");
         settled = now;
@@ -390,7 +390,7 @@ async fn a_killed_retry_settles_every_failure() {
     scene.run_ok("verify --all").await;
 }
 
-/// The keys of the items that have the new attribute.
+/// Returns the keys of the items with the new attribute.
 async fn moved(scene: &Scene) -> BTreeSet<String> {
     scene.dump().await.into_iter().filter(|(_, item)| item.contains_key(NEW)).map(|(key, _)| key).collect()
 }

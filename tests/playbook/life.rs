@@ -1,16 +1,16 @@
-//! Tests all steps of a migration with the real binary, next to a running application.
+//! Tests all steps of a migration with the real binary, while an application is running.
 
 use std::time::Duration;
 
 use backfill::internals::cutover::{ReadFrom, WriteTo};
 use backfill::internals::state::sqlite::StateFile;
 
-use crate::app::{Application, Habit, NEW, OLD, OperationKind, flag_state};
+use crate::app::{Application, Habit, NEW, OLD, assert_many_of_each_kind, flag_state};
 use crate::example::Write;
 use crate::harness::Harness;
 use crate::scene::{MOVE, QUICKLY, Scene, items};
 
-/// The number of operations that the application does between two commands.
+/// The number of application operations between two commands.
 const BETWEEN: u64 = 150;
 
 async fn scene(count: u64) -> Scene {
@@ -35,28 +35,19 @@ const TO_READ_NEW: [&str; 5] = [
     "cutover --to read-new --yes",
 ];
 
-/// The commands that follow [`TO_READ_NEW`], to the end of the migration.
+/// The commands after [`TO_READ_NEW`], up to the end of the migration.
 const TO_THE_END: [&str; 2] = ["cutover --to write-new --yes", "contract --yes"];
 
-/// Stops the application and checks the table against its writes.
+/// Stops the application, and checks the table against the application's writes.
 async fn assert_ends_at(scene: &Scene, mut app: Application, name: &str) {
     let figures = app.stop().await;
     println!("  {figures:?}");
     app.assert_no_wrong_reads("in the end");
     app.assert_only_at(&scene.dump().await, name);
-    for kind in [
-        OperationKind::Read,
-        OperationKind::Write,
-        OperationKind::Replace,
-        OperationKind::Remove,
-        OperationKind::Insert,
-        OperationKind::Delete,
-    ] {
-        assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
-    }
+    assert_many_of_each_kind(&figures);
 }
 
-/// "At no instant does a read return a value older than the application's own last write, checked on every read."
+/// No read ever returns a value that is older than the application's own last write. The application checks every read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_life() {
     let scene = scene(300).await;
@@ -72,7 +63,7 @@ async fn the_whole_life() {
 }
 
 /// First readers go back, and then writers. Later, writers go back a second time, during a run. Finally, the migration
-/// is completed. Copies that were made before the writers went back are then stale, and the repair refreshes them from
+/// completes. By then, copies that were made before the writers went back are stale, and the repair refreshes them from
 /// the old attribute.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_during_dual_writes_and_during_a_run() {
@@ -85,7 +76,7 @@ async fn back_during_dual_writes_and_during_a_run() {
     assert_eq!((flag.write, flag.read), (WriteTo::Old, ReadFrom::Old));
     run_all(&scene, &app, &["cutover --to dual-write --yes"]).await;
 
-    // During a run, writers go back. The run has the state file and the lease, but `cutover --back` needs neither of
+    // Writers go back during a run. The run holds the state file and the lease, but `cutover --back` needs neither of
     // them.
     scene.slow_pages(Some(Duration::from_millis(400)));
     let (run, back) = tokio::join!(scene.run_command("run --again --yes"), async {
@@ -139,7 +130,7 @@ async fn a_rollback_during_dual_writes() {
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// From `write = new`, `cutover --back` first does the steps of a rollback. Readers go back, and do not read a stale
+/// From `write = new`, `cutover --back` first takes the steps of a rollback. Readers go back, and never read a stale
 /// value.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn back_after_new_only_writes_and_forward_again() {
@@ -170,8 +161,8 @@ async fn values_that_change_before_dual_writes_are_repaired() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// The plan has no flag, so the test switches the application from one attribute to the other. The test confirms each
-/// fact when it becomes true, with the option that the tool asks for.
+/// The plan has no flag, so the test itself switches the application from one attribute to the other. As soon as a fact
+/// is true, the test confirms it with the option for which the tool asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_life_without_a_flag() {
     let rest = format!("{MOVE}{QUICKLY}[cutover]\nsoak = \"1s\"\nmax_age = \"1h\"\n");
@@ -224,23 +215,23 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
     both.old_stale = true;
     app.set_flag(both).await;
     let since = jiff::Timestamp::now();
-    // The rollback makes old values equal to new ones and verifies the result. After that, readers must go back.
+    // The rollback makes old values equal to new ones, and verifies the result. Only then must readers go back.
     let words = format!("rollback --dual-writes-since {since} --yes");
     asks("--readers-back", scene.run_command(&words).await.exits(3).messages());
     app.wait_for_operations(BETWEEN).await;
     app.set_flag(flag_state(Write::Both, false)).await;
     asks("--new-writes-stopped", scene.run_command("rollback --readers-back --yes").await.exits(3).messages());
     app.set_flag(flag_state(Write::Old, false)).await;
-    // A refused command records no confirmation, so this command passes both confirmations.
+    // A refused command records no confirmation, so this command repeats both confirmations.
     run_all(&scene, &app, &["rollback --readers-back --new-writes-stopped --yes"]).await;
     assert_ends_at(&scene, app, OLD).await;
 }
 
-/// `--now` accepts stale reads, and the acceptance is recorded. Stale reads then happen, and the application's check
-/// finds them.
+/// `--now` accepts stale reads, and the tool records this. Stale reads then happen, and the application's checks find
+/// them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cutover_back_now_reads_stale_values_and_records_that() {
-    // With this many items, the application reads most of the stale items before it writes them again.
+    // The large number of items makes the application read most of the stale ones before it rewrites them.
     let scene = scene(800).await;
     let mut app = scene.application(Habit::Obedient).await;
     run_all(&scene, &app, &TO_READ_NEW).await;

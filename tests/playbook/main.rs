@@ -1,9 +1,9 @@
-//! Tests the whole life of a migration, next to an application that obeys the flag as docs/flag.md requires.
+//! Tests the whole life of a migration, while an application is running that obeys the flag as docs/flag.md requires.
 //!
-//! The application ([`app`]) checks every read immediately. A read must not return a value older than the last write
-//! that completed before the read began. A read also must not return a value older than the result of an earlier read
-//! ([`history`]). [`by_hand`] shows that these checks find errors. In that module, the test moves the flag without the
-//! tool. The other modules run the real binary.
+//! The application ([`app`]) checks every read immediately. A read must not return a value that is older than the last
+//! write that completed before the read began. Nor may it return a value that is older than the result of an earlier
+//! read ([`history`]). [`by_hand`], which moves the flag without the tool, shows that these checks find errors. The
+//! other modules run the real binary.
 #![cfg(feature = "local")]
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 

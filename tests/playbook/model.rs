@@ -1,26 +1,26 @@
-//! Explores all states of the playbook together with an application. The model has one item, the flag, the migration's
-//! state, a tool that can be killed anywhere, two application instances that may obey an older flag from their caches,
-//! and an operator who may run any command at any time.
+//! Explores all states of the playbook together with an application. The model consists of one item, the flag, the
+//! migration's state, a tool that can be killed anywhere, two application instances whose caches may contain an older
+//! flag, and an operator who may run any command at any time.
 //!
 //! The model uses the real flag, the real state and the real decisions ([`backfill::internals::cutover::Flag`],
-//! [`backfill::internals::playbook`]). `model/sweep.rs` describes each guarded write of a phase to the item.
+//! [`backfill::internals::playbook`]). `model/sweep.rs` describes the guarded writes of each phase to the item.
 //! `model/table.rs` compares this description with the tool's own decisions.
 //!
 //! **Process.** Between two steps, a command knows only the durable records. So the model has no running commands: each
-//! step of the tool is a step of some command that the operator runs at that time. This covers every kill between
-//! steps, every rerun of a command, and every other command that the operator may run instead. During a pass, a kill
-//! loses the image that the pass has read.
+//! step of the tool belongs to some command that the operator runs at that time. This covers every kill between steps,
+//! every rerun of a command, and every other command that the operator may run instead. If a pass is killed, the image
+//! that it has read is lost.
 //!
-//! **Time.** The cache time is one second, and so is the soak. The rules only compare which of two times is earlier,
-//! and whether they are a second apart. So the model replaces times by their ranks, which keeps the number of states
+//! **Time.** The cache time is one second, and so is the soak. The rules only depend on which of two times is earlier,
+//! and on whether they differ by a second. So the model replaces times by their ranks, which keeps the number of states
 //! finite.
 //!
-//! **Clocks.** `cutover --back` runs on a second host. The clock of that host is three seconds (three cache times)
-//! ahead of the first host's clock, or behind it. No wait may be longer than the cache time, and none may be too short:
-//! a host measures a wait from the moment when it first saw the current flag. If the tool compared the flag's times
-//! with its own clock, the model would find the mistake.
+//! **Clocks.** `cutover --back` runs on a second host. That host's clock is three seconds (three cache times) ahead of
+//! the first host's clock, or behind it. Still, every wait must be long enough and at most as long as the cache time,
+//! because a host measures a wait from the moment when it first saw the current flag. If the tool compared the flag's
+//! times with its own clock, the model would find this mistake.
 //!
-//! **Reads** are not actions. Instead, the model checks in every state that a read by each instance would return the
+//! **Reads** are not actions. Instead, the model checks in every state that a read by any instance would return the
 //! value that the application wrote last.
 
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use system::{Action, Mistake, System, Tool};
 
-/// A tool without mistakes, and an application that writes or deletes at most `writes` times.
+/// Returns the model of a tool without mistakes, and of an application that writes or deletes at most `writes` times.
 fn correct_tool(writes: u8) -> Tool {
     Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3, controls: Arc::default() }
 }
@@ -51,17 +51,17 @@ fn no_read_is_stale_and_no_value_is_lost() {
     assert!(checker.unique_state_count() > 100_000, "{} states are too few", checker.unique_state_count());
 }
 
-/// Checks that the model finds the mistake in a former rule: if a host's clock is ahead of the flag's clock, the wait
-/// ends too early.
+/// Checks that the model finds the mistake in a former rule. With that rule, the wait ends too early if a host's clock
+/// is ahead of the flag's clock.
 #[test]
 fn a_wait_by_the_flags_time_is_found() {
     let mistake = Some(Mistake::WaitByTheFlagsTime);
     assert_found_in(Tool { mistake, skew: -3, ..correct_tool(1) }, system::READS_ARE_FRESH);
 }
 
-/// An operator who forces every closed gate may let readers see stale values, but no value is lost. In this test, the
-/// application only reads. With one write, the property was true in all 898,581 states, but exploring these states
-/// takes too long here.
+/// If the operator forces every closed gate, readers may see stale values, but no value is lost. In this test, the
+/// application only reads. With one write, the property also holds in all 898,581 states, but exploring these states
+/// takes too long for a test.
 #[test]
 fn force_loses_no_value() {
     let checker = Tool { force: true, ..correct_tool(0) }.checker().spawn_bfs().join();
@@ -103,9 +103,9 @@ fn skipping_items_without_an_old_value_is_found() {
     assert_found(Mistake::SkipPreexistingValue, system::READS_ARE_FRESH);
 }
 
-/// A plan may allow items to differ at the gate. After the gate, such an item may have only an old value, which was
-/// written before dual writes and behind the scan position. Readers of the new attribute do not see this value. The
-/// pass that makes old values equal to new ones must not remove it.
+/// A plan may allow items to differ at the gate. So after the gate, an item may have only an old value, which was
+/// written before dual writes and behind the scan position. Readers of the new attribute do not see this value, but the
+/// old-from-new pass must not remove it.
 #[test]
 fn an_old_value_without_a_new_one_stays() {
     let checker = Tool { max_mismatch: 1, ..correct_tool(1) }.checker().spawn_bfs().join();
@@ -117,12 +117,12 @@ fn an_old_value_without_a_new_one_stays() {
     );
 }
 
-/// From every state before `contracting`, an operator who only reruns `rollback` completes the rollback, without any
-/// action of the application. From `contracting` on, the same is true for `contract`.
+/// From every state before `contracting`, an operator who only reruns `rollback` can complete the rollback, even if the
+/// application does nothing. From `contracting` on, the same is true for `contract`.
 /// RUNBOOK: "can finish from every state before `contract`, even after a kill at any moment"
 #[test]
 fn every_state_can_be_finished() {
-    // Here the clock of the other host is behind. In the other tests it is ahead.
+    // Here, the other host's clock is behind. In the other tests, it is ahead.
     let model = Tool { skew: -3, ..correct_tool(1) };
     let graph = Graph::explore(&model);
     println!("{} states", graph.states.len());
@@ -173,8 +173,8 @@ impl Graph {
         graph
     }
 
-    /// The states to which this goal applies, but from which a command with this goal cannot reach its end without
-    /// other commands.
+    /// Returns the states from which reruns of a command with this goal cannot reach the goal, even though the goal
+    /// applies to these states.
     fn cannot_reach(&self, model: &Tool, goal: backfill::internals::playbook::Goal) -> Vec<&System> {
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.states.len()];
         for (from, to, action) in &self.edges {
@@ -203,14 +203,14 @@ impl Graph {
     }
 }
 
-/// Normalising a state removes nothing that matters: every later action has the same result for the original state and
-/// for the normalised one.
+/// Normalising a state removes nothing that matters: every later action has the same result in the original state as in
+/// the normalised one.
 #[test]
 fn normalising_a_state_drops_nothing_that_matters() {
     let model = correct_tool(0);
     let graph = Graph::explore(&model);
     let mut compared = 0;
-    // Check only some of the edges. Checking all of them takes a minute and gives the same result.
+    // Check only some of the edges, because checking all of them takes a minute. That check also succeeds.
     for (from, to, action) in graph.edges.iter().step_by(11) {
         let mut whole = model.after(&graph.states[*from], *action).unwrap();
         whole.instances.sort();

@@ -1,5 +1,5 @@
-//! Tests state files that earlier versions wrote (tests/fixtures). The current version opens each file and completes
-//! its migration.
+//! Tests that the current version opens the state files of earlier versions (tests/fixtures), and completes their
+//! migrations.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,12 +14,12 @@ use crate::harness::{Harness, client, dump};
 const OLD: &str = "email";
 const NEW: &str = "contact_email";
 
-/// An upper bound of the number of commands that each of these migrations still needs.
+/// The maximum number of commands that each of these migrations may still need.
 const STEPS: usize = 12;
 
 type Table = BTreeMap<String, Item>;
 
-/// A fixture: a server for a copy of its table, its state file and its plan.
+/// A fixture, with a server for a copy of its table, its state file and its plan.
 struct StoredMigration {
     dir: tempfile::TempDir,
     local: Local,
@@ -32,7 +32,7 @@ impl StoredMigration {
         for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
         }
-        // The plan gets times that are short enough for a test. These times are not part of the plan's fingerprint.
+        // Shorten the plan's times for the test. These times are not part of the plan's fingerprint.
         let plan = std::fs::read_to_string(dir.path().join("plan.toml")).unwrap();
         let soak = if plan.contains("[cutover]") && !plan.contains("soak") { "soak = \"0s\"\n" } else { "" };
         let plan = plan.replace("write = 5\n", "write = 200\n") + soak;
@@ -44,7 +44,8 @@ impl StoredMigration {
         migration
     }
 
-    /// Removes the lease of a killed command. Otherwise the tool needs a minute to see that nobody renews the lease.
+    /// Removes the lease of a killed command. Otherwise, the tool would need a minute to notice that nobody renews the
+    /// lease.
     async fn drop_lease(&self) {
         let id = AttributeValue::S("rename-email#lease".to_owned());
         let client = client(&self.local.endpoint());
@@ -69,8 +70,7 @@ impl StoredMigration {
         ran.json()["playbook"].clone()
     }
 
-    /// Repeatedly runs the next command that `status` names, until `status` names none. Returns all commands that it
-    /// ran.
+    /// Repeatedly runs the next command that `status` suggests, until there is none. Returns all commands that it ran.
     async fn follow_next(&self) -> Vec<String> {
         let mut followed = Vec::new();
         while let Some(next) = self.status().await["next"].as_str().map(str::to_owned) {
@@ -93,15 +93,15 @@ impl StoredMigration {
     }
 }
 
-/// The items of the sample table with this seed, before the migration.
+/// Returns the items of the sample table with this seed, as they were before the migration.
 async fn sample(seed: u64) -> Table {
     let options = LocalOptions { items: Some(60), seed, ..LocalOptions::default() };
     let local = Local::start(options).unwrap();
     dump(&client(&local.endpoint()), "shop").await
 }
 
-/// Checks that the new attribute of every item has the value that the old attribute had. If readers had already moved,
-/// or if the old attribute was missing, the new attribute must have the value that it had before. No item has the old
+/// Checks that the new attribute of every item has the old attribute's previous value. If readers had already moved, or
+/// if the old attribute was missing, the new attribute must have kept its own value. No item may still have the old
 /// attribute.
 fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     assert_eq!(after.len(), before.len(), "{name}");
@@ -120,8 +120,8 @@ fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     }
 }
 
-/// Later versions of the tool open the state files of earlier versions. Each migration continues at its current step
-/// and reaches the same result.
+/// The tool opens the state files of earlier versions. Each migration continues at its current step, and reaches the
+/// same result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_of_layout_1_continue_to_their_end() {
     for (name, seed, also) in
@@ -134,7 +134,7 @@ async fn migrations_of_layout_1_continue_to_their_end() {
     }
 }
 
-/// A rollback of the writes of an earlier version restores every item, with the exceptions that RUNBOOK names.
+/// A rollback of an earlier version's writes restores every item, with the exceptions that RUNBOOK names.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_of_layout_1_roll_back() {
     for (name, seed, words) in [
@@ -143,8 +143,8 @@ async fn migrations_of_layout_1_roll_back() {
         ("stated", 5, "rollback plan.toml --state state.db --yes --readers-back --new-writes-stopped"),
     ] {
         let migration = StoredMigration::open(name).await;
-        // The earlier version did not record which pairs were equal before the migration. Every output that would list
-        // these items says that they were not recorded.
+        // The earlier version did not record which items had equal values before the migration. Every output that would
+        // list these items says that they were not recorded.
         let foreseen =
             migration.run_command("rollback plan.toml --dry-run --state state.db --output json").await.exits(0).json();
         assert_eq!(foreseen["not_as_before_unknown"], true, "{name}: {foreseen:#}");
@@ -162,9 +162,9 @@ async fn migrations_of_layout_1_roll_back() {
         for (key, prior) in before.iter().filter(|_| name != "in-place") {
             let is = after.get_mut(key).unwrap();
             match (prior.get(OLD), prior.get(NEW)) {
-                // During new-only writes, an item that had only a new attribute gets an old one.
+                // After new-only writes, an item that had only a new attribute also gets an old one.
                 (None, Some(value)) if is.get(OLD) == Some(value) => is.remove(OLD),
-                // An equal pair that the first pass found during dual writes may come from the dual writes.
+                // If the first pass found equal values during dual writes, they may come from the dual writes.
                 (Some(old), Some(new)) if old == new && !is.contains_key(NEW) => is.insert(NEW.to_owned(), new.clone()),
                 _ => None,
             };

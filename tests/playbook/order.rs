@@ -1,5 +1,6 @@
 //! Tests commands out of order, and bad input. In each case, the tool refuses, prints a remedy, and changes nothing.
-//! The tests in src/playbook cover all states and commands. These tests run some of the commands with the real binary.
+//! The tests in src/playbook cover all states and commands. The tests here run some of the commands with the real
+//! binary.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ async fn all_refused(scene: &Scene, state: &str, commands: &[(&str, &str)]) {
     assert_eq!(scene.dump().await, before, "{state}");
 }
 
-/// Replaces a text in the plan by another text.
+/// Replaces a text in the plan.
 pub(crate) fn edit(scene: &Scene, from: &str, to: &str) {
     let text = std::fs::read_to_string(&scene.plan).unwrap();
     assert!(text.contains(from), "{text}");
@@ -67,7 +68,7 @@ async fn every_command_out_of_order_names_the_next_step() {
         &[(READ_NEW, "verify --all"), (WRITE_NEW, "verify --all"), ("contract --yes", "verify --all")],
     )
     .await;
-    // A sampled verification opens no gate unless the plan accepts samples.
+    // A sampled verification opens the gate only if the plan accepts samples.
     scene.run_ok("verify --sample 5").await;
     all_refused(&scene, "sampled", &[(READ_NEW, "verify --all")]).await;
 
@@ -100,8 +101,8 @@ async fn every_command_out_of_order_names_the_next_step() {
         assert!(ran.messages().contains("over"), "{words}: {}", ran.messages());
     }
     scene.run_ok("contract --yes").await;
-    // Verification checks the remaining items against the contract. These items have no second attribute from which a
-    // repair could restore a value.
+    // After contract, a verification still checks the items. But they have no second attribute from which a repair
+    // could restore a value.
     let verify = scene.run_ok("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
     scene.run_ok("verify --sample 5").await;
@@ -137,8 +138,8 @@ async fn no_command_continues_after_a_rollback() {
     scene.run_ok("rollback --yes").await;
 }
 
-/// The migration of an in-place plan ends with verification, and can still be rolled back. `cutover` and `contract`
-/// refuse such a plan, and print this.
+/// The migration of an in-place plan ends at verify, and can still be rolled back. `cutover` and `contract` refuse such
+/// a plan and say so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_in_place_plan_has_no_cutover() {
     let scene =
@@ -168,14 +169,15 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     all_refused(&scene, "only removes", &[(DUAL_WRITE, next), ("verify --all", next)]).await;
     let run = scene.run_command("run --yes").await.exits(3);
     assert!(run.messages().contains("backfill contract"), "{}", run.messages());
-    // A refused command records no confirmation. If only one of the two is given, the next command must give it again.
+    // A refused command records no confirmation. If a command gives only one of the two confirmations, the next command
+    // must repeat it.
     all_refused(
         &scene,
         "not all confirmed",
         &[("contract --yes", next), ("contract --yes --readers-moved", next), ("contract --yes", next)],
     )
     .await;
-    // A refusal because of the soak is an exception: it records the confirmations, because the soak begins with them.
+    // A refusal because of the soak is the exception: it records the confirmations, because the soak begins with them.
     let stated = "contract --yes --readers-moved --old-writes-stopped";
     all_refused(&scene, "not soaked", &[(stated, "contract"), ("contract --yes", "contract")]).await;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -184,7 +186,7 @@ async fn a_plan_that_only_removes_goes_to_contract() {
     assert_eq!(scene.journal("P#0000").await.len(), 1);
 }
 
-/// Bad input: `contract` before the soak has ended.
+/// Bad input: `contract` before the soak is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_waits_for_the_soak() {
     let scene = scene().await;
@@ -198,7 +200,7 @@ async fn contract_waits_for_the_soak() {
     assert_eq!(scene.dump().await, before);
 }
 
-/// Bad input: no verification report, an expired report, a report with mismatches, a report of a different plan.
+/// Bad input: no verification report, an expired report, a report with mismatches, or a report of a different plan.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_valid_report_opens_the_gate() {
     let scene = scene().await;
@@ -221,13 +223,13 @@ async fn only_a_valid_report_opens_the_gate() {
     put.expression_attribute_values(":v", text("S3CRET-77")).send().await.unwrap();
     scene.run_command("verify --all").await.exits(5);
     assert!(said(scene.run_refused(READ_NEW, "verify --all --repair").await).contains("1 "));
-    // Only `--force` with a reason passes the gate. The flag records the reason.
+    // Only `--force` with a reason overrides the gate. The flag records the reason.
     scene.run_ok("cutover --to read-new --yes --force because").await;
     assert_eq!(scene.raw_flag().await.unwrap()["reason"], Value::S("because".into()));
     all_refused(&scene, "forced", &[(WRITE_NEW, "verify --all --repair")]).await;
     scene.run_ok("cutover --back").await;
 
-    // If the meaning of the plan has changed, the commands do not touch the migration of the old plan.
+    // If the plan's meaning has changed, commands do not touch the old plan's migration.
     edit(&scene, "to = \"new\"", "to = \"newer\"");
     let ran = scene.run_command(READ_NEW).await;
     assert!([3, 7].contains(&ran.code), "{}", ran.messages());
@@ -293,7 +295,7 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
     }
     assert_eq!(scene.dump().await, table);
 
-    // Another host moves the flag while a command waits. The command ends and does not change the flag again.
+    // Another host moves the flag while a command is waiting. The command ends, and does not change the flag again.
     let words = "cutover --to read-new --percent 10 --yes";
     scene.run_ok(words).await;
     let (moving, ()) = tokio::join!(scene.run_command(READ_NEW), async {
@@ -307,13 +309,13 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
         }
         panic!("the flag has not moved");
     });
-    // The command had either completed before the other change, or it noticed that change.
+    // Either the command completed before the other change, or it noticed the other change.
     assert!([0, 3].contains(&moving.code), "{}", moving.messages());
     assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "the command must not undo `--back`");
 }
 
-/// A phase rereads the flag every `max_cache_seconds` and stops if the flag has changed. Here, an operator on another
-/// host moves readers during a run.
+/// A phase rereads the flag every `max_cache_seconds` and stops if the flag has changed. In this test, an operator on
+/// another host moves readers during a run.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_phase_stops_when_the_flag_moves() {
     let scene = Scene::flagged(Harness::start(), items(300), "", &format!("{MOVE}{QUICKLY}")).await;
@@ -347,7 +349,7 @@ async fn a_phase_stops_when_the_flag_moves() {
         while !scene.flag().await.contracting {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // `contract` waits until caches have expired, and reads the first pages after that.
+        // `contract` waits until caches have expired, and only then reads the first pages.
         tokio::time::sleep(Duration::from_millis(2_700)).await;
         let version = scene.flag().await.version;
         scene.tamper(|item| drop(item.insert("version".to_owned(), number(version + 1)))).await;
@@ -361,7 +363,7 @@ async fn a_phase_stops_when_the_flag_moves() {
     assert!(scene.dump().await.values().all(|item| !item.contains_key("old")));
 }
 
-/// If the plan has a flag, the tool rejects the options by which an operator confirms facts, because the flag proves
+/// If the plan has a flag, the tool rejects the options with which an operator confirms facts, because the flag proves
 /// these facts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_with_a_flag_takes_no_confirmation_options() {

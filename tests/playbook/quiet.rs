@@ -1,5 +1,5 @@
-//! Checks the effect of the commands on a table without other writers, byte for byte. tests/table/estimate.rs checks
-//! that the predictions of a dry run equal the counts of a run.
+//! Checks byte for byte how the commands change a quiet table, which is a table without other writers.
+//! tests/table/estimate.rs checks that the predictions of a dry run equal the counts of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,14 @@ use crate::harness::tool::{item, secret};
 use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 use crate::scene::{MOVE, QUICKLY, Scene};
 
-/// Every kind of change, with a nested source, a target whose parent map is missing, and a name that needs quotes.
+/// A plan with every kind of change, including a nested source, a target whose parent map is missing, and a name that
+/// needs quotes.
 pub(crate) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
 
-/// Items of every shape that matters to the plan [`EVERY_KIND`]. A target is missing, is equal to its source, differs
-/// from it, or exists without a source. A source exists or is missing. There are values of every type.
+/// Returns items of every shape that matters to the plan [`EVERY_KIND`]. A target is missing, equals its source,
+/// differs from its source, or exists without a source. A source exists or is missing. There are values of every type.
 pub(crate) fn every_shape(count: usize) -> Vec<Item> {
     let number = |n: usize| Value::N(Num::parse(&n.to_string()).unwrap());
     let map = |members: Vec<(&str, Value)>| Value::M(members.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
@@ -98,8 +99,8 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     }
 }
 
-/// A rollback also restores the table if the plan has a flag that is at dual writes. The tool cannot distinguish values
-/// that were equal before the migration from values that dual writes made equal, so this test has no such items.
+/// A rollback also restores the table if the plan has a flag, during dual writes. The tool cannot distinguish values
+/// that were equal before the migration from values that dual writes made equal, so this test contains no such items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_during_dual_writes_restores_the_table() {
     for migration in ["", "on_existing = \"overwrite\"", "on_existing = \"skip\""] {
@@ -134,12 +135,12 @@ async fn run_and_roll_back(scene: &Scene, migration: &str, commands: &[&str]) {
     let wrong: Vec<_> = before.iter().filter(|(key, item)| now.get(*key) != Some(item)).collect();
     let first = wrong.first().map(|(key, item)| (item, now.get(*key)));
     assert!(wrong.is_empty() && now.len() == before.len(), "{migration}: {} differ: {first:?}", wrong.len());
-    // The rollback is complete, so the same command has nothing to do.
+    // The rollback is complete, so a rerun has nothing to do.
     scene.run_ok("rollback --yes").await;
     assert_eq!(bytes(scene).await, before);
 }
 
-/// Checks that the counts that a dry run predicted equal the actual counts of the run. This is true on a quiet table.
+/// Checks that the counts that a dry run predicted equal the run's actual counts. On a quiet table, they must be equal.
 fn assert_as_predicted(dry: &Json, ran: &Json) {
     let totals = &ran["runs"].as_array().unwrap().last().unwrap()["totals"]["counts"];
     for (predicted, counted) in [
@@ -156,7 +157,7 @@ fn assert_as_predicted(dry: &Json, ran: &Json) {
     assert!(totals["applied"].as_u64() > Some(100), "{totals}");
 }
 
-/// `contract` removes the old attribute of every item that allows this, and of no other item.
+/// `contract` removes the old attribute from every item where this is safe, and from no other item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_removes_exactly_what_it_may() {
     let plan =
@@ -182,7 +183,7 @@ async fn contract_removes_exactly_what_it_may() {
     ] {
         scene.run_ok(words).await;
     }
-    // Some items get only a new value. A writer that ignores the flag adds items with only an old value.
+    // Some items get a later new value. A writer that ignores the flag adds items with only an old value.
     let later = (3..200).step_by(8).map(|n| one(n, &[("old", "x"), ("new", "later")]));
     let old_alone = (200..210).map(|n| one(n, &[("old", "late")]));
     for item in later.chain(old_alone) {
@@ -207,8 +208,8 @@ async fn contract_removes_exactly_what_it_may() {
         assert_eq!(bytes_of(&after[&key_of(&expected).to_text()]), bytes_of(&expected), "{n}");
     }
     assert_eq!(after.len(), 210);
-    // The contract reports the items with only an old value. The journal has the old values that differed from the new
-    // ones, and the values that the plan removed.
+    // `contract` reports the items with only an old value. The journal contains the old values that differed from the
+    // new ones, and the values that the plan removed.
     let state = StateFile::open(&scene.state_path()).unwrap();
     let all = ListQuery { run: None, open_only: true, after: Cursor::START, limit: 1000 };
     let reported: BTreeSet<String> = state.diverged(all).unwrap().iter().map(|d| d.key.to_text()).collect();

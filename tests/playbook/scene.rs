@@ -1,5 +1,5 @@
-//! A scene has a table, a table for the flag, and a plan. A scene runs commands, and checks after every kill that no
-//! value is lost.
+//! A test scenario, with a table, a table for the flag, and a plan. The scenario runs commands, and checks after every
+//! kill that no value is lost.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,10 +21,10 @@ use crate::harness::tool::{RunningTool, SECRET, ToolOutput, item};
 use crate::harness::{Harness, from_sdk, to_sdk};
 use crate::history::Content;
 
-/// The change that most scenarios make.
+/// The change in the plan of most scenarios.
 pub(crate) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Plan sections with small pages, and with budgets so large that no request waits for them.
+/// Plan sections with small pages, and with budgets that never delay a request.
 pub(crate) const QUICKLY: &str = "[scan]\nsegments = 4\npage_limit = 10\n[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n\
     [capacity]\nwrite = 4000\nread = 8000\nper_key_range = { write = 4000, read = 8000 }\n";
 
@@ -42,7 +42,7 @@ pub(crate) struct Scene {
     pub(crate) plan: PathBuf,
 }
 
-/// Creates items with one value each. One item in ten has no value.
+/// Creates items with one value each, except for one item in ten, which has no value.
 pub(crate) fn items(count: u64) -> Vec<Item> {
     let one = |n: u64| {
         let pk = format!("P#{n:04}");
@@ -55,20 +55,20 @@ pub(crate) fn items(count: u64) -> Vec<Item> {
     (0..count).map(one).collect()
 }
 
-/// A `[cutover]` section with times that are short enough for a test.
+/// Returns a `[cutover]` section with times that are short enough for a test.
 pub(crate) fn cutover(flags: &str) -> String {
     format!("[cutover]\ntable = \"{flags}\"\nmax_cache_seconds = 1\nsoak = \"1s\"\nmax_age = \"1h\"\n")
 }
 
 impl Scene {
-    /// A scene with a flag. `rest` is the text of the plan after the `[table]` section.
+    /// Creates a scenario with a flag. `rest` is the plan's text after the `[table]` section.
     pub(crate) async fn flagged(harness: Harness, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
         let flags = harness.create_flag_table().await;
         let rest = format!("{rest}{}", cutover(&flags));
         Scene { flags, ..Scene::unflagged(harness, items, migration, &rest).await }
     }
 
-    /// A scene without a flag. `rest` is the text of the plan after the `[table]` section.
+    /// Creates a scenario without a flag. `rest` is the plan's text after the `[table]` section.
     pub(crate) async fn unflagged(harness: Harness, items: Vec<Item>, migration: &str, rest: &str) -> Scene {
         let table = harness.create_table().await;
         harness.load(&table, items.into_iter()).await;
@@ -76,19 +76,19 @@ impl Scene {
         Scene { harness, table, flags: String::new(), plan }
     }
 
-    /// Starts an application on this table that obeys the plan's flag.
+    /// Starts an application that uses this table and obeys the plan's flag.
     pub(crate) async fn application(&self, habit: Habit) -> Application {
         let flag_source = FlagSource::Flag { table: self.flags.clone(), key: NAME.to_owned() };
         Application::start(&self.harness, &self.table, flag_source, habit, INSTANCES).await
     }
 
-    /// Starts an application on this table that obeys the flag that the test sets directly.
+    /// Starts an application that uses this table, and obeys a flag that the test sets directly.
     pub(crate) async fn manual_application(&self, first: crate::example::Flag) -> Application {
         let flag_source = FlagSource::Manual(Arc::new(tokio::sync::RwLock::new(first)));
         Application::start(&self.harness, &self.table, flag_source, Habit::Obedient, INSTANCES).await
     }
 
-    /// Creates a command. `words` does not contain the path of the plan, which is inserted as the second word.
+    /// Creates a command. `words` does not contain the plan's path, which this function inserts as the second word.
     pub(crate) fn command(&self, words: &str) -> Command {
         let mut words = words.split_whitespace();
         let mut command = self.harness.command();
@@ -96,7 +96,7 @@ impl Scene {
         command
     }
 
-    /// Runs a command and waits until it ends, while everything else continues.
+    /// Runs a command and waits until it ends. Other tasks continue in the meantime.
     pub(crate) async fn run_command(&self, words: &str) -> ToolOutput {
         let command = self.command(words);
         let began = Instant::now();
@@ -128,7 +128,7 @@ impl Scene {
         ran
     }
 
-    /// Makes each page take this time, so that phases take longer. With `None`, pages are fast again.
+    /// Delays each page by this time, so that phases take longer. With `None`, pages are fast again.
     pub(crate) fn slow_pages(&self, each: Option<Duration>) {
         let rule = |each| -> FaultRule {
             Arc::new(move |request| if request.operation == "Scan" { Fault::Delay(each) } else { Fault::Pass })
@@ -136,13 +136,13 @@ impl Scene {
         self.harness.proxy().set_faults(each.map(rule));
     }
 
-    /// The text of a command as the tool prints it.
+    /// Returns a command's text as the tool prints it.
     pub(crate) fn command_line(&self, words: &str) -> String {
         let (command, rest) = words.split_once(' ').unwrap_or((words, ""));
         format!("backfill {command} {} {rest}", self.plan.display()).trim_end().to_owned()
     }
 
-    /// The item of the flag, unparsed.
+    /// Returns the flag's item, unparsed.
     pub(crate) async fn raw_flag(&self) -> Option<Item> {
         if self.flags.is_empty() {
             return None;
@@ -152,12 +152,12 @@ impl Scene {
         get.consistent_read(true).send().await.unwrap().item.map(from_sdk)
     }
 
-    /// The flag.
+    /// Returns the flag.
     pub(crate) async fn flag(&self) -> Flag {
         schema::from_item(&self.raw_flag().await.expect("the flag is missing")).unwrap().0
     }
 
-    /// Changes the item of the flag behind the tool's back.
+    /// Changes the flag's item without the tool's knowledge.
     pub(crate) async fn tamper(&self, change: impl FnOnce(&mut Item)) {
         let mut item = self.raw_flag().await.unwrap();
         change(&mut item);
@@ -169,13 +169,13 @@ impl Scene {
         self.harness.dir().join(".backfill").join(format!("{NAME}.db"))
     }
 
-    /// Every item of the table.
+    /// Returns every item of the table.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Item> {
         self.harness.dump(&self.table).await
     }
 
-    /// Runs a command and kills it at a random moment, `kills` times, and finally lets it end. At every kill, each
-    /// value that the application wrote last must be in its item or in the journal.
+    /// Runs a command and kills it at a random moment. Repeats this `kills` times, then runs the command to its end.
+    /// After every kill, each value that the application wrote last must be in its item or in the journal.
     pub(crate) async fn run_with_kills(
         &self,
         words: &str,
@@ -195,9 +195,9 @@ impl Scene {
         self.run_command(words).await
     }
 
-    /// Runs a command and kills it. Returns its result if it ended before the kill. The first attempt is killed at one
-    /// of the first requests, which every command sends, so some kills do not depend on the speed of the machine. The
-    /// other attempts are killed at a random moment.
+    /// Runs a command and kills it. Returns the command's result if it ended before the kill. The first attempt is
+    /// killed at one of the command's first requests, which every command sends. So the speed of the machine does not
+    /// affect these kills. The other attempts are killed at a random moment.
     pub(crate) async fn kill_once(&self, words: &str, attempt: u32, rng: &mut Rng) -> Option<ToolOutput> {
         if attempt == 0 {
             let requests = || self.harness.proxy().tally().requests();
@@ -210,14 +210,14 @@ impl Scene {
             };
             return self.kill_when(words, due).await;
         }
-        // This is about the minimum duration of the command, so most kills happen before its end.
+        // This is about the minimum duration of such a command, so most kills happen before its end.
         let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
-        // Prefer early moments, because resumed commands take less time.
+        // Early moments are more likely, because resumed commands take less time.
         let wait = Duration::from_millis((length as f64 * rng.f64().powi(2)) as u64);
         self.kill_when(words, tokio::time::sleep(wait)).await
     }
 
-    /// Runs a command and kills it when `due` completes. Returns its result if it ended before the kill.
+    /// Runs a command and kills it when `due` completes. Returns the command's result if it ended before the kill.
     pub(crate) async fn kill_when(&self, words: &str, due: impl Future<Output = ()>) -> Option<ToolOutput> {
         let running = RunningTool::start(self.command(words));
         let began = Instant::now();
@@ -232,7 +232,7 @@ impl Scene {
         None
     }
 
-    /// Checks that every value that the application wrote last is in its item, as either attribute, or in the journal.
+    /// Checks that every value that the application wrote last is in its item, in either attribute, or in the journal.
     pub(crate) async fn assert_nothing_lost(&self, app: &Application) {
         let began = Instant::now();
         let items = self.dump().await;
@@ -255,12 +255,12 @@ impl Scene {
         }
     }
 
-    /// The values in the journal of the application's item with this partition key.
+    /// Returns the journal's values for the application's item with this partition key.
     pub(crate) async fn journal(&self, key: &str) -> Vec<Value> {
         self.journal_of(key, "x").await
     }
 
-    /// The values in the journal of an item, newest first. No other process may own the state file at this time.
+    /// Returns the journal's values for an item, newest first. No other process may hold the state file at this time.
     pub(crate) async fn journal_of(&self, pk: &str, sk: &str) -> Vec<Value> {
         let Ok(file) = StateFile::open(&self.state_path()) else { return Vec::new() };
         let identity = file.summary().unwrap().identity;
@@ -272,7 +272,7 @@ impl Scene {
     }
 }
 
-/// The random generator that decides when to kill.
+/// Creates the random number generator that decides when to kill.
 pub(crate) fn seeded_rng() -> Rng {
     let seed = std::env::var("BACKFILL_TEST_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));

@@ -16,13 +16,14 @@ use crate::scene::{MOVE, QUICKLY, Scene};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// A plan with a rename and a default value.
+/// Returns a plan with a rename and a default value.
 fn plan() -> String {
     format!("{MOVE}[[change]]\nset = \"expires\"\nvalue = \"never\"\n{QUICKLY}")
 }
 
-/// Of every five items, two have only an old value, one has an old value and a different new value, one has only a new
-/// value, and one has neither. Every fourth item has its own value for the attribute that gets the default.
+/// Returns items of all kinds. Of every five items, two have only an old value, one has an old value and a different
+/// new value, one has only a new value, and one has neither. Every fourth item already has a value in the attribute
+/// that gets the default.
 fn items(count: usize) -> Vec<Item> {
     let one = |n: usize| {
         let mut one = item(&format!("P#{n:03}"), "x", []);
@@ -48,7 +49,7 @@ fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-/// An item as it should be after the run.
+/// Returns an item as it should be after the run.
 fn expanded(mut one: Item) -> Item {
     if let (Some(old), None) = (one.get("old").cloned(), one.get("new")) {
         one.insert("new".to_owned(), old);
@@ -72,15 +73,15 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
     for (predicted, counted) in [("would_change", "applied"), ("skipped", "skipped"), ("diverged", "diverged")] {
         assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
     }
-    // Three of every twenty items count as skipped. These items have their own value instead of the default, and no old
-    // value to copy, so they need no write.
+    // Three of every twenty items count as skipped. They need no write, because they have their own value instead of
+    // the default, and no old value to copy.
     assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
     let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
     assert_eq!(bytes(&scene.dump().await), bytes(&after));
     let status = scene.run_ok("status --output json").await.json();
     assert_eq!(status["state"]["current"]["totals"]["counts"]["skipped"], 15, "{status:#}");
 
-    // Verification finds no mismatch and repair finds nothing to do, whichever attribute readers use.
+    // No matter which attribute readers use, verification finds no mismatch, and repair finds nothing to do.
     for steps in [vec![], vec!["cutover --to read-new --percent 50 --yes"], vec!["cutover --to read-new --yes"]] {
         for words in steps {
             scene.run_ok(words).await;
@@ -108,8 +109,7 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
     assert_eq!(report["mismatches"], 0, "{report:#}");
 }
 
-/// If no application writes an item during the stage of new-only writes, a rollback restores the old value of a skipped
-/// item.
+/// A rollback restores the old value of a skipped item if no application wrote the item during new-only writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_from_new_only_writes_restores_skipped_items() {
     let scene = Scene::flagged(Harness::start(), items(60), SKIP, &plan()).await;
@@ -123,8 +123,8 @@ async fn a_rollback_from_new_only_writes_restores_skipped_items() {
     ] {
         scene.run_ok(words).await;
     }
-    // An application writes only the new attribute of one skipped item. After the rollback, readers must find that
-    // value.
+    // An application writes only the new attribute of one skipped item. After the rollback, readers must find the
+    // application's value.
     let mut written = before.values().find(|one| one.contains_key("old") && one.contains_key("new")).unwrap().clone();
     written.insert("new".to_owned(), secret("later"));
     scene.harness.client().put_item().table_name(&scene.table).set_item(Some(to_sdk(&written))).send().await.unwrap();
@@ -136,11 +136,12 @@ async fn a_rollback_from_new_only_writes_restores_skipped_items() {
                 expected = written.clone();
                 expected.insert("old".to_owned(), secret("later"));
             }
-            // A rollback from new-only writes creates a missing old value from the new one, as it does without `skip`.
+            // A rollback from new-only writes copies the new value to a missing old attribute, as it does without
+            // `skip`.
             (false, Some(new)) => drop(expected.insert("old".to_owned(), new)),
             _ => {}
         }
-        // Compare whole items, except for the one that the application wrote.
+        // Compare whole items, except for the item that the application wrote.
         if key != key_of(&written).to_text() {
             assert_eq!(bytes_of(&one), bytes_of(&expected), "{key}");
         }
@@ -148,7 +149,8 @@ async fn a_rollback_from_new_only_writes_restores_skipped_items() {
     }
 }
 
-/// A value that appears between the read and the write is skipped. A verification accepts it, and a rollback keeps it.
+/// If a value appears between the read and the write, the run skips it, a verification accepts it, and a rollback keeps
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_that_appears_between_read_and_write_is_skipped() {
     let one = item("P#1", "x", [("old", secret("old"))]);
@@ -184,7 +186,7 @@ async fn a_value_that_appears_between_read_and_write_is_skipped() {
     assert_eq!(bytes_of(&scene.dump().await[&key_of(&one).to_text()]), bytes_of(&theirs));
 }
 
-/// A copy that has become stale is not a preexisting value. Verification finds it, and the repair refreshes it.
+/// A copy that has become stale is not a preexisting value, so verification finds it, and the repair refreshes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stale_copy_is_not_skipped() {
     let one = |n: usize| item(&format!("P#{n}"), "x", [("old", secret(n))]);

@@ -1,4 +1,4 @@
-//! Tests the output of `status` about the flag and about the owner of the state file, while other commands run.
+//! Tests what `status` prints about the flag, and about the state file's owner, while other commands run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,11 +19,11 @@ fn write_of(status: &Json) -> &str {
     status["playbook"]["flag_seen"]["flag"]["write"].as_str().unwrap_or("none")
 }
 
-/// `cutover --back` takes no lock. `status` still shows the change that this command made to the flag.
+/// `cutover --back` takes no lock. Even so, `status` shows the flag change of this command.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn status_shows_the_current_flag() {
     let (scene, run) = running(&[]).await;
-    // The run owns the state file, so the state of the flag cannot be recorded.
+    // The run holds the state file, so `cutover --back` cannot record the flag's state.
     scene.run_ok("cutover --back").await;
     let now = json(&scene, "status").await;
     let offline = json(&scene, "status --offline").await;
@@ -32,7 +32,7 @@ async fn status_shows_the_current_flag() {
     assert!(offline["playbook"]["flag_may_be_stale"].as_str().unwrap().contains("--offline"));
     run.signal(Signal::SIGTERM);
     end(run).await;
-    // No process owns the state file now, so the state of the flag is recorded.
+    // No process holds the state file now, so the command records the flag's state.
     scene.run_ok("cutover --to dual-write --yes").await;
     scene.run_ok("cutover --back").await;
     assert_eq!(write_of(&json(&scene, "status --offline").await), "old");

@@ -1,7 +1,7 @@
-//! The supported API: `docs/api.txt` lists every item that a crate can name without the feature `internals`.
+//! Tests the supported API. `docs/api.txt` lists every item that other crates can use without the feature `internals`.
 //!
-//! The list is computed from the source: the test follows each `pub use` of `src/lib.rs` to its items. If the list
-//! differs from the file, the test fails. `UPDATE_API=1 cargo test --test source api` rewrites the file.
+//! The test computes the list from the source: it follows each `pub use` in `src/lib.rs` to the exported items. If the
+//! list differs from the file, the test fails. `UPDATE_API=1 cargo test --test source api` rewrites the file.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -31,12 +31,12 @@ fn the_list_of_the_api_is_up_to_date() {
     assert!(items.len() <= MOST, "{} items, but the API may have at most {MOST}", items.len());
 }
 
-/// Names that the API need not export, because they belong to the language, to `std` or to serde.
+/// Names that the API does not have to export, because they belong to the language, to `std` or to serde.
 const FOREIGN: &[&str] =
     &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
 
-/// Code outside the crate can implement every port trait. This requires that the API contains all types in the
-/// signatures of the trait, and all types in the fields of these types.
+/// Code outside the crate can implement every port trait. So the API must contain all types in the trait's signatures,
+/// and all types in the fields of those types.
 #[test]
 fn the_ports_name_only_exported_types() {
     let lib = parse(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs"));
@@ -57,13 +57,13 @@ fn the_ports_name_only_exported_types() {
     assert!(wrong.is_empty(), "export these types in `ports`, or remove them from the signatures: {wrong:?}");
 }
 
-/// The types that an item names in its public parts: signatures, variants and public fields.
+/// Collects the types in an item's public parts, which are its signatures, variants and public fields.
 #[derive(Default)]
 struct Named(BTreeSet<String>);
 
 impl<'a> Visit<'a> for Named {
     fn visit_field(&mut self, field: &'a syn::Field) {
-        // The fields of a variant have no visibility of their own.
+        // Fields of a variant have no `pub`, but they are public.
         if !matches!(field.vis, Visibility::Restricted(_)) {
             self.visit_type(&field.ty);
         }
@@ -88,7 +88,7 @@ impl<'a> Visit<'a> for Named {
     }
 }
 
-/// Every path that `lib.rs` exports without a feature, with the module that exports the path.
+/// Returns every path that `lib.rs` exports without a feature, with the module that exports the path.
 fn exports(items: &[Item], at: &str, found: &mut Vec<(String, Vec<String>)>) {
     for item in items {
         match item {
@@ -117,7 +117,7 @@ fn only_internals_is_hidden() {
     assert!(hidden[0].ends_with("src/lib.rs"));
 }
 
-/// Adds the public items of a module of `lib.rs`, with their path and kind.
+/// Adds the public items of a module in `lib.rs`, with their path and kind.
 fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)>) {
     for item in items {
         match item {
@@ -144,7 +144,7 @@ fn collect(items: &[Item], at: &str, found: &mut BTreeSet<(String, &'static str)
     }
 }
 
-/// The kind of the item that a path leads to in a module.
+/// Returns the kind of the item to which a path leads in a module.
 fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
     match find(module, path)? {
         Item::Macro(_) => Some("struct"),
@@ -152,7 +152,7 @@ fn kind_of(module: &[String], path: &[String]) -> Option<&'static str> {
     }
 }
 
-/// The item that a path leads to in a module. If a macro creates the item, this is the macro call.
+/// Returns the item to which a path leads in a module. If a macro creates the item, returns the macro call.
 fn find(module: &[String], path: &[String]) -> Option<Item> {
     let mut module = module.to_vec();
     let (name, way) = path.split_last()?;
@@ -181,14 +181,14 @@ fn find(module: &[String], path: &[String]) -> Option<Item> {
     }
 }
 
-/// Whether this item is a macro call that defines a struct with this name.
+/// Returns whether this item is a macro call that defines a struct with this name.
 fn is_macro_generated(item: &Item, name: &str) -> bool {
     let Item::Macro(item) = item else { return false };
     let names = item.mac.tokens.clone().into_iter();
     item.ident.is_none() && names.into_iter().any(|token| token.to_string() == name)
 }
 
-/// The path that a public `use` of this module binds to this name.
+/// Returns the path that a public `use` in this module binds to this name.
 fn used(module: &[String], name: &str) -> Option<Vec<String>> {
     let file = parse(&file_of(module)?);
     let uses = file.items.iter().filter_map(|item| match item {
@@ -198,7 +198,7 @@ fn used(module: &[String], name: &str) -> Option<Vec<String>> {
     uses.flatten().find(|(_, bound)| bound == name).map(|(path, _)| path)
 }
 
-/// The name and kind of a public item that is defined here.
+/// Returns the name and kind of a public item that is defined here.
 fn defined(item: &Item) -> Option<(String, &'static str)> {
     let (name, vis, kind) = match item {
         Item::Const(item) => (&item.ident, &item.vis, "const"),
@@ -213,7 +213,7 @@ fn defined(item: &Item) -> Option<(String, &'static str)> {
     is_public(vis).then(|| (name.to_string(), kind))
 }
 
-/// Every path of a `use`, with the name that it binds.
+/// Returns every path in a `use`, with the name that the `use` binds to it.
 fn leaves(tree: &UseTree, mut path: Vec<String>) -> Vec<(Vec<String>, String)> {
     match tree {
         UseTree::Path(tree) => {
@@ -237,12 +237,12 @@ fn is_public(vis: &Visibility) -> bool {
     matches!(vis, Visibility::Public(_))
 }
 
-/// Whether the item depends on a feature. The API contains only items that always exist.
+/// Returns whether the item depends on a feature. The API contains only items that exist without any feature.
 fn is_behind_feature(attrs: &[Attribute]) -> bool {
     attrs.iter().any(|attr| attr.path().is_ident("cfg"))
 }
 
-/// The file of a module below `src/`.
+/// Returns a module's file below `src/`.
 fn file_of(module: &[String]) -> Option<PathBuf> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let below: PathBuf = module.iter().skip(1).collect();

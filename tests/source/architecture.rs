@@ -1,9 +1,9 @@
-//! Checks which names each module of `src/` uses, that dependencies point downwards without cycles, and that no file
-//! contains the path of a home directory.
+//! Checks that each module in `src/` uses only allowed names, that dependencies point downwards without cycles, and
+//! that no file contains the path of a home directory.
 //!
 //! The rules are in `tests/source/architecture/rules.rs`. `tests/source/architecture/names.rs` finds the names, and
 //! `tests/source/architecture/graph.rs` finds the dependencies between modules. Code under `#[cfg(test)]` follows the
-//! same rules, but it may name any crate of `[dev-dependencies]`. For example, the tests of a pure room may use
+//! same rules, but it may use any crate from `[dev-dependencies]`. For example, the tests of a pure room may use
 //! `tokio::test`.
 
 mod engines;
@@ -47,7 +47,7 @@ fn is_in(file: &str, room: &str) -> bool {
     file == room || file.strip_prefix(room).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Returns one line for each violation in these files. Each file is given by its path below `src/` and its text.
+/// Returns one line for each violation in these files. `files` maps each file's path below `src/` to the file's text.
 fn violations(files: &BTreeMap<String, String>, dev_dependencies: &BTreeSet<String>) -> Vec<String> {
     let parsed = parse(files);
     let test_modules = test_modules(&parsed);
@@ -62,7 +62,7 @@ fn violations(files: &BTreeMap<String, String>, dev_dependencies: &BTreeSet<Stri
         for rule in RULES.iter().filter(|rule| rule.applies_to_file(file)) {
             for name in source.names.iter().filter(|name| rule.forbids(&name.path) && !allowed(name)) {
                 wrong.push(format!(
-                    "src/{file}:{}: `{}`: {}. Way out: {}.",
+                    "src/{file}:{}: `{}`: {}. Remedy: {}.",
                     name.line, name.path, rule.message, rule.remedy
                 ));
             }
@@ -70,7 +70,7 @@ fn violations(files: &BTreeMap<String, String>, dev_dependencies: &BTreeSet<Stri
         for (room, longest, remedy) in LONGEST.iter().filter(|(room, _, _)| is_in(file, room)) {
             if source.lines > *longest {
                 wrong.push(format!(
-                    "src/{file}:{}: {} lines, but a file of `{room}` may have at most {longest}. Way out: {remedy}.",
+                    "src/{file}:{}: {} lines, but a file of `{room}` may have at most {longest}. Remedy: {remedy}.",
                     longest + 1,
                     source.lines
                 ));
@@ -92,7 +92,7 @@ fn parse(files: &BTreeMap<String, String>) -> BTreeMap<&str, SourceFile> {
         .collect()
 }
 
-/// Modules whose files exist only for tests.
+/// Returns the modules whose files are compiled only for tests.
 fn test_modules(parsed: &BTreeMap<&str, SourceFile>) -> Vec<String> {
     parsed.values().flat_map(|source| source.test_modules.clone()).collect()
 }
@@ -136,13 +136,13 @@ fn dependencies_point_downwards_and_make_no_cycles() {
     assert!(wrong.is_empty(), "{} dependencies are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Whether this path names a type in an existing module.
+/// Returns whether this path names a type in an existing module.
 fn is_type_in(graph: &Graph, path: &str) -> bool {
     path.rsplit_once('/').is_some_and(|(module, name)| name.starts_with(char::is_uppercase) && graph.has(module))
 }
 
-/// Every rule must name an existing module, because a rule about a module that was moved or renamed no longer checks
-/// anything.
+/// Every rule must name existing modules. After a module is moved or renamed, a rule with the old name would check
+/// nothing.
 #[test]
 fn every_rule_is_about_modules_that_exist() {
     let graph = graph_of(&source_files());
@@ -201,8 +201,8 @@ fn the_source_follows_the_rules() {
     assert!(wrong.is_empty(), "{} broken rules:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Breaks every rule in every way that the rule covers. The check must report each violation with its location, and
-/// must report nothing else. The test also fails if a rule is missing in this list.
+/// Breaks every rule in every way that the rule forbids. The check must report each violation with its location, and
+/// nothing else. The test also fails if this list does not contain every rule.
 #[test]
 fn every_violation_of_a_rule_is_found() {
     for rule in RULES {
@@ -232,7 +232,7 @@ fn every_violation_of_a_rule_is_found() {
     }
 }
 
-/// Source text of an expression that uses the name.
+/// Returns the source text of an expression that uses the name.
 fn use_of(name: &str) -> String {
     match name.strip_suffix('!') {
         Some(macro_name) => format!("{macro_name}!(\"hello\")"),
@@ -308,14 +308,15 @@ fn text_that_is_not_a_name_is_not_a_violation() {
     }
 }
 
-/// Tests inside a file may also use dev-dependencies, but no other name that is forbidden in the file.
+/// Tests inside a file may also use dev-dependencies. All other names that are forbidden in the file are also forbidden
+/// in its tests.
 #[test]
 fn tests_may_name_dev_dependencies_but_nothing_else() {
     let inside = |body: &str| format!("#[cfg(test)]\nmod tests {{\n    #[test]\n    fn t() {{ {body} }}\n}}\n");
     assert_eq!(check("item/num.rs", &inside("tokio::spawn(async {});")), Vec::<String>::new());
     assert_eq!(check("item/num.rs", &inside("std::env::var(\"X\");")).len(), 1);
     assert_eq!(check("item/num.rs", "#[cfg(not(test))]\nfn t() { tokio::spawn(async {}); }").len(), 1);
-    // The `mod` line of this file is compiled only for tests.
+    // This file's `mod` line is compiled only for tests.
     let files = [("item/mod.rs", "#[cfg(all(test, unix))]\nmod fake;"), ("item/fake.rs", "use tokio::net::TcpStream;")];
     let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
     assert_eq!(violations(&files, &["tokio".to_owned()].into()), Vec::<String>::new());
@@ -369,7 +370,8 @@ fn home_directories_are_recognised() {
     }
 }
 
-/// Whether the line contains an absolute path into a home directory that starts at the beginning of a word.
+/// Returns whether the line contains an absolute path into a home directory. The path must start at the beginning of a
+/// word.
 fn names_a_home(line: &str) -> bool {
     [("/home", '/'), ("/Users", '/'), ("/root", '/'), ("C:\\Users", '\\')].iter().any(|(folder, separator)| {
         let home = format!("{folder}{separator}");
@@ -399,14 +401,14 @@ fn source_files() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The crates of `[dev-dependencies]`, by the names that code uses.
+/// Returns the crates in `[dev-dependencies]`, by the names that code uses.
 fn dev_dependencies() -> BTreeSet<String> {
     let manifest: toml::Table = std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let dependencies = manifest["dev-dependencies"].as_table().unwrap();
     dependencies.keys().map(|name| name.replace('-', "_")).collect()
 }
 
-/// The files that git tracks. Without git, all files except build output.
+/// Returns the files that git tracks. Without git, returns all files except build output.
 fn project_files() -> Vec<PathBuf> {
     let git = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
     if let Ok(listed) = git

@@ -1,5 +1,5 @@
-//! Checks the documents for operators: every page is in the book, every link and anchor exists, every plan loads, and
-//! every command line parses.
+//! Checks the documents: every page is in the book, every link target and anchor exists, every plan loads, and every
+//! command line parses.
 
 mod commands;
 mod markdown;
@@ -16,13 +16,14 @@ use self::markdown::{anchors, blocks, code_spans, links};
 /// Documents outside docs/ whose links are checked.
 const TOP: [&str; 4] = ["README.md", "RUNBOOK.md", "CONTRIBUTING.md", "SECURITY.md"];
 
-/// The file with the list of pages of the book. This file is not a page.
+/// The file that lists the book's pages. This file itself is not a page.
 const SUMMARY: &str = "SUMMARY.md";
 
-/// The first line of a block that shows only a part of a plan.
+/// The first line of a code block that contains only a part of a plan.
 const PART: &str = "# part of a plan";
 
-/// The sections that a part of a plan may omit: the header of each required section, and an example of the section.
+/// The required sections that a part of a plan may omit. Each entry contains the section's header and an example of the
+/// section.
 const REQUIRED: [(&str, &str); 3] = [
     ("[migration]", "[migration]\nname = \"example\"\n"),
     ("[table]", "[table]\nname = \"shop\"\n"),
@@ -41,7 +42,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The names of the pages in docs/.
+/// Returns the names of the pages in docs/.
 fn pages() -> BTreeSet<String> {
     let names = |folder: &str| {
         let entries = std::fs::read_dir(root().join("docs").join(folder)).unwrap();
@@ -51,19 +52,19 @@ fn pages() -> BTreeSet<String> {
     names("").into_iter().chain(internals).filter(|name| name.ends_with(".md") && name != SUMMARY).collect()
 }
 
-/// Every document whose links are checked.
+/// Returns every document whose links are checked.
 fn documents() -> Vec<PathBuf> {
     let pages = pages().into_iter().map(|page| Path::new("docs").join(page));
     TOP.iter().map(PathBuf::from).chain([Path::new("docs").join(SUMMARY)]).chain(pages).collect()
 }
 
-/// The documents that show plans and commands.
+/// Returns the documents that contain plans and command lines.
 fn manuals() -> Vec<PathBuf> {
     let pages = pages().into_iter().map(|page| Path::new("docs").join(page));
     ["README.md", "RUNBOOK.md"].iter().map(PathBuf::from).chain(pages).collect()
 }
 
-/// If the target of a link does not exist, returns the reason. Checks only links inside the project.
+/// If a link's target does not exist, returns the problem. Checks only links inside the project.
 fn broken(document: &Path, target: &str) -> Option<String> {
     if target.contains("://") || target.starts_with("mailto:") {
         return None;
@@ -85,7 +86,7 @@ fn complete_plan(part: &str) -> String {
     missing.chain([part]).collect()
 }
 
-/// If a block does not load as a plan, returns the reason.
+/// If a code block does not load as a plan, returns the error.
 fn wrong_plan(label: &str, text: &str) -> Option<String> {
     let plan = if text.starts_with(PART) { complete_plan(text) } else { text.to_owned() };
     load(label, &plan).err().map(|errors| errors.to_string())
@@ -173,7 +174,7 @@ fn every_command_line_parses() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The words in the code spans of a page.
+/// Returns the words in a page's code spans.
 fn code_words(page: &str) -> BTreeSet<String> {
     let (_, rest) = blocks(&read(&root().join("docs").join(page)));
     let (spans, _) = code_spans(&rest);
@@ -181,7 +182,7 @@ fn code_words(page: &str) -> BTreeSet<String> {
     words.map(str::to_owned).collect()
 }
 
-/// The source files below a folder.
+/// Returns the source files below a folder.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -193,15 +194,15 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The words of a text that contain an underscore. In code, these are names of functions, fields, modules and
-/// constants.
+/// Returns the words in a text that contain an underscore. In code, such words are names of functions, fields, modules
+/// and constants.
 fn long_names(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.trim_matches('_').contains('_'))
 }
 
-/// The pages for contributors name functions and tests. This test fails if a page still has the old name after a
-/// rename.
+/// The pages for contributors mention functions and tests. After a rename, this test fails if a page still contains the
+/// old name.
 #[test]
 fn every_name_on_the_pages_for_contributors_exists() {
     let mut files = Vec::new();
@@ -224,7 +225,7 @@ fn every_name_on_the_pages_for_contributors_exists() {
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
 
-/// The template of a plan contains every field, most of them in comments.
+/// The plan template contains every field. Most of the fields are in comments.
 #[test]
 fn the_plan_page_names_every_field() {
     let text = template(None);
@@ -240,7 +241,7 @@ fn the_plan_page_names_every_field() {
     assert!(unknown.is_empty(), "docs/plan.md does not mention {unknown:?}");
 }
 
-/// The page about JSON mentions every document type and every error kind.
+/// The page about JSON documents every document type and every error kind.
 #[test]
 fn the_json_page_names_every_type_and_kind() {
     let schema: Json = serde_json::from_str(&read(&root().join("docs/output.schema.json"))).unwrap();
@@ -262,7 +263,7 @@ fn the_json_page_names_every_type_and_kind() {
     assert!(wrong.is_empty(), "the example in docs/json.md: {wrong:?}");
 }
 
-/// The policy on the page equals the policy that `iam` prints for the plan on the same page.
+/// The page shows a plan and a policy. The policy must equal the one that `iam` prints for this plan.
 #[test]
 fn the_permissions_page_shows_the_policy() {
     let (blocks, _) = blocks(&read(&root().join("docs/permissions.md")));

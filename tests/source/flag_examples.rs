@@ -1,6 +1,6 @@
-//! Tests the published parts of the flag: its schema, and the examples in docs/examples/flag/, which must compute the
-//! results in docs/flag-vectors.json. If an interpreter or compiler is missing, the test reports that on stderr
-//! (`SKIPPED: …`). With `BACKFILL_REQUIRE_EXAMPLES=1`, the test fails in this case. The Rust example is part of this
+//! Tests the flag's published schema and the examples in docs/examples/flag/. The examples must compute the results in
+//! docs/flag-vectors.json. If an interpreter or compiler is missing, the test skips the example and prints `SKIPPED: …`
+//! on stderr. With `BACKFILL_REQUIRE_EXAMPLES=1`, the test fails in this case. The Rust example is compiled into this
 //! test, so it always runs.
 
 #[path = "../../docs/examples/flag/rust/flag.rs"]
@@ -33,7 +33,7 @@ fn list<'a>(vectors: &'a Json, name: &str) -> &'a [Json] {
     vectors[name].as_array().unwrap()
 }
 
-/// The number of cases that an example must check: all vectors, and the case that the flag item is missing.
+/// The number of cases that an example must check: all vectors, and one case with a missing flag item.
 fn cases(vectors: &Json) -> usize {
     let lists = ["hash", "refused", "read", "write", "delete"].map(|name| list(vectors, name).len());
     let steps: usize = list(vectors, "cache").iter().map(|case| list(case, "steps").len()).sum();
@@ -65,7 +65,7 @@ fn python() {
     assert_all_cases_passed(&output);
 }
 
-/// Uses the TypeScript compiler from the lock file, which npm fetches once.
+/// Uses the TypeScript compiler that the lock file names. npm fetches the compiler once.
 #[test]
 fn typescript() {
     let (Some(mut node), Some(mut npm)) = (tool("node", "--version"), tool("npm", "--version")) else { return };
@@ -88,7 +88,7 @@ fn typescript() {
 fn go() {
     let Some(mut go) = tool("go", "version") else { return };
     let folder = copy("go", &["go.mod", "flag.go", "flag_test.go"]);
-    // The example uses only the standard library, so Go fetches nothing.
+    // The example uses only the standard library, so Go has nothing to fetch.
     go.envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod")])
         .env("FLAG_VECTORS", vectors_path());
     let output = run(go.current_dir(folder.path()).args(["test", "-count=1", "-v", "."]), "");
@@ -204,12 +204,12 @@ fn bucket_of(key: &Json) -> u8 {
     }
 }
 
-/// The vectors as lines of words that are separated by tabs, for a language without a JSON parser.
+/// Formats the vectors for a language without a JSON parser: as lines of words, separated by tabs.
 fn as_lines(vectors: &Json) -> String {
     let mut lines = Vec::new();
     let mut line = |words: &[&str]| lines.push(words.join("\t"));
     let base64 = |key: &Json| {
-        // Key bytes are passed as the base64 text of DynamoDB JSON.
+        // Key bytes are passed as base64, as in DynamoDB JSON.
         let bytes = match Value::from_json(key).unwrap() {
             Value::S(text) => text.into_bytes(),
             Value::N(number) => number.as_str().as_bytes().to_vec(),
@@ -265,7 +265,7 @@ fn as_lines(vectors: &Json) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The program, if it is installed and starts.
+/// Returns the program if it is installed and starts.
 fn tool(program: &str, version: &str) -> Option<Command> {
     let started = Command::new(program).arg(version).stdin(Stdio::null()).output();
     if started.is_ok_and(|output| output.status.success()) {
@@ -277,11 +277,11 @@ fn tool(program: &str, version: &str) -> Option<Command> {
 
 fn skip(why: &str) {
     assert!(std::env::var_os("BACKFILL_REQUIRE_EXAMPLES").is_none(), "{why}");
-    // Writes to stderr directly, because the output of the print macros is hidden if the test passes.
+    // Writes to stderr directly, because the test harness hides the print macros' output if the test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
-/// Copies an example to its own directory, so that nothing is built in the sources.
+/// Copies an example to a temporary directory, so that nothing is built in the source directory.
 fn copy(example: &str, files: &[&str]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for file in files {

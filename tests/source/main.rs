@@ -1,5 +1,5 @@
-//! Tests that read the project's own files: sources, documents, examples and plans. These tests need no server and no
-//! state.
+//! Tests that read only the project's own files: sources, documents, examples and plans. They need neither a server nor
+//! a state file.
 
 mod api;
 mod architecture;

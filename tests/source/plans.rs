@@ -1,4 +1,4 @@
-//! Tests with plan files. The examples load, and every bad plan in `tests/plans/` is refused with the text of the
+//! Tests with plan files. The example plans load. Every bad plan in `tests/plans/` is refused with the message in the
 //! snapshot next to the plan. `INSTA_UPDATE=always cargo test --test source plans` rewrites these snapshots.
 
 use std::fs;
@@ -28,7 +28,7 @@ fn schema(names: &[&str]) -> KeySchema {
     KeySchema { partition: names.next().unwrap(), sort: names.next() }
 }
 
-/// The table `shop` of the examples, provisioned, with a global and a local index.
+/// Returns the description of the examples' table `shop`. The table is provisioned, and has a global and a local index.
 fn shop() -> TableDescription {
     let index = |name: &str, local: bool| {
         let attribute = |(name, kind): (&str, &str)| KeyAttribute { name: name.into(), kind: kind.into() };
@@ -125,8 +125,8 @@ fn a_large_file_is_refused_without_being_shown() {
     assert!(errors.to_string().len() < 1000);
 }
 
-/// Loading a plan takes a bounded amount of work. Files with thousands of errors, deep nesting or very long lines are
-/// refused like other bad plans.
+/// The work for loading a plan is bounded. Files with thousands of errors, deep nesting or very long lines are refused
+/// like other bad plans.
 #[test]
 fn garbage_as_large_as_a_plan_is_refused() {
     for piece in [
@@ -146,7 +146,7 @@ fn garbage_as_large_as_a_plan_is_refused() {
     }
 }
 
-/// Pieces of plans, so that generated garbage often resembles a plan.
+/// Pieces of plans. Generated garbage is made from these pieces, so that it often resembles a plan.
 fn pieces() -> impl proptest::strategy::Strategy<Value = String> {
     let piece = prop_oneof![
         Just("[migration]\n".to_owned()),

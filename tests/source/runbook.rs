@@ -1,4 +1,4 @@
-//! Checks that RUNBOOK.md contains, word by word, every promise that a test quotes. So neither the text nor the test
+//! Checks that RUNBOOK.md contains, word for word, every promise that a test quotes. So neither the text nor the test
 //! can change without the other.
 
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! Stores that break one promise each. The suite must detect every one of these stores.
+//! Defective stores. Each of them breaks one promise. The suite must detect each of these stores.
 //!
-//! A [`DefectiveStore`] store forwards every request to the SQLite store, except for the requests of the broken
-//! promise.
+//! A [`DefectiveStore`] forwards every request to the SQLite store, except the requests to which the broken promise
+//! applies.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
@@ -19,22 +19,22 @@ use backfill::internals::state::{
 
 use super::*;
 
-/// The promise that a store breaks.
+/// The promise that a defective store breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Defect {
-    /// No promise is broken: the store behaves like the inner store.
+    /// The store breaks no promise: it behaves like the inner store.
     Nothing,
-    /// A commit forgets the failures of its pages.
+    /// Commits omit the failures of their pages.
     ForgottenFailures,
-    /// Pre-images become durable only together with the next pre-images, and not before the call returns.
+    /// Pre-images become durable too late: only together with the next pre-images, and not before the call returns.
     LatePreImages,
-    /// The store accepts commits of earlier sessions.
+    /// The store accepts commits from earlier sessions.
     IgnoredEpochs,
-    /// The store accepts calls of earlier sessions that change the recorded history.
+    /// The store accepts calls from earlier sessions that change the recorded history.
     UnfencedHistory,
-    /// The store lets earlier sessions accept findings, and resolve failures and diverged items.
+    /// The store allows earlier sessions to accept findings, and to resolve failures and diverged items.
     UnfencedResolutions,
-    /// A reserved slice is not stored.
+    /// The store does not record a reserved slice.
     UnstoredSlices,
 }
 
@@ -79,7 +79,7 @@ async fn a_store_that_lets_earlier_sessions_resolve_is_found() {
     assert_eq!(found, BTreeSet::from(["an_earlier_session_neither_accepts_nor_resolves"]));
 }
 
-/// The promises that a store with this defect breaks.
+/// Returns the promises that a store with this defect breaks.
 async fn broken_promises(defect: Defect) -> BTreeSet<&'static str> {
     let mut broken = BTreeSet::new();
     for (name, promise) in PROMISES {
@@ -93,7 +93,7 @@ async fn broken_promises(defect: Defect) -> BTreeSet<&'static str> {
     broken
 }
 
-/// Opens broken stores.
+/// Opens defective stores.
 struct DefectiveFixture {
     defect: Defect,
     sqlite: SqliteFixture,
@@ -116,7 +116,8 @@ impl StoreFixture for DefectiveFixture {
     }
 }
 
-/// Pre-images that the store writes only together with the next pre-images. Each group has its session.
+/// Pre-images that the store does not write until the next pre-images arrive. Each group of pre-images is paired with
+/// its session.
 type PostponedPreImages = Vec<(SessionId, Vec<PreImageRow>)>;
 
 struct DefectiveStore {
@@ -127,7 +128,7 @@ struct DefectiveStore {
 }
 
 impl DefectiveStore {
-    /// If the store breaks this promise, returns the newest session of the run. Otherwise returns `session`.
+    /// If the store has this defect, returns the newest session of the run. Otherwise, returns `session`.
     async fn as_newest(&self, defect: Defect, session: SessionId) -> Result<SessionId, StoreError> {
         if self.defect != defect {
             return Ok(session);
@@ -145,7 +146,7 @@ impl DefectiveStore {
     }
 }
 
-/// The commit without its failures: its items count as not failed.
+/// Returns the commit without its failures. The failed items count as not failed.
 fn without_failures(mut commit: Commit) -> Commit {
     let SegmentEvent::PagesDone { counts, .. } = &mut commit.event;
     for failed in Outcome::ALL.into_iter().filter(|outcome| outcome.is_failure()) {
@@ -154,8 +155,8 @@ fn without_failures(mut commit: Commit) -> Commit {
     Commit { failures: vec![], ..commit }
 }
 
-/// Implements a port trait. The methods in the list forward each request to the inner store. The methods after the list
-/// replace the methods of the inner store.
+/// Implements a store trait. Each method in the list forwards its request to the inner store. The methods after the
+/// list replace those of the inner store.
 macro_rules! port {
     ($port:ident: { $(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($own:tt)*) => {
         #[async_trait]

@@ -1,4 +1,4 @@
-//! Tests the promises of an open state that belong to no single trait.
+//! Tests the promises that an open state makes as a whole, and that no single trait makes.
 
 use super::*;
 

@@ -7,7 +7,8 @@ use backfill::internals::state::{BaselinePage, PreImageId};
 
 use super::*;
 
-/// A page of the first pass, with items that the pass may write, and items whose target existed before the migration.
+/// Returns a page of the first pass. The pass may write some items of the page, and the target of some items existed
+/// before the migration.
 fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> BaselinePage {
     let mut page = BaselinePage::empty(session_of(run, 1), 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();
@@ -20,7 +21,7 @@ fn digests(names: &[&str]) -> HashSet<Digest> {
     names.iter().map(|name| digest(name)).collect()
 }
 
-/// Whether the target of this item existed before the migration.
+/// Returns whether this item's target existed before the migration.
 async fn existed(store: &State, name: &str) -> bool {
     store.preexisting(vec![key(name)]).await.unwrap()[0].is_preexisting(&path("postcode"))
 }

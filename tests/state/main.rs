@@ -1,7 +1,7 @@
-//! The conformance suite of stores. Each promise of the port traits in `src/state/` is one function, which runs with
-//! every implementation. To add a new store, add it to [`conformance`] with its [`StoreFixture`].
+//! The conformance suite for stores. Each promise of the traits in `src/state/` is one function. This function runs
+//! with every implementation. To add a new store, add it to [`conformance`] with its [`StoreFixture`].
 //!
-//! `broken.rs` checks that the suite fails for stores that break a promise.
+//! `broken.rs` checks that the suite fails for each store that breaks a promise.
 
 mod broken;
 mod checkpoints;
@@ -26,12 +26,12 @@ use backfill::internals::state::{
 };
 use futures::future::BoxFuture;
 
-/// The stored state of one implementation, which can be opened several times.
+/// One implementation's stored state, which a test can open several times.
 trait StoreFixture: Send {
     /// Opens the state for this plan and table.
     fn open_as(&mut self, identity: &Identity) -> Result<State, StoreError>;
 
-    /// Simulates the death of the process that owns the state. Opens the durable state.
+    /// Simulates the death of the process that owns the state, and opens the durable state.
     fn crash(&mut self, owned: State) -> State;
 
     /// Opens the state for the default plan and table.
@@ -152,7 +152,7 @@ impl StoreFixture for SqliteFixture {
         state::open(&self.folder().join("s.db"), identity, || "2026-01-01T00:00:00Z".to_owned())
     }
 
-    /// Copies the files while their owner is alive. A killed process would leave the same files.
+    /// Copies the files while their owner is alive, because a killed process would leave the same files.
     fn crash(&mut self, owned: State) -> State {
         let from = self.folder();
         self.crashes += 1;
@@ -168,7 +168,7 @@ impl StoreFixture for SqliteFixture {
     }
 }
 
-/// The in-memory state of the deterministic world.
+/// The in-memory state.
 struct MemoryFixture(MemoryState);
 
 impl MemoryFixture {
@@ -214,7 +214,7 @@ async fn begin(store: &State, mode: BeginMode, total_segments: u32) -> RunId {
     store.begin(mode, new_run(total_segments)).await.unwrap().run.id
 }
 
-/// Completes a run of one segment, with these outcomes.
+/// Completes a run of one segment. The items of the segment have these outcomes.
 async fn complete(store: &State, mode: BeginMode, phase: &str, outcomes: &[Outcome]) -> RunId {
     let run = store.begin(mode, run_of(phase, 1)).await.unwrap().run.id;
     store.commit(commit(run, 0, pages(1, None, outcomes))).await.unwrap();
@@ -238,20 +238,20 @@ fn digest(name: &str) -> Digest {
     Digest::from_text(&key(name).to_text())
 }
 
-/// The event that completes page number `first` of a segment. The items of the page have these outcomes. The segment
-/// continues at the position `next`.
+/// Returns the event that completes the page number `first` of a segment. The items of the page have these outcomes.
+/// The segment continues at the position `next`.
 fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|outcome| counts.count(*outcome));
     SegmentEvent::PagesDone { first, pages: 1, next: next.map(|name| Position::Key(key(name))), counts }
 }
 
-/// The session of a run with this number.
+/// Returns the run's session with this number.
 fn session_of(run: RunId, epoch: u64) -> SessionId {
     SessionId { run, epoch }
 }
 
-/// A commit in the run's first session.
+/// Returns a commit of the run's first session.
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
     commit_in(session_of(run, 1), segment, event)
 }
@@ -260,7 +260,7 @@ fn commit_in(session: SessionId, segment: u32, event: SegmentEvent) -> Commit {
     Commit { session, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 
-/// A page with one failed and one diverged item, which ends its segment.
+/// Returns the last page of a segment, with one failed and one diverged item.
 fn page_with_work(run: RunId, segment: u32, failed: &str, diverged: &str) -> Commit {
     Commit {
         failures: vec![failure(failed, "too large")],

@@ -19,7 +19,7 @@ fn verification(parameters: VerificationParameters, segments: u32) -> NewVerific
     NewVerification { parameters, drawn, segments_to_read: segments, run: new_run(segments) }
 }
 
-/// One page with a matching and a stale item.
+/// Returns one page with a matching item and a stale item.
 fn page(run: RunId, segment: u32, first: u64, next: Option<&str>) -> VerifiedPages {
     let stale = Mismatch {
         key: key(format!("{segment}/{first}")),

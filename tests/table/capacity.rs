@@ -1,7 +1,8 @@
-//! Tests how much of a table's capacity the job uses. The real engine runs against the capacity model, in virtual time.
+//! Tests which fraction of a table's capacity the job uses. The real engine runs against the capacity model, in virtual
+//! time.
 //!
-//! The scenarios and the requirements are those of `benches/capacity.rs`, which runs them at full size. In these tests,
-//! everything has a tenth of the full size.
+//! The scenarios and the requirements are the same as in `benches/capacity.rs`. The benchmark runs the scenarios at
+//! full size. These tests run them at a tenth of the full size.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use crate::simulator::figure::{Figure, Required};

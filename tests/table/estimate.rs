@@ -1,4 +1,4 @@
-//! Compares the estimated cost of writes with the counts of the server, over whole runs of the real binary.
+//! Compares the estimated cost of writes with the server's counts, over whole runs of the real binary.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod random_tables;
@@ -20,7 +20,8 @@ use backfill::internals::ratelimit::resolve;
 use backfill::internals::telemetry;
 use serde_json::Value as Json;
 
-/// Runs the changes, and compares the predicted, the estimated and the counted units.
+/// Runs the changes. Compares the units that the dry run predicted, the units that the run estimated, and the units
+/// that the server counted.
 async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> RunFigures {
     let figures = figures(indexes, migration, changes, exit).await;
     let RunFigures { predicted, estimated, consumed, assumed, counted, .. } = figures;
@@ -29,8 +30,8 @@ async fn held(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32
          {counted} (off by {:.3} %)",
         figures.estimate_off() * 100.0
     );
-    // The proxy counts the units of a reply even if the reply is lost. The retry then fails its condition. The failed
-    // condition costs units too, but no reply reports these units, so the proxy cannot count them.
+    // The proxy counts the units of a reply even if the reply is lost. The condition of the retry then fails. A failed
+    // condition costs units too, but its reply does not report these units, so the proxy cannot count them.
     let spent = figures.spent();
     assert!(consumed <= counted && counted <= spent, "{counted} WCU were counted, {consumed} to {spent} consumed");
     assert!(figures.prediction_off() < WITHIN, "predicted {predicted} WCU, but the server counted {counted}");
@@ -48,8 +49,8 @@ async fn estimates_are_accurate_without_indexes_and_with_three() {
         panic!("{:?}", indexed.predicted_by_index)
     };
     assert_eq!((status.as_str(), kind.as_str()), ("by-status", "by-type"));
-    // An index with whole items costs as much as the table. In the other index, each of the few small entries costs one
-    // unit.
+    // The index that contains whole items costs as much as the table. The other index has only a few small entries, and
+    // each of them costs one unit.
     assert_eq!(*by_type, plain.predicted);
     assert!((ITEMS as f64 * 0.2..ITEMS as f64 * 0.5).contains(by_status), "{by_status}");
     assert_eq!(indexed.counted, plain.counted + by_type + by_status, "the proxy counts the consumption of indexes");
@@ -83,7 +84,7 @@ to = "tag"
 /// RUNBOOK: "Consumption that replies do not report (failed conditions, lost replies) is assumed and shown separately"
 ///
 /// If a reply is lost, the tool counts the estimated units of the write. For the failed condition of the retry, the
-/// tool counts the units that follow from the size of the item. A throttled request consumes nothing.
+/// tool counts units by the size of the item. A throttled request consumes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreported_consumption_is_assumed_and_counted_separately() {
     let harness = Harness::embedded();
@@ -94,7 +95,8 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     let dry = tool(&harness, &plan, &["--dry-run"], 0);
     let seen = Mutex::new(HashSet::new());
     let rule = move |request: &RequestInfo| {
-        // Only the reply to a first attempt is lost, so that exactly one failed condition follows each lost reply.
+        // Only the reply to the first attempt of a write is lost, so that exactly one failed condition follows each
+        // lost reply.
         if request.operation != "UpdateItem" || !seen.lock().unwrap().insert(request.body()["Key"].to_string()) {
             return Fault::Pass;
         }
@@ -122,9 +124,9 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     let figure = |name: &str| counts[name].as_f64().unwrap();
     let consumed = figure("write_units");
     let lost = updates.write_units - figure("write_units");
-    // Half of the cost of each write belongs to the index, which a failed condition does not touch.
+    // Half of each write's cost is charged to the index. A failed condition costs nothing on the index.
     assert_eq!(figure("assumed_write_units"), lost + lost / 2.0);
-    // The estimate that is compared with the consumption covers only answered requests.
+    // The estimate that is compared with the consumption includes only requests that were answered.
     assert_eq!(figure("estimated_write_units"), consumed);
     assert_eq!(run["run"]["lower_bound"], true, "writes with lost replies count as already applied");
     let human = harness.command().arg("run").arg(&plan).output().unwrap();
@@ -140,7 +142,7 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     }
 }
 
-/// Items that together have every outcome.
+/// Items for which a run has every possible outcome.
 fn items_of_every_kind() -> impl Iterator<Item = Item> {
     let large = "v".repeat(250_000);
     (0..400).map(move |n| {
@@ -199,8 +201,9 @@ async fn every_count_of_a_dry_run_equals_that_of_the_run() {
     }
 }
 
-/// The ranges that are computed from a sample include the values of the entire table. The seeds are fixed, so the test
-/// does not depend on luck. The tests of the intervals check that 95 of 100 intervals include the true value.
+/// A dry run over a sample predicts a range for each figure. Most of these ranges must include the entire table's
+/// figure. The seeds are fixed, so the test does not depend on luck. The unit tests of the intervals check that 95 of
+/// 100 intervals include the true value.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ranges_of_a_sample_include_the_whole_table() {
     let harness = Harness::embedded();

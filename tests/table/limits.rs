@@ -1,4 +1,4 @@
-//! Tests of `[limits]` with the real binary. The tests compare the server's counts with the limits of the plan, over
+//! Tests of `[limits]` with the real binary. The tests compare the server's counts with the plan's limits, across
 //! kills, resumes and raised limits. After every kind of stop, the run resumes where it stopped and reaches the correct
 //! result.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
@@ -22,7 +22,7 @@ fn stopped(ran: &ToolOutput) -> String {
     ran.json()["stopped"].as_str().unwrap().to_owned()
 }
 
-/// RUNBOOK: "no sequence of kills spends more than the limit and one slice".
+/// RUNBOOK: "even a process that is killed repeatedly spends at most the limit plus one slice".
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_do_not_exceed_max_wcu() {
     let scene = Scene::new(2_000, &format!("max_wcu = {MAX_WCU}")).await;
@@ -38,19 +38,19 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     let known = scene.status().spend.state;
     println!("spent {spent} of {MAX_WCU}; recorded: {known:?}");
     assert!(spent <= MAX_WCU + SLICE, "{spent}");
-    // Every write costs one unit, so only the kills can keep the spend below the limit. Each kill wastes at most the
+    // Every write costs one unit, so without kills the run would spend exactly the limit. Each kill wastes at most the
     // reserved slice.
     assert!(spent >= MAX_WCU * 0.75, "{spent}");
     assert_eq!((known.spent.write, known.slice.write), (MAX_WCU, 0.0));
 
-    // With an unchanged limit, the resumed run sends nothing at all, not even a read.
+    // With an unchanged limit, the resumed run sends no request at all, not even a read.
     let scans = scene.requests("Scan");
     let writes = scene.requests("UpdateItem");
     let ran = scene.run().exits(6);
     assert!(stopped(&ran).contains("it has spent 1200 write units"), "{ran:?}");
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes));
 
-    // With a raised limit, the run continues, and the earlier spend still counts.
+    // With a raised limit, the run continues, and the units that it spent earlier still count.
     scene.limit("max_wcu = 1300");
     scene.run().exits(6);
     let more = scene.spent() - spent;
@@ -60,8 +60,8 @@ async fn ten_kills_do_not_exceed_max_wcu() {
     assert_eq!(scene.requests("UpdateItem"), 2_000, "the run wrote each item once");
 }
 
-/// After an orderly end, exactly the used units count as spent. `--restart` begins a new run, for which the limits
-/// apply from zero.
+/// After an orderly end, exactly the used units count as spent. `--restart` begins a new run, which has spent nothing
+/// yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_wastes_nothing() {
     let scene = Scene::new(600, "max_wcu = 400\n[capacity]\nwrite = 100").await;
@@ -105,7 +105,7 @@ async fn max_items_is_exact_over_sessions_and_segments() {
     let writes = scene.requests("UpdateItem");
     let ran = scene.run().exits(6);
     assert_eq!((scene.requests("Scan"), scene.requests("UpdateItem")), (scans, writes), "{ran:?}");
-    // If the limit is one item more than the table has, the run reaches the end of every segment.
+    // If the limit is one more than the number of items in the table, the run reaches the end of every segment.
     scene.limit("max_items = 501");
     assert_eq!(scene.run().exits(0).json()["run"]["status"], "complete");
     assert_eq!(scene.requests("UpdateItem"), 500);
@@ -125,7 +125,8 @@ async fn a_restart_begins_a_new_run_after_one_that_reached_max_items() {
     assert_eq!(scene.requests("UpdateItem"), 500);
 }
 
-/// The last pages wait for items of a hot key when the limit is reached. The run commits these pages before it stops.
+/// When the limit is reached, the last pages still wait for items of a hot key. The run commits these pages before it
+/// stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn max_items_stops_a_run_with_deferred_items() {
     let slow = "max_items = 100\n[capacity]\nper_partition_key = { write = 40 }";
@@ -153,7 +154,7 @@ async fn max_cost_counts_reads_and_writes() {
     assert!((290.0..=300.0).contains(&dollars()), "{}", dollars());
     let known = scene.status().spend.dollars().unwrap();
     assert!((known - dollars()).abs() < 5.0, "recorded {known}, actually {}", dollars());
-    // The cost by list prices stays far below the limit, and the output labels it as an estimate.
+    // The run's cost by list prices stays far below the limit, and the output labels the cost as an estimate.
     scene.limit("max_cost_usd = 300");
     let ran = scene.run().exits(0);
     assert_eq!(ran.json()["spend"]["price_basis"], "on_demand");
@@ -181,7 +182,7 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     let closes = &opens + 1.hours();
     let window = format!("{}-{} UTC", opens.strftime("%H:%M"), closes.strftime("%H:%M"));
     let scene = Scene::new(50, &format!("window = \"{window}\"")).await;
-    // The first signal comes after 11 seconds, because the first progress line appears after ten seconds.
+    // The test sends the first signal after 11 seconds, because the first progress line appears after ten seconds.
     for (signal, seconds) in [(Signal::SIGTERM, 11), (Signal::SIGINT, 1)] {
         let running = scene.start();
         tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -198,8 +199,8 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     scene.completes_correctly().await;
 }
 
-/// The test sets the wall clock forwards and back. The run waits, starts without a new command, finishes the requests
-/// in flight when the window closes, and starts again.
+/// The test sets the wall clock forwards and back. The run waits for the window and starts without a new command. When
+/// the window closes, the run finishes the requests in flight. When the window opens a second time, the run continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_continues_by_itself_when_the_window_opens() {
     let scene = Scene::new(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;
@@ -245,7 +246,7 @@ async fn a_run_continues_by_itself_when_the_window_opens() {
     hours.store(12, Ordering::SeqCst);
     tokio::task::block_in_place(|| scene.wait_for_writes(100));
     hours.store(24, Ordering::SeqCst);
-    // Requests that were sent before the window closed still get their answers. Afterwards the tool sends no request.
+    // Requests that were sent before the window closed still get their replies. After that, the tool sends no request.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let written = scene.requests("UpdateItem");
     assert!((100..400).contains(&written), "{written}");

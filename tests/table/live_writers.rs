@@ -1,7 +1,7 @@
-//! Runs of the tool while an application writes. The tool loses no update of a live writer, does not restore deleted
-//! items, makes only the changes of the plan, and reports every diverged item.
+//! Runs of the tool while an application writes. The tool loses no live writer's update, does not recreate deleted
+//! items, makes only the plan's changes, and reports every diverged item.
 //!
-//! The rules that check each kind of writer are in `live/oracle.rs`.
+//! The rules for each kind of writer are in `live/oracle.rs`.
 
 use crate::harness::Harness;
 use crate::live::{self, LiveFigures, OperationKind, Scenario, Shape};
@@ -16,14 +16,14 @@ async fn campaign(strategy: &'static str, on_existing: &'static str) {
         figures.add(live::play(&harness, scenario).await);
     }
     figures.print(&format!("{strategy}, {on_existing}"));
-    // A campaign without collisions proves nothing.
+    // If the tool and the writers do not collide, the test proves nothing.
     assert!(figures.operations.values().sum::<u64>() > 2_000, "too few live operations");
     assert!(figures.races > 100, "too few races: {}", figures.races);
     let keep = on_existing == "keep";
     for kind in OperationKind::ALL {
         assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
-        // The tool cannot change a deleted item. If the plan keeps existing values, most items that operations of these
-        // kinds write are diverged.
+        // The tool's writes rarely follow these kinds. The tool cannot change a deleted item. If the plan keeps
+        // existing values, the other kinds mostly leave diverged items.
         let rare = kind == OperationKind::Delete
             || keep && matches!(kind, OperationKind::UpdateNew | OperationKind::PutNew | OperationKind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);

@@ -1,6 +1,6 @@
-//! Tests runs, verification and undo over a table, through the library and through the real binary. The tests check the
-//! writes, the consumed capacity and the handling of faults. Each test starts its own server (`harness`), except the
-//! tests in virtual time (`simulator`).
+//! Tests runs, verification and undo passes over a table, through the library and through the real binary. The tests
+//! check the writes, the consumed capacity and how the tool handles faults. Each test starts its own server
+//! (`harness`), except the tests in virtual time (`simulator`).
 #![cfg(feature = "local")]
 
 mod capacity;

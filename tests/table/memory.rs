@@ -1,4 +1,4 @@
-//! The memory of the tool's process does not grow with the table.
+//! Tests that the memory of the tool's process does not grow with the table.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::process::{Child, Stdio};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crate::harness::Harness;
 use backfill::internals::item::{Item, Value};
 
-/// The memory limit of a run in KB. A run needs much less memory. An earlier version reserved memory for the square of
-/// the number of items of each page, and needed much more.
+/// A run's memory limit in KB. A run needs much less. An earlier version needed much more, because it reserved memory
+/// proportional to the square of the number of items in a page.
 const LIMIT_KB: u64 = 100_000;
 
-/// Items of about 300 bytes. A run has to write every fifth item, for any size of the table. So writes happen during
-/// the whole run, and the test still stays short. The other items already are as the plan wants them.
+/// Items of about 300 bytes. A run has to write every fifth item. So the run writes from its beginning to its end, and
+/// the test is still short. The other items are already as the plan wants them.
 fn items(count: u64) -> impl Iterator<Item = Item> {
     (0..count).map(|number| {
         let email = Value::S(format!("customer.{number}@example.com"));
@@ -30,22 +30,22 @@ fn items(count: u64) -> impl Iterator<Item = Item> {
     })
 }
 
-/// The capacity section of the plan. The number of active segments does not depend on the budget, so one segment may
-/// use the entire budget of the table. The runs over both table sizes use the whole budget, so both have the same
-/// number of writes in flight.
+/// The plan's capacity section. The number of active segments does not depend on the budget, because one segment may
+/// use the table's entire budget. Both runs use the whole budget, so they have the same number of writes in flight,
+/// whatever the size of their table.
 const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
     per_key_range = { write = 1200, read = 40000 }\nper_partition_key = { write = 1200, read = 40000 }\n";
 
-/// The resident size of a process over the time of a run, in KB.
+/// Samples of a process's resident size during a run, in KB.
 struct Resident {
-    /// The largest size. The kernel keeps it, so only growth after the last sample is missed.
+    /// The largest size. The kernel records this size, so the test misses only growth after the last sample.
     peak: u64,
-    /// A sample every 20 ms.
+    /// One sample every 20 ms.
     samples: Vec<u64>,
 }
 
 impl Resident {
-    /// Watches the process until it ends.
+    /// Samples the process until it ends.
     fn watch(child: &mut Child) -> Resident {
         let mut resident = Resident { peak: 0, samples: Vec::new() };
         while child.try_wait().unwrap().is_none() {
@@ -61,7 +61,7 @@ impl Resident {
         resident
     }
 
-    /// The median of one quarter of the samples. The first quarter has the number 0.
+    /// The median of one quarter of the samples. The quarters are numbered from 0.
     fn median_of_quarter(&self, number: usize) -> u64 {
         let length = self.samples.len() / 4;
         let mut quarter = self.samples[number * length..(number + 1) * length].to_vec();
@@ -71,9 +71,9 @@ impl Resident {
 }
 
 /// Runs the plan with default pages over a table of `count` items. The server does not run in the measured process. A
-/// run keeps the pages of all active segments in memory. So every table gets the same number of segments, which is so
-/// small that their pages are full. The number is also small because the time that the embedded engine takes for a page
-/// is proportional to the size of the table.
+/// run keeps the pages of all active segments in memory. So every table gets the same number of segments. The number is
+/// so small that the pages are full. A small number also keeps the test short, because the embedded engine needs time
+/// proportional to the size of the table for each page.
 async fn memory_of_a_run(count: u64) -> Resident {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
@@ -92,10 +92,10 @@ async fn memory_of_a_run(count: u64) -> Resident {
     resident
 }
 
-/// The peak of a run depends on what happens at the same time, for example on how long the disk takes for a commit. A
-/// longer run has more chances of a high peak. So growth is measured by medians within one run: an additional 90 bytes
-/// for each item raise the median of the last quarter by a tenth. The small table shows that nothing is reserved in
-/// proportion to the size of the table.
+/// A run's peak depends on chance, for example on the duration of the disk's commits. A longer run is more likely to
+/// have a high peak. So the test measures growth by medians within one run: if the run kept an additional 90 bytes for
+/// each item, the median of the last quarter would rise by a tenth. The comparison with the small table shows that the
+/// tool reserves no memory proportional to the size of the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_does_not_grow_with_the_table() {
     let small = memory_of_a_run(12_000).await.peak;

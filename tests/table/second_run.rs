@@ -1,4 +1,4 @@
-//! A second run over a finished table costs no write capacity: not one write request reaches the server.
+//! Tests that a second run over a finished table costs no write capacity. The run sends no write request to the server.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 use std::path::Path;
@@ -28,7 +28,7 @@ per_key_range = { write = 20000, read = 20000 }
 per_partition_key = { write = 20000, read = 20000 }
 "#;
 
-/// Runs the tool to its end and returns the counts of the server for this run.
+/// Runs the tool to its end and returns the server's counts for this run.
 fn run(harness: &Harness, plan: &Path, options: &[&str], exit: i32) -> ProxyTally {
     harness.proxy().reset_tally();
     let output = harness.command().arg("run").arg(plan).arg("--yes").args(options).output().unwrap();
@@ -38,7 +38,8 @@ fn run(harness: &Harness, plan: &Path, options: &[&str], exit: i32) -> ProxyTall
 
 fn assert_read_only(what: &str, tally: &ProxyTally) {
     println!("{what}: {} WCU, {:.1} RCU", tally.write_units(), tally.read_units());
-    // The test checks requests as well as units, because a request with a failed condition reports no units.
+    // The test checks the number of requests as well as units, because the reply to a failed condition reports no
+    // units.
     assert_eq!(tally.operations.keys().collect::<Vec<_>>(), crate::harness::READ_ONLY_OPERATIONS, "{what}");
     assert!(tally.write_units() == 0.0, "{what}");
     assert!(tally.read_units() > 0.0, "{what}: the table was read");
@@ -68,7 +69,7 @@ async fn second_runs_write_nothing(name: &str, migration: &str, exit: i32) {
 }
 
 /// A second run finds the diverged items again, and still costs nothing.
-/// RUNBOOK: "It writes only items that still need it".
+/// RUNBOOK: "It writes only items that still need a write".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finished_expansion_is_read_only() {
     second_runs_write_nothing("expand", "", 5).await;

@@ -1,5 +1,5 @@
-//! Tests verification through the library, on the embedded engine. Verification finds exactly the planted defects,
-//! writes only if it is asked to repair, repairs while live writers work, and resumes after a stop.
+//! Tests verification through the library, on the embedded engine. A verification finds exactly the planted defects,
+//! writes only if the operator requests a repair, can repair while live writers work, and resumes after a stop.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod parity;
@@ -47,7 +47,7 @@ const ALL: VerificationParameters = VerificationParameters {
     sample_clusters: None,
 };
 
-/// The kind of defect of an item, if any. Each kind has the same number of items, evenly distributed over the table.
+/// An item's kind of defect. Each kind has the same number of items, evenly distributed over the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum PlantedDefect {
     Nothing,
@@ -60,7 +60,7 @@ enum PlantedDefect {
     Neither,
 }
 
-/// The kind of defect of the `n`-th of `items` items.
+/// Returns the kind of defect of item number `n` in a table with this number of items.
 fn planted(n: usize, items: usize) -> PlantedDefect {
     let every = items / PLANTED;
     match n % every {
@@ -97,13 +97,13 @@ fn planted_item(n: usize, items: usize) -> Item {
     planted_item
 }
 
-/// A table, a plan, and the records that the journal of a run would contain.
+/// A table, a plan, and the records that a run's journal would contain.
 struct Scene {
     harness: Harness,
     table: String,
     state: PathBuf,
     plan: PathBuf,
-    /// Items with their planted defect, by the text of their key.
+    /// Items with their planted defect, by the text of the item's key.
     items: BTreeMap<String, (Item, PlantedDefect)>,
 }
 
@@ -173,7 +173,7 @@ impl Scene {
     }
 }
 
-/// The input of a verification whose repair may remove values that the plan does not imply.
+/// The input of a verification with repair. The repair may also remove values that the plan does not imply.
 fn input(before: Arc<dyn ItemHistories>) -> VerifyInput {
     VerifyInput { history: before, removes: true }
 }

@@ -20,14 +20,14 @@ pub(crate) struct Application {
     pub(crate) flag: Arc<MemoryFlag>,
     /// The time after which the application rereads the flag.
     pub(crate) cache_time: Duration,
-    /// The flag that the application read last, and the time of this read.
+    /// The flag that the application read last, and the time of that read.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) in_place: bool,
     pub(crate) rng: Rng,
 }
 
 impl Application {
-    /// Makes this number of changes, a few milliseconds apart.
+    /// Makes `changes` changes, with a few milliseconds between them.
     pub(crate) async fn work(mut self, changes: u32) {
         for n in 0..changes {
             sleep(Duration::from_micros(self.rng.u64(1_000..60_000))).await;
@@ -36,7 +36,7 @@ impl Application {
         }
     }
 
-    /// The attributes that the application writes now.
+    /// Returns the attributes that the application currently writes.
     fn write_to(&mut self) -> WriteTo {
         let fresh = self.cached.filter(|(_, at)| at.elapsed() < self.cache_time);
         let (write, at) = fresh.unwrap_or_else(|| (self.flag.write_to(), Instant::now()));

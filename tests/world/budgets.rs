@@ -1,10 +1,10 @@
-//! Checks that the tool takes permits before it sends requests. The tests have their own token buckets, with which they
-//! compare the requests with the plan's budgets.
+//! Checks that the tool takes permits before it sends requests. The tests replay the tool's requests through their own
+//! token buckets, which have the plan's budgets.
 //!
-//! At the start of each pass, a bucket is full. A full bucket has the units of a tenth of a second, but at least one
-//! unit. Some time may pass between taking a permit and sending its request ([`World::permit_age`]). So in every window
-//! of a pass, the tool sends at most rate × (window + permit_age) + burst units, for the table, each index and each
-//! partition key. The tool slows down throttled scopes, and the bound allows slower rates.
+//! At the start of each pass, a bucket is full. A full bucket contains the units of a tenth of a second, but at least
+//! one unit. Some time may pass between taking a permit and sending its request ([`World::permit_age`]). So in every
+//! window of a pass, the tool sends at most rate × (window + permit_age) + burst units, for the table, each index and
+//! each partition key. The tool slows down throttled scopes. The bound allows slower rates, too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use backfill::internals::dynamodb::memory::{Author, Charge, ChargedUnits};
 use super::plan::Rates;
 use super::scene::World;
 
-/// The allowance for rounding errors of the tool and of the tests, in units.
+/// The allowance for rounding errors in the tool and in the tests, in units.
 const ROUNDING: f64 = 0.01;
 
 /// A scope with its own budget.
@@ -25,8 +25,8 @@ enum Scope {
     PartitionKey(String),
 }
 
-/// The maximum time between the last permit of a write and the request of the write. The last permit is the permit of
-/// the table. After this permit, the tool records the pre-images.
+/// The maximum time between a write's last permit and its request. The table's permit is the last one. After this
+/// permit, the tool records the pre-images.
 const RECORDING_TIME: Duration = Duration::from_millis(5);
 
 /// The index of a pass in the list of all passes.
@@ -35,7 +35,7 @@ type PassIndex = usize;
 struct Bucket {
     rate: f64,
     burst: f64,
-    /// The units that were missing from the bucket after the last request. 0 means full.
+    /// The number of units by which the bucket was short of full after the last request. 0 means that it was full.
     missing: f64,
     at: Duration,
 }
@@ -58,8 +58,8 @@ impl Bucket {
 }
 
 impl World {
-    /// Checks that every write since the last check was within every budget when it was sent. Call this function after
-    /// the passes of these writes have ended.
+    /// Checks every write since the last check: when the write was sent, it must have been within every budget. Call
+    /// this method only after the passes of these writes have ended.
     pub(crate) fn check_budgets(&self, during: &str) {
         let (changes, checked) = self.checked.get();
         let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());
@@ -83,9 +83,9 @@ impl World {
         }
     }
 
-    /// The maximum time between taking a permit and sending its request. The tool takes permits from the narrowest
-    /// scope to the widest. So a request keeps its permits of the key or the index while it waits for the permit of the
-    /// table. At most one write of each other item is ahead of this request.
+    /// Returns the maximum time between taking a permit and sending its request. The tool takes permits from the
+    /// narrowest scope to the widest. So a request may hold its permits for the key or the index while it waits for the
+    /// table's permit. At most one write to each other item is ahead of this request.
     fn permit_age(&self, scope: &Scope) -> Duration {
         match scope {
             Scope::Table => RECORDING_TIME,
@@ -95,7 +95,8 @@ impl World {
         }
     }
 
-    /// The newest pass of the request's process that had begun when the request was sent.
+    /// Returns the pass that the request's process was running when it sent the request: the last pass that had begun
+    /// by then.
     fn pass_of(&self, charge: &Charge) -> Option<PassIndex> {
         self.passes
             .iter()
@@ -103,8 +104,8 @@ impl World {
     }
 }
 
-/// The units of a write, by scope. The cost of a page is known only when the page arrives, so reads have no exact
-/// bound.
+/// Returns the units of a write, by scope. Returns nothing for a read: a page's cost is known only when the page
+/// arrives, so reads have no exact bound.
 fn units_of(charge: &Charge) -> Vec<(Scope, f64)> {
     let ChargedUnits::Write(key, consumed) = &charge.consumed else { return Vec::new() };
     let partition = Scope::PartitionKey(format!("{:?}", key.attributes().get("pk")));

@@ -1,5 +1,5 @@
-//! Checks that every simulated migration must pass. The checks use the recorded history of the table, and the state of
-//! the migration.
+//! Checks that every simulated migration must pass. The checks use the table's recorded history and the migration's
+//! state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,12 +15,11 @@ use super::verdicts::{KnownItem, move_verdicts, verdicts};
 /// A query for all rows of every run.
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
 
-/// The attributes that the tool may change. `old` and `new` are listed with each other, because the plan moves values
-/// between them.
+/// The attributes that the tool may change. `old` and `new` are paired, because the plan moves values between them.
 const TOOL_ATTRIBUTES: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 
-/// A version of an item that a process of the tool wrote.
+/// An item version that one of the tool's processes wrote.
 struct NewVersion {
     key: ItemKey,
     process: u32,
@@ -30,7 +29,7 @@ struct NewVersion {
 }
 
 impl World {
-    /// The versions that the tool has written since the last call.
+    /// Returns the versions that the tool has written since the last call.
     fn new_versions(&self) -> Vec<NewVersion> {
         let (checked, charges) = self.checked.get();
         let (all, changes) = self.table.history(|history| {
@@ -49,8 +48,8 @@ impl World {
         all
     }
 
-    /// Checks that every write of the tool changed an existing item, had an effect, changed only the tool's own
-    /// attributes, and lost no value.
+    /// Checks the tool's writes: each must have changed an existing item, had an effect, touched only the attributes
+    /// that the tool may change, and lost no value.
     pub(crate) async fn check_versions(&self, during: &str) {
         for NewVersion { key, process, at, before, after } in self.new_versions() {
             let at = format!("{during}: process {process} and {key} at {at:?}");
@@ -93,9 +92,9 @@ impl World {
         }
     }
 
-    /// Checks that a complete pass has missed no item. If the application never changed an item, the item must be as
-    /// all changes of the plan imply, or be listed as a failure or diverged. While applications write both attributes,
-    /// the move of every other item is checked, too.
+    /// Checks that a complete pass missed no item. An item that the application never changed must match all changes in
+    /// the plan, or be listed as failed or diverged. While applications write both attributes, this method also checks
+    /// the move on every other item.
     pub(crate) async fn check_no_item_is_missed(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let diverged = self.state.diverged(ALL).await.unwrap();
@@ -114,8 +113,8 @@ impl World {
         }
     }
 
-    /// Every item as it is now. If the application never changed an item, the result also has the item as it was before
-    /// the migration.
+    /// Returns every item as it is now. If the application never changed an item, the result also contains the item as
+    /// it was before the migration.
     fn items(&self) -> Vec<(ItemKey, Item, Option<&Item>)> {
         let item = |(key, versions): (&ItemKey, &[Version])| {
             let untouched = versions.iter().all(|version| version.author != Author::Application);
@@ -125,12 +124,12 @@ impl World {
         self.table.history(|history| history.all().filter_map(item).collect())
     }
 
-    /// The items of the seed that the application never changed, as they are now.
+    /// Returns the seed's items that the application never changed, as they are now.
     fn untouched_items(&self) -> impl Iterator<Item = (ItemKey, Item)> {
         self.items().into_iter().filter_map(|(key, item, before)| before.map(|_| (key, item)))
     }
 
-    /// Checks that the counts of the runs add up, and that they do not exceed the counts of actual events.
+    /// Checks that the counts of each run add up, and that no count exceeds the number of actual events.
     pub(crate) async fn check_counts(&self) {
         let mut counted = 0.0;
         let mut id = 1;
@@ -153,8 +152,8 @@ impl World {
         }
     }
 
-    /// Checks the verification's verdict on each item against the table. No process writes at this time. Returns
-    /// whether every item matches.
+    /// Compares the verification's verdict on each item with the table. Call this method while no process writes.
+    /// Returns whether every item matches.
     pub(crate) async fn check_verdict(&self) -> bool {
         let Ok(Some(report)) = self.state.latest_report().await else {
             self.violation("`verify` has no report");
@@ -184,8 +183,8 @@ impl World {
         json["mismatches"] == 0
     }
 
-    /// Call this function after a contract. Checks that no item of the seed that the application never changed still
-    /// has its old attribute together with the new one.
+    /// Checks the items of the seed that the application never changed. None of them may still contain both the old and
+    /// the new attribute with the same value. Call this method after a contract.
     pub(crate) fn check_contracted(&self) {
         for (key, item) in self.untouched_items() {
             if item.contains_key("old") && item.get("old") == item.get("new") {
@@ -194,13 +193,13 @@ impl World {
         }
     }
 
-    /// Call this function after a rollback. Checks that each item that the application never changed is as it was
-    /// before the migration.
+    /// Checks that every item that the application never changed is as it was before the migration. Call this method
+    /// after a rollback.
     pub(crate) async fn check_restored(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.untouched_items() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
-            // While applications write both attributes, an equal pair counts as written by applications.
+            // While applications write both attributes, an equal pair is treated as written by an application.
             let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
             let failed = failures.iter().any(|row| row.key == key);
             if item != *seed && !(failed || (equal && !plan::in_place(&self.plan))) {

@@ -1,5 +1,5 @@
-//! The cutover flag in memory. A change takes effect immediately, but applications continue to obey the flag that they
-//! have read until their caches expire. The tool has to wait until then.
+//! The cutover flag in memory. A change takes effect immediately, but applications continue to obey their cached flag
+//! until their caches expire. The tool has to wait until then.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,7 @@ impl MemoryFlag {
         Arc::default()
     }
 
-    /// The attributes that applications write now.
+    /// Returns the attributes that applications currently write.
     pub(crate) fn write_to(&self) -> WriteTo {
         self.0.lock().unwrap().as_ref().map_or(WriteTo::Old, |(flag, _)| flag.write)
     }

@@ -1,10 +1,11 @@
-//! The deterministic world: a simulation of `run`, `verify` and `rollback`. The world has a table in memory, a state in
-//! memory, a live application, faults, and kills at any point. The simulation uses virtual time and one thread.
+//! The deterministic world: a simulation of `run`, `verify` and `rollback`. The world consists of a table in memory, a
+//! state in memory and a live application. It injects faults, and kills the tool at any point. The simulation uses
+//! virtual time and one thread.
 //!
-//! A seed decides everything: the items, the plan, the content and time of the application's writes, the faults, and
+//! A seed determines everything: the items, the plan, the content and time of the application's writes, the faults, and
 //! the moments of the kills. So a failing seed can be repeated as a single test: `BACKFILL_TEST_WORLD_SEED=N cargo test
-//! --test world one_seed -- --nocapture` prints the events of seed N. `BACKFILL_TEST_WORLDS=N` plays this number of
-//! seeds instead of the few that `cargo test` plays.
+//! --test world one_seed -- --nocapture` prints the events of seed N. `BACKFILL_TEST_WORLDS=N` plays N seeds instead of
+//! the few that `cargo test` plays by default.
 
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
@@ -27,10 +28,10 @@ use backfill::internals::dynamodb::memory::SimulatedFault;
 use scene::{SeedResult, play, play_traced};
 use wire::PlantedBug;
 
-/// The number of seeds that `cargo test` plays.
+/// Number of seeds that `cargo test` plays by default.
 const SEEDS: u64 = 120;
 
-/// The number of seeds among which at least one must reveal a planted bug.
+/// Number of seeds to play with a planted bug. At least one of these seeds must reveal the bug.
 const SEEDS_OF_A_BUG: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
@@ -41,15 +42,15 @@ fn number(name: &str) -> Option<u64> {
 #[derive(Default)]
 struct Campaign {
     fired: BTreeMap<SimulatedFault, u64>,
-    /// The violations of each failed seed.
+    /// The violations in each failed seed.
     failed: BTreeMap<u64, String>,
     kills: u64,
     writes: u64,
 }
 
 impl Campaign {
-    /// Plays these seeds, each on one thread, with as many threads as there are cores. A seed does not depend on the
-    /// others.
+    /// Plays these seeds in parallel, with as many threads as there are cores. Each seed runs on a single thread,
+    /// independently of the other seeds.
     fn play(first: u64, seeds: u64) -> Campaign {
         let next = AtomicU64::new(first);
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -92,9 +93,9 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     let seconds = began.elapsed().as_secs_f64();
     let violations = failed.len();
     println!(
-        "{seeds} seeds in {seconds:.1} s: {violations} with a violation; {kills} kills, {writes} writes of the tool"
+        "{seeds} seeds in {seconds:.1} s: {violations} with a violation; {kills} kills, {writes} writes by the tool"
     );
-    println!("faults that made a difference: {fired:?}");
+    println!("faults that took effect: {fired:?}");
     let failed: Vec<String> = failed.into_iter().map(|(seed, why)| format!("seed {seed}: {why}")).collect();
     assert!(failed.is_empty(), "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
     let missing: Vec<SimulatedFault> =
@@ -102,8 +103,8 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     assert!(missing.is_empty() && kills > 0, "never fired: {missing:?}, {kills} kills");
 }
 
-/// Plays each seed twice. The requests, the replies, every version of every item, and the state must be the same in
-/// both traces.
+/// Plays each seed twice, and compares the two traces. They must contain the same requests, replies, item versions and
+/// state.
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in 1..=12 {

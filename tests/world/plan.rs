@@ -9,10 +9,10 @@ use backfill::internals::plan::{Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-/// The global index of the table. The index contains the items that have a new value.
+/// The global index of the table. The index contains the items that have a value at `new`.
 pub(crate) const INDEX: &str = "by-new";
 
-/// The write budgets that a plan states, in units per second.
+/// The write budgets in a plan, in units per second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
     pub(crate) table: f64,
@@ -20,7 +20,7 @@ pub(crate) struct Rates {
     pub(crate) partition_key: f64,
 }
 
-/// The table of every seed: on demand, with two string keys and an index.
+/// Returns the table of every seed: on demand, with two string keys and an index.
 pub(crate) fn description() -> TableDescription {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let by_new = IndexSchema {
@@ -47,7 +47,7 @@ pub(crate) fn description() -> TableDescription {
     }
 }
 
-/// A plan with a move, and with some of these changes: a copy out of a document, a constant, a removal.
+/// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal.
 pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     let strategy = if rng.bool() { "in-place" } else { "expand-contract" };
     let on_existing = ["keep", "skip", "overwrite"][rng.usize(..3)];
@@ -69,7 +69,7 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
         text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
     }
     text += "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-    // If the plan has no copy, an in-place pass may use eventually consistent reads.
+    // Without a copy in the plan, an in-place pass may use eventually consistent reads.
     if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
         text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
     }
@@ -82,13 +82,13 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     (load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan, rates)
 }
 
-/// Whether a plan writes in place.
+/// Returns whether a plan writes in place.
 pub(crate) fn in_place(plan: &Plan) -> bool {
     plan.strategy == Strategy::InPlace
 }
 
-/// Item number `n`. Some items share a hot partition key, some lack the old attribute, and some already have the new
-/// one.
+/// Generates item number `n`. Some items share a hot partition key, some lack the old attribute, and some already have
+/// the new one.
 pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
     let pk = if rng.u8(..3) == 0 { "hot".to_owned() } else { format!("p{}", n / 2) };
     let mut json = json!({ "pk": { "S": pk }, "sk": { "S": format!("{n:03}") }, "n": { "N": "0" } });
@@ -113,7 +113,7 @@ pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
     item_from_json(&json).unwrap()
 }
 
-/// The key of an item.
+/// Returns the key of an item.
 pub(crate) fn key_of(item: &Item) -> ItemKey {
     static KEY: LazyLock<KeySchema> = LazyLock::new(|| description().key);
     KEY.key_of(item).unwrap()

@@ -1,4 +1,5 @@
-//! Plays one seed from the first run to the contract or the rollback, with kills, and checks every step.
+//! Plays one seed from the first run to the contract or the rollback. Kills the tool along the way, and checks every
+//! step.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -32,13 +33,13 @@ const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_
 /// The maximum age of a stale read.
 const STALE: Duration = Duration::from_secs(5);
 
-/// The maximum number of kills of one command. After this number of kills, the command can complete.
+/// The maximum number of kills of one command. After this many kills, the command can complete.
 const KILLS: u32 = 4;
 
-/// How long applications obey a flag that they have read: `max_cache_seconds` of the plan.
+/// How long applications obey a cached flag: the plan's `max_cache_seconds`.
 const CACHE_TIME: Duration = Duration::from_secs(1);
 
-/// The maximum number of attempts of one command, including killed and stopped ones.
+/// The maximum number of attempts to run one command, including killed and stopped attempts.
 const ATTEMPTS: u32 = 30;
 
 /// The result of playing one seed.
@@ -47,10 +48,10 @@ pub(crate) struct SeedResult {
     pub(crate) trace: String,
     /// Descriptions of events that must never happen.
     pub(crate) violations: Vec<String>,
-    /// Number of faults that changed the outcome of a request, by kind.
+    /// Number of faults that took effect, by kind.
     pub(crate) fired: BTreeMap<SimulatedFault, u64>,
     pub(crate) kills: u64,
-    /// Number of write requests of the tool.
+    /// Number of write requests that the tool sent.
     pub(crate) writes: u64,
 }
 
@@ -88,7 +89,7 @@ pub(crate) struct World {
     pub(crate) table: MemoryTable,
     pub(crate) seed_items: BTreeMap<String, Item>,
     keys: Vec<ItemKey>,
-    /// The number of changes, and the number of requests, that have already been checked.
+    /// How many changes and how many requests have already been checked.
     pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
@@ -97,13 +98,13 @@ pub(crate) struct World {
     random: Random,
     planted: Option<PlantedBug>,
     process: u32,
-    /// The process of each pass, and when the pass began.
+    /// For each pass, the process that runs it and the time at which the pass began.
     pub(crate) passes: Vec<(u32, Duration)>,
     /// The running instances of the application.
     applications: Vec<AbortOnDropHandle<()>>,
     kills: u64,
-    /// A kind of fault that rarely changes the outcome. This kind is more frequent in this seed, so that it is tested
-    /// often enough.
+    /// A kind of fault that rarely changes the outcome. This seed injects only this kind where it can, so that the kind
+    /// is tested often enough.
     preferred: Option<SimulatedFault>,
 }
 
@@ -149,7 +150,7 @@ impl World {
         }
     }
 
-    /// Plays the whole life of the migration.
+    /// Plays the migration from its start to its end.
     async fn play_migration(&mut self) {
         let run = |again| Goal::Run { again };
         let verify = Goal::Verify { scope: VerifyScope::Full, repair: false };
@@ -167,8 +168,7 @@ impl World {
         self.check_counts().await;
         self.check_budgets("run");
         self.table.set_faults(FaultPlan::NONE);
-        // The next pass handles the items that were written behind the scan position. After this pass, nothing is left
-        // to do.
+        // The next pass handles the items that were written behind the scan position. After that pass, no work is left.
         self.command(run(true), 0).await;
         let writes = self.writes();
         self.command(run(true), 0).await;
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// Moves readers and writers to the new attribute, and removes the old one.
+    /// Moves readers and writers to the new attribute, and then removes the old attribute.
     async fn contract(&mut self, changes: u32) {
         for goal in [Goal::CutoverTo(CutoverTarget::ReadNew(100)), Goal::CutoverTo(CutoverTarget::WriteNew)] {
             let changes = [0, 40][self.rng.usize(..2)];
@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    /// Repeats a command until it completes, and sometimes kills it. During this time, the application makes `changes`
+    /// Repeats a command until it completes. Sometimes kills the command. Meanwhile, the application makes `changes`
     /// changes. Returns false if the command never completes.
     async fn command(&mut self, goal: Goal, changes: u32) -> bool {
         for share in [changes / 2, changes - changes / 2] {
@@ -239,8 +239,8 @@ impl World {
             self.state = self.state.crash();
         }
         self.kills += u64::from(killed);
-        // After a change of the flag, applications continue to run, and obey their cached flag while the next pass
-        // begins.
+        // After a change of the flag, applications continue to run. They still obey their cached flag while the next
+        // pass begins.
         if !matches!(goal, Goal::CutoverTo(_)) {
             self.wait_until_quiet().await;
         }
@@ -341,8 +341,8 @@ impl World {
     }
 }
 
-/// Every third seed favours one of the two kinds of fault that rarely change the outcome, so that even a few seeds have
-/// many of these faults.
+/// Returns the kind of fault that a seed favours. Every third seed favours one of the two kinds that rarely change the
+/// outcome. So even a few seeds contain many of these faults.
 fn preferred_fault(seed: u64) -> Option<SimulatedFault> {
     match seed % 6 {
         0 => Some(SimulatedFault::NoImage),
@@ -351,13 +351,13 @@ fn preferred_fault(seed: u64) -> Option<SimulatedFault> {
     }
 }
 
-/// A fault plan for this share of the requests. If a kind is favoured, faults are frequent.
+/// Returns a fault plan. The fraction of requests with a fault is `share`, or 0.3 if the seed favours a kind of fault.
 fn faults(share: f64, preferred: Option<SimulatedFault>) -> FaultPlan {
     let share = if preferred.is_some() { 0.3 } else { share };
     FaultPlan { share, late: Duration::from_secs(3), stale: STALE, preferred }
 }
 
-/// The wall clock of the world.
+/// Returns the wall clock of the world.
 fn wall(began: Instant) -> Timestamp {
     let since = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
     Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56) + since

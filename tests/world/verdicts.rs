@@ -1,29 +1,29 @@
-//! Computes the correct verdicts on an item, only from the plan and the history of the table. The tests compare the
-//! verdicts of the tool with the correct verdicts.
+//! Computes the correct verdicts on an item from only the plan and the table's history. The tests compare the tool's
+//! verdicts with these correct verdicts.
 //!
-//! These verdicts are correct only before the cutover, while the old attribute has the right value.
+//! These verdicts are correct only before the cutover, while the old attribute contains the correct value.
 
 use backfill::internals::change::{Change, OnExisting, Strategy};
 use backfill::internals::item::{Item, Path, Value};
 use backfill::internals::plan::Plan;
 use backfill::internals::state::Verdict;
 
-/// An item of the table, with the facts that the verdict depends on.
+/// An item of the table, with the facts on which its verdict depends.
 pub(crate) struct KnownItem<'a> {
     pub(crate) item: &'a Item,
     /// The item before the migration. `None` if the application has written the item since then. In that case, a
-    /// target's value may or may not count as preexisting.
+    /// target's value may or may not be preexisting.
     pub(crate) before: Option<&'a Item>,
 }
 
-/// The best and the worst correct verdict on an item. The two verdicts differ only if it is unknown which values
-/// existed before the migration.
+/// Returns the best and the worst correct verdict on an item. The two verdicts differ only if it is unknown which
+/// values existed before the migration.
 pub(crate) fn verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let all = plan.changes.iter().map(|change| change_verdicts(plan, change, known));
     all.fold((Verdict::Matching, Verdict::Matching), |(best, worst), (b, w)| (best.max(b), worst.max(w)))
 }
 
-/// The best and the worst correct verdict on the move, without the other changes of the plan.
+/// Returns the best and the worst correct verdict on the move alone, ignoring the plan's other changes.
 pub(crate) fn move_verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
     let is_move = |change: &&Change| matches!(change, Change::Move { .. });
     plan.changes
@@ -54,7 +54,7 @@ fn change_verdicts(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verd
     }
 }
 
-/// The verdict on an in-place move, which removes the old attribute.
+/// Returns the verdict on an in-place move, which removes the old attribute.
 fn in_place_move_verdict(item: &Item, from: &Path, to: &Path, on_existing: OnExisting) -> Verdict {
     match (from.get(item), to.get(item)) {
         (None, _) => Verdict::Matching,
@@ -65,7 +65,7 @@ fn in_place_move_verdict(item: &Item, from: &Path, to: &Path, on_existing: OnExi
     }
 }
 
-/// The best and the worst correct verdict on a pair of attributes that both stay.
+/// Returns the best and the worst correct verdict on a pair of attributes that both stay.
 fn pair_verdicts(
     known: &KnownItem<'_>,
     from: &Path,
@@ -73,7 +73,7 @@ fn pair_verdicts(
     (on_existing, in_place): (OnExisting, bool),
 ) -> (Verdict, Verdict) {
     let certain = |verdict| (verdict, verdict);
-    // Whether the target had this value before the migration. `None` if that is unknown.
+    // Whether the target had this value before the migration. `None` means unknown.
     let existed = |value: &Value| known.before.map(|before| to.get(before) == Some(value));
     let skips = on_existing == OnExisting::Skip;
     match (from.get(known.item), to.get(known.item)) {

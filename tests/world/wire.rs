@@ -1,6 +1,6 @@
-//! The connection between the tool and the table. The connection records every request and reply. If a write destroys a
-//! value, the connection checks the write before it sends the write. The connection also simulates planted bugs of the
-//! tool.
+//! The connection between the tool and the table. The connection records every request and reply. If a write would
+//! destroy a value, the connection checks that write before sending it. The connection can also simulate bugs in the
+//! tool, which tests plant.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,26 +15,25 @@ use backfill::internals::state::memory::MemoryState;
 use backfill::internals::state::{Checkpoints, Commit, Counts, History, Runs, SegmentEvent, phase};
 use tokio::time::Instant;
 
-/// A planted bug of the tool. The simulation must find it.
+/// A bug that a test plants in the tool. The simulation must find this bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlantedBug {
     /// A page is committed before its items are written.
     EarlyCheckpoint,
     /// Writes lack the condition that the item exists.
     NoExistenceCheck,
-    /// The consumed units of a write are counted twice.
+    /// A write's consumed units are counted twice.
     ReconciledTwice,
     /// A write is sent a second time without permits, as an SDK with its own retries would do.
     SentTwice,
-    /// Applications obey the flag for longer than the plan says.
+    /// Applications obey a cached flag for longer than the plan allows.
     OldCaches,
 }
 
-/// The records of the connection.
+/// What a connection has recorded.
 #[derive(Default)]
 pub(crate) struct WireLog {
-    /// All events, as text. `None` if the trace is not requested, because writing a trace takes most of the time of a
-    /// seed.
+    /// All events, as text. `None` if no trace is requested, because writing a trace takes most of a seed's time.
     pub(crate) trace: Option<String>,
     pub(crate) violations: Vec<String>,
     /// The number of write requests.
@@ -43,11 +42,11 @@ pub(crate) struct WireLog {
     pub(crate) units: f64,
 }
 
-/// The table as one process uses it, over a recorded connection.
+/// One process's connection to the table, which records all requests and replies.
 pub(crate) struct Wire {
     pub(crate) connection: MemoryConnection,
     pub(crate) process: u32,
-    /// The state of this process. Calls on this handle take no virtual time.
+    /// This process's state. Calls on this handle take no virtual time.
     pub(crate) state: MemoryState,
     pub(crate) planted: Option<PlantedBug>,
     pub(crate) began: Instant,

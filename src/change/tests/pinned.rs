@@ -3,7 +3,7 @@
 use super::*;
 use crate::dynamodb::memory::rules::{WriteEffect, effect};
 
-/// The sources that a write copies, with the value that the write contains for each source.
+/// Returns the sources that a write copies, with the value that the write contains for each source.
 fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
     let copied = write.actions.iter().filter_map(|action| match action {
         Action::SetFrom { from, value, .. } => Some((from, value)),
@@ -30,7 +30,7 @@ fn a_pinned_write_sends_the_value_and_pins_its_source() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// On the image that it was planned from, a pinned write has the same effect as the copying write. On any other
+    /// On the image from which it was planned, a pinned write has the same effect as the copying write. On any other
     /// image, the condition of the pinned write fails if a source has changed. If the pinned write is accepted, it has
     /// the same effect as the copying write.
     #[test]

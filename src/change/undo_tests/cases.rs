@@ -56,14 +56,14 @@ fn a_rollback_after_new_only_writes_copies_them_to_the_old_attribute() {
     assert_eq!(journaled, std::slice::from_ref(&x));
     assert_eq!(scenario.undo(), last_undo_decision(&scenario));
     assert_eq!(text(&scenario.image), text(&item(json!({"pk": {"S": "1"}, "a": {"S": "new"}}))));
-    // If an application has replaced the whole item, the item has no old attribute any more.
+    // If an application has replaced the whole item, the old attribute no longer exists.
     let (scenario, journaled) = after(Some("new"), Some("a"));
     assert!(journaled.is_empty());
     assert_eq!(scenario.image["a"], Value::S("new".into()));
 }
 
-/// If no pass has created a new value, the old path has the only value. This value stays, and the other changes of the
-/// item are still made.
+/// If no pass has created a new value, the old path has the only value. This value stays, and the item's other changes
+/// are still made.
 #[test]
 fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     let plan = [mv("a", "b"), copy("c", "d")];
@@ -86,7 +86,7 @@ fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     assert_eq!(scenario.apply(&scenario.old_from_new()), Decision::Diverged(vec![path("l[0]")]));
 }
 
-/// If the shape of the item no longer allows the tool to restore a value, somebody has changed the item since the run.
+/// The tool cannot restore a value if somebody has changed the item's shape since the run. It then reports the item.
 #[test]
 fn a_value_that_cannot_be_restored_is_reported() {
     let doc = item(json!({"pk": {"S": "1"}, "d": {"M": {"x": {"S": "v"}}}}));
@@ -103,9 +103,9 @@ fn a_value_that_cannot_be_restored_is_reported() {
     }
 }
 
-/// A rollback restores an overwritten value only if the target has a value that the tool wrote. It does not replace a
-/// value that applications have written to both attributes since the run. It does not write to another item with the
-/// same key.
+/// A rollback restores an overwritten value only if the target has a value that the tool wrote. The rollback does not
+/// replace a value that applications have written to both attributes since the run. It does not write to a new item
+/// with the same key.
 #[test]
 fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     let image = item(json!({"pk": {"S": "1"}, "a": {"S": "v"}, "b": {"S": "was there"}}));
@@ -126,7 +126,7 @@ fn an_overwritten_value_is_restored_only_over_the_tools_own_value() {
     assert_eq!(text(&scenario.image), text(&image));
 }
 
-/// Computes the last undo decision of a story again, so that a test can compare both decisions.
+/// Recomputes a scenario's last undo decision, so that a test can compare both decisions.
 fn last_undo_decision(scenario: &Scenario) -> Decision {
     let mut before = scenario.clone();
     let new = before.image["a"].clone();
@@ -147,7 +147,7 @@ fn preexisting_new_values_stay() {
         assert_eq!(scenario.apply(&scenario.rollback()), Decision::NothingToDo, "{undone}");
         assert_eq!(text(&scenario.image), text(&item(image)));
     }
-    // While applications write both attributes, an equal pair counts as written by the applications.
+    // While applications write both attributes, the tool assumes that they wrote an equal pair.
     let changes = Changes::for_expand(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     let baseline = Baseline { pairs: vec![(path("b"), BaselinePair::Equal)], ..Baseline::default() };

@@ -1,5 +1,5 @@
-//! `cutover --dry-run`: reports whether the step is possible, and on how many items readers would see a new value for
-//! the first time.
+//! `cutover --dry-run`: reports whether the step is possible, and for how many items readers would see the new value
+//! for the first time.
 
 use std::io::Write as _;
 
@@ -13,7 +13,7 @@ use backfill::internals::figure::count;
 use backfill::internals::item::{ItemKey, Path, item_to_json};
 use backfill::internals::migration::{CutoverStep, Migration, StepOptions};
 
-/// Number of example items in the text report. The JSON report contains every item in the list.
+/// Number of example items in the text report. The JSON report contains the whole list.
 const SHOWN: usize = 5;
 
 /// Checks every precondition of a step forward, and counts the items that had only the new attribute before the

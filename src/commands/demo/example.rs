@@ -1,4 +1,4 @@
-//! An item of the sample table that the demo shows before and after each step that changes items.
+//! The sample item that the demo shows before and after each step that changes items.
 
 use std::fmt::Write as _;
 
@@ -13,8 +13,8 @@ use backfill::internals::migration::Driver;
 pub(crate) struct Example(ItemKey);
 
 impl Example {
-    /// Chooses the first item of the sample table that has only the old attribute, with a string. Returns `None` if a
-    /// very small table has no such item.
+    /// Chooses the first item in the sample table that has a string in the old attribute and no new attribute. Returns
+    /// `None` if a very small table contains no such item.
     pub(crate) fn choose(driver: &Driver, seed: u64, items: u64) -> Option<Example> {
         let fits = |item: &Item| matches!(item.get(sample::OLD_ATTRIBUTE), Some(Value::S(_)));
         let row =

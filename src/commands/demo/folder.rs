@@ -1,4 +1,4 @@
-//! The folder of a demo, with its table, its plan and its state.
+//! The folder that contains a demo's table, plan and state.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -21,7 +21,7 @@ const DEMO_FILES: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "stat
 const FLAGS: &str = "flags";
 
 /// Prepares the folder. Clears the folder if its demo is finished, or if `fresh` is set. Keeps an unfinished demo.
-/// Refuses a folder with other contents and does not touch it.
+/// Refuses a folder that has other contents, and leaves it unchanged.
 pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
     if is_finished(dir, plan).await? || fresh {
         clear(dir).with_context(|| format!("cannot clear {}; nothing was started", dir.display()))?;
@@ -46,7 +46,8 @@ async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     };
     match std::fs::read_to_string(plan_file) {
         Ok(text) if text != plan => return refuse("has a plan.toml that is not the demo's"),
-        // A demo writes its plan before these files. If these files exist without a plan, they do not belong to a demo.
+        // A demo writes its plan before these files. So if these files exist without a plan, they do not belong to a
+        // demo.
         Err(_) if DEMO_FILES.iter().any(|name| dir.join(name).exists()) => {
             return refuse("has files that are not the demo's");
         }

@@ -1,4 +1,4 @@
-//! Prints the messages before and after each step of a demo. Also waits for the soak time.
+//! Prints the messages before and after each step of a demo. It also waits for the soak time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub(crate) fn report_result(passes: &[PassEnd], flag: Option<&Flag>) -> Json {
     json
 }
 
-/// Prints which commands to try next in the folder.
+/// Prints the commands that the operator can try next in the demo's folder.
 pub(crate) fn suggest_next(exit: Exit, dir: &Path) {
     let me = std::env::args().next().unwrap_or_else(|| "backfill".into());
     let plan_path = dir.join("plan.toml");

@@ -1,5 +1,5 @@
-//! `demo`: runs a whole migration on the embedded engine with sample data. The demo carries out and explains every step
-//! of the playbook.
+//! `demo`: runs a whole migration on the embedded engine with sample data. It carries out and explains every step of
+//! the playbook.
 
 mod example;
 mod folder;
@@ -35,9 +35,9 @@ const PLAN: &str = concat!(
 /// The seed of the demo's sample table.
 const SEED: u64 = 1;
 
-/// If the table has at least this number of items, the demo starts the proxy between the tool and the engine, because
-/// the proxy keeps scan pages short. A smaller table has short pages anyway. Without the proxy, a write takes about a
-/// tenth less CPU time than with the proxy (measured with `cargo bench --bench cpu`).
+/// Minimum number of items for which the demo starts the proxy between the tool and the engine. The proxy keeps scan
+/// pages short, but the pages of a smaller table are short anyway. Without the proxy, a write takes about a tenth less
+/// CPU time (measured with `cargo bench --bench cpu`).
 const LONG_PAGES_FROM: u64 = 50_000;
 
 /// Runs the demo through the playbook, or resumes a stopped demo.
@@ -96,8 +96,8 @@ async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     Ok(Box::pin(Session::open(target, input, observer, Stopper::default())).await?)
 }
 
-/// Carries out one step of the demo. If the step changes items, shows an item before and after it. Returns the values
-/// of [`carry_out`], and the item as JSON.
+/// Carries out one step of the demo. If the step changes items, shows an item before and after the step. Returns the
+/// values of [`carry_out`], and the item as JSON.
 async fn carry_out_showing_item(
     step: &DemoStep,
     session: &mut Session,

@@ -1,4 +1,4 @@
-//! The steps of the demo, in order. Each step has a line of text that explains the step.
+//! The steps of the demo, in order. Each step has a line of text that explains it.
 
 use backfill::internals::cutover::{Flag, WriteTo};
 use backfill::internals::migration::Driver;
@@ -83,8 +83,9 @@ pub(crate) const STEPS: [DemoStep; 10] = [
     ),
 ];
 
-/// Number of steps that the migration has completed. After the step back, the flag has the value that it had before
-/// readers moved. So a demo that was killed there moves readers forward and back again.
+/// Returns the number of steps that the migration has completed. The step back returns the flag to the value that it
+/// had before readers moved. So a demo that was killed right after the step back moves readers forward and back once
+/// more.
 pub(crate) async fn completed_steps(driver: &Driver) -> anyhow::Result<usize> {
     let state = driver.state();
     let diverged = driver.store.open_work(None).await?.diverged;

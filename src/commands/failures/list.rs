@@ -12,7 +12,7 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::figure::count;
 use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, UnreadableRow};
 
-/// The rows of a list. A record that cannot be read is an error in the list.
+/// The rows of a list. A record that cannot be read appears as an error in the list.
 type Rows<T> = Vec<Result<T, UnreadableRow>>;
 
 /// Lists open failures and diverged items.
@@ -51,7 +51,7 @@ fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Row
         match row {
             Ok(d) => {
                 let paths = d.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                writeln!(out, "diverged  {}  {paths} has another value than the plan implies", d.key)?;
+                writeln!(out, "diverged  {}  {paths} differs from the value that the plan implies", d.key)?;
             }
             Err(row) => writeln!(out, "unreadable  diverged item {}: {}", row.id, row.why)?,
         }

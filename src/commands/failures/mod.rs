@@ -53,8 +53,8 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow:
 fn write_encrypted(out: &mut Vec<u8>, items: u64, commands: &CommandLine) -> IoResult<()> {
     writeln!(
         out,
-        "{} signed or encrypted on the client, and not changed. Let an application that has the keys change \
-         them. If the signature covers nothing that the plan changes:\n\
+        "{} signed or encrypted on the client, and not changed. Change them with an application that \
+         has the keys. If the signature covers nothing that the plan changes:\n\
          Next: {}",
         count(items, "item is", "items are"),
         commands.render("failures retry --accept client-encryption")

@@ -37,8 +37,8 @@ async fn has_begun(migration: &Migration) -> bool {
     status.map_or(true, |outcome| outcome.snapshot().status.stage != MigrationStage::Preflight)
 }
 
-/// Prints the result of a command that makes one or more passes over the table. `has_begun` is false if the migration
-/// has not begun, so that there was nothing to do.
+/// Prints the result of a command that makes one or more passes over the table. If `has_begun` is false, the migration
+/// has not begun, so there was nothing to do.
 pub(crate) fn report(
     global: &Global,
     outcome: &PassOutcome,
@@ -96,7 +96,7 @@ pub(crate) fn report(
     )
 }
 
-/// One pass as JSON.
+/// Returns one pass as JSON.
 fn run_json(outcome: &PassOutcome, pass: &PassSummary, exit: Exit) -> Json {
     let mut json = outcome.report(pass).to_json(exit as u8);
     if let Some(map) = json.as_object_mut() {

@@ -1,4 +1,4 @@
-//! `--dry-run` of `run`, `contract` and `rollback`: runs the whole pipeline without the writes, on the table or on a
+//! `--dry-run` of `run`, `contract` and `rollback`: runs the whole pipeline except the writes, on the table or on a
 //! sample of it.
 
 use std::path::Path;
@@ -10,8 +10,8 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::migration::{DryRunOptions, DryRunPhase};
 use backfill::internals::preflight::{Acceptance, SampleSize};
 
-/// Counts the changes that the command would make, and reports the preflight findings. A dry run is not refused because
-/// of findings.
+/// Counts the changes that the command would make, and reports the preflight findings. Findings never prevent a dry
+/// run.
 pub(crate) async fn dry_run(
     global: &Global,
     plan: &Path,

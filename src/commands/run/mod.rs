@@ -40,12 +40,12 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         None => output::stderr(ALREADY_COMPLETE),
         Some(_) => output::warn(STOPPED_BEFORE_RUN),
     }
-    // If the command was stopped, the stop determines the exit code. This holds even if the stop came before the run
-    // began or after the run ended.
+    // If the command was stopped, the stop determines the exit code, even if it came before the run began or after the
+    // run ended.
     let exit = Exit::from_run(report.open, report.stopped);
     let next = match report.stopped {
-        // A run that has begun resumes without the command's options. A run that has not begun needs the same options
-        // again.
+        // A run that has begun resumes without the command's options. If the run has not begun, the next command needs
+        // the same options again.
         Some(_) if outcome.worked() => Some(report.next()),
         Some(_) => Some(commands.render(&words)),
         None if report.open.failures > 0 => Some(commands.render("failures retry")),
@@ -68,7 +68,7 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
     )
 }
 
-/// The command did no work on the run.
+/// Reports that the command did no work on the run.
 fn report_without_run(global: &Global, next: &str, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
     match stopped {
         Some(reason) => output::report_stop(global, reason, next),

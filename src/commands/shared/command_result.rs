@@ -1,4 +1,4 @@
-//! The end of a command: the fields that every JSON document has. Only this file maps an error to these fields.
+//! The result of a command: the fields that every JSON document contains. Only this file maps an error to these fields.
 
 use serde_json::{Value as Json, json};
 
@@ -25,7 +25,7 @@ pub(crate) struct CommandResult {
     next: Option<String>,
 }
 
-/// The error of a command, in the form that programs read.
+/// A command's error, in a form for programs.
 #[derive(Debug, Clone)]
 struct Problem {
     kind: ErrorKind,
@@ -60,7 +60,7 @@ pub(crate) enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     fn name(self) -> &'static str {
         match self {
             ErrorKind::Usage => "usage",
@@ -88,13 +88,13 @@ impl ErrorKind {
         }
     }
 
-    /// The advice to the operator. The error's message contains the details.
+    /// Returns the advice to the operator. The error's message contains the details.
     fn remedy(self) -> &'static str {
         match self {
             ErrorKind::Usage => "Correct the command line; `backfill help COMMAND` lists the options.",
             ErrorKind::Plan => "Correct the plan file; `backfill check PLAN` checks it.",
             ErrorKind::OutOfOrder => "Run the command in `next` instead.",
-            ErrorKind::Findings => "Fix each finding that refuses, or accept it with --accept.",
+            ErrorKind::Findings => "Fix each finding that prevents the run, or accept it with --accept.",
             ErrorKind::NotConfirmed => "Run the same command again and confirm it, or add --yes.",
             ErrorKind::Table => "Check `name`, `region`, `account` and `endpoint_url` in [table].",
             ErrorKind::Flag => "Check [cutover] and the flag's table, then run the same command again.",
@@ -208,17 +208,18 @@ impl ErrorKind {
 }
 
 impl CommandResult {
-    /// The command succeeded.
+    /// Returns the result of a command that succeeded.
     pub(crate) fn done() -> CommandResult {
         CommandResult { exit: Exit::Done, error: None, next: None }
     }
 
-    /// The command finished. Its exit code says whether it found failures or mismatches.
+    /// Returns the result of a command that finished. The exit code shows whether the command found failures or
+    /// mismatches.
     pub(crate) fn from_exit(exit: Exit) -> CommandResult {
         let found = match exit {
             Exit::Done => None,
             Exit::Failures => Some((ErrorKind::Failures, "some items could not be changed")),
-            Exit::Mismatch => Some((ErrorKind::Mismatches, "some items hold other values than the plan implies")),
+            Exit::Mismatch => Some((ErrorKind::Mismatches, "some items do not have the values that the plan implies")),
             Exit::Refused => Some((ErrorKind::Findings, "a run would be refused")),
             Exit::Usage => Some((ErrorKind::Usage, "the command line or the plan is not valid")),
             Exit::State => Some((ErrorKind::StateUnusable, "the state cannot be used")),
@@ -229,18 +230,19 @@ impl CommandResult {
         CommandResult { exit, error, next: None }
     }
 
-    /// The command stopped before its end, for this reason.
+    /// Returns the result of a command that stopped early for this reason.
     pub(crate) fn stopped(reason: &StopReason) -> CommandResult {
         let error = Problem { kind: ErrorKind::from_stop(reason), message: reason.to_string() };
         CommandResult { exit: Exit::from_stop(reason), error: Some(error), next: None }
     }
 
-    /// The command stopped for this reason or, if `stopped` is `None`, finished with this exit code.
+    /// Returns the result of a command that stopped for this reason or, if `stopped` is `None`, finished with this exit
+    /// code.
     pub(crate) fn from_exit_or_stop(exit: Exit, stopped: Option<&StopReason>) -> CommandResult {
         stopped.map_or_else(|| CommandResult::from_exit(exit), CommandResult::stopped)
     }
 
-    /// The command failed or was refused.
+    /// Returns the result of a command that failed or was refused.
     pub(crate) fn failed(error: &anyhow::Error) -> CommandResult {
         let next = match error.downcast_ref::<MigrationError>() {
             Some(MigrationError::Refused { next, .. }) => Some(next.clone()),
@@ -254,17 +256,17 @@ impl CommandResult {
         CommandResult { exit: Exit::from_error(error), error: Some(problem), next }
     }
 
-    /// The command line cannot be parsed.
+    /// Returns the result for a command line that cannot be parsed.
     pub(crate) fn usage(message: String) -> CommandResult {
         CommandResult { exit: Exit::Usage, error: Some(Problem { kind: ErrorKind::Usage, message }), next: None }
     }
 
-    /// The command to run next.
+    /// Sets the command to run next.
     pub(crate) fn next(self, next: impl Into<Option<String>>) -> CommandResult {
         CommandResult { next: next.into(), ..self }
     }
 
-    /// Adds the fields that every document has.
+    /// Adds the fields that every document contains.
     pub(crate) fn document(&self, mut document: Json) -> Json {
         let CommandResult { exit, error, next } = self;
         let error = error.as_ref().map(|Problem { kind, message }| {
@@ -283,7 +285,7 @@ impl CommandResult {
     }
 }
 
-/// The plan errors that this error contains; `None` if it contains none. Plan errors have their own text form.
+/// Returns the plan errors in this error; `None` if it contains none. Plan errors have their own text form.
 pub(crate) fn plan_errors(error: &anyhow::Error) -> Option<&PlanErrors> {
     match error.downcast_ref::<MigrationError>() {
         Some(MigrationError::Plan(plan)) => Some(plan),

@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Failures = 4,
     /// The command finished, but the values of some items differ from the values that the plan implies.
     Mismatch = 5,
-    /// A limit stopped the command, or an error that affects the whole run. The command can be resumed.
+    /// A limit stopped the command, or an error that affects the whole run stopped it. The command can be resumed.
     Stopped = 6,
     /// The state file is locked, damaged, or belongs to another plan or table.
     State = 7,
@@ -37,7 +37,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Exit {
-    /// The exit code of a run that stopped for this reason.
+    /// Returns the exit code of a run that stopped for this reason.
     pub(crate) fn from_stop(reason: &StopReason) -> Exit {
         match reason {
             StopReason::Interrupted => Exit::Interrupted,
@@ -60,8 +60,8 @@ impl Exit {
         }
     }
 
-    /// The exit code of a run that ended with these numbers of open failures and diverged items. A stop takes
-    /// precedence over failures and diverged items.
+    /// Returns the exit code of a run that ended with these numbers of open failures and diverged items. If the run was
+    /// stopped, the stop alone determines the exit code.
     pub(crate) fn from_run(open: OpenWork, stopped: Option<&StopReason>) -> Exit {
         match stopped {
             Some(reason) => Exit::from_stop(reason),
@@ -124,7 +124,7 @@ impl Exit {
 pub(crate) struct Refusal {
     /// The exit code.
     pub exit: Exit,
-    /// The message. It says what happened, which work was not done, and what the operator can do.
+    /// The message: what happened, which work was not done, and what the operator can do.
     pub message: String,
 }
 

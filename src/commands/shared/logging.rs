@@ -16,8 +16,8 @@ use backfill::internals::outside::{escaped_json, escaped_styled};
 /// Starts logging according to the options and `BACKFILL_LOG`.
 pub(crate) fn init(global: &Global) {
     output::set_options(global);
-    // Show only the tool's own log lines. The operator does not need the warnings of the SDK and of the embedded
-    // engine, because the tool's own errors report every problem.
+    // Show only the tool's own log lines. The operator does not need the warnings from the SDK and the embedded engine,
+    // because the tool's own errors report every problem.
     let level = match global.verbose {
         0 if global.quiet => "off,backfill=warn",
         0 => "off,backfill=info",
@@ -26,8 +26,7 @@ pub(crate) fn init(global: &Global) {
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let escape: fn(&str) -> String = match global.log_format {
-        // At this point, field values are already escaped. The line still contains its own color codes, which must
-        // stay.
+        // Field values are already escaped here. The line still contains its own color codes, which must stay.
         LogFormat::Text => escaped_styled,
         LogFormat::Json => escaped_json,
     };
@@ -43,8 +42,8 @@ pub(crate) fn init(global: &Global) {
 }
 
 /// Whether a log line can be shown without leaking attribute values. At levels below `info`, the AWS SDK and the HTTP
-/// stack print requests and replies, which contain attribute values. So at these levels only the tool's own lines are
-/// shown. The options and `BACKFILL_LOG` cannot change this rule.
+/// stack log requests and replies, which contain attribute values. So at these levels only the tool's own lines are
+/// shown, and neither the options nor `BACKFILL_LOG` can change this.
 fn is_free_of_values(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || metadata.target() == "backfill" || metadata.target().starts_with("backfill::")
 }

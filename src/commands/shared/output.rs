@@ -15,7 +15,7 @@ use backfill::internals::clock::now;
 use backfill::internals::engine::StopReason;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
 
-/// The options that decide what this process writes. This value is set once, before the command begins.
+/// The options that control what this process writes. They are set once, before the command begins.
 static OPTIONS: OnceLock<Options> = OnceLock::new();
 
 /// The global options that affect the output.
@@ -30,10 +30,10 @@ struct Options {
 /// after it wrote the result.
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
-/// Sets the options of the output. `--quiet` suppresses all remarks on stderr except questions and errors.
+/// Sets the options of the output. `--quiet` suppresses all remarks on stderr except warnings, questions and errors.
 pub(crate) fn set_options(global: &Global) {
     let options = Options { output: global.output, log_format: global.log_format, quiet: global.quiet };
-    // Tests may start logging twice. The second start changes nothing.
+    // Tests may set the options twice. The second call changes nothing.
     let _ = OPTIONS.set(options);
 }
 
@@ -73,7 +73,7 @@ fn write_document(command_result: &CommandResult, document: Json) -> std::io::Re
     write_stdout(&escaped_json(&format!("{:#}\n", command_result.document(document))))
 }
 
-/// The text as it is shown on stdout: wrapped if stdout is a terminal.
+/// Returns the text for stdout, wrapped if stdout is a terminal.
 fn for_stdout(text: &str) -> Cow<'_, str> {
     match terminal_size::terminal_size_of(std::io::stdout()) {
         Some((width, _)) => wrap(text, width.0.into()).into(),
@@ -81,7 +81,7 @@ fn for_stdout(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text as it is shown on stderr: wrapped if stderr is a terminal.
+/// Returns the text for stderr, wrapped if stderr is a terminal.
 fn for_stderr(text: &str) -> Cow<'_, str> {
     match terminal_size::terminal_size_of(std::io::stderr()) {
         Some((width, _)) => wrap(text, width.0.into()).into(),
@@ -141,15 +141,15 @@ fn write_stderr(text: &str) {
     });
 }
 
-/// Reports that a command stopped early without any other result. Returns the exit code.
+/// Reports that a command stopped early and has no other result. Returns the exit code.
 pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
     let command_result = CommandResult::stopped(reason).next(next.to_owned());
     warn(&format!("stopped: {reason}\nNext: {next}"));
     write_result(global, &command_result, || json!({ "type": "stopped" }), |_| Ok(()))
 }
 
-/// Reports that the operator interrupted before the work began, or a second time during the work. The process ends
-/// right after this report.
+/// Reports that the operator interrupted the command before its work began, or interrupted the work for the second
+/// time. The process ends right after this report.
 pub(crate) fn report_interruption() {
     warn("stopped immediately. Nothing is lost: run the same command again, and it repeats uncommitted work");
     if let Some(options) = OPTIONS.get() {

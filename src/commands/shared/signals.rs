@@ -1,6 +1,7 @@
-//! Handles Ctrl-C, SIGTERM and SIGHUP. While a pass works, the first signal drains, and a second Ctrl-C or SIGTERM
-//! exits immediately. Before and after that, the first signal exits. SIGHUP arrives when the terminal closes. If the
-//! process was started by `nohup`, which ignores SIGHUP, the process continues to ignore this signal.
+//! Handles Ctrl-C, SIGTERM and SIGHUP. During a pass, the first signal stops the pass: the process waits for requests
+//! in flight and then exits. A second Ctrl-C or SIGTERM makes the process exit immediately. Before and after a pass,
+//! the first signal makes the process exit immediately. SIGHUP arrives when the terminal closes. A process that was
+//! started with `nohup` continues to ignore SIGHUP.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,15 +12,17 @@ use crate::commands::shared::output;
 use backfill::internals::engine::{StopReason, Stopper};
 use backfill::internals::host::ignores_hangup;
 
-/// Stops the work that the command does now. `None` until the command has begun work that must drain.
+/// Stops the command's current work. `None` until the command has begun work whose requests in flight must complete.
 static STOPPER: Mutex<Option<Stopper>> = Mutex::new(None);
 
-/// Sets the stopper of the work that begins now. The next signal stops it instead of exiting.
+/// Sets the stopper for the work that begins now. The next signal then stops this work, and the process does not exit
+/// immediately.
 pub(crate) fn drain_with(stop: Stopper) {
     *STOPPER.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
 }
 
-/// Listens for signals until the process ends, so that even a command that has not begun work ends with a document.
+/// Listens for signals until the process ends. So a command writes its JSON document even if it is interrupted before
+/// its work begins.
 pub(crate) fn listen() -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -30,8 +33,8 @@ pub(crate) fn listen() -> std::io::Result<()> {
             let is_second_signal = tokio::select! {
                 _ = interrupt.recv() => is_stopping,
                 _ = terminate.recv() => is_stopping,
-                // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not
-                // mean that the process must exit immediately.
+                // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP is not a
+                // request to exit immediately.
                 () = wait_for(hangup.as_mut()) => {
                     if is_stopping {
                         continue;
@@ -51,7 +54,7 @@ pub(crate) fn listen() -> std::io::Result<()> {
                 Some(_) | None => {
                     output::report_interruption();
                     // The process can exit without cleaning up, because every commit is atomic, and the operating
-                    // system releases the lock of the state file.
+                    // system releases the lock on the state file.
                     std::process::exit(Exit::Interrupted as i32);
                 }
             }

@@ -63,8 +63,8 @@ impl Observer for Terminal {
     }
 }
 
-/// Whether a notice is a warning, or contains facts that the operator needs for a question. `--quiet` does not suppress
-/// such notices.
+/// Whether a notice is a warning, or contains facts that the operator needs to answer a question. `--quiet` does not
+/// suppress such notices.
 fn is_important(notice: &Notice<'_>) -> bool {
     match notice {
         Notice::BudgetCut(_)
@@ -83,7 +83,7 @@ fn is_important(notice: &Notice<'_>) -> bool {
     }
 }
 
-/// The options of a migration, from the command line.
+/// Converts the command line's options into the options of a migration.
 pub(crate) fn options(global: &Global, yes: bool) -> Options {
     let mut options = Options::default();
     options.state.clone_from(&global.state);
@@ -99,12 +99,12 @@ pub(crate) fn options(global: &Global, yes: bool) -> Options {
     options
 }
 
-/// The start of every suggested command line: the plan and the options that the operator gave.
+/// Returns the builder for suggested command lines, which contain the plan and the options that the operator gave.
 pub(crate) fn commands(global: &Global, plan: &Path) -> CommandLine {
     command_line(plan, &options(global, false))
 }
 
-/// The `--accept` options of a command, as they are typed.
+/// Returns a command's `--accept` options as text.
 pub(crate) fn accept_options(findings: &[Acceptance]) -> String {
     findings.iter().map(|finding| format!(" --accept {}", finding.name())).collect()
 }

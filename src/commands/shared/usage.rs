@@ -7,8 +7,8 @@ use crate::cli::{LogFormat, Output};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::output::{report_document, usage_error};
 
-/// Prints the message of the command line parser, and returns the exit code. An error is escaped because it quotes the
-/// user's input; help and version need no escaping. With `--output json`, an error is also a JSON document.
+/// Prints the message from the command-line parser, and returns the exit code. An error is escaped because it quotes
+/// the user's input; help and version need no escaping. With `--output json`, an error is also a JSON document.
 pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if usage.use_stderr() {
         let words: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
@@ -24,7 +24,7 @@ pub(crate) fn report_usage(usage: &clap::Error, arguments: impl Iterator<Item = 
     ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }
 
-/// Whether an option asks for JSON, on a command line that cannot be parsed.
+/// Whether this option asks for JSON. Works even if the command line cannot be parsed.
 fn requests_json(words: &[String], option: &str) -> bool {
     let joined = format!("{option}=json");
     words.contains(&joined) || words.windows(2).any(|pair| pair == [option, "json"])

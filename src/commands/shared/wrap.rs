@@ -1,19 +1,21 @@
-//! Wraps text at the width of the terminal.
+//! Wraps text to the width of the terminal.
 
 use std::borrow::Cow;
 
 use textwrap::core::display_width;
 use textwrap::{Options, WordSplitter};
 
-/// A terminal that is narrower than this gets lines of this width. Shorter lines would be hard to read.
+/// Minimum width of a line. A narrower terminal also gets lines of this width, because shorter lines would be hard to
+/// read.
 const LEAST_WIDTH: usize = 40;
 
-/// A label that ends before this column starts an aligned column of text.
+/// If a label ends before this column, the text after it forms an aligned column.
 const LAST_LABEL_COLUMN: usize = 24;
 
-/// Wraps every line that is wider than `width` columns, between words. The further lines of a paragraph start at the
-/// same column as its first line, and after a label (`size        12 items`) at the column of the text. A line that
-/// contains a command to copy is not wrapped, because the terminal itself wraps it without adding a line break.
+/// Wraps every line that is wider than `width` columns, between words. The later lines of a paragraph start at the same
+/// column as its first line. If the first line has a label (`size 12 items`), they start at the column of the text
+/// after the label. A line that contains a command to copy is not wrapped, because the terminal itself wraps such a
+/// line without adding a line break.
 pub(crate) fn wrap(text: &str, width: usize) -> String {
     let width = width.max(LEAST_WIDTH);
     let lines: Vec<Cow<'_, str>> = text
@@ -37,8 +39,8 @@ fn wrap_line(line: &str, width: usize) -> String {
     textwrap::fill(line.trim_start(), options)
 }
 
-/// The column at which the text of a line starts: after its indentation, and after a label that is followed by at least
-/// two spaces.
+/// Returns the column at which a line's text starts: after the indentation and, if the line has a label, after the
+/// label. At least two spaces follow a label.
 fn text_column(line: &str) -> usize {
     let start = line.len() - line.trim_start().len();
     let label = line[start..].find("  ").map(|end| start + end);

@@ -18,19 +18,19 @@ use backfill::internals::telemetry::{StoredBudgets, Worker};
 use standing::{next, standing_json, write_standing};
 use text::write_status;
 
-/// The next step of a migration: the command, and the time before which it is refused.
+/// The next step of a migration: the command, and the time before which the command is refused.
 pub(crate) struct NextStep {
     pub(crate) command: String,
     not_before: Option<String>,
 }
 
 impl NextStep {
-    /// A step that may begin now.
+    /// Returns a step that may begin now.
     pub(crate) fn now(command: String) -> NextStep {
         NextStep { command, not_before: None }
     }
 
-    /// Finds the next step after another command has ended. Reads only the state file, so it consumes no capacity.
+    /// Finds the next step after another command has ended. Reads only the state file, so this consumes no capacity.
     /// Returns `None` if the migration is over, or if the state file cannot be read.
     pub(crate) async fn find(migration: &Migration, commands: &CommandLine) -> Option<NextStep> {
         let mut options = StatusOptions::default();
@@ -40,7 +40,7 @@ impl NextStep {
         Some(NextStep { command: next(status, commands)?, not_before: status.not_before.map(to_text) })
     }
 
-    /// Writes the line for people.
+    /// Writes the step as a line for people.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
         match &self.not_before {
             Some(until) => writeln!(out, "Next, not before {until}: {}", self.command),

@@ -40,12 +40,12 @@ pub(crate) fn write_standing(out: &mut Vec<u8>, snapshot: &MigrationSnapshot, co
     match (next(status, commands), status.not_before) {
         (Some(next), Some(until)) => writeln!(out, "next, not before {}: {next}", to_text(until)),
         (Some(next), None) => writeln!(out, "next: {next}"),
-        (None, _) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback stays open"),
+        (None, _) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback is possible"),
         (None, _) => writeln!(out, "next: nothing; this file is the record"),
     }
 }
 
-/// The JSON form.
+/// Returns the JSON form.
 pub(crate) fn standing_json(snapshot: &MigrationSnapshot, commands: &CommandLine) -> Json {
     let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
     let report = state.full.as_ref().map(|report| {
@@ -61,7 +61,7 @@ pub(crate) fn standing_json(snapshot: &MigrationSnapshot, commands: &CommandLine
             "not_before": status.not_before.map(|until| until.to_string()) })
 }
 
-/// The next step, as the command that the operator can type.
+/// Returns the next step as a command that the operator can type.
 pub(crate) fn next(status: &MigrationStatus, commands: &CommandLine) -> Option<String> {
     status.next.as_ref().map(|next| next.render(commands))
 }

@@ -8,7 +8,7 @@ use backfill::internals::state::StateSummary;
 use backfill::internals::state::phase::EXPAND;
 use backfill::internals::telemetry::{Worker, write_counts, write_spend};
 
-const ENDED_READ_ONLY: &str = "ended; the pages that it had not read are now only read and counted, not written";
+const ENDED_READ_ONLY: &str = "ended; its unread pages are now only read and counted, not written";
 
 /// Writes the text form.
 pub(crate) fn write_status(

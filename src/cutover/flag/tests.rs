@@ -28,14 +28,14 @@ fn changes() -> Vec<FlagChange> {
     all
 }
 
-/// The content of a flag, without its times and version.
+/// Returns the content of a flag, without its times and version.
 fn state(flag: &Flag) -> (WriteTo, ReadFrom, u8, bool, bool) {
     (flag.write, flag.read, flag.read_percent, flag.old_stale, flag.contracting)
 }
 
 const FORWARD: [FlagChange; 3] = [FlagChange::DualWrite, FlagChange::ReadNew(100), FlagChange::WriteNew];
 
-/// With the percentages of this test, exactly the listed states can be reached.
+/// With the percentages that this test uses, exactly the listed states can be reached.
 #[test]
 fn these_states_are_reached_and_no_others() {
     use ReadFrom::{New, Old};
@@ -78,7 +78,7 @@ fn forward_changes_record_their_times() {
     }
 }
 
-/// After new-only writes, applications may go back to reading and writing only old values only after a verification.
+/// After new-only writes, a verification is required before applications return to reading and writing only old values.
 #[test]
 fn the_way_back_from_new_only_writes() {
     let both = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
@@ -117,8 +117,8 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     // If the change would still be refused after the wait, it is refused immediately.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
     assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::AlreadyInState(_))));
-    // Readers go back immediately if old values are fresh and applications write both attributes under every state that
-    // they may obey.
+    // Readers may go back immediately if old values are fresh, and if applications write both attributes under every
+    // state that they may still obey.
     let back = FlagChange::ReadOld { accept_stale: false };
     assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
     let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());
@@ -132,7 +132,7 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     assert_eq!(last.settled_at(), Timestamp::MAX);
 }
 
-/// The refusal of a step must suggest a command.
+/// Every refusal of a step must suggest a command.
 #[test]
 fn refusals_say_what_to_do() {
     let ways: [&[FlagChange]; 5] = [

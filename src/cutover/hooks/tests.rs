@@ -1,4 +1,4 @@
-//! Tests hooks as real programs: small shell scripts that read and write a file.
+//! Tests hooks with real programs: small shell scripts that read and write a file.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use super::*;
 use crate::clock;
 use crate::cutover::FlagChange;
 
-/// A directory with the flag's file, and a store whose hooks are these scripts.
+/// Returns a directory for the flag's file, and a store that uses these scripts as hooks.
 fn store(get: &str, set: &str, timeout: Duration) -> (TempDir, HookStore) {
     let dir = tempfile::tempdir().unwrap();
     let script = |name: &str, text: &str| {
@@ -67,8 +67,8 @@ async fn a_flag_that_somebody_else_changed_is_left_alone() {
     assert_eq!(store.read().await.unwrap().unwrap().0, theirs);
 }
 
-/// If `set` fails twice although it took effect, the output of `get` decides. The stored time is then that of the last
-/// `set`.
+/// If `set` fails twice even though it took effect, the output of `get` decides. The stored time is then the time of
+/// the last `set`.
 #[tokio::test]
 async fn after_a_failed_set_the_output_of_get_decides() {
     let fails_twice = format!("{SET}; test $(wc -l <log) -ge 3");

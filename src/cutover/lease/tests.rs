@@ -47,7 +47,7 @@ async fn a_renewed_lease_is_refused_and_a_released_one_is_not() {
 }
 
 /// The holder dies without releasing its lease. Other processes wait for the whole duration, measured with their own
-/// clock.
+/// clocks.
 /// RUNBOOK: "After a crash the lease expires by itself"
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_renewed_is_taken_over() {
@@ -95,7 +95,7 @@ async fn a_holder_that_cannot_renew_stops_before_others_may_begin() {
     assert!(began.elapsed() <= DURATION * 2 / 3);
     assert!(!other.is_finished(), "the other process must leave a third of the duration for requests in flight");
     let second = other.await.unwrap();
-    // The remaining faults also hit the write of the other process, which retries it.
+    // The remaining faults also affect the other process's write, so the other process retries it.
     assert_eq!(second.unwrap().fence(), 2);
 }
 
@@ -120,7 +120,7 @@ async fn lost_replies_do_not_lose_the_lease() {
     assert!(lease.lost().await.to_string().contains("no r"), "the message must give the cause");
 }
 
-/// A process that was frozen notices as soon as it resumes that it lost its lease.
+/// As soon as a frozen process resumes, it notices that it lost its lease.
 #[tokio::test(start_paused = true)]
 async fn the_loss_names_the_new_holder() {
     let table = FakeTable::new();
@@ -154,8 +154,8 @@ fn record(owner: u8, fence: u64, counter: u64, released: bool) -> LeaseRecord {
 }
 
 proptest! {
-    /// A process may take the lease only if the lease is absent or released, or if its counter did not change for the
-    /// whole duration.
+    /// A process may take the lease only if the lease is absent or released, or if the lease's counter did not change
+    /// for the whole duration.
     #[test]
     fn a_lease_is_free_only_if_its_counter_did_not_change_for_its_duration(
         looks in proptest::collection::vec((0_u64..40, 0_u8..2, 0_u64..2, 0_u64..2), 1..30),

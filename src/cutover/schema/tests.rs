@@ -1,4 +1,4 @@
-//! Tests the published form of the flag, and the content that is refused.
+//! Tests the published form of the flag, and that invalid content is refused.
 
 use std::time::Duration;
 

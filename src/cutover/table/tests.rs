@@ -8,7 +8,7 @@ use super::*;
 use crate::cutover::{FlagChange, ReadFrom, SchemaError, WriteTo, check_flag_plan};
 use crate::dynamodb::control::fake::{FakeTable, PutFault};
 
-/// A clock that follows the virtual time.
+/// Returns a clock that follows the virtual time.
 fn clock() -> Clock {
     let began = Instant::now();
     Arc::new(move || {
@@ -45,8 +45,8 @@ async fn a_read_returns_what_was_changed() {
     assert_eq!(flag.changed_at, clock(), "the recorded time must be the time when the change took effect");
 }
 
-/// The stored times are never before the moment when the change took effect, even if requests or replies are delayed or
-/// lost.
+/// The stored times are never earlier than the moment when the change took effect, even if requests or replies are
+/// delayed or lost.
 #[tokio::test(start_paused = true)]
 async fn the_times_of_a_change_are_never_too_early() {
     let second = Duration::from_secs;
@@ -66,7 +66,7 @@ async fn the_times_of_a_change_are_never_too_early() {
         let meta = meta();
         let mut latest = clock();
         let mut change = store.change(Some(&flag), &next, &meta);
-        // This process may die at any moment. A process that reads the flag after that must wait long enough.
+        // This process may die at any moment. A process that then reads the flag must wait long enough.
         let stored = loop {
             let ended = tokio::time::timeout(Duration::from_millis(100), &mut change).await;
             let seen = store.read().await.unwrap().unwrap().0;
@@ -107,8 +107,8 @@ async fn the_refusal_shows_the_flag_before_and_after_somebody_elses_change() {
     assert!(created.to_string().contains("it was not there, and now it is [version 3"), "{created}");
 }
 
-/// The condition of a change must compare more than the version, because somebody may edit the flag by hand without
-/// changing its version.
+/// A change's condition must compare more than the version, because somebody may edit the flag by hand without changing
+/// its version.
 #[tokio::test(start_paused = true)]
 async fn a_state_that_was_edited_by_hand_is_noticed() {
     let table = FakeTable::new();

@@ -1,4 +1,5 @@
-//! A table of control items in memory. The table evaluates conditions as DynamoDB does, and tests can inject faults.
+//! A table of control items in memory. The table evaluates conditions as DynamoDB does. Tests can inject faults into
+//! its writes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -10,9 +11,9 @@ use crate::item::KeyAttribute;
 /// The fault to inject into the next write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PutFault {
-    /// The write is applied, and the reply is lost.
+    /// The write is applied, but its reply is lost.
     LoseReply,
-    /// The write is not applied, and the client gets no reply.
+    /// The request is lost: the write is not applied, and the client gets no reply.
     LoseRequest,
     /// DynamoDB throttles the write.
     Throttle,
@@ -51,7 +52,7 @@ impl FakeTable {
         *self.puts.lock().unwrap()
     }
 
-    /// Changes an item without a condition, like an operator in the AWS console.
+    /// Changes an item without a condition, as an operator in the AWS console would.
     pub(crate) fn edit(&self, key: &str, edit: impl FnOnce(&mut Item)) {
         let mut items = self.items.lock().unwrap();
         edit(items.values_mut().find(|item| item["id"] == Value::S(key.to_owned())).unwrap());

@@ -1,4 +1,4 @@
-//! Tests control items with a table in memory that evaluates conditions as DynamoDB does, and that loses requests and
+//! Tests control items with a table in memory. The table evaluates conditions as DynamoDB does, and loses requests and
 //! replies.
 
 use super::fake::{FakeTable, PutFault};
@@ -27,7 +27,7 @@ async fn a_write_happens_only_if_the_item_is_as_expected() {
 }
 
 /// A write is applied exactly once, even if requests and replies are lost. The client recognizes its own write and does
-/// not report it as a write of somebody else.
+/// not mistake it for somebody else's write.
 #[tokio::test(start_paused = true)]
 async fn lost_requests_and_replies_do_no_harm() {
     use PutFault::{LoseReply, LoseRequest, Throttle};
@@ -48,8 +48,8 @@ async fn lost_requests_and_replies_do_no_harm() {
     }
 }
 
-/// The reply to a write is lost, and somebody else changes the written item before the write is sent again. The write
-/// must not count as a success.
+/// The reply to a write is lost, and somebody else changes the written item before the client resends the write. The
+/// client must not report success.
 #[tokio::test(start_paused = true)]
 async fn a_writer_that_builds_on_a_lost_write_is_noticed() {
     let table = FakeTable::new();

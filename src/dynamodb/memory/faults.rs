@@ -1,4 +1,5 @@
-//! Draws faults from a seed, injects them between the tool and the table in memory, and counts those that took effect.
+//! Draws faults from a seed and injects them between the tool and the table in memory. Counts the faults that took
+//! effect.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,23 +11,23 @@ use crate::machine::Rng;
 pub enum SimulatedFault {
     /// DynamoDB throttles the request.
     Throttle,
-    /// The reply is a 5xx error, and the table has not carried out the request.
+    /// The table replies with a 5xx error and does not carry out the request.
     ServerError,
-    /// The request is lost before it arrives, and the client gets no reply.
+    /// The request is lost on the way to the table, and the client gets no reply.
     LostRequest,
-    /// The request is carried out, and the reply is lost.
+    /// The table carries out the request, but the reply is lost.
     LostReply,
-    /// The request is carried out only after the client has stopped waiting for the reply.
+    /// The table carries out the request only after the client has stopped waiting for the reply.
     LateRequest,
-    /// The request is carried out, and the reply is unusable.
+    /// The table carries out the request, but the reply is unusable.
     UnusableReply,
-    /// A failed condition returns no image of the item.
+    /// The reply to a failed condition contains no image of the item.
     NoImage,
-    /// An eventually consistent read returns an older state.
+    /// An eventually consistent read returns an older state of the table.
     StaleRead,
-    /// A page ends early.
+    /// A page ends early, so it contains fewer items than it could.
     ShortPage,
-    /// The last page of a segment says that another page follows. That page is empty.
+    /// The last page of a segment announces another page, which then turns out to be empty.
     EmptyPage,
     /// The reply takes a long time.
     Slow,
@@ -61,7 +62,7 @@ impl SimulatedFault {
         SimulatedFault::Slow,
     ];
 
-    /// Whether this fault can be injected into a request of this kind.
+    /// Returns whether this fault can be injected into a request of this kind.
     fn applies_to(self, request: Request) -> bool {
         match self {
             SimulatedFault::Throttle
@@ -82,14 +83,14 @@ impl SimulatedFault {
 /// The frequency and the severity of faults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultPlan {
-    /// Fraction of requests with a fault, from 0 to 1.
+    /// Fraction of requests into which a fault is injected, from 0 to 1.
     pub share: f64,
-    /// The longest time between the moment at which the client gives up and the arrival of a late request.
+    /// The maximum delay of a late request, counted from the moment when the client stops waiting.
     pub late: Duration,
-    /// The largest age of the state that a stale read returns.
+    /// The maximum age of the state that a stale read returns.
     pub stale: Duration,
-    /// If set, all requests into which this fault can be injected get this fault and no other one. Set this field to
-    /// test a fault that rarely changes the outcome.
+    /// If set, every request that gets a fault gets this one, unless this fault cannot be injected into it. Set this
+    /// field to test a fault that rarely changes the outcome.
     pub preferred: Option<SimulatedFault>,
 }
 
@@ -98,7 +99,7 @@ impl FaultPlan {
     pub const NONE: FaultPlan = FaultPlan { share: 0.0, late: Duration::ZERO, stale: Duration::ZERO, preferred: None };
 }
 
-/// Draws faults, and counts those that took effect.
+/// Draws faults, and counts the faults that took effect.
 #[derive(Debug)]
 pub(super) struct FaultInjector {
     pub(super) plan: FaultPlan,
@@ -111,7 +112,7 @@ impl FaultInjector {
         FaultInjector { plan, rng: Rng::with_seed(seed), fired: BTreeMap::new() }
     }
 
-    /// Draws the fault of the next request.
+    /// Draws the fault for the next request, or no fault.
     pub(super) fn draw(&mut self, request: Request) -> Option<SimulatedFault> {
         if self.rng.f64() >= self.plan.share {
             return None;
@@ -124,7 +125,7 @@ impl FaultInjector {
         self.rng.choice(possible)
     }
 
-    /// A random duration up to `most`.
+    /// Returns a random duration up to `most`.
     pub(super) fn random_duration(&mut self, most: Duration) -> Duration {
         most.mul_f64(self.rng.f64())
     }

@@ -1,5 +1,5 @@
-//! The history of the table in memory. The history contains every version of every item (with the author and the time),
-//! and the capacity that each request of the tool consumed.
+//! The history of the table in memory. The history records every version of every item, with the version's author and
+//! time. It also records the capacity that each of the tool's requests consumed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::dynamodb::WriteConsumption;
 use crate::item::{Item, ItemKey, Units};
 
-/// The author of a version of an item.
+/// The author of an item version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Author {
     /// The initial contents.
     Seed,
     /// The application.
     Application,
-    /// The tool. The number identifies the process.
+    /// The tool. The number identifies the tool's process.
     Tool(u32),
 }
 
@@ -23,7 +23,7 @@ pub enum Author {
 pub struct Version {
     /// The time at which this version was created, measured from the table's creation.
     pub at: Duration,
-    /// The number of the change that created this version. All changes of the table are numbered in order, from 0.
+    /// The number of the change that created this version. All changes to the table are numbered in order, from 0.
     pub number: u64,
     /// The author of this version.
     pub author: Author,
@@ -31,10 +31,11 @@ pub struct Version {
     pub item: Option<Item>,
 }
 
-/// A request of the tool that the table carried out. Refused and lost requests consume nothing and are not recorded.
+/// A request from the tool that the table carried out. Refused and lost requests consume nothing and are not recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Charge {
-    /// The time at which the request was sent, measured from the table's creation. The request arrived later.
+    /// The time at which the request was sent, measured from the table's creation. The request arrived at the table
+    /// later.
     pub sent: Duration,
     /// The sender of the request.
     pub author: Author,
@@ -45,10 +46,10 @@ pub struct Charge {
 /// The capacity that a request consumed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ChargedUnits {
-    /// Read units of the table, for a page or for an item.
+    /// Read units that the table charged for a page or an item.
     Read(Units),
-    /// Write units of the table and its indexes, for a write to this item. A write with a failed condition consumes
-    /// units, too.
+    /// Write units that the table and its indexes charged for a write to this item. A write whose condition failed
+    /// consumes units, too.
     Write(ItemKey, WriteConsumption),
 }
 
@@ -65,7 +66,7 @@ impl ScanPosition {
         ScanPosition { hash: key.partition_hash(partition).number(), key: key.to_text() }
     }
 
-    /// The segment that contains this position, if the table is divided into `total` segments.
+    /// Returns the segment that contains this position, if the table is divided into `total` segments.
     pub(super) fn segment(&self, total: u32) -> u32 {
         ((u128::from(self.hash) * u128::from(total)) >> 64) as u32
     }
@@ -80,12 +81,12 @@ pub struct TableHistory {
 }
 
 impl TableHistory {
-    /// The current item.
+    /// Returns the current item.
     pub(super) fn current(&self, place: &ScanPosition) -> Option<&Item> {
         self.items.get(place)?.1.last()?.item.as_ref()
     }
 
-    /// The item as it was at the time `at`.
+    /// Returns the item as it was at the time `at`.
     fn as_of(versions: &[Version], at: Duration) -> Option<&Item> {
         versions.iter().rev().find(|version| version.at <= at)?.item.as_ref()
     }
@@ -96,7 +97,8 @@ impl TableHistory {
         self.items.entry(place).or_insert_with(|| (key.clone(), Vec::new())).1.push(version);
     }
 
-    /// The items of a segment after the position `after`, as they were at the time `at`, in scan order.
+    /// Returns a segment's items as they were at the time `at`, in scan order. Omits the items up to and including the
+    /// position `after`.
     pub(super) fn segment(
         &self,
         segment: u32,
@@ -111,7 +113,7 @@ impl TableHistory {
             .filter_map(move |(_, (key, versions))| Some((key, TableHistory::as_of(versions, at)?)))
     }
 
-    /// Whether any item of this segment has changed after the time `since`.
+    /// Returns whether any item in this segment has changed since the time `since`.
     pub(super) fn has_changed(&self, segment: u32, total: u32, since: Duration) -> bool {
         let newest = |versions: &[Version]| versions.last().map(|version| version.at);
         self.items
@@ -119,12 +121,13 @@ impl TableHistory {
             .any(|(place, (_, versions))| place.segment(total) == segment && newest(versions) > Some(since))
     }
 
-    /// The key of each item that has ever existed, with the item's versions, oldest first.
+    /// Returns the key of each item that has ever existed, together with the item's versions. The oldest version comes
+    /// first.
     pub fn all(&self) -> impl Iterator<Item = (&ItemKey, &[Version])> {
         self.items.values().map(|(key, versions)| (key, versions.as_slice()))
     }
 
-    /// The current items.
+    /// Returns the current items.
     pub fn items(&self) -> impl Iterator<Item = (&ItemKey, &Item)> {
         self.all().filter_map(|(key, versions)| Some((key, versions.last()?.item.as_ref()?)))
     }
@@ -133,12 +136,12 @@ impl TableHistory {
         self.charges.push(Charge { sent, author, consumed });
     }
 
-    /// The requests that the table carried out, in the order in which they arrived.
+    /// Returns the requests that the table carried out, in order of arrival.
     pub fn charges(&self) -> &[Charge] {
         &self.charges
     }
 
-    /// Number of changes so far.
+    /// Returns the number of changes so far.
     pub fn changes(&self) -> u64 {
         self.changes
     }

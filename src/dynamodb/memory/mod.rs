@@ -1,9 +1,9 @@
-//! A table in memory that follows the documented rules of DynamoDB ([`rules`]), for tests in virtual time. The table
-//! keeps the history of every item and draws faults from a seed.
+//! A table in memory that follows DynamoDB's documented rules ([`rules`]). Tests use it in virtual time. The table
+//! records the history of every item, and draws faults from a seed.
 //!
 //! A request takes time to reach the table, and its reply takes time to return. The table carries out each request in a
-//! separate task. A process of the tool is a future, and dropping this future simulates a kill. The requests of the
-//! killed process stay in flight, as they do after a real kill.
+//! separate task. Each tool process is a future, and dropping that future simulates a kill. The killed process's
+//! requests stay in flight, as they would after a real kill.
 
 mod faults;
 mod history;
@@ -29,14 +29,14 @@ use faults::{FaultInjector, Request};
 use history::ScanPosition;
 use rules::WriteEffect;
 
-/// A page of a scan ends when it has read this number of bytes (API reference, "Scan").
+/// A scan ends its page after reading this number of bytes (API reference, "Scan").
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// The duration of a slow reply. This time is longer than the timeout of any request.
+/// The duration of a slow reply. It is longer than any request's timeout.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// A table with several users. Each process of the tool has a [`MemoryConnection`], and the application changes items
-/// with [`MemoryTable::change`].
+/// A table with several users. Each tool process uses a [`MemoryConnection`], and the application changes items with
+/// [`MemoryTable::change`].
 #[derive(Debug, Clone)]
 pub struct MemoryTable {
     inner: Arc<Mutex<Inner>>,
@@ -54,7 +54,7 @@ struct Inner {
 }
 
 impl MemoryTable {
-    /// Creates an empty table with this description. The table measures time from now.
+    /// Creates an empty table with this description. The table's time starts now.
     pub fn new(
         description: TableDescription,
         latency: (Duration, Duration),
@@ -71,13 +71,13 @@ impl MemoryTable {
         }
     }
 
-    /// Returns the connection of one process of the tool to the table.
+    /// Connects one process of the tool to the table.
     pub fn connect(&self, process: u32) -> MemoryConnection {
         MemoryConnection { table: self.clone(), author: Author::Tool(process) }
     }
 
-    /// Replaces an item immediately with the result of `change`. In the argument and the result, `None` stands for a
-    /// missing item. Returns the item as it was before the change.
+    /// Immediately replaces an item with the result of `change`, which gets the current item. For `change`, `None`
+    /// stands for a missing item, both as its argument and as its result. Returns the item's previous state.
     pub fn change(
         &self,
         key: &ItemKey,
@@ -94,12 +94,12 @@ impl MemoryTable {
         before
     }
 
-    /// Calls `look` with the history up to now.
+    /// Calls `look` with the current history.
     pub fn history<T>(&self, look: impl FnOnce(&TableHistory) -> T) -> T {
         look(&self.inner().history)
     }
 
-    /// Number of times that each kind of fault took effect.
+    /// Returns how many times each kind of fault took effect.
     pub fn fired(&self) -> BTreeMap<SimulatedFault, u64> {
         self.inner().faults.counts()
     }
@@ -117,14 +117,14 @@ impl MemoryTable {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for half of a round trip: until a request has reached the table, or until a reply has reached the client.
+    /// Waits for half a round trip: until a request has reached the table, or until a reply has reached the client.
     async fn half_round_trip(&self) {
         let (least, most) = self.latency;
         let more = self.inner().faults.random_duration(most - least);
         sleep((least + more) / 2).await;
     }
 
-    /// Sends a request. The table carries it out by calling `at_table`, even if the future of the sender is dropped.
+    /// Sends a request. The table carries it out by calling `at_table`, even if the sender's future is dropped.
     async fn send<T: Send + 'static>(
         &self,
         request: Request,
@@ -188,8 +188,8 @@ impl MemoryTable {
         result
     }
 
-    /// The error that the table returns instead of carrying out the request. `None` if the table carries out the
-    /// request in spite of this fault.
+    /// Returns the error with which the table answers instead of carrying out the request. Returns `None` if the table
+    /// carries out the request despite this fault.
     fn injected_error(&self, fault: SimulatedFault) -> Option<TableError> {
         let error = match fault {
             SimulatedFault::Throttle => TableError::Throttled {
@@ -247,7 +247,7 @@ impl MemoryTable {
         if fault == Some(SimulatedFault::ShortPage) && next.is_some() && items.len() < limit {
             faults.fired(SimulatedFault::ShortPage);
         }
-        // A page may say that another page follows although there are no more items (API reference, "Scan").
+        // A page may announce another page even if no items are left (API reference, "Scan").
         if fault == Some(SimulatedFault::EmptyPage) && next.is_none() && last.is_some() {
             faults.fired(SimulatedFault::EmptyPage);
             next = last;
@@ -307,7 +307,7 @@ struct Sender {
     sent: Duration,
 }
 
-/// The connection of one process of the tool to the table.
+/// One tool process's connection to the table.
 #[derive(Debug, Clone)]
 pub struct MemoryConnection {
     table: MemoryTable,

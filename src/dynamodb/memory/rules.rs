@@ -1,12 +1,12 @@
-//! The rules by which DynamoDB applies a guarded write to an item. Pure.
+//! The rules by which DynamoDB applies a guarded write to an item. This module is pure.
 //!
 //! Sources: API reference, "UpdateItem" (an update creates a missing item); developer guide, "Update expressions"
-//! (every operand has its value from before the update; if an operand or the parent of a target does not exist, the
-//! update is a validation error; removing a missing attribute is no error), "Condition expressions", and "Service
-//! quotas" (item size, nesting). Third-party recordings of AWS show that a condition is evaluated before such errors
-//! are reported.
+//! (every operand is read as it was before the update; if an operand or the parent of a target does not exist, the
+//! update is a validation error; removing a missing attribute is not an error), "Condition expressions", and "Service
+//! quotas" (item size, nesting). Recordings of AWS by third parties show that DynamoDB evaluates a condition before it
+//! reports such errors.
 //!
-//! This module does not use the functions that plan writes, so that tests can check those functions against it.
+//! This module uses none of the functions that plan writes. So tests can check those functions against this module.
 
 use crate::change::{Action, Condition, GuardedWrite, index_key_fault};
 use crate::dynamodb::WriteConsumption;
@@ -18,13 +18,13 @@ use crate::item::{item_bytes, write_units};
 pub enum WriteEffect {
     /// The write is applied. The value is the new item.
     Applied(Item),
-    /// A condition is not true.
+    /// A condition is false, so the write changes nothing.
     ConditionFailed,
-    /// DynamoDB rejects the write. The value is the reason; it contains no attribute values.
+    /// DynamoDB rejects the write. The text is the reason and contains no attribute values.
     Rejected(&'static str),
 }
 
-/// The effect of `write` on an item. `image` is the current item, or `None` if there is none.
+/// Returns the effect of `write` on an item. `image` is the current item, or `None` if the item does not exist.
 pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, indexes: &[IndexSchema]) -> WriteEffect {
     let nothing = Item::new();
     let before = image.unwrap_or(&nothing);
@@ -54,7 +54,7 @@ fn is_met(condition: &Condition, item: &Item) -> bool {
     }
 }
 
-/// Carries out one action of a write. Operands are read from `before`, which is the item before the whole write.
+/// Carries out one action of a write. Reads operands from `before`, the item as it was before the whole write.
 fn apply_action(action: &Action, before: &Item, after: &mut Item, key: &KeySchema) -> Result<(), &'static str> {
     let (to, value) = match action {
         Action::SetFrom { to, from, .. } => {
@@ -86,8 +86,8 @@ enum ValueSlot<'a> {
     Element(&'a mut Vec<Value>, usize),
 }
 
-/// The location to which a path leads in an item. `None` if a map or list on the path is missing or has a different
-/// type.
+/// Finds the location in the item that the path leads to. Returns `None` if a map or list on the path is missing or has
+/// a different type.
 fn find_slot<'a>(path: &'a Path, item: &'a mut Item) -> Option<ValueSlot<'a>> {
     let Some(parent) = path.parent() else { return Some(ValueSlot::Member(item, path.root())) };
     let mut value = item.get_mut(parent.root())?;
@@ -105,8 +105,8 @@ fn find_slot<'a>(path: &'a Path, item: &'a mut Item) -> Option<ValueSlot<'a>> {
     }
 }
 
-/// The reason why DynamoDB rejects the item that results from an update. `None` if it accepts the item. Only changed
-/// attributes are checked against the keys of indexes.
+/// Returns the reason why DynamoDB rejects the updated item, or `None` if DynamoDB accepts it. Checks only changed
+/// attributes against the keys of indexes.
 fn rejection_reason(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Option<&'static str> {
     let bytes = item_bytes(after);
     if bytes > MAX_ITEM_BYTES && bytes > item_bytes(before) {
@@ -120,9 +120,11 @@ fn rejection_reason(before: &Item, after: &Item, indexes: &[IndexSchema]) -> Opt
     fault.map(|_| "A value is not valid for the key of an index")
 }
 
-/// The write capacity that a write consumes. If its condition failed, `before` and `after` are the same image.
+/// Returns the write capacity that a write consumes. If the write's condition failed, `before` and `after` are the same
+/// image.
 ///
-/// Source: developer guide, "Provisioned throughput" and "Provisioned throughput considerations" of global indexes.
+/// Sources: the developer guide's sections "Provisioned throughput" and, for global indexes, "Provisioned throughput
+/// considerations".
 pub fn consumed(
     before: Option<&Item>,
     after: Option<&Item>,
@@ -143,7 +145,7 @@ pub fn consumed(
     consumed
 }
 
-/// The entry of an index for an item. `None` if the item lacks an attribute of the index's key.
+/// Returns the item's entry in an index. Returns `None` if the item lacks an attribute of the index key.
 fn entry(item: &Item, key: &KeySchema, index: &IndexSchema) -> Option<Item> {
     let keys: Vec<&str> = index.key.iter().map(|attribute| attribute.name.as_str()).chain(key.names()).collect();
     if !keys.iter().all(|name| item.contains_key(*name)) {

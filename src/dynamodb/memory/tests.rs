@@ -38,7 +38,7 @@ fn write(n: u32) -> GuardedWrite {
     }
 }
 
-/// Reads a whole segment. Each page is retried until it arrives.
+/// Reads a whole segment. Repeats the request for each page until the page arrives.
 async fn segment(connection: &MemoryConnection, segment: u32, total_segments: u32) -> Vec<Item> {
     let mut items = Vec::new();
     let mut start = None;
@@ -77,7 +77,7 @@ async fn every_item_is_in_one_page_of_one_segment_despite_faults() {
     );
 }
 
-/// The same seed gives the same history: versions, times and faults.
+/// Equal seeds produce equal histories: the same versions, times and faults.
 #[test]
 fn a_seed_replays() {
     let play = |seed: u64| {
@@ -111,8 +111,8 @@ async fn requests_of_a_killed_process_arrive_all_the_same() {
     assert_eq!(last.unwrap().author, Author::Tool(3));
 }
 
-/// After an error that is not ambiguous, the write was certainly not applied. After an ambiguous error, some writes
-/// were applied and others were not.
+/// After an unambiguous error, the write was certainly not applied. After ambiguous errors, some writes were applied
+/// and others were not.
 #[tokio::test(start_paused = true)]
 async fn replies_say_what_happened() {
     let table = table(0.6, 3);
@@ -133,13 +133,13 @@ async fn replies_say_what_happened() {
         assert_eq!(again == WriteEffect::ConditionFailed, applied);
     }
     assert!(unknown[0] > 10 && unknown[1] > 10, "{unknown:?}");
-    // The table charges each request that it carried out exactly once, and charges no other request.
+    // If the table carried out a request, it charged the request exactly once. It charged no other request.
     let refused = [SimulatedFault::Throttle, SimulatedFault::ServerError, SimulatedFault::LostRequest]
         .map(|fault| table.fired()[&fault]);
     assert_eq!(table.history(|history| history.charges().len() as u64), 200 - refused.iter().sum::<u64>());
     let gone = write(1000);
     assert_eq!(rules::effect(&gone, None, &table.description.key, &[]), WriteEffect::ConditionFailed);
-    // Without the condition that the item exists, an update recreates a deleted item.
+    // An update without the condition that the item exists recreates a deleted item.
     let unguarded = GuardedWrite { conditions: Vec::new(), ..gone };
     assert!(matches!(rules::effect(&unguarded, None, &table.description.key, &[]), WriteEffect::Applied(_)));
 }

@@ -1,7 +1,7 @@
-//! Turns an SDK error into a [`TableError`]: one match over DynamoDB's error codes.
+//! Converts an SDK error to a [`TableError`], with one match over DynamoDB's error codes.
 //!
 //! Sources: developer guide, "Error handling with DynamoDB" (codes, status); rustdoc of aws-sdk-dynamodb
-//! (`ThrottlingReasons`). Different exceptions use different spellings for the key of the reasons.
+//! (`ThrottlingReasons`). The JSON member that contains the reasons is spelled differently in different exceptions.
 
 use std::time::SystemTime;
 
@@ -39,8 +39,8 @@ impl Call {
         }
     }
 
-    /// Whether a validation error of this call may concern only one item. An error of a read or of a control item never
-    /// concerns only one item, because the same error would occur for every item.
+    /// Returns whether a validation error of this call may concern a single item. For reads and control items the
+    /// result is false, because the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
         self == Call::UpdateItem
     }
@@ -61,15 +61,15 @@ where
             by_code(code, message, service.raw(), call)
         }
         SdkError::ResponseError(_) => {
-            call.unusable(find::<Flaw>(error).map_or("it did not arrive whole", |Flaw(what)| *what))
+            call.unusable(find::<Flaw>(error).map_or("it did not arrive completely", |Flaw(what)| *what))
         }
         SdkError::TimeoutError(_) => transient("the request timed out", true),
         SdkError::DispatchFailure(_) if was_never_sent(error) => {
             transient(&format!("the connection could not be opened ({})", root_cause(error)), false)
         }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => transient("the request timed out", true),
-        // The SDK reports a connection that was closed before the reply arrived as `other`, with a kind that marks the
-        // error as transient.
+        // If a connection closes before the reply arrives, the SDK reports an `other` error. The error's kind marks it
+        // as transient.
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.as_other().is_some() => {
             transient(&format!("the connection failed ({})", root_cause(error)), true)
         }
@@ -85,17 +85,17 @@ where
     }
 }
 
-/// Whether the request could succeed with new credentials, because DynamoDB refused the current credentials or no
-/// credentials were found.
+/// Returns whether new credentials could make the request succeed. This is the case if DynamoDB refused the current
+/// credentials, or if no credentials were found.
 pub(super) fn is_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    // The call does not matter here, because errors about credentials are classified in the same way for every call.
+    // Any call can be passed here, because errors about credentials are classified in the same way for every call.
     matches!(classify(error, Call::GetItem), TableError::Fatal { kind: FatalKind::Credentials, .. })
 }
 
-/// Creates the error for a reply that DynamoDB never sends to our requests.
+/// Creates the error for a reply that DynamoDB never sends in answer to our requests.
 pub(super) fn unusable_reply(what: &str) -> TableError {
     TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
 }
@@ -109,7 +109,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
     match code {
         // If the SDK cannot parse a reply, it reports a service error.
         "" if raw.status().is_success() => call.unusable("it is not the JSON of a reply"),
-        "" if raw.status().as_u16() < 500 && is_json(raw) => call.unusable("it is an error that cannot be read"),
+        "" if raw.status().as_u16() < 500 && is_json(raw) => call.unusable("it is an error in an unknown format"),
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"
         | "ThrottlingError"
@@ -150,19 +150,18 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
             &format!("the endpoint answered {} without a DynamoDB error", raw.status().as_u16()),
             message,
         ),
-        // An unknown error stops the run. If the run continued, every item might fail for a reason that the operator
-        // should see first.
+        // An unknown error stops the run, because it might occur for every item. The operator should see it first.
         _ => fatal(FatalKind::Request, code, message),
     }
 }
 
-/// Whether the reply's content type is JSON, as in DynamoDB's replies. The web page of a proxy or of a wrong server has
-/// a different type.
+/// Returns whether the reply's content type is JSON, as it is in DynamoDB's replies. A web page from a proxy or from
+/// the wrong server has a different type.
 fn is_json(raw: &HttpResponse) -> bool {
     raw.headers().get("content-type").is_some_and(|kind| kind.contains("json"))
 }
 
-/// Finds an error of type `T` among an error and its causes.
+/// Searches an error and its causes for an error of type `T`.
 fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -174,8 +173,9 @@ fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 
     None
 }
 
-/// Whether a validation error concerns the expression, the key or the placeholders. Such an error would occur for every
-/// item. An unknown error is treated as an error of one item. If every item fails with this error, the run still stops.
+/// Returns whether a validation error concerns the expression, the key or the placeholders. Such an error would occur
+/// for every item. An unknown error is treated as concerning only one item. If every item fails with that error, the
+/// run still stops.
 fn concerns_every_item(message: &str) -> bool {
     [
         "Invalid UpdateExpression",
@@ -201,8 +201,7 @@ fn reasons(raw: &HttpResponse) -> Vec<ThrottlingReason> {
         .unwrap_or_default()
 }
 
-/// Removes the parts of DynamoDB's message that could be personal data, because some validation errors quote the
-/// request.
+/// Removes possible personal data from DynamoDB's message, because some validation errors quote the request.
 fn clean(message: &str) -> String {
     let mut out = String::new();
     let mut quoted = false;
@@ -220,7 +219,7 @@ fn clean(message: &str) -> String {
     outside::escaped(out.trim_end_matches('.')).to_string()
 }
 
-/// Makes a message safe to print: short and without control characters.
+/// Makes a message safe to print: shortens it and escapes control characters.
 fn escaped(message: &str) -> String {
     let short: String = message.chars().take(600).collect();
     outside::escaped(short.trim_end_matches(['.', ' '])).to_string()
@@ -231,7 +230,7 @@ fn transient(message: &str, ambiguous: bool) -> TableError {
 }
 
 fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
-    // In some services, the message of a signature error ends with the signed request. Remove the signed request.
+    // Some services append the signed request to the message of a signature error. Remove that part.
     let message = message.split("The Canonical String").next().unwrap_or_default();
     let message = if kind == FatalKind::Request { clean(message) } else { escaped(message) };
     let code = outside::escaped(code);
@@ -241,8 +240,8 @@ fn fatal(kind: FatalKind, code: &str, message: &str) -> TableError {
     }
 }
 
-/// The causes of an error on one line, without duplicates. Omits the outermost error ("dispatch failure") and a cause
-/// with the text "other", because they explain nothing.
+/// Returns an error's causes on one line, without duplicates. Omits the outermost error ("dispatch failure") and any
+/// cause with the text "other", because neither explains anything.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut cause = error.source();
@@ -256,8 +255,8 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Shortens the SDK's message about missing credentials to one sentence. The SDK's message lists every provider that it
-/// tried, with the result of each.
+/// Shortens the SDK's message about missing credentials to one sentence. The SDK's message lists every provider that
+/// the SDK tried, with each provider's result.
 fn without_chain(text: &str) -> String {
     const LONGEST: usize = 300;
     if let Some((_, attempts)) = text.split_once("no credentials found in chain") {
@@ -276,7 +275,7 @@ fn without_chain(text: &str) -> String {
     text.chars().take(LONGEST).collect()
 }
 
-/// The message of an error's innermost cause.
+/// Returns the message of an error's innermost cause.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     let mut text = "no detail".to_owned();

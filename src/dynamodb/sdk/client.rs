@@ -1,4 +1,4 @@
-//! Builds the SDK client: determines credentials, region, endpoint and timeouts.
+//! Builds the SDK client: chooses the credentials, region, endpoint and timeouts.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::dynamodb::{TableDescription, TableError};
 use crate::machine::Random;
 use crate::plan::{TableRef, is_loopback};
 
-/// Access to DynamoDB through one connection pool, which all users in a process share.
+/// Access to DynamoDB through one connection pool, which the whole process shares.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Inner>);
 
@@ -33,18 +33,18 @@ pub struct Connection(Arc<Inner>);
 struct Inner {
     table: TableRef,
     on_loopback: bool,
-    /// Checks replies. All clients share this check, so that its knowledge about the endpoint survives a renewal of the
-    /// credentials.
+    /// Checks replies. All clients share this check. So the check's knowledge about the endpoint survives a renewal of
+    /// the credentials.
     replies: SharedInterceptor,
     current: RwLock<Generation>,
     renewal: tokio::sync::Mutex<Option<FailedRenewal>>,
     /// Whether DynamoDB has accepted a request. If so, the credentials were valid at that time.
     has_succeeded: AtomicBool,
-    /// The table that was described first. Renewed credentials must reach the same table.
+    /// The first table that was described. Renewed credentials must reach this same table.
     described: OnceLock<TableIdentity>,
 }
 
-/// A table's name, ARN and id, as its description stated them.
+/// A table's name, ARN and ID, from the table's description.
 #[derive(Debug)]
 struct TableIdentity {
     name: String,
@@ -55,12 +55,12 @@ struct TableIdentity {
 /// A failed attempt to renew the credentials.
 #[derive(Debug, Clone, Copy)]
 struct FailedRenewal {
-    /// The generation whose credentials were refused.
+    /// The generation number of the client whose credentials were refused.
     generation: u64,
     ended: Instant,
 }
 
-/// A client and its number. The number grows with each renewal of the credentials.
+/// A client and its generation number. Each renewal of the credentials increases the number.
 #[derive(Debug, Clone)]
 struct Generation {
     number: u64,
@@ -68,15 +68,15 @@ struct Generation {
 }
 
 impl Connection {
-    /// Whether requests go to a loopback address, that is, to a local engine. This depends only on the client's
-    /// endpoint, and not on where the endpoint was configured.
+    /// Returns whether requests go to a loopback address, that is, to a local engine. The result depends only on the
+    /// client's endpoint, and not on where the endpoint was configured.
     pub fn is_on_loopback(&self) -> bool {
         self.0.on_loopback
     }
 
-    /// Sends a request. If DynamoDB accepted the credentials before and refuses them now, reloads the credentials and
-    /// sends the request once more, because somebody may have renewed the credentials meanwhile. A refused request was
-    /// not applied and consumed nothing.
+    /// Sends a request. If DynamoDB refuses credentials that it accepted before, somebody may have renewed the
+    /// credentials meanwhile. So this method reloads the credentials and sends the request once more. This is safe,
+    /// because a refused request was not applied and consumed nothing.
     pub(super) async fn send<T, E, F>(&self, request: impl Fn(Client) -> F) -> Result<T, SdkError<E>>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -87,7 +87,7 @@ impl Connection {
         match &sent {
             Ok(_) => self.0.has_succeeded.store(true, Ordering::Relaxed),
             Err(error) if is_credentials_error(error) && self.renew(number).await => {
-                // Box this future: the branch is rare, and without the box it would make every caller's future larger.
+                // Box this future. The branch is rare, but without the box it would enlarge every caller's future.
                 return Box::pin(request(self.current().client)).await;
             }
             Err(_) => {}
@@ -101,8 +101,8 @@ impl Connection {
 
     /// Reloads the credentials in the same way as at the start. Does nothing if a concurrent request has already
     /// replaced the generation `refused`. Returns whether a newer generation exists. If several requests are refused at
-    /// the same time, only one of them reloads the credentials. If reloading fails, all of these requests fail.
-    /// Otherwise each of them would reload the credentials again.
+    /// the same time, only one of them reloads the credentials. If that attempt fails, all of these requests fail
+    /// without another attempt.
     async fn renew(&self, refused: u64) -> bool {
         if !self.0.has_succeeded.load(Ordering::Relaxed) {
             return false;
@@ -119,31 +119,29 @@ impl Connection {
         renewed
     }
 
-    /// Loads the credentials again. If the new credentials reach the same table, uses them from now on and returns
-    /// true.
+    /// Reloads the credentials. If the new credentials reach the same table, uses them from now on and returns true.
     async fn reload_credentials(&self) -> bool {
         let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
         let Ok((client, _)) = built else { return false };
         if !Box::pin(self.reaches_the_same_table(&client)).await {
             return false;
         }
-        tracing::info!("the credentials were refused: they were reloaded, and the request is sent once more");
+        tracing::info!("DynamoDB refused the credentials; they were reloaded, and the request is sent once more");
         let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Generation { number: current.number + 1, client };
         true
     }
 
-    /// Stores the description of the table with this name, because [`Connection::send`] accepts renewed credentials
-    /// only if they reach the same table. Only the first description is stored. The description may come from a
-    /// different connection with the same `[table]`.
+    /// Stores the identity of the table that was described first. [`Connection::send`] accepts renewed credentials only
+    /// if they reach this same table. The description may come from a different connection with the same `[table]`.
     pub fn remember_table(&self, name: &str, table: &TableDescription) {
         let described = || TableIdentity { name: name.to_owned(), arn: table.arn.clone(), id: table.id.clone() };
         self.0.described.get_or_init(described);
     }
 
-    /// Whether this client reaches the table that was described. New credentials may belong to a different account or
-    /// lead to a different region, in which a table with the same name is a different table. Before any table was
-    /// described, no new credentials are accepted.
+    /// Returns whether this client reaches the table that was described first. New credentials may belong to a
+    /// different account or lead to a different region, where a table with the same name is a different table. Returns
+    /// false if no table has been described yet.
     async fn reaches_the_same_table(&self, client: &Client) -> bool {
         let Some(TableIdentity { name, arn, id }) = self.0.described.get() else {
             tracing::error!(
@@ -179,16 +177,16 @@ impl Connection {
     }
 }
 
-/// After a failed renewal, the credentials are not reloaded again for this time. All requests that are in flight during
-/// a failed renewal are refused within this time.
+/// After a failed renewal, the credentials are not reloaded for this long. Within this time, DynamoDB has refused every
+/// request that was in flight during the renewal.
 const RENEWAL_COOLDOWN: Duration = Duration::from_secs(5);
 
-/// The time for which a DescribeTable call with renewed credentials is retried. If the call does not succeed in this
-/// time, the renewed credentials are not used.
+/// The timeout for the DescribeTable call with renewed credentials, including its retries. If the call does not succeed
+/// in time, the renewed credentials are not used.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The time limit of one attempt of a request. A write that takes longer may or may not have been applied, but its
-/// condition makes it safe to send again.
+/// The time limit of one attempt of a request. A write that takes longer may or may not have been applied. Its
+/// condition makes it safe to resend.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time limit for opening a connection.
@@ -198,7 +196,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// An endpoint on a loopback address is a local engine. Requests to a local engine use made-up credentials, unless
 /// credentials are configured for the engine (`local_credentials`). So users can try the tool without an AWS account,
-/// and real credentials are never sent to a local engine by accident.
+/// and the tool never sends real credentials to a local engine by accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     let replies = SharedInterceptor::new(ReplyCheck::default());
     let (client, on_loopback) = Box::pin(build(table, replies.clone())).await?;
@@ -213,22 +211,22 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
     })))
 }
 
-/// Creates a client with the currently configured credentials. Also returns whether the client's endpoint is on
-/// loopback.
+/// Creates a client with the currently configured credentials. Also returns whether the client's endpoint is a loopback
+/// address.
 async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, bool), TableError> {
     let shared = load(table).await;
     let endpoint = endpoint(&shared);
     let on_loopback = endpoint.as_deref().is_some_and(is_loopback);
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    // Only the engine retries. The SDK's own retries would hide throttles and consume capacity that the tool does not
-    // count.
+    // Only the tool's own engine retries. The SDK's retries would hide throttles and consume capacity that the tool
+    // does not count.
     let mut config = aws_sdk_dynamodb::config::Builder::from(&shared)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .interceptor(SendCheck);
     config.push_interceptor(replies);
-    // The client must use the same endpoint from which `on_loopback` was determined.
+    // The client must use the endpoint from which `on_loopback` was determined.
     config.set_endpoint_url(endpoint.clone());
     let mut region = shared.region().cloned();
     if on_loopback && table.profile.is_none() {
@@ -240,9 +238,7 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
     if region.is_none() {
         return Err(TableError::Fatal {
             kind: super::super::FatalKind::Endpoint,
-            message:
-                "no AWS region is configured: not in the plan's [table], by --region, in AWS_REGION or in the profile"
-                    .into(),
+            message: "no AWS region is configured in the plan's [table], --region, AWS_REGION or the profile".into(),
         });
     }
     config.set_region(region);
@@ -252,8 +248,8 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
 /// The region for a local engine if no region is configured.
 const LOCAL_REGION: Region = Region::from_static("us-east-1");
 
-/// Loads the configuration. A setting in `[table]` takes precedence over the environment, which takes precedence over
-/// the profile.
+/// Loads the configuration. Settings in `[table]` take precedence over the environment. The environment takes
+/// precedence over the profile.
 async fn load(table: &TableRef) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &table.region {
@@ -274,10 +270,10 @@ async fn load(table: &TableRef) -> SdkConfig {
     loader.load().await
 }
 
-/// The endpoint that is configured for DynamoDB. `None` if no endpoint is configured. The endpoint may come from
+/// Returns the endpoint that is configured for DynamoDB, or `None` if none is configured. The endpoint may come from
 /// `[table]`, `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's
-/// `endpoint_url`. The SDK itself chooses among them and decides when to ignore them, in the same way as when it builds
-/// a client.
+/// `endpoint_url`. The SDK itself chooses among these settings or ignores them, exactly as it does when it builds a
+/// client.
 fn endpoint(shared: &SdkConfig) -> Option<String> {
     let general_endpoint = shared.endpoint_url().map(str::to_owned);
     if shared.get_origin("endpoint_url").is_client_config() {
@@ -289,11 +285,11 @@ fn endpoint(shared: &SdkConfig) -> Option<String> {
     dynamodb_endpoint.or(general_endpoint)
 }
 
-/// Credentials for a local engine: made-up ones, or those of a profile. `None` means that the normally configured
-/// credentials are used.
+/// Returns the credentials for a local engine: made-up ones, or those from a profile. Returns `None` if the client
+/// should use the normally configured credentials.
 ///
 /// Credentials from the environment are always used. Credentials from a profile are used only if the profile's endpoint
-/// is the local engine, because the credentials of other profiles are for AWS.
+/// is the local engine, because other profiles' credentials are for AWS.
 fn local_credentials(table: &TableRef, endpoint: Option<&str>) -> Option<SharedCredentialsProvider> {
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
         return None;

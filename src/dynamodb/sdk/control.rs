@@ -38,7 +38,7 @@ impl Control for DynamoTable {
                     .set_expression_attribute_values(some_unless_empty(
                         values.iter().map(|(placeholder, value)| (placeholder.clone(), to_sdk(value))).collect(),
                     ))
-                    // The consumed capacity distinguishes a real reply from an empty body.
+                    // The consumed capacity distinguishes a real reply from an empty body, so request it.
                     .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .send()
             })
@@ -55,7 +55,7 @@ fn condition_failed(error: &SdkError<PutItemError>) -> bool {
     error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception)
 }
 
-/// The condition expression, and the names and values of its placeholders.
+/// Returns the condition expression, with the names and values of its placeholders.
 fn condition(expected: &PutCondition) -> (String, HashMap<String, String>, Item) {
     match expected {
         PutCondition::Absent { partition } => {

@@ -10,7 +10,8 @@ use super::table_features::features;
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 
-/// Describes the first required part that is missing in a description. `None` if the description is complete.
+/// Returns a text about the first required part that a table description lacks, or `None` if the description is
+/// complete.
 pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     let defined = |element: &KeySchemaElement| {
         table.attribute_definitions().iter().any(|defined| defined.attribute_name() == element.attribute_name())
@@ -36,7 +37,7 @@ pub(super) fn flaw(table: &SdkDescription) -> Option<&'static str> {
     }
 }
 
-/// Converts a table's description. `None` if the description lacks a name or a key.
+/// Converts a table's description. Returns `None` if the description lacks a name or a key.
 pub(super) fn describe(table: &SdkDescription) -> Option<TableDescription> {
     let key = |kind| key_attributes(table, table.key_schema(), &kind).next();
     let on_demand = table.billing_mode_summary().is_some_and(|b| b.billing_mode() == Some(&BillingMode::PayPerRequest));
@@ -109,8 +110,8 @@ fn schema(
     })
 }
 
-/// The attributes of a key with the role `kind` (partition key or sort key), with their types. The key of a global
-/// index may have several attributes of each role.
+/// Returns the names and types of the key attributes with the role `kind` (partition key or sort key). A global index's
+/// key may have several attributes in each role.
 fn key_attributes<'t>(
     table: &'t SdkDescription,
     key: &'t [KeySchemaElement],
@@ -125,18 +126,20 @@ fn key_attributes<'t>(
     })
 }
 
-/// Provisioned (read, write) units per second. `None` for an on-demand table, for which some engines still report the
-/// earlier provisioned capacity.
+/// Returns the provisioned (read, write) units per second. Returns `None` for an on-demand table, even if the engine
+/// still reports the table's earlier provisioned capacity.
 fn provisioned(throughput: Option<&ProvisionedThroughputDescription>, on_demand: bool) -> Option<(f64, f64)> {
     throughput.filter(|_| !on_demand).and_then(|p| both(p.read_capacity_units(), p.write_capacity_units()))
 }
 
-/// (read, write) units. `None` if DynamoDB reports zero, which means that no capacity is provisioned.
+/// Returns both numbers as (read, write) units. Returns `None` if DynamoDB reports zero, which means that no capacity
+/// is provisioned.
 fn both(read: Option<i64>, write: Option<i64>) -> Option<(f64, f64)> {
     above_zero(read).zip(above_zero(write))
 }
 
-/// The maximum (read, write) request units per second on demand. In a reply, -1 means the same as an absent maximum.
+/// Returns the configured maximum (read, write) request units per second on demand. A reply may contain -1 instead of
+/// omitting the maximum.
 fn maxima(throughput: Option<&OnDemandThroughput>) -> (Option<f64>, Option<f64>) {
     (
         above_zero(throughput.and_then(OnDemandThroughput::max_read_request_units)),
@@ -173,8 +176,8 @@ mod tests {
         OnDemandThroughput::builder().max_read_request_units(read).max_write_request_units(write).build()
     }
 
-    /// Covers the parts of a description that the embedded engine never returns: keys of several attributes, maxima,
-    /// warm throughput and zeros.
+    /// Tests the parts of a table description that the embedded engine never returns: keys of several attributes,
+    /// maxima, warm throughput and zeros.
     #[test]
     fn parts_that_only_the_service_describes_are_read_too() {
         let index = GlobalSecondaryIndexDescription::builder()
@@ -220,7 +223,7 @@ mod tests {
         assert_eq!(found.indexes, [expected]);
     }
 
-    /// Removes each required part, one at a time.
+    /// Removes one required part at a time, and expects that a flaw is reported.
     #[test]
     fn a_description_without_a_part_has_a_flaw() {
         let whole = || {

@@ -1,6 +1,6 @@
 //! Implements [`Describe`], [`Source`] and [`Sink`] with the AWS SDK. Each call sends one request. The adapter checks
-//! every reply and classifies every error. The adapter retries nothing, with one exception: if DynamoDB refuses the
-//! credentials of a request, the adapter reloads the credentials and sends the request once more.
+//! every reply and classifies every error. The adapter retries nothing, with one exception: if DynamoDB refuses a
+//! request's credentials, the adapter reloads them and sends the request once more.
 
 mod classify;
 mod client;
@@ -35,22 +35,22 @@ use classify::{Call, classify, unusable_reply};
 use describe::describe;
 use values::{from_sdk_item, to_sdk, to_sdk_item};
 
-/// A DynamoDB table behind the AWS SDK.
+/// A DynamoDB table, accessed through the AWS SDK.
 #[derive(Debug, Clone)]
 pub struct DynamoTable {
     connection: Connection,
     name: String,
-    /// The table's key. The first call that describes the table sets the key, which never changes afterwards.
+    /// The table's key, which never changes. The first call that describes the table stores the key here.
     key: Arc<OnceLock<KeySchema>>,
 }
 
 impl DynamoTable {
-    /// Creates access to the table with this name, through this connection.
+    /// Creates a handle for the table with this name. The handle sends requests through this connection.
     pub fn new(connection: &Connection, name: impl Into<String>) -> DynamoTable {
         DynamoTable { connection: connection.clone(), name: name.into(), key: Arc::default() }
     }
 
-    /// A strongly consistent `GetItem`; returns the raw reply.
+    /// Sends a strongly consistent `GetItem` and returns the raw reply.
     async fn get_item(&self, key: &ItemKey) -> Result<GetItemOutput, TableError> {
         let sent = self.connection.send(|client| {
             client
@@ -100,7 +100,7 @@ impl Describe for DynamoTable {
         let reply = self.connection.send(|client| client.describe_table().table_name(&self.name).send()).await;
         let reply = reply.map_err(|e| classify(&e, Call::DescribeTable))?;
         let table = reply.table().and_then(describe);
-        // This is safe, because the module `reply` has already checked the reply.
+        // The module `reply` has already checked that the description is complete.
         let table = table.ok_or_else(|| unusable_reply("DescribeTable described no table with a key"))?;
         self.key.get_or_init(|| table.key.clone());
         self.connection.remember_table(&self.name, &table);
@@ -148,7 +148,8 @@ impl Source for DynamoTable {
             .await
             .map_err(|e| classify(&e, Call::Scan))?;
         let units = units(reply.consumed_capacity());
-        // At the end of a segment, some engines send an empty `LastEvaluatedKey` object instead of leaving it out.
+        // At the end of a segment, some engines send an empty `LastEvaluatedKey` object instead of omitting this
+        // member.
         let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
         Ok(Page {
             items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
@@ -175,7 +176,7 @@ impl Sink for DynamoTable {
     }
 }
 
-/// A projection expression of the key attributes, and the names of its placeholders.
+/// Returns a projection expression for the key attributes, and the names of its placeholders.
 fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
     let names: Vec<(String, String)> =
         key.names().enumerate().map(|(i, name)| (format!("#k{i}"), name.to_owned())).collect();
@@ -194,8 +195,8 @@ fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap
     }
 }
 
-/// The capacity that a write consumed, by table and index. Some engines state a total but do not divide it among the
-/// table and its indexes, or divide only a part of it. The remaining units count for the table.
+/// Returns the capacity that a write consumed on the table and on each index. Some engines report a total, but divide
+/// only a part of it, or nothing, among the table and its indexes. The remaining units are counted for the table.
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<WriteConsumption> {
     let total = units(consumed)?;
     let consumed = consumed?;
@@ -241,8 +242,7 @@ mod tests {
             .global_secondary_indexes("g", capacity(1.0))
             .global_secondary_indexes("untouched", capacity(0.0));
         assert_eq!(consumed(Some(&whole.build())), named(5.0, &[("g", 1.0), ("h", 3.0)]));
-        // If the total is not divided, all of it counts for the table. If there is no total, the consumption is
-        // unknown.
+        // If the total is not divided, all of it is counted for the table. Without a total, the consumption is unknown.
         assert_eq!(consumed(Some(&total(4.0).build())), named(4.0, &[]));
         assert_eq!(
             consumed(Some(&total(4.0).global_secondary_indexes("g", capacity(1.0)).build())),

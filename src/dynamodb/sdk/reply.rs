@@ -1,14 +1,14 @@
-//! Checks that a reply has all its required parts, before the tool uses it.
+//! Checks that a reply contains all its required parts, before the tool uses it.
 //!
 //! The SDK treats an empty body as `{}`. Depending on the operation, it treats `{}` as a page without items, a missing
-//! item or an applied write. The SDK also does not verify checksums (read in aws-smithy-runtime 1.16 and
-//! aws-sdk-dynamodb 1.136). So an empty reply that comes from a proxy, a load balancer or a bug could end a segment too
-//! early or open the cutover gate. Therefore each reply is checked here, between the SDK and the adapter. A bad reply
-//! fails with [`TableError::UnusableReply`].
+//! item or an applied write. The SDK also does not verify checksums (according to the source of aws-smithy-runtime 1.16
+//! and aws-sdk-dynamodb 1.136). So an empty reply from a proxy, a load balancer or a bug could end a segment too early
+//! or open the cutover gate. Therefore this module checks each reply between the SDK and the adapter. If the reply is
+//! bad, the request fails with [`TableError::UnusableReply`].
 //!
-//! `ConsumedCapacity` distinguishes a good reply from an empty one. Every request of ours asks for it if the operation
-//! supports it. Some engines never state the consumed capacity, so this check requires it only if the same endpoint has
-//! stated it before.
+//! `ConsumedCapacity` distinguishes a good reply from an empty one. So every request asks for it if the operation
+//! supports it. Some engines never report the consumed capacity. So this check requires it only if the same endpoint
+//! has reported it before.
 //!
 //! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
 
@@ -33,14 +33,14 @@ use super::describe;
 #[error("{0}")]
 pub(super) struct Flaw(pub(super) &'static str);
 
-/// Number of times that a missing item is requested again if the endpoint has never stated capacity. For such an
-/// endpoint, the reply for a missing item looks the same as an empty reply.
+/// Number of times that a request is repeated after a reply without an item, if the endpoint has never reported
+/// capacity. From such an endpoint, the reply for a missing item looks the same as an empty reply.
 const EMPTY_REPLY_RETRIES: u32 = 2;
 
-/// Checks every reply of a connection.
+/// Checks every reply on a connection.
 #[derive(Debug, Default)]
 pub(super) struct ReplyCheck {
-    /// Whether a reply to any operation has stated capacity.
+    /// Whether any reply, to whatever operation, has reported capacity.
     stated: AtomicBool,
     scans: CapacityReporting,
     gets: CapacityReporting,
@@ -49,12 +49,12 @@ pub(super) struct ReplyCheck {
     absent: AtomicU32,
 }
 
-/// Knowledge about the replies to one operation.
+/// What the check knows about the capacity in replies to one operation.
 #[derive(Debug, Default)]
 struct CapacityReporting {
-    /// Whether at least one reply has stated capacity.
+    /// Whether at least one reply has reported capacity.
     always: AtomicBool,
-    /// Whether at least one reply was certainly complete but did not state capacity.
+    /// Whether at least one reply was certainly complete but did not report capacity.
     never: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl Intercept for ReplyCheck {
 }
 
 impl ReplyCheck {
-    /// Checks a reply according to its type. Rejects any unknown type, so that nobody adds an operation without a
+    /// Checks a reply according to its type. Rejects any unknown type, so that nobody can add an operation without a
     /// check.
     fn check(&self, context: &AfterDeserializationInterceptorContextRef<'_>) -> Result<(), Flaw> {
         let reply = context.response();
@@ -107,7 +107,7 @@ impl ReplyCheck {
         if usize::try_from(page.count()) != Ok(items.len()) {
             return Err(Flaw("its Count is not the number of its Items"));
         }
-        // The SDK treats a missing count as 0. A body without a count is incomplete.
+        // The SDK turns a missing count into 0, but a body without a count is incomplete.
         if items.is_empty() && !has_member(body, "Count") {
             return Err(Flaw("its Count is not the number of its Items"));
         }
@@ -124,11 +124,11 @@ impl ReplyCheck {
         Ok(())
     }
 
-    /// Requires `ConsumedCapacity` in a reply, if the endpoint has stated it before. `whole` says that other parts of
-    /// the reply prove that the reply is complete. Only a complete reply can prove that an engine never states capacity
-    /// for an operation.
+    /// Requires `ConsumedCapacity` in a reply if the endpoint has reported it before. `whole` means that other parts of
+    /// the reply prove that the reply is complete. Only a complete reply can prove that an engine never reports
+    /// capacity for an operation.
     fn capacity(&self, of: &CapacityReporting, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
-        const MISSING: Flaw = Flaw("it has no ConsumedCapacity, which the endpoint stated before");
+        const MISSING: Flaw = Flaw("it has no ConsumedCapacity, but an earlier reply of the endpoint had one");
         if stated.is_some_and(|stated| stated.capacity_units().is_some()) {
             self.stated.store(true, Ordering::Relaxed);
             of.always.store(true, Ordering::Relaxed);
@@ -140,8 +140,8 @@ impl ReplyCheck {
         if whole {
             of.never.store(true, Ordering::Relaxed);
         }
-        // Some engines state capacity for other operations, but not for this write. The write is then sent again. If
-        // its condition fails, the first attempt was applied.
+        // Some engines report capacity for other operations but not for this write. The write is then sent again. If
+        // the condition of the second attempt fails, the first attempt was applied.
         let expected = self.stated.load(Ordering::Relaxed) && !of.never.load(Ordering::Relaxed);
         if expected { Err(MISSING) } else { Ok(()) }
     }
@@ -152,7 +152,7 @@ fn table(described: &DescribeTableOutput) -> Result<(), Flaw> {
     describe::flaw(table).map_or(Ok(()), |flaw| Err(Flaw(flaw)))
 }
 
-/// Compares a body with the checksum that DynamoDB sends with it.
+/// Compares a reply's body with the checksum that DynamoDB sends along.
 fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
     match stated.map(str::parse::<u32>) {
         None => Ok(()),
@@ -161,7 +161,7 @@ fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
     }
 }
 
-/// Whether a JSON object has a member that is not null.
+/// Returns whether a JSON object has a member with this name that is not null.
 fn has_member(body: &[u8], name: &str) -> bool {
     serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|body| body.get(name).is_some_and(|v| !v.is_null()))
 }
@@ -215,7 +215,7 @@ mod tests {
         let updated = |stated| check.capacity(&check.updates, Option::as_ref(&stated), false);
         assert_eq!(updated(None), Ok(()), "nothing is known about the endpoint");
         assert_eq!(check.scan(&page(Some(1), 1, consumed()), b""), Ok(()));
-        assert!(updated(None).is_err(), "the endpoint states capacity");
+        assert!(updated(None).is_err(), "the endpoint reports capacity");
         assert!(check.scan(&page(Some(1), 1, None), b"").is_err());
         assert!(check.get(&get(None, None)).is_err());
         assert_eq!(check.get(&get(None, consumed())), Ok(()));
@@ -225,14 +225,14 @@ mod tests {
         assert!(updated(Some(ConsumedCapacity::builder().table_name("t").build())).is_err(), "without units");
     }
 
-    /// Tests an engine that never states capacity, and an engine that states it for one operation only.
+    /// Tests an engine that never reports capacity, and an engine that reports it for one operation only.
     #[test]
     fn an_engine_without_capacity_is_learnt_from_whole_replies() {
         let check = ReplyCheck::default();
         for _ in 0..EMPTY_REPLY_RETRIES {
             assert_eq!(check.get(&get(None, None)), Err(Flaw("it is empty")));
         }
-        assert_eq!(check.get(&get(None, None)), Ok(()), "it stays empty: the item does not exist");
+        assert_eq!(check.get(&get(None, None)), Ok(()), "every reply is empty, so the item does not exist");
         assert_eq!(check.capacity(&check.puts, None, false), Ok(()));
 
         let check = ReplyCheck::default();

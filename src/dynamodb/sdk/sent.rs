@@ -1,4 +1,4 @@
-//! Finds out whether a failed request can have reached DynamoDB.
+//! Finds out whether a failed request may have reached DynamoDB.
 
 use std::error::Error;
 
@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use hyper_util::client::legacy;
 
-/// The error of an attempt that timed out before its request was sent, because fetching the credentials took too long.
+/// The error of an attempt whose request was never sent, because fetching the credentials took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the credentials did not arrive in time")]
 pub(super) struct UnsentRequest;
@@ -27,7 +27,7 @@ impl Intercept for SendCheck {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // The SDK removes the request from the context when it passes the request to the connector.
+        // The SDK takes the request out of the context when it passes the request to the connector.
         let not_sent = context.request().is_some();
         match context.output_or_error() {
             Some(Err(error)) if not_sent && error.is_timeout_error() => Err(UnsentRequest.into()),
@@ -36,8 +36,9 @@ impl Intercept for SendCheck {
     }
 }
 
-/// Whether the request certainly never left this host. Either no connection was opened (refused, unknown name, no
-/// answer to the handshake, no file descriptor left), or the attempt ended before anything was sent.
+/// Returns whether the request certainly never left this host. This is the case if no connection was opened (refused,
+/// unknown name, no answer to the handshake, no file descriptor left), or if the attempt ended before anything was
+/// sent.
 pub(super) fn was_never_sent(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

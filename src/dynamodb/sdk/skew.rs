@@ -1,26 +1,26 @@
-//! Distinguishes a wrong clock from bad credentials. DynamoDB refuses a signature if its time differs too much from
-//! DynamoDB's clock.
+//! Distinguishes a wrong clock from bad credentials. DynamoDB refuses a signature if the signature's time differs too
+//! much from DynamoDB's clock.
 
 use std::time::SystemTime;
 
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 
-/// Clocks that differ by less than this number of seconds count as equal. DynamoDB allows a difference of at least five
-/// minutes. So if DynamoDB reports that a signature is expired although the clocks agree, the request was sent long
+/// Two clocks that differ by less than this number of seconds are treated as equal. DynamoDB accepts a difference of at
+/// least five minutes. So if the clocks are equal but DynamoDB reports an expired signature, the request was sent long
 /// after it was signed. For example, the machine may have slept in between.
 const TOLERATED_SKEW_SECS: i64 = 180;
 
 /// The cause of a refused signature.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Skew {
-    /// The clocks differ. If DynamoDB does not state its time, DynamoDB's message is the only evidence. The text
-    /// describes the difference.
+    /// The clocks differ. If the reply does not contain DynamoDB's time, DynamoDB's message is the only evidence. The
+    /// text describes the difference.
     Differs(String),
-    /// The clocks agree, so the request was sent too long after it was signed.
+    /// The clocks are equal, so the request was sent too long after it was signed.
     Late,
 }
 
-/// Determines the cause of a refused signature. `None` if the error does not concern the time of a signature. `date` is
+/// Determines why a signature was refused. Returns `None` if the error does not concern the signature's time. `date` is
 /// the reply's `Date` header, and `now` is this host's time.
 pub(super) fn skew(code: &str, message: &str, date: Option<&str>, now: SystemTime) -> Option<Skew> {
     let is_about_time = ["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"].contains(&code)

@@ -17,7 +17,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
         Some(StreamViewType::NewImage) => StreamView::New,
         Some(StreamViewType::OldImage) => StreamView::Old,
         Some(StreamViewType::NewAndOldImages) => StreamView::NewAndOld,
-        // An unknown view is treated like the view with the least content.
+        // An unknown view is treated as the view with the least content.
         _ => StreamView::Keys,
     };
     let class = table.table_class_summary().and_then(|summary| summary.table_class());
@@ -33,7 +33,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
     }
 }
 
-/// Other regions with a replica, including replicas that are being created or deleted.
+/// Returns the other regions with a replica, including replicas that are being created or deleted.
 fn replicas(table: &SdkDescription) -> Vec<String> {
     let own = table.table_arn().and_then(|arn| arn.split(':').nth(3));
     let mut regions: Vec<String> = table
@@ -59,8 +59,8 @@ pub(super) fn recovery(backups: &ContinuousBackupsDescription) -> Recovery {
     }
 }
 
-/// The attribute that holds the expiry time of items. The attribute is also returned while expiry is being turned on or
-/// off.
+/// Returns the name of the attribute that contains the expiry time of items. Returns it even while expiry is being
+/// turned on or off.
 pub(super) fn time_to_live(described: &TimeToLiveDescription) -> Option<String> {
     let off = matches!(described.time_to_live_status(), None | Some(TimeToLiveStatus::Disabled));
     described.attribute_name().filter(|_| !off).map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Admits requests: waits until a request may be sent. A request needs permits of every scope that it touches. The
+//! Admits requests: waits until a request may be sent. A request needs permits from every scope that it touches. The
 //! permits are acquired from the narrowest scope to the widest. A write also needs a slot.
 
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::engine::stop::Stopped;
 use crate::item::PartitionHash;
 use crate::plan::Access;
 
-/// Permission to send a chunk of writes. The permission consists of a slot and of permits of every scope that the
+/// Permission to send a chunk of writes. The permission consists of a slot and of permits from every scope that the
 /// writes touch.
 pub(crate) struct Admission {
     pub(crate) grant: Grant,
     pub(crate) _slot: OwnedSemaphorePermit,
-    /// The time that the request waited for its admission.
+    /// How long the request waited for admission.
     pub(crate) waited: Duration,
 }
 
@@ -36,24 +36,24 @@ pub(crate) struct SendingPeriod {
 
 impl Requests {
     /// Takes the units of a write's partition key if they are available now. Returns false and takes nothing if the
-    /// write would have to wait for the units, or if items of the key are already waiting.
+    /// write would have to wait for the units, or if items of the same key are already waiting.
     pub(crate) fn try_acquire_key(&self, write: &GuardedWrite) -> bool {
         !self.range.is_set_aside(self.hash_of(write)) && self.try_key_in_turn(write)
     }
 
-    /// Takes the units of a write's partition key, even if items of the key are waiting. The caller must have the turn
-    /// of the key.
+    /// Takes the units of a write's partition key, even if items of the key are waiting. The caller must hold the key's
+    /// turn.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
         self.scopes.try_acquire_key(Access::Write, self.hash_of(write), write.cost.table)
     }
 
-    /// The lock that decides which task may process the set-aside items of this partition key.
+    /// Returns the lock that decides which task may process the set-aside items of this partition key.
     pub(crate) fn turn(&self, key: PartitionHash) -> Arc<Mutex<()>> {
         self.range.turn(key)
     }
 
-    /// Waits for the units of these writes' partition keys, and takes them. Gives up when the run stops. If the future
-    /// is dropped, no units are taken.
+    /// Waits for the units of these writes' partition keys, and takes them. Stops waiting when the run stops. If the
+    /// future is dropped, no units are taken.
     pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
         let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
         self.stop.unless_stopping(self.scopes.acquire_keys(Access::Write, &wanted)).await
@@ -61,12 +61,12 @@ impl Requests {
 
     /// Waits until these writes may be sent. First acquires units of the partition keys, unless `has_key_units` says
     /// that the caller already has them. Then acquires units of the key range and of the indexes, then a slot, and
-    /// finally units of the table. If the run stops in the meantime, gives up and sends nothing.
+    /// finally units of the table. If the run stops meanwhile, sends nothing and returns an error.
     ///
     /// Permits become invalid when the window closes, or when the lease or the flag is not confirmed in time. This
-    /// function then acquires them again. Otherwise all waiting requests would be sent in one burst as soon as requests
-    /// may be sent again. The function does not give the old permits back. The buckets have refilled in the meantime,
-    /// and each unit that is given back to a full bucket would let an additional request go immediately.
+    /// function then acquires them again. With the old permits, all waiting requests would be sent in one burst as soon
+    /// as sending is allowed again. The function does not give the old permits back. The buckets have refilled
+    /// meanwhile, so each unit that is given back to a full bucket would immediately allow an additional request.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], has_key_units: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass = !self.work_window.is_closed() && self.validities.iter().all(Validity::is_fresh);
@@ -87,13 +87,12 @@ impl Requests {
             let without_slot = self.progress.without_slot();
             let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
             drop(without_slot);
-            // Check this before taking the table's units. If the chunk has to start over, it must not have taken units
-            // of the table, because they would be lost.
+            // Check this before taking the table's units. If the chunk has to start over, units that it has already
+            // taken are lost.
             if self.wait_until_open().await? != opening {
                 continue;
             }
-            // The allowance may have to reserve a slice before it grants anything. So do not take units of the table
-            // yet.
+            // The allowance may first have to reserve a slice, so do not take the table's units yet.
             let grant = self.allowance.write(chunk.iter().map(|write| write.cost.total()).sum(), &self.stop).await?;
             let units = chunk.iter().map(|write| write.cost.table).sum();
             self.stop.unless_stopping(self.scopes.table(Access::Write).acquire(units)).await?;

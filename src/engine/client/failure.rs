@@ -1,5 +1,5 @@
-//! Decides on the consequences of a failed request: which scope slows down, when the request is sent again, and when
-//! the run gives up.
+//! Decides how to react to a failed request: which scope slows down, when the request is sent again, and when the run
+//! gives up.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
 
-/// The failed attempts of one request: their number, the time of the first one, and how long the request waited for our
-/// own permits since then.
+/// A request's failed attempts: their number, the time of the first failure, and the time since then that the request
+/// spent waiting for our own permits.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     pub(crate) failed: u32,
@@ -22,14 +22,15 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Adds time that the request spent waiting for our own permits. This time does not count as failing.
+    /// Adds time that the request spent waiting for our own permits. This time is not part of the request's failing
+    /// time.
     pub(crate) fn waited(&mut self, time: Duration) {
         if self.since.is_some() {
             self.waited += time;
         }
     }
 
-    /// The time for which the request has been failing. Excludes the time in which it waited for our own permits.
+    /// Returns how long the request has been failing. Time spent waiting for our own permits is excluded.
     pub(crate) fn failing_time(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed().saturating_sub(self.waited))
     }
@@ -45,7 +46,8 @@ impl Requests {
         }
     }
 
-    /// Handles a failed request. Waits until the request should be sent again, or stops the run and returns an error.
+    /// Handles a failed request. Either waits until the request should be sent again, or stops the run and returns an
+    /// error.
     pub(crate) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
         if let TableError::Throttled { .. } = error {
             self.progress.throttled();
@@ -69,14 +71,14 @@ impl Requests {
     }
 }
 
-/// The reason why a run stops after an error that is not retried.
+/// Returns the run's stop reason for an error that is not retried.
 pub(crate) fn stop_reason(error: &TableError) -> StopReason {
     let kind = if let TableError::Fatal { kind, .. } = error { *kind } else { crate::dynamodb::FatalKind::Request };
     StopReason::Fatal { kind, message: error.to_string() }
 }
 
-/// The capacity that a failed request is assumed to have consumed. If the request may have been carried out, this is
-/// the whole estimate. If the request was throttled, rejected or never sent, it is nothing.
+/// Returns the capacity that a failed request is assumed to have consumed. If DynamoDB may have carried out the
+/// request, the result is the whole estimate. If the request was throttled, rejected or never sent, the result is zero.
 pub(crate) fn cost_of_failure(error: &TableError, estimate: Units) -> Units {
     if error.is_ambiguous() { estimate } else { 0.0 }
 }

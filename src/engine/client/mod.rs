@@ -1,5 +1,5 @@
-//! Handles one request until it is answered: acquires permits before sending, retries with backoff, and decides when to
-//! give up.
+//! Carries one request through to its answer: acquires permits before sending, retries with backoff, and decides when
+//! to give up.
 
 mod admission;
 mod failure;
@@ -38,7 +38,7 @@ use crate::state::Spend;
 use failure::cost_of_failure;
 use slots::Slots;
 
-/// The bounds on the requests of a job.
+/// The limits that apply to a job's requests.
 pub struct RequestLimits {
     /// The capacity that the requests may use per second.
     pub scopes: Arc<Scopes>,
@@ -46,7 +46,7 @@ pub struct RequestLimits {
     pub allowance: Arc<Allowance>,
     /// The hours in which the requests may be sent.
     pub work_window: Arc<WorkWindow>,
-    /// When and how long a failed request is retried.
+    /// How a failed request is retried, and for how long.
     pub retry: Retry,
     /// The number of connections that the requests may use at the same time.
     pub connections: usize,
@@ -59,7 +59,7 @@ pub struct RequestLimits {
 pub struct Requests {
     source: Arc<dyn Source>,
     sink: Arc<dyn Sink>,
-    /// Name of the partition key attribute.
+    /// The name of the partition key attribute.
     partition_key: Arc<str>,
     scopes: Arc<Scopes>,
     /// The token bucket for reads of single items from the sink. `None` if source and sink are the same table.
@@ -73,33 +73,35 @@ pub struct Requests {
     work_window: Arc<WorkWindow>,
     /// The watch that describes the table repeatedly and adjusts the budgets. `None` if the budgets are fixed.
     table_watch: Option<Arc<TableWatch>>,
-    /// The lease and the flag, which must be valid when anything is sent.
+    /// The lease and the flag's value, which must both be valid when anything is sent.
     validities: Arc<[Validity]>,
     slots: Arc<Slots>,
-    /// A request in a shared lane holds this lock while it waits for a slot and for units of the table. So only one
-    /// such request waits at a time, and large lanes never wait behind a queue of them. Shared lanes get the capacity
-    /// that the large lanes leave. The run does not take longer because of that.
+    /// In a shared lane, a request holds this lock while it waits for a slot and for the table's units. So only one
+    /// shared-lane request waits there at a time, and requests of large lanes never wait behind a queue. The shared
+    /// lanes use the capacity that the large lanes leave unused. This does not make the run longer, because the large
+    /// lanes decide when the run ends.
     shared_lane_turn: Arc<Mutex<()>>,
     /// Whether the segment of these requests is in a large lane.
     large: Arc<AtomicBool>,
-    /// Whether DynamoDB has accepted a write. A write is accepted if DynamoDB applied it or evaluated its condition.
+    /// Whether DynamoDB has accepted any write, that is, applied the write or evaluated its condition.
     accepted: Arc<AtomicBool>,
 }
 
-/// The capacity that requests consumed, and the estimates that were made before the requests were sent. The consumed
-/// capacity comes from the replies, or is assumed if a reply does not state it.
+/// The capacity that requests consumed, and the capacity that was estimated before they were sent. The consumption
+/// comes from the replies. For a reply that does not report it, an assumed value is used.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RequestSpend {
     pub(crate) read: Units,
     pub(crate) write: Units,
-    /// Write units that are assumed for requests whose reply states no consumption.
+    /// Write units that are assumed for requests whose reply reports no consumption.
     pub(crate) assumed_write: Units,
-    /// The write units that were estimated before sending. Includes only requests whose replies state the consumption.
+    /// The write units that were estimated before the requests were sent. Includes only requests whose replies report
+    /// their consumption.
     pub(crate) estimated_write: Units,
 }
 
 impl Requests {
-    /// Creates requests to this source and this sink, within these bounds. `description` is the table's description.
+    /// Creates a client for this source and this sink, within these limits. `description` is the table's description.
     /// The requests belong to no segment until [`Requests::in_segment`] is called.
     pub fn new(
         source: Arc<dyn Source>,
@@ -140,17 +142,18 @@ impl Requests {
         Requests { sink_reads, ..self }
     }
 
-    /// The same requests for a job whose budgets follow the table's description.
+    /// Sets the watch, for a job whose budgets follow the table's description.
     pub(crate) fn with_table_watch(self, table_watch: Option<Arc<TableWatch>>) -> Requests {
         Requests { table_watch, ..self }
     }
 
-    /// The watch that describes the table repeatedly and adjusts the budgets. `None` if the budgets are fixed.
+    /// Returns the watch that describes the table repeatedly and adjusts the budgets, or `None` if the budgets are
+    /// fixed.
     pub(crate) fn table_watch(&self) -> Option<&Arc<TableWatch>> {
         self.table_watch.as_ref()
     }
 
-    /// Watches the clock and the table for as long as the returned handles live. These watches can stop the run and
+    /// Watches the clock and the table until the returned handles are dropped. The watching tasks can stop the run and
     /// change its budgets.
     pub(crate) async fn watch(&self) -> [Option<AbortOnDropHandle<()>>; 2] {
         let table_watcher = match &self.table_watch {
@@ -160,17 +163,17 @@ impl Requests {
         [self.work_window.watch(&self.stop), table_watcher]
     }
 
-    /// The same requests, but sent only while all of `validities` are valid.
+    /// Returns the same client, but it sends requests only while all of `validities` are valid.
     pub fn with_validities(self, validities: &[Validity]) -> Requests {
         Requests { validities: validities.into(), ..self }
     }
 
-    /// The same requests for a new segment, with a key range of its own.
+    /// Returns the same client for a new segment, which gets its own key range.
     pub(crate) fn in_segment(&self) -> Requests {
         Requests { range: self.scopes.key_range(), large: Arc::default(), ..self.clone() }
     }
 
-    /// The kind of lane in which the segment of these requests is.
+    /// Returns the kind of lane in which this client's segment is.
     pub(crate) fn lane(&self) -> Lane {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
@@ -192,8 +195,8 @@ impl Requests {
         &self.allowance
     }
 
-    /// Whether DynamoDB has accepted a write of this job in any segment. Such a write proves that the plan is not wrong
-    /// for every item.
+    /// Returns whether DynamoDB has accepted a write of this job, in any segment. An accepted write proves that the
+    /// plan is right for at least some items.
     pub(crate) fn has_accepted_write(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)
     }
@@ -202,21 +205,21 @@ impl Requests {
         self.sink.max_chunk().max(1)
     }
 
-    /// The capacity units per second that the segment may use now. The result is the segment's rate or the table's
-    /// rate, whichever is lower.
+    /// Returns the capacity units per second that the segment may use now: the segment's rate or the table's rate,
+    /// whichever is lower.
     pub(crate) fn rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate().min(self.range.rate(access))
     }
 
-    /// The table's capacity units per second that the whole job may use now.
+    /// Returns the capacity units per second that the whole job may use now.
     pub(crate) fn table_rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate()
     }
 
     /// Reads one page. `estimate` is the probable cost of the page in read units.
     pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<Page, Stopped> {
-        // The first items of a page usually have the same partition key as the start position. The partition key of the
-        // start position is charged only for its own share of the page.
+        // The first items of a page usually have the same partition key as the start position. So charge that partition
+        // key only for its fraction of the page.
         let key = request.start.as_ref().map(|Position::Key(key)| key.partition_hash(&self.partition_key));
         let share = |page: &Page| {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::from_value) == key;
@@ -227,7 +230,7 @@ impl Requests {
     }
 
     /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read waits for
-    /// the budgets of both, because the budgets of the narrower scopes are known only for the source.
+    /// the budgets of both, because only the source has budgets for key ranges and partition keys.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<GetReply, Stopped> {
         let hash = key.partition_hash(&self.partition_key);
         let consumed = |got: &GetReply| got.units.map(|units| (units, units));
@@ -252,7 +255,7 @@ impl Requests {
             let closed_meanwhile = self.wait_until_open().await? != opening;
             attempts.waited(since.elapsed());
             if closed_meanwhile {
-                // Acquire the permits again, because they are not valid any more (see [`Requests::admit`]).
+                // The permits are no longer valid, so acquire new ones (see [`Requests::admit`]).
                 continue;
             }
             grant.send();
@@ -283,8 +286,8 @@ impl Requests {
         }
     }
 
-    /// Lets the scopes learn from a failed read. If the sink is a different table, a throttle of the sink says nothing
-    /// about the source.
+    /// Applies the effects of a failed read to the scopes. If the sink is a different table, its throttle slows only
+    /// the sink's bucket, because it says nothing about the source.
     fn handle_read_failure(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
         if let (TableError::Throttled { .. }, Some(sink)) = (error, sink) {
             sink.throttled();
@@ -293,12 +296,12 @@ impl Requests {
         }
     }
 
-    /// The hash of the partition key of a write's item.
+    /// Returns the hash of the partition key of the item that this write changes.
     pub(crate) fn hash_of(&self, write: &GuardedWrite) -> PartitionHash {
         write.key.partition_hash(&self.partition_key)
     }
 
-    /// Sends an admitted chunk once. After it has been sent, this function always waits for the replies.
+    /// Sends an admitted chunk once. Once the chunk is sent, this function always waits for the replies.
     pub(crate) async fn write(
         &self,
         admission: Admission,
@@ -316,13 +319,13 @@ impl Requests {
             let consumed = match reply {
                 Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
                     spent.write += consumed.total();
-                    // Only consumption that a reply states is compared with the estimate.
+                    // Compare the estimate only with consumption that a reply reports.
                     spent.estimated_write += write.cost.total();
                     self.to_write_cost(consumed)
                 }
                 Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
-                // DynamoDB charges a failed condition by the item's current size, but at least one unit. DynamoDB
-                // charges no index for a failed condition.
+                // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges
+                // nothing for indexes.
                 Ok(WriteReply::ConditionFailed { image }) => {
                     let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
                     WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
@@ -343,8 +346,8 @@ impl Requests {
         (replies, spent)
     }
 
-    /// Converts the consumption in a reply: replaces the name of each index by its position in the list of known
-    /// indexes.
+    /// Converts the consumption that a reply reports. Replaces each index name with the index's position in the list of
+    /// known indexes.
     fn to_write_cost(&self, consumed: &WriteConsumption) -> WriteCost {
         let place = |name: &String| self.scopes.index_position(name);
         let indexes = consumed.indexes.iter().filter_map(|(name, units)| Some((place(name)?, *units))).collect();
@@ -352,8 +355,8 @@ impl Requests {
     }
 }
 
-/// Describes the table before a job exists, with retries for up to `patience`. A job takes the jitter of its retries
-/// from its own source of randomness. This function creates a new random sequence instead.
+/// Describes the table before a job exists. Retries for up to `patience`. A job has its own source of randomness for
+/// the jitter of its retries; this function creates a new one.
 pub async fn describe(table: &dyn Describe, patience: Duration) -> Result<TableDescription, TableError> {
     retry_request(patience, &Random::from_entropy(), || table.describe()).await
 }

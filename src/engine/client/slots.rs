@@ -1,4 +1,4 @@
-//! Bounds the number of writes that are in flight at the same time, over all segments.
+//! Bounds the number of writes that all segments together have in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,28 +7,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::item::Units;
 
-/// The assumed duration of a write in seconds. The number of slots is chosen so that writes of one unit with this
-/// duration use up the budget. DynamoDB usually takes far less time.
+/// The assumed duration of a write, in seconds. The number of slots is chosen so that one-unit writes of this duration
+/// use up the budget. DynamoDB usually takes far less time.
 const SECONDS_PER_WRITE: f64 = 0.05;
 
 /// The smallest number of slots, for any budget. This number is enough for 1,280 WCU/s. With fewer slots, one slow
-/// reply would delay more of the other writes.
+/// reply would delay a larger part of the other writes.
 const MIN_SLOTS: usize = 64;
 
 /// The largest number of slots. This number is enough for 10,240 WCU/s, or for five times that rate if a write takes 10
-/// ms. Over HTTP/1.1 each slot needs a connection. So if the process may open only a few files, there are fewer slots.
+/// ms. Over HTTP/1.1 each slot needs a connection. So a process that may open only a few files has fewer slots.
 const MAX_SLOTS: usize = 512;
 
 /// Slots for writes in flight. There are enough slots to use up the table's budget.
 ///
-/// Two bounds limit the writes in flight: the slots, and [`Lane::outstanding`](super::Lane::outstanding), which limits
-/// a segment's writes in flight and waiting. Slots also bound memory. A waiting write needs no memory of its own,
-/// because it is part of a page that its segment has already read. A write in flight needs additional memory for its
-/// request, its connection and the SDK's data. A write in flight takes about 60 KB (measured with 64 more slots in a
-/// run of `tests/table/memory.rs`), and all slots together take about 30 MB. With default budgets, there are twice as
-/// many lanes as are needed to use up the budget, so the slots are the bound. If the plan sets a small number of lanes,
-/// or gives one key range the whole budget, the bound is eight writes for each shared lane. For example, 16 lanes reach
-/// 2,560 WCU/s if a write takes 50 ms.
+/// Two bounds limit the writes in flight. One is the number of slots. The other is
+/// [`Lane::outstanding`](super::Lane::outstanding), which limits the writes of one segment, both in flight and waiting.
+/// Slots also bound memory. A waiting write needs no memory of its own, because it is part of a page that its segment
+/// has already read. A write in flight needs additional memory for its request, its connection and the SDK's data. A
+/// write in flight takes about 60 KB (measured with 64 more slots in a run of `tests/table/memory.rs`). All slots
+/// together take about 30 MB. With default budgets, there are twice as many lanes as the budget needs, so the slots are
+/// the tighter bound. If the plan sets a small number of lanes, or gives one key range the whole budget, the tighter
+/// bound is eight writes for each shared lane. For example, 16 lanes reach 2,560 WCU/s if a write takes 50 ms.
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,
@@ -38,18 +38,17 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// Slots for a budget in write units per second. `connections` is the number of connections that this process may
-    /// open. Over HTTP/1.1 each write in flight needs a connection. Half of the connections are for writes, the other
-    /// half for scans and single reads.
+    /// Creates slots for a budget in write units per second. `connections` is the number of connections that this
+    /// process may open. Over HTTP/1.1 each write in flight needs a connection. Half of the connections are for writes,
+    /// the other half for scans and single reads.
     pub(crate) fn new(budget: Units, connections: usize) -> Slots {
         let max_slots = (connections / 2).max(1);
         let created = slots_for(budget).min(max_slots);
         Slots { free: Arc::new(Semaphore::new(created)), created: AtomicUsize::new(created), max_slots }
     }
 
-    /// Waits for a slot. Adds slots if the budget is larger than ever before. If the budget becomes smaller, the number
-    /// of slots does not change, because the rate limits the writes anyway. `None` would mean that the semaphore is
-    /// closed, which never happens.
+    /// Waits for a slot. Adds slots if the budget is larger than ever before. If the budget falls, keeps all slots,
+    /// because the rate limits the writes anyway. Returns `None` only if the semaphore is closed, which never happens.
     pub(crate) async fn take(&self, budget: Units) -> Option<OwnedSemaphorePermit> {
         let wanted = slots_for(budget).min(self.max_slots);
         let created = self.created.fetch_max(wanted, Ordering::Relaxed);
@@ -71,8 +70,8 @@ mod tests {
     use super::*;
     use crate::ratelimit::{Bucket, Feedback};
 
-    /// Lets a thousand writers run for `seconds` seconds. Each write has one unit and takes 50 ms. Returns the number
-    /// of writes per second.
+    /// Runs a thousand writers for `seconds` seconds. Each write has one unit and takes 50 ms. Returns the number of
+    /// writes per second.
     async fn writes(slots: &Arc<Slots>, table: &Arc<Bucket>, seconds: u64) -> u64 {
         let done = Arc::new(AtomicUsize::new(0));
         let mut writers = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! Tests permits and retries in virtual time, with a table that notes when each request arrives.
+//! Tests permits and retries in virtual time. The table records when each request arrives.
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -9,8 +9,8 @@ use crate::machine::Random;
 use crate::plan::{PlanLimits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
 
-/// The window closes ten seconds after the start and opens again twenty minutes later. Every bucket fills while the
-/// window is closed.
+/// The window closes ten seconds after the start and opens again twenty minutes later. Meanwhile, every bucket fills
+/// up.
 const CLOSES: Duration = Duration::from_secs(10);
 const OPENS: Duration = Duration::from_secs(10 + 1_200);
 
@@ -20,7 +20,7 @@ const RATE: Units = 10.0;
 /// A rate that is too high to limit anything.
 const WIDE: Units = 1_000.0;
 
-/// A table that notes when each request arrived.
+/// A table that records when each request arrived.
 struct RecordingTable {
     began: Instant,
     request_times: std::sync::Mutex<Vec<Duration>>,
@@ -135,8 +135,7 @@ async fn writes_that_waited_for_the_window_do_not_burst_when_it_opens() {
             let requests = requests.clone();
             tokio::spawn(async move {
                 let write = write();
-                // Half of the writes have the units of their partition key before they are admitted, like items that
-                // are set aside.
+                // Like set-aside items, half of the writes have their partition key's units before they are admitted.
                 let has_key_units = number % 2 == 0;
                 if has_key_units {
                     requests.admit_keys(&[&write]).await.unwrap();
@@ -183,8 +182,8 @@ async fn waiting_for_our_own_permits_does_not_count_as_failing() {
 }
 
 /// Nothing is sent if the last confirmation of the lease or the flag is too old. After a new confirmation, requests
-/// that already had permits are sent at their rate. The test includes writes that already had the units of their
-/// partition key before the call of `admit`.
+/// that already had permits are sent at their rate. Some of the tested writes already had their partition key's units
+/// before `admit` was called.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_while_the_lease_or_the_flag_is_not_confirmed() {
     for (budgets, has_key_units) in

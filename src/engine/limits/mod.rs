@@ -1,5 +1,5 @@
-//! The limits of a run: the total that it may spend and scan, the hours in which it may work, its current budgets, and
-//! the number of segments and lanes.
+//! The limits of a run: how much it may spend and scan in total, its working hours, its current budgets, and its number
+//! of segments and lanes.
 
 pub(crate) mod allowance;
 pub(crate) mod segments;

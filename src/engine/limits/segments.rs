@@ -1,4 +1,4 @@
-//! Chooses the number of segments of a table, and the number of segments that are worked on at the same time. Pure.
+//! Chooses how many segments a table is divided into, and how many of them are processed at the same time. Pure.
 
 use crate::dynamodb::TableDescription;
 use crate::figure::{number, units};
@@ -6,27 +6,27 @@ use crate::item::Units;
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
 
-/// The number of items of an ordinary segment, which is about one page. The survey reads the first page of each segment
+/// The number of items in an ordinary segment, which is about one page. The survey reads the first page of each segment
 /// early. In segments of this size, the first page shows whether the segment contains a large item collection.
 const ITEMS_PER_SEGMENT: u64 = 250;
 
-/// If items are large, this is the number of bytes of an ordinary segment: half of the largest page (1 MB).
+/// The size of an ordinary segment with large items, in bytes: half of the largest page (1 MB).
 const BYTES_PER_SEGMENT: u64 = 512 * 1024;
 
 /// The smallest number of segments, so that even a small table is read in parallel.
 const MIN_SEGMENTS: u32 = 16;
 
 /// The largest number of segments. Even an empty segment costs a request of at least half a read unit, and a row in the
-/// state file. With this number of segments, a run costs at least 32,768 read units. (DynamoDB accepts a million. With
-/// more than 4,096 segments, some local engines, like dynalite 4, return items twice. The duplicates cost additional
-/// reads but do no harm.)
+/// state file. With this number of segments, a run costs at least 32,768 read units. DynamoDB accepts a million
+/// segments. With more than 4,096 segments, some local engines, such as dynalite 4, return items twice. These
+/// duplicates cost additional reads but do no harm.
 const MAX_SEGMENTS: u32 = 65_536;
 
-/// The smallest number of segments that are worked on at the same time. This minimum spreads even a small budget over
+/// The smallest number of segments that are processed at the same time. This minimum spreads even a small budget over
 /// the key space.
 const MIN_ACTIVE: u32 = 16;
 
-/// The largest number of segments that are worked on at the same time. Each of them has two pages in memory.
+/// The largest number of segments that are processed at the same time. Each of them keeps two pages in memory.
 const MAX_ACTIVE: u32 = 256;
 
 /// The number of lanes for each partition of the table. Lanes are spread over the partitions so evenly that two
@@ -40,14 +40,13 @@ const PARTITION_BYTES: f64 = 10e9;
 const PARTITION_WRITES: Units = 1_000.0;
 
 /// Lanes are added for partitions only until the pages of all lanes together reach this number of bytes. In memory, a
-/// page is several times larger than the size that DynamoDB counts.
+/// page is several times larger than DynamoDB's count of its bytes.
 const PAGES_BYTES: u64 = 128 << 20;
 
-/// A segment with fewer items than this is not worth a request. A large number of lanes does not make segments smaller
-/// than this.
+/// A segment with fewer items than this is not worth a request. So lanes do not divide the table into smaller segments.
 const MIN_ITEMS: u64 = 25;
 
-/// The smallest number of lanes for large segments. A table with one large item collection usually has several.
+/// The smallest number of lanes for large segments. A table that has one large item collection usually has several.
 const MIN_LARGE: u32 = 4;
 
 /// The largest number of lanes for large segments, for any budget. Each of them keeps many requests outstanding.
@@ -58,31 +57,31 @@ const MAX_LARGE: u32 = 64;
 pub struct SegmentChoice {
     /// The number of parallel-scan segments.
     pub segments: u32,
-    /// The number of segments that are worked on at the same time.
+    /// The number of segments that are processed at the same time.
     pub active: u32,
-    /// The number of additional lanes, which are only for segments that are known to be large.
+    /// The number of additional lanes, which serve only segments that are known to be large.
     pub large: u32,
     /// The reason for the number of segments, for the output of `check`.
     pub reason: String,
-    /// The reason for the number of segments that are worked on at the same time.
+    /// The reason for the number of segments that are processed at the same time.
     pub active_reason: String,
 }
 
 impl SegmentChoice {
-    /// The largest number of segments that are worked on at the same time.
+    /// Returns the largest number of segments that are processed at the same time.
     pub fn lanes(&self) -> u32 {
         self.active.saturating_add(self.large).min(self.segments)
     }
 
-    /// Reduces the number of lanes if the process may not open enough connections. A segment can read its next page and
-    /// single items of the current page at the same time, and there are two kinds of lanes.
+    /// Reduces the number of lanes if the process cannot open enough connections. One segment may need connections for
+    /// its next page and for single items of the current page at the same time. Also, there are two kinds of lanes.
     pub(crate) fn within(self, connections: usize) -> SegmentChoice {
         let largest = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
         SegmentChoice { active: self.active.min(largest), large: self.large.min(largest), ..self }
     }
 }
 
-/// The reason for a number that the plan states.
+/// The reason for a number that the plan sets.
 const FROM_PLAN: &str = "from the plan";
 
 /// A number of segments or lanes, and the reason for it.
@@ -103,15 +102,16 @@ pub fn auto_segments(scan: &ScanOptions, table: &TableDescription, budgets: &Bud
     SegmentChoice { segments, active: active.min(segments.max(1)), large, reason, active_reason }
 }
 
-/// The number of segments of the table, which is large enough for `active` lanes.
+/// Returns the number of segments for the table, which is enough to keep `active` lanes busy.
 fn segments(table: &TableDescription, active: u32) -> ReasonedCount {
     let items = table.item_count;
     let bytes = table.size_bytes;
     let by_size = (saturating_u32(bytes.div_ceil(1 << 30)), format!("1 for each GiB of {} bytes", number(bytes)));
-    // The lanes must not make the segments of a small table too small to be worth a request. If the table's size is
-    // unknown, this bound does not apply.
+    // In a small table, the lanes raise the number of segments only up to this bound. Smaller segments would not be
+    // worth a request. If the table's size is unknown, this bound does not apply.
     let worth = if items == 0 { u32::MAX } else { saturating_u32(items / MIN_ITEMS) };
-    let by_lanes = (active.saturating_mul(2).min(worth), format!("twice the {active} that the budget keeps busy"));
+    let by_lanes =
+        (active.saturating_mul(2).min(worth), format!("twice the {active} segments that the budget keeps busy"));
     let least = (MIN_SEGMENTS, "the minimum".to_owned());
     let mut needs = vec![least, by_size, by_lanes];
     if table.key.sort.is_some() {
@@ -131,13 +131,13 @@ fn segments(table: &TableDescription, active: u32) -> ReasonedCount {
     (MAX_SEGMENTS, format!("no more than {cap}, as each costs at least half a read unit and a row of state ({why})"))
 }
 
-/// The number of lanes that the budget needs, before the minimum applies.
+/// Returns the number of lanes that the budget needs, before the minimum is applied.
 fn lanes(table: &TableDescription, budgets: &Budgets) -> ReasonedCount {
     let write = budgets.table.write;
     let range = budgets.per_key_range.write;
     let by_caps = (
         truncated_u32(2.0 * (write / range).ceil()).min(MAX_ACTIVE),
-        format!("twice as many as use up {} WCU/s at {} WCU/s each", units(write), units(range)),
+        format!("twice the number needed to use up {} WCU/s at {} WCU/s each", units(write), units(range)),
     );
     let partitions = (table.size_bytes as f64 / PARTITION_BYTES).max(write / PARTITION_WRITES).ceil().max(1.0);
     let page = table.size_bytes.checked_div(table.item_count).map_or(0, |mean| (mean * ITEMS_PER_SEGMENT).min(1 << 20));
@@ -151,14 +151,14 @@ fn lanes(table: &TableDescription, budgets: &Budgets) -> ReasonedCount {
     (lanes, why)
 }
 
-/// The number of large segments that together use up the table's budget, if each is written at the pace of one
+/// Returns the number of large segments that together use up the table's budget if each is written at the pace of one
 /// partition key.
 fn large(budgets: &Budgets) -> u32 {
     let one = budgets.per_partition_key.write.min(budgets.per_key_range.write).min(PARTITION_WRITES);
     truncated_u32((budgets.table.write / one).ceil()).clamp(MIN_LARGE, MAX_LARGE)
 }
 
-/// The need with the largest number. If several needs have this number, the first of them.
+/// Returns the need with the largest number, or the first of these needs if several have this number.
 fn largest(needs: Vec<ReasonedCount>) -> ReasonedCount {
     needs.into_iter().reduce(|largest, need| if need.0 > largest.0 { need } else { largest }).unwrap_or_default()
 }
@@ -167,8 +167,8 @@ fn saturating_u32(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Converts a number, and limits it to the range of `u32`. NaN becomes 0. The callers compute NaN as 0 ÷ 0 if a budget
-/// of zero pauses the run.
+/// Converts a number and clamps it to the range of `u32`. NaN becomes 0. If a budget of zero pauses the run, the
+/// callers compute 0 ÷ 0, which is NaN.
 fn truncated_u32(n: f64) -> u32 {
     n as u32
 }
@@ -252,8 +252,8 @@ mod tests {
             assert!(f64::from(chosen.active) * narrow >= 2.0 * write, "{chosen:?}");
             assert!(chosen.segments >= 2 * chosen.active);
         }
-        // With large items, the number of partitions determines the number of lanes, within the bound on the memory for
-        // pages.
+        // With large items, the number of lanes follows from the number of partitions, but the memory for pages limits
+        // it.
         assert_eq!(choose(50_000_000, 2_000_000_000_000, 1_000.0).active, 64);
     }
 
@@ -299,7 +299,7 @@ mod tests {
         );
         assert_eq!(
             choice.active_reason,
-            "the minimum; twice as many as use up 1,000 WCU/s at 250 WCU/s each would be 8"
+            "the minimum; twice the number needed to use up 1,000 WCU/s at 250 WCU/s each would be 8"
         );
         let choice = choose(1_000_000_000, 1 << 40, 1_000.0);
         assert!(choice.reason.contains("no more than 65,536, as each costs at least half a read unit"), "{choice:?}");

@@ -14,7 +14,7 @@ pub struct CurrentBudgets {
     pub scopes: Vec<ScopeBudget>,
     /// Number of times that the budgets have changed since the job began.
     pub changes: u64,
-    /// Number of failed attempts to describe the table since the last description.
+    /// Number of attempts to describe the table that have failed since the last description.
     pub failed_descriptions: u32,
 }
 
@@ -27,12 +27,12 @@ pub struct StoredBudgets {
 }
 
 impl StoredBudgets {
-    /// The budgets of the run at the time `at`.
+    /// Creates the stored form of the run's budgets at the time `at`.
     pub(crate) fn new(run: RunId, at: String, current_budgets: CurrentBudgets) -> StoredBudgets {
         StoredBudgets { run, at, current_budgets }
     }
 
-    /// Reads the budgets that this run stored last. `None` if it stored none.
+    /// Reads the budgets that this run stored last. Returns `None` if the run stored none or is finished.
     pub async fn load(
         file: &dyn StateReader,
         run: Option<&RunRecord>,
@@ -50,7 +50,7 @@ impl StoredBudgets {
         })
     }
 
-    /// Reads the stored form. `None` if a different version of the tool wrote it in a different form.
+    /// Reads the stored form. Returns `None` if a different version of the tool wrote a different form.
     pub fn from_text(text: &str) -> Option<StoredBudgets> {
         let kept: Json = serde_json::from_str(text).ok()?;
         let scopes = kept["budgets"].as_array()?.iter().map(ScopeBudget::from_json).collect::<Option<_>>()?;
@@ -76,7 +76,8 @@ impl StoredBudgets {
         if *failed_descriptions > 0 {
             writeln!(
                 out,
-                "    the table could not be described, attempts failed in a row: {failed_descriptions}; no budget rises"
+                "    the table could not be described (attempts failed in a row: {failed_descriptions}), so no budget \
+                 rises"
             )?;
         }
         Ok(())
@@ -107,7 +108,7 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         assert!(text.starts_with("  budgets at 2026-01-10T12:00:00Z, changed 2 times with the table:\n"), "{text}");
         assert!(text.contains("    table: 80.5 WCU/s (80% of \"it\"), 400 RCU/s (80% of \"it\")\n"), "{text}");
-        assert!(text.contains("    index by-email: 25 WCU/s") && text.contains("failed in a row: 1;"), "{text}");
+        assert!(text.contains("    index by-email: 25 WCU/s") && text.contains("failed in a row: 1)"), "{text}");
         for other in ["", "{}", "[1]", "{\"run\":1,\"at\":\"\",\"changes\":0,\"failed_looks\":0,\"budgets\":[{}]}"] {
             assert_eq!(StoredBudgets::from_text(other), None, "{other}");
         }

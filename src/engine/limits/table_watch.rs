@@ -3,13 +3,13 @@
 //! Auto scaling, an operator or a deployment may change the table's capacity or its indexes, or replace the table. Some
 //! budgets depend on the table's capacity: default budgets, and budgets that the plan states as a percentage. If the
 //! capacity falls, these budgets are lowered immediately. If the capacity rises, these budgets are raised in steps. A
-//! new index gets its own bucket, and the cost of writes then includes the index. The run stops if the table is gone,
-//! was replaced, or is neither ACTIVE nor UPDATING.
+//! new index gets its own bucket, and is from then on included in the cost of writes. The run stops if the table is
+//! gone or was replaced, or if it is neither ACTIVE nor UPDATING.
 //!
 //! A failed attempt to describe the table does not stop the run. If the table or the connection has a problem, the
-//! run's own requests fail too, and their errors decide whether the run stops. But no budget rises without a
-//! description. After a few failures in a row, the budgets that follow the table are halved. The next description
-//! raises these budgets again.
+//! run's own requests fail too, and their errors decide whether the run stops. Until the next description, no budget
+//! rises. After a few failures in a row, the budgets that follow the table are halved. The next description raises them
+//! again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,45 +36,45 @@ use crate::ratelimit::{
 use crate::state::{Events, RunId, StoreError, StoredFact};
 
 /// The interval between two descriptions of the table. Auto scaling raises capacity after two minutes of high use and
-/// lowers it after fifteen (developer guide, "DynamoDB metrics and dimensions"), so more frequent descriptions would
-/// show hardly any additional changes. Until the next description, throttles slow the run down if a budget is too high.
+/// lowers it after fifteen (developer guide, "DynamoDB metrics and dimensions"). So more frequent descriptions would
+/// show hardly any additional changes. If a budget is too high until the next description, throttles slow the run down.
 pub const DESCRIBE_INTERVAL: Duration = Duration::from_secs(120);
 
-/// The interval is divided into this number of equal parts. In each part, a raise takes one step. So a raise of a
-/// budget ends well before the next description.
+/// The interval between two descriptions is divided into this number of equal parts. A raise takes one step in each
+/// part. So a raise ends well before the next description.
 const TICKS: u32 = 2 * RAISE_STEPS;
 
 /// After this number of failed attempts in a row, the budgets that follow the table are halved. By then there has been
 /// no description for six minutes, and auto scaling may have removed capacity.
 const FAILURES_BEFORE_HALVING: u32 = 3;
 
-/// An attempt with all its retries may take up to the interval divided by this number.
+/// An attempt, including its retries, may take up to the interval divided by this number.
 const TIMEOUT_DIVISOR: u32 = 4;
 
-/// The longest time for which an urgent job waits for an overdue description. An overdue description is read before the
-/// first request of a pass, because the table may have been replaced. DynamoDB usually answers within this time. If
-/// DescribeTable is throttled or hangs, the job is delayed by no more than this time.
+/// The longest time for which an urgent job waits for an overdue description. An overdue description is read before a
+/// pass sends its first request, because the table may have been replaced. DynamoDB usually answers within this time.
+/// If DescribeTable is throttled or hangs, it delays the job by no more than this time.
 const URGENT_DESCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The table to watch, and everything that depends on its description.
+/// The table to watch, and everything that depends on the table's description.
 pub(crate) struct WatchedTable {
     /// The table.
     pub(crate) table: Arc<dyn Describe>,
-    /// The table's description at the beginning.
+    /// The table's description when the job began.
     pub(crate) description: TableDescription,
     /// The token buckets whose budgets are changed.
     pub(crate) scopes: Arc<Scopes>,
     /// The bucket for reads of single items from the sink. `None` if source and sink are the same table.
     pub(crate) sink_reads: Option<Arc<Bucket>>,
-    /// The indexes that the cost of writes includes.
+    /// The indexes that are included in the cost of writes.
     pub(crate) indexes: Indexes,
-    /// The plan's `[capacity]`, from which the budgets are calculated again.
+    /// The plan's `[capacity]`, from which the budgets are recalculated.
     pub(crate) capacity: Capacity,
     /// The plan's `[scan]`, which determines the number of lanes.
     pub(crate) scan: ScanOptions,
     /// Whether the job waits only briefly for an overdue description.
     pub(crate) urgent: bool,
-    /// The clocks of the job, and the source of the jitter in the backoff.
+    /// The job's clocks, and the source of the jitter in the backoff.
     pub(crate) machine: Machine,
 }
 
@@ -88,7 +88,7 @@ pub struct TableWatch {
     interval: Duration,
     /// Whether the job waits only [`URGENT_DESCRIBE_TIMEOUT`] for an overdue description.
     urgent: bool,
-    /// The clocks of the job, and the source of the jitter in the backoff.
+    /// The job's clocks, and the source of the jitter in the backoff.
     machine: Machine,
     state: Mutex<WatchState>,
     published: watch::Sender<CurrentBudgets>,
@@ -100,7 +100,7 @@ pub struct TableWatch {
 struct WatchState {
     description: TableDescription,
     tracker: BudgetTracker,
-    /// The time of the next description.
+    /// The time at which the next description is due.
     due: Instant,
     /// Number of failed attempts since the last description.
     failed: u32,
@@ -135,13 +135,13 @@ impl TableWatch {
         })
     }
 
-    /// The current budgets. The receiver is notified when a budget changes.
+    /// Returns a receiver of the current budgets, which is notified when a budget changes.
     pub fn current_budgets(&self) -> watch::Receiver<CurrentBudgets> {
         self.published.subscribe()
     }
 
-    /// From now on, stores the budgets of a run in its state file, so that `status` can show them. When this function
-    /// returns, the current budgets are durable.
+    /// Starts to store a run's budgets in its state file, so that `status` can show them. When this function returns,
+    /// the current budgets are durable.
     pub(crate) async fn start_storing(&self, events: Arc<dyn Events>, run: RunId) -> Result<(), StoreError> {
         let mut current_budgets = self.current_budgets();
         let machine = self.machine.clone();
@@ -168,15 +168,16 @@ impl TableWatch {
         self.storing_task().take();
     }
 
-    /// The number of segments and lanes that a new run would use for this table now. If the budgets have risen, more
-    /// lanes than at the beginning of the run are useful.
+    /// Returns the number of segments and lanes that a new run would use for this table now. If the budgets have risen
+    /// since the run began, more lanes are useful.
     pub(crate) fn lanes(&self) -> SegmentChoice {
         let state = self.state();
         auto_segments(&self.scan, &state.description, &budgets(&state.tracker)).within(host::max_connections())
     }
 
     /// Describes the table repeatedly until the handle is dropped. If a description is overdue, for example after a
-    /// long wait between two passes, it is read before this function returns. An urgent job waits only briefly for it.
+    /// long wait between two passes, this function reads it before it returns. An urgent job waits only briefly for an
+    /// overdue description.
     pub(crate) async fn watch(self: &Arc<Self>, stop: &Stopper) -> AbortOnDropHandle<()> {
         let waits = if self.urgent { URGENT_DESCRIBE_TIMEOUT } else { Duration::MAX };
         // If the description does not arrive in time, the task below requests it again. The job sends its own requests
@@ -200,7 +201,7 @@ impl TableWatch {
         if Instant::now() < self.state().due {
             return;
         }
-        // DescribeTable changes nothing, so a call can be given up without waiting for its answer.
+        // DescribeTable changes nothing, so a call can be abandoned without waiting for its answer.
         let Ok(described) = stop.unless_stopping(self.describe()).await else { return };
         self.state().due = Instant::now() + self.interval;
         match described {
@@ -281,7 +282,7 @@ impl TableWatch {
     }
 
     /// Lowers the budget for reads of single items from a sink that is not the source. A run needs only a few of these
-    /// reads, so their budget is never raised during a run.
+    /// reads, so the budget is never raised during a run.
     fn lower_sink_reads(&self, units: Option<Units>) {
         if let (Some(bucket), Some(units)) = (&self.sink_reads, units) {
             bucket.set_budget(units.min(bucket.budget()));
@@ -323,7 +324,7 @@ impl TableWatch {
     }
 }
 
-/// The reason why a run must not continue on this table. `None` if it may continue.
+/// Returns the reason why a run must not continue on this table, or `None` if it may continue.
 fn replacement_reason(before: &TableDescription, now: &TableDescription) -> Option<String> {
     table_replacement_reason(before, now).or_else(|| table_replacement_reason(before.written(), now.written()))
 }
@@ -347,8 +348,8 @@ fn warn_of_replicas(before: &TableDescription, now: &TableDescription) {
     let new = now.written().features.replicas.iter().filter(|replica| !before.contains(replica));
     new.for_each(|replica| {
         tracing::warn!(
-            "the table has a new replica in {replica}: between regions the last writer wins, and each write is charged \
-             in both"
+            "the table has a new replica in {replica}: the last writer wins between regions, and each write is \
+             charged in both regions"
         );
     });
 }
@@ -365,7 +366,7 @@ fn of(budget: &ScopeBudget) -> String {
     }
 }
 
-/// Converts the current budgets to [`Budgets`]. Indexes are left out, because they do not affect the number of lanes.
+/// Converts the current budgets to [`Budgets`]. Leaves out indexes, because they do not affect the number of lanes.
 fn budgets(tracker: &BudgetTracker) -> Budgets {
     let of = |scope: &Scope, access| {
         let found = tracker.now().find(|budget| budget.scope == *scope && budget.access == access);

@@ -1,8 +1,8 @@
 //! Controls when a run may work: `[limits] window` and `deadline`.
 //!
 //! While the window is closed, a request waits until it opens. If requests are in flight when the window closes, the
-//! run awaits their replies as usual. The wall clock may jump and the machine may sleep, so every wait checks the clock
-//! at short intervals.
+//! run awaits their replies as usual. Every wait checks the clock at short intervals, because the wall clock may jump
+//! and the machine may sleep.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
 use crate::plan::{PlanLimits, Window};
 
-/// The interval at which every wait checks the wall clock. A request may notice the opening of the window, or the
-/// deadline, with a delay of up to this interval.
+/// The interval at which every wait checks the wall clock. So a request may notice late, by up to this interval, that
+/// the window has opened or the deadline has passed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The daily hours in which a run may work, and its deadline. Requests may be sent while the window is open.
@@ -24,7 +24,7 @@ pub struct WorkWindow {
     window: Option<Window>,
     deadline: Option<Timestamp>,
     clock: Clock,
-    /// The cached state of the window, and the period in which this state is valid. Without the cache, each request
+    /// The cached state of the window, and the period for which this state is valid. Without the cache, each request
     /// would have to calculate the time of day.
     period: Mutex<Option<WindowPeriod>>,
 }
@@ -37,13 +37,13 @@ struct WindowPeriod {
     opening: Opening,
 }
 
-/// The number of a period in which the window is open without interruption. If a request gets the same number twice,
-/// the window did not close in between.
+/// Identifies a period in which the window is open without interruption. If a request gets the same value twice, the
+/// window did not close in between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opening(u64);
 
 impl WorkWindow {
-    /// The work window and the deadline of these limits.
+    /// Creates the work window and the deadline from these limits.
     pub fn new(limits: &PlanLimits, clock: Clock) -> Arc<WorkWindow> {
         let PlanLimits { window, deadline, .. } = limits;
         Arc::new(WorkWindow { window: window.clone(), deadline: *deadline, clock, period: Mutex::default() })
@@ -59,23 +59,23 @@ impl WorkWindow {
         }
     }
 
-    /// Whether a request has to wait now.
+    /// Returns whether a request has to wait now.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed().is_some()
     }
 
-    /// Describes until when and for how long requests wait. `None` if the window is open.
+    /// Describes when the window opens and how long requests wait. Returns `None` if the window is open.
     pub fn waiting(&self) -> Option<String> {
         let window = self.window.as_ref()?;
         let (opens, left) = self.closed()?;
-        let Some(opens) = opens else { return Some("waiting for a window that does not open".to_owned()) };
+        let Some(opens) = opens else { return Some("waiting for a window that never opens".to_owned()) };
         let time = window.zone.to_datetime(opens).strftime("%H:%M");
         let zone = window.zone.iana_name();
         let zone = zone.unwrap_or("local time");
         Some(format!("waiting for the window until {time} {zone} (in {})", whole_duration(left)))
     }
 
-    /// The reason to stop because the deadline has passed. `None` if the deadline has not passed.
+    /// Returns the stop reason if the deadline has passed, and `None` otherwise.
     pub fn past_deadline(&self) -> Option<StopReason> {
         let deadline = self.deadline.filter(|deadline| (self.clock)() >= *deadline)?;
         Some(StopReason::Deadline(clock::to_text(deadline)))
@@ -101,7 +101,7 @@ impl WorkWindow {
             let waiting = self.waiting();
             match &waiting {
                 Some(waiting) if was_open => tracing::info!("{waiting}: nothing is sent until then"),
-                None if !was_open => tracing::info!("the window is open: the run goes on"),
+                None if !was_open => tracing::info!("the window is open: the run continues"),
                 _ => {}
             }
             was_open = waiting.is_none();
@@ -110,13 +110,14 @@ impl WorkWindow {
         }
     }
 
-    /// The time at which the window opens, and how long it stays closed. `None` if the window is open.
+    /// Returns the time at which the window opens, and how long it stays closed until then. Returns `None` if the
+    /// window is open.
     fn closed(&self) -> Option<(Option<Timestamp>, Duration)> {
         let (period, left) = self.current_period().filter(|(period, _)| !period.open)?;
         Some((period.until, left))
     }
 
-    /// The state of the window, and how long this state lasts. `None` if there is no window.
+    /// Returns the state of the window, and how long this state lasts. Returns `None` if there is no window.
     fn current_period(&self) -> Option<(WindowPeriod, Duration)> {
         let window = self.window.as_ref()?;
         let now = (self.clock)();
@@ -126,20 +127,20 @@ impl WorkWindow {
             Some(current) if holds(&current) => current,
             before => {
                 let open = window.is_open(now);
-                // If the window has closed and opened again, this is a new opening, even if nobody checked while the
-                // window was closed.
+                // If the window has closed and reopened, this is a new opening, even if nobody checked while the window
+                // was closed.
                 let Opening(number) = before.map(|period| period.opening).unwrap_or_default();
                 let opening = Opening(number + u64::from(open));
                 WindowPeriod { from: now, until: window.next_change(now), open, opening }
             }
         };
         *period = Some(current);
-        // If the window never changes, let the caller check again after a while.
+        // If the window never changes, the caller checks again after this interval.
         Some((current, current.until.map_or(CHECK_INTERVAL, |change| until(change, now))))
     }
 }
 
-/// The duration from `now` to `then`. The result is at least a millisecond, so that a waiting loop does not spin.
+/// Returns the duration from `now` to `then`, but at least a millisecond, so that a waiting loop does not spin.
 fn until(then: Timestamp, now: Timestamp) -> Duration {
     let left = then.duration_since(now).max(SignedDuration::from_millis(1));
     Duration::try_from(left).unwrap_or(CHECK_INTERVAL)
@@ -154,8 +155,8 @@ mod tests {
 
     use super::*;
 
-    /// A wall clock that starts at the time `text` and runs as fast as Tokio's clock. Tests can set it forward or back
-    /// by changing the returned number of seconds.
+    /// A wall clock that starts at the time `text` and runs as fast as Tokio's clock. Tests can set the clock forward
+    /// or back by changing the returned number of seconds.
     fn clock_at(text: &str) -> (Clock, Arc<AtomicI64>) {
         let begin = text.parse::<Timestamp>().unwrap();
         let start = Instant::now();

@@ -3,11 +3,10 @@
 use crate::dynamodb::Page;
 use crate::item::Item;
 
-/// A page with fewer items than this says nothing about collections, because a few items may share a partition key by
-/// chance.
+/// A page with fewer items than this is inconclusive, because a few items may share a partition key by chance.
 pub(crate) const MIN_CONCLUSIVE_ITEMS: usize = 8;
 
-/// Classifies a segment by its first page.
+/// What the first page of a segment shows about the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstPage {
     /// The segment ends with this page.
@@ -15,14 +14,14 @@ pub enum FirstPage {
     /// The segment continues after this page.
     Continues,
     /// The segment continues inside an item collection that fills at least half of the page. The page has twice as many
-    /// items as an ordinary segment. So at most one ordinary segment's number of items precedes the collection. A
-    /// collection that fills less than half of the page needs no large lane, because it is written in about a second at
-    /// the pace of one partition key.
+    /// items as an ordinary segment. So there are no more items before the collection than in an ordinary segment. A
+    /// collection that fills less than half of the page needs no large lane. Even at the pace of one partition key, it
+    /// is written in about a second.
     InCollection,
 }
 
 impl FirstPage {
-    /// Classifies the segment of `page`. The page must begin at the start of the segment.
+    /// Classifies the segment to which `page` belongs. The page must begin at the start of the segment.
     pub fn from_page(page: &Page, partition_key: &str) -> FirstPage {
         if page.next.is_none() {
             return FirstPage::Ends;
@@ -34,7 +33,7 @@ impl FirstPage {
     }
 }
 
-/// Whether all items of a page belong to one item collection. Returns false if there are too few items to tell.
+/// Returns whether all items of a page belong to one item collection. Returns false if there are too few items to tell.
 pub(crate) fn is_one_collection(items: &[Item], partition_key: &str) -> bool {
     let first = items.first().and_then(|item| item.get(partition_key));
     items.len() >= MIN_CONCLUSIVE_ITEMS && items.iter().all(|item| item.get(partition_key) == first)

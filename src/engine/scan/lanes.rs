@@ -1,12 +1,12 @@
-//! Lanes bound the number of segments that are worked on at the same time, and the share of the budget that each of
-//! them gets.
+//! Lanes bound the number of segments that are processed at the same time. They also bound how much of the budget each
+//! of these segments gets.
 //!
-//! The table's token bucket serves requests in the order of their arrival. So a segment's share of the budget depends
-//! on the number of requests that the segment keeps outstanding. A segment in a shared lane keeps few requests
-//! outstanding. Many such segments progress side by side, each at a small rate, and the load spreads evenly. A segment
-//! in a large lane keeps many requests outstanding. Such a segment contains a giant item collection, which is written
-//! at the pace of one partition key and decides when the run ends. So the segment uses all the capacity that its own
-//! partition key and key range allow, however many other segments are active.
+//! The table's token bucket serves requests in the order of their arrival. So the number of requests that a segment
+//! keeps outstanding decides how much of the budget it gets. A segment in a shared lane keeps few requests outstanding.
+//! Therefore, many such segments progress side by side, each at a small rate, and the load spreads evenly. A segment in
+//! a large lane keeps many requests outstanding. Such a segment contains a giant item collection. The collection is
+//! written at the pace of one partition key, so it decides when the run ends. In the large lane, the segment uses all
+//! the capacity that its own partition key and key range allow, however many other segments are active.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,18 +36,18 @@ struct LanePool {
 struct LaneCounts {
     shared_free: u32,
     large_free: u32,
-    /// Total number of lanes of each kind, whether a segment uses them or not.
+    /// Total number of lanes of each kind, both used and free.
     shared: u32,
     large: u32,
-    /// Seats in shared lanes whose segments wait for a large lane, in the order of their requests. These segments
-    /// turned out to be large when no large lane was available. Each seat is in this list once, so the list is never
-    /// longer than the number of shared lanes.
+    /// The segments in shared lanes that wait for a large lane, in the order of their requests. Each is represented by
+    /// its `large` flag. These segments turned out to be large when no large lane was available. Each segment is in
+    /// this list at most once, so the list is never longer than the number of shared lanes.
     waiting_for_large: Vec<Arc<AtomicBool>>,
-    /// Read units that the survey consumed, but that are not yet included in the counts of a page.
+    /// Read units that the survey consumed and that no page's counts include yet.
     surveyed: Units,
 }
 
-/// The use of a lane by a segment. Dropping this value makes the lane available again.
+/// A segment's use of a lane. Dropping this value makes the lane available again.
 #[derive(Debug)]
 pub(crate) struct LaneGuard {
     lanes: Arc<LanePool>,
@@ -62,7 +62,7 @@ impl Lanes {
         Lanes(Arc::new(LanePool { state: Mutex::new(state), promoted: Notify::new() }))
     }
 
-    /// Takes a lane of this kind. `None` if no lane of this kind is available.
+    /// Takes a lane of this kind. Returns `None` if no lane of this kind is available.
     pub(crate) fn take_lane(&self, lane: Lane) -> Option<LaneGuard> {
         let large = lane == Lane::Large;
         self.0.with_state(|state| {
@@ -72,8 +72,8 @@ impl Lanes {
         })
     }
 
-    /// Adds lanes until there are at least this number of each kind. Returns true if it added any. Lanes are never
-    /// removed, because the budgets limit the work in them anyway.
+    /// Adds lanes until there are at least this number of each kind. Returns true if it added any. Never removes lanes,
+    /// because the budgets limit the work in them anyway.
     fn grow(&self, shared: u32, large: u32) -> bool {
         self.0.with_state(|state| {
             let more_shared = shared.saturating_sub(state.shared);
@@ -88,8 +88,8 @@ impl Lanes {
         })
     }
 
-    /// Waits until a segment moves from a shared lane to a large one. If this has happened since the last call, returns
-    /// immediately.
+    /// Waits until a segment moves from a shared lane to a large one. Returns immediately if this has happened since
+    /// the last call.
     pub(crate) async fn wait_for_promotion(&self) {
         self.0.promoted.notified().await;
     }
@@ -124,15 +124,15 @@ impl LaneGrowth {
 }
 
 impl LaneGuard {
-    /// The lane that the segment is in now.
+    /// Returns the lane that the segment is in now.
     pub(crate) fn lane(&self) -> Lane {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
 
-    /// Checks whether the segment belongs in a large lane. This is the case if all items of the page belong to one
-    /// collection and the segment continues. The segment moves to a large lane as soon as one is available. The next
-    /// segment can then use the shared lane. The segment stays in the large lane until it ends, because the part after
-    /// the collection is no longer than an ordinary segment.
+    /// Checks whether the segment belongs in a large lane. It does if the segment continues and all items of the page
+    /// belong to one collection. The segment then moves to a large lane as soon as one is available. The next segment
+    /// can use the shared lane. The segment stays in the large lane until it ends, because the part after the
+    /// collection is no longer than an ordinary segment.
     pub(crate) fn promote_if_large(&self, page: &Page, read_settings: &ReadSettings) {
         if page.next.is_none()
             || self.lane() == Lane::Large
@@ -170,8 +170,8 @@ impl Drop for LaneGuard {
 }
 
 impl LanePool {
-    /// Makes a large lane available. If a segment waits for a large lane, that segment gets it before segments that
-    /// have not begun.
+    /// Makes a large lane available. A segment that waits for a large lane gets it before any segment that has not
+    /// begun.
     fn free_large(&self, state: &mut LaneCounts) {
         if state.waiting_for_large.is_empty() {
             state.large_free += 1;

@@ -1,4 +1,4 @@
-//! Scans a table segment by segment and page by page. Each page is given to a pass, which processes its items.
+//! Scans a table segment by segment and page by page. A pass processes the items of each page.
 //!
 //! [`scan_table`] assigns open segments to lanes. `worker.rs` reads one segment to its end, and `open_pages.rs` commits
 //! the pages of the segment in order. The survey runs at the same time, so that long segments begin early.
@@ -29,7 +29,7 @@ use lanes::{LaneGrowth, Lanes};
 use survey::Survey;
 use worker::work_segment;
 
-/// The time for which a drain waits for requests in flight. After this time it gives them up, and the next session
+/// The time for which a drain waits for requests in flight. After this time, the drain abandons them. The next session
 /// finds out whether they were carried out.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,7 +37,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// (`survey.rs`) runs at the same time, so that long segments begin early.
 ///
 /// When this function returns, no request of the run is in flight, unless the drain took longer than ten seconds. If
-/// the run stopped early, the stopper has the reason.
+/// the run stopped early, the stopper records the reason.
 pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     read_settings: ReadSettings,
     scheduler: &dyn Scheduler,
@@ -61,7 +61,7 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
                 let pass = Arc::clone(&pass);
                 let requests = requests.in_segment();
                 workers.spawn(async move {
-                    // Ignore the result: the store has the progress, and the stopper has the reason for a stop.
+                    // Ignore the result: the store contains the progress, and the stopper records why the run stopped.
                     let _ = work_segment(&lease, read_settings, requests, pass, lane_guard).await;
                     lease
                 });
@@ -95,7 +95,7 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
         }
     }
     drop(survey);
-    // By now the workers take no new items and wait for no permits. The workers only await their requests in flight.
+    // By now the workers take no new items and no longer wait for permits. They only await their requests in flight.
     let drained = timeout(DRAIN_TIMEOUT, async {
         while let Some(ended) = workers.join_next().await {
             if let Ok(lease) = ended {
@@ -108,14 +108,14 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     if drained.is_err() {
         tracing::warn!(
             seconds = DRAIN_TIMEOUT.as_secs(),
-            "requests were still in flight at the end of the drain; given up"
+            "requests were still in flight at the end of the drain and were abandoned"
         );
         (0..workers.len()).for_each(|_| requests.progress().page_abandoned());
         workers.shutdown().await;
     }
 }
 
-/// Waits for an answer of the scheduler, unless the run stops. An error stops the run, which can be resumed.
+/// Waits for the scheduler's answer, unless the run stops. An error stops the run, but the run can be resumed.
 async fn await_scheduler<T>(
     stop: &Stopper,
     answer: impl Future<Output = Result<T, SchedulerError>>,

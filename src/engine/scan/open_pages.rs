@@ -1,4 +1,4 @@
-//! Holds the pages of a segment that are read but not committed, in scan order.
+//! Holds a segment's pages that have been read but not yet committed, in scan order.
 
 use std::collections::VecDeque;
 
@@ -12,15 +12,15 @@ use crate::engine::write::page::{CommitPage, PageItems, Pages, ProcessPage};
 use crate::engine::write::writer::{PartialOutcome, RemainingWork};
 use crate::item::Item;
 
-/// The approximate limit for the size of the items that a segment has set aside, in bytes. If this size is exceeded,
-/// the segment waits for its set-aside items. The limit is enough to set aside a few thousand items of a hot partition
-/// key. This limit and the number of active segments together bound the memory. The limit does not include the writes
-/// that a large lane has in flight at the end of a page. [`MAX_OPEN_PAGES`] bounds these writes: they belong to at most
-/// this number of pages of at most 1 MB.
+/// The approximate limit on the total size of a segment's set-aside items, in bytes. Above this limit, the segment
+/// waits for its set-aside items. The limit is large enough to set aside a few thousand items of a hot partition key.
+/// Together with the number of active segments, this limit bounds the memory. The limit does not include the writes
+/// that a large lane has in flight at the end of a page. [`MAX_OPEN_PAGES`] bounds these writes, because they belong to
+/// at most this number of pages of at most 1 MB each.
 const MAX_SET_ASIDE_BYTES: usize = 1 << 20;
 
-/// The largest number of pages that wait until their set-aside items are processed. After a kill, at most these pages,
-/// the page being written and the page being fetched have to be repeated.
+/// The largest number of pages that may wait for their set-aside items. After a kill, the work to repeat is at most
+/// these pages, the page being written and the page being fetched.
 const MAX_OPEN_PAGES: usize = 8;
 
 /// The pages of one segment that wait to be committed.
@@ -37,11 +37,11 @@ struct OpenPage<O> {
     items: u64,
     /// The permission to scan the items of this page.
     item_grant: ItemGrant,
-    /// Size in bytes of the items of this page that are set aside.
+    /// Size of this page's set-aside items, in bytes.
     set_aside_bytes: usize,
     /// The task that processes the set-aside items. `None` if no items are set aside, or if the task has ended.
     rest: Option<AbortOnDropHandle<Result<O, Stopped>>>,
-    /// Whether some items of this page were given up because the run is stopping.
+    /// Whether some items of this page were abandoned because the run is stopping.
     given_up: bool,
 }
 
@@ -50,7 +50,8 @@ impl<O: PageOutcome> OpenPage<O> {
         self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
     }
 
-    /// Waits until every item is processed or given up. The future can be dropped and the function called again.
+    /// Waits until every item is processed or abandoned. The future can be dropped, and the function can then be called
+    /// again.
     async fn wait_until_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         if let Some(rest) = &mut self.rest {
             let ended = rest.await;
@@ -115,7 +116,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
     }
 
     /// Ends the work on the segment because the run is stopping. Waits for requests in flight, then commits pages in
-    /// order up to the first incomplete page. Gives up that page and all pages after it.
+    /// order up to the first incomplete page. Abandons that page and all pages after it.
     pub(crate) async fn abandon(&mut self, requests: &Requests) {
         while !self.broken && !self.pages.is_empty() && self.commit_first(requests).await.is_ok() {}
         while let Some(mut page) = self.pages.pop_front() {
@@ -126,7 +127,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         }
     }
 
-    /// Waits for the first page to be processed, and commits it.
+    /// Waits until the first page is processed, and commits it.
     pub(crate) async fn commit_first(&mut self, requests: &Requests) -> Result<(), Stopped> {
         let Some(first) = self.pages.front_mut() else { return Ok(()) };
         let processed = first.wait_until_processed(requests).await;

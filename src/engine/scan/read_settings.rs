@@ -1,4 +1,4 @@
-//! Determines how a pass reads the table, and how large the pages are.
+//! Determines how a pass reads the table, and the size of its pages.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use crate::engine::client::Requests;
 use crate::item::{Units, read_units};
 use crate::plan::Access;
 
-/// The largest number of items of a page, for any budgets. This limit bounds the memory of a page and the work that is
-/// repeated after a kill. With this limit, a run on a table of 20,000 items already takes as much memory as a run on
+/// The largest number of items in a page, for any budgets. This limit bounds the memory of a page and the work that is
+/// repeated after a kill. With this limit, a run on a table of 20,000 items already needs as much memory as a run on
 /// any larger table (`tests/table/memory.rs`).
 const MAX_PAGE_ITEMS: f64 = 250.0;
 
-/// The smallest number of items to which a small write budget reduces a page. Each page costs a request.
+/// Even with a small write budget, a page has at least this number of items, because each page costs a request.
 const MIN_PAGE_ITEMS: f64 = 25.0;
 
 /// The target duration for writing the items of one page, in seconds.
@@ -23,26 +23,26 @@ const WRITE_SECONDS: f64 = 1.0;
 pub struct ReadSettings {
     /// Number of segments of the run. This number never changes during the run.
     pub total_segments: u32,
-    /// Number of segments that are worked on at the same time.
+    /// Number of segments that are processed at the same time.
     pub active: u32,
-    /// Number of items per page. `None` if the plan does not state it.
+    /// Number of items per page. `None` if the plan does not set it.
     pub page_limit: Option<u32>,
     /// Whether reads are strongly consistent.
     pub consistent: bool,
-    /// Mean number of bytes of an item, which determines the size of the first page. `None` if the table's description
-    /// does not show it.
+    /// Mean size of an item in bytes, which determines the size of the first page. `None` if the table's description
+    /// does not report it.
     pub mean_item_bytes: Option<u64>,
-    /// Number of additional segments that are worked on at the same time, if they are known to be large.
+    /// Number of additional segments that may be processed at the same time if they are known to be large.
     pub large: u32,
-    /// Number of items that the survey reads of a segment's first page. `None` means no survey.
+    /// Number of items that the survey reads from the first page of a segment. `None` means no survey.
     pub survey: Option<u32>,
     /// Name of the partition key.
     pub partition_key: String,
 }
 
 impl ReadSettings {
-    /// Creates settings to read a table with this partition key in `total_segments` segments, one after the other,
-    /// without knowing the size of the items.
+    /// Creates settings for a table with this partition key and `total_segments` segments. The segments are read one
+    /// after the other, and the size of the items is unknown.
     pub fn new(total_segments: u32, partition_key: impl Into<String>) -> ReadSettings {
         ReadSettings {
             total_segments,
@@ -56,14 +56,14 @@ impl ReadSettings {
         }
     }
 
-    /// The smallest and the largest number of items of a page. The last page of a segment may have fewer items.
+    /// Returns the smallest and the largest number of items in a page. The last page of a segment may have fewer items.
     pub fn page_items(&self) -> (u64, u64) {
         let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
         stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))
     }
 }
 
-/// Calculates the item limit of the next page of a segment from the cost and the duration of earlier pages.
+/// Calculates the item limit for a segment's next page, based on the cost and the duration of earlier pages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSize {
     read_units_per_item: Units,
@@ -72,8 +72,8 @@ pub(crate) struct PageSize {
 }
 
 impl PageSize {
-    /// Calculates the size of the first page from the segment's share of the write budget. The calculation assumes that
-    /// every item needs a write.
+    /// Calculates the size of the first page from the part of the write budget that the segment gets. The calculation
+    /// assumes that every item needs a write.
     pub(crate) fn first(read_settings: &ReadSettings, requests: &Requests) -> PageSize {
         // Without a description, assume items of 4 KB. Most items are smaller.
         let bytes = read_settings.mean_item_bytes.filter(|b| *b > 0).unwrap_or(4096) as f64;
@@ -96,8 +96,8 @@ impl PageSize {
         self.paced_items = (self.paced_items * factor).clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS);
     }
 
-    /// The item limit of the next page. Reading these items takes at most about a second of the read budget, and
-    /// writing them takes at most about a second at the segment's pace. So a kill or a drain loses little work.
+    /// Returns the item limit of the next page. Reading these items takes at most about a second of the read budget,
+    /// and writing them takes at most about a second at the segment's pace. So a kill or a drain loses little work.
     pub(crate) fn limit(self, read_settings: &ReadSettings, requests: &Requests) -> u32 {
         if let Some(limit) = read_settings.page_limit {
             return limit;

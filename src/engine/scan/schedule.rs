@@ -1,16 +1,15 @@
-//! Decides which segment is worked on next. A different implementation of [`Scheduler`] could distribute the segments
-//! over several machines.
+//! Decides which segment is processed next. Another implementation of [`Scheduler`] could distribute the segments over
+//! several machines.
 //!
-//! Parallel-scan segments are ranges of the key hash, so neighbours share a partition. So fresh segments are handed out
-//! in bit-reversed order. This order spreads the segments over the hash space. Suppose that the hash space is divided
-//! into 2^k equal parts. Then each aligned group of 2^k consecutive segments in this order has one segment in each
-//! part. But segments do not end in the order in which they began. So the scheduler selects the half of the hash space
-//! with the fewest active segments, then the quarter of this half with the fewest active segments, and so on. The next
-//! segment comes from the selected part. This order loads the partitions evenly at every moment.
+//! Parallel-scan segments are ranges of the key hash, so neighbouring segments share a partition. For this reason,
+//! fresh segments are handed out in bit-reversed order, which spreads them over the hash space. Suppose that the hash
+//! space is divided into 2^k equal parts. Then each aligned group of 2^k consecutive segments in this order contains
+//! one segment of each part. But segments do not end in the order in which they began. So the scheduler first selects
+//! the half of the hash space with the fewest active segments. Within that half it selects the quarter with the fewest,
+//! and so on. The next segment comes from the selected part. This order loads the partitions evenly at every moment.
 //!
-//! Knowledge about segments overrides this order. The longest segment must begin before all others. The pace of one
-//! partition key is limited even if no other segment is active, so a long segment that begins late makes the whole run
-//! longer.
+//! What is known about a segment overrides this order. The longest segment must begin first. The pace of one partition
+//! key is limited even if no other segment is active, so a long segment that begins late makes the whole run longer.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,20 +21,20 @@ use crate::engine::client::Lane;
 use crate::engine::scan::first_page::FirstPage;
 use crate::state::{SegmentState, SegmentStatus};
 
-/// Leases work units to holders, and collects knowledge about the units. A unit is a segment of the run.
+/// Leases work units to holders, and collects what is known about the units. A unit is a segment of the run.
 ///
 /// An implementation promises:
-/// - **One holder.** A unit is leased to one holder at a time. A lease is durable before it is returned, so that no
-///   second process gets the same unit. A later lease of the same unit has a higher epoch, and commits of an earlier
-///   epoch are refused.
+/// - **One holder.** A unit is leased to one holder at a time. A lease is durable before it is returned, so no second
+///   process can get the same unit. A later lease of the same unit has a higher epoch, and commits of an earlier epoch
+///   are refused.
 /// - **Every unit.** Every unit is leased until it is done. If a holder gives back an unfinished unit or dies, the unit
-///   is leased again, with its last committed state.
-/// - **Errors** stop the run, which can be resumed. A caller must not treat an error as the end of the work.
-/// - **Dropped calls.** If the future of a call is dropped, either no lease exists, or the lease ends by itself.
+///   is leased again, in its last committed state.
+/// - **Errors** stop the run, but the run can be resumed. A caller must not treat an error as the end of the work.
+/// - **Dropped calls.** If the future of a call is dropped, either there is no lease, or the lease ends by itself.
 ///
-/// Everything except the leases is advisory. If a first page is never reported to [`Scheduler::record_first_page`], it
-/// is read again or not at all. If there are several machines, [`Scheduler::next_unsurveyed`] divides the survey among
-/// them, and all machines benefit from the pages that one of them has surveyed.
+/// Everything except the leases is advisory. A first page that is never reported to [`Scheduler::record_first_page`] is
+/// read again or not at all. With several machines, [`Scheduler::next_unsurveyed`] divides the survey among them, and
+/// every machine benefits from each surveyed page.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Leases the next unit for a lane of this kind. For a shared lane, `None` means that no unit is waiting. For a
@@ -46,8 +45,8 @@ pub trait Scheduler: Send + Sync {
     /// If a lease is dropped instead, it ends by itself: after some time, or when the process ends.
     async fn release(&self, lease: WorkLease) -> Result<(), SchedulerError>;
 
-    /// Returns a unit about which nothing is known yet, so that its first page can be read early. `None` if no such
-    /// unit is left. Returns each unit once, and does not lease the unit.
+    /// Returns a unit about which nothing is known yet, so that its first page can be read early. Returns `None` if no
+    /// such unit is left. Returns each unit only once, and does not lease it.
     async fn next_unsurveyed(&self) -> Result<Option<u32>, SchedulerError>;
 
     /// Records the classification of a unit by its first page. This has no effect if the unit has been leased
@@ -58,23 +57,23 @@ pub trait Scheduler: Send + Sync {
 /// The right of one holder to work on one unit. The type is not `Clone`, because a unit has only one holder.
 #[derive(Debug, PartialEq)]
 pub struct WorkLease {
-    /// The unit: a segment of the run, numbered from 0.
+    /// The unit, which is a segment of the run, numbered from 0.
     pub unit: u32,
-    /// The committed state of the unit. The holder continues from this state.
+    /// The committed state of the unit, from which the holder continues.
     pub state: SegmentState,
-    /// The epoch of the lease, which protects the unit against commits of earlier holders. A later lease of the unit
-    /// has a higher epoch, and a commit carries the epoch of its lease
-    /// ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the number of the run's session.
+    /// The epoch of the lease, which protects the unit against commits by earlier holders. A later lease of the unit
+    /// has a higher epoch. Each commit carries the epoch of its lease
+    /// ([`SessionId::epoch`](crate::state::SessionId::epoch)). [`LocalScheduler`] uses the run's session number.
     pub epoch: u64,
 }
 
-/// The scheduler could not answer. The value has the reason.
+/// The reason why the scheduler could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SchedulerError(pub String);
 
-/// A begun segment counts as large if its number of scanned items is at least this multiple of the average of all
-/// finished segments.
+/// A begun segment counts as large if its number of scanned items is at least this multiple of the mean number of items
+/// in finished segments.
 const LARGE_FACTOR: u64 = 4;
 
 /// A segment with fewer scanned items than this never counts as large, because these items are written in seconds.
@@ -87,13 +86,13 @@ const MIN_LARGE_ITEMS: u64 = 1_000;
 #[derive(Debug)]
 pub struct LocalScheduler(Mutex<Queue>);
 
-/// The knowledge about a waiting segment. The type takes only one byte, because a run may have a million segments.
+/// What is known about a waiting segment. Each value takes only one byte, because a run may have a million segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum SegmentKnowledge {
     /// Nothing is known about the segment.
     Unknown,
-    /// Nothing is known yet, but the segment's first page is being read.
+    /// Nothing is known about the segment yet, but its first page is being read.
     BeingRead,
     /// The segment ends with its first page.
     Ends,
@@ -101,7 +100,7 @@ enum SegmentKnowledge {
     Continues,
     /// The segment continues inside an item collection.
     Large,
-    /// The segment is not waiting any more: it is handed out, begun or done.
+    /// The segment no longer waits: it is handed out, begun or done.
     NotWaiting,
 }
 
@@ -109,14 +108,14 @@ enum SegmentKnowledge {
 struct Queue {
     /// The epoch of every lease.
     epoch: u64,
-    /// Begun segments. The segment with the most scanned items is first.
+    /// Begun segments, ordered from the most to the fewest scanned items.
     begun: BTreeMap<(Reverse<u64>, u32), SegmentState>,
-    /// The total number of items in finished segments, and the number of these segments.
+    /// The total number of items in finished segments, and the number of finished segments.
     done: (u64, u64),
     order: BitReversedOrder,
     active: ActiveSegments,
     knowledge: Vec<SegmentKnowledge>,
-    /// For each [`SegmentKnowledge`] value, the class of segments with that value.
+    /// The class of segments for each [`SegmentKnowledge`] value.
     classes: [KnowledgeClass; 6],
 }
 
@@ -124,11 +123,11 @@ struct Queue {
 #[derive(Debug, Clone, Copy, Default)]
 struct KnowledgeClass {
     members: u32,
-    /// A lower bound for the positions of all members in the bit-reversed order.
+    /// A lower bound for the members' positions in the bit-reversed order.
     from: u32,
 }
 
-/// The number of active segments in each part of the hash space: its halves, its quarters, and so on.
+/// Counts the active segments in each part of the hash space: its halves, its quarters, and so on.
 #[derive(Debug)]
 struct ActiveSegments {
     total: u32,
@@ -137,13 +136,13 @@ struct ActiveSegments {
     parts: Vec<u32>,
 }
 
-/// The hash space is halved this number of times, which makes 64 parts. If a table has more than 64 partitions, one
+/// The hash space is halved this number of times, which yields 64 parts. In a table with more than 64 partitions, one
 /// lane more or less in a part hardly matters.
 const LEVELS: u32 = 6;
 
-/// The number of waiting segments from which the next segment is chosen. In bit-reversed order, this number of segments
-/// includes four segments of each part. So even after some of them have been handed out, every part still has
-/// candidates.
+/// The number of waiting segments from which the next segment is chosen. In bit-reversed order, this number of
+/// consecutive segments includes four segments of each part. So even after some of them have been handed out, every
+/// part still has candidates.
 const MAX_CANDIDATES: usize = 4 << LEVELS;
 
 impl ActiveSegments {
@@ -151,7 +150,7 @@ impl ActiveSegments {
         ActiveSegments { total, parts: vec![0; (1 << (LEVELS + 1)) - 2] }
     }
 
-    /// The index of the part that contains a segment, after `level` halvings.
+    /// Returns the index of the part that contains a segment, after `level` halvings.
     fn part(&self, segment: u32, level: u32) -> usize {
         (1 << level) - 2 + ((u64::from(segment) << level) / u64::from(self.total.max(1))) as usize
     }
@@ -170,9 +169,9 @@ impl ActiveSegments {
         }
     }
 
-    /// Chooses the candidate with the fewest active neighbours. Keeps the candidates in the half of the hash space with
-    /// the fewest active segments, then those in the quarter with the fewest, and so on. If several candidates are
-    /// left, returns the first of them.
+    /// Chooses the candidate with the fewest active neighbours. First keeps the candidates in the half of the hash
+    /// space with the fewest active segments, then those in the quarter with the fewest, and so on. If several
+    /// candidates are left, returns the first of them.
     fn least_crowded(&self, mut segments: Vec<u32>) -> Option<u32> {
         for level in 1..=LEVELS {
             let active_nearby = |segment: &u32| self.parts[self.part(*segment, level)];
@@ -230,7 +229,7 @@ impl LocalScheduler {
         }))
     }
 
-    /// Sets the session of the run. The number of the session becomes the epoch of all leases.
+    /// Sets the run's session, whose number becomes the epoch of all leases.
     pub fn in_session(mut self, session: u32) -> LocalScheduler {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).epoch = u64::from(session);
         self
@@ -307,7 +306,7 @@ impl Scheduler for LocalScheduler {
 }
 
 impl Queue {
-    /// Takes the begun segment with the most scanned items, if it has at least `items` of them.
+    /// Takes the begun segment with the most scanned items, if it has at least `items` scanned items.
     fn begun(&mut self, items: u64) -> Option<(u32, SegmentState)> {
         let first = self.begun.first_entry().filter(|first| first.key().0.0 >= items)?;
         let ((_, segment), state) = first.remove_entry();
@@ -321,15 +320,15 @@ impl Queue {
         Some((segment, SegmentState::default()))
     }
 
-    /// A begun segment with at least this number of scanned items counts as large. If no segment is finished, no
+    /// Returns the number of scanned items at which a begun segment counts as large. Until a segment is finished, no
     /// segment counts as large.
     fn large_threshold(&self) -> u64 {
         let mean = self.done.0.checked_div(self.done.1);
         mean.map_or(u64::MAX, |mean| mean.saturating_mul(LARGE_FACTOR).max(MIN_LARGE_ITEMS))
     }
 
-    /// The first segment of a class, in bit-reversed order. The search stays fast during the whole run. Each search
-    /// continues where the last one ended, and segments are surveyed nearly in this order.
+    /// Returns the first segment of a class, in bit-reversed order. The search stays fast during the whole run, because
+    /// each search continues where the last one ended and segments are surveyed nearly in this order.
     fn first(&mut self, knowledge: SegmentKnowledge) -> Option<u32> {
         let KnowledgeClass { members, from } = self.classes[knowledge as usize];
         let is_one = |segment: &u32| self.knowledge[*segment as usize] == knowledge;
@@ -339,9 +338,9 @@ impl Queue {
         Some(segment)
     }
 
-    /// The segment of a class to work on next. Considers the first segments of the class in bit-reversed order, and
-    /// returns the segment with the fewest active neighbours. As long as no segment ends, this is simply the first
-    /// segment in the order.
+    /// Returns the segment of a class to process next. Considers the class's first segments in bit-reversed order, and
+    /// chooses the one with the fewest active neighbours. Until a segment ends, this is simply the first segment in the
+    /// order.
     fn least_crowded(&mut self, knowledge: SegmentKnowledge) -> Option<u32> {
         self.first(knowledge)?;
         let KnowledgeClass { members, from } = self.classes[knowledge as usize];

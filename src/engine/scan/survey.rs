@@ -1,17 +1,17 @@
-//! The survey reads the first page of every fresh segment early, without processing the items. So the run finds a giant
-//! item collection early and can begin with it.
+//! The survey reads the first page of every fresh segment early, without processing the items. So the run finds giant
+//! item collections early and can begin with them.
 //!
 //! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s). If one collection
-//! has most of a table's items, its duration determines the duration of the run, so the run must begin with it early.
-//! The table's description does not show where such a collection is. The table is divided so that an ordinary segment
-//! has about one page ([`crate::engine::auto_segments`]). If a segment continues after its first page inside one
-//! partition key, the segment contains a large collection.
+//! contains most of a table's items, the time to write it determines the duration of the run. So the run must begin
+//! with it early. The table's description does not show where such a collection is. The table is divided so that an
+//! ordinary segment contains about one page ([`crate::engine::auto_segments`]). If a segment still continues inside one
+//! partition key after its first page, it contains a large collection.
 //!
 //! The survey runs at the same time as the pass and ahead of it. Survey and pass use the same budgets and the same
-//! order. The survey has few reads in flight, so if the read budget is scarce, the survey gets only a small share of
-//! it. The survey skips segments that have already begun. The survey asks only for keys, but DynamoDB charges for whole
-//! items (`dynamodb/source.rs`). These charges are added to the next committed page. The result of the survey is not
-//! stored, so a resumed run surveys the remaining segments again.
+//! order. The survey has few reads in flight, so it gets only a small part of a scarce read budget. The survey skips
+//! segments that have already begun. The survey asks only for keys, but DynamoDB charges for whole items
+//! (`dynamodb/source.rs`). The next committed page includes these charges. The result of the survey is not stored, so a
+//! resumed run surveys the remaining segments again.
 
 use std::sync::Arc;
 
@@ -32,20 +32,20 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budget;
 
-/// The number of surveyed pages in flight. If a page takes 15 ms, a survey of 4,096 segments takes 15 s. If sixteen
-/// lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
+/// The number of surveyed pages that are in flight at the same time. If a page takes 15 ms, a survey of 4,096 segments
+/// takes 15 s. If sixteen lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
 const MAX_SURVEY_READS: usize = 4;
 
-/// The smallest item limit of a surveyed page. A first page that a pass reads is never larger.
+/// The smallest item limit of a surveyed page. A pass never reads a larger first page.
 const MIN_ITEMS: u64 = 250;
 
-/// The largest item limit of a surveyed page. With items of 1 KB, DynamoDB ends the page there.
+/// The largest item limit of a surveyed page. With items of 1 KB, DynamoDB itself ends a page at about this number.
 const MAX_ITEMS: u64 = 1_000;
 
-/// The item limit of a surveyed page. The limit is twice the number of items of an ordinary segment, so that an
-/// ordinary segment ends with this page. `None` if a survey cannot help. This is the case without a sort key, because
-/// every collection is then one item. It is also the case if the pages would be too small to show a collection.
-/// Finally, if the read budget limits the run, additional reads would only make the run longer.
+/// Returns the item limit of a surveyed page. The limit is twice the number of items in an ordinary segment, so an
+/// ordinary segment ends with this page. Returns `None` if a survey cannot help. Without a sort key, every collection
+/// is one item. Very small pages cannot show a collection. And if the read budget limits the run, additional reads
+/// would only make the run longer.
 pub fn survey_item_limit(
     table: &TableDescription,
     scan: &ScanOptions,
@@ -69,7 +69,7 @@ pub fn survey_item_limit(
     (limit as usize >= MIN_CONCLUSIVE_ITEMS).then_some(limit)
 }
 
-/// The future that reads the first page of a segment. The future returns the segment and the page. The outer error is a
+/// The future that reads the first page of a segment. It returns the segment and the page. The outer error reports a
 /// panic of the task.
 type FirstPageRead = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
 

@@ -18,7 +18,7 @@ use crate::engine::write::page::{CommitPage, Pages, ProcessPage};
 use crate::item::Position;
 use crate::state::SegmentStatus;
 
-/// Works on one leased segment until it ends or the run stops.
+/// Processes one leased segment until it ends or the run stops.
 ///
 /// The next page is fetched while the current one is written. If items of a page are set aside, the page stays open
 /// until they are processed. Pages are committed in order (`open_pages.rs`).
@@ -65,8 +65,8 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
-                // Commit immediately. If `[limits] max_items` is set, the fetch of the next page may wait until this
-                // page gives back items.
+                // Commit immediately, because with `[limits] max_items` the fetch of the next page may wait for items
+                // that this page gives back.
                 _ = open.wait_for_first_page(requests) => open.commit_first(requests).await?,
             }
         };

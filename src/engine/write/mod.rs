@@ -1,4 +1,4 @@
-//! Processes the items of a page until each has an outcome, and commits whole pages.
+//! Processes the items of a page until each item has an outcome, and commits whole pages.
 
 pub(crate) mod outcome;
 pub(crate) mod page;

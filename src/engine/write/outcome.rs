@@ -1,13 +1,14 @@
-//! The result of processing items. A pass commits it afterwards.
+//! The result of processing items, which a pass then commits.
 
 use crate::state::Counts;
 
-/// The results of a pass for a number of items, complete enough to be committed.
+/// A pass's results for a number of items, complete enough to be committed.
 pub trait PageOutcome: Default + Send + Sync + 'static {
-    /// The number of items by outcome, and the capacity that they consumed.
+    /// Returns the number of items by outcome, and the capacity that these items consumed.
     fn counts(&self) -> &Counts;
 
-    /// Mutable access to the counts. The scan adds the capacity that reading the items consumed.
+    /// Returns mutable access to the counts. The scan uses it to add the capacity that was consumed by reading the
+    /// items.
     fn counts_mut(&mut self) -> &mut Counts;
 
     /// Adds the results for other items.

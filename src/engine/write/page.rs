@@ -11,22 +11,22 @@ use crate::item::{Item, Position};
 pub struct Pages<O = ItemOutcomes> {
     /// The segment.
     pub segment: u32,
-    /// The epoch of the lease under which the pages were read. The store refuses the pages after a later session has
-    /// begun.
+    /// The epoch of the lease under which the pages were read. Once a later session has begun, the store refuses the
+    /// pages.
     pub epoch: u64,
-    /// Number of the first page in its segment, from 1.
+    /// The first page's number in its segment, counted from 1.
     pub first: u64,
     /// Number of pages.
     pub pages: u64,
     /// The position after the last page. `None` if the segment ends there.
     pub next: Option<Position>,
-    /// The outcome of the items of these pages.
+    /// The results for the items of these pages.
     pub outcome: O,
 }
 
 impl<O: PageOutcome> Pages<O> {
-    /// Appends the pages that follow. Returns false, and appends nothing, if pages in between are missing.
-    #[must_use = "pages that do not follow must not be committed"]
+    /// Appends the pages that follow. Returns false and appends nothing if pages in between are missing.
+    #[must_use = "pages that were not appended must not be committed"]
     pub(crate) fn append(&mut self, following: Pages<O>) -> bool {
         if following.first != self.first + self.pages {
             return false;
@@ -38,12 +38,12 @@ impl<O: PageOutcome> Pages<O> {
     }
 }
 
-/// Items of one page, in the order of the scan.
+/// The items of one page, in scan order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PageItems {
     /// The segment.
     pub segment: u32,
-    /// Number of the page in its segment, from 1.
+    /// The page's number in its segment, counted from 1.
     pub number: u64,
     /// The items as they were read.
     pub items: Vec<Item>,
@@ -55,8 +55,9 @@ pub trait ProcessPage: Send + Sync {
     /// The results for the items.
     type Outcome: PageOutcome;
 
-    /// Processes the items of a page, with the requests of its segment. If items are set aside, the result contains a
-    /// future that processes them. Nothing of the page is committed yet. An `Err` means that the page is given up.
+    /// Processes the items of a page. `requests` is the client of the page's segment. If items are set aside, the
+    /// result contains a future that processes them. At this point, no part of the page is committed. An `Err` means
+    /// that the page is abandoned.
     async fn process(&self, page: PageItems, requests: &Requests) -> Result<PartialOutcome<Self::Outcome>, Stopped>;
 }
 
@@ -67,7 +68,7 @@ pub trait CommitPage<O>: Send + Sync {
     /// progress.
     async fn commit(&self, pages: Pages<O>) -> Result<(), Stopped>;
 
-    /// Gives up pages because the run is stopping. May store the information that some writes were certainly not
-    /// applied, but stores nothing else.
+    /// Abandons pages because the run is stopping. May record which writes were certainly not applied, but stores
+    /// nothing else.
     async fn abandon(&self, outcome: O);
 }

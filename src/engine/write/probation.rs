@@ -1,5 +1,5 @@
-//! Holds back pages with rejected writes until DynamoDB has accepted one write. Until then, the cause of the rejected
-//! writes may be the plan and not the items. Pure bookkeeping.
+//! Holds back pages with rejected writes until DynamoDB has accepted one write. Until then, the plan rather than the
+//! items may be the cause of the rejected writes. Pure bookkeeping.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,12 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use crate::change::Outcome;
 use crate::engine::write::page::Pages;
 
-/// The run stops after this number of rejected writes if no write has been accepted.
+/// If no write has been accepted, the run stops after this number of rejected writes.
 const MAX_REJECTED_WRITES: u64 = 100;
 
-/// The approximate limit for the number of items that a segment holds back. This limit bounds memory, and the work that
-/// is repeated after an interruption. A plan that is wrong for every item is usually noticed much earlier. But if
-/// hardly any item needs a write, a segment can reach this limit. The items are then committed with their failures, and
+/// The approximate limit on the number of items that a segment holds back. It bounds memory, and the work to repeat
+/// after an interruption. A plan that is wrong for every item is usually noticed much earlier. But if hardly any item
+/// needs a write, a segment can reach this limit. Its items are then committed with their failures, and
 /// `failures retry` can try them again.
 const MAX_HELD_ITEMS: u64 = 10_000;
 
@@ -32,9 +32,9 @@ struct ProbationState {
 /// The decision about submitted pages.
 #[derive(Debug, PartialEq)]
 pub(crate) enum CommitDecision {
-    /// Commit these pages. The pages include those of the same segment that were held before.
+    /// Commit these pages. They include the segment's earlier pages that were held back.
     Commit(Box<Pages>),
-    /// The submitted pages are held back. Nothing of this segment is committed for now.
+    /// The submitted pages are held back, so no page of this segment is committed for now.
     Hold,
     /// Pages between the held pages and the submitted pages are missing. The run must stop, and the pages are not
     /// committed.
@@ -43,7 +43,7 @@ pub(crate) enum CommitDecision {
     AllFailing {
         /// Number of rejected writes.
         refused: u64,
-        /// The reason for which the first write was rejected.
+        /// Why the first write was rejected.
         reason: String,
     },
 }
@@ -54,17 +54,17 @@ impl Probation {
         Probation(Mutex::new(ProbationState { is_over, ..ProbationState::default() }))
     }
 
-    /// Submits a segment's next pages. `accepted` says whether DynamoDB has accepted any write by now, in any page.
+    /// Submits a segment's next pages. `accepted` is true if DynamoDB has accepted any write so far, in any page.
     pub(crate) fn submit(&self, pages: Pages, accepted: bool) -> CommitDecision {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.refused += pages.outcome.rejected_writes;
         let done = [Outcome::AlreadyApplied, Outcome::Skipped].map(|outcome| pages.outcome.counts.of(outcome));
         state.already_done += done.iter().sum::<u64>();
-        // An earlier run may have changed all items except those that cannot be changed. In this case no write is left
-        // that DynamoDB could accept, so rejected writes say nothing about the plan.
+        // An earlier run may have changed all items except those that cannot be changed. Then no write is left that
+        // DynamoDB could accept, so rejected writes say nothing about the plan.
         let mostly_done = state.refused >= MAX_REJECTED_WRITES && state.already_done >= state.refused;
-        // Encrypted items stop the run in any case. Do not hold back pages with encrypted items, so that these items
-        // are recorded as failures.
+        // Encrypted items stop the run in any case. Do not hold back their pages, so that these items are recorded as
+        // failures.
         let stops = pages.outcome.encrypted > 0;
         state.is_over |= accepted || mostly_done || stops;
         if pages.outcome.rejected_writes > 0 && state.reason.is_none() {
@@ -100,9 +100,9 @@ impl Probation {
         CommitDecision::Hold
     }
 
-    /// Call it when all workers have ended. Returns the pages that are still held back, and whether they may be
-    /// committed. The pages may be committed if the whole table was read, because then a few rejected writes do not
-    /// mean that the plan is wrong. The pages may also be committed if a write has been accepted since.
+    /// Returns the pages that are still held back, and whether they may be committed. Call it when all workers have
+    /// ended. They may be committed if the whole table was read, because then a few rejected writes do not mean that
+    /// the plan is wrong. They may also be committed if a write has been accepted since.
     pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held_pages = std::mem::take(&mut state.held_pages).into_values().collect();
@@ -210,7 +210,7 @@ mod tests {
         assert!(matches!(probation.submit(pages(0, 2, 120), false), CommitDecision::Commit(_)));
     }
 
-    /// With `on_existing = "skip"`, an item with a different value counts as complete, like an item with the plan's
+    /// With `on_existing = "skip"`, an item with a different value counts as complete, as does an item with the plan's
     /// value.
     #[test]
     fn a_table_that_is_mostly_skipped_proves_the_plan() {

@@ -1,4 +1,4 @@
-//! The balance of one scope, in capacity units. It refills with time.
+//! The balance of one scope, in capacity units. The balance refills over time.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ impl Balance {
         Balance { rate, capacity, level, at: Duration::ZERO }
     }
 
-    /// The refill rate in units per second.
+    /// Returns the refill rate in units per second.
     pub(super) fn rate(&self) -> Units {
         self.rate
     }
 
-    /// The balance at this time.
+    /// Returns the balance at this time.
     pub(super) fn level(&mut self, now: Duration) -> Units {
         if let Some(passed) = now.checked_sub(self.at) {
             self.level = (self.level + self.rate * passed.as_secs_f64()).min(self.capacity);
@@ -34,13 +34,14 @@ impl Balance {
         self.level
     }
 
-    /// Subtracts the units that a request consumed, even if the balance is lower than that.
+    /// Subtracts the units that a request consumed, even if the balance falls below zero.
     pub(super) fn take(&mut self, now: Duration, units: Units) {
         self.level(now);
         self.level -= units;
     }
 
-    /// Returns a balance with half of the current units. Each half of a split partition gets such a balance.
+    /// Splits the balance: returns a balance with half of the current units. Each half of a split partition gets such a
+    /// balance.
     pub(super) fn half(&mut self, now: Duration) -> Balance {
         let level = self.level(now) / 2.0;
         Balance { level, ..*self }

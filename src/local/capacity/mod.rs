@@ -1,28 +1,30 @@
-//! A model of DynamoDB's capacity. It decides which requests DynamoDB would throttle, and with which errors.
+//! A model of DynamoDB's capacity limits. The model decides which requests DynamoDB would throttle, and which errors it
+//! would return.
 //!
-//! The model is pure: it reads no clock and never waits. The caller passes the time, counted from the start of the
-//! model. So the proxy can use the model in real time, and a simulation can use it in virtual time. [`Model::admit`]
-//! decides about a request before it is executed; [`Model::charge`] then subtracts the units that the request consumed.
-//! A scope admits requests while its balance is above zero. One request can push the balance below zero, because
-//! DynamoDB also knows the cost of a request only after executing it. The balance then recovers with time.
+//! The model is pure: it reads no clock and never waits. The caller passes the time, counted from the model's start. So
+//! the proxy can use the model in real time, and a simulation can use it in virtual time. [`Model::admit`] decides on
+//! each request before its execution; [`Model::charge`] then subtracts the units that the request consumed. A scope
+//! admits requests while its balance is above zero. One request can push the balance below zero, because DynamoDB, too,
+//! knows the cost of a request only after executing it. The balance then recovers over time.
 //!
 //! # Scopes, narrow to wide
 //!
 //! * **Partition**: a range of the key hash. It has a limit of 1,000 WCU/s and 3,000 RCU/s (developer guide, "Partition
-//!   key design"). It stores unused capacity of up to one second. A partition that throttles more than one key for ten
-//!   minutes is split in the middle. The delay is an assumption; DynamoDB publishes no figure.
+//!   key design"). It saves up to one second of unused capacity. A partition that throttles more than one key for ten
+//!   minutes is split in the middle. The ten minutes are an assumption, because DynamoDB publishes no figure.
 //! * **Global index**: an index has its own limit. If an index has no write capacity left, it throttles *every* write
 //!   to the table, even writes that do not touch the index (developer guide, "Throttling of global secondary indexes").
-//!   A request does not state the positions of its index entries. So if the spec gives the index its own partitions,
-//!   the model puts all entries of one partition key at one position. This position is unrelated to the key's position
-//!   in the table.
-//! * **Table**: provisioned capacity, with up to 300 s of unused capacity as burst credit; or the maximum of an
-//!   on-demand table, with unused capacity of up to one second. An on-demand table without a maximum has only the
-//!   limits of its partitions. Burst credit never raises the limit of a partition.
-//! * **Account**: the limit of the account, if the spec states one.
+//!   A write does not name the positions of its index entries. So if the spec gives the index its own partitions, the
+//!   model puts all entries of one partition key at one position in the index. This position is unrelated to the key's
+//!   position in the table.
+//! * **Table**: a provisioned table has its provisioned capacity, and saves up to 300 s of unused capacity as burst
+//!   credit. An on-demand table has its configured maximum, and saves up to one second of unused capacity. Without a
+//!   configured maximum, only the partitions of an on-demand table have limits. Burst credit never raises a partition's
+//!   limit.
+//! * **Account**: the account's limit, if the spec contains one.
 //!
-//! The model does not include three effects of DynamoDB: throttling of an on-demand table beyond twice its previous
-//! peak, auto scaling, and delayed index writes.
+//! The model omits three effects that DynamoDB has: throttling of an on-demand table beyond twice its previous peak,
+//! auto scaling, and delayed index writes.
 
 mod balance;
 mod model;
@@ -40,26 +42,27 @@ pub use crate::dynamodb::ThrottlingReason;
 
 use crate::item::Units;
 
-/// The properties of a request that are known before its cost.
+/// What is known about a request before its cost is known.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Demand {
     /// Whether the request reads or writes.
     pub kind: RequestKind,
-    /// The position in the key-hash space, from 0 to 1. For a read of an index, the position in the index's own space.
+    /// The position in the key-hash space, from 0 to 1. If the request reads an index, this is the position in the
+    /// index's own space.
     pub position: f64,
-    /// The hash of the partition key. It distinguishes a hot key from a hot range.
+    /// The hash of the partition key. With the hash, the model distinguishes a hot key from a hot range.
     pub key: u64,
-    /// The index that the request reads, by its number in the spec. `None` for reads of the table and for writes.
+    /// The index that the request reads, by its number in the spec. `None` if the request reads the table or writes.
     pub index: Option<usize>,
 }
 
 impl Demand {
-    /// A read of the table.
+    /// Creates the demand of a request that reads the table.
     pub fn read(position: f64, key: u64) -> Demand {
         Demand { kind: RequestKind::Read, position, key, index: None }
     }
 
-    /// A write to the table.
+    /// Creates the demand of a request that writes to the table.
     pub fn write(position: f64, key: u64) -> Demand {
         Demand { kind: RequestKind::Write, position, key, index: None }
     }
@@ -70,12 +73,12 @@ impl Demand {
 pub struct ConsumedUnits {
     /// Units of the table and its local indexes.
     pub table: Units,
-    /// The units of each global index. The first number identifies the index by its position in the spec.
+    /// Units of each global index. The first number is the index's position in the spec.
     pub indexes: Vec<(usize, Units)>,
 }
 
 impl ConsumedUnits {
-    /// The consumption of a request that touches no index.
+    /// Creates the consumption of a request that touches no index.
     pub fn table(units: Units) -> ConsumedUnits {
         ConsumedUnits { table: units, indexes: Vec::new() }
     }

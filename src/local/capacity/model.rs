@@ -1,4 +1,4 @@
-//! The model: it admits requests, charges their consumed units, and counts them.
+//! The model, which admits requests, charges the units that they consumed, and counts both.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ struct Index {
     partitions: Option<Partitions>,
 }
 
-/// A limit that a request reached. If the limit belongs to an index, the second value is the number of that index.
+/// A limit that a request reached. If the limit belongs to an index, the second value is that index's number.
 type ReachedLimit = (Reason, Option<usize>);
 
 impl Model {
@@ -45,7 +45,7 @@ impl Model {
             Some(_) => (spec.burst.seconds * spec.burst.available).max(1.0),
             None => 1.0,
         };
-        // At the start, the balance is at least the capacity of one second, even if the table was busy before.
+        // At the start, the balance contains at least one second of capacity, even if the table was busy before.
         let initial = if burst > 1.0 { (burst * spec.burst.initial).max(1.0) } else { 1.0 };
         let balance = |rate: Units| Balance::new(scaled(rate), scaled(rate) * burst, scaled(rate) * initial);
         let limit = |read: Option<Units>, write: Option<Units>| ReadWrite {
@@ -78,20 +78,20 @@ impl Model {
         }
     }
 
-    /// Sets the ARN that is shown in errors. Without this call, errors show an invented ARN.
+    /// Sets the ARN that errors contain. Without this call, errors contain an invented ARN.
     pub fn set_arn(&mut self, arn: &str) {
         arn.clone_into(&mut self.arn);
     }
 
-    /// Decides whether DynamoDB would execute this request. It would if every scope that the request touches has
-    /// capacity left. This function does not reduce the capacity.
+    /// Decides whether DynamoDB would execute this request. It would do so if every scope that the request touches has
+    /// capacity left. This method consumes no capacity.
     pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttle> {
         self.admit_all(now, std::slice::from_ref(demand))
     }
 
-    /// Decides whether DynamoDB would execute a request for several items. All items are read, or all are written. The
-    /// model decides for the request as a whole, and counts it as one request. DynamoDB itself may serve only a part of
-    /// a batch.
+    /// Decides whether DynamoDB would execute a request for several items. The request either reads all of these items
+    /// or writes all of them. The model decides for the request as a whole, and counts it as one request. DynamoDB
+    /// itself may serve only a part of a batch.
     pub fn admit_all(&mut self, now: Duration, demands: &[Demand]) -> Result<(), Throttle> {
         let Some(first) = demands.first() else { return Ok(()) };
         let mut reached_limits = Vec::new();
@@ -115,7 +115,7 @@ impl Model {
     }
 
     /// Subtracts the capacity that an admitted request consumed. If a request touches several positions, call this
-    /// function once for each position.
+    /// method once for each position.
     pub fn charge(&mut self, now: Duration, demand: &Demand, consumed: &ConsumedUnits) {
         let kind = demand.kind;
         if consumed.table > 0.0 {
@@ -127,15 +127,15 @@ impl Model {
         }
     }
 
-    /// Subtracts the capacity that a page consumed. The units are spread evenly over the key hash, from the position of
-    /// the demand to `to`.
+    /// Subtracts the capacity that a page consumed. The units are spread evenly over the key hash, from the demand's
+    /// position to `to`.
     pub fn charge_range(&mut self, now: Duration, demand: &Demand, to: f64, units: Units) {
         self.partitions.charge_range(now, demand.kind, demand.position, to, units);
         self.charge_table(now, demand.kind, units);
     }
 
-    /// The sustained rate that the scope would allow if it were the only scope with a limit, in capacity units per
-    /// second. Infinite if the scope has no limit.
+    /// Returns the rate that the scope would sustain if no other scope had a limit, in capacity units per second. The
+    /// rate is infinite if the scope has no limit.
     pub fn allowed_rate(&self, scope: LimitScope, kind: RequestKind) -> Units {
         let rate = |balance: &ReadWrite<Option<Balance>>| balance.get(kind).as_ref().map(Balance::rate);
         let limit = match scope {
@@ -151,8 +151,8 @@ impl Model {
         limit.unwrap_or(Units::INFINITY)
     }
 
-    /// The current balance of the account, the table or an index in capacity units, including burst credit. Infinite if
-    /// the scope has no limit.
+    /// Returns the current balance of the account, the table or an index, in capacity units. The balance includes burst
+    /// credit. It is infinite if the scope has no limit.
     pub fn balance(&mut self, now: Duration, scope: LimitScope, kind: RequestKind) -> Units {
         let balance = match scope {
             LimitScope::Account => self.account.get_mut(kind).as_mut(),
@@ -163,32 +163,33 @@ impl Model {
         balance.map_or(Units::INFINITY, |balance| balance.level(now))
     }
 
-    /// The spec of this model.
+    /// Returns the spec of this model.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
-    /// The number of an index, which is its position in the spec. `None` if the spec does not list the index.
+    /// Returns an index's number, which is its position in the spec. Returns `None` if the spec does not list the
+    /// index.
     pub fn index(&self, name: &str) -> Option<usize> {
         self.spec.indexes.iter().position(|index| index.name == name)
     }
 
-    /// The counts since the start.
+    /// Returns the counts since the start.
     pub fn stats(&self) -> &ModelStats {
         &self.stats
     }
 
-    /// The table's current partitions, in the order of their ranges.
+    /// Returns the table's current partitions, in the order of their ranges.
     pub fn partitions(&self) -> Vec<PartitionStats> {
         self.partitions.stats()
     }
 
-    /// The partitions that no longer exist because they were split.
+    /// Returns the partitions that no longer exist because they were split.
     pub fn split_partitions(&self) -> &[PartitionStats] {
         self.partitions.ended()
     }
 
-    /// The current partitions of an index. The list is empty if the spec gives the index no partitions.
+    /// Returns the current partitions of an index. The list is empty if the spec gives the index no partitions.
     pub fn index_partitions(&self, at: usize) -> Vec<PartitionStats> {
         let partitions = self.indexes.get(at).and_then(|index| index.partitions.as_ref());
         partitions.map(Partitions::stats).unwrap_or_default()
@@ -267,8 +268,8 @@ impl Model {
     }
 }
 
-/// The position of the request's entries in the index. If the request reads the index, the request states the position.
-/// For other requests the position is arbitrary, but it is always the same for one partition key.
+/// Returns the position of the request's entries in the index. A request that reads the index contains this position.
+/// For other requests, the position is arbitrary but always the same for one partition key.
 fn index_position(demand: &Demand, index: usize) -> f64 {
     if demand.index == Some(index) {
         return demand.position;

@@ -9,11 +9,11 @@ use super::stats::PartitionStats;
 use crate::item::Units;
 
 /// The longest time between two throttles that belong to the same hot period. This value is an assumption, like the
-/// split delay, because DynamoDB publishes neither of the two.
+/// split delay, because DynamoDB publishes neither value.
 const MAX_HEAT_GAP: Duration = Duration::from_secs(60);
 
-/// The minimum width of a partition, as a share of the key-hash space. A partition of this width is not split, because
-/// a split would not reduce its load enough. The minimum width also limits the number of partitions.
+/// The minimum width of a partition, as a fraction of the key-hash space. A partition of this width is not split,
+/// because a split would not reduce its load enough. The minimum width also limits the number of partitions.
 const MIN_WIDTH: f64 = 1.0 / 65_536.0;
 
 /// The partitions of a table or an index, in the order of their ranges, without gaps.
@@ -32,19 +32,18 @@ struct Partition {
     stats: PartitionStats,
 }
 
-/// A hot period, in which a partition keeps throttling.
+/// A hot period: a time in which a partition throttles again and again.
 #[derive(Debug, Clone, Copy)]
 struct Heat {
     since: Duration,
     last: Duration,
-    /// The throttled key, if only one key was throttled; `None` if several keys were throttled. If only one key is hot,
-    /// a split does not help.
+    /// The throttled key, or `None` if several keys were throttled. If only one key is hot, a split would not help.
     key: Option<u64>,
 }
 
 impl Partitions {
     /// Creates `count` partitions with equal ranges. Each partition has these limits in units per second, and starts
-    /// with the capacity of one second.
+    /// with one second of saved capacity.
     pub(super) fn new(count: u32, limit: ReadWrite<Units>, split_after: Option<Duration>) -> Partitions {
         let count = count.max(1);
         let edge = |i: u32| f64::from(i) / f64::from(count);
@@ -55,13 +54,13 @@ impl Partitions {
         Partitions { now: (0..count).map(make).collect(), ended: Vec::new(), limit, split_after }
     }
 
-    /// The limit of each partition, in units per second.
+    /// Returns the limit of each partition, in units per second.
     pub(super) fn limit(&self) -> ReadWrite<Units> {
         self.limit
     }
 
-    /// Whether the partition at this position has capacity left. If it has none, records a throttle, after which the
-    /// partition may be split.
+    /// Returns whether the partition at this position has capacity left. If not, records a throttle, which may later
+    /// cause a split of the partition.
     pub(super) fn admit(&mut self, now: Duration, kind: RequestKind, position: f64, key: u64) -> bool {
         let at = self.find(position);
         let partition = &mut self.now[at];
@@ -83,8 +82,8 @@ impl Partitions {
         *partition.stats.served.get_mut(kind) += units;
     }
 
-    /// Subtracts units from the balances of the partitions in a range. The share of each partition is proportional to
-    /// the part of the range that it covers.
+    /// Subtracts units from the balances of the partitions in a range. Each partition's charge is proportional to the
+    /// part of the range that the partition covers.
     pub(super) fn charge_range(&mut self, now: Duration, kind: RequestKind, from: f64, to: f64, units: Units) {
         let width = to - from;
         if width <= 0.0 {
@@ -100,18 +99,18 @@ impl Partitions {
         }
     }
 
-    /// The current partitions.
+    /// Returns the current partitions.
     pub(super) fn stats(&self) -> Vec<PartitionStats> {
         self.now.iter().map(|partition| partition.stats.clone()).collect()
     }
 
-    /// The partitions that were split.
+    /// Returns the partitions that were split.
     pub(super) fn ended(&self) -> &[PartitionStats] {
         &self.ended
     }
 
-    /// The partition at a position. It always exists, because the first partition starts at 0. A position outside 0..1
-    /// belongs to the nearest partition.
+    /// Finds the partition at a position. Such a partition always exists, because the first partition starts at 0. A
+    /// position outside 0..1 belongs to the nearest partition.
     fn find(&self, position: f64) -> usize {
         self.now.partition_point(|partition| partition.stats.from <= position).saturating_sub(1)
     }
@@ -131,7 +130,7 @@ impl Partitions {
 }
 
 impl Partition {
-    /// Records a throttle. Returns true if the partition has been throttling long enough for DynamoDB to split it.
+    /// Records a throttle. Returns true if the partition has throttled for long enough that DynamoDB would split it.
     fn record_throttle(&mut self, now: Duration, key: u64, after: Duration) -> bool {
         let heat = match self.heat {
             Some(heat) if now.saturating_sub(heat.last) <= MAX_HEAT_GAP => {

@@ -29,7 +29,7 @@ pub struct ReadWrite<T> {
 }
 
 impl<T> ReadWrite<T> {
-    /// The value for this kind.
+    /// Returns the value for this kind.
     pub fn get(&self, kind: RequestKind) -> &T {
         match kind {
             RequestKind::Read => &self.read,
@@ -37,7 +37,7 @@ impl<T> ReadWrite<T> {
         }
     }
 
-    /// The value for this kind, mutable.
+    /// Returns the value for this kind as a mutable reference.
     pub fn get_mut(&mut self, kind: RequestKind) -> &mut T {
         match kind {
             RequestKind::Read => &mut self.read,
@@ -46,7 +46,7 @@ impl<T> ReadWrite<T> {
     }
 }
 
-/// The kind of resource that has a limit. Every throttling reason contains the kind of its resource.
+/// The kind of resource that has a limit. Every throttling reason names the kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// The table.
@@ -68,7 +68,7 @@ pub enum Limit {
     MaxOnDemand,
 }
 
-/// One of the sixteen throttling reasons. Its text is that of DynamoDB, for example
+/// One of the sixteen throttling reasons. Its text is DynamoDB's own, for example
 /// `TableWriteKeyRangeThroughputExceeded`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
@@ -114,7 +114,7 @@ impl FromStr for Reason {
         parts.ok_or_else(|| {
             let limits: Vec<&str> = LIMITS.iter().map(|(_, text)| *text).collect();
             format!(
-                "{text:?} is no throttling reason: a reason consists of Table or Index, Read or Write, and {}",
+                "{text:?} is not a throttling reason: a reason consists of Table or Index, Read or Write, and {}",
                 limits.join(" or ")
             )
         })
@@ -133,14 +133,14 @@ fn strip<'a, T: Copy>(texts: &[(T, &str)], text: &'a str) -> Option<(T, &'a str)
     texts.iter().find_map(|(value, prefix)| Some((*value, text.strip_prefix(prefix)?)))
 }
 
-/// A throttled request. DynamoDB answers it with HTTP 400.
+/// The error for a throttled request. DynamoDB sends it with HTTP status 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Throttle {
     /// The exception's short name.
     pub error: &'static str,
     /// The exception's message.
     pub message: &'static str,
-    /// The limits that were reached and their resources, from narrow to wide. The list is empty if the spec turns
+    /// The limits that were reached, each with its resource, from narrow to wide. The list is empty if the spec turns
     /// reasons off.
     pub reasons: Vec<ThrottlingReason>,
 }
@@ -148,20 +148,20 @@ pub struct Throttle {
 /// The exception for provisioned limits.
 const PROVISIONED_EXCEPTION: &str = "ProvisionedThroughputExceededException";
 
-/// The exception for all limits that are not provisioned limits.
+/// The exception for every limit except provisioned limits.
 const THROTTLING_EXCEPTION: &str = "ThrottlingException";
 
 impl Throttle {
-    /// The name of the JSON member with the reasons. The two exceptions spell this name differently.
+    /// Returns the name of the JSON member that contains the reasons. The two exceptions spell this name differently.
     pub fn reasons_member(&self) -> &'static str {
         if self.error == THROTTLING_EXCEPTION { "throttlingReasons" } else { "ThrottlingReasons" }
     }
 }
 
-/// The exception and its message. They depend on the first limit that the request reached.
+/// Returns the exception's name and message. Both depend on the first limit that the request reached.
 ///
 /// For a key range of a provisioned table, DynamoDB uses the exception for provisioned limits. For a key range of an
-/// index, it uses the other exception.
+/// index, DynamoDB uses the other exception.
 pub(super) fn exception(reason: Reason, provisioned_table: bool) -> (&'static str, &'static str) {
     match (reason.limit, reason.resource) {
         (Limit::Provisioned, Resource::Table) => (

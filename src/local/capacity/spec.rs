@@ -1,4 +1,4 @@
-//! The configuration of the model, from the operator's TOML file.
+//! The configuration of the capacity model, from the operator's TOML file.
 
 use serde::Deserialize;
 
@@ -7,46 +7,46 @@ use crate::item::Units;
 use crate::local::checks::{MOST, delay, not_negative, positive, share, some_count, some_positive};
 use crate::local::traffic::TrafficSpec;
 
-/// Number of partitions of a new on-demand table: enough for the 4,000 writes and 12,000 reads per second that such a
-/// table serves (developer guide, "Pre-warming on-demand capacity").
+/// Number of partitions of a new on-demand table. These partitions are enough for the 4,000 writes and 12,000 reads per
+/// second that such a table serves (developer guide, "Pre-warming on-demand capacity").
 const NEW_ON_DEMAND_PARTITIONS: u32 = 4;
 
-/// A table's capacity. If both `provisioned` and `on_demand` are absent, the table is on demand and has only the limits
-/// of its partitions.
+/// A table's capacity. If both `provisioned` and `on_demand` are absent, the table is on demand, and only its
+/// partitions have limits.
 ///
 /// All limits are in capacity units per second and are multiplied by `scale`, so that a small machine can reach the
 /// limits of a large table.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSpec {
-    /// The table that has the limits. Other tables have no limits. The default is the sample table.
+    /// The table that the limits apply to. All other tables have no limits. The default is the sample table.
     pub table: String,
     /// The factor that multiplies every limit.
     #[serde(deserialize_with = "positive")]
     pub scale: f64,
-    /// The seed for the random choice of the requests that are throttled in a storm.
+    /// The seed for choosing at random which requests a storm throttles.
     pub seed: u64,
     /// Whether `DescribeTable` shows these limits.
     pub advertise: bool,
-    /// Whether throttling errors contain reasons. Older engines send none.
+    /// Whether throttling errors contain reasons. Older engines send no reasons.
     pub reasons: bool,
-    /// Provisioned capacity. A table should have either this field or `on_demand`. If both are set, this field applies.
+    /// Provisioned capacity. A spec should set either this field or `on_demand`. If both are set, this field applies.
     pub provisioned: Option<Throughput>,
     /// The maxima of an on-demand table.
     pub on_demand: Option<Maximum>,
-    /// The limits of the account, for the table and its indexes together.
+    /// The account's limits. They apply to the table and its indexes together.
     pub account: Maximum,
     /// Partitions of the table.
     pub partitions: PartitionSpec,
     /// Burst credit of provisioned capacity.
     pub burst: BurstSpec,
-    /// Global indexes. An index that is not listed has no limit of its own.
+    /// Global indexes. An unlisted index has no limit of its own.
     #[serde(rename = "index")]
     pub indexes: Vec<IndexSpec>,
-    /// Periods in which requests are throttled, independent of the capacity that they consume.
+    /// Periods in which the model throttles requests, regardless of the capacity that the requests consume.
     #[serde(rename = "storm")]
     pub storms: Vec<Storm>,
-    /// The traffic of an application. The model itself ignores it.
+    /// The traffic of a simulated application. The model itself ignores this field.
     pub traffic: Option<TrafficSpec>,
 }
 
@@ -78,59 +78,60 @@ pub struct Maximum {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PartitionSpec {
-    /// Number of partitions at the start, as equal ranges of the key hash. The default is the number that the
-    /// provisioned capacity needs, or four for an on-demand table.
+    /// Number of partitions at the start. Each covers an equal range of the key hash. The default is the number that
+    /// the provisioned capacity requires, or four for an on-demand table.
     #[serde(deserialize_with = "some_count")]
     pub count: Option<u32>,
-    /// The limit of one partition in read capacity units per second. DynamoDB has 3,000.
+    /// The limit of one partition in read capacity units per second. DynamoDB's limit is 3,000.
     #[serde(deserialize_with = "positive")]
     pub read: Units,
-    /// The limit of one partition in write capacity units per second. DynamoDB has 1,000.
+    /// The limit of one partition in write capacity units per second. DynamoDB's limit is 1,000.
     #[serde(deserialize_with = "positive")]
     pub write: Units,
     /// A partition that throttles for this number of seconds is split in the middle. The value `inf` means that
-    /// partitions are never split. The default is an assumption: DynamoDB publishes no figure.
+    /// partitions are never split. The default is an assumption, because DynamoDB publishes no figure.
     #[serde(deserialize_with = "delay")]
     pub split_after_seconds: f64,
 }
 
-/// Burst credit: unused provisioned capacity that is kept for later. DynamoDB does not guarantee this capacity, so
-/// `available` sets the share of it that the model can use.
+/// Burst credit: unused provisioned capacity that is saved for later. DynamoDB does not guarantee burst credit, so
+/// `available` sets the fraction that the model may use.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BurstSpec {
-    /// The number of seconds for which unused capacity is kept. DynamoDB keeps up to 300 seconds.
+    /// The maximum burst credit, in seconds of unused capacity. DynamoDB saves up to 300 seconds.
     #[serde(deserialize_with = "not_negative")]
     pub seconds: f64,
-    /// The share of the burst credit that is usable.
+    /// The usable fraction of the burst credit, from 0 to 1.
     #[serde(deserialize_with = "share")]
     pub available: f64,
-    /// The share of the usable burst credit that is present at the start. The value 1 describes a table that was idle
-    /// before.
+    /// The fraction of the usable burst credit that is available at the start. The value 1 describes a table that was
+    /// idle before.
     #[serde(deserialize_with = "share")]
     pub initial: f64,
 }
 
-/// A global index. If the table has provisioned capacity, so does the index. Otherwise the limits of the index are
-/// maxima on demand.
+/// A global index. If the table has provisioned capacity, so does the index. Otherwise the index's limits are on-demand
+/// maxima.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexSpec {
     /// The name of the index.
     pub name: String,
-    /// Read capacity units per second; absent means no limit.
+    /// Read capacity units per second. The index has no read limit if this field is absent.
     #[serde(default, deserialize_with = "some_positive")]
     pub read: Option<Units>,
-    /// Write capacity units per second; absent means no limit.
+    /// Write capacity units per second. The index has no write limit if this field is absent.
     #[serde(default, deserialize_with = "some_positive")]
     pub write: Option<Units>,
-    /// Number of the index's own partitions. They have the same limits as partitions of the table. If this field is
+    /// Number of the index's own partitions. They have the same limits as the table's partitions. If this field is
     /// absent, the index has no partition limits.
     #[serde(default, deserialize_with = "some_count")]
     pub partitions: Option<u32>,
 }
 
-/// A period in which a share of the requests is throttled, independent of the capacity that they consume.
+/// A period in which the model throttles a fraction of the requests, regardless of the capacity that the requests
+/// consume.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storm {
@@ -140,10 +141,10 @@ pub struct Storm {
     /// Seconds from the start of the model to the end of the storm.
     #[serde(deserialize_with = "not_negative")]
     pub to: f64,
-    /// The share of the requests that is throttled, from 0 to 1.
+    /// The fraction of the requests that the storm throttles, from 0 to 1.
     #[serde(deserialize_with = "share")]
     pub fraction: f64,
-    /// The throttling reason in the errors. It also determines whether reads or writes are throttled.
+    /// The throttling reason in the storm's errors. It also determines whether the storm throttles reads or writes.
     pub reason: Reason,
     /// The name of the throttled index, if `reason` is an `Index…` reason.
     pub index: Option<String>,
@@ -181,7 +182,8 @@ impl Default for BurstSpec {
     }
 }
 
-/// The error for an invalid capacity model. The error for a single value contains its line and column.
+/// The error for an invalid capacity model. If a single value is invalid, the error contains that value's line and
+/// column.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SpecError(String);
@@ -228,12 +230,12 @@ impl ModelSpec {
         }
     }
 
-    /// The limit that appears in an error if the capacity of the table or of an index is used up.
+    /// Returns the kind of limit that an error names if the capacity of the table or an index is exhausted.
     pub(super) fn own_limit(&self) -> Limit {
         if self.provisioned.is_some() { Limit::Provisioned } else { Limit::MaxOnDemand }
     }
 
-    /// Number of partitions at the start.
+    /// Returns the number of partitions at the start.
     pub(super) fn partition_count(&self) -> u32 {
         self.partitions.count.unwrap_or_else(|| match self.provisioned {
             Some(Throughput { read, write }) => {
@@ -300,8 +302,8 @@ mod tests {
             ("scale = inf", "finite"),
             ("\n\nspeed = 1", "line 3"),
             ("[partitions]\ncount = 0", "from 1 to 65536"),
-            ("[burst]\navailable = 1.5", "a share from 0 to 1"),
-            ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"Slow\"", "no throttling reason"),
+            ("[burst]\navailable = 1.5", "a fraction from 0 to 1"),
+            ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"Slow\"", "not a throttling reason"),
             ("[[storm]]\nfrom=5\nto=1\nfraction=1\nreason=\"TableWriteAccountLimitExceeded\"", "no length"),
             ("[[storm]]\nfrom=0\nto=1\nfraction=1\nreason=\"IndexWriteAccountLimitExceeded\"", "needs `index"),
             (

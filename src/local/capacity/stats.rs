@@ -1,4 +1,4 @@
-//! Counts of the requests and units that the model served, and of the requests that it throttled.
+//! Counts the requests and units that the model served, and the requests that it throttled.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,15 +17,15 @@ pub struct ModelStats {
     pub throttled: ReadWrite<u64>,
     /// Number of throttles for each reason. A request with several reasons is counted once for each reason.
     pub reasons: BTreeMap<Reason, u64>,
-    /// Number of requests that were throttled because of a storm in the spec.
+    /// Number of requests that were throttled by a storm in the spec.
     pub storms: u64,
     /// Capacity units that the table served.
     pub table: ReadWrite<Units>,
-    /// Capacity units that each index served, in the order of the spec.
+    /// Capacity units that each index served. The indexes have the same order as in the spec.
     pub indexes: Vec<ReadWrite<Units>>,
 }
 
-/// The counts as one line of text for an operator.
+/// Formats the counts as one line of text for an operator.
 impl fmt::Display for ModelStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ReadWrite { read, write } = self.table;
@@ -39,9 +39,9 @@ impl fmt::Display for ModelStats {
 /// The range, the lifetime and the counts of one partition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionStats {
-    /// The start of the partition's range of the key hash, from 0 to 1.
+    /// The start of the partition's key-hash range, from 0 to 1.
     pub from: f64,
-    /// The end of the range, and the start of the next partition.
+    /// The end of this range, where the next partition's range starts.
     pub to: f64,
     /// The time at which the partition was created, counted from the start of the model.
     pub since: Duration,
@@ -49,7 +49,7 @@ pub struct PartitionStats {
     pub until: Option<Duration>,
     /// Capacity units that the partition served.
     pub served: ReadWrite<Units>,
-    /// Requests that the partition throttled.
+    /// Number of requests that the partition throttled.
     pub throttled: ReadWrite<u64>,
 }
 

@@ -46,8 +46,8 @@ fn spread_write(i: u64) -> Demand {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// For all limits, the model never serves more units than the limits allow. Under overload, it serves exactly the
-    /// allowed number of units.
+    /// Whatever the limits are, the model never serves more units than they allow. Under overload, it serves exactly
+    /// the allowed number of units.
     #[test]
     fn served_units_equal_allowed_units(
         table in prop::option::of(5.0..150.0_f64),
@@ -144,10 +144,11 @@ fn burst_credit_is_spent_and_refills_while_capacity_is_unused() {
     spec.burst = BurstSpec::default();
     let mut model = Model::new(spec);
     let one = ConsumedUnits::table(1.0);
-    // The demand exceeds the refill rate by 1,000 units per second, so it uses up the credit of 300 s × 100 units.
+    // The demand exceeds the refill rate by 1,000 units per second, so it uses up the burst credit of 300 s × 100
+    // units.
     let served = offer_load(&mut model, 0.0, 60.0, 1_100.0, &one, spread_write);
     assert!((served - (30_000.0 + 60.0 * 100.0)).abs() <= 2.0, "{served}");
-    // The credit is used up, so the model serves only the refill rate.
+    // The burst credit is used up, so the model serves only the refill rate.
     let served = offer_load(&mut model, 60.0, 20.0, 1_000.0, &one, spread_write);
     assert!((served - 2_000.0).abs() <= 2.0, "{served}");
     // In 50 idle seconds, the balance grows by 5,000 units. In an idle week, it grows to the maximum of 30,000 units.
@@ -165,7 +166,7 @@ fn burst_credit_is_best_effort_and_may_begin_empty() {
         Model::new(spec).balance(Duration::ZERO, LimitScope::Table, RequestKind::Write)
     };
     assert_eq!((with(1.0, 1.0), with(0.5, 1.0), with(1.0, 0.1)), (30_000.0, 15_000.0, 3_000.0));
-    // The capacity of the current second is always available.
+    // The current second's capacity is always available.
     assert_eq!((with(1.0, 0.0), with(0.0, 1.0)), (100.0, 100.0));
 }
 

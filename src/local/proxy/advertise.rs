@@ -6,9 +6,9 @@ use serde_json::{Value as Json, json};
 use crate::item::Units;
 use crate::local::capacity::{LimitScope, Model, RequestKind};
 
-/// The reply with the model's limits; `None` if it describes no table.
+/// Returns the reply with the model's limits, or `None` if the reply describes no table.
 ///
-/// DynamoDB states whole units, so a scaled limit is rounded down, but not below one.
+/// DynamoDB reports whole units. So a scaled limit is rounded down, but is at least one.
 pub(super) fn advertise(reply: &Bytes, model: &Model) -> Option<Bytes> {
     let mut reply: Json = serde_json::from_slice(reply).ok()?;
     let table = reply.get_mut("Table")?;
@@ -25,8 +25,8 @@ pub(super) fn advertise(reply: &Bytes, model: &Model) -> Option<Bytes> {
         "Status": "ACTIVE",
     });
     for index in table.get_mut("GlobalSecondaryIndexes").and_then(Json::as_array_mut).into_iter().flatten() {
-        // An index that the spec does not list has no limit of its own. So the description of this index shows the
-        // limits of the table.
+        // An index that the spec does not list has no limit of its own. So this index's description shows the table's
+        // limits.
         let named = index["IndexName"].as_str().and_then(|name| model.index(name));
         write_limits(index, model, named.map_or(LimitScope::Table, LimitScope::Index));
     }
@@ -37,8 +37,8 @@ fn is_provisioned(model: &Model) -> bool {
     model.spec().provisioned.is_some()
 }
 
-/// Writes the limits of a scope into its description: the provisioned capacity, or the maxima on demand. The
-/// description of an index without its own limit shows the limits of the table.
+/// Writes the limits of a scope into its description: the provisioned capacity, or the on-demand maxima. If an index
+/// has no limit of its own, its description shows the table's limits.
 fn write_limits(described: &mut Json, model: &Model, scope: LimitScope) {
     let limit = |kind| {
         let own = Some(model.allowed_rate(scope, kind)).filter(|units| units.is_finite());

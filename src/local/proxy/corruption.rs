@@ -1,4 +1,4 @@
-//! Makes replies unusable, in the same way as a load balancer or a broken connection may do.
+//! Makes replies unusable, as a faulty load balancer or a broken connection would.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -6,16 +6,16 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::Value as Json;
 
-/// The defect that makes a reply unusable, after the request was forwarded and applied.
+/// A defect that makes a reply unusable. The request itself was forwarded and applied.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Corruption {
     /// Status 200 and no body.
     NoBody,
-    /// Status 200 and this body, such as `{}` or `null`, which is not a valid reply to the request.
+    /// Status 200 and this body, such as `{}` or `null`. The body is not a valid reply to the request.
     Body(&'static str),
     /// Status 200 and a page of HTML.
     Html,
-    /// Half of the body, with headers that match the shorter body.
+    /// The first half of the body, with headers that match the shorter body.
     Truncated,
     /// The original body with a wrong `x-amz-crc32`.
     WrongChecksum,
@@ -43,7 +43,7 @@ pub(super) async fn corrupt(reply: Response<Full<Bytes>>, corruption: &Corruptio
         Corruption::MissingMember(pointer) => changed(&body, pointer, None),
         Corruption::ChangedMember(pointer, value) => changed(&body, pointer, Some(value)),
     };
-    // Remove the checksum, so that the client can only notice the defect in the body itself.
+    // Remove the checksum. Otherwise the client would notice the defect without examining the body.
     head.headers.remove("x-amz-crc32");
     if *corruption == Corruption::WrongChecksum {
         head.headers.insert("x-amz-crc32", HeaderValue::from_static("1"));

@@ -1,4 +1,4 @@
-//! Computes the demands of a request on the capacity model, and charges the units that its reply states.
+//! Computes what capacity a request demands from the model, and charges the units that its reply reports.
 //!
 //! Positions in the key-hash space come from the embedded engine's own hash of the partition key. So the model's
 //! partitions and the segments of a parallel scan are ranges of the same space.
@@ -15,14 +15,14 @@ use super::wire::{Metering, entries};
 use crate::item::{Units, item_bytes, item_from_json, write_units};
 use crate::local::capacity::{ConsumedUnits, Demand, Model, RequestKind};
 
-/// The number of different hash prefixes in the engine. A hash prefix has six hexadecimal digits.
+/// Number of different hash prefixes in the engine. A hash prefix has six hexadecimal digits.
 const PREFIXES: f64 = 16_777_216.0;
 
 /// The key schema, from which the proxy computes the position of an item.
 #[derive(Debug, Clone)]
 pub(super) struct Schema {
     partition: String,
-    /// The partition key of each global index. The map's key is the name of the index.
+    /// The partition key of each global index. The map's keys are the index names.
     indexes: BTreeMap<String, String>,
 }
 
@@ -43,7 +43,7 @@ impl Schema {
     }
 }
 
-/// A request to the modeled table: its demands, and how its consumed units are distributed.
+/// The demands of a request to the modeled table, and the distribution of the units that it consumes.
 #[derive(Debug)]
 pub(super) struct Bill {
     pub(super) demands: Vec<Demand>,
@@ -54,15 +54,15 @@ pub(super) struct Bill {
 enum Distribution {
     /// The units are distributed evenly among the items in the request.
     Items,
-    /// The units are distributed over the range from the position of the demand to the last key of the page, or to
-    /// `end` if the page has no last key.
+    /// The units are distributed over a range that starts at the demand's position and ends at the page's last key. If
+    /// the page has no last key, the range ends at `end`.
     Page { end: f64 },
     /// The units are distributed over the whole table, because the proxy does not know which items a statement touches.
     WholeTable,
 }
 
 impl Bill {
-    /// Returns the demands of a request; `None` if the request is not for the modeled table.
+    /// Returns the demands of a request, or `None` if the request is not for the modeled table.
     pub(super) fn parse(
         operation: &str,
         body: &Json,
@@ -105,7 +105,7 @@ impl Bill {
         }
     }
 
-    /// Charges the units that a served request consumed according to its reply.
+    /// Charges the units that a served request consumed, as its reply reports them.
     pub(super) fn charge(&self, model: &mut Model, now: Duration, capacity: &Json, reply: &[u8], schema: &Schema) {
         let consumed = consumed(capacity, model);
         match (self.distribution, self.demands.as_slice()) {
@@ -128,7 +128,7 @@ impl Bill {
         }
     }
 
-    /// Charges a write whose condition failed. The reply to such a write states no units. If the reply contains the
+    /// Charges a write whose condition failed. The reply to such a write reports no units. If the reply contains the
     /// item, the item's size determines the charge. Otherwise the charge is one unit (developer guide, "Working with
     /// items").
     pub(super) fn charge_failed_condition(&self, model: &mut Model, now: Duration, reply: &[u8]) {
@@ -152,12 +152,13 @@ impl Metering {
     }
 }
 
-/// The demand of a request for the item with this partition key value.
+/// Returns the demand of a request for the item with this partition key value.
 fn demand(kind: RequestKind, value: &Json) -> Demand {
     Demand { kind, position: hash_position(value), key: hash(&value.to_string()), index: None }
 }
 
-/// The position of a partition key value. It is 0 for an invalid key, because the engine will refuse the request.
+/// Returns the position of a partition key value. Returns 0 for an invalid key, because the engine will refuse the
+/// request.
 fn hash_position(value: &Json) -> f64 {
     let Ok(value) = serde_json::from_value::<AttributeValue>(value.clone()) else { return 0.0 };
     f64::from(u32::from_str_radix(&compute_hash_prefix(&value), 16).unwrap_or(0)) / PREFIXES
@@ -169,8 +170,8 @@ fn hash(text: &str) -> u64 {
     hasher.finish()
 }
 
-/// The demand of one page of a scan. The page starts at the start key of the request or, without a start key, at the
-/// start of the segment.
+/// Returns the demand of one scan page. The page starts at the request's start key. Without a start key, the page
+/// starts at the start of the segment.
 fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
     let total = body["TotalSegments"].as_f64().filter(|total| *total >= 1.0).unwrap_or(1.0);
     let segment = body["Segment"].as_f64().unwrap_or(0.0);
@@ -183,7 +184,7 @@ fn page(body: &Json, schema: &Schema, model: &Model) -> Option<Bill> {
     Some(Bill { demands: vec![Demand { index, ..first }], distribution: Distribution::Page { end } })
 }
 
-/// The demand of a query. A query contains exactly one partition key, either in `KeyConditions` or in
+/// Returns the demand of a query. A query contains exactly one partition key, either in `KeyConditions` or in
 /// `KeyConditionExpression`.
 fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
     let (index, partition) = target(body, schema, model)?;
@@ -193,7 +194,7 @@ fn query(body: &Json, schema: &Schema, model: &Model) -> Option<Demand> {
     Some(Demand { index, ..demand(RequestKind::Read, value.unwrap_or(&Json::Null)) })
 }
 
-/// The value of the partition key in a key condition such as `partition = :value`.
+/// Returns the value of the partition key in a key condition such as `partition = :value`.
 fn key_condition_value<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> {
     let condition = body["KeyConditionExpression"].as_str()?;
     let spaced = condition.replace('=', " = ").replace(['(', ')'], " ");
@@ -207,15 +208,15 @@ fn key_condition_value<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> 
     body["ExpressionAttributeValues"].get(value)
 }
 
-/// The global index that the request reads, if any, and the name of the partition key. `None` if the spec does not list
-/// the index, because then the index has no limit.
+/// Returns the global index that the request reads, if any, and the partition key's name. Returns `None` if the spec
+/// does not list the index, because an unlisted index has no limit.
 fn target<'a>(body: &Json, schema: &'a Schema, model: &Model) -> Option<(Option<usize>, &'a str)> {
     let named = body["IndexName"].as_str().and_then(|name| Some((name, schema.indexes.get(name)?)));
     let Some((name, partition)) = named else { return Some((None, &schema.partition)) };
     Some((Some(model.index(name)?), partition))
 }
 
-/// The position of a page's last key.
+/// Returns the position of a page's last key.
 fn last_position(reply: &[u8], partition: &str) -> Option<f64> {
     #[derive(serde::Deserialize)]
     struct Page {
@@ -226,7 +227,8 @@ fn last_position(reply: &[u8], partition: &str) -> Option<f64> {
     Some(hash_position(page.last?.get(partition)?))
 }
 
-/// The units that a reply states for the modeled table. Units of an index that the spec does not list are ignored.
+/// Returns the units that a reply reports for the modeled table. Ignores the units of indexes that the spec does not
+/// list.
 fn consumed(capacity: &Json, model: &Model) -> ConsumedUnits {
     let mut sum = ConsumedUnits::default();
     let table_entries = entries(capacity).iter().filter(|entry| entry["TableName"] == model.spec().table.as_str());

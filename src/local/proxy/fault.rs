@@ -11,10 +11,10 @@ use tokio::sync::Semaphore;
 
 use super::corruption::Corruption;
 
-/// Chooses the fault for each request. The rule runs on the worker threads of the proxy, so it must not block for long.
+/// Chooses the fault for each request. The rule runs on the proxy's worker threads, so it must not block for long.
 pub type FaultRule = Arc<dyn Fn(&RequestInfo) -> Fault + Send + Sync>;
 
-/// The action of the proxy for one request.
+/// What the proxy does with one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// Forwards the request without a fault.
@@ -23,16 +23,16 @@ pub enum Fault {
     Delay(Duration),
     /// Waits until the gate opens, and then forwards the request.
     Hold(RequestGate),
-    /// Forwards the request, so that it is applied, but closes the connection without a reply.
+    /// Forwards the request, so that it is applied. Then closes the connection without a reply.
     DropReply,
-    /// Resets the connection and does not forward the request, so that it is not applied.
+    /// Resets the connection. Does not forward the request, so that it is not applied.
     Reset,
-    /// Forwards the request, so that it is applied, but makes the reply unusable.
+    /// Forwards the request, so that it is applied. Then makes the reply unusable.
     Corruption(Corruption),
-    /// Does not forward the request, and replies with status 200 and this body.
+    /// Replies with status 200 and this body. Does not forward the request.
     FixedBody(&'static str),
-    /// Injects the fault in the second field, and sets the `Date` header of the reply. The header's time is ahead of
-    /// this host's clock by this number of seconds, or behind it if the number is negative.
+    /// Injects the fault in the second field, and sets the reply's `Date` header. The header's time is ahead of this
+    /// host's clock by the number of seconds in the first field, or behind the clock if that number is negative.
     WithDate(i64, Box<Fault>),
     /// Does not forward the request, and replies with an error.
     Reply {
@@ -49,24 +49,24 @@ pub enum Fault {
     },
 }
 
-/// A gate at which requests wait until the gate opens. An open gate stays open.
+/// A gate that holds requests until it opens. Once open, the gate stays open.
 #[derive(Debug, Clone)]
 pub struct RequestGate(Arc<Semaphore>);
 
 impl RequestGate {
-    /// A closed gate.
+    /// Creates a closed gate.
     pub fn closed() -> RequestGate {
         RequestGate(Arc::new(Semaphore::new(0)))
     }
 
-    /// Opens the gate. Waiting requests and all later requests pass it.
+    /// Opens the gate. All waiting requests and all later requests then pass.
     pub fn open(&self) {
         self.0.close();
     }
 
     /// Waits until the gate is open.
     pub(super) async fn pass(&self) {
-        // The semaphore never has a permit. The wait ends when the semaphore is closed, so a closed semaphore
+        // The semaphore never contains a permit. The wait ends when the semaphore is closed, so a closed semaphore
         // represents an open gate.
         let _ = self.0.acquire().await;
     }
@@ -78,14 +78,14 @@ impl PartialEq for RequestGate {
     }
 }
 
-/// The properties of a request that a rule can use for its decision.
+/// The properties of a request, which a rule can use to choose the fault.
 #[derive(Debug)]
 pub struct RequestInfo {
-    /// The operation, for example `UpdateItem`. The text is empty if the request states no operation.
+    /// The operation, for example `UpdateItem`. The text is empty if the request names no operation.
     pub operation: String,
-    /// Number of requests before this one.
+    /// Number of requests that arrived before this one.
     pub sequence: u64,
-    /// Number of requests of this operation before this one.
+    /// Number of requests for this operation that arrived before this one.
     pub operation_sequence: u64,
     headers: HeaderMap,
     bytes: Bytes,
@@ -93,23 +93,24 @@ pub struct RequestInfo {
 }
 
 impl RequestInfo {
-    /// The request's body, parsed on first use; null if it is not JSON.
+    /// Returns the request's body as JSON, or null if the body is not JSON. Only the first call parses the body.
     pub fn body(&self) -> &Json {
         self.body.get_or_init(|| serde_json::from_slice(&self.bytes).unwrap_or_default())
     }
 
-    /// The session token that signed the request; empty if the request has none.
+    /// Returns the session token of the credentials that signed the request. Returns an empty text if there is no
+    /// token.
     pub fn session_token(&self) -> &str {
         self.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default()
     }
 
-    /// The value of `TableName` at the top level of the request.
+    /// Returns the value of `TableName` at the top level of the request.
     pub fn table(&self) -> Option<&str> {
         self.body().get("TableName")?.as_str()
     }
 }
 
-/// The current rule, and the number of requests that it has seen.
+/// The current rule, and the number of requests since the rule was set.
 #[derive(Default)]
 pub(super) struct ProxyFaults {
     rule: Option<FaultRule>,
@@ -122,7 +123,7 @@ impl ProxyFaults {
         ProxyFaults { rule, ..ProxyFaults::default() }
     }
 
-    /// Counts a request, and returns its numbers for the rule; `None` without a rule.
+    /// Counts a request. Returns the rule and the request's properties for the rule. Returns `None` if no rule is set.
     pub(super) fn next_request(
         &mut self,
         operation: &str,

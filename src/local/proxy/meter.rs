@@ -19,7 +19,7 @@ pub(super) struct Meter(Mutex<Option<ActiveModel>>);
 struct ActiveModel {
     model: Model,
     began: Instant,
-    /// The key schema of the table. It comes from the table's description, and is deleted when the table is created,
+    /// The table's key schema, from the table's description. The meter discards the schema when the table is created,
     /// changed or deleted.
     schema: Option<Schema>,
 }
@@ -28,9 +28,9 @@ struct ActiveModel {
 pub(super) enum MeterDecision {
     /// The request is not for the modeled table, or there is no model.
     Unmetered,
-    /// The caller must first read the description of this table, because the key schema is not known.
+    /// The key schema is unknown. The caller must first read this table's description.
     Describe(String),
-    /// The request is admitted. After the reply, the units that the reply states will be charged.
+    /// The request is admitted. When its reply arrives, the meter charges the units that the reply reports.
     Admitted(Bill),
     /// DynamoDB would throttle the request.
     Throttle(Throttle),
@@ -59,7 +59,7 @@ impl Meter {
         if !self.inspect(named).unwrap_or(false) {
             return MeterDecision::Unmetered;
         }
-        // The body is parsed outside the lock, because a batch can have 16 MB.
+        // The body is parsed outside the lock, because a batch can be 16 MB long.
         let Ok(body) = serde_json::from_slice::<Json>(body) else { return MeterDecision::Unmetered };
         let mut active = self.lock();
         let Some(ActiveModel { model, began, schema }) = active.as_mut() else { return MeterDecision::Unmetered };
@@ -73,7 +73,7 @@ impl Meter {
         }
     }
 
-    /// Stores the key schema and the ARN of the table from its description. Returns false if the description has no
+    /// Stores the table's key schema and ARN from the table's description. Returns false if the description contains no
     /// keys.
     pub(super) fn set_description(&self, described: &[u8]) -> bool {
         let described: Json = serde_json::from_slice(described).unwrap_or_default();
@@ -87,15 +87,15 @@ impl Meter {
         active.schema.is_some()
     }
 
-    /// Deletes the stored key schema, because the table may have other keys from now on.
+    /// Discards the stored key schema, because the table may have different keys from now on.
     pub(super) fn clear_schema(&self) {
         if let Some(active) = self.lock().as_mut() {
             active.schema = None;
         }
     }
 
-    /// Charges a request according to its reply. For a successful reply, the charge is the stated `capacity`. For an
-    /// error, the body of the error determines the charge.
+    /// Charges a request according to its reply. For a successful reply, the charge is the reported `capacity`. For an
+    /// error, the error's body determines the charge.
     pub(super) fn charge(&self, bill: &Bill, error: Option<&str>, capacity: &Json, reply: &[u8]) {
         let mut active = self.lock();
         let Some(ActiveModel { model, began, schema: Some(schema) }) = active.as_mut() else { return };
@@ -103,14 +103,14 @@ impl Meter {
         match error {
             None => bill.charge(model, now, capacity, reply, schema),
             Some("ConditionalCheckFailedException") => bill.charge_failed_condition(model, now, reply),
-            // A refused request costs nothing. A cancelled transaction consumes units, but its reply does not state
+            // A refused request costs nothing. A cancelled transaction consumes units, but its reply does not report
             // them.
             Some(_) => {}
         }
     }
 
-    /// The reply to `DescribeTable` with the model's limits, if the spec advertises them and the table is the modeled
-    /// one.
+    /// Returns the `DescribeTable` reply with the model's limits. Returns `None` if the spec does not advertise them,
+    /// or if the reply describes a different table.
     pub(super) fn advertised(&self, reply: &Bytes) -> Option<Bytes> {
         let active = self.lock();
         let model = &active.as_ref()?.model;
@@ -119,13 +119,13 @@ impl Meter {
         if is_modeled && model.spec().advertise { advertise(reply, model) } else { None }
     }
 
-    /// Locks the model. The model stays usable after a panic of a thread that had the lock.
+    /// Locks the model. The model stays usable even if a thread panics while it holds the lock.
     fn lock(&self) -> MutexGuard<'_, Option<ActiveModel>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The members of an error body other than the name of the exception and the message.
+/// Returns the members of an error's body, except the exception's name and the message.
 pub(super) fn reason_members(throttled: &Throttle) -> Map<String, Json> {
     if throttled.reasons.is_empty() {
         return Map::new();

@@ -3,10 +3,10 @@
 //!
 //! The proxy works with the embedded engine, and with every endpoint that uses plain HTTP and does not check
 //! signatures. For each request, a rule may first inject a fault ([`Proxy::set_faults`]). Then the capacity model
-//! ([`Proxy::set_model`]) decides whether to admit the request, from the keys of the items in the request. After the
-//! reply, the model charges the units that the reply states. A page of a scan is charged evenly to the range from its
-//! start to its last key; a PartiQL statement is charged to the whole table. A batch or a transaction is throttled as a
-//! whole.
+//! ([`Proxy::set_model`]) decides whether to admit the request. The decision depends on the keys of the items in the
+//! request. After the reply, the model charges the units that the reply reports. A scan page is charged evenly to the
+//! range from the page's start to its last key; a PartiQL statement is charged to the whole table. A batch or a
+//! transaction is throttled as a whole.
 
 mod advertise;
 mod corruption;
@@ -35,8 +35,8 @@ use service::ProxyService;
 /// Number of worker threads of the proxy's runtime. If a hook blocks one worker, the other one continues to work.
 const WORKERS: usize = 2;
 
-/// A function that the proxy calls after it forwarded a `CreateTable`, with the name of the new table. The client
-/// receives the reply after this call.
+/// A function that the proxy calls after a `CreateTable` was forwarded, before the client receives the reply. The
+/// argument is the new table's name.
 pub type TableHook = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The options of the proxy.
@@ -48,7 +48,7 @@ pub struct ProxyOptions {
     pub upstream: String,
     /// The function to call for each table that is created through the proxy.
     pub on_table_created: Option<TableHook>,
-    /// The `Limit` that the proxy adds to a `Scan` that has no `Limit`. If this is `None`, the proxy adds nothing.
+    /// The `Limit` that the proxy adds to each `Scan` without one. `None` means that the proxy adds no `Limit`.
     pub page_limit: Option<u32>,
 }
 
@@ -61,7 +61,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts the proxy. Fails if the port is in use or if the upstream is not an `http://` address. Does not check
-    /// whether the upstream answers. If the upstream does not answer, the first request fails.
+    /// whether the upstream answers. If it does not, the first request fails.
     pub fn start(options: ProxyOptions) -> Result<Proxy, LocalError> {
         Proxy::serve(Port::bind_loopback(options.port)?, options)
     }
@@ -75,12 +75,13 @@ impl Proxy {
         Ok(Proxy { _server: server, service, address })
     }
 
-    /// The endpoint URL, for example `http://127.0.0.1:40002`.
+    /// Returns the endpoint URL, for example `http://127.0.0.1:40002`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", reachable(self.address))
     }
 
-    /// The counts since the start or the last [`Proxy::reset_tally`]. A reply is counted before the client receives it.
+    /// Returns the counts since the start or the last [`Proxy::reset_tally`]. Each reply is counted before the client
+    /// receives it.
     pub fn tally(&self) -> ProxyTally {
         self.service.tally().clone()
     }
@@ -96,14 +97,14 @@ impl Proxy {
         self.service.set_faults(rule);
     }
 
-    /// Sets the capacity model that may throttle all later requests; `None` removes the model. The time of the model
-    /// starts now.
+    /// Sets the capacity model that may throttle all later requests; `None` removes the model. The model's time starts
+    /// now.
     pub fn set_model(&self, model: Option<Model>) {
         self.service.meter().set(model);
     }
 
     /// Calls `inspect` with the current model and the time since the model's start. Returns `None` if there is no
-    /// model. Requests wait until the call has ended.
+    /// model. Requests wait until `inspect` has returned.
     pub fn model<T>(&self, inspect: impl FnOnce(&mut Model, Duration) -> T) -> Option<T> {
         self.service.meter().inspect(inspect)
     }
@@ -112,8 +113,8 @@ impl Proxy {
     pub fn stop(self) {}
 }
 
-/// The address at which this machine reaches the listener. If the listener accepts connections on all addresses, its
-/// own address is unspecified. Nobody can connect to an unspecified address, so the result is the loopback address.
+/// Returns the address at which this machine can reach the listener. A listener on all addresses has an unspecified
+/// address, to which nobody can connect. For such a listener, returns the loopback address.
 fn reachable(mut listening: SocketAddr) -> SocketAddr {
     match listening.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => listening.set_ip(Ipv4Addr::LOCALHOST.into()),

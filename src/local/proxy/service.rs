@@ -1,5 +1,5 @@
-//! Handles the connections and requests of the proxy. The proxy counts each request, may inject a fault, forwards the
-//! request and returns the reply.
+//! Handles the connections and requests of the proxy. For each request, the proxy counts the request, may inject a
+//! fault, forwards the request and returns the reply.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ use crate::local::capacity::Throttle;
 /// The largest body that DynamoDB accepts.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// The maximum number of idle connections to the upstream. No test or demo uses as many connections at the same time.
+/// The maximum number of idle connections to the upstream. No test or demo uses this many connections at the same time.
 const MAX_IDLE_CONNECTIONS: usize = 512;
 
 /// The reason for closing a connection without a reply.
@@ -68,13 +68,13 @@ struct ReceivedRequest {
 /// Accepts connections until this future is dropped.
 pub(super) async fn accept(listener: TcpListener, service: Arc<ProxyService>) {
     loop {
-        // An error of `accept` affects only one connection, or means that file descriptors are temporarily exhausted.
-        // The listener stays usable.
+        // A failed `accept` affects only one connection, or means that file descriptors are temporarily exhausted. The
+        // listener stays usable.
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             continue;
         };
-        // Without `nodelay`, small replies wait for the client's acknowledgement.
+        // Without `nodelay`, small replies would wait for the client's acknowledgement.
         stream.set_nodelay(true).ok();
         tokio::spawn(serve(stream, Arc::clone(&service)));
     }
@@ -115,7 +115,7 @@ impl ProxyService {
     }
 
     pub(super) fn tally(&self) -> MutexGuard<'_, ProxyTally> {
-        // The counts stay usable after a panic of a thread that had the lock.
+        // The counts stay usable even if a thread panics while it holds the lock.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,7 +128,7 @@ impl ProxyService {
     }
 
     /// Reads the request and handles it in its own task. So the request is carried out and counted even if the client
-    /// disconnects, as it would be on a real server.
+    /// disconnects, as on a real server.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, CloseReason> {
         match receive(request).await? {
             Ok(incoming) => tokio::spawn(self.handle(incoming)).await.unwrap_or(Err(CloseReason::Broken)),
@@ -224,7 +224,7 @@ impl ProxyService {
         remove_hop_headers(&mut parts.headers);
         let Ok((mut head, reply)) = self.send(Request::from_parts(parts, Full::new(new_body.unwrap_or(body)))).await
         else {
-            let message = "The endpoint behind this one does not answer";
+            let message = "The proxy's upstream endpoint does not answer";
             let body = error_body("ServiceUnavailable", message, Map::new());
             let reply =
                 Reply { status: 503, error: Some("ServiceUnavailable".into()), consumed: ReplyUnits::default() };
@@ -251,8 +251,8 @@ impl ProxyService {
         Ok(Response::from_parts(head, Full::new(rewritten.unwrap_or(reply))))
     }
 
-    /// Updates the proxy's data after a served request that creates, changes, deletes or describes a table. Returns a
-    /// new reply if the original reply must be replaced.
+    /// Updates the proxy's data after a successful request that creates, changes, deletes or describes a table. Returns
+    /// a new reply if the original reply must be replaced.
     async fn process_table_reply(&self, operation: &str, reply: &Bytes) -> Option<Bytes> {
         match operation {
             "CreateTable" => {
@@ -269,16 +269,16 @@ impl ProxyService {
         }
     }
 
-    /// Asks the capacity model whether to admit the request. For this, the proxy may first have to read the table's key
-    /// schema. If the keys are unknown because the table does not exist, the request is forwarded, and the endpoint
-    /// answers it with an error.
+    /// Asks the capacity model whether to admit the request. If the table's key schema is unknown, reads the schema
+    /// first. If the schema cannot be read because the table does not exist, admits the request, and the endpoint
+    /// answers with an error.
     async fn admit(&self, incoming: &ReceivedRequest, metering: Metering) -> Result<Option<Bill>, Throttle> {
         let mut decision = self.meter.decide(&incoming.operation, &incoming.body, metering);
         if let MeterDecision::Describe(table) = &decision {
             let mut describe_request = Request::new(Full::new(Bytes::from(json!({ "TableName": table }).to_string())));
             *describe_request.method_mut() = Method::POST;
             *describe_request.uri_mut() = self.upstream_uri(&incoming.parts.uri);
-            // Send the client's headers, because some servers have separate tables for each access key and region.
+            // Copy the client's headers, because some servers have separate tables for each access key and region.
             incoming.parts.headers.clone_into(describe_request.headers_mut());
             remove_hop_headers(describe_request.headers_mut());
             describe_request
@@ -318,7 +318,7 @@ impl ProxyService {
     fn upstream_uri(&self, uri: &Uri) -> Uri {
         let mut parts = self.upstream.clone().into_parts();
         parts.path_and_query = uri.path_and_query().cloned().or(parts.path_and_query);
-        // The three parts of the address are valid, because they come from valid addresses.
+        // The three parts of the address are valid, because each comes from a valid address.
         Uri::from_parts(parts).unwrap_or_else(|_| self.upstream.clone())
     }
 
@@ -335,7 +335,7 @@ impl ProxyService {
     }
 }
 
-/// Reads the complete request. If the request is too large, the inner error contains the reply to it.
+/// Reads the complete request. If the request is too large, the inner error is the reply to send.
 async fn receive(request: Request<Incoming>) -> Result<Result<ReceivedRequest, Response<Full<Bytes>>>, CloseReason> {
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, MAX_BODY).collect().await {
@@ -351,7 +351,7 @@ async fn receive(request: Request<Incoming>) -> Result<Result<ReceivedRequest, R
     Ok(Ok(ReceivedRequest { operation, parts, body }))
 }
 
-/// Removes the headers that are only valid for one connection or for the original body.
+/// Removes the headers that are valid only for one connection or for the original body.
 fn remove_hop_headers(headers: &mut HeaderMap) {
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);

@@ -1,4 +1,4 @@
-//! The counts of the proxy: requests, replies, capacity units and scanned pages.
+//! The proxy's counts: requests, replies, capacity units and scanned pages.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use serde_json::Value as Json;
 use super::wire::{Reply, ReplyUnits};
 use crate::item::{ItemKey, item_from_json};
 
-/// The maximum number of logged scan pages. Later pages are counted but not logged. This bounds the memory of a server
-/// that runs for days. A million pages correspond to a terabyte of data.
+/// The maximum number of logged scan pages. Later pages are counted but not logged. This limit bounds the memory of a
+/// server that runs for days. A million pages correspond to a terabyte of data.
 const LOGGED_PAGES: usize = 1_000_000;
 
 /// The counts of all operations.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProxyTally {
-    /// The counts of each operation, for example `UpdateItem`.
+    /// The counts for each operation, for example `UpdateItem`.
     pub operations: BTreeMap<String, OperationTally>,
     /// Every scanned page, in the order of the replies.
     pub scans: Vec<ScanPage>,
@@ -30,25 +30,26 @@ pub struct OperationTally {
     pub requests: u64,
     /// Number of replies with status 200.
     pub ok: u64,
-    /// Number of other replies, including injected ones, for each status and short name of the exception.
+    /// Number of replies with any other status, by status and the exception's short name. Injected replies are
+    /// included.
     pub errors: BTreeMap<(u16, String), u64>,
-    /// Number of replies that a fault injected. The proxy did not forward these requests.
+    /// Number of replies that a fault injected instead of forwarding the request.
     pub injected: u64,
-    /// Number of requests that the capacity model throttled. The proxy did not forward them.
+    /// Number of requests that the capacity model throttled. The proxy did not forward these requests.
     pub throttled: u64,
-    /// Number of replies that a fault withheld from the client. These replies are also included in `ok` or `errors`.
+    /// Number of replies that a fault withheld from the client. `ok` or `errors` include these replies, too.
     pub dropped: u64,
-    /// Number of replies that a fault made unusable. The original replies are also included in `ok` or `errors`.
+    /// Number of replies that a fault made unusable. `ok` or `errors` include the original replies.
     pub corrupted: u64,
     /// Number of connections that a fault reset before the request was forwarded.
     pub reset: u64,
-    /// Consumed write capacity units, as stated in the replies. Error replies state no units.
+    /// Consumed write capacity units, as reported in the replies. Error replies report no units.
     pub write_units: f64,
-    /// Consumed read capacity units, as stated in the replies.
+    /// Consumed read capacity units, as reported in the replies.
     pub read_units: f64,
 }
 
-/// A page that a scan read.
+/// One page of a scan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScanPage {
     /// The scanned table.
@@ -68,27 +69,27 @@ pub struct ScanPage {
 }
 
 impl ProxyTally {
-    /// The counts of one operation; zeros if it was never called.
+    /// Returns the counts of one operation. They are all zero if the operation was never requested.
     pub fn operation(&self, name: &str) -> OperationTally {
         self.operations.get(name).cloned().unwrap_or_default()
     }
 
-    /// Number of requests of all operations.
+    /// Returns the number of requests for all operations together.
     pub fn requests(&self) -> u64 {
         self.operations.values().map(|o| o.requests).sum()
     }
 
-    /// Write capacity units of all operations.
+    /// Returns the write capacity units that all operations consumed.
     pub fn write_units(&self) -> f64 {
         self.operations.values().map(|o| o.write_units).sum()
     }
 
-    /// Read capacity units of all operations.
+    /// Returns the read capacity units that all operations consumed.
     pub fn read_units(&self) -> f64 {
         self.operations.values().map(|o| o.read_units).sum()
     }
 
-    /// The number of times that each page was sent.
+    /// Returns how many times each page was sent.
     pub fn times_sent(&self) -> BTreeMap<&ScanPage, u64> {
         let mut times = BTreeMap::new();
         for page in self.scans.iter().filter(|page| page.sent) {

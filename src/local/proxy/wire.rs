@@ -1,11 +1,11 @@
-//! Reads and rewrites a few members of DynamoDB's JSON without parsing the other members, because a page of a scan can
-//! be one megabyte long.
+//! Reads and rewrites a few members of DynamoDB's JSON without parsing the other members, because a scan page can be
+//! one megabyte long.
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-/// Capacity units that a reply states.
+/// The capacity units that a reply reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct ReplyUnits {
     pub(super) write: f64,
@@ -21,8 +21,8 @@ pub(super) struct Reply {
     pub(super) consumed: ReplyUnits,
 }
 
-/// Whether an operation accepts `ReturnConsumedCapacity`. If it does, this also says whether the operation consumes
-/// read units or write units.
+/// Whether an operation accepts `ReturnConsumedCapacity` and, if so, whether the operation consumes read units or write
+/// units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metering {
     None,
@@ -32,7 +32,7 @@ pub(super) enum Metering {
 
 impl Metering {
     /// Determines whether a request is metered, and whether it reads or writes. In PartiQL, only `SELECT` statements
-    /// read. A batch or transaction of statements has either only reads or only writes.
+    /// read. A batch or transaction of statements contains either only reads or only writes.
     pub(super) fn from_request(operation: &str, body: &[u8]) -> Metering {
         match operation {
             "GetItem" | "BatchGetItem" | "Query" | "Scan" | "TransactGetItems" => Metering::Reads,
@@ -68,14 +68,14 @@ pub(super) enum Strip {
 }
 
 /// Adds `ReturnConsumedCapacity` to a request. The first returned value is the new request, or `None` if the client's
-/// request already asks for this capacity. The second value is the part that must be removed from the reply. Replies
-/// with the capacity of each index are longer, so this capacity is requested only if the caller needs it.
+/// request already asks for this capacity. The second value is the part that must be removed from the reply. With
+/// `by_index`, the request asks for the capacity of each index, which makes the reply longer.
 pub(super) fn request_capacity(body: &Bytes, by_index: bool) -> (Option<Bytes>, Strip) {
     const MEMBER: &str = "\"ReturnConsumedCapacity\"";
     let level = if by_index { "INDEXES" } else { "TOTAL" };
     let Ok(text) = std::str::from_utf8(body) else { return (None, Strip::Nothing) };
-    // Within a JSON string, the quotes of this text would be escaped. So the text is the name of a JSON member. The
-    // member may still be an attribute of an item.
+    // If this text occurred inside a JSON string, its quotes would be escaped. So wherever the text occurs, it is the
+    // name of a JSON member. That member may be an attribute of an item.
     if !text.contains(MEMBER) {
         let new_body = with_member(body, &format!("{MEMBER}:\"{level}\""));
         let strip = if new_body.is_some() { Strip::All } else { Strip::Nothing };
@@ -105,18 +105,18 @@ pub(super) fn with_member(body: &Bytes, member: &str) -> Option<Bytes> {
     Some(new.into())
 }
 
-/// The capacity that a reply states.
+/// The capacity that a reply reports.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct ReplyCapacity {
-    /// The sum of all stated units.
+    /// The sum of all reported units.
     pub(super) units: ReplyUnits,
     /// The `ConsumedCapacity` member; null if absent.
     pub(super) capacity: Json,
-    /// The body after the capacity was removed; `None` if nothing had to be removed.
+    /// The body without the capacity, or `None` if nothing had to be removed.
     pub(super) stripped: Option<Bytes>,
 }
 
-/// Reads the capacity that a reply states.
+/// Reads the capacity that a reply reports.
 pub(super) fn reply_capacity(body: &Bytes, metering: Metering, strip: Strip) -> ReplyCapacity {
     const MEMBER: &str = "\"ConsumedCapacity\"";
     let Ok(text) = std::str::from_utf8(body) else { return ReplyCapacity::default() };
@@ -154,7 +154,7 @@ fn without_indexes(capacity: &Json) -> Json {
     capacity
 }
 
-/// The entries of `ConsumedCapacity`. This member is a single object, or an array with an object for each table.
+/// Returns the entries of `ConsumedCapacity`. This member is a single object, or an array with one object per table.
 fn entries_mut(capacity: &mut Json) -> &mut [Json] {
     match capacity {
         Json::Array(tables) => tables,
@@ -162,14 +162,14 @@ fn entries_mut(capacity: &mut Json) -> &mut [Json] {
     }
 }
 
-/// The entries of `ConsumedCapacity`. This member is a single object, or an array with an object for each table.
+/// Returns the entries of `ConsumedCapacity`. This member is a single object, or an array with one object per table.
 pub(super) fn entries(capacity: &Json) -> &[Json] {
     let one = std::slice::from_ref(capacity);
     capacity.as_array().map_or(one, Vec::as_slice)
 }
 
-/// Parses text of the form `: value }`. Returns the value if nothing follows the brace, because only the last member of
-/// the outermost object ends like this.
+/// Parses text of the form `: value }`. Returns the value if nothing follows the brace: then it is the last member of
+/// the outermost object.
 fn last_member(text: &str) -> Option<Json> {
     let value = text.trim_start().strip_prefix(':')?;
     let mut values = serde_json::Deserializer::from_str(value).into_iter::<Json>();
@@ -177,7 +177,7 @@ fn last_member(text: &str) -> Option<Json> {
     (value[values.byte_offset()..].trim() == "}").then_some(capacity)
 }
 
-/// The sum of the units in `ConsumedCapacity`.
+/// Returns the sum of the units in `ConsumedCapacity`.
 fn units(capacity: &Json, metering: Metering) -> ReplyUnits {
     let mut sum = ReplyUnits::default();
     for table in entries(capacity) {
@@ -197,7 +197,7 @@ fn units(capacity: &Json, metering: Metering) -> ReplyUnits {
     sum
 }
 
-/// The exception's short name in an error's body.
+/// Returns the exception's short name from an error's body.
 pub(super) fn error_name(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Body {

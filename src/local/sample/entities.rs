@@ -8,8 +8,8 @@ use crate::item::{Item, Num, Value};
 /// Number of consecutive items that belong to one customer, starting with the profile.
 const GROUP: u64 = 8;
 
-/// Among 1,000 items that are not the first item of a group, this number of items belongs to the largest customer.
-/// Together with the items of its own group, the largest customer then has 20 % of all items.
+/// Of every 1,000 items that do not start a group, this number belongs to the largest customer. Together with the items
+/// of its own group, the largest customer then owns 20 % of all items.
 const LARGEST_SHARE: u16 = 228;
 
 /// The time of the first event in milliseconds, in 2024.
@@ -22,7 +22,7 @@ const STREETS: [&str; 5] = ["Rue de l'Église", "Main St", "Hauptstraße", "北�
 const CITIES: [&str; 5] = ["Lyon", "Springfield", "Köln", "上海", "Medellín"];
 const COUPONS: [&str; 4] = ["SPRING-10", "FREE SHIP", "größe+", "🎁"];
 
-/// The source text for the prose in items. The text has words, punctuation, and characters of two to four bytes.
+/// The source text for the prose in items. The text contains words, punctuation, and characters of two to four bytes.
 const PROSE: &str = "The parcel arrived late but whole, and the colour is not the one on the page. Größe passt, Farbe \
     nicht ganz. Très bien emballé, livraison rapide. 配送很快，质量不错。 Would order again; the zip sticks a little 🙂. \
     \"Quoted\", with a back\\slash, a tab\t and a line\nbreak. Ürün açıklamaya uygun. Se lo regalé a mi hermana y le \
@@ -36,7 +36,7 @@ pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
     let largest = rng.u16(..1_000) < LARGEST_SHARE;
     let customer = if largest { LARGEST_CUSTOMER.to_owned() } else { format!("CUSTOMER#{}", number / GROUP) };
     let kind = match number {
-        // The kinds of the first group are fixed, so that even a small table has an entity of each kind.
+        // The first group's kinds of items are fixed, so that even a small table contains an entity of each kind.
         1..8 => [2, 6, 48, 68, 82, 88, 94][(number - 1) as usize],
         _ => rng.u8(..100),
     };
@@ -45,8 +45,8 @@ pub(super) fn entity(number: u64, rng: &mut Rng) -> Item {
         6..48 => order(&customer, number, rng),
         48..68 => event(&customer, number, rng),
         68..78 => session(&customer, number, rng),
-        // A product belongs to no customer. If the random choice of the customer gave the largest customer, the item is
-        // a review instead.
+        // A product belongs to no customer. If the randomly chosen customer is the largest one, the item is a review
+        // instead.
         78..88 if !largest => product(number, rng),
         78..95 if kind < 94 => review(&customer, number, rng),
         _ => ledger(&customer, number, rng),
@@ -78,7 +78,7 @@ pub(super) fn prose(bytes: usize, rng: &mut Rng) -> String {
         text.push_str(&PROSE[from..to]);
         from = 0;
     }
-    // The last piece may be a few bytes too short, because no character may be cut in the middle.
+    // The last piece may be a few bytes short, because it must end at a character boundary.
     text.extend(std::iter::repeat_n('.', bytes - text.len()));
     text
 }
@@ -180,7 +180,7 @@ fn review(customer: &str, number: u64, rng: &mut Rng) -> Item {
     item
 }
 
-/// Generates a ledger entry. Its numbers are at the limits of DynamoDB's precision and range.
+/// Generates a ledger entry. The entry's numbers reach the limits of DynamoDB's precision and range.
 fn ledger(customer: &str, number: u64, rng: &mut Rng) -> Item {
     let mut item = new_item("ledger", customer.to_owned(), format!("LEDGER#{number}"));
     put(&mut item, "balance", Value::N(num("99999999999999999999999999999999999999")));
@@ -242,10 +242,11 @@ fn binary(bytes: usize, rng: &mut Rng) -> Vec<u8> {
     blob
 }
 
-/// A random number below `limit`. Most of the numbers are far below `limit`.
+/// Returns a random number below `limit`. Most of these numbers are far below `limit`.
 fn skewed(limit: usize, rng: &mut Rng) -> usize {
     let x = rng.f64();
-    // The product is below `limit`, which is at most a few tens of thousands, so the cast only removes the fraction.
+    // The product is below `limit`, which is at most a few tens of thousands, so the cast only removes the fractional
+    // part.
     (x * x * x * x * limit as f64) as usize
 }
 
@@ -253,7 +254,7 @@ fn pick(from: &[&'static str], rng: &mut Rng) -> &'static str {
     from[rng.usize(..from.len())]
 }
 
-/// The last character boundary of the prose at or before `at`.
+/// Returns the last character boundary in the prose at or before `at`.
 fn boundary(at: usize) -> usize {
     (0..=at).rev().find(|at| PROSE.is_char_boundary(*at)).unwrap_or(0)
 }

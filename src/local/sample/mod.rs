@@ -2,9 +2,10 @@
 //! table is never in memory.
 //!
 //! Items come in groups of eight, one group per customer: profile, address, orders, events, sessions, reviews and a
-//! ledger. Some items of a group are products instead. One customer has a fifth of all items. The table has values of
-//! every DynamoDB type. Item sizes range from 200 bytes to 20 KB. [`classified_items`] states the expected class of
-//! each item; tests check a migration of `email` to `contact_email` against it.
+//! ledger. In some groups, products replace some of these items. One customer owns a fifth of all items. The table
+//! contains values of every DynamoDB type. Item sizes range from 200 bytes to 20 KB. [`classified_items`] also returns
+//! the expected class of each item. Tests compare these classes with the result of a migration of `email` to
+//! `contact_email`.
 
 mod entities;
 
@@ -16,13 +17,13 @@ use crate::item::{Item, Value, item_bytes};
 /// The sample table's name.
 pub const TABLE: &str = "shop";
 
-/// The partition key of the customer who has a fifth of all items.
+/// The partition key of the customer who owns a fifth of all items.
 pub const LARGEST_CUSTOMER: &str = "CUSTOMER#0";
 
-/// The attribute that `migrations-examples/rename-attribute.toml` moves.
+/// The attribute that the plan `migrations-examples/rename-attribute.toml` moves.
 pub const OLD_ATTRIBUTE: &str = "email";
 
-/// The attribute to which that plan moves [`OLD_ATTRIBUTE`].
+/// The attribute to which `migrations-examples/rename-attribute.toml` moves [`OLD_ATTRIBUTE`].
 pub const NEW_ATTRIBUTE: &str = "contact_email";
 
 /// The minimum size of an item in bytes. Smaller items are padded.
@@ -31,7 +32,8 @@ const MIN_BYTES: usize = 200;
 /// The class of an item in the migration of [`OLD_ATTRIBUTE`] to [`NEW_ATTRIBUTE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EmailClass {
-    /// The item has only the old attribute: 84 of 100 items. In one of twenty such items, the value is not a string.
+    /// The item has only the old attribute: 84 of 100 items. In one of twenty such items, the attribute's value is not
+    /// a string.
     Plain,
     /// The item has neither attribute: 10 of 100 items.
     Absent,
@@ -43,7 +45,7 @@ pub enum EmailClass {
     Diverged,
 }
 
-/// The number of items of a sample table in each class.
+/// Number of items in each class of a sample table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExpectedCounts {
     /// Number of items of the class [`EmailClass::Plain`].
@@ -58,18 +60,17 @@ pub struct ExpectedCounts {
     pub diverged: u64,
 }
 
-/// The items of the sample table. Equal arguments give equal items. With a larger `count`, the table starts with the
-/// same items and continues with further items.
+/// Returns the items of the sample table. Equal arguments produce equal items. A larger `count` only appends items.
 pub fn items(seed: u64, count: u64) -> impl Iterator<Item = Item> {
     classified_items(seed, count).map(|(item, _)| item)
 }
 
-/// Returns the items. Each item comes with its class.
+/// Returns the items of the sample table, each with its class.
 pub fn classified_items(seed: u64, count: u64) -> impl Iterator<Item = (Item, EmailClass)> {
     (0..count).map(move |number| classified_item(seed, number))
 }
 
-/// The number of items in each class, without generating the items.
+/// Returns the number of items in each class, without generating the items.
 pub fn expected_counts(seed: u64, count: u64) -> ExpectedCounts {
     let mut sum = ExpectedCounts::default();
     for number in 0..count {
@@ -84,7 +85,7 @@ pub fn expected_counts(seed: u64, count: u64) -> ExpectedCounts {
     sum
 }
 
-/// A `CreateTable` request for a table that the sample fits into, billed on demand.
+/// Returns a `CreateTable` request for an on-demand table that can contain the sample.
 pub fn create_table_request(name: &str) -> Json {
     json!({
         "TableName": name,
@@ -97,7 +98,8 @@ pub fn create_table_request(name: &str) -> Json {
     })
 }
 
-/// The random generator of one item. Each item has its own generator, so that no item depends on earlier items.
+/// Returns the random generator of one item. Each item has its own generator, so an item never depends on earlier
+/// items.
 fn item_rng(seed: u64, number: u64) -> Rng {
     let mut mixer = Rng::with_seed(seed);
     Rng::with_seed(mixer.u64(..) ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
@@ -105,8 +107,8 @@ fn item_rng(seed: u64, number: u64) -> Rng {
 
 fn classified_item(seed: u64, number: u64) -> (Item, EmailClass) {
     let mut rng = item_rng(seed, number);
-    // The class is the first random value of an item. So `expected_counts` can count the classes without generating any
-    // other value.
+    // The class is the first value that an item's generator draws. So `expected_counts` can count the classes without
+    // generating any other value.
     let email = draw_email(number, &mut rng);
     let mut item = entities::entity(number, &mut rng);
     put_email(&mut item, email, number, &mut rng);
@@ -146,15 +148,15 @@ fn put_email(item: &mut Item, email: EmailClass, number: u64, rng: &mut Rng) {
         }
         EmailClass::Diverged => {
             item.insert(OLD_ATTRIBUTE.into(), address);
-            // This value differs from every generated value, because generated values use different domains or are not
-            // strings.
+            // This value differs from every generated value, because generated values either use different domains or
+            // are not strings.
             item.insert(NEW_ATTRIBUTE.into(), Value::S(format!("changed.{number}@example.net")));
         }
     }
 }
 
-/// An email address. One of twenty values is not a string, as in a real table that different programs have written for
-/// years.
+/// Returns an email address. One of twenty values is not a string, as in a real table to which different programs have
+/// written for years.
 fn address(number: u64, rng: &mut Rng) -> Value {
     let text = format!("{}.{number}@{}", entities::name(rng).to_lowercase(), entities::domain(rng));
     if number != 5 && rng.u8(..20) != 0 {
@@ -179,8 +181,8 @@ fn pad(item: &mut Item, rng: &mut Rng) {
     }
 }
 
-/// The number of bytes of the item's texts, which is a lower bound of the item's size. For most items, this bound
-/// already shows that the item is large enough.
+/// Returns the total length of the item's texts in bytes, which is a lower bound for the item's size. For most items,
+/// this bound already shows that the item is large enough.
 fn min_size(item: &Item) -> usize {
     let text = |value: &Value| if let Value::S(s) = value { s.len() } else { 0 };
     item.iter().map(|(name, value)| name.len() + text(value)).sum()

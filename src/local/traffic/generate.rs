@@ -12,12 +12,12 @@ pub enum OperationKind {
     Get,
     /// `PutItem`, which writes a whole item.
     Put,
-    /// `UpdateItem` of one attribute. It creates the item if it does not exist.
+    /// `UpdateItem` of one attribute. The operation creates the item if the item does not exist.
     Update,
 }
 
 impl OperationKind {
-    /// Whether the operation consumes write capacity.
+    /// Returns whether the operation consumes write capacity.
     pub fn writes(self) -> bool {
         self != OperationKind::Get
     }
@@ -28,14 +28,14 @@ impl OperationKind {
 pub struct Operation {
     /// The operation.
     pub kind: OperationKind,
-    /// The number of the key. The application's keys are numbered from 0.
+    /// The key's number. The application's keys are numbered from 0.
     pub key: u64,
     /// Size of the item that a put writes.
     pub item_bytes: usize,
 }
 
 impl Operation {
-    /// The value of the partition key. The value starts with a prefix that no other program uses.
+    /// Returns the partition key's value. The value starts with a prefix that no other program uses.
     pub fn partition_key(&self) -> String {
         format!("app#{}", self.key)
     }
@@ -62,7 +62,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Equal specs make equal schedules.
+    /// Creates the schedule for a spec. Equal specs produce equal schedules.
     pub fn new(spec: &TrafficSpec) -> Schedule {
         Schedule {
             writes: RequestTimes { per_second: spec.writes_per_second, next: 0 },
@@ -105,8 +105,8 @@ struct RequestTimes {
 }
 
 impl RequestTimes {
-    /// The time of the next request. The time is in the middle of the request's interval. Otherwise every stream would
-    /// start with a request at time 0.
+    /// Returns the time of the next request, which is in the middle of the request's interval. Otherwise every stream
+    /// would start with a request at time 0.
     fn at(&self) -> Option<Duration> {
         if self.per_second <= 0.0 {
             return None;

@@ -1,5 +1,5 @@
 //! Sends the application's requests over plain HTTP, without signatures. This works with the embedded engine and with
-//! other endpoints that check no signatures.
+//! other endpoints that do not check signatures.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::generate::{Operation, OperationKind};
 use super::{Application, RequestFailure, TrafficSpec};
 
-/// The maximum time to wait for a reply. A request without a reply in this time is counted as failed.
+/// The maximum time to wait for a reply. A request that gets no reply in this time is counted as failed.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The attribute that pads an item to its size. Updates also set this attribute.
@@ -27,11 +27,11 @@ pub struct HttpApplication {
     endpoint: String,
     table: String,
     partition: String,
-    /// The name and the value of the sort key. All items have the same value.
+    /// The name and the value of the sort key. All items have the same sort key value.
     sort: Option<(String, Json)>,
 }
 
-/// The errors with which the application may fail to start.
+/// The reason why the application cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum TrafficError {
     /// The table could not be described.
@@ -58,7 +58,7 @@ pub enum TrafficError {
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
 impl TrafficError {
-    /// Whether the error says that the table is missing. In this case, the table may be created later.
+    /// Returns whether the error means that the table is missing. A missing table may be created later.
     pub(super) fn table_is_missing(&self) -> bool {
         matches!(self, TrafficError::Table { why, .. } if why == NOT_FOUND)
     }
@@ -84,7 +84,7 @@ impl HttpApplication {
         Ok(http)
     }
 
-    /// Reads the key schema. `None` if the partition key is not a string.
+    /// Reads the key schema. Returns `None` if the partition key is not a string.
     fn read_key_schema(&mut self, table: &Json) -> Option<()> {
         let kind_of = |name: &str| {
             let defined = table["AttributeDefinitions"].as_array()?.iter().find(|d| d["AttributeName"] == name)?;
@@ -116,11 +116,11 @@ impl HttpApplication {
             .header("authorization", DUMMY_SIGNATURE)
             .header("x-amz-date", "20260101T000000Z")
             .body(Full::new(Bytes::from(body.to_string())))
-            .map_err(|_| failed("no valid endpoint"))?;
+            .map_err(|_| failed("invalid endpoint"))?;
         let exchange = async {
             let reply = self.client.request(request).await.map_err(|_| failed("no connection"))?;
             let status = reply.status();
-            let body = reply.into_body().collect().await.map_err(|_| failed("no whole reply"))?.to_bytes();
+            let body = reply.into_body().collect().await.map_err(|_| failed("incomplete reply"))?.to_bytes();
             let body: Json = serde_json::from_slice(&body).unwrap_or_default();
             if status.is_success() { Ok(body) } else { Err(request_failure(status.as_u16(), &body)) }
         };

@@ -8,7 +8,7 @@ const BUCKETS_PER_DOUBLING: f64 = 16.0;
 /// The buckets cover 1 µs to about 18 minutes. A longer latency is counted in the last bucket.
 const BUCKETS: usize = 30 * 16;
 
-/// A histogram of latencies whose buckets grow with the latency.
+/// A histogram of latencies. Its buckets become wider as the latency grows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LatencyHistogram {
     counts: Vec<u64>,
@@ -24,18 +24,18 @@ impl LatencyHistogram {
         self.max = self.max.max(latency);
     }
 
-    /// Number of recorded latencies.
+    /// Returns the number of recorded latencies.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The longest latency.
+    /// Returns the longest latency.
     pub fn max(&self) -> Duration {
         self.max
     }
 
-    /// The quantile at `share` (0 to 1): this share of the requests took at most the returned time. The result is
-    /// rounded up to the end of its bucket. The result is zero if no latency was recorded.
+    /// Returns the quantile at `share`, from 0 to 1: this fraction of the requests took at most the returned time. The
+    /// result is rounded up to the upper end of its bucket. The result is zero if no latency was recorded.
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = ((self.count() as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,12 +1,13 @@
-//! A simulated application that uses the table during a migration, with its own requests, keys and rates, and a report
-//! of its throttles, errors and latencies.
+//! A simulated application that uses the table during a migration. The application has its own requests, keys and
+//! rates. A report contains its throttles, errors and latencies.
 //!
 //! The application sends each request at its scheduled time, even if earlier requests are unanswered. Real users behave
 //! in the same way. So the report shows when a table is slow or throttles. If the application waited for replies, it
 //! would send fewer requests to a slow table and hide the problem.
 //!
-//! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests. The application
-//! [`HttpApplication`] sends them to an endpoint. A simulation has its own application and uses tokio's paused clock.
+//! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests. One
+//! implementation, [`HttpApplication`], sends them to an endpoint. A simulation supplies its own implementation and
+//! uses tokio's paused clock.
 
 mod generate;
 mod http;
@@ -30,8 +31,8 @@ pub use report::{RequestCounts, SecondCounts, TrafficReport};
 pub use runner::run_with_reports;
 pub use spec::TrafficSpec;
 
-/// The maximum number of requests in flight. A request beyond this limit is not sent, and is reported as not sent. With
-/// this number of unanswered requests, the table is practically down. A real application would have run out of
+/// The maximum number of requests in flight. A request beyond this limit is not sent, and is reported as not sent. If
+/// this many requests are unanswered, the table is practically down. A real application would have run out of
 /// connections much earlier.
 const MAX_IN_FLIGHT: usize = 2_000;
 
@@ -48,15 +49,14 @@ pub trait Application: Send + Sync + 'static {
 /// A request that was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestFailure {
-    /// DynamoDB throttled the request. The list contains the reasons in the error; it is empty if the error has no
-    /// reasons.
+    /// DynamoDB throttled the request. The list contains the error's reasons. It is empty if the error contains none.
     Throttled(Vec<String>),
-    /// The request failed for a reason other than throttling. The text has one or two words, such as the name of an
-    /// exception, and never a value.
+    /// The request failed for a reason other than throttling. The text consists of one or two words, such as the name
+    /// of an exception, and never contains a value.
     Failed(String),
 }
 
-/// The load of the application, together with the report on its requests.
+/// The application's load, and the report on its requests.
 #[derive(Debug)]
 pub struct Traffic {
     spec: TrafficSpec,
@@ -69,7 +69,7 @@ impl Traffic {
         Traffic { spec, report: Arc::default() }
     }
 
-    /// The report on the requests so far.
+    /// Returns the report on the requests so far.
     pub fn report(&self) -> TrafficReport {
         lock_report(&self.report).clone()
     }
@@ -99,14 +99,14 @@ impl Traffic {
                 lock_report(&report).record_reply(second, scheduled.operation.kind, outcome, sent.elapsed());
             });
         }
-        // Even without requests to send, the application runs until it is stopped.
+        // The application runs until it is stopped, even if it has no requests to send.
         stop.cancelled().await;
         let last = async { while in_flight.join_next().await.is_some() {} };
         tokio::time::timeout(DRAIN_TIMEOUT, last).await.ok();
     }
 }
 
-/// Locks the report. The counts stay usable after a panic of a thread that had the lock.
+/// Locks the report. The counts stay usable even if a thread panics while it holds the lock.
 fn lock_report(report: &Mutex<TrafficReport>) -> MutexGuard<'_, TrafficReport> {
     report.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use super::{OperationKind, RequestFailure};
 /// The maximum number of seconds in the series. The limit of one day bounds the memory of a server that runs for weeks.
 const MAX_SECONDS: usize = 86_400;
 
-/// The name that replaces the reason if a throttle has no reason.
+/// The text that replaces the reason if a throttle has no reason.
 const NO_REASON: &str = "no reason given";
 
 /// Counts and latencies of the application's requests.
@@ -20,7 +20,7 @@ pub struct TrafficReport {
     pub reads: RequestCounts,
     /// The counts of writes.
     pub writes: RequestCounts,
-    /// The counts for each second. A request belongs to the second for which it was scheduled.
+    /// The counts for each second. Each request is counted in the second for which it was scheduled.
     pub seconds: VecDeque<SecondCounts>,
 }
 
@@ -37,7 +37,7 @@ pub struct RequestCounts {
     pub throttled: u64,
     /// Number of throttles for each reason. A request with several reasons is counted once for each reason.
     pub reasons: BTreeMap<String, u64>,
-    /// Number of other failures for each error.
+    /// Number of other failures, by error.
     pub errors: BTreeMap<String, u64>,
     /// Latencies of the served requests.
     pub latency: LatencyHistogram,
@@ -59,22 +59,22 @@ pub struct SecondCounts {
 }
 
 impl TrafficReport {
-    /// Number of reads and writes that were sent.
+    /// Returns the number of reads and writes that were sent.
     pub fn sent(&self) -> u64 {
         self.reads.sent + self.writes.sent
     }
 
-    /// Number of reads and writes that were served.
+    /// Returns the number of reads and writes that were served.
     pub fn served(&self) -> u64 {
         self.reads.served + self.writes.served
     }
 
-    /// Number of reads and writes that were throttled.
+    /// Returns the number of reads and writes that were throttled.
     pub fn throttled(&self) -> u64 {
         self.reads.throttled + self.writes.throttled
     }
 
-    /// Number of reads and writes that failed in another way or were not sent.
+    /// Returns the number of reads and writes that failed in another way or were not sent.
     pub fn failed(&self) -> u64 {
         [&self.reads, &self.writes].iter().map(|counts| counts.not_sent + counts.errors.values().sum::<u64>()).sum()
     }
@@ -125,7 +125,7 @@ impl TrafficReport {
     }
 
     /// Applies `update` to the entry of this second. Requests are scheduled in order, but their replies may be late. So
-    /// the second may be anywhere in the series, or before the start of the series.
+    /// the second may be anywhere in the series, or even before its start.
     fn second(&mut self, second: u64, update: impl FnOnce(&mut SecondCounts)) {
         let next = self.seconds.back().map_or(second, |last| last.second + 1);
         for second in next..=second {
@@ -142,7 +142,7 @@ impl TrafficReport {
     }
 }
 
-/// The report as two lines of text: one for writes and one for reads.
+/// Formats the report as two lines of text: one for writes and one for reads.
 impl fmt::Display for TrafficReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "application writes: {}", self.writes)?;

@@ -1,5 +1,5 @@
-//! Runs the application traffic of `backfill local`. The traffic starts as soon as its table exists. Its report is
-//! printed at regular intervals.
+//! Runs the application traffic of `backfill local`. The traffic starts as soon as its table exists. The report on the
+//! traffic is printed at regular intervals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{HttpApplication, Traffic, TrafficError, TrafficSpec};
 
-/// The interval of the reports.
+/// The interval between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The interval at which the existence of the table is checked.
+/// The interval between two checks whether the table exists.
 const TABLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs the application on this table until `stop` is cancelled. Reports every ten seconds and at the end. If the table
-/// does not exist, waits for it.
+/// Runs the application on this table until `stop` is cancelled. If the table does not exist, waits for it first.
+/// Reports every ten seconds and at the end.
 pub async fn run_with_reports(
     spec: &TrafficSpec,
     table: &str,

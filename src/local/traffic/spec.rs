@@ -12,14 +12,14 @@ const MOST_KEYS: u64 = 1_000_000;
 /// The maximum rate in requests per second, for reads and for writes separately. A single process cannot send faster.
 const FASTEST: f64 = 100_000.0;
 
-/// The number of bytes of an item without its payload. These bytes are the keys and the attribute names.
+/// Size in bytes of an item without its payload. The item then consists of the keys and the attribute names.
 const OVERHEAD_BYTES: usize = 100;
 
-/// An application's load on one table. It uses its own partition keys, which all start with `app#`.
+/// An application's load on one table. The application uses its own partition keys, which all start with `app#`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficSpec {
-    /// The name of the table. The default is the table of the model.
+    /// The name of the table. The default is the capacity model's table.
     pub table: Option<String>,
     /// Write requests per second. Half of them are `PutItem`, half are `UpdateItem`.
     #[serde(deserialize_with = "rate")]
@@ -55,7 +55,7 @@ impl Default for TrafficSpec {
 }
 
 impl TrafficSpec {
-    /// Number of bytes of the attribute that pads an item.
+    /// Returns the size in bytes of the attribute that pads an item.
     pub(super) fn payload_bytes(item_bytes: usize) -> usize {
         item_bytes.saturating_sub(OVERHEAD_BYTES)
     }

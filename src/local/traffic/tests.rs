@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::local::capacity::{ConsumedUnits, Demand, Model, ModelSpec, RequestKind, Throughput};
 
-/// A simulated table without data, in virtual time. Only the capacity model decides whether a request succeeds. Every
-/// reply takes the configured time.
+/// A simulated table without data. It uses virtual time. Only the capacity model decides whether a request succeeds.
+/// Every reply takes the configured time.
 struct SimulatedTable {
     model: Mutex<Model>,
     began: Instant,
@@ -68,7 +68,7 @@ async fn the_application_reports_every_throttle_of_the_table() {
     let report = run(spec, Arc::clone(&table), 60).await;
     assert_eq!((report.writes.sent, report.reads.sent), (6_000, 1_200));
     assert_eq!((report.reads.served, report.reads.throttled, report.failed()), (1_200, 0, 0));
-    // At the start, the table has the capacity of one second in store.
+    // At the start, the table has saved one second of capacity.
     assert!((2_438..=2_442).contains(&report.writes.served), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, 6_000);
     let reason = "TableWriteProvisionedThroughputExceeded".to_owned();

@@ -1,4 +1,4 @@
-//! Carries out the steps of the playbook, one at a time.
+//! Carries out the playbook's steps, one at a time.
 
 use super::Driver;
 use crate::cutover::Flag;
@@ -18,7 +18,7 @@ pub enum Advance {
     Recorded,
     /// The flag was changed to this state.
     Changed(Box<Flag>),
-    /// For this duration, applications may still obey the flag's previous value: call [`Driver::wait`].
+    /// Applications may still obey the flag's previous state for this long: call [`Driver::wait`].
     Wait(Wait),
     /// A pass of this phase must run: call [`Driver::run_pass`].
     RunPass(Phase),
@@ -27,7 +27,7 @@ pub enum Advance {
 }
 
 impl Driver {
-    /// Takes the next step towards this goal, or returns what the caller must do first.
+    /// Takes the next step towards this goal. If the caller must do something first, returns that instead.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
         self.is_way_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
         let observed = self.observe_flag().await?;
@@ -72,7 +72,7 @@ impl Driver {
             }
             Step::Change(change) => {
                 let Some((flags, flag)) = self.flags.as_ref().zip(flag) else {
-                    return Err(StoreError::Corrupt("a flag that does not exist was to be changed".into()).into());
+                    return Err(StoreError::Corrupt("the playbook changes a flag that does not exist".into()).into());
                 };
                 let next = flag.next(change, (self.clock)(), self.tracker.left())?;
                 let meta = self.meta();
@@ -83,7 +83,7 @@ impl Driver {
             Step::RecreateFlag(flag) => {
                 let Some(flags) = &self.flags else {
                     return Err(
-                        StoreError::Corrupt("a flag that the plan does not name was to be created".into()).into()
+                        StoreError::Corrupt("the playbook creates a flag that the plan does not name".into()).into()
                     );
                 };
                 let meta = self.meta();

@@ -13,19 +13,19 @@ use crate::migration::history::read;
 use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
-/// The phase stops if every read of the flag fails or is late during the cache time plus this duration. Every other use
-/// of the flag retries for the same duration. During the retries, the phase sends no other requests, which also
-/// relieves an overloaded server.
+/// If every read of the flag fails or is late for the cache time plus this time, the phase stops. All other requests to
+/// the flag are retried for the same time. During these retries, the phase sends no other requests. This also relieves
+/// an overloaded server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// If a read of the flag has no answer after this time, the read is sent again. This time may exceed the cache time,
-/// because the phase sends no other requests while the last good read is too old.
+/// If a read of the flag gets no answer within this time, it is sent again. This time may be longer than the cache
+/// time, because the phase sends no other requests while the last good read is too old.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The pause after a failed read.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Watches the flag for a phase that begins under this flag state.
+/// Watches the flag during a phase. The phase began under the flag state `began`.
 pub(super) struct FlagWatch {
     pub(super) flags: Arc<dyn FlagStore>,
     pub(super) plan: Plan,
@@ -35,9 +35,10 @@ pub(super) struct FlagWatch {
 }
 
 impl FlagWatch {
-    /// Starts the watch. The watch stops the phase if the flag changes, or if reads of the flag have failed or been
-    /// late for too long. Requests may be sent only while the last read of the flag is younger than the cache time.
-    /// `requested_at` is the moment before the phase first read the flag. Dropping the handle ends the watch.
+    /// Starts the watch. The watch stops the phase if the flag changes, or if reads of the flag fail or are late for
+    /// too long. The returned validity allows requests only while the last read of the flag is younger than the cache
+    /// time. `requested_at` is the moment just before the phase first read the flag. Dropping the handle ends the
+    /// watch.
     pub(super) fn begin(self, requested_at: Moment, moments: MomentClock) -> (Validity, AbortOnDropHandle<()>) {
         let validity = Validity::new(self.cache(), requested_at, moments);
         (validity.clone(), AbortOnDropHandle::new(tokio::spawn(async move { self.watch(&validity).await })))
@@ -51,8 +52,8 @@ impl FlagWatch {
             let round = validity.now().monotonic;
             tokio::select! {
                 () = sleep(pause) => {}
-                // A request cannot be sent, because the last read of the flag is too old. This happens, for example,
-                // after the machine slept.
+                // A request cannot be sent, because the last read of the flag is too old. For example, the machine may
+                // have slept.
                 () = validity.confirmation_needed() => {}
             }
             let requested_at = validity.now();
@@ -67,11 +68,11 @@ impl FlagWatch {
                         unread = Duration::ZERO;
                         continue;
                     }
-                    // This answer took longer than the cache time, so it is already too old. If every answer is too
-                    // late, the phase must stop, as it would without any answer.
+                    // This answer took longer than the cache time, so it is already too old. If every answer is late,
+                    // the phase must stop, as it would if no answer arrived.
                     let took = validity.now().monotonic - requested_at.monotonic;
                     format!(
-                        "an answer took {:.1} s, and applications obey it for {} s",
+                        "an answer took {:.1} s, but applications obey it for only {} s",
                         took.as_secs_f64(),
                         self.cache().as_secs()
                     )
@@ -80,8 +81,8 @@ impl FlagWatch {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
-            // Add only the time spent on attempts. The age of the last good read is not used here, because it also
-            // includes a sleep of the machine or a jump of the wall clock.
+            // Add only the time spent on attempts. Do not use the age of the last good read, because it also contains
+            // the time for which the machine slept, and jumps of the wall clock.
             unread += (validity.now().monotonic - round).min(pause + limit);
             if unread > self.cache() + PATIENCE {
                 return self.stop.stop(StopReason::FlagUnread { unread, why });
@@ -95,13 +96,13 @@ impl FlagWatch {
     }
 }
 
-/// Explains that the flag was removed.
+/// Returns the message that explains that the flag was removed.
 pub(super) fn flag_removal_reason(began: &Flag) -> String {
-    format!("it was [{began}] and is gone")
+    format!("it was [{began}] and has been removed")
 }
 
-/// The reason why a phase must stop after the flag has changed from the first state to the second one. `None` if the
-/// phase may continue.
+/// Returns the reason why a phase must stop after the flag changed from `began` to `now`. Returns `None` if the phase
+/// may continue.
 pub(super) fn flag_change_reason(phase: Phase, began: &Flag, now: &Flag) -> Option<String> {
     let from_to = |why: &str| format!("it was [{began}] and is now [{now}]{why}");
     match phase {
@@ -127,7 +128,7 @@ mod tests {
 
     const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
 
-    /// The result of each read: the delay in seconds, and the flag. Every later read repeats the last entry.
+    /// The result of each read: the delay in seconds, and the flag. After the last entry, every read repeats it.
     struct Script {
         reads: Mutex<Vec<(u64, Option<Flag>)>>,
         meta: FlagMeta,
@@ -164,7 +165,7 @@ mod tests {
         Flag { version, ..Flag::new(2, jiff::Timestamp::UNIX_EPOCH) }
     }
 
-    /// Starts a watch whose wall clock jumps by this number of seconds.
+    /// Starts a watch whose wall clock jumps by this many seconds.
     fn watch_with_clock_jump(
         jump: Arc<AtomicI64>,
         reads: Vec<(u64, Option<Flag>)>,
@@ -185,7 +186,7 @@ mod tests {
         watch_with_clock_jump(Arc::default(), reads)
     }
 
-    /// Starts a task that waits until it may send a request, as a worker does.
+    /// Starts a task that waits for permission to send a request, as a worker does.
     fn waiter(validity: &Validity) -> AbortOnDropHandle<()> {
         let validity = validity.clone();
         AbortOnDropHandle::new(tokio::spawn(async move { validity.wait_until_fresh().await }))
@@ -205,11 +206,11 @@ mod tests {
         assert!(!waiting.is_finished());
         let message = stop.reason().unwrap().to_string();
         let expected =
-            "the flag could not be read in time for 33 s: an answer took 3.0 s, and applications obey it for 2 s";
+            "the flag could not be read in time for 33 s: an answer took 3.0 s, but applications obey it for only 2 s";
         assert!(message.starts_with(expected), "{message}");
     }
 
-    /// The phase continues if some answers are in time, even if other answers are late.
+    /// The phase continues as long as some answers are in time, even if others are late.
     #[tokio::test(start_paused = true)]
     async fn the_time_counts_from_when_the_flag_was_last_read_in_time() {
         let late = || vec![(3, Some(flag(7))); 9];
@@ -217,7 +218,7 @@ mod tests {
         let (stop, _, _watch) = watch([late(), in_time(), late(), in_time(), late(), in_time()].concat());
         sleep(Duration::from_secs(600)).await;
         assert!(!stop.is_stopping(), "{:?}", stop.reason());
-        // The time limit applies to the sum of late answers and missing answers.
+        // Late answers and missing answers count towards the same time limit.
         let mixed =
             [vec![(3, Some(flag(7))); 5], vec![(100, None); 2], vec![(3, Some(flag(7))); 5], in_time()].concat();
         let (stop, _, _watch) = watch(mixed);
@@ -225,13 +226,13 @@ mod tests {
         assert!(matches!(stop.reason(), Some(StopReason::FlagUnread { .. })), "{:?}", stop.reason());
     }
 
-    /// The phase measures the time for which the flag was unreadable. This time does not include a sleep of the machine
-    /// or a jump of the wall clock. The message reports only the time that was spent on attempts.
+    /// The time for which the flag was unreadable does not include the time for which the machine slept, or a jump of
+    /// the wall clock. The message reports only the time that was spent on attempts.
     #[tokio::test(start_paused = true)]
     async fn machine_sleep_does_not_count_as_unreadable_time() {
         let hung = |n| vec![(100, Some(flag(7))); n];
         let well = || vec![(0, Some(flag(7))); 2];
-        // The machine goes to sleep before an attempt that fails, or during that attempt.
+        // The machine goes to sleep before a failing attempt, or during it.
         for slept_at in [1.9, 4.0] {
             let jump = Arc::new(AtomicI64::new(0));
             let (stop, validity, _watch) = watch_with_clock_jump(Arc::clone(&jump), [well(), hung(1), well()].concat());
@@ -250,7 +251,7 @@ mod tests {
         assert!(*unread > CACHE + PATIENCE && *unread < CACHE + PATIENCE + 2 * ATTEMPT, "{unread:?}");
     }
 
-    /// A few late reads of the flag do not stop the phase. Requests wait for the next read.
+    /// A few late reads of the flag do not stop the phase. Requests wait until the next read succeeds.
     #[tokio::test(start_paused = true)]
     async fn a_late_flag_delays_requests_and_does_not_stop_the_phase() {
         let (stop, validity, _watch) = watch(vec![(4, Some(flag(7))), (4, Some(flag(7))), (0, Some(flag(7)))]);
@@ -263,8 +264,8 @@ mod tests {
         assert!(validity.is_fresh() && !stop.is_stopping(), "{:?}", stop.reason());
     }
 
-    /// The message gives the reason for the stop: the two states of the flag, or how long the flag could not be read in
-    /// time.
+    /// The message contains the reason for the stop: either the two states of the flag, or how long the flag could not
+    /// be read in time.
     #[tokio::test(start_paused = true)]
     async fn a_moved_flag_and_an_unreadable_flag_give_different_messages() {
         let (stop, _, _watch) = watch(vec![(0, Some(flag(7))), (0, Some(flag(8)))]);
@@ -277,7 +278,7 @@ mod tests {
 
         let (stop, _, _watch) = watch(vec![(0, None)]);
         stop.stopping().await;
-        assert!(stop.reason().unwrap().to_string().contains("is gone"), "{:?}", stop.reason());
+        assert!(stop.reason().unwrap().to_string().contains("has been removed"), "{:?}", stop.reason());
 
         let began = Instant::now();
         let (stop, _, _watch) = watch(vec![(100_000, None)]);

@@ -1,4 +1,4 @@
-//! The driver: carries out the playbook's next step, and the passes that a step needs.
+//! The driver, which carries out the playbook's steps and the passes that they need.
 
 mod advance;
 mod flag_watch;
@@ -29,7 +29,7 @@ use crate::plan::Plan;
 use crate::playbook::{Event, EventBody, Mark, MigrationState, Phase, PlanKind};
 use crate::ratelimit::Budgets;
 use crate::state::{self, RunId, StoreError, StoredFact};
-/// Carries out a migration. This value owns the plan, the tables, the state file and the flag.
+/// Carries out a migration. Owns the plan, the tables, the state file and the flag.
 pub struct Driver {
     /// The plan.
     pub plan: Plan,
@@ -45,10 +45,10 @@ pub struct Driver {
     pub store: state::State,
     /// The handle that stops the driver's passes and waits.
     pub stop: Stopper,
-    /// The clocks and the random numbers for the passes. The driver takes its own timestamps from the clock that the
-    /// caller gave to [`Driver::open`].
+    /// The clocks and random numbers for the passes. The driver itself uses the clock that the caller passed to
+    /// [`Driver::open`].
     pub machine: Machine,
-    /// Whether this process still holds the lease; `None` if the migration has no lease.
+    /// Proves whether this process still holds the lease; `None` if the migration has no lease.
     pub lease: Option<Validity>,
     /// Receives the notices of the passes.
     pub observer: Arc<dyn Observer>,
@@ -59,16 +59,16 @@ pub struct Driver {
     state: MigrationState,
     /// The passes that this process has completed.
     completed: Vec<Phase>,
-    /// The version of the flag when this process first read it.
+    /// The flag's version when this process first read it.
     first: Option<u64>,
-    /// For each phase, the newest run that existed when the phase last began. Every newer run started after that
+    /// For each phase, the newest run that existed when the phase last began. Every run that is newer belongs to that
     /// beginning.
     phase_starts: Vec<(Phase, RunId)>,
-    /// Whether the current command is part of the way back. No limit of the plan blocks the way back.
+    /// Whether the current command is part of the way back, which no limit of the plan may block.
     is_way_back: bool,
-    /// The state of the flag that was last recorded in the state file.
+    /// The last flag state that was recorded in the state file.
     recorded_flag: Option<Box<RecordedFlag>>,
-    /// The time for which applications may still obey an earlier state of the flag.
+    /// Tracks how long applications may still obey an earlier state of the flag.
     tracker: FlagTracker,
 }
 
@@ -87,8 +87,8 @@ pub struct DriverSetup {
 }
 
 impl Driver {
-    /// Opens the migration of a state file. If only a preflight is recorded and the plan now names another flag, or no
-    /// flag, the recorded preflight is deleted. Nothing else is changed.
+    /// Opens the migration of a state file. If the file records only a preflight, and the plan now names a different
+    /// flag or no flag, deletes that preflight. Changes nothing else.
     pub async fn open(
         setup: DriverSetup,
         store: state::State,
@@ -132,12 +132,12 @@ impl Driver {
         })
     }
 
-    /// The recorded state of the migration.
+    /// Returns the recorded state of the migration.
     pub fn state(&self) -> &MigrationState {
         &self.state
     }
 
-    /// Whether a repair removes values that the plan does not imply.
+    /// Returns whether a repair also removes values that the plan does not imply.
     pub fn repair_removes(&self) -> bool {
         self.input.repair_remove
     }
@@ -146,7 +146,8 @@ impl Driver {
         migration_kind(&self.plan, &self.state)
     }
 
-    /// The current flag that applications read or, for a plan without a flag, the virtual flag from the stated facts.
+    /// Returns the current flag that applications read. For a plan without a flag, returns the virtual flag that
+    /// follows from the stated facts.
     pub async fn flag(&self) -> Result<Option<Flag>, DriverError> {
         match &self.flags {
             Some(flags) => Ok(read(flags.as_ref(), &self.plan).await?.map(|(flag, _)| flag)),
@@ -154,8 +155,7 @@ impl Driver {
         }
     }
 
-    /// Records the preflight findings that the operator accepted by name, and creates the flag if it does not exist
-    /// yet.
+    /// Records the preflight findings that the operator accepted by name. Creates the flag if it does not exist yet.
     pub async fn accept(&mut self, accepted: Vec<String>) -> Result<(), DriverError> {
         if let Some(flags) = &self.flags {
             if let Some(place) = &self.plan.cutover.flag {
@@ -176,7 +176,7 @@ impl Driver {
         self.confirmed = true;
     }
 
-    /// Waits for this duration. Returns false if a stop is requested during the wait.
+    /// Waits for this long. Returns false if a stop is requested during the wait.
     pub async fn wait(&self, left: Duration) -> bool {
         tokio::select! {
             biased;
@@ -186,7 +186,7 @@ impl Driver {
     }
 
     async fn record(&mut self, body: EventBody) -> Result<(), DriverError> {
-        // An event never has an earlier time than the event before it, even if the clock was set back.
+        // Never record an earlier time than that of the previous event, even if the clock was set back.
         let at = (self.clock)().max(self.state.latest);
         let event = Event {
             at,
@@ -194,7 +194,7 @@ impl Driver {
             flag: self.recorded_flag.as_ref().map(|recorded_flag| Mark::from_flag(&recorded_flag.flag)),
             body,
         };
-        // Refuse an event that cannot follow the current state, before the event is appended.
+        // Before the event is appended, refuse it if it cannot follow the current state.
         let next = self.state.next(&event)?;
         let text = serde_json::to_string(&event)
             .map_err(|e| StoreError::Corrupt(format!("an event cannot be serialized: {e}")))?;

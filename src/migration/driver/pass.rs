@@ -1,4 +1,4 @@
-//! Carries out the playbook's passes and records their ends.
+//! Carries out the playbook's passes, and records their completion.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::playbook::{EventBody, Phase};
 use crate::preflight::Acceptance;
 use crate::state::{RunId, RunRecord, RunStatus, phase};
 
-/// Whether a phase needs a new run.
+/// How the run of a phase begins.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PassStart {
     /// The run is new.
     New,
-    /// The run resumes from its checkpoints.
+    /// A run resumes from its checkpoints.
     Resumes(Box<RunRecord>),
-    /// The run is already complete; only the end of its phase is not recorded yet.
+    /// The run is already complete, but the end of its phase is not recorded yet.
     Ended(Box<RunRecord>),
 }
 
@@ -32,9 +32,9 @@ pub struct PassEnd {
     pub phase: Phase,
     /// The result; `None` if there was nothing to do.
     pub result: Option<PassResult>,
-    /// The reason why the pass stopped early; `None` if it did not. The same command resumes the pass.
+    /// The reason why the pass stopped early; `None` if it completed. The same command resumes the pass.
     pub stopped: Option<StopReason>,
-    /// Whether the phase cannot end because some items failed. The same command then makes a new pass.
+    /// Whether failed items keep the phase from ending. If so, the same command starts a new pass.
     pub unfinished: bool,
 }
 
@@ -45,12 +45,12 @@ pub enum PassResult {
     Worked(Box<SessionResult>),
     /// The result of a verification.
     Verified(Box<VerificationResult>),
-    /// The result of retrying the failures.
+    /// The result of a retry of the failures.
     Retried(RetryResult),
 }
 
 impl Driver {
-    /// Decides from the recorded runs how the run of this phase begins.
+    /// Decides how the run of this phase begins, based on the recorded runs.
     pub async fn pass_start(&self, phase: Phase) -> Result<PassStart, DriverError> {
         let behind =
             self.phase_starts.iter().find(|(begun, _)| *begun == phase).map_or(RunId::NONE, |(_, behind)| *behind);
@@ -65,24 +65,23 @@ impl Driver {
         })
     }
 
-    /// The job of a phase.
+    /// Returns the job of a phase.
     pub fn job(&self, phase: Phase) -> Result<Job, DriverError> {
         let unlimited = self.is_way_back.then(|| Plan { limits: PlanLimits::none(), ..self.plan.clone() });
         let plan = unlimited.as_ref().unwrap_or(&self.plan);
         let mut job = job_for_phase(phase, plan, &self.tables, &self.description, &self.budgets)?
             .with_machine(self.machine.clone());
         job.stop = self.stop.clone();
-        // On the way back, a pass waits only briefly for a description of the table.
+        // On the way back, a pass waits only briefly for the table's description.
         job.urgent = self.is_way_back;
-        // A process may run two phases a week apart, so the job reads the table's description again if the last
-        // description is too old.
+        // A process may run two phases a week apart, so the job rereads the table's description if it is too old.
         job.watch_table(self.described_at, DESCRIBE_INTERVAL);
         job.validities.extend(self.lease.clone());
         Ok(job)
     }
 
-    /// Carries out the pass of this phase, or resumes its run. The end of the phase is recorded if the pass completed
-    /// and no failure keeps the phase open. If `restart` is set, an expand pass starts from the beginning.
+    /// Carries out the pass of this phase, or resumes its run. If the pass completes and no failure keeps the phase
+    /// open, records the end of the phase. If `restart` is set, an expand pass starts from the beginning.
     pub async fn run_pass(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
         let requested_at = moments();
@@ -112,10 +111,10 @@ impl Driver {
         }
     }
 
-    /// Whether the operator accepted by name that this pass changes items signed on the client. Either this command
-    /// contains the acceptance, or the acceptance is recorded with the newest expand run. The recorded acceptance is
-    /// valid for every pass except a new expand run. If a retry or a repair is started with this acceptance, the
-    /// acceptance is also recorded with the newest expand run.
+    /// Returns whether the operator accepted by name that this pass changes items that are signed on the client. The
+    /// acceptance is either part of this command, or recorded with the newest expand run. A recorded acceptance is
+    /// valid for every pass except a new expand run. If a retry or a repair starts with this acceptance, it is also
+    /// recorded with the newest expand run.
     async fn edits_encrypted(&self, phase: Phase, restart: bool) -> Result<bool, DriverError> {
         let run = self.store.current_run(phase::EXPAND).await?;
         let uses_recorded_run =
@@ -128,7 +127,7 @@ impl Driver {
         Ok(self.input.accepted.iter().chain(&accepted_in_run).any(|accepted| accepted == name))
     }
 
-    /// Records the end of a phase after this process has carried out the pass.
+    /// Records the end of a phase whose pass this process has carried out.
     pub(super) async fn complete_phase(
         &mut self,
         phase: Phase,
@@ -142,8 +141,8 @@ impl Driver {
         Ok(stopped)
     }
 
-    /// Records the end of a phase. If the flag changed during the last pages of the pass, returns the stop reason and
-    /// records nothing.
+    /// Records the end of a phase. If the flag changed during the last pages of the pass, records nothing and returns
+    /// the stop reason.
     pub(super) async fn record_end(
         &mut self,
         phase: Phase,
@@ -164,7 +163,7 @@ impl Driver {
     }
 }
 
-/// The name of a phase's runs in the state file.
+/// Returns the name of a phase's runs in the state file.
 pub(super) fn run_name(phase: Phase) -> Option<&'static str> {
     match phase {
         Phase::Expand => Some(phase::EXPAND),

@@ -1,4 +1,4 @@
-//! Shows the progress of a running pass, and stores the pass's pace in the state file.
+//! Shows the progress of a running pass, and stores its pace in the state file.
 
 use std::sync::Arc;
 
@@ -21,13 +21,13 @@ impl Driver {
         PassProgress { _recorder: recorder, line: self.show(sources()) }
     }
 
-    /// Shows the progress line, if the observer wants it.
+    /// Shows the progress line if the observer wants it.
     pub(super) fn show(&self, sources: ProgressSources) -> Option<ProgressLine> {
         self.observer.shows_progress_line().then(|| ProgressLine::show(sources))
     }
 }
 
-/// The display of a running pass: a progress line, and the pace in the state file.
+/// The progress of a running pass: the progress line, and the pace in the state file.
 pub(super) struct PassProgress {
     line: Option<ProgressLine>,
     _recorder: AbortOnDropHandle<()>,
@@ -41,7 +41,8 @@ impl PassProgress {
     }
 }
 
-/// Stores the pace of a pass in the state file for `status`, and reports to the observer, until the handle is dropped.
+/// Until the handle is dropped, stores the pass's pace in the state file for `status`, and reports progress to the
+/// observer.
 fn spawn_pace_recorder(
     store: state::State,
     sources: ProgressSources,
@@ -64,8 +65,8 @@ fn spawn_pace_recorder(
                 throttled: now.throttled,
             });
             let record = PaceRecord::new(&pace, wall());
-            // Ignore the error: if the state file fails, the next commit stops the pass. The pass does not need a
-            // recorded pace.
+            // Ignore the error, because the pass does not need a recorded pace. If the state file fails, the next
+            // commit stops the pass.
             let _ = store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
         }
     }))

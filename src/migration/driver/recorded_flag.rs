@@ -1,4 +1,4 @@
-//! Reads the flag, and records which state of the flag this process saw.
+//! Reads the flag, and records the state that this process saw.
 
 use jiff::Timestamp;
 
@@ -8,16 +8,16 @@ use crate::migration::history::read;
 use crate::migration::{DriverError, FlagRecord};
 use crate::state::StoredFact;
 
-/// A state of the flag that is recorded in the state file. Either this process or an earlier one recorded it.
+/// A flag state that this process or an earlier one recorded in the state file.
 pub(super) struct RecordedFlag {
     at: Timestamp,
     pub(super) flag: Flag,
-    /// Whether every application obeys this state.
+    /// Whether every application already obeys this state.
     wait_is_over: bool,
 }
 
 impl Driver {
-    /// Reads the flag and remembers when this process saw it.
+    /// Reads the flag, and remembers when this process read it.
     pub(super) async fn observe_flag(&mut self) -> Result<Option<(Flag, FlagMeta)>, DriverError> {
         let Some(flags) = &self.flags else { return Ok(None) };
         let propagation_delay = flags.propagation_delay();
@@ -37,7 +37,7 @@ impl Driver {
         Ok(Some((flag, meta)))
     }
 
-    /// Records that this process changed the flag to this state.
+    /// Records that this process changed the flag to the given state.
     pub(super) async fn record_flag_change(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         self.tracker.record_change(flag);
         self.store_flag_record(flag, meta).await
@@ -47,15 +47,15 @@ impl Driver {
         Ok(self.store.fact(StoredFact::LastFlag).await?.map(|text| FlagRecord::from_text(&text)).transpose()?)
     }
 
-    /// Returns the last state of the flag that a command with this state file saw. If no command has seen the flag,
+    /// Returns the last flag state that a command with this state file saw. If no command has seen the flag yet,
     /// returns the state of a new flag.
     pub(super) async fn last_known_flag(&self) -> Result<Flag, DriverError> {
         let first = Flag::new(self.plan.cutover.max_cache_seconds, (self.clock)());
         Ok(self.load_flag_record().await?.map_or(first, |recorded_flag| recorded_flag.flag))
     }
 
-    /// Records each new state of the flag durably. Records the state a second time as soon as no application obeys an
-    /// earlier state.
+    /// Records each new flag state durably. Records the state again as soon as no application obeys an earlier state
+    /// any more.
     pub(super) async fn store_flag_record(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         let wait_is_over = self.tracker.left().is_zero();
         let known = self.recorded_flag.as_ref().filter(|recorded_flag| recorded_flag.flag == *flag);

@@ -10,8 +10,8 @@ use crate::migration::DriverError;
 use crate::passes::verify::{TableStage, Truth, TruthByKey, VerifyInput, begin, verify};
 use crate::playbook::{EventBody, Phase, PhaseStatus, PlanKind, VerifyScope};
 use crate::state::{VerificationParameters, phase};
-/// Default number of clusters in a sample. If none of these clusters differs, at most 0.075 % of all clusters differ,
-/// with 95 % confidence.
+/// Default number of clusters in a sample. If no cluster in the sample differs, then with 95 % confidence at most 0.075
+/// % of all clusters differ.
 const DEFAULT_SAMPLE: u32 = 4_000;
 
 impl Driver {
@@ -59,7 +59,7 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
-    /// Returns the stage and the truths that a verification would use if it began now.
+    /// Returns the stage and the truths for a verification that begins now.
     pub async fn verification_basis(&self) -> Result<(TableStage, TruthByKey), DriverError> {
         Ok(self.basis_under(self.flag().await?.as_ref()))
     }

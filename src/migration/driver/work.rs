@@ -30,7 +30,7 @@ impl Driver {
                 PassStart::New | PassStart::Resumes(_) => None,
             };
             let body = EventBody::PhaseComplete { phase, scanned };
-            // If an earlier process carried out the pass, it is not one of the passes that this command has completed.
+            // If an earlier process carried out the pass, it does not count as completed by this command.
             let stopped = match pass_start {
                 PassStart::Ended(_) => self.record_end(phase, flag, body).await?,
                 PassStart::New | PassStart::Resumes(_) => self.complete_phase(phase, flag, body).await?,
@@ -42,7 +42,7 @@ impl Driver {
             (true, ..) => BeginMode::Restart,
             (_, PassStart::Resumes(_), _) | (.., None) => BeginMode::ResumeOrNew,
             (.., Some(run)) if run.status == RunStatus::Complete => BeginMode::Again,
-            // This run belongs to an abandoned direction of the migration, so it will not be resumed.
+            // The unfinished run belongs to an abandoned direction of the migration, so do not resume it.
             (.., Some(_)) => BeginMode::Restart,
         };
         let new = NewRun {
@@ -51,8 +51,9 @@ impl Driver {
             tool_version: env!("CARGO_PKG_VERSION").into(),
             table_items_estimate: Some(self.description.item_count),
         };
-        // The earlier pass recorded a baseline only for the items that it read. A restarted run cannot distinguish the
-        // other items from items that the earlier pass wrote. So a baseline pass covers the other items first.
+        // The earlier pass recorded a baseline only for the items that it read. For the other items, a restarted run
+        // could not distinguish preexisting values from values that the earlier pass wrote. So a baseline pass first
+        // records the baseline of the other items.
         if (phase, begin_mode) == (Phase::Expand, BeginMode::Restart) && !self.complete_baseline(job).await? {
             let stopped = self.stop.reason().cloned();
             return Ok(PassEnd { phase, result: None, stopped, unfinished: false });
@@ -74,21 +75,21 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Worked(Box::new(ended))), stopped, unfinished })
     }
 
-    /// Number of items that a complete run read; `None` if its reads were not strongly consistent.
+    /// Returns the number of items that a complete run read; `None` if its reads were not strongly consistent.
     async fn items_read(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, DriverError> {
         let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
         let strongly = again || job.reads_consistently();
         Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
     }
 
-    /// Whether a run left failures that keep its phase from ending. Failures of expand do not keep the phase from
-    /// ending, because `failures retry` handles them.
+    /// Returns whether a run left failures that keep its phase from ending. Failures of expand do not, because
+    /// `failures retry` handles them.
     async fn has_failures(&self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Whether the operator gave a `--force` reason to leave items unchanged that failed on the way back. If so,
-    /// records the reason with the current number of failures. The override does not cover items that fail later.
+    /// Returns whether the operator gave a `--force` reason to leave the items that failed on the way back unchanged.
+    /// If so, records the reason with the current number of failures, so that it does not cover further failures.
     async fn accept_failures(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let is_way_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.input.force.clone().filter(|_| is_way_back) else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! Commands that only read the table: check and dry run.
+//! The commands that only read the table: check and dry run.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl Migration {
     /// # Errors
     ///
     /// Fails if the table cannot be reached, or if the plan does not fit the table. Findings are not an error:
-    /// [`CheckOutcome::refuses`] says whether they would block a run.
+    /// [`CheckOutcome::refuses`] returns whether they would block a run.
     ///
     /// # Example
     ///
@@ -43,7 +43,7 @@ impl Migration {
     /// ```
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
-        // This call also refuses a plan that gives `run` nothing to do.
+        // This call also fails if the plan leaves nothing for `run` to do.
         let mut job = target.job_accepting(&options.accept)?;
         let sampled: Option<SampleResult> = match options.sample {
             None => None,
@@ -63,8 +63,8 @@ impl Migration {
         Ok(CheckOutcome { target, segments, estimate, finish, findings, accepted, stopped })
     }
 
-    /// Counts the changes that a command would make to the current table, and reports the findings of the preflight.
-    /// Writes nothing and refuses nothing.
+    /// Counts the changes that a command would make to the table now, and reports the preflight's findings. Writes
+    /// nothing, and continues whatever the findings are.
     ///
     /// # Errors
     ///
@@ -88,8 +88,8 @@ impl Migration {
                 let accepted: Vec<Acceptance> =
                     all_accepted(&options.accept, recorded.into_iter().flat_map(|run| run.1));
                 let job = target.job_accepting(&accepted)?;
-                // A migration with an old attribute begins with dual writes, so that items inserted behind the scan
-                // position get both attributes.
+                // If readers and writers must leave an old attribute, begin with dual writes, so that items inserted
+                // behind the scan position get both attributes.
                 let kind = kind(&target.plan);
                 let has_dual_writes = matches!(kind, PlanKind::Flagged | PlanKind::Stated);
                 let next = match has_dual_writes && state::is_absent(&target.state).await {
@@ -103,7 +103,7 @@ impl Migration {
         }
     }
 
-    /// Makes a dry run of contract or rollback, based on the records in the state file.
+    /// Simulates contract or rollback, based on the records in the state file.
     async fn dry_run_of(&self, phase: Phase, accept: &[Acceptance]) -> Result<DryRunOutcome, MigrationError> {
         let plan_check: PlanCheck = if phase == Phase::Contract { check_begun_plan } else { check_rollback_plan };
         let target = Box::pin(self.target(plan_check)).await?;
@@ -171,20 +171,20 @@ impl Migration {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
         let handler = Arc::new(DryRun::new(job, records));
-        // A dry run skips the survey, which finds large item collections so that a run can start with them. A dry run
-        // writes nothing, so it reads even a large collection quickly. An early start would save less than the reads of
-        // the survey cost.
+        // A dry run skips the survey. The survey finds large item collections, so that a run can start with them. But a
+        // dry run only reads, and reads even a large collection quickly. So an early start would save less than the
+        // survey's reads cost.
         let read_settings = ReadSettings { survey: None, ..job.dry_run_read_settings(segments) };
         scan_table(read_settings, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
         clear(line).await;
         Ok(handler.prediction())
     }
 
-    /// Connects the job to this migration's stopper, and shows the progress of the job.
+    /// Connects the job to this migration's stopper, and shows the job's progress.
     fn begin(&self, job: &mut Job) -> Result<Option<ProgressLine>, MigrationError> {
         job.stop = self.stop.clone();
-        // The task that reads the table's description must stop with the job, so `job.stop` is set before that task
-        // starts.
+        // Set `job.stop` before the next call starts the task that reads the table's description, because that task
+        // must stop with the job.
         job.watch_table(Instant::now(), DESCRIBE_INTERVAL);
         self.observer.opened(&job.stop)?;
         let shows = self.observer.shows_progress_line();

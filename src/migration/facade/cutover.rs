@@ -1,4 +1,4 @@
-//! Steps of the cutover flag.
+//! The commands that move the cutover flag.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::playbook::{NextCommand, back_needs_state};
 use crate::preflight::{PlanCheck, check_plan, check_rollback_plan};
 use crate::state;
 
-/// The maximum number of items that a report lists. The report also gives the number of all items.
+/// The maximum number of items that a report lists. The report also contains the total number of items.
 const MAX_LISTED: u32 = 1_000;
 
 impl Migration {
@@ -24,9 +24,9 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// The same errors as [`Migration::run`]. A closed gate refuses a step forward. A step back while both attributes
-    /// are written needs no gate and no lock. If such a step would end dual writes, it first asks the observer for
-    /// confirmation, provided that the observer can confirm.
+    /// The same errors as [`Migration::run`]. A closed gate refuses a step forward. While applications write both
+    /// attributes, a step back needs no gate and no lock. Before such a step ends dual writes, it asks the observer for
+    /// confirmation, if the observer can confirm.
     ///
     /// # Example
     ///
@@ -44,7 +44,7 @@ impl Migration {
             CutoverStep::Back { now } => (true, now),
             CutoverStep::DualWrite | CutoverStep::ReadNew(_) | CutoverStep::WriteNew => (false, false),
         };
-        // A step back is possible in any phase, because applications obey the flag as soon as it exists.
+        // Allow a step back in any phase, because applications obey the flag as soon as it exists.
         if back && let Some(moved) = self.step_back().await? {
             return Ok(CutoverOutcome { flag: Some(moved), stopped: None });
         }
@@ -60,7 +60,7 @@ impl Migration {
         Ok(CutoverOutcome { flag, stopped })
     }
 
-    /// Moves the flag one step back if the flag exists and the step does not need the state file. Otherwise returns
+    /// Moves the flag one step back if the flag exists and the step does not need the state file. Otherwise, returns
     /// `None`.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
         let plan = self.plan();
@@ -79,7 +79,7 @@ impl Migration {
         Ok(Some(back.run(opened.flag.as_ref(), flag).await?))
     }
 
-    /// Checks every precondition of a step forward, and counts the items that had only the new attribute before the
+    /// Checks every precondition of a step forward. Counts the items that had only the new attribute before the
     /// migration. Changes nothing.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Migration {
     }
 }
 
-/// Returns the error with which the state file could not be read.
+/// Returns the error for a state file that cannot be read.
 fn unreadable(state: &Path) -> MigrationError {
     match state::read(state) {
         Err(error) => error.into(),
@@ -129,7 +129,8 @@ fn unreadable(state: &Path) -> MigrationError {
     }
 }
 
-/// The question that is asked before a step. It shows the table, its account, and the flag before and after the step.
+/// Returns the question to ask before a step. The question shows the table, its account, and the flag before and after
+/// the step.
 async fn question(target: &MigrationTarget, step: CutoverStep) -> Result<String, MigrationError> {
     let MigrationTarget { plan, description, state, .. } = target;
     let from = match target.open_flag().await? {
@@ -145,7 +146,7 @@ async fn question(target: &MigrationTarget, step: CutoverStep) -> Result<String,
             format!("read = new at {percent} %: readers of these keys read the new attribute")
         }
         CutoverStep::WriteNew => "write = new: writers write only the new attribute".to_owned(),
-        // For a step back, this question is not used.
+        // A step back does not ask this question.
         CutoverStep::Back { .. } => String::new(),
     };
     let name = &description.name;

@@ -1,4 +1,4 @@
-//! The interface for programs that embed the tool. It offers every command of the playbook without a terminal.
+//! The interface for programs that embed the tool. Offers every command of the playbook, and needs no terminal.
 
 mod check;
 mod cutover;
@@ -20,9 +20,9 @@ use crate::plan::{LoadedPlan, Plan};
 use crate::preflight::PlanCheck;
 /// A plan and the location of its state. Each method is a command of the playbook.
 ///
-/// A command opens the table and the state file, does its work, and closes both again. Everything that a command
-/// reports is durable. You can call a command again after it was killed, stopped or refused. The command then continues
-/// from the durable state, or refuses and names the next command. [`Migration::stopper`] drains the running command.
+/// A command opens the table and the state file, does its work, and closes both again. When a command returns a result,
+/// that result is durable. You can call a command again after it was killed, stopped or refused. It then continues from
+/// the durable state, or refuses and names the next command. [`Migration::stopper`] drains the running command.
 ///
 /// # Example
 ///
@@ -50,7 +50,7 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// Reads a plan's file. Does not touch the table or the state file.
+    /// Reads a plan file. Does not access the table or the state file.
     ///
     /// # Errors
     ///
@@ -110,23 +110,22 @@ impl Migration {
         Migration { path, commands, state, loaded, actor, observer, stop: Stopper::default(), tables: None }
     }
 
-    /// Uses these tables instead of connecting to the table in the plan's `[table]`. Use this to provide your own
-    /// transport or source, or a table in memory for tests. The description of these tables must still match the plan's
-    /// `name` and `key`.
+    /// Uses these tables instead of connecting to the table in the plan's `[table]`. Use this method to provide your
+    /// own transport or source, or an in-memory table for tests. The description of these tables must still match the
+    /// plan's `name` and `key`.
     ///
-    /// The plan's `[table]` names the source, from which items are read. Its description sets the budgets for reads. If
-    /// writes go to a different table, that table is the sink ([`Tables::two`]). In this case the sink's description
-    /// sets the budgets for writes and for the sink's indexes, and the preflight checks the sink. Reads of single items
-    /// go to the sink too, within the sink's default budget for reads. The state file belongs to this pair of tables,
-    /// and is refused for a different sink.
+    /// The plan's `[table]` names the source, from which items are read. The source's description sets the budgets for
+    /// reads. If writes go to a different table, that table is the sink ([`Tables::two`]). In this case, the preflight
+    /// checks the sink, and the sink's description sets the budgets for writes and for the sink's indexes. Reads of
+    /// single items also go to the sink, within the sink's default budget for reads. The state file belongs to this
+    /// pair of tables. With a different sink, it is refused.
     ///
-    /// This method replaces only the access to items. A `[cutover]` flag is still read and changed at its location in
-    /// the plan: in the account that the credentials of `[table]` reach, and in the region and at the endpoint of
-    /// `[table]`. `account` in `[table]` is compared with the source, not with the flag, so the flag's account may
-    /// differ from the account of the tables. A flag in another account has one limitation: if the flag's credentials
-    /// expire, they are not renewed, because renewed credentials must reach the described table. In that case no
-    /// requests are sent after `max_cache_seconds`, and the phase stops 30 s later. The same command resumes the phase
-    /// with new credentials.
+    /// This method replaces only the access to items. The `[cutover]` flag stays where the plan puts it: in the account
+    /// that the credentials of `[table]` reach, and in the region and at the endpoint of `[table]`. The tool compares
+    /// `account` in `[table]` with the source, not with the flag, so the flag may be in a different account from the
+    /// tables. A flag in a different account has one limitation: if its credentials expire, the tool does not renew
+    /// them, because renewed credentials must reach the described table. In that case, the phase sends no requests
+    /// after `max_cache_seconds`, and stops 30 s later. The same command resumes the phase with new credentials.
     ///
     /// # Example
     ///
@@ -145,19 +144,19 @@ impl Migration {
         Migration { tables: Some(tables), ..self }
     }
 
-    /// The plan. Fields of `[table]` that the options set have already been replaced.
+    /// Returns the plan. The fields of `[table]` that the options set are already replaced.
     pub fn plan(&self) -> &Plan {
         &self.loaded.plan
     }
 
-    /// The state file.
+    /// Returns the path of the state file.
     pub fn state_path(&self) -> &Path {
         &self.state
     }
 
-    /// A stopper that drains the running command. A draining command takes no new items, waits at most 10 s for
-    /// requests in flight, and commits completed pages. After a stop, this `Migration` makes no pass and does not
-    /// change the flag. The only exception is a step back while both attributes are written. To resume, open another
+    /// Returns a stopper that drains the running command. A draining command takes no new items, waits at most 10 s for
+    /// requests in flight, and commits completed pages. After a stop, this `Migration` runs no further pass and does
+    /// not change the flag, except for a step back while both attributes are written. To resume, open another
     /// `Migration`.
     pub fn stopper(&self) -> Stopper {
         self.stop.clone()
@@ -189,8 +188,8 @@ impl Migration {
         match Box::pin(session.run_request(request)).await {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
-                // Report the first error instead of a later error from closing the session. A lease that cannot be
-                // released expires.
+                // Report the first error, and not an error from closing the session. A lease that cannot be released
+                // expires by itself.
                 let _ = session.close().await;
                 Err(error)
             }

@@ -8,7 +8,7 @@ use crate::migration::{
 use crate::playbook::Goal;
 use crate::preflight::{check_begun_plan, check_rollback_plan};
 impl Migration {
-    /// Removes the old attribute, or resumes its removal. Nothing can undo the removal.
+    /// Removes the old attribute, or resumes this removal, which cannot be undone.
     ///
     /// # Errors
     ///

@@ -17,7 +17,7 @@ impl Migration {
     ///
     /// Fails if the table or the state file cannot be opened, if the preflight or the playbook refuses, if the observer
     /// does not confirm, or if progress cannot be stored. A run that stops at a limit is not an error:
-    /// [`RunOutcome::stopped`] says why it stopped.
+    /// [`RunOutcome::stopped`] returns the reason.
     ///
     /// # Example
     ///
@@ -57,8 +57,8 @@ impl Migration {
         Ok(RunOutcome { target, ended, worked, stopped })
     }
 
-    /// Runs the preflight of a new or resumed run, and returns the accepted findings. Skips the preflight if the run is
-    /// complete and nothing will be written.
+    /// Runs the preflight for a new or resumed run, and returns the accepted findings. If the run is complete, skips
+    /// the preflight, because nothing will be written.
     async fn check_findings(
         &self,
         options: &RunOptions,

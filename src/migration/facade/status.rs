@@ -1,4 +1,4 @@
-//! The status of a migration, read without a lock.
+//! Reads the status of a migration without a lock.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use crate::clock::wall_clock;
 use crate::migration::{FlagRecord, Migration, MigrationError, StatusOptions, StatusOutcome, read_flag_now, snapshot};
 use crate::state;
 use crate::telemetry::{PaceRecord, StoredBudgets};
-/// The maximum time for which `status` tries to read the flag.
+/// The maximum time that `status` spends on reading the flag.
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
 
 impl Migration {
-    /// The current stage of the migration and the next command, from the state file and the flag. You can call this
-    /// method while a command is running, or after the process of a command died. Changes nothing.
+    /// Returns the current stage of the migration and the next command, from the state file and the flag. You can call
+    /// this method while a command is running, or after a command's process has died. Changes nothing.
     ///
     /// # Errors
     ///
-    /// Fails if the state file does not exist yet, or if it cannot be read.
+    /// Fails if the state file does not exist yet or cannot be read.
     ///
     /// # Example
     ///

@@ -1,4 +1,4 @@
-//! The command `verify`, with and without a repair.
+//! The command `verify`, with or without a repair.
 
 use crate::migration::{
     CommandRequest, Migration, MigrationError, OperatorInput, PassEnd, PassResult, VerifyOptions, VerifyOutcome,
@@ -10,11 +10,11 @@ const MAX_CLUSTERS: u32 = 1_000_000;
 
 impl Migration {
     /// Compares the table with the plan by shadow reads, or resumes a stopped comparison. With
-    /// [`VerifyOptions::repair`], it fixes mismatches.
+    /// [`VerifyOptions::repair`], also fixes mismatches.
     ///
     /// # Errors
     ///
-    /// The same errors as [`Migration::run`]. Mismatches are not an error: the report counts them.
+    /// The same errors as [`Migration::run`]. Mismatches are not an error; the report contains their number.
     ///
     /// # Example
     ///

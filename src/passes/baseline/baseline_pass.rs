@@ -1,4 +1,4 @@
-//! A pass that records the baseline of a page's items before it writes any of them.
+//! A pass that records the baseline of all items of a page before it writes any of these items.
 
 use async_trait::async_trait;
 

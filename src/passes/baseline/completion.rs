@@ -1,10 +1,10 @@
-//! Completes the baseline after the first pass was stopped. Writes no item.
+//! Completes the baseline after the first pass was stopped, without writing any item.
 //!
 //! Only items that the first pass has read have a baseline (`recorder.rs`). If that pass was stopped, a rollback or a
-//! restarted run needs the baseline of the other items too. Without it, they could not distinguish a preexisting value
-//! from a value that the pass wrote. So this module reads the unfinished segments of the pass to their ends. Like the
-//! pass, this module records the baseline and commits checkpoints, but it writes no item. This work can be killed and
-//! resumed like the pass itself. When it is complete, every item of the table has been read.
+//! restarted run needs the baseline of the other items too. Without this baseline, they could not distinguish a
+//! preexisting value from a value that the pass wrote. So this module reads the pass's unfinished segments to their
+//! ends. Like the pass, it records the baseline and commits checkpoints, but it writes no item. Like the pass, it can
+//! be killed and resumed. When it is complete, every item of the table has been read.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
 use crate::state::{BeginMode, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
-/// The reason for the end of the pass, as stored in the state file.
+/// The reason for ending the pass that the state file stores.
 const COMPLETION_REASON: &str = "ended: it recorded the baseline of the items that it had not read, and wrote nothing";
 
 impl Job {
     /// Records the baseline of every item that a stopped first pass did not reach. Writes no item. Call it before a
-    /// restarted run ([`BeginMode::Restart`]), with a separate job. The spend of this function is added to the spend of
-    /// the stopped pass. But this function may spend as much as a new run, and it may read all items.
+    /// restarted run ([`BeginMode::Restart`]), with a separate job. The spend is added to the stopped pass's spend.
+    /// Only the limits treat this function as a new run, because it may read all items.
     ///
     /// Returns false if the job was stopped. The next call then continues from the last commit.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
@@ -43,8 +43,8 @@ impl Job {
         baseline
     }
 
-    /// Like [`Job::complete_baseline`], but within a session of a different run. The spend counts against the limits of
-    /// that run.
+    /// Like [`Job::complete_baseline`], but within a session of a different run. The spend counts against that run's
+    /// limits.
     pub(crate) async fn complete_baseline_within(&self, store: &State) -> Result<bool, StoreError> {
         match self.begin_completion(store).await? {
             Some(pass) => self.record_remaining(store, &pass).await,
@@ -52,7 +52,8 @@ impl Job {
         }
     }
 
-    /// Begins a session of the first pass that reads items without writing them. `None` if no such session is needed.
+    /// Begins a session of the first pass in which items are read but not written. Returns `None` if no such session is
+    /// needed.
     async fn begin_completion(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(None) };
         let new = NewRun {
@@ -86,7 +87,8 @@ impl Job {
         Ok(baseline)
     }
 
-    /// The first pass, if it has begun but has not read every item. Also `None` if the plan needs no baseline.
+    /// Returns the first pass if it has begun but has not read every item, and if the plan needs a baseline. Otherwise
+    /// returns `None`.
     async fn stopped_first_pass(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = store.current_run(phase::EXPAND).await?.filter(RunRecord::is_unfinished) else {
             return Ok(None);
@@ -97,7 +99,7 @@ impl Job {
         Ok(Some(pass).filter(|_| due))
     }
 
-    /// The expand changes of the plan, which determine the baseline of an item.
+    /// Returns the plan's expand changes, which determine an item's baseline.
     fn expand_changes(&self) -> Changes {
         let plan = &self.plan;
         let key = self.description.key.clone();

@@ -1,4 +1,4 @@
-//! Records the baseline: the state of an item before the migration writes it for the first time.
+//! Records the baseline: an item's state before the migration first writes it.
 
 mod baseline_pass;
 mod completion;

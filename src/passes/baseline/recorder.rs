@@ -16,21 +16,21 @@ pub struct BaselineRecorder {
     changes: Arc<Changes>,
     store: Arc<dyn History>,
     session: SessionId,
-    /// Whether the run had earlier sessions, which may have written items of pages that they did not commit.
+    /// Whether the run had earlier sessions. Such a session may have written items of pages that it did not commit.
     resumed: bool,
-    /// Digests of the items that earlier sessions may have written, for each segment in progress.
+    /// For each segment in progress, digests of the items that earlier sessions may have written.
     items_under_way: Mutex<HashMap<u32, Arc<HashSet<Digest>>>>,
 }
 
 impl BaselineRecorder {
-    /// Creates the recorder for a session of the first run over the table. `resumed` says whether the run had earlier
+    /// Creates the recorder for a session of the first run over the table. `resumed` is true if the run had earlier
     /// sessions.
     pub fn new(changes: Arc<Changes>, store: Arc<dyn History>, session: SessionId, resumed: bool) -> BaselineRecorder {
         BaselineRecorder { changes, store, session, resumed, items_under_way: Mutex::default() }
     }
 
     /// Records the baseline of a page's items. When this function returns, the baseline is durable. The caller must not
-    /// write an item of the page earlier.
+    /// write any item of the page before that.
     pub(crate) async fn record_baseline(&self, segment: u32, number: u64, items: &[Item]) -> Result<(), StoreError> {
         let written = self.written_before(segment).await?;
         let nothing = BaselinePage::empty(self.session, segment, number);
@@ -40,11 +40,11 @@ impl BaselineRecorder {
             if baseline.preexisting.is_empty() && baseline.pairs.is_empty() && !baseline.may_write {
                 continue;
             }
-            // Skip an item without a key, because a later step rejects it.
+            // Skip an item without a key. A later step rejects it.
             let Some(key) = self.changes.key().key_of(item) else { continue };
             let digest = Digest::from_text(&key.to_text());
             if written.contains(&digest) {
-                // An earlier session may have filled these targets, or a live writer may have filled them later.
+                // Either an earlier session filled these targets, or a live writer filled them later.
                 let targets = self.changes.skipped_targets(item);
                 page.filled.extend((!targets.is_empty()).then(|| FilledTargets { key, targets, refused: Vec::new() }));
                 continue;
@@ -63,13 +63,13 @@ impl BaselineRecorder {
         self.store.record_baseline(page).await
     }
 
-    /// Forgets a segment after its last page, because its items are not looked up any more.
+    /// Forgets a segment's digests after the segment's last page, when they are no longer looked up.
     pub(crate) fn forget_segment(&self, segment: u32) {
         self.items_under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }
 
-    /// Digests of the items of a segment that earlier sessions may have written in uncommitted pages. Each killed
-    /// session left only a few such pages. The digests stay in memory until the segment ends.
+    /// Returns the digests of a segment's items that earlier sessions may have written in uncommitted pages. Each
+    /// killed session left only a few such pages. The digests stay in memory until the segment ends.
     async fn written_before(&self, segment: u32) -> Result<Arc<HashSet<Digest>>, StoreError> {
         if !self.resumed {
             return Ok(Arc::default());

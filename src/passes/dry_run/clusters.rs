@@ -1,5 +1,5 @@
-//! A dry run over a sample. The table is divided into many small segments, and each of them is one cluster of the
-//! sample.
+//! A dry run over a sample. The table is divided into many small segments called clusters, and the sample consists of
+//! some of these clusters.
 
 use futures::stream::{self, StreamExt};
 
@@ -10,11 +10,11 @@ use crate::engine::client::Requests;
 use crate::engine::scan::read_settings::{PageSize, ReadSettings};
 use crate::engine::stop::Stopped;
 
-/// Reads these segments to their ends. Decides on every item, but writes nothing. `read_settings` determines the number
-/// of segments that are read at the same time. Calls `each` with the counts of each finished segment. This function
-/// does not look up recorded history, so it supports only expand changes.
+/// Reads each of these segments to its end. Decides on every item, but writes nothing. `read_settings` determines the
+/// number of segments that are read at the same time. Calls `each` with the counts of each finished segment. This
+/// function does not look up recorded history, so it works only for expand changes.
 ///
-/// Returns `Err` if the job was stopped. Even then, `each` was called only for whole segments.
+/// Returns `Err` if the job was stopped. Even then, `each` is never called for a partly read segment.
 pub async fn read_clusters(
     read_settings: &ReadSettings,
     segments: Vec<u32>,

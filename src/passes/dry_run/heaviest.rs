@@ -1,12 +1,12 @@
-//! Finds the partition keys that need the most capacity. The write rate of one partition key is limited, so a single
-//! key may determine the duration of a run.
+//! Finds the partition keys that need the most capacity. Each partition key's write rate is limited, so a single key
+//! may determine a run's duration.
 
 use std::collections::HashMap;
 
 use crate::item::{PartitionHash, Units};
 
-/// Number of partition keys to keep. If there are more, the keys with the smallest loads are forgotten. At most about
-/// 1/`MAX_KEYS` of the table's load is forgotten for any key. A key that affects the duration of a run has a larger
+/// Number of partition keys to keep. If there are more, those with the smallest loads are forgotten. For any single
+/// key, at most about 1/`MAX_KEYS` of the table's load is forgotten. A key that affects a run's duration has a larger
 /// load.
 const MAX_KEYS: usize = 4_096;
 
@@ -23,7 +23,7 @@ pub struct KeyUsage {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeaviestKeys {
     keys: HashMap<PartitionHash, KeyUsage>,
-    /// Upper bound for the forgotten load of a single key.
+    /// Upper bound for the load that was forgotten for any single key.
     dropped: KeyUsage,
 }
 
@@ -34,7 +34,7 @@ impl HeaviestKeys {
         self.drop_lightest();
     }
 
-    /// Adds the loads of a different `HeaviestKeys`.
+    /// Adds the loads of another `HeaviestKeys`.
     pub(crate) fn merge(&mut self, other: HeaviestKeys) {
         for (key, usage) in other.keys {
             self.keys.entry(key).or_default().add(usage);
@@ -43,20 +43,20 @@ impl HeaviestKeys {
         self.drop_lightest();
     }
 
-    /// Lower bound for the largest load of a single key. The write load and the read load may come from two different
-    /// keys.
+    /// Returns a lower bound for the largest load of a single key. The bounds for writes and for reads may come from
+    /// two different keys.
     pub fn lower_bound(&self) -> KeyUsage {
         self.keys.values().fold(KeyUsage::default(), |most, usage| most.max(*usage))
     }
 
-    /// Upper bound for the largest load of a single key.
+    /// Returns an upper bound for the largest load of a single key.
     pub fn upper_bound(&self) -> KeyUsage {
         let mut most = self.lower_bound();
         most.add(self.dropped);
         most
     }
 
-    /// If there are at least twice as many keys as should be kept, forgets half of them.
+    /// Forgets the lighter half of the keys if there are at least twice as many as should be kept.
     fn drop_lightest(&mut self) {
         if self.keys.len() < 2 * MAX_KEYS {
             return;
@@ -79,8 +79,8 @@ impl KeyUsage {
         KeyUsage { write: self.write.max(other.write), bytes: self.bytes.max(other.bytes) }
     }
 
-    /// The time that a partition needs for this load, measured in the time for one write unit. A partition serves three
-    /// reads of 4 KB in the time of one write.
+    /// Returns the time that a partition needs for this load, as a multiple of the time for one write unit. In the time
+    /// of one write, a partition serves three reads of 4 KB.
     fn weight(self) -> f64 {
         self.write.max(self.bytes / 4096.0 / 3.0)
     }
@@ -112,14 +112,14 @@ mod tests {
         let least = whole.lower_bound();
         let most = whole.upper_bound();
         assert_eq!(least, KeyUsage { write: 5_000.0, bytes: 500_000.0 });
-        assert!(most.write < 5_030.0, "{most:?}: no more than a part in 4,096 of the others is uncertain");
+        assert!(most.write < 5_030.0, "{most:?}: at most 1/4,096 of the load of the other keys is uncertain");
         assert!(whole.keys.len() <= 2 * MAX_KEYS);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
-        /// The true largest load is between the two bounds, for any loads in any order.
+        /// For any loads in any order, the true largest load is between the two bounds.
         #[test]
         fn the_truth_is_between_the_bounds(
             seed in any::<u64>(), keys in 1_u32..40_000, items in 1_u32..60_000,

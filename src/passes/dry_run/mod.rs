@@ -1,10 +1,11 @@
-//! A dry run does everything that a run does, except the writes. For the items of the table or of a sample, it counts
-//! the outcomes that a run would have.
+//! A dry run does everything that a run does, except the writes. It counts the outcomes that a run would have for all
+//! items of the table, or for the items of a sample.
 //!
 //! A phase that depends on recorded history reads it from a state file that is opened read-only. A rollback of a
 //! stopped pass first records the baseline of items that the pass did not reach (`passes/baseline/completion.rs`). A
-//! dry run cannot record this baseline. Some new values of these items may have existed before the migration. The dry
-//! run still counts a new value that equals the old one as "would be removed", and a different new value as diverged.
+//! dry run cannot record this baseline, so it does not know which new values of these items existed before the
+//! migration. It counts every new value that equals the old one as "would be removed", and every different new value as
+//! diverged.
 
 mod clusters;
 mod heaviest;
@@ -26,7 +27,7 @@ use crate::engine::write::{CommitPage, PageItems, PageOutcome, Pages, PartialOut
 use crate::item::{Item, ItemKey};
 use crate::state::{Counts, HistoryReader};
 
-/// Decides on every item, but does not write it.
+/// The page handler of a dry run. It decides on every item, but writes none.
 pub struct DryRun {
     changes: Arc<Changes>,
     records: Option<Arc<dyn HistoryReader>>,
@@ -35,20 +36,21 @@ pub struct DryRun {
 }
 
 impl DryRun {
-    /// Creates a dry run of a job's changes. `records` gives access to the recorded history of items, for changes that
-    /// depend on it ([`Changes::lookup`]).
+    /// Creates a dry run of a job's changes. `records` provides the recorded history of items, for changes that depend
+    /// on it ([`Changes::lookup`]).
     pub fn new(job: &Job, records: Option<Arc<dyn HistoryReader>>) -> DryRun {
         let changes = Arc::clone(&job.changes);
         DryRun { changes, records, requests: job.requests(), total: Mutex::new(Prediction::default()) }
     }
 
-    /// The counts of the pages up to now.
+    /// Returns the counts of all pages so far.
     pub fn prediction(&self) -> Prediction {
         self.total.lock().unwrap_or_else(PoisonError::into_inner).clone().sorted()
     }
 }
 
-/// The recorded history of a page's items. The histories are empty if the changes do not depend on them.
+/// Returns the recorded history of each of a page's items. The histories are empty if the changes do not depend on
+/// them.
 async fn history_of(
     changes: &Changes,
     records: Option<&dyn HistoryReader>,
@@ -58,7 +60,7 @@ async fn history_of(
     let Some((records, lookup)) = records.zip(changes.lookup()) else {
         return Ok(vec![ItemHistory::default(); items.len()]);
     };
-    // An item without a key is rejected in any case, so its history does not matter.
+    // An item without a key is always rejected, so its history does not matter.
     let key_of = |item: &Item| changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
     records.read_history(items.iter().map(key_of).collect(), lookup).await.map_err(|error| {
         requests.stop().stop(StopReason::Store(error.to_string()));

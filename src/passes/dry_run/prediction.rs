@@ -24,31 +24,32 @@ const OTHER_REASONS: &str = "other reasons";
 pub struct Prediction {
     /// Number of items read.
     pub scanned: u64,
-    /// Total size of the items read in bytes, as estimated by the tool.
+    /// The tool's estimate of the total size in bytes of the items read.
     pub bytes: u64,
     /// Number of pages read.
     pub pages: u64,
     /// Number of items that would be written.
     pub would_change: u64,
-    /// Number of items in which all targets already have the values that the plan implies.
+    /// Number of items whose targets already have all the values that the plan implies.
     pub already_applied: u64,
     /// Number of items that the plan does not change, for example because they have no source.
     pub nothing_to_do: u64,
-    /// Number of items that need no write because a target's different value counts as done.
+    /// Number of items that need no write, because a target's different, existing value counts as done.
     pub skipped: u64,
-    /// Number of items in which a target has a different value. A run would not change these items.
+    /// Number of items in which a target's value differs from what the plan implies. A run would not change these
+    /// items.
     pub diverged: u64,
     /// Number of items whose shape does not allow the change. The items would become failures.
     pub rejected: u64,
-    /// Number of items that would become larger than 400 KB by the tool's own estimate. DynamoDB would reject the
-    /// writes of these items, so they would become failures too. These items are not part of `would_change`.
+    /// Number of items that, by the tool's own estimate, would become larger than 400 KB. DynamoDB would reject these
+    /// items' writes, so these items would become failures too. `would_change` does not include these items.
     pub would_exceed: u64,
     /// Estimated write capacity units that the writes would consume on the table and its indexes.
     pub write_units: Units,
-    /// The part of `write_units` that each global index would consume, by name. Indexes that would consume nothing are
-    /// omitted.
+    /// The part of `write_units` that each global index would consume, by index name. Indexes that would consume
+    /// nothing are omitted.
     pub index_write_units: BTreeMap<String, Units>,
-    /// The loads of single partition keys, if a partition key can have several items.
+    /// The load of each partition key, if a partition key can have several items.
     pub heaviest: HeaviestKeys,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,
@@ -56,15 +57,15 @@ pub struct Prediction {
     pub shapes: Vec<Shape>,
     /// The reasons why items are rejected, without attribute values. There are at most twenty-one reasons.
     pub reasons: BTreeMap<String, ItemGroup>,
-    /// Items that a rollback would not restore exactly, by reason.
+    /// Items that a rollback would not restore exactly, grouped by reason.
     pub leftovers: BTreeMap<Leftover, ItemGroup>,
     /// Example keys of each class, at most five per class.
     pub examples: BTreeMap<PredictedOutcome, Vec<ItemKey>>,
     /// The types of the values at each written path.
     pub types: BTreeMap<Path, BTreeSet<&'static str>>,
-    /// Number of values at each written path that look like times.
+    /// For each written path, the number of values that look like times.
     pub times: BTreeMap<Path, ExpiryCounts>,
-    /// Number of items that need a write although they are signed or encrypted on the client.
+    /// Number of items that need a write even though they are signed or encrypted on the client.
     pub encrypted: u64,
 }
 
@@ -79,7 +80,7 @@ pub enum PredictedOutcome {
     NothingToDo,
     /// A target has a different value, which counts as done.
     Skipped,
-    /// A target has a different value. A run would not change the item.
+    /// A target's value differs from what the plan implies. A run would not change the item.
     Diverged,
     /// The item would become larger than 400 KB.
     WouldExceed,
@@ -87,7 +88,7 @@ pub enum PredictedOutcome {
     Rejected,
 }
 
-/// The items with the same reason.
+/// A group of items with the same reason.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ItemGroup {
     /// Number of items.
@@ -108,7 +109,7 @@ pub struct Shape {
 }
 
 impl PredictedOutcome {
-    /// Every class, in the order that reports list them.
+    /// Every class, in the order in which reports list them.
     pub const ALL: [PredictedOutcome; 7] = [
         PredictedOutcome::WouldChange,
         PredictedOutcome::AlreadyApplied,
@@ -119,7 +120,7 @@ impl PredictedOutcome {
         PredictedOutcome::Rejected,
     ];
 
-    /// The name of the class in JSON.
+    /// Returns the name that JSON uses for the class.
     pub fn name(self) -> &'static str {
         match self {
             PredictedOutcome::WouldChange => "would_change",
@@ -132,7 +133,7 @@ impl PredictedOutcome {
         }
     }
 
-    /// The outcome that a run would have for an item of this class, if no other writer changes the item.
+    /// Returns the outcome that a run would record for an item of this class, if no other writer changes the item.
     pub fn outcome(self) -> Outcome {
         match self {
             PredictedOutcome::WouldChange => Outcome::Applied,
@@ -146,7 +147,7 @@ impl PredictedOutcome {
 }
 
 impl Prediction {
-    /// Number of items of a class.
+    /// Returns the number of items of a class.
     pub fn of(&self, class: PredictedOutcome) -> u64 {
         match class {
             PredictedOutcome::WouldChange => self.would_change,
@@ -211,7 +212,7 @@ impl Prediction {
         class
     }
 
-    /// Adds the counts of a different prediction.
+    /// Adds the counts of another prediction.
     pub fn merge(&mut self, other: Prediction) {
         self.scanned += other.scanned;
         self.bytes += other.bytes;
@@ -308,7 +309,7 @@ fn add_examples(kept: &mut Vec<ItemKey>, more: Vec<ItemKey>) {
     kept.extend(more.into_iter().take(room));
 }
 
-/// The touched paths and their types before and after a write.
+/// Returns the paths that a write touches, with their types before and after the write.
 fn shape(item: &Item, write: &GuardedWrite) -> Shape {
     let mut before: BTreeMap<&Path, &'static str> = BTreeMap::new();
     let mut after: BTreeMap<&Path, &'static str> = BTreeMap::new();

@@ -1,12 +1,12 @@
-//! Calculates an upper bound for the number of differing clusters in a table, based on a sample of clusters.
+//! Calculates an upper bound for the number of a table's clusters that differ, based on a sample of clusters.
 //!
 //! A cluster differs if at least one of its items differs. The sample draws `n` of `N` clusters without replacement,
 //! and every set of `n` clusters is equally likely. So the number `X` of differing clusters in the sample has a
-//! hypergeometric distribution. Suppose that `k` clusters of the sample differ. The bound is the largest number `D`
-//! that satisfies `P(X ≤ k) ≥ 5 %` if the table has `D` differing clusters. With more differing clusters, a sample with
-//! `k` or fewer of them would be unlikely. For any true number of differing clusters, at least 95 % of all samples give
-//! a bound that is at least this number. The calculation is exact and assumes nothing about the distribution of the
-//! differing items over the clusters.
+//! hypergeometric distribution. Suppose that `k` clusters in the sample differ. The bound is the largest number `D`
+//! that satisfies `P(X ≤ k) ≥ 5 %` if the table has `D` differing clusters. If the table had more differing clusters, a
+//! sample would be unlikely to contain `k` or fewer of them. For any true number of differing clusters, at least 95 %
+//! of all samples give a bound that is at least this number. The calculation is exact and assumes nothing about the
+//! distribution of the differing items over the clusters.
 
 /// The confidence level of a bound.
 pub const CONFIDENCE: f64 = 0.95;
@@ -15,8 +15,8 @@ pub const CONFIDENCE: f64 = 0.95;
 /// With a million clusters, the rounding error of the logarithms below is a hundredth of the tolerance.
 const ROUNDING_TOLERANCE: f64 = 1e-6;
 
-/// The upper bound, with 95 % confidence, of the number of differing clusters among `population` clusters. `drawn`
-/// clusters were drawn, and `differing` of them differ.
+/// Returns the upper bound, with 95 % confidence, of the number of differing clusters among `population` clusters.
+/// `drawn` clusters were drawn, and `differing` of the drawn clusters differ.
 ///
 /// If all clusters were drawn, the bound is exactly `differing`. If no cluster was drawn, all clusters may differ.
 pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
@@ -40,7 +40,7 @@ pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     likely
 }
 
-/// `P(X ≤ k)` if `drawn` of `population` clusters are drawn, and `marked` clusters of the population differ.
+/// Returns `P(X ≤ k)` if `drawn` of `population` clusters are drawn, and `marked` clusters of the population differ.
 fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
     let [population, n, m, k] = [population, drawn, marked, k].map(f64::from);
     let least = (n + m - population).max(0.0);
@@ -48,8 +48,8 @@ fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
         return 0.0;
     }
     // The median is the mean, rounded up or down. If `k` is at least the median, the probability is at least one half,
-    // and the caller does not need the exact value. The sum below cannot be used in this case, because its terms would
-    // at first grow.
+    // and the caller does not need the exact value. In this case the sum below would not work, because its terms would
+    // grow at first.
     if k >= n.min(m) || k >= (n * m / population).ceil() {
         return 1.0;
     }
@@ -70,13 +70,13 @@ fn at_most(population: u32, drawn: u32, marked: u32, k: u32) -> f64 {
     (first + sum.ln()).exp()
 }
 
-/// The logarithm of the number of ways to choose `k` from `n`.
+/// Returns the logarithm of the number of ways to choose `k` from `n`.
 fn choose(n: f64, k: f64) -> f64 {
     ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
 }
 
-/// The logarithm of `n!`. Calculates small factorials exactly. For larger `n`, uses Stirling's series, whose first
-/// omitted term is below 1e-13.
+/// Returns the logarithm of `n!`. Calculates small factorials exactly. For larger `n`, uses Stirling's series, whose
+/// first omitted term is below 1e-13.
 fn ln_factorial(n: f64) -> f64 {
     if n < 20.0 {
         return (2..=n as u32).map(f64::from).product::<f64>().ln();
@@ -87,45 +87,45 @@ fn ln_factorial(n: f64) -> f64 {
     n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + series
 }
 
-/// The numbers of clusters that a sampled verification found.
+/// The cluster counts of a sampled verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clusters {
-    /// Total number of clusters of the table.
+    /// Number of clusters into which the table is divided.
     pub all: u32,
     /// Number of clusters that were drawn at random, from all clusters outside the `large` stratum.
     pub drawn: u32,
     /// Number of drawn clusters with a mismatch.
     pub differing: u32,
-    /// Number of drawn clusters without an item. Such a cluster cannot differ.
+    /// Number of drawn clusters that contain no items. Such a cluster cannot differ.
     pub empty: u32,
     /// Number of clusters with large item collections. These clusters form a separate stratum, which was read in full.
     pub large: u32,
-    /// Number of clusters of the `large` stratum with a mismatch.
+    /// Number of clusters in the `large` stratum that have a mismatch.
     pub large_differing: u32,
 }
 
 impl Clusters {
-    /// The upper bound of the number of differing clusters in the table. The bound is the sum of two numbers: the exact
-    /// number for the stratum that was read in full, and the upper bound for all other clusters. The exact number is
-    /// certain, so the sum has the confidence of the upper bound.
+    /// Returns the upper bound of the number of differing clusters in the table. The bound is the sum of two numbers:
+    /// the exact number for the stratum that was read in full, and the upper bound for all other clusters. The exact
+    /// number is certain, so the sum has the confidence of the upper bound.
     pub fn at_most(&self) -> u32 {
         self.large_differing + upper_bound(self.all - self.large, self.drawn, self.differing)
     }
 
-    /// The upper bound as a percentage of all clusters, rounded up to two significant digits. Reports state this
+    /// Returns the upper bound as a percentage of all clusters, rounded up to two significant digits. Reports show this
     /// number.
     pub fn at_most_percent(&self) -> f64 {
         round_up(f64::from(self.at_most()) / f64::from(self.all.max(1)) * 100.0)
     }
 
-    /// The upper bound as a percentage of the clusters that contain items, also rounded up. `None` if at most a
-    /// twentieth of the drawn clusters are empty, because then the result would hardly differ from
+    /// Returns the upper bound as a percentage of the clusters that contain items, also rounded up. Returns `None` if
+    /// at most a twentieth of the drawn clusters are empty. In this case the result would hardly differ from
     /// [`Clusters::at_most_percent`].
     ///
     /// The drawn clusters with items are a random sample of all clusters with items, except those in the stratum that
     /// was read in full. The total number of clusters with items is unknown. So the calculation assumes a sample with
-    /// replacement, as if there were infinitely many clusters. For any finite number of clusters, the exact bound is
-    /// not larger; a test checks this.
+    /// replacement, as if there were infinitely many clusters. A test checks that the exact bound for any finite number
+    /// of clusters is not larger.
     pub fn at_most_percent_of_filled(&self) -> Option<f64> {
         let filled = self.drawn - self.empty;
         if self.empty * 20 <= self.drawn || filled == 0 {
@@ -135,8 +135,8 @@ impl Clusters {
     }
 }
 
-/// The upper bound, with 95 % confidence, for the fraction of clusters that differ. `n` clusters were drawn with
-/// replacement, and `k` of them differ.
+/// Returns the upper bound, with 95 % confidence, of the fraction of clusters that differ. `n` clusters were drawn with
+/// replacement, and `k` of the drawn clusters differ.
 fn share_at_most(n: u32, k: u32) -> f64 {
     if k >= n {
         return 1.0;
@@ -183,7 +183,7 @@ fn round_up(percent: f64) -> f64 {
     (((percent * scale - 1e-9).ceil()) / scale).min(100.0)
 }
 
-/// The text of a percentage, with two significant digits.
+/// Returns the text of a percentage, with two significant digits.
 pub fn percent_text(percent: f64) -> String {
     let decimals = if percent > 0.0 { (1 - percent.log10().floor() as i32).clamp(0, 6) } else { 0 };
     let text = format!("{percent:.*}", usize::try_from(decimals).unwrap_or(0));
@@ -195,7 +195,7 @@ pub fn percent_text(percent: f64) -> String {
 mod tests {
     use super::*;
 
-    /// Pascal's triangle. The values are exact below 2^127.
+    /// Returns Pascal's triangle. The values are exact below 2^127.
     fn triangle(rows: usize) -> Vec<Vec<u128>> {
         let mut triangle: Vec<Vec<u128>> = vec![vec![1]];
         for n in 1..=rows {
@@ -233,7 +233,7 @@ mod tests {
         }
     }
 
-    /// Compares with P(X = 0), which is a simple product and needs no logarithm of a factorial.
+    /// Compares the bound with P(X = 0), a simple product that can be computed without logarithms of factorials.
     #[test]
     fn a_million_clusters_are_just_as_exact() {
         let none = |population: u32, drawn: u32, marked: u32| -> f64 {
@@ -247,7 +247,7 @@ mod tests {
             assert!(here >= 0.05 * (1.0 - 1e-5) && next < 0.05, "{population} {drawn}: {bound}, {here} {next}");
         }
         assert_eq!(upper_bound(1_000_000, 4_000, 0), 747);
-        // Test both ends of the distribution, and its middle, where the sum has many terms.
+        // Test both ends of the distribution. Also test its middle, where the sum has many terms.
         assert!(
             (52_000..54_000).contains(&upper_bound(1_000_000, 4_000, 188)),
             "{}",
@@ -302,7 +302,7 @@ mod tests {
             None,
             "nothing is known about any cluster with items"
         );
-        // For any number of clusters with items, the exact bound is not larger than the stated bound.
+        // For any number of clusters with items, the exact bound is not larger than the reported bound.
         for (filled, k) in [(100, 0), (100, 1), (100, 7), (40, 20)] {
             let clusters = Clusters { all: 1 << 19, drawn: filled + 900, empty: 900, differing: k, ..few };
             let stated = clusters.at_most_percent_of_filled().unwrap();

@@ -1,4 +1,4 @@
-//! Verification: compares a table's items with the values that the plan implies.
+//! Verification compares a table's items with the values that the plan implies.
 //!
 //! [`verify()`] reads a table, or a [`Sample`] of its clusters, and compares each item with the plan ([`Parity`]). On
 //! request, it repairs mismatches ([`Repair`]). The result is a [`VerifyReport`]. For a sample, the report contains an

@@ -1,5 +1,5 @@
-//! Describes the effect of a repair on the items of a report, for each kind of mismatch. The operator sees this before
-//! confirming the repair.
+//! For each kind of mismatch, describes how a repair would affect the items of a report. The operator sees this
+//! description before confirming the repair.
 
 use std::io::{Result, Write};
 
@@ -13,13 +13,13 @@ use crate::telemetry::number;
 pub struct RepairPreview {
     /// The plan's strategy.
     pub strategy: Strategy,
-    /// The truth that the report's verification used.
+    /// The truth that the verification used.
     pub truths: TruthByKey,
     /// Whether the repair removes values that nothing implies.
     pub removes: bool,
 }
 
-/// The affected attribute, for each kind of mismatch.
+/// For each kind of mismatch, the attribute that the repair affects.
 struct AffectedAttributes {
     missing: &'static str,
     stale: &'static str,
@@ -27,7 +27,7 @@ struct AffectedAttributes {
 }
 
 impl RepairPreview {
-    /// Describes the effect of this repair on the items of this report. Each line names the attribute that would be
+    /// Describes how this repair would affect the items of this report. Each line names the attribute that would be
     /// written.
     pub fn write(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         let of = if report.is_full() { "every item" } else { "a sample" };
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::passes::verify::report::tests::report;
 
-    /// Every line about a write names the attribute that is written, and no other attribute.
+    /// Every line about a write names only the attribute that is written.
     #[test]
     fn each_line_names_the_attribute_that_it_writes() {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };

@@ -18,7 +18,7 @@ pub use sample::SampleReport;
 /// Maximum number of keys that a report names for each verdict.
 pub const MAX_EXAMPLES: u32 = 10;
 
-/// Maximum number of segments in a report. A report has only segments with a mismatch, and segments in which a live
+/// Maximum number of segments in a report. A report lists only segments with a mismatch, and segments in which a live
 /// writer interfered.
 pub const MAX_SEGMENTS: usize = 1_000;
 
@@ -37,16 +37,16 @@ pub struct VerifyReport {
     pub fingerprint: String,
     /// ARN of the table.
     pub table_arn: String,
-    /// The table's id, if the engine has one.
+    /// The table's ID. `None` if the database engine does not assign one.
     pub table_id: Option<String>,
-    /// Number of the run in the state file.
+    /// The run's number in the state file.
     pub run: i64,
     /// `all` or `sample`.
     pub scope: String,
     /// `expanded` or `contracted`.
     pub stage: String,
-    /// The side from which the other side is derived: `old`, `new_then_old`, `new`, `new_on_the_way_back` or
-    /// `percent_N`.
+    /// The side that is the truth, from which the other side is derived: `old`, `new_then_old`, `new`,
+    /// `new_on_the_way_back` or `percent_N`.
     pub truth: String,
     /// Version of the cutover flag, which did not change during the verification. `None` without a flag.
     pub flag_version: Option<u64>,
@@ -63,26 +63,26 @@ pub struct VerifyReport {
     pub compared: u64,
     /// Number of items that matched when they were first read.
     pub matching: u64,
-    /// Number of items in which a target has a different value that counts as done because of `on_existing = "skip"`.
+    /// Number of items with a different target value that counts as done because of `on_existing = "skip"`.
     #[serde(default)]
     pub skipped: u64,
-    /// Number of items without a value that the truth implies.
+    /// Number of items that lack a value that the truth implies.
     pub missing: u64,
     /// Number of items with a value that differs from the value that the truth implies.
     pub stale: u64,
-    /// Number of items with a value that should not exist according to the truth.
+    /// Number of items with a value that, according to the truth, should not exist.
     pub unexpected: u64,
-    /// Number of matching items that had only the new attribute before the migration.
+    /// Number of matching items in which only the new attribute existed before the migration.
     #[serde(default)]
     pub new_alone: u64,
-    /// Number of items that were first read between two writes of a live writer. When they were read again, they
-    /// matched or were gone.
+    /// Number of items that did not match at first, but matched or were gone when they were read again. The first read
+    /// occurred between a live writer's two writes.
     pub raced: u64,
     /// Number of missing, stale and unexpected items that were repaired.
     pub repaired: u64,
     /// Number of mismatches that are left. 0 means that every item matches.
     pub mismatches: u64,
-    /// Number of recorded diverged items that this verification closed, because they now match or are gone.
+    /// Number of recorded diverged items that this verification closed, because these items now match or are gone.
     pub diverged_closed: u64,
     /// Read capacity units that the verification consumed.
     pub read_units: f64,
@@ -92,18 +92,18 @@ pub struct VerifyReport {
     pub segments_read: u64,
     /// Number of segments in which a mismatch was found.
     pub segments_differing: u64,
-    /// The first thousand of the segments with a mismatch, or in which a live writer interfered.
+    /// The segments with a mismatch, and those in which a live writer interfered; at most the first thousand.
     pub segments: Vec<SegmentReport>,
-    /// The statement of the sample about the whole table; `None` if the whole table was read.
+    /// What the sample shows about the whole table. `None` if the whole table was read.
     pub sample: Option<SampleReport>,
-    /// At most ten mismatching items of each verdict.
+    /// For each verdict, at most ten mismatching items.
     pub examples: Vec<MismatchExample>,
 }
 
 /// The counts of one segment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SegmentReport {
-    /// Number of the segment.
+    /// The segment's number.
     pub segment: u32,
     /// Number of items in the segment.
     pub compared: u64,
@@ -130,24 +130,25 @@ pub struct MismatchExample {
     pub paths: Vec<String>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired. `None` if it was repaired, or if no repair was requested.
+    /// The reason why the item was not repaired. `None` if the item was repaired, or if no repair was requested.
     pub why: Option<String>,
 }
 
 impl VerifyReport {
-    /// Whether the whole table was read.
+    /// Returns whether the whole table was read.
     pub fn is_full(&self) -> bool {
         self.sample.is_none()
     }
 
-    /// Number of mismatching items that were found, repaired or not.
+    /// Returns the number of mismatching items that were found, including repaired ones.
     pub fn mismatches_found(&self) -> u64 {
         self.missing + self.stale + self.unexpected
     }
 
-    /// The canonical document. Its keys are sorted and it has no spaces, so equal reports have equal texts.
+    /// Returns the canonical document. Its keys are sorted and it contains no spaces, so equal reports have equal
+    /// texts.
     pub fn canonical(&self) -> serde_json::Result<String> {
-        // Convert to a JSON value first, because its maps are ordered by key.
+        // Convert to a JSON value first, because a JSON value's maps are ordered by key.
         serde_json::to_value(self).map(|json| json.to_string())
     }
 
@@ -156,7 +157,7 @@ impl VerifyReport {
         serde_json::from_str(text)
     }
 
-    /// SHA-256 of a canonical document, in hexadecimal digits. A cutover names its report by this hash.
+    /// Returns the SHA-256 of a canonical document in hexadecimal digits. A cutover refers to its report by this hash.
     pub fn hash_of(canonical: &str) -> String {
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -1,37 +1,37 @@
-//! Chooses the part of a table that a sampled verification reads. Pure.
+//! Chooses the part of a table that a sampled verification reads. This module is pure.
 //!
-//! The table is divided into far more segments than in a run. Each of these segments is a cluster: a range of the key
-//! hash with a few items. Whole clusters are drawn at random, because DynamoDB cannot read a single random item. All
-//! items of a large item collection are in one cluster. Such a cluster may have as many items as thousands of other
-//! clusters, and only chance would decide whether it is drawn. So the clusters that are known to contain large
-//! collections form a separate stratum, which is read in full.
+//! The table is divided into far more segments than in a run. Each of these segments is a cluster: a range of key
+//! hashes that contains a few items. Whole clusters are drawn at random, because DynamoDB cannot read a single random
+//! item. All items of a large item collection are in one cluster. Such a cluster may have as many items as thousands of
+//! other clusters, but would be drawn only by chance. So the clusters that are known to contain large collections form
+//! a separate stratum. This stratum is read in full.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// Average number of items in a cluster. The number is so large that hardly any cluster is empty, and so small that a
+/// Average number of items in a cluster. It is large enough that hardly any cluster is empty, and small enough that a
 /// differing cluster points to a few items. One request usually reads a whole cluster.
 const CLUSTER_ITEMS: u64 = 8;
 
 /// DynamoDB's limit on `TotalSegments` (developer guide, "Scan").
 const MAX_CLUSTERS: u32 = 1_000_000;
 
-/// A segment of a run counts as large if its number of items is at least this multiple of the average.
+/// A segment of a run counts as large if it has at least this many times the average number of items.
 const LARGE_FACTOR: u64 = 4;
 
-/// A segment with fewer items than this never counts as large, because these items are read in seconds.
+/// A segment with fewer items than this never counts as large, because reading them takes only seconds.
 const MIN_LARGE_ITEMS: u64 = 1_000;
 
-/// The number of clusters for a table with `items` items, if the run had `segments` segments. The result is a multiple
-/// of `segments`, so that each segment of the run is a range of clusters. The result is at most 1,000,000.
+/// Returns the number of clusters for a table with `items` items, if the run had `segments` segments. The result is at
+/// most 1,000,000. It is a multiple of `segments`, so that each segment of the run is a range of clusters.
 pub fn total_clusters(items: u64, segments: u32) -> u32 {
     let segments = segments.clamp(1, MAX_CLUSTERS);
     let wanted = u32::try_from(items / CLUSTER_ITEMS).unwrap_or(u32::MAX).clamp(segments, MAX_CLUSTERS);
     wanted / segments * segments
 }
 
-/// Selects the segments that have far more items than the others, because they contain large item collections. `done`
-/// lists the finished segments of a run with their item counts.
+/// Selects the segments with far more items than the others. Such segments contain large item collections. `done` lists
+/// the finished segments of a run with their item counts.
 pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
     let items: u64 = done.iter().map(|(_, items)| items).sum();
     let large = (items / u64::max(done.len() as u64, 1)).saturating_mul(LARGE_FACTOR).max(MIN_LARGE_ITEMS);
@@ -41,16 +41,16 @@ pub fn large_segments(done: &[(u32, u64)]) -> Vec<u32> {
 /// The clusters that a verification reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// Number of clusters of the table, used as `TotalSegments`.
+    /// Number of clusters into which the table is divided, used as `TotalSegments`.
     pub total_clusters: u32,
     /// Clusters drawn at random from those outside `large`.
     pub drawn: BTreeSet<u32>,
-    /// Clusters of the stratum that is read in full.
+    /// The clusters of the stratum that is read in full.
     pub large: Vec<Range<u32>>,
 }
 
 impl Sample {
-    /// Draws `wanted` clusters, or all clusters if there are fewer. `large` has the large segments of a run that has
+    /// Draws `wanted` clusters, or all clusters if there are fewer. `large` lists the large segments of a run with
     /// `segments` segments in total. `total_clusters` is a multiple of `segments`. Every version of the tool draws the
     /// same clusters from the same seed, so a resumed verification continues with the same clusters.
     pub fn draw(total_clusters: u32, segments: u32, large: &[u32], wanted: u32, seed: u64) -> Sample {
@@ -65,30 +65,30 @@ impl Sample {
         Sample { total_clusters, drawn, large }
     }
 
-    /// Number of clusters in the stratum that is read in full.
+    /// Returns the number of clusters in the stratum that is read in full.
     pub fn large_clusters(&self) -> u32 {
         self.large.iter().map(|range| range.end - range.start).sum()
     }
 
-    /// Whether a cluster is in the stratum that is read in full.
+    /// Returns whether a cluster is in the stratum that is read in full.
     pub fn is_large(&self, cluster: u32) -> bool {
         self.large.iter().any(|range| range.contains(&cluster))
     }
 
-    /// Every cluster to read, in order.
+    /// Returns every cluster to read, in ascending order.
     pub fn clusters(&self) -> impl Iterator<Item = u32> {
         let all: BTreeSet<u32> = self.large.iter().cloned().flatten().chain(self.drawn.iter().copied()).collect();
         all.into_iter()
     }
 }
 
-/// The `n`-th cluster outside these ranges, which must be in order.
+/// Returns the `n`-th cluster outside these ranges. The ranges must be in ascending order.
 fn skip_large(n: u32, large: &[Range<u32>]) -> u32 {
     large.iter().fold(n, |n, range| if n >= range.start { n + (range.end - range.start) } else { n })
 }
 
-/// Draws `wanted` different numbers below `below`. All sets of numbers are equally likely. R. W. Floyd's algorithm
-/// needs no memory for numbers that are not drawn.
+/// Draws `wanted` different numbers below `below`. All sets of numbers are equally likely. This is R. W. Floyd's
+/// algorithm, which needs memory only for the drawn numbers.
 fn draw_distinct(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
     let mut random = SplitMix64(seed);
     let mut chosen = BTreeSet::new();
@@ -115,8 +115,8 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A random number from 0 to `last`. All numbers are equally likely: draws that would make some numbers more likely
-    /// are repeated.
+    /// Returns a random number from 0 to `last`. All numbers are equally likely, because draws that would make some
+    /// numbers more likely are repeated.
     fn up_to(&mut self, last: u32) -> u32 {
         let count = u64::from(last) + 1;
         let even = u64::MAX - u64::MAX % count;
@@ -216,7 +216,7 @@ mod tests {
         items.is_some_and(|items| items.iter().any(mismatch))
     }
 
-    /// Calculates the bound from its definition. P(X ≤ k) is multiplied out term by term.
+    /// Calculates the bound from its definition. Computes P(X ≤ k) term by term.
     fn exact_bound(population: u32, drawn: u32, k: u32) -> u32 {
         let at_most = |marked: u32| {
             let [population, n, m] = [population, drawn, marked].map(f64::from);
@@ -231,8 +231,8 @@ mod tests {
         (k..population - drawn + k + 1).take_while(|marked| at_most(*marked) >= 0.05).last().unwrap()
     }
 
-    /// Runs 400 sampled verifications of a table in which `is_corrupt` selects the wrong items. The stated bound must
-    /// be correct in at least 93 % of them, and it must never be more than twice the exact bound.
+    /// Runs 400 sampled verifications of a table in which `is_corrupt` selects the wrong items. In at least 93 % of
+    /// them, the reported bound must be correct. It must never be more than twice the exact bound.
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
         let total_clusters = total_clusters(ITEMS.into(), SEGMENTS);
         let clusters = table(total_clusters, is_corrupt);
@@ -279,7 +279,7 @@ mod tests {
         bounds_hold("all in one segment of the run", &[], |_, cluster| cluster / width == 5);
         bounds_hold("200 items of one segment of the run", &[], |n, cluster| cluster / width == 5 && n % 12 == 0);
         bounds_hold("all in one cluster", &[], |_, cluster| cluster == 77);
-        bounds_hold("in the stratum of its own, and outside", &[5, 11], |n, cluster| {
+        bounds_hold("in its own stratum, and outside", &[5, 11], |n, cluster| {
             cluster / width == 5 && n % 3 == 0 || n % 100 == 0
         });
     }

@@ -27,7 +27,7 @@ pub enum ExpandStatus {
         /// The time at which the pass began.
         began: Timestamp,
     },
-    /// The pass that began last is complete.
+    /// The latest pass is complete.
     Complete {
         /// The time at which it ended.
         ended: Timestamp,
@@ -45,7 +45,7 @@ pub struct OpenPhase {
     pub flag_mark: Option<Mark>,
 }
 
-/// The time range of a phase.
+/// The time range of a completed phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PhaseSpan {
     /// The time at which the phase first began.
@@ -56,7 +56,7 @@ pub struct PhaseSpan {
     pub flag_mark: Option<Mark>,
 }
 
-/// The result of a verification that completed its comparison.
+/// The result of a completed verification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReportSummary {
     /// The time range of the verification.
@@ -65,8 +65,8 @@ pub struct ReportSummary {
     pub mismatches: u64,
     /// Number of items that were compared, if known.
     pub compared: Option<u64>,
-    /// Whether the verification also repaired mismatches. For the number of mismatches in this case, see
-    /// [`EventBody::Verified`](crate::playbook::EventBody::Verified).
+    /// Whether the verification also repaired mismatches. [`EventBody::Verified`](crate::playbook::EventBody::Verified)
+    /// explains which mismatches are counted in this case.
     pub repair: bool,
     /// Fingerprint of the plan.
     pub plan: String,
@@ -74,7 +74,7 @@ pub struct ReportSummary {
     pub hash: String,
 }
 
-/// A change of the flag that a command is about to make.
+/// A flag change that a command is about to make.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IntendedChange {
     /// The intended change.

@@ -22,14 +22,14 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
             "a refusal must suggest a repair before it suggests `--force`"
         );
         if goal == READ {
-            // The reason covers every obstacle, and is recorded for each of them.
+            // The reason covers every obstacle. For each obstacle, an override with this reason is recorded.
             sim.force = Some("a copy, for a test");
             assert_eq!(sim.next_step(READ, false), Ok(Step::Confirm));
             sim.run(READ);
             assert_eq!(sim.state.forced_reads, sim.force.map(str::to_owned));
             let obstacles: Vec<Obstacle> = sim.state.overrides.iter().map(|given| given.obstacle).collect();
             assert_eq!(obstacles, [Obstacle::UnsureTargets { items: 7 }]);
-            // Now the obstacle has one more item, which no refusal has reported.
+            // Now the obstacle affects one more item, which no refusal has reported.
             sim.force = None;
             sim.unrestorable_targets = Some(8);
         }
@@ -51,7 +51,7 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
     );
 }
 
-/// A reason covers at most the number of items that the operator knew when giving the reason.
+/// A reason covers at most as many items as the operator knew of when giving it.
 /// RUNBOOK: "A reason covers at most the number of items that the refusal named"
 #[test]
 fn a_reason_given_for_one_item_covers_no_other_items() {
@@ -61,7 +61,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
         sim.mismatches = 1;
         let refused = sim.try_run(goal).unwrap_err();
         assert!(refused.why.contains("1 item still differs"), "{refused}");
-        // The operator looks at that item and accepts it. The next verification finds more items, which no refusal has
+        // The operator inspects that item and accepts it. The next verification finds more items, which no refusal has
         // reported.
         sim.mismatches = 5_000;
         sim.force = Some("P#7 has grown, and nobody reads it");
@@ -80,7 +80,7 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
     }
 }
 
-/// A reason for items that failed in the pass does not cover items that a later verification finds unequal.
+/// If a reason covers items that failed in the pass, it does not cover items that a later verification finds unequal.
 #[test]
 fn a_reason_given_for_failed_items_covers_no_diverged_items() {
     for (mismatches, ends) in [(1, true), (2, false)] {
@@ -88,18 +88,18 @@ fn a_reason_given_for_failed_items_covers_no_diverged_items() {
         sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
         sim.force = Some("P#7 has grown");
         sim.mismatches = mismatches;
-        // The earlier pass ended with one failure; the command records this override for it.
+        // The earlier pass ended with one failure, for which the command records this override.
         let obstacle = Obstacle::ItemsFailed { items: 1 };
         let reason = "P#7 has grown".to_owned();
         sim.append(EventBody::Overridden(Override { obstacle, reason }));
         assert_eq!(sim.try_run(Goal::Rollback).is_ok(), ends, "{mismatches}");
-        // By now, a refusal has reported every item. If a pass fails for one of these items again, the override is
-        // still valid.
+        // By now, refusals have reported every item. If one of these items fails in another pass, the override is still
+        // valid.
         sim.run(Goal::Rollback);
     }
 }
 
-/// A command with `--force` may be killed at any point. When the command resumes, its recorded reason is still valid.
+/// A command with `--force` may be killed at any point. When it resumes, its recorded reason is still valid.
 #[test]
 fn a_reason_outlives_the_command_that_was_killed() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -118,7 +118,7 @@ fn a_reason_outlives_the_command_that_was_killed() {
         "the command was killed during its pass"
     );
     sim.run(Goal::Rollback);
-    // If a later verification finds fewer unequal items, the reason covers only the lower number.
+    // If a later verification finds fewer unequal items, the reason covers only that lower number.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
     for (mismatches, force) in [(3, None), (5, Some("tests of ours")), (1, None)] {
@@ -127,7 +127,7 @@ fn a_reason_outlives_the_command_that_was_killed() {
         assert!(sim.try_run(BACK).is_err());
     }
     assert_eq!(sim.state.accepted_unequal, 1);
-    // The list of overrides does not grow, even if the command runs several times.
+    // Running the command several times adds no further overrides to the list.
     for _ in 0..3 {
         for (mismatches, force) in [(3, None), (5, Some("tests of ours"))] {
             sim.mismatches = mismatches;
@@ -136,13 +136,13 @@ fn a_reason_outlives_the_command_that_was_killed() {
         }
     }
     assert_eq!(sim.state.overrides.len(), 1);
-    // After the next new-only writes, no item may stay unequal without a new reason.
+    // Once applications write only new values again, unequal items need a new reason.
     sim.mismatches = 0;
     sim.all(&[BACK, READ, WRITE]);
     assert_eq!(sim.state.accepted_unequal, 0);
 }
 
-/// A reason given to begin a rollback does not cover unequal items.
+/// The reason for beginning a rollback does not cover unequal items.
 #[test]
 fn a_reason_given_to_begin_a_rollback_covers_no_stale_values() {
     for known in [false, true] {

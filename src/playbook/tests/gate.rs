@@ -1,4 +1,4 @@
-//! A gate is closed while differences are known. Some obstacles cannot be overridden.
+//! Tests the gate. Known mismatches keep it closed, and some obstacles cannot be overridden.
 
 use super::*;
 use crate::change::{Change, OnExisting};
@@ -24,12 +24,12 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     sim.run(REPAIR);
     assert_eq!(sim.answer(READ), "allowed");
 
-    // A sampled verification that finds a new mismatch closes the gate too, until a full verification is clean.
+    // If a sampled verification finds a new mismatch, it also closes the gate until a full verification is clean.
     sim.mismatches = 1;
     sim.run(SAMPLE);
     assert_eq!(sim.answer(READ), REPAIR_NEXT);
     sim.mismatches = 0;
-    // A later clean sample proves nothing about the item that differs: it may miss this item.
+    // A later clean sample proves nothing, because it may miss the item that differs.
     sim.run(SAMPLE);
     assert_eq!(sim.answer(READ), REPAIR_NEXT);
     sim.run(VERIFY);
@@ -46,14 +46,14 @@ fn no_reason_overrides_items_without_a_new_value() {
     sim.run(DUAL);
     let always_refused = |sim: &SimulatedMigration, goal: Goal, why: &str, next: &str| {
         let refused = sim.next_step(goal, true).unwrap_err();
-        assert!(refused.why.contains(why) && refused.why.contains("`--force` does not go past that"), "{refused}");
+        assert!(refused.why.contains(why) && refused.why.contains("`--force` does not override that"), "{refused}");
         assert_eq!(refused.next.as_str(), next);
     };
     always_refused(&sim, READ, "expand has not begun", "run");
     sim.append(EventBody::PhaseBegun { phase: Phase::Expand });
     always_refused(&sim, READ, "expand is not complete", "run");
     sim.run(RUN);
-    // At this step writers still write old values, and readers fall back to them. So `--force` may move readers.
+    // At this step, writers still write old values, and readers fall back to old values. So `--force` may move readers.
     sim.failures = 3;
     sim.run(READ);
     always_refused(&sim, WRITE, "3 items have failed", "cutover --back");
@@ -64,7 +64,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     sim.failures = 0;
     sim.all(&[VERIFY, READ, WRITE]);
 
-    // This is a second state file. Its migration did not move the flag and has recorded no expand pass.
+    // This migration uses a second state file. It did not move the flag, and has recorded no expand pass.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[DUAL, RUN, VERIFY, READ]);
     let mut lost = SimulatedMigration {
@@ -78,8 +78,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     assert_eq!(lost.answer(RUN), "cutover --back");
 }
 
-/// While readers fall back to old values, they do not see mismatches. From `write = new` on, readers would see the
-/// mismatches.
+/// While readers fall back to old values, they do not see mismatches. From `write = new` on, they would see them.
 /// RUNBOOK: "`write-new` checks again what verification found since readers moved"
 #[test]
 fn write_new_is_refused_while_a_later_verification_found_mismatches() {
@@ -124,7 +123,7 @@ fn write_new_is_refused_if_old_values_could_not_come_back() {
     let steps = sim.run(WRITE);
     assert!(steps.iter().any(|step| step.starts_with("Overridden") && step.contains("a month")), "{steps:?}");
     assert_eq!(sim.flag.as_ref().unwrap().write, WriteTo::New);
-    // While both attributes are written, no old value is lost, so nothing is refused.
+    // While applications write both attributes, no old value can get lost, so nothing is refused.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.one_way = Some("`a` and `b` may differ by then");
     sim.all(&[DUAL, RUN, VERIFY, READ, Goal::Rollback]);
@@ -158,8 +157,8 @@ fn plans_whose_old_values_may_not_come_back() {
     }
 }
 
-/// A stated fact proves less than a flag, so a migration must not switch between a plan with a flag and a plan without
-/// one.
+/// Stated facts prove less than a flag, so a migration must not change from a plan with a flag to a plan without one,
+/// or back.
 #[test]
 fn a_migration_keeps_the_kind_it_began_with() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -171,7 +170,7 @@ fn a_migration_keeps_the_kind_it_began_with() {
     }
 }
 
-/// Breaks each condition of the gate, and checks which command the refusal names.
+/// Breaks each condition of the gate in turn, and checks which command the refusal suggests.
 /// RUNBOOK: "is younger than `max_age`, and has at most `max_mismatch` mismatches"
 #[test]
 fn the_gate_of_read_new() {
@@ -198,13 +197,13 @@ fn the_gate_of_read_new() {
         spoil(&mut sim);
         let refused = sim.next_step(READ, true).unwrap_err();
         assert!(refused.why.contains(why) && refused.next.as_str() == next, "{why}: {refused}");
-        // The operator forces the step, and the history records the reason.
+        // The operator takes the step with `--force`, and the history records the reason.
         sim.force = Some("an incident");
         sim.run(READ);
         assert_eq!(sim.state.forced_reads.as_deref(), Some("an incident"));
         sim.force = None;
         let next = if sim.failures > 0 { "cutover --back" } else { next };
-        assert_eq!(sim.answer(WRITE), next, "a forced step does not open the next gate");
+        assert_eq!(sim.answer(WRITE), next, "a forced step must not open the next gate");
     }
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[DUAL, RUN, SAMPLE]);
@@ -257,7 +256,7 @@ fn no_step_forward_without_a_way_back() {
         later.unrestorable_targets = None;
         later.run(goal);
     }
-    // The operator gives a reason and confirms the step. Other obstacles remain.
+    // The operator gives a reason and confirms the step. This does not override other obstacles.
     sim.force = Some("the table is a copy");
     assert_eq!(sim.next_step(DUAL, false), Ok(Step::Confirm));
     sim.run(DUAL);
@@ -267,7 +266,7 @@ fn no_step_forward_without_a_way_back() {
     sim.force = None;
     assert_eq!(sim.answer(READ), "verify --all");
     sim.all(&[VERIFY, READ, WRITE]);
-    // The reason does not cover a larger number of items.
+    // The reason does not cover more items.
     sim.unrestorable_targets = Some(8);
     sim.run(BACK);
     assert_eq!(sim.answer(READ), "cutover --to read-new --force REASON");
@@ -296,7 +295,7 @@ fn a_verification_that_compared_nothing_opens_no_gate() {
             sim.stage_and_next().1.as_deref(),
             Some(if next == "allowed" { "cutover --to read-new --percent 10" } else { next })
         );
-        // An empty table is accepted only if a pass also found it empty, and the acceptance is recorded.
+        // The tool accepts an empty table only if a pass also found it empty, and records the acceptance.
         sim.accept_empty = true;
         let accepted = next.ends_with("empty-table");
         assert_eq!(sim.answer(READ) == "allowed", accepted || next == "allowed");
@@ -311,8 +310,8 @@ fn a_verification_that_compared_nothing_opens_no_gate() {
     }
 }
 
-/// On the way back, a verification that compared nothing does not prove that old values are fresh if the pass read
-/// items.
+/// On the way back, if the pass read items, a verification that compared no item does not prove that old values are
+/// fresh.
 #[test]
 fn a_verification_that_compared_nothing_sends_no_reader_back() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -322,14 +321,14 @@ fn a_verification_that_compared_nothing_sends_no_reader_back() {
         assert!(sim.try_run(BACK).unwrap_err().why.contains("compared no item"));
         assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::New);
     }
-    // Now the pass also finds that the table is empty, so readers may go back.
+    // Now the pass also finds the table empty, so readers may go back.
     sim.reads = Some(0);
     sim.run(BACK);
     assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
-/// A sample of a table that has items may contain no item. Then the next command is a full verification, because a
-/// further expand pass would prove nothing new.
+/// A sample of a table that has items may contain no item. In that case, the next command is a full verification,
+/// because a further expand pass would prove nothing new.
 #[test]
 fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -345,6 +344,6 @@ fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
     sim.run(VERIFY);
     assert_eq!(sim.answer(READ), "allowed");
     let steps = sim.run(READ);
-    assert!(!steps.iter().any(|step| step.starts_with("Overridden")), "nobody accepted an empty table: {steps:?}");
+    assert!(!steps.iter().any(|step| step.starts_with("Overridden")), "no step may accept an empty table: {steps:?}");
     assert!(!sim.state.is_overridden(Obstacle::EmptyTable));
 }

@@ -1,5 +1,4 @@
-//! Situations outside the usual order of commands: a removed or foreign flag, a lost state file, a clock that was set
-//! back.
+//! Tests incidents: a flag that somebody removed or changed, a lost state file, a clock that was set back.
 
 use super::*;
 
@@ -48,7 +47,7 @@ fn a_flag_that_was_removed_comes_back() {
     assert!(sim.flag.is_some_and(|flag| flag.contracting && flag.write == WriteTo::New));
 }
 
-/// The process set `write = new` and died before it read the flag again. After that, somebody removed the flag.
+/// The process set `write = new` and died before it read the flag again. Then somebody removed the flag.
 #[test]
 fn an_intended_change_counts_if_the_flag_is_missing() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -95,18 +94,18 @@ fn a_contract_whose_state_file_is_lost_ends_with_another_one() {
     }
 }
 
-/// First the host's clock is an hour ahead, and then somebody corrects it.
+/// The host's clock is an hour ahead, until somebody corrects it.
 #[test]
 fn a_clock_that_is_set_back_opens_no_gate() {
     const HOUR: i64 = 3_600;
-    // The order of the history shows that this verification ran before dual writes.
+    // The order of events in the history shows that this verification ran before dual writes.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[RUN, VERIFY]);
     sim.now -= HOUR;
     sim.run(DUAL);
     assert_eq!(sim.answer(READ), "verify --all");
 
-    // The refusal says that the age of the report is unknown, and `--force` overrides the refusal.
+    // The refusal reports that the age of the verification is unknown. `--force` overrides this refusal.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[DUAL, RUN, VERIFY]);
     let latest = sim.state.latest;
@@ -121,7 +120,7 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     sim.run(READ);
     assert_eq!(sim.state.forced_reads.as_deref(), Some("it was looked at"));
 
-    // A command recognizes its own passes without any clock.
+    // A command recognizes its own passes without using a clock.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[DUAL, RUN]);
     sim.now -= HOUR;
@@ -134,8 +133,8 @@ fn a_clock_that_is_set_back_opens_no_gate() {
     }
 }
 
-/// The clock of the host that changes the flag is up to two days ahead of this host's clock, or behind it. Every wait
-/// still lasts exactly the cache time, and no phase begins more than once.
+/// The clock of the host that changes the flag is up to two days ahead of this host's clock, or up to two days behind
+/// it. Every wait still lasts exactly the cache time, and every phase begins only once.
 #[test]
 fn clocks_of_two_hosts_are_not_compared() {
     for skew in [-172_800, -90, 90, 172_800] {
@@ -165,7 +164,7 @@ fn a_soak_that_began_in_the_future_mentions_the_clocks() {
     assert!(refused.why.contains("the clocks differ"), "{refused}");
 }
 
-/// A command that is still running must not undo somebody's `--back`.
+/// A running command must not undo somebody else's `--back`.
 #[test]
 fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
@@ -183,7 +182,7 @@ fn a_flag_that_was_changed_meanwhile_is_left_alone() {
     let refused = sim.next_step(READ, true).unwrap_err();
     assert!(refused.why.contains("somebody else") && refused.next.as_str() == "status", "{refused}");
     assert_eq!(sim.answer(READ), "allowed", "a new command may move the flag again");
-    // A command must not undo another person's change of the flag while the outcome of its own change is unknown.
+    // While the outcome of a command's own flag change is unknown, the command must not undo somebody else's change.
     let mut flag = sim.flag.clone().unwrap();
     sim.append(EventBody::FlagIntended { change: FlagChange::ReadNew(100), version: flag.version, forced: None });
     flag.version += 2;

@@ -1,9 +1,9 @@
-//! The id of an obstacle, not its message, decides whether an override covers it. Messages that were stored before ids
-//! existed are still recognized.
+//! Overrides refer to an obstacle by its id, not by its message. The tool still recognizes the messages that earlier
+//! versions stored instead of ids.
 
 use super::*;
 
-/// An override as it was stored before ids existed.
+/// Creates an override in the form that was stored before ids existed.
 fn stored(why: &str, items: Option<u64>) -> Event {
     let items = items.map_or(String::new(), |items| format!(",\"items\":{items}"));
     let why = serde_json::to_string(why).unwrap();
@@ -13,7 +13,7 @@ fn stored(why: &str, items: Option<u64>) -> Event {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
-/// Every message that was ever stored, with its number of items and its obstacle.
+/// Every obstacle message that was ever stored, with its number of items and its obstacle.
 const SENTENCES: &[(&str, Option<u64>, Obstacle)] = &[
     (
         "the plan names a flag, and there is none: its item is missing. It was last seen as [version 12: write = new, read = \
@@ -69,7 +69,7 @@ fn sentences_stored_before_ids_still_count() {
         let EventBody::Overridden(read) = stored(why, *items).body else { panic!("{why}") };
         assert_eq!((read.obstacle, read.reason.as_str()), (*obstacle, "r"), "{why}");
     }
-    // A message that this version does not know overrides nothing, but the state file stays readable.
+    // An unknown message overrides nothing, but the state file stays readable.
     for (why, items) in [("a sentence of another version", None), ("9 items are odd", Some(9))] {
         let EventBody::Overridden(read) = stored(why, items).body else { panic!("{why}") };
         assert_eq!(read.obstacle, Obstacle::Unrecognized { items: items.unwrap_or(0) });
@@ -77,7 +77,8 @@ fn sentences_stored_before_ids_still_count() {
     }
 }
 
-/// A migration that was forced with an earlier version continues, even if the message has changed since then.
+/// If an earlier version recorded an override, the migration can continue, even if the obstacle's message has changed
+/// since then.
 #[test]
 fn a_reworded_message_does_not_ask_for_a_reason_again() {
     for (why, _, obstacle) in SENTENCES {
@@ -124,7 +125,7 @@ fn a_reworded_message_does_not_ask_for_a_reason_again() {
     }
 }
 
-/// An override covers only the obstacle that the refusal named. It does not cover the removal of another flag, or a
+/// An override covers only the obstacle that the refusal named. It does not cover a later removal of the flag, or a
 /// larger number of items.
 #[test]
 fn an_override_covers_no_more_than_was_named() {

@@ -1,4 +1,4 @@
-//! Runs random commands in any order on a simulated migration.
+//! Runs random commands in random order on a simulated migration.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +29,8 @@ const EVERY_GOAL: [Goal; 15] = [
 ];
 
 proptest! {
-    /// Runs random commands in random order. Each command ends or is refused, a replay of the history gives the same
-    /// state, and at least one command is always allowed.
+    /// Runs random commands in random order. Every command ends or is refused. A replay of the history gives the same
+    /// state. At least one command is always allowed.
     #[test]
     fn any_commands_end_and_replay(
         kind in prop::sample::select(CHANGE_CASES.to_vec()),
@@ -59,7 +59,7 @@ proptest! {
     }
 }
 
-/// From every reachable state, an operator who follows "Next:" reaches a command that is accepted.
+/// From every reachable state, following "Next:" leads to a command that the playbook accepts.
 #[test]
 fn every_next_leads_to_a_command_that_is_accepted() {
     let mut cycles = BTreeMap::new();
@@ -72,7 +72,7 @@ fn every_next_leads_to_a_command_that_is_accepted() {
                     cycles.entry(way).or_insert_with(|| life.history.clone());
                 }
             }
-            // An operator who follows the next command in `status` must also reach an accepted command.
+            // Following the next command in `status` must also lead to an accepted command.
             let next = life.sim.stage_and_next().1.and_then(|words| life.goal(&words));
             if let Some(way) = next.and_then(|(goal, _)| life.cycle(goal)) {
                 cycles.entry(format!("status: {way}")).or_insert_with(|| life.history.clone());
@@ -122,7 +122,7 @@ impl RandomLife {
         history.push(format!("{goal:?} for {:?}: {:?}", sim.force, ended.err().map(|refused| refused.why)));
     }
 
-    /// Follows "Next:" until a command is accepted; returns the path if no command is accepted.
+    /// Follows "Next:" until the playbook accepts a command. If it accepts none, returns the path that was followed.
     fn cycle(&mut self, mut goal: Goal) -> Option<String> {
         const WAITS: [&str; 4] = ["soaks until", "set back", "by hand", "changed by somebody else"];
         let mut way = Vec::new();
@@ -159,7 +159,7 @@ impl RandomLife {
     }
 }
 
-/// States every fact if the plan has no flag that proves the facts.
+/// States every fact if no flag proves the facts.
 fn state_facts(sim: &mut SimulatedMigration) {
     sim.facts = if matches!(sim.kind, PlanKind::Stated | PlanKind::RemoveOnly) { facts(sim.now) } else { Vec::new() };
 }

@@ -1,8 +1,9 @@
-//! A refused command changes nothing. The test runs every command in every state, with each fact given or missing.
+//! Tests that a refused command changes nothing. The test runs every command in every state, with each fact given or
+//! missing.
 
 use super::*;
 
-/// Returns, for each state that a plan of this kind can reach, the commands that lead to it.
+/// For each state that a migration with this kind of plan can reach, returns the commands that lead to it.
 fn states(kind: PlanKind) -> Vec<Vec<Goal>> {
     let life: &[Goal] = match kind {
         PlanKind::Flagged | PlanKind::Stated => &[DUAL, RUN, VERIFY, READ, WRITE, BACK, Goal::Rollback],
@@ -23,8 +24,8 @@ fn states(kind: PlanKind) -> Vec<Vec<Goal>> {
 fn after(kind: PlanKind, goals: &[Goal]) -> SimulatedMigration {
     let mut sim = SimulatedMigration::new(kind);
     for goal in goals {
-        // A refusal names every missing fact, so the next attempt states all of these facts. Contract must also wait
-        // for the soak.
+        // A refusal names every missing fact, so the next attempt states all these facts. Contract must also wait until
+        // the soak is over.
         for _ in 0..3 {
             match sim.try_run(*goal) {
                 Ok(_) => break,
@@ -37,7 +38,7 @@ fn after(kind: PlanKind, goals: &[Goal]) -> SimulatedMigration {
     sim
 }
 
-/// Whether a step does lasting work. Recording a stated fact is lasting work too.
+/// Returns whether a step does lasting work. Recording a stated fact is lasting work too.
 fn is_lasting(step: &str) -> bool {
     let begins = |words: &[&str]| words.iter().any(|word| step.starts_with(word));
     let records = begins(&["Preflight", "record", "begin ", "Confirm", "Overridden", "RollbackBegun"]);
@@ -55,8 +56,8 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
         for state in states(kind) {
             let reached = after(kind, &state);
             for goal in &goals {
-                // If a flag proves the facts, the plan accepts no stated fact. So the test only tries no fact and one
-                // fact.
+                // If a flag proves the facts, the tool accepts no stated fact. So in that case, the test only tries no
+                // fact and one fact.
                 let subsets = if matches!(kind, PlanKind::Stated | PlanKind::RemoveOnly) { 32 } else { 2_usize };
                 for (given, force) in (0..subsets).flat_map(|given| [(given, None), (given, Some("because"))]) {
                     let mut sim = reached.clone();
@@ -73,7 +74,7 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
                         assert_eq!(now, before, "{kind:?} after {state:?}: {goal:?} with {:?}: {refused}", sim.facts);
                     }
                     // The refusal names every missing fact. So if the operator repeats the command with all these
-                    // facts, the command asks for no other fact before its next lasting work.
+                    // facts, it asks for no further facts before its next lasting work.
                     if !refused.missing.is_empty() {
                         unstated += 1;
                         sim.facts.extend(&refused.missing);
@@ -90,7 +91,7 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
     assert!(refusals > 5_000 && unstated > 100, "{refusals} refusals, {unstated} for facts");
 }
 
-/// The refused rollback has not begun, so the operator can still go forward.
+/// A refused rollback has not begun, so the operator can still go forward.
 /// RUNBOOK: "names every fact that is missing"
 #[test]
 fn a_rollback_that_is_refused_for_a_fact_leaves_the_way_forward() {

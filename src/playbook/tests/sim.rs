@@ -1,5 +1,5 @@
-//! A simulated migration for tests: its history, flag, operator and time. The pure function `step` decides everything
-//! else.
+//! A simulated migration for tests, with its history, flag, operator and time. The pure function `step` makes all
+//! decisions.
 
 use std::time::Duration;
 
@@ -17,10 +17,9 @@ pub(super) struct SimulatedMigration {
     pub(super) flag: Option<Flag>,
     pub(super) events: Vec<Event>,
     pub(super) now: i64,
-    /// Changes of the flag are dated this number of seconds ahead of `now`, because a host with a different clock makes
-    /// them.
+    /// Flag changes are dated this many seconds ahead of `now`, because a host with a different clock makes them.
     pub(super) skew: i64,
-    /// The time of a monotonic clock, in seconds. `made` is its reading when the flag last changed.
+    /// The time of a monotonic clock, in seconds. `made` is the time of this clock when the flag last changed.
     pub(super) ticks: i64,
     pub(super) made: i64,
     /// The passes that the current command has completed. `first` is the flag's version when the command began.
@@ -91,7 +90,7 @@ impl SimulatedMigration {
         self.first = self.flag.as_ref().map(|flag| flag.version);
     }
 
-    /// The current stage, and the text of the next command.
+    /// Returns the current stage, and the text of the next command.
     pub(super) fn stage_and_next(&self) -> (MigrationStage, Option<String>) {
         let status = status(&self.state, &self.context(true), time(self.now));
         (status.stage, status.next.map(|next| next.as_str().to_owned()))
@@ -119,7 +118,7 @@ impl SimulatedMigration {
         }
     }
 
-    /// The remaining cache time after the flag's last change.
+    /// Returns the remaining cache time after the flag's last change.
     pub(super) fn left(&self) -> Duration {
         Duration::from_secs(u64::try_from(self.made + i64::from(CACHE) - self.ticks).unwrap_or(0))
     }
@@ -141,7 +140,7 @@ impl SimulatedMigration {
         Ok(steps)
     }
 
-    /// Like `try_run`. In addition, `steps` contains the steps that a refused command took.
+    /// Like `try_run`, but also adds the steps of a refused command to `steps`.
     pub(super) fn try_run_noting_steps(&mut self, goal: Goal, steps: &mut Vec<String>) -> Result<(), StepRefusal> {
         let mut confirmed = false;
         self.begin();
@@ -196,7 +195,7 @@ impl SimulatedMigration {
         }
     }
 
-    /// Returns `allowed`, or the text of the command to run instead.
+    /// Returns `allowed`, or the text of the command that the refusal suggests.
     pub(super) fn answer(&self, goal: Goal) -> String {
         let context =
             StepContext { completed: &[], first: self.flag.as_ref().map(|flag| flag.version), ..self.context(true) };
@@ -232,7 +231,7 @@ pub(super) const BACK: Goal = Goal::Back { to: BackTarget::OldReads, now: false 
 pub(super) const BACK_NOW: Goal = Goal::Back { to: BackTarget::OldReads, now: true };
 pub(super) const STOP_DUAL: Goal = Goal::Back { to: BackTarget::OldWrites, now: false };
 
-/// The commands for the columns of the table in the parent module, in the order of the columns.
+/// The commands in the columns of the parent module's table, in the same order.
 pub(super) const COMMANDS: [Goal; 9] =
     [RUN, Goal::FailuresRetry, VERIFY, DUAL, READ, WRITE, BACK, Goal::Contract, Goal::Rollback];
 
@@ -244,7 +243,7 @@ pub(super) const ALL_FACTS: [Fact; 5] = [
     Fact::NewWritesStopped,
 ];
 
-/// States every fact, with the current time for a fact that has a time.
+/// Returns every fact. Facts with a time get the current time.
 pub(super) fn facts(now: i64) -> Vec<Fact> {
     let since = time(now);
     ALL_FACTS

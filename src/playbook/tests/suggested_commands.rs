@@ -1,5 +1,5 @@
-//! From every position of every kind of plan, an operator who follows `Next:` reaches an end. This holds for every set
-//! of problems that the commands may find.
+//! Tests that an operator who follows `Next:` reaches an end. This is true for every kind of plan, from every position
+//! in the migration, and for every combination of problems that the commands may find.
 
 use super::*;
 
@@ -19,7 +19,7 @@ struct Trouble {
     fixable: bool,
 }
 
-/// For each position, the commands that lead to it.
+/// The positions in a migration. Each position is given as the commands that lead to it.
 const PLACES: [&[Goal]; 14] = [
     &[],
     &[DUAL],
@@ -43,8 +43,8 @@ fn following_next_always_ends() {
     for kind in CHANGE_CASES {
         for place in PLACES {
             for trouble in troubles() {
-                // The problems exist from the beginning. If `late` is set, they appear only when the position is
-                // reached.
+                // Without `late`, the problems exist from the beginning. With `late`, they appear only when the
+                // migration reaches the position.
                 for late in [false, true] {
                     let mut sim = SimulatedMigration::new(kind);
                     set_trouble(&mut sim, if late { Trouble::default() } else { trouble });
@@ -60,13 +60,13 @@ fn following_next_always_ends() {
             }
         }
     }
-    // A walk ends only if nothing is left to do, or if a person must look at the failures.
+    // A walk ends only if nothing is left to do, or if a person must inspect the failures.
     assert_eq!(ends.keys().copied().collect::<Vec<_>>(), ["failures list", "nothing"], "{ends:?}");
     assert!(ends.values().all(|walks| *walks > 20), "{ends:?}");
 }
 
-/// If a pass of contract or of a way back left failures, the next command in `status` is `failures list`. If the
-/// command was killed, `status` names the command again.
+/// If a pass of contract or of the way back left failures, the next command in `status` is `failures list`. If the
+/// command was killed, the next command is the same command.
 #[test]
 fn a_pass_that_left_failures_names_their_list() {
     let mut sim = SimulatedMigration::new(PlanKind::InPlace);
@@ -98,8 +98,8 @@ fn set_trouble(sim: &mut SimulatedMigration, trouble: Trouble) {
     sim.mismatches = trouble.mismatches;
 }
 
-/// Runs each suggested command until nothing is left to do, or until a person must look at the failures. If the
-/// operator never reaches an end, returns the path as the error.
+/// Runs each suggested command until nothing is left to do, or until a person must inspect the failures. If that never
+/// happens, returns the commands that it ran as the error.
 fn walk(sim: &mut SimulatedMigration, trouble: Trouble) -> Result<&'static str, Vec<String>> {
     let mut way: Vec<String> = Vec::new();
     let mut next = sim.stage_and_next().1;
@@ -132,7 +132,7 @@ fn walk(sim: &mut SimulatedMigration, trouble: Trouble) -> Result<&'static str, 
     Err(way)
 }
 
-/// Runs a command with every fact that it may ask for. Returns the refusal, if any.
+/// Runs a command with all facts for which it may ask. Returns the refusal, if any.
 fn try_run(
     sim: &mut SimulatedMigration,
     goal: Goal,
@@ -155,7 +155,7 @@ fn try_run(
     refused
 }
 
-/// The goal for a suggested command.
+/// Returns the goal of a suggested command.
 fn goal_of(sim: &SimulatedMigration, words: &str) -> Option<Goal> {
     let bare = ALL_FACTS.iter().fold(words.to_owned(), |words, fact| words.replace(&format!(" {}", fact.option()), ""));
     let flag = if sim.kind == PlanKind::Flagged { sim.flag.as_ref() } else { sim.state.stated_flag.as_ref() };

@@ -75,7 +75,7 @@ fn each_region_pays_for_each_write() {
     assert_eq!(both.write_units, alone.write_units, "the units are those of one region");
 }
 
-/// The duration depends on the slowest of the reads, the table's writes, and the writes of each index.
+/// The slowest of these determines the duration: the reads, the table's writes, and the writes to each index.
 #[test]
 fn the_slowest_budget_decides_how_long_it_takes() {
     use crate::dynamodb::IndexDescription;

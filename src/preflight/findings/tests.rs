@@ -10,8 +10,8 @@ use crate::item::{ExpiryCounts, IndexSchema, KeyAttribute, Path, Projection};
 use crate::plan::{Plan, load};
 use crate::ratelimit::resolve;
 
-/// A remote table with a thousand items, deletion protection and point-in-time recovery. All findings about this table
-/// are notes.
+/// Returns a remote table with a thousand items, deletion protection and point-in-time recovery. All findings about
+/// this table are notes.
 fn quiet_facts() -> TableFacts {
     let mut table = TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/t".into(),
@@ -65,7 +65,7 @@ fn findings_with(
     findings(&FindingInput { facts, plan, estimate: &estimate, types: &types, times, signed, now: NOW })
 }
 
-/// The finding with this id, which must exist exactly once.
+/// Returns the finding with this ID, which must exist exactly once.
 fn finding_with_id(found: &[Finding], id: &str) -> Finding {
     let of_name: Vec<&Finding> = found.iter().filter(|finding| finding.id == id).collect();
     assert_eq!(of_name.len(), 1, "{id}: {found:#?}");
@@ -87,8 +87,8 @@ fn a_calm_table_gets_notes_only() {
     assert_eq!(refusal(&found, &[]), None);
 }
 
-/// A run is refused if point-in-time recovery is off, or if its state is unknown for any reason. On a local engine, the
-/// tool only warns if recovery is off or not supported.
+/// A run is refused if point-in-time recovery is off, or if the tool cannot find out whether it is on. On a local
+/// engine, the tool only warns if recovery is off or not supported.
 #[test]
 fn missing_recovery_refuses_except_on_a_local_engine() {
     let off = || FactLookup::Known(Recovery { enabled: false, earliest: None, days: None });

@@ -35,13 +35,13 @@ fn indexed(mut table: TableDescription, write: f64) -> TableDescription {
     table
 }
 
-/// Returns the approximate number of segments on which a run works at the same time. It is twice the number of segments
-/// that can use up the write budget, but at least 20 and at most 320.
+/// Returns the approximate number of segments on which a run works at the same time. This is twice the number of
+/// segments that can use up the write budget, but at least 20 and at most 320.
 fn lanes(budgets: &Budgets) -> u32 {
     (2.0 * (budgets.table.write / budgets.per_key_range.write).ceil()).clamp(20.0, 320.0) as u32
 }
 
-/// An estimate with this number of write units for the table, for one partition key and for the index.
+/// Returns an estimate with these numbers of write units for the table, for one partition key and for the index.
 fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f64; 3]) -> Estimate {
     let prices = UnitPrices::for_table(table, &Prices::default());
     let lanes = lanes(budgets);
@@ -150,7 +150,7 @@ fn the_plans_own_limits_are_obstacles_too() {
     assert!(text(&found).contains("only while the [limits] window is open"), "{}", text(&found));
 }
 
-/// A limit of the plan is an obstacle if the run needs more than the limit, and only then.
+/// A limit in the plan is an obstacle if, and only if, the run needs more than the limit.
 #[test]
 fn every_limit_that_ends_a_run_is_named() {
     // One million items of 1 KB and one million WCU: 0.625 dollars for the writes and about 0.016 for the reads.
@@ -172,9 +172,9 @@ fn every_limit_that_ends_a_run_is_named() {
 }
 
 proptest! {
-    /// Suppose that the operator runs the printed commands, which raise the capacity of the table, and puts the printed
-    /// budgets into the plan. The same estimate then says that the run ends in time, and the budgets are valid for the
-    /// table.
+    /// Suppose that the operator runs the printed commands, which raise the table's capacity, and puts the printed
+    /// budgets into the plan. Then the budgets are valid for the table, and the same estimate predicts that the run
+    /// ends in time.
     #[test]
     fn the_printed_budgets_are_enough(
         write in 1e3..1e8_f64, key in 0.0..1.0_f64, index in 0.0..1.0_f64, seconds in 60_u64..200_000,

@@ -1,5 +1,5 @@
-//! The governor limiter of one bucket. The limiter's state is in our own type, so that we can add debt and refunds, and
-//! keep the state when the burst changes.
+//! The governor limiter of one bucket. We store the limiter's state in our own type, so that we can add debt and
+//! refunds, and keep the state when the burst changes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use crate::ratelimit::clock::SpeedClock;
 /// charges (an eventually consistent read of 4 KB).
 pub(in crate::ratelimit) const TOKENS_PER_UNIT: f64 = 2.0;
 
-/// The time between two tokens at speed 1. The speed of the clock scales this rate to the actual rate.
+/// The time between two tokens at speed 1. The clock's speed scales this rate to the actual rate.
 pub(in crate::ratelimit) const TOKEN_TIME: Duration = Duration::from_millis(1);
 const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
 
-/// A burst is the budget of this fraction of a second. A burst is small, so that a start or the end of a pause does not
+/// A burst is the budget for this fraction of a second. It is small, so that a start or the end of a pause does not
 /// cause a peak of requests.
 const BURST_SECONDS: f64 = 0.1;
 
-/// The smallest number of tokens in a burst: one write unit.
+/// The smallest number of tokens in a burst, which allows one write unit.
 const MIN_BURST: f64 = 2.0;
 
-/// The largest number of tokens in a burst. governor and its state support this number at any speed.
+/// The largest number of tokens in a burst. This number is safe at any speed for governor and its state.
 const MAX_BURST: f64 = 1e6;
 
 /// The governor limiter and its burst. governor cannot change a quota, so a different burst needs a new limiter with
@@ -51,9 +51,9 @@ impl Limiter {
         Limiter { governor: RateLimiter::new(quota(burst), state, clock.clone()), burst, tat, clock }
     }
 
-    /// Changes the burst. If the burst becomes larger, the additional tokens have to arrive first. If the burst becomes
-    /// smaller, surplus tokens are dropped. Debt does not change. So a change of the burst grants no tokens beyond the
-    /// rate.
+    /// Changes the burst. If the burst becomes larger, the bucket has to fill before the additional tokens are
+    /// available. If the burst becomes smaller, surplus tokens are dropped. Debt stays the same. So a changed burst
+    /// grants no tokens beyond the rate.
     pub(super) fn set_burst(&mut self, burst: NonZeroU32) {
         if burst != self.burst {
             self.tat.change_burst(self.burst, burst, self.clock.now());
@@ -68,8 +68,8 @@ impl Limiter {
         match self.governor.check_n(NonZeroU32::new(first).unwrap_or(NonZeroU32::MIN)) {
             Ok(Ok(())) => {}
             Ok(Err(not_until)) => return Err(not_until.wait_time_from(self.clock.now())),
-            // This branch is never reached, because governor is never asked for more than its burst. If it were
-            // reached, waiting would be correct.
+            // This branch is unreachable, because governor is never asked for more than its burst. If it were reached,
+            // waiting would be correct.
             Err(_) => return Err(TOKEN_TIME),
         }
         if tokens > u64::from(first) {
@@ -79,13 +79,13 @@ impl Limiter {
     }
 }
 
-/// The burst for a budget, in tokens. A burst is the budget of a tenth of a second.
+/// Returns the burst for a budget, in tokens. A burst is the budget for a tenth of a second.
 pub(in crate::ratelimit) fn burst_tokens(units_per_second: Units) -> NonZeroU32 {
     let tokens = (units_per_second * TOKENS_PER_UNIT * BURST_SECONDS).clamp(MIN_BURST, MAX_BURST);
     NonZeroU32::new(tokens as u32).unwrap_or(NonZeroU32::MIN)
 }
 
-/// A quota of one token per millisecond of the bucket's own clock.
+/// Returns a quota of one token per millisecond of the bucket's own clock.
 pub(in crate::ratelimit) fn quota(burst: NonZeroU32) -> Quota {
     Quota::with_period(TOKEN_TIME).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
 }
@@ -103,7 +103,7 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
 }
 
 /// The governor state of a bucket: the theoretical arrival time of the next token, in nanoseconds of the bucket's
-/// clock. governor uses this time to decide whether a request may pass. We store it ourselves, so that debt and refunds
+/// clock. From this time, governor decides whether a request may pass. We store it ourselves, so that debt and refunds
 /// can change it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ArrivalTime(Arc<AtomicU64>);
@@ -120,7 +120,7 @@ impl ArrivalTime {
 
     /// A bucket with burst `b` contains `b` tokens, minus the tokens that arrive between now and the theoretical
     /// arrival time. So if `b` changes, the arrival time moves by the same number of tokens. The bucket then keeps its
-    /// tokens, but at most the new burst.
+    /// tokens, but no more than the new burst.
     fn change_burst(&self, from: NonZeroU32, to: NonZeroU32, now: Duration) {
         let from = token_nanos(from.get().into());
         let to = token_nanos(to.get().into());
@@ -138,8 +138,8 @@ fn token_nanos(tokens: u64) -> u64 {
     tokens.saturating_mul(nanos(TOKEN_TIME))
 }
 
-/// Converts the state for a limiter that was created at `start`, because governor counts time from the creation of a
-/// limiter. An arrival time before `start` means a full bucket, and so does its converted value, zero.
+/// The state as seen by a limiter that was created at `start`. The times are converted, because governor counts time
+/// from the creation of a limiter. An arrival time before `start` is converted to zero. Both mean a full bucket.
 #[derive(Debug)]
 struct LimiterState {
     tat: ArrivalTime,

@@ -1,5 +1,5 @@
-//! Calculates the budget of each scope, and the reason for it, from the plan's `[capacity]` and the table's
-//! description. Pure.
+//! Calculates each scope's budget, and the reason for it, from the plan's `[capacity]` and the table's description.
+//! Pure.
 
 mod resource_capacity;
 mod tracker;
@@ -23,18 +23,18 @@ pub use tracker::{BudgetTracker, RAISE_STEPS, STALE_DESCRIPTION_FACTOR};
 /// per second).
 const ON_DEMAND_DEFAULT: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 
-/// The default budget of a key range or a partition key. This budget is a quarter of what one partition serves
+/// The default budget of one key range or one partition key. This budget is a quarter of what one partition serves
 /// (developer guide, "Partition key design": 1,000 writes and 3,000 reads per second).
 const NARROW_DEFAULT: Budget = Budget { write: 250.0, read: 750.0 };
 
-/// The budgets of a job, with the reason for each.
+/// A job's budgets, with the reason for each budget.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedBudgets {
     /// The budgets in the form that the token buckets need.
     pub budgets: Budgets,
     /// All budgets in the form that reports need: widest scope first, writes before reads.
     pub scopes: Vec<ScopeBudget>,
-    /// One line for each budget that differs from the plan's value ([`resolve_within`]).
+    /// One line for each budget that was lowered or left out ([`resolve_within`]).
     pub reductions: Vec<String>,
 }
 
@@ -56,11 +56,11 @@ pub struct ScopeBudget {
 pub enum Scope {
     /// The whole table.
     Table,
-    /// One key range, that is, one segment of the run.
+    /// One key range, which is one segment of the run.
     KeyRange,
     /// The items of one partition key.
     PartitionKey,
-    /// The global index of this name.
+    /// The global index with this name.
     Index(String),
 }
 
@@ -116,13 +116,13 @@ impl ScopeBudget {
 }
 
 impl ResolvedBudgets {
-    /// The label of each scope, and the text with its budgets.
+    /// Returns each scope's label, and its budgets as text.
     pub fn lines(&self) -> impl Iterator<Item = (String, String)> {
         lines(&self.scopes)
     }
 }
 
-/// The label of each scope, and the text with its budgets.
+/// Returns each scope's label, and its budgets as text.
 pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
     scopes.chunk_by(|a, b| a.scope == b.scope).map(|scope| {
         let budgets: Vec<String> = scope.iter().map(ToString::to_string).collect();
@@ -130,7 +130,7 @@ pub fn lines(scopes: &[ScopeBudget]) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Calculates the budgets of a job on this table. Fails with all errors in the budgets that the plan states.
+/// Calculates the budgets of a job on this table. On failure, returns every error in the budgets that the plan states.
 pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<ResolvedBudgets, Vec<BudgetError>> {
     let mut builder = BudgetBuilder::default();
     let budgets = builder.add_budgets(capacity, table);
@@ -138,8 +138,8 @@ pub fn resolve(capacity: &Capacity, table: &TableDescription) -> Result<Resolved
     if builder.errors.is_empty() { Ok(builder.resolved(budgets)) } else { Err(builder.errors) }
 }
 
-/// Calculates the budgets for commands that must not be refused, in particular `rollback`. If a stated budget exceeds
-/// the table's capacity, it is lowered to that capacity. A budget for a missing index is ignored.
+/// Calculates the budgets for commands that must always be able to run, in particular `rollback`. If a stated budget
+/// exceeds the table's capacity, it is lowered to that capacity. A budget for a missing index is ignored.
 pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> ResolvedBudgets {
     let mut builder = BudgetBuilder { before: Some(&[]), ..BudgetBuilder::default() };
     let budgets = builder.add_budgets(capacity, table);
@@ -147,15 +147,16 @@ pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved
     builder.resolved(budgets)
 }
 
-/// The budget for reads of single items from the sink, in capacity units per second. `None` if source and sink are the
-/// same table. The budget is the default for reads of the sink, because the plan's read budget is for the source.
+/// Returns the budget for reads of single items from the sink, in capacity units per second. Returns `None` if source
+/// and sink are the same table. The budget is the default for reads of the sink, because the plan's read budget is for
+/// the source.
 pub fn sink_reads(table: &TableDescription) -> Option<Units> {
     let sink = table.sink.as_deref()?;
     Some(ResourceCapacity::from_table(sink, Access::Read).default(ON_DEMAND_DEFAULT.read).0)
 }
 
-/// The budgets of a running job for the current description of its table. A budget that exceeds the table's capacity is
-/// lowered to that capacity and never refused. `before` has the job's budgets until now.
+/// Calculates the budgets of a running job from its table's current description. A budget that exceeds the table's
+/// capacity is not an error: it is lowered to that capacity. `before` contains the job's previous budgets.
 fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
     let mut builder = BudgetBuilder { before: Some(before), ..BudgetBuilder::default() };
     builder.add_budgets(capacity, table);
@@ -167,7 +168,8 @@ fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[Scop
 struct BudgetBuilder<'a> {
     scopes: Vec<ScopeBudget>,
     errors: Vec<BudgetError>,
-    /// The job's budgets until now. If set, a budget that exceeds the capacity is lowered. If `None`, it is an error.
+    /// The job's previous budgets. If this is set, a budget that exceeds the capacity is lowered. If this is `None`,
+    /// such a budget is an error.
     before: Option<&'a [ScopeBudget]>,
     /// Budgets that were lowered to the capacity.
     reductions: Vec<(Scope, Access)>,
@@ -178,7 +180,7 @@ impl BudgetBuilder<'_> {
         let is_cut = |budget: &&ScopeBudget| self.reductions.contains(&(budget.scope.clone(), budget.access));
         let reductions = self.scopes.iter().filter(is_cut);
         let reductions =
-            reductions.map(|budget| format!("budget   cut to what the table has: {}: {budget}", budget.scope));
+            reductions.map(|budget| format!("budget   lowered to the available capacity: {}: {budget}", budget.scope));
         let left_out = self.errors.iter().map(|error| format!("budget   left out: {}", error.title));
         ResolvedBudgets { budgets, reductions: reductions.chain(left_out).collect(), scopes: self.scopes }
     }
@@ -197,7 +199,7 @@ impl BudgetBuilder<'_> {
         };
         let write = whole(Access::Write, capacity.write, ON_DEMAND_DEFAULT.write);
         let read = whole(Access::Read, capacity.read, ON_DEMAND_DEFAULT.read);
-        // If the table's own budget is wrong, no budget is used. The budgets of the narrower scopes are still checked,
+        // If the table's own budget is wrong, no budget is used. The budgets of the narrower scopes are checked anyway,
         // so that all errors are reported.
         let table_budget = Budget { write, read };
         let per_key_range = self.add_narrow_budgets(Scope::KeyRange, capacity.per_key_range, table_budget, table);
@@ -207,8 +209,8 @@ impl BudgetBuilder<'_> {
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
 
-    /// Checks a stated budget. If it exceeds the table's capacity, lowers it if `before` is set, and otherwise returns
-    /// an error.
+    /// Checks a stated budget. A budget that exceeds the table's capacity is lowered if `before` is set, and is an
+    /// error otherwise.
     fn stated(
         &mut self,
         resource: &ResourceCapacity,
@@ -226,8 +228,8 @@ impl BudgetBuilder<'_> {
         Ok(resource.capped(rate, before.map_or(Units::INFINITY, |budget| budget.units), on_demand))
     }
 
-    /// Adds one budget or its error. After an error, returns infinity, so that this budget does not limit the budgets
-    /// of narrower scopes.
+    /// Adds one budget or its error. After an error, returns infinity, so that the wrong budget does not limit the
+    /// budgets of narrower scopes.
     fn add_budget(&mut self, scope: Scope, access: Access, found: BudgetResult) -> Units {
         match found {
             Ok((units, basis)) => {
@@ -241,7 +243,7 @@ impl BudgetBuilder<'_> {
         }
     }
 
-    /// Adds the budgets of key ranges or of partition keys. These budgets never exceed the budgets of the whole table.
+    /// Adds the budgets of key ranges or of partition keys. They never exceed the budgets of the whole table.
     fn add_narrow_budgets(
         &mut self,
         scope: Scope,
@@ -284,7 +286,7 @@ impl BudgetBuilder<'_> {
                 field: CapacityField::IndexName(position),
                 title: format!("the local index `{name}` has no capacity of its own"),
                 label: "a local secondary index".into(),
-                help: vec!["leave it out: writes to it are paid from the table's budget, `write`".into()],
+                help: vec!["remove it: writes to it consume the table's budget, `write`".into()],
             }));
             return None;
         }
@@ -301,7 +303,7 @@ impl BudgetBuilder<'_> {
         Some(self.add_budget(scope, Access::Write, found))
     }
 
-    /// Adds an error for each name in `[capacity.index]` that is not the name of an index.
+    /// Adds an error for each name in `[capacity.index]` that no index has.
     fn add_unknown_index_errors(&mut self, capacity: &Capacity, table: &TableDescription) {
         let global: Vec<String> =
             table.indexes.iter().filter(|i| !i.schema.local).map(|i| format!("{:?}", i.schema.name)).collect();

@@ -1,25 +1,25 @@
-//! The capacity of a table or an index, and the budgets that this capacity allows.
+//! The capacity of a table or an index, and the budgets that result from this capacity.
 
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::figure::number;
 use crate::item::Units;
 use crate::plan::{Access, BudgetError, CapacityField, CapacityRate};
 
-/// A default budget is this fraction of the capacity of the table or index.
+/// A default budget is this fraction of the capacity of its table or index.
 const DEFAULT_SHARE: f64 = 0.25;
 
 /// The smallest default budget: one eventually consistent read per second.
 const LEAST: Units = 0.5;
 
-/// The names of the source and of the sink in messages, if they are different tables.
+/// The names that messages use for the source and the sink if they are different tables.
 const TABLE_NAMES: [&str; 2] = ["the source table", "the sink table"];
 
-/// Units per second, and their basis.
+/// A budget in units per second, and the reason for it.
 pub(super) type BudgetResult = Result<(Units, String), BudgetError>;
 
 /// The read or write capacity of a table or an index, in units per second.
 pub(super) struct ResourceCapacity {
-    /// The name of the table or index, as used within a sentence.
+    /// The name of the table or index, in the form that is used within a sentence.
     subject: String,
     access: Access,
     provisioned: Option<Units>,
@@ -29,7 +29,7 @@ pub(super) struct ResourceCapacity {
 }
 
 impl ResourceCapacity {
-    /// The read capacity of the source table, or the write capacity of the sink table.
+    /// Returns the read capacity of the source table, or the write capacity of the sink table.
     pub(super) fn from_table(table: &TableDescription, access: Access) -> ResourceCapacity {
         let select = |(read, write)| if access == Access::Write { write } else { read };
         let subject =
@@ -54,8 +54,8 @@ impl ResourceCapacity {
         }
     }
 
-    /// Checks the budget that the plan states. Returns an error if it exceeds the capacity, or is a percentage of an
-    /// unknown capacity.
+    /// Checks the budget that the plan states. Returns an error if the budget exceeds the capacity, or if it is a
+    /// percentage of an unknown capacity.
     pub(super) fn stated(&self, rate: CapacityRate, field: CapacityField) -> BudgetResult {
         match rate {
             CapacityRate::Units(units) => match self.ceiling() {
@@ -71,9 +71,9 @@ impl ResourceCapacity {
         }
     }
 
-    /// The value of a stated budget if it must not be refused, for example because the job already runs. If a number
-    /// exceeds the current capacity, the budget is that capacity. A percentage of an unknown capacity becomes the
-    /// budget until now or the default on demand, whichever is lower.
+    /// Returns the value of a stated budget that must be lowered rather than refused, for example because the job is
+    /// already running. A number above the current capacity is lowered to that capacity. A percentage of an unknown
+    /// capacity becomes the previous budget or the on-demand default, whichever is lower.
     pub(super) fn capped(&self, rate: CapacityRate, before: Units, on_demand: Units) -> (Units, String) {
         match (rate, self.ceiling(), self.base()) {
             (CapacityRate::Units(units), Some((available, what)), _) if units > available => {
@@ -84,13 +84,13 @@ impl ResourceCapacity {
                 (available * percent / 100.0, format!("from the plan: {percent}% of {what}"))
             }
             (CapacityRate::Percent(percent), _, None) => {
-                let kept = "the table no longer has a capacity to take a share of, so it does not rise";
+                let kept = "the table no longer reports a capacity, so this budget does not rise";
                 (before.min(on_demand), format!("from the plan: {percent}%; {kept}"))
             }
         }
     }
 
-    /// The default budget.
+    /// Returns the default budget.
     pub(super) fn default(&self, on_demand: Units) -> (Units, String) {
         match self.ceiling() {
             Some((available, what)) if self.provisioned.is_some() || available * DEFAULT_SHARE < on_demand => {
@@ -102,8 +102,8 @@ impl ResourceCapacity {
         }
     }
 
-    /// The capacity above which DynamoDB would throttle, with a text that describes it. `None` if there is no such
-    /// limit.
+    /// Returns the capacity above which DynamoDB would throttle, and a text that describes this capacity. Returns
+    /// `None` if there is no such limit.
     fn ceiling(&self) -> Option<(Units, String)> {
         let ResourceCapacity { subject, access, .. } = self;
         let provisioned = |available| {
@@ -114,7 +114,8 @@ impl ResourceCapacity {
         self.provisioned.map(provisioned).or_else(|| self.maximum.map(maximum))
     }
 
-    /// The capacity to which a percentage refers, with a text that describes it. `None` if the capacity is unknown.
+    /// Returns the capacity to which a percentage refers, and a text that describes this capacity. Returns `None` if
+    /// the capacity is unknown.
     fn base(&self) -> Option<(Units, String)> {
         let warm = |available| {
             (available, format!("the {} that {} is warm for", rate_text(available, self.access), self.subject))
@@ -154,12 +155,13 @@ fn unit(access: Access) -> &'static str {
     if access == Access::Write { "WCU/s" } else { "RCU/s" }
 }
 
-/// The text of a rate, for example `1,012.5 WCU/s`. The rate is rounded, because a percentage may have many digits.
+/// Returns the text of a rate, for example `1,012.5 WCU/s`. Rounds the rate, because a percentage may yield many
+/// digits.
 pub(super) fn rate_text(units: Units, access: Access) -> String {
     let rounded = (units * 1e3).round() / 1e3;
     let text = (if rounded > 0.0 { rounded } else { units }).to_string();
     let whole = text.split('.').next().unwrap_or_default();
-    // A number that is too large for `u64` has no separators.
+    // A number that is too large for `u64` gets no separators.
     let grouped = whole.parse().map_or_else(|_| whole.to_owned(), number);
     format!("{grouped}{} {}", &text[whole.len()..], unit(access))
 }

@@ -21,7 +21,7 @@ fn resolved(capacity: &Capacity, table: &TableDescription) -> ResolvedBudgets {
     resolve(capacity, table).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-/// The write and the read budget of the table with this `[capacity]`, as text.
+/// Returns the write budget and the read budget of the table with this `[capacity]`, as text.
 fn table_budgets(capacity: &Capacity, table: &TableDescription) -> [String; 2] {
     let scopes = resolved(capacity, table).scopes;
     assert!(scopes[..2].iter().all(|scope| scope.scope == Scope::Table));
@@ -76,8 +76,8 @@ fn the_default_budget_is_a_quarter_of_the_known_capacity() {
     }
 }
 
-/// If no budget may be refused, each budget that exceeds the capacity is lowered and listed. All other budgets stay the
-/// same.
+/// For commands that must always be able to run, each budget that exceeds the capacity is lowered and listed. All other
+/// budgets stay the same.
 #[test]
 fn budgets_that_must_not_be_refused_are_lowered_to_the_tables_capacity() {
     let mut small = TableDescription { provisioned: Some((40.0, 20.0)), ..table() };
@@ -99,9 +99,9 @@ fn budgets_that_must_not_be_refused_are_lowered_to_the_tables_capacity() {
     assert_eq!(within.budgets.indexes, [Some(8.0), None]);
     let reductions: Vec<&str> = within.reductions.iter().map(|line| line.split(" (").next().unwrap()).collect();
     let expected = [
-        "budget   cut to what the table has: table: 20 WCU/s",
-        "budget   cut to what the table has: key range: 20 WCU/s",
-        "budget   cut to what the table has: index by-a: 8 WCU/s",
+        "budget   lowered to the available capacity: table: 20 WCU/s",
+        "budget   lowered to the available capacity: key range: 20 WCU/s",
+        "budget   lowered to the available capacity: index by-a: 8 WCU/s",
         "budget   left out: the local index `local` has no capacity of its own",
         "budget   left out: table `t` has no index `by-gone`",
     ];
@@ -110,7 +110,7 @@ fn budgets_that_must_not_be_refused_are_lowered_to_the_tables_capacity() {
     let share = resolve_within(&percent(40.0), &table());
     assert_eq!(share.budgets.table, ON_DEMAND_DEFAULT);
     assert_eq!(share.reductions.len(), 2, "{:?}", share.reductions);
-    // Budgets that would not be refused stay the same.
+    // Budgets that are valid anyway stay the same.
     for capacity in [Capacity::default(), Capacity { write: units(20.0), ..percent(40.0) }] {
         assert_eq!(resolve_within(&capacity, &small), resolved(&capacity, &small));
     }
@@ -189,8 +189,8 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
     };
     let expected = (Budget { write: 800.0, read: 750.0 }, Budget { write: 900.0, read: 2.0 });
     assert_eq!(narrow(&stated, &table()), expected);
-    // A narrow budget that exceeds the capacity of the whole table is an error, even if the table's own budget is wrong
-    // too.
+    // A narrow budget that exceeds the whole table's capacity is an error, even if the table's own budget is also
+    // wrong.
     let table = TableDescription { provisioned: Some((1.0, 850.0)), ..table() };
     let wrong = [Table(Access::Write), PartitionKey(Access::Write), PartitionKey(Access::Read)];
     assert_eq!(fields(&stated, &table), wrong);

@@ -7,12 +7,12 @@ use crate::dynamodb::TableDescription;
 use crate::item::Units;
 use crate::plan::{Access, Capacity, CapacityRate};
 
-/// The number of equal steps of a raise. Steps have two purposes. If auto scaling added capacity because of the
-/// application's load, the application can use it before the job does. And the job can detect the rate that the
-/// partitions accept before it exceeds this rate by much.
+/// A raise consists of this number of equal steps. The steps have two purposes. If auto scaling added capacity because
+/// of the application's load, the application can use this capacity before the job does. Also, the job can detect the
+/// rate that the partitions accept before it exceeds that rate by much.
 pub const RAISE_STEPS: u32 = 6;
 
-/// If no recent description exists, budgets that depend on the description are multiplied by this factor.
+/// Without a recent description, budgets that depend on the description are multiplied by this factor.
 pub const STALE_DESCRIPTION_FACTOR: f64 = 0.5;
 
 /// The current budgets of a running job, and the budgets that the table allows now.
@@ -31,20 +31,20 @@ struct TrackedBudget {
 }
 
 impl BudgetTracker {
-    /// Creates the value with the budgets that a job has at its start.
+    /// Creates a tracker that starts with these budgets.
     pub fn new(capacity: Capacity, resolved: &ResolvedBudgets) -> BudgetTracker {
         let scopes = resolved.scopes.iter().cloned().map(TrackedBudget::at_goal).collect();
         BudgetTracker { capacity, scopes }
     }
 
-    /// The current budget of each scope, widest scope first.
+    /// Returns the current budget of each scope, widest scope first.
     pub fn now(&self) -> impl Iterator<Item = &ScopeBudget> {
         self.scopes.iter().map(|entry| &entry.now)
     }
 
     /// Applies a new description. Lower budgets apply immediately. Higher budgets become goals, which
-    /// [`BudgetTracker::raise`] approaches. A new index gets its budget immediately, and a removed index loses it.
-    /// Returns the new goal of each scope whose goal has changed.
+    /// [`BudgetTracker::raise`] approaches step by step. A new index gets its budget immediately, and a removed index
+    /// loses its budget. Returns the new goals of all scopes whose goals have changed.
     pub fn follow(&mut self, table: &TableDescription) -> Vec<ScopeBudget> {
         let before: Vec<ScopeBudget> = self.now().cloned().collect();
         let goals = resolve_running(&self.capacity, table, &before);
@@ -73,8 +73,8 @@ impl BudgetTracker {
     }
 
     /// Lowers budgets because no description has arrived for a long time. Default budgets, and budgets that the plan
-    /// states as a percentage, are halved. Budgets that the plan states in units do not change. The budgets of key
-    /// ranges and partition keys are lowered to the table's budget if they exceed it. The next description raises the
+    /// states as a percentage, are halved. Budgets that the plan states in units do not change. A budget of key ranges
+    /// or partition keys that exceeds the table's budget is lowered to that budget. The next description raises the
     /// budgets again.
     pub fn slow_down(&mut self) {
         let mut whole = [Units::INFINITY; 2];
@@ -136,7 +136,7 @@ impl TrackedBudget {
 }
 
 impl ScopeBudget {
-    /// Whether both budgets are for the same scope and access.
+    /// Returns whether both budgets are for the same scope and access.
     fn has_same_scope(&self, other: &ScopeBudget) -> bool {
         self.scope == other.scope && self.access == other.access
     }
@@ -151,7 +151,7 @@ fn is_stated_in_units(capacity: &Capacity, scope: &Scope, access: Access) -> boo
     matches!(stated, Some(CapacityRate::Units(_)))
 }
 
-/// Whether two budgets are more than a rounding error apart.
+/// Returns whether two budgets differ by more than a rounding error.
 fn differ(a: Units, b: Units) -> bool {
     (a - b).abs() > 1e-9 * a.abs().max(b.abs())
 }
@@ -216,8 +216,8 @@ mod tests {
     }
 
     proptest! {
-        /// A budget never exceeds the limit that follows from the last description. This is true for any changes of the
-        /// table and any failed descriptions.
+        /// A budget never exceeds the limit that follows from the last description, however the table changes and
+        /// whichever descriptions fail.
         #[test]
         fn a_budget_never_exceeds_what_the_last_description_allows(
             stated in prop_oneof![

@@ -30,7 +30,7 @@ async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &Wri
     scopes.reconcile_write(range, key, cost, cost);
 }
 
-/// Starts `at_once` tasks that write continuously. Returns the counter of completed writes.
+/// Starts `at_once` tasks that write continuously. Returns a counter of completed writes.
 fn writers(scopes: &Arc<Scopes>, at_once: u64, cost: &WriteCost, one_key: bool) -> Arc<std::sync::atomic::AtomicU64> {
     let range = scopes.key_range();
     let done = Arc::default();
@@ -85,7 +85,7 @@ async fn unused_units_are_given_back_to_every_scope() {
         scopes.reconcile_write(&range, key(1), &large, &none);
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-    // If a write consumed units of an index that the estimate did not include, the index is charged too.
+    // If a write consumes units of an index that its estimate did not include, the index is charged too.
     scopes.reconcile_write(&range, key(1), &none, &WriteCost { table: 0.0, indexes: vec![(1, 20.0)] });
     let start = Instant::now();
     scopes.acquire_narrow_write(&range, &WriteCost { table: 1.0, indexes: vec![(1, 1.0)] }).await;
@@ -96,8 +96,7 @@ async fn unused_units_are_given_back_to_every_scope() {
 async fn a_throttle_slows_the_scope_that_its_reason_names() {
     let arn = "arn:aws:dynamodb:us-east-1:1:table/t";
     let index = format!("{arn}/index/by-email");
-    // Each of the four flags says whether a scope slows down: the table's reads, the table's writes, the index, the key
-    // range.
+    // The four flags say which scopes slow down: the table's reads, the table's writes, the index, the key range.
     for (access, reason, resource, slower) in [
         (Access::Write, "TableWriteProvisionedThroughputExceeded", arn, [false, true, false, false]),
         (Access::Write, "TableWriteMaxOnDemandThroughputExceeded", arn, [false, true, false, false]),
@@ -177,7 +176,7 @@ async fn a_budget_change_reaches_every_scope() {
     let budgets: Vec<_> = scopes.status().into_iter().filter(|s| s.is_index).map(|s| (s.name, s.budget)).collect();
     assert_eq!(budgets, [("by-email".to_owned(), 10.0), ("by-new".to_owned(), 5.0)]);
 
-    // Writes wait for units of the new index as for those of other indexes.
+    // Writes wait for the new index's units as they do for other indexes.
     let range = scopes.key_range();
     let cost = WriteCost { table: 0.5, indexes: vec![(2, 1.0)] };
     let start = Instant::now();

@@ -56,7 +56,7 @@ impl StateTables {
     }
 
     /// Applies an event to a segment. The number of unclear items is not stored for each segment. If this number is not
-    /// 0, the counts of the run are marked as a lower bound.
+    /// 0, the run's counts are marked as a lower bound.
     pub(super) fn advance_segment(
         &mut self,
         run: RunId,

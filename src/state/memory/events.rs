@@ -39,8 +39,8 @@ impl Events for MemoryState {
 }
 
 impl StateTables {
-    /// If the migration has not begun, deletes its events, and its facts except the owner of the lease. Returns false
-    /// if the migration has begun.
+    /// If the migration has not begun, deletes its events, and all of its facts except the lease owner. If the
+    /// migration has begun, returns false.
     pub(super) fn clear_unless_begun(&mut self) -> bool {
         if self.has_begun() {
             return false;
@@ -50,7 +50,7 @@ impl StateTables {
         true
     }
 
-    /// Whether the migration has begun; see [`rules::has_begun`].
+    /// Returns whether the migration has begun; see [`rules::has_begun`].
     fn has_begun(&self) -> bool {
         rules::has_begun(!self.runs.is_empty(), &self.events)
     }

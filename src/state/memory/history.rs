@@ -1,4 +1,4 @@
-//! Stores the recorded history of items: the journal of pre-images, and the baseline.
+//! Stores the recorded history of items, which consists of the journal of pre-images and the baseline.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -92,8 +92,8 @@ impl History for MemoryState {
                 |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.written_digest);
             let mut seen = BTreeSet::new();
             let rows = tables.journal.iter().filter(is_left);
-            // Count each path of an item once. If a write was planned again, or sent again after a kill, the journal
-            // has one row for each attempt.
+            // Count each path of an item once. The journal has one row for each attempt, because a write may be planned
+            // again, or sent again after a kill.
             let first: Vec<(ItemKey, Path)> = rows
                 .filter(|row| seen.insert((row.key.to_text(), row.pre.path.clone())))
                 .map(|row| (row.key.clone(), row.pre.path.clone()))
@@ -149,14 +149,14 @@ impl StateTables {
         pre_image_id(index)
     }
 
-    /// The journal rows of an item, newest first, without the rows of refused writes.
+    /// Returns an item's journal rows, newest first, without the rows of refused writes.
     fn item_journal<'a>(&'a self, key: &str) -> impl Iterator<Item = (PreImageId, &'a JournalRow)> {
         let indexes = self.item_journal.get(key).map(Vec::as_slice).unwrap_or_default();
         let rows = indexes.iter().rev().map(|index| (pre_image_id(*index), &self.journal[*index]));
         rows.filter(|(_, row)| !row.refused)
     }
 
-    /// The recorded history of an item from the expansion and from repairs. Omits records that a rollback has made
+    /// Returns an item's recorded history from the expansion and from repairs. Omits records that a rollback has made
     /// obsolete.
     fn history_of(&self, key: &ItemKey) -> ItemHistory {
         let since = self.last_rollback();
@@ -217,7 +217,7 @@ impl StateTables {
         Ok(())
     }
 
-    /// Whether a write of this expansion may have stored a value with this digest at a path.
+    /// Returns whether a write of this expansion may have stored a value with this digest at a path.
     fn may_have_written(&self, key: &str, path: &Path, value: Digest, refused: &[PreImageId], since: RunId) -> bool {
         self.item_journal(key).any(|(id, row)| {
             let of_path = row.pre.path == *path && row.run > since;
@@ -225,15 +225,14 @@ impl StateTables {
         })
     }
 
-    /// The last run that undid an expansion before the current expansion. Records of this run and of earlier runs are
-    /// obsolete.
+    /// Returns the last run that undid an earlier expansion. Records of that run and of earlier runs are obsolete.
     fn last_rollback(&self) -> RunId {
         let Some(expansion) = self.current_run(phase::EXPAND).map(|run| run.id) else { return RunId::NONE };
         let rollbacks = self.runs_of_phase(phase::ROLLBACK).filter(|run| run.status == RunStatus::Complete);
         rollbacks.map(|run| run.id).filter(|id| *id < expansion).max().unwrap_or(RunId::NONE)
     }
 
-    /// Whether an earlier pass of this expansion read every item of the table.
+    /// Returns whether an earlier pass of this expansion read every item of the table.
     fn is_baseline_complete_before(&self, before: RunId) -> bool {
         let since = self.last_rollback();
         let mut passes = self.runs_of_phase(phase::EXPAND).filter(|run| run.id > since && run.id < before);
@@ -268,8 +267,7 @@ impl StateTables {
     }
 }
 
-/// Records a pass's finding at a path of an item. Keeps an existing record, unless that record is from before the last
-/// rollback.
+/// Records what a pass found at an item's path. Keeps an existing record, unless it is from before the last rollback.
 fn record<T>(known: &mut ByItem<T>, key: String, path: Path, found: (RunId, T), since: RunId) {
     let entries = known.entry(key).or_default();
     if entries.get(&path).is_none_or(|(run, _)| *run <= since) {

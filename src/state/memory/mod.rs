@@ -1,4 +1,4 @@
-//! A state in memory, for tests. This state implements the store traits without SQLite, threads or its own clock.
+//! A state in memory, for tests. This state implements the store traits without SQLite, threads or a clock of its own.
 //!
 //! A call takes effect at one instant and is durable from then on. If the process is killed before this instant, the
 //! call changes nothing. If the process is killed after this instant, nothing is lost. [`MemoryState::crash`] simulates
@@ -25,43 +25,43 @@ use crate::change::{BaselinePair, Digest, PreImage};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
 
-/// Records about items, by the text of the item key and by path, each with the run that recorded it.
+/// Records about items, by the item key's text and by path. Each record contains the run that recorded it.
 type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 
-/// Returns the current time as it is stored.
+/// A function that returns the current time in its stored form.
 pub type TimeSource = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Returns the time that the next request or the next reply takes to arrive.
+/// A function that returns how long the next request or the next reply takes to arrive.
 pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// One process's handle on the state of a migration.
+/// One process's handle to the state of a migration.
 #[derive(Clone)]
 pub struct MemoryState {
     tables: Arc<Mutex<StateTables>>,
-    /// The number of the owner to which this handle belongs. Only the newest owner can use the state.
+    /// The number of the owner that uses this handle. Only the newest owner can use the state.
     owner: u64,
     time: TimeSource,
-    /// Returns the time that a request or a reply takes to arrive; `None` if they take no time.
+    /// The function that returns how long a request or a reply takes to arrive; `None` if they take no time.
     latency: Option<Latency>,
 }
 
-/// The stored tables. All of them are ordered, so that equal calls return equal results.
+/// The stored tables. All of them are ordered, so that repeated calls return the same results.
 #[derive(Debug, Clone, Default)]
 struct StateTables {
     owner: u64,
     identity: Option<Identity>,
     runs: Vec<RunRecord>,
     accepted: BTreeSet<(RunId, String)>,
-    /// The segments, each with the time of its last commit.
+    /// The state of each segment, with the time of the segment's last commit.
     segments: BTreeMap<(RunId, u32), (SegmentState, String)>,
     failures: Vec<FailureRecord>,
     diverged: Vec<DivergedRecord>,
     journal: Vec<JournalRow>,
-    /// The indexes of each item's rows in `journal`, by the text of the item key.
+    /// For each item, by the item key's text: the indexes of the item's rows in `journal`.
     item_journal: BTreeMap<String, Vec<usize>>,
     /// The digests of preexisting targets.
     preexisting: ByItem<Digest>,
-    /// The pairs of an old and a new attribute that the first pass recorded.
+    /// Pairs of an old and a new attribute. The first pass recorded these pairs.
     pairs: ByItem<BaselinePair>,
     pages_under_way: Vec<PageUnderWay>,
     spend: BTreeMap<RunId, (SpendState, UnitPrices)>,
@@ -83,7 +83,7 @@ struct JournalRow {
     refused: bool,
 }
 
-/// An uncommitted page with items that may have been written.
+/// An uncommitted page whose items may have been written.
 #[derive(Debug, Clone)]
 struct PageUnderWay {
     run: RunId,
@@ -98,30 +98,31 @@ struct Verification {
     parameters: VerificationParameters,
     drawn: Option<SampleDraw>,
     segments_to_read: u32,
-    /// The report of the verification, and the hash of the report.
+    /// The verification's report, and the hash of the report.
     report: Option<(String, String)>,
 }
 
 impl MemoryState {
-    /// Creates an empty state. `time` returns the current time as it is stored.
+    /// Creates an empty state. `time` returns the current time in its stored form.
     pub fn new(time: TimeSource) -> MemoryState {
         MemoryState { tables: Arc::default(), owner: 0, time, latency: None }
     }
 
-    /// Returns a handle on the same state whose calls take time before and after they take effect. If a process is
-    /// killed during a call, it does not know whether the call took effect.
+    /// Returns a handle to the same state. Every call on this handle takes time before and after the call takes effect.
+    /// So if a process is killed during a call, the call may or may not have taken effect.
     pub fn with_latency(self, latency: Latency) -> MemoryState {
         MemoryState { latency: Some(latency), ..self }
     }
 
-    /// Returns a handle on the same state whose calls take no time. Use it in a test that only observes the state.
+    /// Returns a handle to the same state. Calls on this handle take no time. Use it in a test that only observes the
+    /// state.
     pub fn without_latency(self) -> MemoryState {
         MemoryState { latency: None, ..self }
     }
 
-    /// Kills the owner. Returns the handle of the next owner. The state then has all durable data, open sessions count
-    /// as stopped, and their reserved capacity counts as spent. Every later call on this handle or its clones fails and
-    /// changes nothing.
+    /// Kills the owner. Returns the next owner's handle. The state keeps all durable data. Open sessions become
+    /// stopped, and their reserved capacity counts as spent. Every later call on this handle or on one of its clones
+    /// fails and changes nothing.
     pub fn crash(&self) -> MemoryState {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.owner += 1;
@@ -136,13 +137,13 @@ impl MemoryState {
         MemoryState { owner: tables.owner, ..self.clone() }
     }
 
-    /// Opens the state again for this plan and table. Returns the handle of the next owner, like
+    /// Opens the state for this plan and table, as a new process does. Returns the new owner's handle, like
     /// [`MemoryState::crash`].
     ///
     /// # Errors
     ///
-    /// [`StoreError::Foreign`] if the state belongs to a different plan or table whose migration has begun. The state
-    /// is then unchanged.
+    /// Returns [`StoreError::Foreign`] if the state's migration has begun and the state belongs to a different plan or
+    /// table. The state is then unchanged.
     pub fn open_as(&self, identity: &Identity) -> Result<MemoryState, StoreError> {
         {
             let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +161,7 @@ impl MemoryState {
         format!("{:#?}", self.tables.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Carries out one call, if this handle is still the owner. A failed call changes nothing.
+    /// Executes one call, if this handle still belongs to the owner. A failed call changes nothing.
     async fn call<T: Send>(
         &self,
         call: impl FnOnce(&mut StateTables, &str) -> Result<T, StoreError> + Send,
@@ -194,7 +195,7 @@ impl StateStore for MemoryState {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // Closes an open session in the same way as the next owner does.
+        // Closes an open session, as the next owner does.
         self.call(|_, _| Ok(())).await?;
         drop(self.crash());
         Ok(())
@@ -225,7 +226,7 @@ impl StateTables {
         self.segments.range(range).map(|((_, segment), (state, _))| (*segment, state))
     }
 
-    /// Whether all of these pre-images are stored.
+    /// Returns whether all of these pre-images are stored.
     fn check_pre_images(&self, ids: &[PreImageId]) -> Result<(), StoreError> {
         let known = |id: &PreImageId| journal_index(*id).is_some_and(|index| index < self.journal.len());
         match ids.iter().find(|id| !known(id)) {
@@ -234,7 +235,7 @@ impl StateTables {
         }
     }
 
-    /// Marks pre-images as refused. Call [`StateTables::check_pre_images`] before.
+    /// Marks pre-images as refused. Call [`StateTables::check_pre_images`] first.
     fn mark_refused(&mut self, ids: &[PreImageId]) {
         for index in ids.iter().filter_map(|id| journal_index(*id)) {
             self.journal[index].refused = true;
@@ -242,7 +243,7 @@ impl StateTables {
     }
 }
 
-/// The index of a pre-image in the journal. The ids of pre-images start at 1.
+/// Returns a pre-image's index in the journal. The ids of pre-images start at 1.
 fn journal_index(id: PreImageId) -> Option<usize> {
     usize::try_from(id.number() - 1).ok()
 }

@@ -190,7 +190,7 @@ impl StateTables {
                 self.insert_run(new, pass, now)
             }
             (BeginDecision::Resume | BeginDecision::ReadOnly, None) => {
-                Err(StoreError::Corrupt("a run to resume is gone".to_owned()))
+                Err(StoreError::Corrupt("the run to resume no longer exists".to_owned()))
             }
         }
     }
@@ -261,8 +261,8 @@ impl StateTables {
         Ok(run.clone())
     }
 
-    /// Resolves the open work of earlier runs of the phase. A complete run has read every item again and recorded every
-    /// remaining failure or diverged item itself.
+    /// Resolves the open work that earlier runs of the phase left. The reason is that a complete run has read every
+    /// item again, and has recorded every remaining failure or diverged item itself.
     fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
         let earlier: BTreeSet<RunId> =
             self.runs_of_phase(&run.phase).map(|run| run.id).filter(|id| *id < run.id).collect();

@@ -57,7 +57,7 @@ impl SpendLedger for MemoryState {
 }
 
 impl StateTables {
-    /// The capacity that the committed pages of a run consumed, according to their counts.
+    /// Returns the capacity that a run's committed pages consumed, according to the counts of these pages.
     fn counted(&self, run: RunId) -> Result<Spend, StoreError> {
         Ok(self.totals(run)?.counts.spend())
     }
@@ -70,8 +70,8 @@ impl StateTables {
         Ok(SpendRecord { state: stored.current(counted), prices: Some(*prices) })
     }
 
-    /// Counts open slices as spent. Call it when no process owns the state, so that every open slice belongs to a dead
-    /// process.
+    /// Counts open slices as spent. Call this function when no process owns the state, because every open slice then
+    /// belongs to a dead process.
     pub(super) fn count_lost_slices_as_spent(&mut self) {
         let open = |state: &SpendState| state.slice.write > 0.0 || state.slice.read > 0.0;
         let runs: Vec<RunId> = self.spend.iter().filter(|(_, (state, _))| open(state)).map(|(run, _)| *run).collect();

@@ -116,12 +116,12 @@ impl StateTables {
                 Ok(stored.record(run, false))
             }
             (BeginDecision::Resume | BeginDecision::ReadOnly, ..) => {
-                Err(StoreError::Corrupt("a verification to resume is gone".to_owned()))
+                Err(StoreError::Corrupt("the verification to resume no longer exists".to_owned()))
             }
         }
     }
 
-    /// Deletes the counts and mismatches of verifications older than the newest complete one.
+    /// Deletes the counts and mismatches of all verifications that are older than the newest complete verification.
     fn delete_old_details(&mut self) {
         let complete = self.verifications.iter().rev().find(|(_, stored)| stored.report.is_some());
         let Some(newest) = complete.map(|(run, _)| *run) else { return };

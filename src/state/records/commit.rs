@@ -1,10 +1,10 @@
-//! The data of a commit.
+//! The data that a commit stores.
 
 use super::super::{PreImageId, SegmentEvent, SessionId};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
-/// One or more finished pages of one segment, ready to be committed.
+/// One or more finished pages of one segment, ready for a commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
     /// The calling session.
@@ -13,30 +13,30 @@ pub struct Commit {
     pub segment: u32,
     /// The event that [`SegmentState::next`](super::super::SegmentState::next) applies to the segment.
     pub event: SegmentEvent,
-    /// Items that failed in these pages.
+    /// Items that failed while these pages were processed.
     pub failures: Vec<Failure>,
-    /// Diverged items of these pages.
+    /// Items in these pages that were found to be diverged.
     pub diverged: Vec<DivergedItem>,
-    /// The pre-images of writes that DynamoDB certainly refused. A rollback must not restore them.
+    /// The pre-images of writes that DynamoDB certainly refused. A rollback must not restore these pre-images.
     pub refused: Vec<PreImageId>,
 }
 
-/// An item that could not be changed: a dead letter.
+/// An item that could not be changed (a dead letter).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
     /// The key of the item.
     pub key: ItemKey,
-    /// `Conflict` or `Rejected`.
+    /// The outcome: `Conflict` or `Rejected`.
     pub outcome: Outcome,
-    /// The reason for the failure, without attribute values.
+    /// The reason why the item failed. The reason contains no attribute values.
     pub reason: String,
 }
 
-/// An item in which a target has a value that differs from the value that the plan implies.
+/// An item with a target whose value differs from the value that the plan implies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DivergedItem {
     /// The key of the item.
     pub key: ItemKey,
-    /// The targets with a different value.
+    /// The targets whose values differ.
     pub paths: Vec<Path>,
 }

@@ -1,4 +1,4 @@
-//! Events of a migration, and facts that are stored by name.
+//! Events of a migration, and facts. Each fact is stored under a name.
 
 use super::super::RunId;
 
@@ -7,28 +7,28 @@ use super::super::RunId;
 pub struct EventRecord {
     /// The event, as JSON.
     pub event: String,
-    /// The newest run when the event was appended. Runs with larger ids began after the event.
+    /// The id of the newest run at the time when the event was appended. Runs with larger ids began after the event.
     pub newest_run: RunId,
 }
 
-/// A fact that the state stores by name, in addition to the events.
+/// A fact, which the state stores by name in addition to the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum StoredFact {
-    /// The location of the flag when the migration began.
+    /// The location of the cutover flag when the migration began.
     FlagLocation,
-    /// The owner name with which a process that used this state file last took the lease.
+    /// The owner name in the lease when a process with this state file last took the lease.
     LeaseOwner,
-    /// The content of the flag when a command that used this state file last read it.
+    /// The content of the cutover flag when a command with this state file last read the flag.
     LastFlag,
-    /// The budgets of the current or last run.
+    /// The budgets of the current run, or of the last run if no run is active.
     Budgets,
-    /// The speed of the current or last pass.
+    /// The speed of the current pass, or of the last pass if no pass is active.
     Pace,
 }
 
 impl StoredFact {
-    /// The name under which the fact is stored.
+    /// Returns the name under which the fact is stored.
     pub fn name(self) -> &'static str {
         match self {
             StoredFact::FlagLocation => "flag_place",

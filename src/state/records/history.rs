@@ -1,10 +1,10 @@
-//! The recorded history of items: the pre-images of the journal, and the baseline of the first pass.
+//! The recorded history of items, which consists of the journal's pre-images and the first pass's baseline.
 
 use super::super::{Cursor, PreImageId, RunId, SessionId};
 use crate::change::{BaselinePair, Digest, PreImage};
 use crate::item::{ItemKey, Path, Value};
 
-/// A stored pre-image. The record contains a value of the user's table, which is printed only on request.
+/// A stored pre-image. It contains a value from the user's table. The value is printed only on request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRecord {
     /// The id of the pre-image. Later pre-images have larger ids.
@@ -22,21 +22,21 @@ pub struct PreImageRecord {
 }
 
 impl PreImageRecord {
-    /// The position of the pre-image in the list of pre-images, for [`ListQuery::after`](super::ListQuery::after).
+    /// Returns the pre-image's position in the list of pre-images, for [`ListQuery::after`](super::ListQuery::after).
     pub fn cursor(&self) -> Cursor {
         Cursor::from_number(self.id.number())
     }
 }
 
-/// A list of items that may be incomplete: the total number of items, and the first ones.
+/// The total number of affected items, and the first of these items.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AffectedItems {
     /// The number of items.
     pub count: u64,
     /// The first items, each with one affected path. An item with two affected paths appears twice.
     pub first: Vec<(ItemKey, Path)>,
-    /// Whether there may be more items than `count`, because the first pass ran with an earlier version of this
-    /// program, which did not record pairs.
+    /// Whether more than `count` items may be affected, because the first pass ran with an earlier version of this
+    /// program that did not record pairs.
     pub pairs_unrecorded: bool,
 }
 
@@ -49,7 +49,7 @@ pub struct PreImageRow {
     pub pre: PreImage,
 }
 
-/// The baseline of the items of a page, recorded before any of them is written.
+/// The baseline of a page's items, recorded before the first write to any of these items.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaselinePage {
     /// The session that records the page.
@@ -58,28 +58,29 @@ pub struct BaselinePage {
     pub segment: u32,
     /// The number of the page within the segment.
     pub number: u64,
-    /// Items with preexisting targets, and the digests of the targets' values.
+    /// Items with preexisting targets, and digests of these targets' values.
     pub preexisting: Vec<(ItemKey, Vec<(Path, Digest)>)>,
-    /// Items with a pair of old and new attribute that the operator should know about. Either a rollback would not
-    /// restore the pair exactly, or readers will see its new value for the first time.
+    /// Items with a pair of an old and a new attribute that the operator should know about. Either a rollback would not
+    /// restore the pair exactly, or readers will see the pair's new value for the first time.
     pub pairs: Vec<(ItemKey, Vec<(Path, BaselinePair)>)>,
-    /// Digests of the keys of items that the session may write.
+    /// Key digests of the items that the session may write.
     pub may_write: Vec<Digest>,
-    /// Items with targets that were filled after the pass had first read the item.
+    /// Items with targets that were filled after the pass had read the item for the first time.
     pub filled: Vec<FilledTargets>,
 }
 
-/// The targets of one item that were filled after the pass first read the item, and whose values differ from their
-/// sources. If the reply to a write was lost, or a process was killed, the migration itself may have filled such a
-/// target. Otherwise a live writer filled the target, and the target counts as preexisting. Only changes with
-/// `on_existing = "skip"` need this record. The journal has the digest of every value that such a change writes.
+/// One item's targets that were filled after the pass had read the item for the first time, and whose values differ
+/// from the values of their sources. The migration itself may have filled such a target if the reply to a write was
+/// lost, or if a process was killed. Otherwise, a live writer filled the target, so the target counts as preexisting.
+/// Only changes with `on_existing = "skip"` need this record. The journal contains the digest of every value that such
+/// a change writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilledTargets {
     /// The key of the item.
     pub key: ItemKey,
-    /// The filled targets, with digests of their values.
+    /// The filled targets, with digests of the targets' values.
     pub targets: Vec<(Path, Digest)>,
-    /// The pre-images of writes that DynamoDB certainly refused but that are not yet marked as refused.
+    /// The pre-images of writes that DynamoDB certainly refused. These pre-images are not yet marked as refused.
     pub refused: Vec<PreImageId>,
 }
 

@@ -1,27 +1,28 @@
-//! The plan and the table that a state belongs to.
+//! The identity of a state: the plan and the table to which it belongs.
 
 use serde::Serialize;
 
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
 
-/// The plan and table to which a state file belongs. No other plan or table may use the file.
+/// The plan and the table to which a state belongs. No other plan or table may use the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// The name of the migration.
     pub migration: String,
     /// The fingerprint of the plan.
     pub fingerprint: String,
-    /// ARN of the table. If source and sink are different tables, the text "ARN to ARN".
+    /// ARN of the table. If source and sink are different tables, this is the text "ARN to ARN".
     pub table_arn: String,
-    /// The table's unique id, if the engine assigns one. A recreated table has a new id.
+    /// The table's unique id; `None` if the engine assigns no id. A table that is deleted and created again has a new
+    /// id.
     pub table_id: Option<String>,
-    /// A description of the plan, for the error message if a different plan uses the state file.
+    /// A description of the plan, for the error message that is shown if a different plan uses the state file.
     pub meaning: String,
 }
 
 impl Identity {
-    /// The identity of a plan on a table.
+    /// Returns the identity of a plan and a table.
     pub fn from_plan(plan: &Plan, table: &TableDescription) -> Identity {
         let both = |source: &str, sink: &str| format!("{source} to {sink}");
         let (table_arn, table_id) = match &table.sink {
@@ -40,7 +41,7 @@ impl Identity {
         }
     }
 
-    /// Whether both identities have the same plan and the same table.
+    /// Returns whether both identities name the same plan and the same table.
     pub fn matches(&self, ours: &Identity) -> bool {
         let recreated = matches!((&self.table_id, &ours.table_id), (Some(theirs), Some(ours)) if theirs != ours);
         self.fingerprint == ours.fingerprint && self.table_arn == ours.table_arn && !recreated

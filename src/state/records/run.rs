@@ -1,4 +1,4 @@
-//! Runs: how they begin, and their stored records.
+//! Runs: the ways to begin a run, and the stored records of runs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,22 +14,23 @@ use crate::outside::UntrustedText;
 /// The ways to begin a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeginMode {
-    /// Resume the unfinished run of the phase, or begin its first one. Refused if the last run is complete.
+    /// Resume the phase's unfinished run, or begin the phase's first run. Refused if the last run is complete.
     ResumeOrNew,
-    /// Begin a new run. An unfinished run is superseded, and stays recorded.
+    /// Begin a new run. An unfinished run becomes superseded, but its record stays.
     Restart,
-    /// Resume the unfinished run of the phase to read its remaining pages without writing (a look). Afterwards, the
-    /// run's checkpoints no longer prove that a page was written. So the run can be resumed only by a further look.
+    /// Resume the phase's unfinished run as a read-only pass, which reads the remaining pages without writing.
+    /// Afterwards, the run's checkpoints no longer prove that the committed pages were written. So only another
+    /// read-only pass can resume the run.
     ReadOnly,
-    /// Begin an additional pass (`--again`), or resume it. Refused unless the last run is complete or is itself an
-    /// additional pass.
+    /// Begin an additional pass (`--again`), or resume an unfinished one. Refused unless the last run is complete, or
+    /// is itself an additional pass.
     Again,
 }
 
 /// Parameters of a new run. A resumed run ignores them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRun {
-    /// The name of the phase, for example `expand`. Each phase has its own runs.
+    /// The phase's name, for example `expand`. Each phase has its own runs.
     pub phase: String,
     /// `TotalSegments` of the scan, from 1 to 1,000,000. This number never changes during the run.
     pub total_segments: u32,
@@ -42,7 +43,7 @@ pub struct NewRun {
 /// A run whose session has begun.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSession {
-    /// The stored run, now with status `Running`.
+    /// The stored run. Its status is now `Running`.
     pub run: RunRecord,
     /// Whether the run continues from checkpoints. If the value is false, the run is new.
     pub resumed: bool,
@@ -53,55 +54,58 @@ pub struct RunSession {
 pub struct RunRecord {
     /// The id of the run.
     pub id: RunId,
-    /// The name of the phase, for example `expand`.
+    /// The phase's name, for example `expand`.
     pub phase: String,
-    /// The number of the pass over the table: 1 before the first `--again`, 2 for the first `--again`, and so on.
+    /// The number of the run's pass over the table: 1 before the first `--again`, 2 for the first `--again`, and so on.
     pub pass: u32,
     /// `TotalSegments` of the scan.
     pub total_segments: u32,
     /// The status of the run.
     #[serde(serialize_with = "status_name")]
     pub status: RunStatus,
-    /// The time of creation.
+    /// The time at which the run was created.
     pub started_at: String,
-    /// When the last session of the run ended. `None` while a session is open, and if the last session was killed.
+    /// The time at which the last session of the run ended. `None` while a session is open, or if the last session was
+    /// killed.
     pub ended_at: Option<String>,
-    /// Number of sessions of the run up to now. This number equals the epoch of the newest session ([`SessionId`]).
+    /// Number of sessions that the run has had so far. This number equals the epoch of the newest session
+    /// ([`SessionId`]).
     pub sessions: u32,
-    /// Whether a session is open. A process is working on the run, or died while it was working on the run.
+    /// Whether a session is open. If a session is open, a process is working on the run, or died while working on it.
     pub open_session: bool,
     /// Whether the number of applied items is a lower bound, because pages were abandoned or a session was killed. When
-    /// the pages of such a session are read again, items that it wrote count as already applied. So reports label
-    /// `applied` with "at least".
+    /// another session reads the pages again, items that the first session wrote count as already applied. So reports
+    /// show the number of applied items with "at least".
     pub lower_bound: bool,
-    /// Number of pages that sessions of the run began but did not finish.
+    /// Number of pages that the run's sessions began but did not finish.
     pub abandoned_pages: u64,
-    /// The reason why the last session of the run ended.
+    /// The reason why the run's last session ended.
     pub stop_reason: Option<String>,
     /// The number of items in the table when the run was created, according to `DescribeTable`.
     pub table_items_estimate: Option<u64>,
     /// Version of the program that created the run.
     pub tool_version: String,
-    /// Whether a look has read pages of the run without writing them ([`BeginMode::ReadOnly`]).
+    /// Whether a read-only pass has read pages of the run ([`BeginMode::ReadOnly`]).
     pub looked_through: bool,
-    /// The spend of the run when a look began ([`BeginMode::ReadOnly`]). Zero if no look has begun.
+    /// The run's spend at the start of the first read-only pass ([`BeginMode::ReadOnly`]). Zero if no read-only pass
+    /// has begun.
     #[serde(skip)]
     pub spend_before_read_only: Spend,
 }
 
 impl RunRecord {
-    /// The newest session of the run, open or not.
+    /// Returns the newest session of the run, open or not.
     pub fn session(&self) -> SessionId {
         SessionId { run: self.id, epoch: u64::from(self.sessions) }
     }
 
-    /// Whether the run is neither complete nor superseded.
+    /// Returns whether the run is neither complete nor superseded.
     pub fn is_unfinished(&self) -> bool {
         matches!(self.status, RunStatus::Running | RunStatus::Stopped)
     }
 
-    /// Whether the run can be resumed. After a look it cannot, because it would skip pages that the look has read but
-    /// not written.
+    /// Returns whether the run can be resumed. After a read-only pass, the run cannot be resumed, because it would skip
+    /// pages that this pass has read but not written.
     pub fn can_be_resumed(&self) -> bool {
         self.is_unfinished() && !self.looked_through
     }
@@ -110,18 +114,18 @@ impl RunRecord {
 /// The totals over all segments of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SegmentTotals {
-    /// Number of segments without a committed page.
+    /// Number of segments that have no committed page.
     pub pending: u32,
-    /// Number of segments with some committed pages.
+    /// Number of segments that have committed pages but are not done.
     pub scanning: u32,
-    /// Number of segments with all pages committed.
+    /// Number of segments whose pages are all committed.
     pub done: u32,
     /// Number of committed pages.
     pub pages: u64,
     /// The counts of the committed pages.
     #[serde(serialize_with = "counts_map")]
     pub counts: Counts,
-    /// The time of the last commit of a page.
+    /// The time at which a page was last committed.
     pub last_commit_at: Option<String>,
 }
 
@@ -134,23 +138,23 @@ pub struct RunProgress {
     pub totals: SegmentTotals,
     /// The spend of the run.
     pub spend: SpendRecord,
-    /// The preflight findings that were accepted for the run.
+    /// The preflight findings that the operator accepted for the run.
     pub accepted: Vec<String>,
-    /// Whether the process of the run has died: the run has an open session, but no process owns the file. A run whose
-    /// process has died can be resumed.
+    /// Whether the run's process has died. A process has died if its run has an open session, but no process owns the
+    /// state file. A run whose process has died can be resumed.
     pub died: bool,
 }
 
-/// The data of a state file that `status` shows, read in one transaction.
+/// The data that `status` shows about a state file, read in one transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StateSummary {
     /// The path of the state file.
     pub path: PathBuf,
-    /// Version of the file's layout.
+    /// The version of the state file's layout.
     pub layout_version: u32,
-    /// The plan and the table that the file belongs to.
+    /// The plan and the table to which the file belongs.
     pub identity: Identity,
-    /// The time of creation.
+    /// The time at which the file was created.
     pub created_at: String,
     /// All runs, oldest first.
     pub runs: Vec<RunRecord>,
@@ -158,22 +162,23 @@ pub struct StateSummary {
     pub current: Option<RunProgress>,
     /// Number of items with an open failure, over all runs.
     pub open_failures: u64,
-    /// Number of open diverged items, over all runs.
+    /// Number of items that are still open as diverged, over all runs.
     pub open_diverged: u64,
-    /// Number of recorded pre-images, without those of refused writes.
+    /// Number of recorded pre-images. Does not count pre-images of refused writes.
     pub pre_images: u64,
     /// The process that currently owns the file; `None` if no process owns the file.
     pub holder: Option<LockHolder>,
 }
 
-/// The process that owns a state file according to its lock file. A field is `None` if it cannot be read.
+/// The process that owns a state file, according to the file's lock file. A field is `None` if the lock file does not
+/// show its value.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct LockHolder {
-    /// Process id.
+    /// The process's id.
     pub pid: Option<u32>,
-    /// Host name.
+    /// The host's name.
     pub host: Option<UntrustedText>,
-    /// The time at which the process took the lock.
+    /// The time at which this process took the lock.
     pub since: Option<UntrustedText>,
 }
 

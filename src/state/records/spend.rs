@@ -9,14 +9,14 @@ use crate::cost::UnitPrices;
 /// The spend of a run over all its sessions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SpendRecord {
-    /// The spend in capacity units.
+    /// The spend, in capacity units.
     pub state: SpendState,
-    /// The prices that the last session of the run used; `None` if no session has begun to spend.
+    /// The prices that the run's last session used; `None` if no session has begun to spend.
     pub prices: Option<UnitPrices>,
 }
 
 impl SpendRecord {
-    /// The estimated cost in US dollars; `None` without prices.
+    /// Returns the estimated cost in US dollars; `None` without prices.
     pub fn dollars(&self) -> Option<f64> {
         self.prices.map(|prices| prices.dollars(self.state.spent))
     }

@@ -6,33 +6,34 @@ use crate::cutover::TruthByKey;
 use crate::item::{ItemKey, Path};
 use crate::state::{TableStage, Verdict, VerdictCounts};
 
-/// The maximum number of mismatching items that are stored for each verdict. The stored items take a few megabytes and
-/// are enough to investigate. The counts include all mismatches.
+/// The maximum number of mismatching items that are stored for each verdict. The stored items take a few megabytes,
+/// which is enough for an investigation. The counts include all mismatching items, stored or not.
 pub const MAX_MISMATCHES: u32 = 10_000;
 
-/// The parameters of a verification. A stopped verification is resumed only if the new parameters are equal to its own.
+/// The parameters of a verification. A stopped verification is resumed only if the requested parameters equal its own
+/// parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerificationParameters {
     /// The stage of the migration.
     pub stage: TableStage,
-    /// Whether old or new attributes are the side from which the other side is derived.
+    /// Which side counts as true: the old or the new attributes. The other side is derived from the true side.
     pub truths: TruthByKey,
     /// Whether mismatching items are repaired.
     pub repair: bool,
-    /// Version of the cutover flag that determined `stage` and `truths`; `None` without a flag.
+    /// The version of the cutover flag from which `stage` and `truths` follow; `None` without a flag.
     pub flag_version: Option<u64>,
     /// Number of clusters in the sample; `None` if the whole table is read.
     pub sample_clusters: Option<u32>,
 }
 
-/// The inputs from which the clusters of a sample are drawn. With the same inputs, the same clusters are drawn again.
+/// The inputs of the random draw of a sample's clusters. The same inputs always draw the same clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleDraw {
     /// The seed of the random draw, below 2^63.
     pub seed: u64,
-    /// Number of segments of the run whose item counts identified the large segments.
+    /// The number of segments of an earlier run. The item counts of its segments showed which segments are large.
     pub run_segments: u32,
-    /// The large segments of that run.
+    /// The large segments of the earlier run.
     pub large: Vec<u32>,
 }
 
@@ -41,11 +42,11 @@ pub struct SampleDraw {
 pub struct NewVerification {
     /// The parameters of the verification.
     pub parameters: VerificationParameters,
-    /// The inputs from which the clusters of the sample are drawn; `None` if the whole table is read.
+    /// The inputs of the draw of the sample; `None` if the whole table is read.
     pub drawn: Option<SampleDraw>,
-    /// Number of segments that the verification reads.
+    /// Number of segments that the verification must read.
     pub segments_to_read: u32,
-    /// The parameters of the run. Its phase is [`VERIFY`](super::super::phase::VERIFY).
+    /// The parameters of the verification's run. The phase of this run is [`VERIFY`](super::super::phase::VERIFY).
     pub run: NewRun,
 }
 
@@ -56,15 +57,15 @@ pub struct VerificationRecord {
     pub run: RunRecord,
     /// The parameters of the verification.
     pub parameters: VerificationParameters,
-    /// The inputs from which the clusters of the sample are drawn; `None` if the whole table is read.
+    /// The inputs of the draw of the sample; `None` if the whole table is read.
     pub drawn: Option<SampleDraw>,
-    /// Number of segments that the verification reads.
+    /// Number of segments that the verification must read.
     pub segments_to_read: u32,
-    /// Whether the verification continues from checkpoints.
+    /// Whether the verification was resumed from checkpoints.
     pub resumed: bool,
 }
 
-/// One or more finished pages of one segment of a verification, ready to be committed.
+/// One or more finished pages of one segment of a verification, ready for a commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerifiedPages {
     /// The session that commits the pages.
@@ -75,24 +76,24 @@ pub struct VerifiedPages {
     pub event: SegmentEvent,
     /// The number of items for each verdict.
     pub verdicts: VerdictCounts,
-    /// The items that did not match.
+    /// The items whose attributes did not match.
     pub mismatches: Vec<Mismatch>,
-    /// The pre-images of repairs that DynamoDB certainly refused.
+    /// The pre-images of those repairs that DynamoDB certainly refused.
     pub refused: Vec<PreImageId>,
 }
 
-/// An item that did not match.
+/// An item whose attributes did not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
     /// The key of the item.
     pub key: ItemKey,
-    /// The worst verdict among the changes of the item.
+    /// The worst verdict among the item's changes.
     pub verdict: Verdict,
     /// The mismatching paths.
     pub paths: Vec<Path>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired, without attribute values; `None` if it was repaired.
+    /// The reason why the item was not repaired; `None` if it was repaired. The reason contains no attribute values.
     pub why: Option<String>,
 }
 
@@ -103,9 +104,9 @@ pub struct StoredReport {
     pub run: RunId,
     /// The parameters of the verification.
     pub parameters: VerificationParameters,
-    /// The time at which the run was created. All reads happened after this time.
+    /// The time at which the run was created. All reads of the verification happened after this time.
     pub began_at: String,
-    /// The time at which the verification was complete.
+    /// The time at which the verification became complete.
     pub ended_at: String,
     /// The report as canonical JSON.
     pub json: String,

@@ -1,4 +1,4 @@
-//! Tests every rule on all possible states, or on random states.
+//! Tests each rule on all possible states, or on random states.
 
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ fn runs() -> Vec<RunRecord> {
     all
 }
 
-/// The session that is open in the run that [`run`] returns.
+/// Returns the session that is open in the run that [`run`] returns.
 fn session() -> SessionId {
     run(RunStatus::Running, true).session()
 }
@@ -129,7 +129,7 @@ fn a_verification_resumes_only_a_readable_one_with_the_same_parameters() {
                     assert_eq!((pass, supersedes), (run.pass + 1, run.is_unfinished()), "{context}");
                     assert!(!run.open_session, "{context}");
                 }
-                Ok(BeginDecision::ReadOnly) => panic!("a verification never begins a look: {context}"),
+                Ok(BeginDecision::ReadOnly) => panic!("a verification never begins a read-only pass: {context}"),
                 Err(error) => assert!(run.open_session && matches!(error, StoreError::Refused(_)), "{context}"),
             }
         }
@@ -186,8 +186,8 @@ fn event(counts: Counts) -> SegmentEvent {
 }
 
 proptest! {
-    /// A commit is accepted if and only if its session is the newest one and is open, the run has the segment, and the
-    /// commit has as many records of failed and diverged items as its counts say.
+    /// A commit is accepted if and only if three conditions are true: its session is open and is the newest one, the
+    /// run has the segment, and the commit has as many records of failed and diverged items as its counts say.
     #[test]
     fn a_commit_needs_the_open_session_and_a_record_of_each_failure(
         (open, epoch) in (any::<bool>(), 1_u64..6),
@@ -217,8 +217,8 @@ proptest! {
         prop_assert!(answer.is_ok() || epoch < 3 || is_refused(answer));
     }
 
-    /// Pages are accepted if and only if their run is a verification, each item has a verdict, and each mismatch has a
-    /// record.
+    /// Pages are accepted if and only if three conditions are true: their run is a verification, each item has a
+    /// verdict, and each mismatch has a record.
     #[test]
     fn verified_pages_are_accepted_only_if_they_add_up(
         verifies in any::<bool>(),
@@ -247,8 +247,8 @@ proptest! {
         prop_assert_eq!(check_verified(&run, &pages).is_ok(), verifies && segment < 4 && adds_up);
     }
 
-    /// The sessions of a run begin, reserve, settle and die in any order. The known spend is never less than the spend
-    /// of the committed pages, and a death raises it by at most the reserved capacity.
+    /// The sessions of a run begin, reserve, settle and die in random order. The known spend is never less than the
+    /// spend of the committed pages. A death raises the known spend by at most the reserved capacity.
     #[test]
     fn deaths_spend_at_most_what_was_reserved(steps in proptest::collection::vec((0_u8..4, 0_u32..20, 0_u32..20), 0..30)) {
         let units = |n: u32| Spend { write: f64::from(n), read: 0.0 };

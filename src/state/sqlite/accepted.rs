@@ -27,7 +27,7 @@ pub(super) fn record(
     Ok(())
 }
 
-/// The accepted findings of a run, in alphabetical order. Ignores damaged records.
+/// Returns the accepted findings of a run, in alphabetical order. Ignores damaged records.
 pub(super) fn findings_of_run(connection: &Connection, run: RunId) -> Result<Vec<String>, StateFileError> {
     let sql = format!("SELECT finding FROM accepted WHERE run = ?1 AND sum IS {ACCEPTED} ORDER BY finding");
     let mut statement = connection.prepare(&sql)?;

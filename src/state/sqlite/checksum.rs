@@ -1,16 +1,16 @@
-//! Checksums of the rows on which a rollback depends. The checksums detect flipped bits on the disk before the rows are
-//! used.
+//! Checksums of the rows on which rollbacks depend. The checksums detect bits that flipped on the disk before the rows
+//! are used.
 //!
-//! SQLite detects damage to its own structure, but does not check the contents of rows. Because of a flipped bit in a
-//! row, a rollback could skip an item or restore a wrong value. So each row has a checksum of its columns:
+//! SQLite detects damage to its own structure, but does not check the contents of rows. So a flipped bit in a row could
+//! make a rollback skip an item or restore a wrong value. To prevent this, each row has a checksum of its columns:
 //!
-//! - In rows that belong to one item (`pre_images`, `there_before`), the upper half of the checksum covers only the
-//!   key. If the checksum does not match the row, the flipped bit may be in the key or in the checksum. So the records
-//!   of two items are not trusted: the item with the key in the row, and the item whose key matches the upper half. The
-//!   records of all other items stay usable.
-//! - Every other row concerns the whole file. If the checksum of such a row does not match, the file is refused.
+//! - In a row that belongs to one item (`pre_images`, `there_before`), the upper half of the checksum covers only the
+//!   item's key. If the checksum does not match the row, the flipped bit may be in the key or in the checksum. So the
+//!   records of two items are not trusted: the item whose key is in the row, and the item whose key matches the upper
+//!   half of the checksum. The records of all other items can still be used.
+//! - Every other row affects the whole file. If the checksum of such a row is wrong, the file is refused.
 //!
-//! Small tables are checked whenever a file is opened. Large tables are checked at this time only if the file is small.
+//! Small tables are checked whenever a file is opened. Large tables are checked at that time only if the file is small.
 //! Before the first item of a rollback, [`audit`] checks all tables and runs SQLite's full check, because a damaged
 //! index would silently hide rows.
 
@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::StateFileError;
 use super::progress::{ProgressReporter, RowCounter};
 
-/// The small tables whose rows concern the whole file, each with the SQL expression of a row's checksum.
+/// The small tables whose rows affect the whole file. Each table is paired with the SQL expression of a row's checksum.
 const SMALL_TABLES: [(&str, &str); 4] = [
     ("identity", "checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at)"),
     (
@@ -37,8 +37,8 @@ const SMALL_TABLES: [(&str, &str); 4] = [
     ("kept", "checksum(name, value)"),
 ];
 
-/// The tables whose rows concern the whole file and whose size grows with the number of segments, each with the SQL
-/// expression of a row's checksum.
+/// The large tables whose rows affect the whole file. The size of these tables grows with the number of segments. Each
+/// table is paired with the SQL expression of a row's checksum.
 const LARGE_TABLES: [(&str, &str); 2] =
     [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
 
@@ -47,8 +47,8 @@ pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, page
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
-// No rollback depends on the rows of the following checksums. These rows are checked when they are read. A damaged row
-// is ignored or listed as unreadable, and has no other effect.
+// The following checksums protect rows on which no rollback depends. These rows are checked when they are read. A
+// damaged row is ignored or listed as unreadable, without any other effect.
 
 /// The checksum of an accepted finding.
 pub(super) const ACCEPTED: &str = "checksum(run, finding, at)";
@@ -64,21 +64,22 @@ pub(super) const FAILURE: &str =
 /// The checksum of a diverged item's row.
 pub(super) const DIVERGED: &str = "checksum(id, run, key, segment, paths, first_at, last_at, status, resolved_as)";
 
-/// The checksum of the counts of one segment of a verification.
+/// The checksum of a verification's counts of one segment.
 pub(super) const SEGMENT_VERDICTS: &str =
     "checksum(run, segment, matching, missing, stale, unexpected, raced, repaired)";
 
-/// The checksum of a row of the journal.
+/// The checksum of a journal row.
 pub(super) const PRE_IMAGE: &str = "item_checksum(key, run, path, kind, value, wrote, at, refused)";
 
 /// The checksum of a row of `there_before`: a target that existed before the migration.
 pub(super) const PREEXISTING: &str = "item_checksum(key, path, run, value)";
 
-/// The maximum number of damaged item rows in one table. If a table has more, the whole file counts as damaged.
+/// The maximum number of damaged rows in one table of item rows. If a table has more damaged rows, the whole file
+/// counts as damaged.
 const MAX_DAMAGED_ROWS: usize = 1_000;
 
-/// Registers the SQL functions that the triggers of the layout and the queries in this file call. Each call for a row
-/// of an item increments `rows`.
+/// Registers the SQL functions that the layout's triggers and this module's queries call. Each call for an item's row
+/// increments `rows`.
 pub(super) fn register(connection: &Connection, rows: &RowCounter) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     connection
@@ -92,8 +93,8 @@ pub(super) fn register(connection: &Connection, rows: &RowCounter) -> rusqlite::
     })
 }
 
-/// The first bytes of the SHA-256 of some columns. The hash includes the type and length of each column, so that
-/// different rows never have the same hash input.
+/// Returns the first bytes of the SHA-256 of some columns. The hash input includes each column's type and length, so
+/// that it differs for different rows.
 fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     let mut hash = Sha256::new();
     for column in columns {
@@ -114,7 +115,7 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Refuses a file if a row that concerns the whole file is damaged. Checks the large tables only if `small` is set.
+/// Refuses a file if a row that affects the whole file is damaged. Checks large tables only if `small` is true.
 pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), StateFileError> {
     for (table, sum) in SMALL_TABLES.iter().chain(LARGE_TABLES.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
@@ -122,7 +123,7 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
             return Err(damaged(&format!("a row of its table `{table}` has a wrong checksum")));
         }
     }
-    // The `proof` column of a tally is a copy of the other columns of its row.
+    // The column `proof` of a tally repeats the other columns of the tally's row.
     let sql = "SELECT EXISTS (SELECT 1 FROM tallies WHERE proof IS NOT (run * 8 + what) * 4294967296 + n)";
     if connection.query_row(sql, [], |row| row.get(0))? {
         return Err(damaged("a row of its table `tallies` has a wrong checksum"));
@@ -130,7 +131,7 @@ pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(),
     Ok(())
 }
 
-/// Checks all rows on which a rollback depends. This happens once for each connection, before the first item.
+/// Checks all rows on which rollbacks depend. Each connection checks them once, before the first item.
 pub(super) fn audit(connection: &Connection) -> Result<(), StateFileError> {
     let done = "SELECT 1 FROM sqlite_temp_schema WHERE name = 'doubtful'";
     if connection.query_row(done, [], |_| Ok(())).optional()?.is_some() {
@@ -155,7 +156,7 @@ fn check_structure(connection: &Connection, rows: &RowCounter) -> Result<(), Sta
     Err(damaged(&format!("SQLite's check says \"{}\"", found.escape_debug())))
 }
 
-/// Checks the rows of items, and stores the keys of items whose records cannot be trusted.
+/// Checks the rows of items. Stores the keys of the items whose records cannot be trusted.
 fn record_doubtful_items(connection: &Connection) -> Result<(), StateFileError> {
     connection
         .execute_batch("CREATE TEMP TABLE damaged (key, sum); CREATE TEMP TABLE doubtful (half INTEGER PRIMARY KEY)")?;
@@ -165,7 +166,7 @@ fn record_doubtful_items(connection: &Connection) -> Result<(), StateFileError> 
             return Err(damaged(&format!("more than {MAX_DAMAGED_ROWS} item records have wrong checksums")));
         }
     }
-    // The flipped bit may be in the row or in the checksum. So trust neither the item with the key in the row nor the
+    // The flipped bit may be in the row or in the checksum. So trust neither the item whose key is in the row, nor the
     // item whose key matches the checksum.
     connection.execute_batch(
         "INSERT OR IGNORE INTO doubtful SELECT sum >> 32 FROM damaged UNION SELECT item_checksum(key) >> 32 FROM damaged",
@@ -173,32 +174,32 @@ fn record_doubtful_items(connection: &Connection) -> Result<(), StateFileError> 
     Ok(())
 }
 
-/// The number of rows of items in a file of layout 2. Does not read these rows.
+/// Returns the number of item rows in a file of layout 2. Does not read the rows.
 fn item_rows(connection: &Connection) -> Result<u64, StateFileError> {
-    // Rows of the journal are never removed.
+    // Journal rows are never removed, so the largest id is the number of these rows.
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + \
                (SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// The number of rows of items in a file of layout 1, which the migration to layout 2 gives a checksum.
+/// Returns the number of item rows in a file of layout 1. The migration to layout 2 adds a checksum to each of them.
 pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, StateFileError> {
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + (SELECT count(*) FROM there_before)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Whether the record of this item is damaged. Call [`audit`] before.
+/// Returns whether this item's record is damaged. Call [`audit`] first.
 pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, StateFileError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM temp.doubtful WHERE half = item_checksum(?1) >> 32)";
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
 }
 
-/// Refuses a row with a wrong checksum. The column `at` says whether the checksum matches.
+/// Refuses a row with a wrong checksum. The column `at` contains whether the checksum matches.
 pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), StateFileError> {
     if row.get(at)? { Ok(()) } else { Err(StateFileError::Row("one of its rows has a wrong checksum".to_owned())) }
 }
 
-/// Creates the error about a damaged file. [`StateFileError::explain`] adds the file's name.
+/// Creates the error for a damaged file. [`StateFileError::explain`] adds the path of the file.
 fn damaged(what: &str) -> StateFileError {
     StateFileError::Damaged(what.to_owned())
 }
@@ -212,8 +213,8 @@ mod tests {
     use super::super::tests::scratch;
     use super::*;
 
-    /// These numbers must be equal. Otherwise the reported progress of a layout migration or of an audit would not end
-    /// at 100 %.
+    /// The announced number of rows must equal the number of processed rows. Otherwise, the reported progress of a
+    /// layout migration or of an audit would not end at 100 %.
     #[test]
     fn the_announced_number_of_rows_is_exact() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");

@@ -1,4 +1,4 @@
-//! Converts errors of SQLite and of the disk to messages for the operator.
+//! Converts errors of SQLite and of the disk to messages for operators.
 
 use std::io;
 use std::path::Path;
@@ -7,22 +7,22 @@ use rusqlite::ErrorCode;
 
 use super::super::{StoreError, TransitionError};
 
-/// The reason why work inside a transaction failed.
+/// The reason why the work inside a transaction failed.
 #[derive(Debug)]
 pub(super) enum StateFileError {
     /// SQLite failed.
     Sql(rusqlite::Error),
-    /// A stored row contradicts itself or a different row. The text describes the problem.
+    /// A stored row contradicts itself or another row. The text describes the problem.
     Row(String),
     /// The file is damaged. The text describes the damage.
     Damaged(String),
-    /// An error whose message is complete and is printed unchanged.
+    /// An error that already has a complete message. The message is printed unchanged.
     Store(StoreError),
 }
 
 impl StateFileError {
-    /// Whether the file, the disk or SQLite caused the error. If so, the process must store nothing more. All other
-    /// errors concern only one request.
+    /// Returns whether the file, the disk or SQLite caused the error. If one of these caused the error, the process
+    /// must not store anything more. Every other error concerns only one request.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             StateFileError::Sql(error) => {
@@ -32,7 +32,7 @@ impl StateFileError {
         }
     }
 
-    /// The reason why one row cannot be read, if this error concerns only that row.
+    /// If this error concerns only one row, returns the reason why that row cannot be read. If not, returns the error.
     pub(super) fn into_row_reason(self) -> Result<String, StateFileError> {
         match self {
             StateFileError::Row(what) => Ok(what),
@@ -44,7 +44,7 @@ impl StateFileError {
         }
     }
 
-    /// Creates the error for the operator. `doing` is the text after "while" in the message.
+    /// Creates the error for the operator. `doing` is the text that follows "while" in the message.
     pub(super) fn explain(self, path: &Path, doing: &str) -> StoreError {
         match self {
             StateFileError::Store(error) => error,
@@ -73,13 +73,14 @@ impl From<TransitionError> for StateFileError {
     }
 }
 
-/// The end of every error about an unusable file: the state of the file, and the possible next steps of the operator.
+/// The end of every error about an unusable file. This text names the state of the file and what the operator can do
+/// next.
 pub(super) const REMEDY: &str = "Nothing was written to it or to the table. Restore the file from a copy. Or start a new \
      migration state: move the file away (together with its -wal file), or name another file with --state. A new run is safe, \
      because it recognises items that are already changed, but it does not know the start keys, failures or pre-images of the \
      old one";
 
-/// Creates the error for the operator after an I/O error during the preparation of a file or directory.
+/// Creates the error for the operator if an I/O error prevents the preparation of a file or directory.
 pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreError {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

@@ -6,12 +6,12 @@ use super::super::{EventRecord, RunId, StoredFact, rules};
 use super::error::StateFileError;
 use super::read;
 
-/// Whether the migration has begun; see [`rules::has_begun`].
+/// Returns whether the migration has begun; see [`rules::has_begun`].
 pub(super) fn has_begun(connection: &Connection) -> Result<bool, StateFileError> {
     Ok(rules::has_begun(read::has_runs(connection)?, &events(connection)?))
 }
 
-/// Deletes the events, and the facts except the last owner of the lease.
+/// Deletes the events, and all facts except the last lease owner.
 pub(super) fn forget(connection: &Connection) -> Result<(), StateFileError> {
     connection.execute("DELETE FROM events", [])?;
     connection.execute("DELETE FROM kept WHERE name <> ?1", [StoredFact::LeaseOwner.name()])?;

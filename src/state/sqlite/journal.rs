@@ -2,47 +2,51 @@
 //!
 //! # Pre-images
 //!
-//! A pre-image records the state of a path before a write changes it: a value, no value, or the same value as at the
-//! source ([`PriorValue`]). The pre-image is appended before the write is sent. Rows never change, except for
-//! `refused`. If a path has several rows, `change/history.rs` decides which row a rollback uses.
+//! A pre-image records the state of a path before a write changes the path. This state is a value, no value, or the
+//! same value as at the source ([`PriorValue`]). The pre-image is stored before the write is sent. A row of the journal
+//! never changes, except for `refused`. If a path has several rows, `change/history.rs` decides which of them a
+//! rollback uses.
 //!
 //! # What existed before
 //!
-//! A rollback removes new attributes, but keeps those that existed before the migration. The two can be distinguished
-//! only before the migration writes an item, because afterwards every item has the attribute. So before the first write
-//! of every page, the first pass records the existing targets. Together with them, it records the digests of the items
-//! that it may write (`pages_under_way`).
+//! A rollback removes new attributes, but keeps new attributes that existed before the migration. The two can be
+//! distinguished only until the migration writes an item, because afterwards every item has the attribute. So the first
+//! pass records the existing targets before the first write of each page. Together with these targets, the first pass
+//! records digests of the items that it may write (`pages_under_way`).
 //!
-//! An abandoned page, or a page of a killed process, is read again. The new page may have different bounds and items.
-//! This does not matter, because the digests show for each single item whether it may have been written. The targets of
-//! such an item are not recorded again, because its digest and its targets were stored in one transaction. If that
-//! transaction did not become durable, no item of the page was written either.
+//! An abandoned page is read again. So is an uncommitted page of a killed process. When the items are read again, their
+//! page may have different bounds and contain different items. The difference does not matter, because the digests show
+//! for each single item whether it may have been written. If an item has a digest, its targets are not recorded again,
+//! because the digest and the targets were stored in one transaction. If that transaction did not become durable, no
+//! item of the page was written either.
 //!
-//! The commit of a page deletes the digests of the page, because the page will not be read again. The commit that ends
-//! a segment deletes the digests that killed sessions left, because the pages of these sessions may have had different
-//! bounds. So the file has eight bytes of digests for each item of the uncommitted pages.
+//! A page's commit deletes the page's digests, because the page will not be read again. The commit that ends a segment
+//! also deletes the digests that killed sessions left, because the pages of these sessions may have had different
+//! bounds. So the file contains eight bytes of digests for each item of the uncommitted pages.
 //!
-//! Later passes record nothing: the first pass has read every item that existed before the migration, and items
-//! inserted later did not exist before. Likewise, a new run (`--restart`) records nothing after a complete run, and
-//! nothing after a stopped run whose remaining items were read by a look (`passes/baseline/completion.rs`). After any
-//! other run, it is unknown which items were read. So the new run records the existing targets, although the superseded
-//! run may have written some of them. A rollback then keeps some attributes that it should remove
-//! ([`unrestorable_targets`] counts them). Without these records, a rollback would remove attributes that it must keep.
+//! Later passes record nothing. The first pass has read every item that existed before the migration, and items that
+//! were inserted later did not exist before the migration. Likewise, a new run (`--restart`) records nothing if the
+//! earlier run is complete, or if a read-only pass has read the earlier run's remaining items
+//! (`passes/baseline/completion.rs`). In any other case, it is unknown which items the earlier run has read. So the new
+//! run records the existing targets, even if the superseded run may have written some of them. A rollback then keeps
+//! some attributes that it should remove ([`unrestorable_targets`] counts them). Without these records, a rollback
+//! would remove attributes that it must keep.
 //!
-//! A rollback of a stopped first pass begins with a look. If no pass has begun, but applications have written both
-//! attributes, nothing is recorded. The history of each item is then [without a
+//! A rollback of a stopped first pass begins with a read-only pass. If applications have written both attributes but no
+//! pass has begun, nothing is recorded. Each item then has a history [without a
 //! baseline](ItemHistory::without_baseline).
 //!
 //! A live writer may change a target between the first read of the item and the migration's write. If the live writer
-//! removes the target, and the migration then writes it, the target still counts as preexisting. If the live writer
-//! fills the target, the target does not count as preexisting. No value is lost: a rollback removes the target only if
-//! it equals the old attribute, or after it has recorded the value.
+//! removes the target and the migration then writes it, the target still counts as preexisting. If the live writer
+//! fills the target, the target does not count as preexisting. No value is lost, because a rollback removes the target
+//! only in two cases: the target equals the old attribute, or the rollback has recorded the target's value.
 //!
-//! With `on_existing = "skip"`, a target that a live writer fills counts as preexisting, because its value counts as
-//! done ([`FilledTargets`](super::super::FilledTargets)). But the migration itself may have filled the target. This
-//! happens if the reply to a write was lost, or if the server applied a write of a killed process only after the next
-//! process had read the item. Before each of these writes was sent, its pre-image was recorded, with the digest of the
-//! new value. So a value with this digest comes from the migration, unless the write is known to be refused.
+//! With `on_existing = "skip"`, a target that a live writer fills counts as preexisting, because such a change accepts
+//! the target's value ([`FilledTargets`](super::super::FilledTargets)). But it is also possible that the migration
+//! itself filled the target. A reason is that the reply to a write was lost. Another reason is that the server applied
+//! a killed process's write after the next process had read the item. Before each of these writes was sent, its
+//! pre-image was stored, together with the digest of the new value. So a value with this digest comes from the
+//! migration, unless the write is known to have been refused.
 
 use std::collections::HashSet;
 
@@ -59,11 +63,11 @@ use super::read::{self, collect, collect_rows, key_from, parse_path};
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, PreImage, PreImageOrigin, PriorValue};
 use crate::item::{ItemKey, Path, Value};
 
-/// The phase under which the pre-images of repairs are recorded.
+/// The phase of the runs that record the pre-images of repairs.
 const REPAIR_PHASE: &str = phase::VERIFY;
 
-/// A rollback or a step back stores this text instead of a digest if it is unknown whether the item has its state from
-/// before the migration.
+/// A rollback or a step back stores this text instead of a digest if it does not know whether the item has its state
+/// from before the migration.
 const UNKNOWN: [u8; 8] = *b"unknown\0";
 
 /// Appends pre-images.
@@ -84,7 +88,7 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.prior {
                 PriorValue::Value(value) => ("value", Some(pack(value))),
                 PriorValue::Nothing => ("nothing", None),
-                // Only rollbacks and steps back record `Leftover`. These rows are only counted and listed, and
+                // Only rollbacks and steps back record `Leftover`. These rows are only counted and listed.
                 // `leftovers.rs` distinguishes them from rows of `SameAsSource`.
                 PriorValue::SameAsSource | PriorValue::Leftover(_) => ("same", None),
             };
@@ -104,7 +108,8 @@ pub(super) fn append_pre_images(
         .collect()
 }
 
-/// Marks pre-images whose write was refused, if this session is still the newest one of its run.
+/// Marks pre-images as refused because their writes were refused. Fails if this session is not the newest one of its
+/// run.
 pub(super) fn mark_refused_by_session(
     connection: &Connection,
     session: SessionId,
@@ -114,7 +119,7 @@ pub(super) fn mark_refused_by_session(
     mark_refused(connection, ids)
 }
 
-/// Marks pre-images whose write was refused. The caller has checked the session.
+/// Marks pre-images as refused because their writes were refused. The caller must check the session first.
 pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Result<(), StateFileError> {
     let sql = "UPDATE pre_images SET refused = 1, sum = item_checksum(key, run, path, kind, value, wrote, at, 1) \
          WHERE id = ?1";
@@ -127,7 +132,8 @@ pub(super) fn mark_refused(connection: &Connection, ids: &[PreImageId]) -> Resul
     Ok(())
 }
 
-/// The recorded values of an item at one path or at all paths, newest first. Omits values of refused writes.
+/// Returns an item's recorded values, newest first: those at `path`, or those at all paths if `path` is `None`. Omits
+/// values of refused writes.
 pub(super) fn pre_images(
     connection: &Connection,
     key: &ItemKey,
@@ -138,7 +144,7 @@ pub(super) fn pre_images(
     collect(connection, sql, params![key.to_text(), path.map(Path::to_string)], record_from)
 }
 
-/// Recorded values, oldest first. Omits values of refused writes.
+/// Returns recorded values, oldest first. Omits values of refused writes.
 pub(super) fn list(
     connection: &Connection,
     query: ListQuery,
@@ -148,14 +154,14 @@ pub(super) fn list(
     collect_rows(connection, sql, params![query.after.0, query.run.map(|run| run.0), query.limit], record_from)
 }
 
-/// The number of pre-images of one run or of all runs. Does not count pre-images of refused writes.
+/// Returns the number of pre-images of one run or of all runs. Does not count pre-images of refused writes.
 pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Result<u64, StateFileError> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 1 AND (?1 IS NULL OR run = ?1)";
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
-/// The recorded history of these items from the expansion and from repairs, in the order of the keys. Omits records
-/// that a rollback has made obsolete. A lookup for a report never fails.
+/// Returns the recorded history of these items, in the order of the keys. The history contains records of the expansion
+/// and of repairs. Omits records that a rollback has made obsolete. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
@@ -167,7 +173,7 @@ pub(super) fn history_of(
     }
 }
 
-/// Returns the history of these items. The first call on a connection checks all checksums of the file.
+/// Returns these items' histories. The first call on a connection verifies all checksums of the file.
 fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, StateFileError> {
     checksum::audit(connection)?;
     let since = last_rollback(connection)?;
@@ -180,8 +186,8 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
     keys.iter().map(of).collect()
 }
 
-/// Returns only the preexisting targets. If the file cannot be read, the history of each item is unreadable. The caller
-/// does not stop here, but when a later write to the file fails.
+/// Reads only the preexisting targets. If the file cannot be read, every item's history is unreadable. The caller
+/// continues, and stops only if a later write to the file fails.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
@@ -210,11 +216,11 @@ fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<It
     })?;
     let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
     let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
-    // Ignore damaged pairs, because pairs are only used in reports.
+    // Ignore damaged pairs, because only reports use pairs.
     Ok(ItemHistory::new(before, journal).with_equal_targets(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
-/// Refuses a row with a wrong checksum. The column `at` says whether the checksum matches.
+/// Refuses a row with a wrong checksum. The column `at` contains whether the checksum matches.
 fn check_row_checksum(row: &Row<'_>, at: usize) -> Result<(), StateFileError> {
     if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
 }
@@ -223,15 +229,15 @@ fn damaged_row() -> StateFileError {
     StateFileError::Row("one of its rows has a wrong checksum".to_owned())
 }
 
-/// Whether a pass has read every item, so that the baseline of every item is known.
+/// Returns whether a pass has read every item. After such a pass, the baseline of every item is known.
 pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, StateFileError> {
     is_baseline_complete_before(connection, i64::MAX)
 }
 
-/// Whether a pass before this run has read every item.
+/// Returns whether a pass before this run has read every item.
 fn is_baseline_complete_before(connection: &Connection, run: i64) -> Result<bool, StateFileError> {
-    // The first term of the query is cheap. The second term is needed only for a stopped pass whose remaining items
-    // were read by a look.
+    // The first term of the query is cheap, and is usually enough. The second term is needed only for a stopped pass,
+    // if a read-only pass has read the remaining items.
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND status = 'complete') \
          OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND total_segments = \
          (SELECT count(*) FROM segments WHERE run = runs.id AND segments.status = 'done'))";
@@ -239,11 +245,11 @@ fn is_baseline_complete_before(connection: &Connection, run: i64) -> Result<bool
     Ok(connection.prepare_cached(sql)?.query_row(params![phase::EXPAND, since, run], |row| row.get(0))?)
 }
 
-/// The number of targets for which it is unknown whether they existed before the migration. `None` if there are no such
-/// targets.
+/// Returns the number of targets for which the records do not show whether they existed before the migration. Returns
+/// `None` if there are no such targets.
 ///
-/// There is only one cause: a first pass wrote items, did not complete and was restarted. The second pass then found
-/// new attributes that the first pass may have written.
+/// The only cause is that a first pass wrote items, did not complete and was restarted. The second pass then found new
+/// attributes that the first pass may have written.
 pub(super) fn unrestorable_targets(connection: &Connection) -> Result<Option<u64>, StateFileError> {
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > (SELECT min(id) FROM runs AS one \
          WHERE phase = ?1 AND id > ?2 AND status = 'superseded' \
@@ -256,7 +262,8 @@ pub(super) fn unrestorable_targets(connection: &Connection) -> Result<Option<u64
     Ok((unrestorable > 0).then_some(unrestorable))
 }
 
-/// The preexisting targets of these items, in the order of the keys. An unreadable record affects only its own item.
+/// Returns the preexisting targets of these items, in the order of the keys. An unreadable record makes only its own
+/// item's history unreadable.
 pub(super) fn preexisting(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, StateFileError> {
     let since = last_rollback(connection)?;
     let of = |key: &ItemKey| match preexisting_targets(connection, &key.to_text(), since) {
@@ -274,14 +281,14 @@ fn preexisting_targets(connection: &Connection, key: &str, since: i64) -> Result
     })
 }
 
-/// The number of preexisting targets.
+/// Returns the number of preexisting targets.
 pub(super) fn preexisting_count(connection: &Connection) -> Result<u64, StateFileError> {
     let since = last_rollback(connection)?;
     let sql = "SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2 AND run > ?1";
     Ok(connection.query_row(sql, [since], |row| row.get(0))?)
 }
 
-/// Whether no pass before this run has read every item of the table.
+/// Returns whether every pass before this run has left some items of the table unread.
 pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool, StateFileError> {
     Ok(!is_baseline_complete_before(connection, run.0)?)
 }
@@ -291,8 +298,8 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     let run = read::run(connection, page.session.run)?;
     rules::check_session(&run, page.session)?;
     let since = last_rollback(connection)?;
-    // A row from before a rollback does not belong to this expansion, so it is replaced. A row of this expansion comes
-    // from the first run that read the item, so it is kept.
+    // A row from before a rollback does not belong to this expansion, so replace it. A row of this expansion comes from
+    // the first run that read the item, so keep it.
     let mut statement = connection.prepare_cached(
         "INSERT INTO there_before (key, path, run, value) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (key, path) DO UPDATE SET run = excluded.run, value = excluded.value WHERE run <= ?5",
@@ -330,8 +337,8 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     Ok(())
 }
 
-/// Whether a write of this expansion may have written a value with this digest at a path. Returns true for a row with a
-/// wrong checksum, because it may belong to any write.
+/// Returns whether a write of this expansion may have stored a value with this digest at a path. Returns true for a row
+/// with a wrong checksum, because any write may have stored that row.
 fn may_have_written(
     connection: &Connection,
     key: &str,
@@ -350,7 +357,7 @@ fn may_have_written(
     Ok(rows.contains(&true))
 }
 
-/// Digests of the items of a segment that the run may have written in uncommitted pages.
+/// Returns the digests of a segment's items that the run may have written in uncommitted pages.
 pub(super) fn items_under_way(
     connection: &Connection,
     run: RunId,
@@ -361,7 +368,7 @@ pub(super) fn items_under_way(
     Ok(pages.iter().flat_map(|items| items.as_chunks().0).map(|bytes| Digest(*bytes)).collect())
 }
 
-/// Deletes the digests of pages that are committed now.
+/// Deletes the digests of pages that are now committed.
 pub(super) fn delete_pages_under_way(
     connection: &Connection,
     run: &RunRecord,
@@ -377,8 +384,8 @@ pub(super) fn delete_pages_under_way(
     Ok(())
 }
 
-/// The last run that undid an expansion before the current one, or 0. Records of that run and of earlier runs are
-/// obsolete. A later pass of the same rollback still uses the same records as its first pass.
+/// Returns the last run that undid an earlier expansion; 0 if no run did. Records of that run and of earlier runs are
+/// obsolete. A later pass of the same rollback still uses the same records as the rollback's first pass.
 pub(super) fn last_rollback(connection: &Connection) -> Result<i64, StateFileError> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";

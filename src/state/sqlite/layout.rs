@@ -7,20 +7,21 @@ use rusqlite::Connection;
 use super::super::StoreError;
 use super::error::StateFileError;
 
-/// The number in the header of a SQLite file that identifies state files of this program (`BFL1`).
+/// The number that identifies state files of this program in the header of a SQLite file (`BFL1`).
 pub(super) const APPLICATION_ID: i32 = 0x4246_4C31;
 
-/// The layouts, in order. `user_version` is the number of layouts that were applied to a file.
+/// The layouts, in order. A file's `user_version` is the number of layouts that were applied to the file.
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_v2.sql")];
 
-/// For each older layout, in order: the SQL of the views with which a read-only connection can use the file like the
-/// newest layout.
+/// For each older layout, in order: the SQL that creates its views. Through these views, a read-only connection sees a
+/// file of the older layout as a file of the newest layout.
 const VIEWS: &[&str] = &[include_str!("read_v1.sql")];
 
 /// The newest layout, which this version writes.
 pub(super) const LAYOUT_VERSION: usize = MIGRATIONS.len();
 
-/// Refuses a file of a different program or of a newer version of this program. Returns the file's version.
+/// Refuses a file of a different program, and a file of a newer version of this program. Returns the version of the
+/// file's layout.
 pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize) -> Result<usize, StoreError> {
     let read = |pragma: &str| -> Result<i32, StoreError> {
         connection
@@ -33,7 +34,7 @@ pub(super) fn check_version(connection: &Connection, path: &Path, newest: usize)
     check_known_version(read("user_version")?, path, newest)
 }
 
-/// Returns the version of the layout, or an error if this program does not know it.
+/// Returns the layout's version. Returns an error if this program does not know the version.
 pub(super) fn check_known_version(version: i32, path: &Path, newest: usize) -> Result<usize, StoreError> {
     match usize::try_from(version) {
         Ok(version) if (1..=newest).contains(&version) => Ok(version),
@@ -66,7 +67,7 @@ pub(super) fn migrate(connection: &Connection, migrations: &[&str]) -> Result<()
     Ok(())
 }
 
-/// Creates the views with which a read-only connection can use a file of this version like the newest layout.
+/// Creates the views through which a read-only connection sees a file of this version as a file of the newest layout.
 pub(super) fn create_compatibility_views(connection: &Connection, version: usize) -> Result<(), StateFileError> {
     match VIEWS.get(version - 1) {
         Some(views) => Ok(connection.execute_batch(views)?),
@@ -116,7 +117,7 @@ mod tests {
         assert!(owned.connection.prepare("SELECT * FROM extra").is_err());
     }
 
-    /// Copying the file and its log simulates a kill at this moment.
+    /// A copy of the file and its log simulates a kill at this moment.
     #[test]
     fn a_migration_takes_effect_only_with_its_commit() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");
@@ -140,7 +141,7 @@ mod tests {
         for n in 1..=MIGRATIONS[1].matches(';').count() {
             let transaction = connection.transaction().unwrap();
             let statements: Vec<&str> = MIGRATIONS[1].split_inclusive(';').take(n).collect();
-            // Ignore errors: splitting at semicolons also cuts inside triggers, and such a part is invalid.
+            // Ignore errors: splitting at semicolons also splits triggers, and a part of a trigger is invalid SQL.
             let _ = transaction.execute_batch(&statements.concat());
             if n % 16 == 0 {
                 assert_eq!(copy_as_if_killed(&format!("{n}")), (1, pre_images, runs.clone()), "after {n} statements");
@@ -160,8 +161,8 @@ mod tests {
         let owned = open_owned(&path, &identity(), NOW).unwrap();
         migrate(&owned.connection, &newer_migrations()).unwrap();
         drop(owned);
-        // The first round opens the file with the log of a killed process. The second round opens the file after it was
-        // closed.
+        // In the first round, the log of a killed process is opened together with the file. In the second round, the
+        // file was closed before.
         for _ in 0..2 {
             let before = std::fs::read(&path).unwrap();
             for error in [open_owned(&path, &identity(), NOW).err().unwrap(), StateFile::open(&path).err().unwrap()] {

@@ -1,5 +1,6 @@
-//! Lists items that a rollback did not restore to their state before the migration, which are rows of the journal. Also
-//! lists items that a rollback may not restore exactly, which are the pairs that the first pass found.
+//! Lists the items that a rollback did not restore to their state from before the migration. Rows of the journal record
+//! these items. Also lists the items that a rollback may not restore exactly. These items are the pairs that the first
+//! pass found.
 
 use rusqlite::{Connection, Params, Row, params};
 
@@ -11,15 +12,16 @@ use crate::change::{BaselinePair, Leftover};
 use crate::item::{ItemKey, Path};
 
 impl StateFile {
-    /// The pairs of this kind that the first pass found: their total number, and up to `limit` of them. `None` if the
-    /// first pass ran with an earlier version of this program, which did not record pairs.
+    /// Returns the pairs of this kind that the first pass found: the total number of affected items, and up to `limit`
+    /// of the pairs. Returns `None` if the first pass ran with an earlier version of this program that did not record
+    /// pairs.
     pub fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<AffectedItems>, StoreError> {
         self.read(|connection| {
             if pairs_unrecorded(connection)? { Ok(None) } else { baseline_pairs(connection, kind, limit).map(Some) }
         })
     }
 
-    /// Whether the first pass ran with an earlier version of this program, which did not record pairs.
+    /// Returns whether the first pass ran with an earlier version of this program that did not record pairs.
     pub fn pairs_unrecorded(&self) -> Result<bool, StoreError> {
         self.read(pairs_unrecorded)
     }
@@ -37,13 +39,13 @@ pub(super) fn leftovers(
     leftover: Leftover,
     limit: u32,
 ) -> Result<AffectedItems, StateFileError> {
-    // A rollback or a step back writes rows of kind `same` only for items that it did not restore (`change/undo.rs`).
+    // A rollback or a step back writes rows of kind `same` only for items that it leaves unrestored (`change/undo.rs`).
     let condition = match leftover {
         Leftover::NewRemoved | Leftover::OldCreated => "wrote IS NULL",
         Leftover::Unknown => "wrote IS NOT NULL",
     };
-    // Select each path of an item once. If a write was planned again, or sent again after a kill, the journal has one
-    // row for each attempt.
+    // Select each path of an item once. The journal has one row for each attempt, because a write may be planned again,
+    // or sent again after a kill.
     let rows = format!(
         "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
          AND {condition} GROUP BY key, path)"
@@ -51,8 +53,8 @@ pub(super) fn leftovers(
     let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
     let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
     let first = item_paths(connection, &sql, params![run.0, limit])?;
-    // Only the leftovers of a rollback depend on pairs. Those of a step back are complete, because every version of
-    // this program recorded the old attributes that a step back created.
+    // Pairs matter only for the leftovers of a rollback. The leftovers of a step back are complete without pairs,
+    // because every version of this program recorded the old attributes that a step back created.
     let depends_on_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
     Ok(AffectedItems { count, first, pairs_unrecorded: depends_on_pairs && pairs_unrecorded(connection)? })
 }
@@ -67,7 +69,7 @@ fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Re
     Ok(AffectedItems { count, first, pairs_unrecorded: false })
 }
 
-/// The keys and paths of the selected rows. Omits unreadable rows, which the total number includes.
+/// Returns the keys and paths of the selected rows. Omits unreadable rows, but the total number includes them.
 fn item_paths(connection: &Connection, sql: &str, params: impl Params) -> Result<Vec<(ItemKey, Path)>, StateFileError> {
     let read = |row: &Row<'_>| Ok((key_from(row, 0)?, parse_path(&row.get::<_, String>(1)?)?));
     collect_readable(connection, sql, params, read)

@@ -1,5 +1,5 @@
-//! Exclusive ownership of a state file. The owner has an OS lock on a sibling file, which also contains the owner's
-//! process id and host.
+//! Exclusive ownership of a state file. The owner holds an OS lock on a sibling of the state file. This sibling also
+//! contains the owner's process id and host.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,49 +15,51 @@ use crate::host;
 use crate::locked::LockedFile;
 use crate::outside::UntrustedText;
 
-/// The lock on a state file. The process has the lock until this value is dropped. The OS releases it when the process
-/// ends, even after a kill.
+/// The lock on a state file. The process holds the lock until this value is dropped. The OS releases it when the
+/// process ends, even after a kill.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: LockedFile,
-    /// The offset of the last line in the lock file. This line has the number of commits.
+    /// The offset of the last line in the lock file. This line contains the number of commits.
     commits_at: u64,
-    /// The number of commits that the previous owner left in the lock file. `None` if it left no such line.
+    /// The number of commits that the previous owner left in the lock file. `None` if the previous owner left no
+    /// number.
     recorded_commits: Option<CommitCount>,
     closed: bool,
 }
 
-/// The number of commits in a state file. The owner writes this number to the lock file after each commit. The owner
-/// does not sync the lock file, because written data survives a kill of the process.
+/// The number of commits that a state file contains. The owner writes this number to the lock file after each commit.
+/// The owner does not sync the lock file, because written data survives a kill of the process even without a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CommitCount {
-    /// The identifier of the state file, a random number that is also written into the lock file.
+    /// The state file's identifier: a random number that the lock file repeats.
     pub(super) mark: i64,
     /// The number of commits in the state file.
     pub(super) commits: i64,
 }
 
 impl CommitCount {
-    /// The line in the lock file. The line has a constant length, so a new line overwrites the old line completely.
+    /// Returns the lock file's line with this number. The line has a constant length, so each new line completely
+    /// overwrites the previous one.
     fn line(self) -> String {
         format!("commits={:020}/{:020}\n", self.mark, self.commits)
     }
 }
 
-/// After this number of failed attempts, a lock counts as held. The second value is the time between two attempts.
-/// Several attempts are needed, because a reader takes the lock for a moment to determine the holder.
+/// The number of failed attempts after which a lock counts as held. The next constant is the time between two attempts.
+/// Several attempts are needed, because a reader briefly takes the lock to find out who holds it.
 const MAX_ATTEMPTS: u32 = 10;
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// The fields of a lock file, one per line.
 const FIELDS: [&str; 4] = ["pid", "host", "since", "commits"];
 
-/// Every lock file of this program is shorter than this, because it has three short fields and a host name of at most
-/// 253 characters (RFC 1035). A longer file is refused.
+/// Every lock file of this program is shorter than this, because a lock file contains three short fields, and a host
+/// name of at most 253 characters (RFC 1035). A longer file is refused.
 const MAX_LOCK_FILE_BYTES: u64 = 4096;
 
 impl Lock {
-    /// Takes the lock of a state file. If a process has the lock, fails with an error that names this process.
+    /// Takes the lock of a state file. If another process holds the lock, fails with an error that names that process.
     pub(super) fn acquire(state: &Path, now: &str) -> Result<Lock, StoreError> {
         let path = lock_path(state);
         let file = open_or_create(&path).map_err(|e| match e.kind() {
@@ -72,42 +74,44 @@ impl Lock {
         let mut text = format!("pid={}\nhost={}\nsince={now}\n", process::id(), host::name());
         let commits_at = text.len() as u64;
         // Keep the number of commits that the previous owner left. If this process refuses the state file, the next
-        // process still needs this number.
+        // process still needs that number.
         text.extend(recorded_commits.map(CommitCount::line));
         rewrite(&mut file, text).map_err(|e| io_error(&path, "write the lock file", &e))?;
         Ok(Lock { file, commits_at, recorded_commits, closed: false })
     }
 
-    /// The number of commits that the previous owner left; `None` if it closed the file properly.
+    /// Returns the number of commits that the previous owner left; `None` if that owner closed the file properly.
     pub(super) fn recorded_commits(&self) -> Option<CommitCount> {
         self.recorded_commits
     }
 
-    /// Writes the current number of commits to the lock file. Ignores a failed write, because it loses no commit: the
-    /// lock file then has an older number.
+    /// Writes the current number of commits to the lock file. Ignores a failed write, because no commit is lost: the
+    /// lock file then contains an older number.
     pub(super) fn write_commit_count(&mut self, commit_count: CommitCount) {
         let line = commit_count.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
     }
 
-    /// Writes the number of commits to the lock file before a session begins, and syncs the file, so that the number
-    /// survives a power cut.
+    /// Writes the number of commits to the lock file and syncs the lock file, so that the number survives a power cut.
+    /// Called before a session begins.
     pub(super) fn write_commit_count_durably(&mut self, commit_count: CommitCount) {
         self.write_commit_count(commit_count);
         let _ = self.file.sync_all();
     }
 
-    /// Clears the lock file on drop, because the state file was closed properly.
+    /// Drops the lock and clears the lock file, because the state file was closed properly.
     pub(super) fn mark_closed(mut self) {
         self.closed = true;
     }
 
-    /// The number of commits that the last holder of the lock wrote, for a reader of the state file.
+    /// Returns the number of commits that the last holder of the lock wrote. Readers of the state file use this
+    /// function.
     pub(super) fn last_commit_count(state: &Path) -> Option<CommitCount> {
         read_commit_count(&mut open_regular(&lock_path(state), false).ok()?)
     }
 
-    /// The holder of the lock of a state file. `None` if no process holds it, or if the lock file cannot be read.
+    /// Returns the process that holds a state file's lock. Returns `None` if no process holds it, or if the lock file
+    /// cannot be read.
     pub(super) fn holder(state: &Path) -> Option<LockHolder> {
         let mut file = open_regular(&lock_path(state), false).ok()?;
         match file.try_lock_shared() {
@@ -123,15 +127,15 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Clear the file, but do not remove it: without it, two processes could each lock a different file of this
-        // name. A failure to clear it is harmless.
+        // Clear the lock file, but do not remove it: after a removal, two processes could each lock a different file of
+        // this name. A failure to clear the file is harmless.
         if self.closed {
             let _ = self.file.set_len(0);
         }
     }
 }
 
-/// Locks the open lock file. If a process has the lock, fails with an error that names this process.
+/// Locks the open lock file. If another process holds the lock, fails with an error that names that process.
 fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreError> {
     let mut attempts = 0;
     loop {
@@ -149,13 +153,13 @@ fn lock(mut file: File, state: &Path, path: &Path) -> Result<LockedFile, StoreEr
 fn locked_error(state: &Path, holder: &LockHolder) -> StoreError {
     StoreError::Locked(format!(
         "the state file {} is in use by {holder}. Nothing was read from or written to the table. Wait for that \
-         process, or stop it (SIGTERM stops it cleanly). `backfill status` works in the meantime. If that is another host, \
-         the file is on a shared disk: run from one host only.",
+         process, or stop it (SIGTERM stops it cleanly). `backfill status` works in the meantime. If the process runs on \
+         another host, the file is on a shared disk: run backfill from one host only.",
         state.display()
     ))
 }
 
-/// Opens a file. A new file is accessible only to the current user.
+/// Opens a file. If the file is new, only the current user can access it.
 pub(super) fn open_private(options: &mut OpenOptions, path: &Path) -> std::io::Result<File> {
     #[cfg(unix)]
     {
@@ -169,7 +173,7 @@ fn lock_path(state: &Path) -> PathBuf {
     sibling(state, ".lock")
 }
 
-/// Opens or creates the lock file. Does not change an existing file, which may belong to a different program.
+/// Opens or creates the lock file. Does not change an existing file, because it may belong to a different program.
 fn open_or_create(path: &Path) -> io::Result<File> {
     match open_private(OpenOptions::new().read(true).write(true).create_new(true), path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_regular(path, true),
@@ -177,14 +181,15 @@ fn open_or_create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether the locked file is one of our lock files: empty, or written by [`Lock::acquire`], possibly by a killed
-/// process.
+/// Returns whether the locked file is a lock file of this program: it is empty, or [`Lock::acquire`] wrote it, possibly
+/// in a process that was killed.
 fn is_lock_file(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.take(MAX_LOCK_FILE_BYTES).read_to_end(&mut bytes)?;
     let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(false) };
-    // If a process died before it wrote the last line, the line is missing. A power cut leaves zeros at the end.
+    // The last line is missing if a process died before it wrote that line. After a power cut, the file may end with
+    // zeros.
     let mut lines = text.trim_end_matches('\0').lines().peekable();
     let fields = FIELDS.iter().all(|field| {
         let Some(line) = lines.next() else { return true };
@@ -194,7 +199,7 @@ fn is_lock_file(file: &mut File) -> io::Result<bool> {
     Ok(fields && lines.next().is_none() && (bytes.len() as u64) < MAX_LOCK_FILE_BYTES)
 }
 
-/// Overwrites the whole file in one write, so that a killed process leaves either the old text or the new one.
+/// Overwrites the whole file in one write, so that a killed process leaves either the old text or the new text.
 fn rewrite(file: &mut File, text: String) -> io::Result<()> {
     let length = text.len();
     let mut bytes = text.into_bytes();
@@ -237,7 +242,7 @@ mod tests {
 
     const NOW: &str = "2026-01-01T00:00:00Z";
 
-    /// A child process that is just starting has every open file of this process for a moment, including the lock file.
+    /// While a child process starts, it briefly shares every open file of this process, including the lock file.
     #[test]
     fn a_lock_has_no_holder_after_release_or_refusal() {
         let dir = scratch();

@@ -1,7 +1,7 @@
 //! Stores the state of one migration on one table in a SQLite file.
 //!
-//! [`SqliteStore`] owns the file. The store has a lock, and one connection on one thread. Other processes read the file
-//! through [`StateFile`], whether or not its owner is running.
+//! [`SqliteStore`] owns the file. The store holds a lock, and uses one connection on one thread. Other processes can
+//! always read the file through [`StateFile`], even while its owner is running.
 
 mod accepted;
 mod checksum;
@@ -38,11 +38,12 @@ pub use state_file::StateFile;
 use super::{Identity, SessionId, StoreError};
 use thread::StoreThread;
 
-/// The state of one migration, which this process owns.
+/// A migration's state, which this process owns.
 ///
-/// A method that changes something stores all of the change or nothing. Before it returns, the change is durable: it is
-/// in the file's write-ahead log and synced to the disk. Concurrent requests share one sync. After the file or the disk
-/// has failed once, every later call fails too, so that no change is reported as stored unless it is.
+/// A method that changes something stores either the whole change or nothing. The change is durable before the method
+/// returns: it is in the file's write-ahead log, and synced to the disk. Concurrent requests share one sync. After the
+/// file or the disk has failed once, every later call fails too. So no change is reported as stored unless it is
+/// stored.
 ///
 /// Clones share the file. Dropping the last clone, or [`StateStore::close`](super::StateStore::close), finishes pending
 /// requests, closes the file and releases the lock.
@@ -55,7 +56,7 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Takes the lock of the file, and opens or creates the file; see [`super::open`].
+    /// Takes the file's lock. Opens the file, or creates it; see [`super::open`].
     pub fn open(path: &FilePath, identity: &Identity, clock: fn() -> String) -> Result<SqliteStore, StoreError> {
         let owned = open::open_owned(path, identity, &clock())?;
         Ok(SqliteStore { thread: Arc::new(StoreThread::start(owned)?), clock, spending: Arc::default() })

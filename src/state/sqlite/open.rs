@@ -19,26 +19,26 @@ use super::siblings::{has_log, refuse_foreign_file, refuse_foreign_siblings, sib
 use super::{checksum, events, read, spend, write};
 use crate::machine::Random;
 
-/// The maximum time that SQLite waits while a different program locks the file (a backup, a database browser).
+/// The maximum time that SQLite waits while a different program (a backup, a database browser) locks the file.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Files up to this size are checked page by page when they are opened. Larger files would take seconds, and SQLite
-/// detects a truncated file anyway.
+/// A file of up to this size is checked page by page when it is opened. Checking a larger file would take seconds.
+/// SQLite detects a truncated file without this check.
 const MAX_FULLY_CHECKED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Whether nothing exists at this path, neither a file nor a link.
+/// Returns whether neither a file nor a link exists at this path.
 pub(in crate::state) async fn is_absent(path: &Path) -> bool {
     let metadata = tokio::fs::symlink_metadata(path).await;
     metadata.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Takes the lock, creates the file if necessary, migrates it to the newest layout and checks its identity. If the
-/// file's migration has not begun, the file gets this identity, and events of a different identity are deleted. A
-/// refused file stays unchanged, including its layout.
+/// Takes the lock, creates the file if necessary, migrates the file to the newest layout, and checks the file's
+/// identity. If the file's migration has not begun, the file gets this identity. Events of a different identity are
+/// then deleted. If the file is refused, it stays unchanged, including its layout.
 pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<OwnedFile, StoreError> {
     let path = resolve(path)?;
     if path.exists() {
-        // Check the file before taking the lock, so that no lock file is created beside a foreign file.
+        // Check the file before taking the lock, so that no lock file is created next to a foreign file.
         refuse_foreign_file(&path)?;
     } else {
         refuse_log_without_file(&path)?;
@@ -60,7 +60,7 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
     Ok(OwnedFile { connection, lock, path })
 }
 
-/// Refuses a file in two cases: pages or rows that concern the whole file are damaged, or its log is missing or
+/// Refuses a file in two cases: pages or rows that affect the whole file are damaged, or the file's log is missing or
 /// incomplete. `recorded_commits` returns the number of commits that the last owner left.
 pub(super) fn refuse_damaged(
     connection: &Connection,
@@ -76,23 +76,23 @@ pub(super) fn refuse_damaged(
         }
     }
     if version < LAYOUT_VERSION {
-        // An older layout has no checksums.
+        // A file with an older layout has no checksums to check.
         return Ok(());
     }
     checksum::refuse_damaged(connection, small)?;
     if has_lost_commits(connection, path, recorded_commits)? {
         return Err(StateFileError::Damaged(format!(
-            "it was not closed properly, and its log {}, which has the latest changes, is missing, empty or truncated. \
-             Restore the log beside the file",
+            "it was not closed properly, and its log {}, which contains the latest changes, is missing, empty or \
+             truncated. Restore the log next to the file",
             sibling(path, "-wal").display()
         )));
     }
     Ok(())
 }
 
-/// Whether commits are missing in a file that was not closed properly. A file without a log may still have all commits,
-/// if a different program has moved the log into the file. This function checks twice, because a process may open or
-/// close the file during the check.
+/// Returns whether a file that was not closed properly lacks commits. Without its log, a file may still have all
+/// commits, because a different program may have moved the log into the file. This function checks twice, because a
+/// process may open or close the file in the meantime.
 fn has_lost_commits(
     connection: &Connection,
     path: &Path,
@@ -115,8 +115,8 @@ fn has_lost_commits(
     Ok(true)
 }
 
-/// If the file has an older layout, starts to report the number of rows that already have a checksum. The report ends
-/// when the result is dropped.
+/// If the file has an older layout, begins to report the migration's progress, as the number of rows that already have
+/// a checksum. Dropping the result ends the reports.
 fn report_migration(connection: &Connection, version: usize) -> Result<Option<ProgressReporter>, StateFileError> {
     if version == LAYOUT_VERSION {
         return Ok(None);
@@ -124,14 +124,14 @@ fn report_migration(connection: &Connection, version: usize) -> Result<Option<Pr
     let rows = RowCounter::default();
     let total = checksum::rows_to_migrate(connection)?;
     checksum::register(connection, &rows)?;
-    Ok(Some(ProgressReporter::start("bringing the state file to the layout of this version", &rows, Some(total))))
+    Ok(Some(ProgressReporter::start("migrating the state file to the newest layout", &rows, Some(total))))
 }
 
-/// Migrates the file to the newest layout and checks its identity, in one transaction. If the file is refused or the
-/// process dies, nothing has changed.
+/// Migrates the file to the newest layout and checks the file's identity, in one transaction. If the file is refused or
+/// the process dies, nothing changes.
 fn claim_file(connection: &mut Connection, path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let explain = |doing: &'static str| move |failed: StateFileError| failed.explain(path, doing);
-    let failed = explain("bringing it to this version's layout");
+    let failed = explain("migrating it to the newest layout");
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(error.into()))?;
     migrate(&transaction, MIGRATIONS).map_err(&failed)?;
@@ -142,15 +142,15 @@ fn claim_file(connection: &mut Connection, path: &Path, identity: &Identity, now
         checked?;
     }
     if !begun {
-        // The file's migration has not begun, because an earlier process created the file but did nothing else. For
-        // example, the operator did not confirm.
+        // The file's migration has not begun, because an earlier process only created the file. For example, the
+        // operator did not confirm the command.
         reset_identity(&transaction, identity, now, belongs_to_another).map_err(explain("writing its identity"))?;
     }
     transaction.commit().map_err(|error| failed(error.into()))
 }
 
-/// Opens a connection with our timeout and functions. Opening changes nothing in the file and keeps an existing log.
-/// Only [`OwnedFile::close`] moves the log into the file.
+/// Opens a connection with this program's timeout and SQL functions. Opening a connection changes nothing in the file,
+/// and leaves an existing log in place. Only [`OwnedFile::close`] moves the log into the file.
 pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StateFileError> {
     let had_log = has_log(path);
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -197,17 +197,18 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
     }
 }
 
-/// A prefix of a fingerprint, which is long enough to distinguish it from other fingerprints.
+/// Returns a prefix of a fingerprint. The prefix is long enough to distinguish the fingerprint from others.
 fn short_fingerprint(fingerprint: &str) -> &str {
     fingerprint.get(..12).unwrap_or(fingerprint)
 }
 
-/// The canonical path of the file, so that different paths to one file use the same lock. Creates missing directories.
+/// Returns the file's canonical path, so that different paths to one file lead to the same lock. Creates missing
+/// directories.
 fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     match fs::canonicalize(path) {
         Ok(path) => return Ok(path),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(io_error(path, "look at the state file", &e)),
+        Err(e) => return Err(io_error(path, "inspect the state file", &e)),
     }
     if fs::symlink_metadata(path).is_ok() {
         return Err(StoreError::Io(format!(
@@ -231,11 +232,12 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
         builder.mode(0o700);
     }
     builder.create(parent).map_err(|e| io_error(parent, "create the directory of the state file", &e))?;
-    let parent = fs::canonicalize(parent).map_err(|e| io_error(parent, "look at the directory", &e))?;
+    let parent = fs::canonicalize(parent).map_err(|e| io_error(parent, "inspect the directory", &e))?;
     Ok(parent.join(name))
 }
 
-/// Refuses a log without its state file. The log may have checkpoints that would be lost with a new file.
+/// Refuses a log whose state file is missing. The log may contain checkpoints. If a new state file were created, these
+/// checkpoints would be lost.
 fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
     let log = sibling(path, "-wal");
     if !has_log(path) {
@@ -250,8 +252,8 @@ fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
     )))
 }
 
-/// Creates a complete state file under a temporary name and then renames it. So a partial file never has the final
-/// name, and a file of this name that a different program creates in the meantime is not overwritten.
+/// Creates a complete state file under a temporary name, and then renames it. So a partial file never has the final
+/// name. A file that a different program creates under the final name in the meantime is not overwritten.
 fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::from_entropy().number() >> 32));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
@@ -260,7 +262,7 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
         .map_err(|failed| failed.explain(&new, "creating it"))
         .and_then(|()| name(&new, path).map_err(|e| io_error(path, "create the state file", &e)));
     if created.is_err() {
-        // This process has created the file, so it may remove it. If this fails, a small file remains.
+        // Remove the new file, because this process has created it. If the removal fails, a small file remains.
         let _ = fs::remove_file(&new);
     }
     created?;
@@ -272,12 +274,12 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
     }
 }
 
-/// Renames the new file to its final name, unless a file of this name exists.
+/// Renames the new file to its final name, unless a file with that name exists.
 fn name(new: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(new, path) {
         Ok(()) => fs::remove_file(new),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
-        // The file system does not support links.
+        // The file system does not support hard links.
         Err(_) => fs::rename(new, path),
     }
 }
@@ -295,8 +297,8 @@ fn initialize(new: &Path, identity: &Identity, now: &str) -> Result<(), StateFil
     connection.close().map_err(|(_, e)| e.into())
 }
 
-/// Assigns the file to this identity. If the file belonged to a different identity (`belongs_to_another`), deletes its
-/// events.
+/// Assigns the file to this identity. If the file belonged to a different identity (`belongs_to_another`), deletes that
+/// identity's events.
 fn reset_identity(
     connection: &Connection,
     identity: &Identity,
@@ -318,7 +320,7 @@ fn write_identity(connection: &Connection, identity: &Identity, now: &str) -> Re
     Ok(())
 }
 
-/// Configures the connection for writing, marks the file as in use, and records killed sessions.
+/// Configures the connection for writing, marks the file as in use, and closes the sessions of killed processes.
 fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<(), StateFileError> {
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
@@ -328,23 +330,24 @@ fn prepare(connection: &mut Connection, lock: &mut Lock, path: &Path) -> Result<
             path.display()
         ))));
     }
-    // With these settings, an acknowledged checkpoint survives a power cut. On macOS this requires fullfsync; elsewhere
-    // fullfsync has no effect.
+    // With these settings, an acknowledged checkpoint survives a power cut. On macOS, this requires fullfsync. On other
+    // systems, fullfsync has no effect.
     connection.execute_batch(
-        // Cache only 512 KB of pages in memory: the journal grows with the table, and the operating system caches the
-        // file anyway.
+        // Cache only 512 KB of pages in memory, because the journal grows with the table and the operating system
+        // caches the file anyway.
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA foreign_keys = ON; \
          PRAGMA cache_size = -512;",
     )?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Write the number of commits to the lock file before the next commit. If the process is killed after this line and
-    // a different program moves the log into the file, this number shows that the file has every commit.
+    // Write the number of commits to the lock file before the next commit. A process may be killed after this line, and
+    // a different program may then move the log into the file. In this case, the number shows that the file contains
+    // every commit.
     lock.write_commit_count_durably(commit_count(connection)?);
-    // Increment the number of commits, so that the session has a log even after a killed session. SQLite would not
-    // write an unchanged row.
+    // Also increment the number of commits, so that this session has a log even if the previous session was killed and
+    // left `in_use` at 1. SQLite would not write an unchanged row to the log.
     connection.execute("UPDATE file SET in_use = 1, commits = commits + 1", [])?;
-    // Move `in_use` into the file itself. If a reader blocks this checkpoint, the value stays in the log and would be
-    // lost with the log.
+    // Move `in_use` from the log into the file itself. If a reader blocks this checkpoint, the value stays in the log.
+    // If the log is then lost, so is the value.
     connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     write::close_killed_sessions(connection)?;
     spend::count_lost_slices_as_spent(connection)
@@ -377,7 +380,7 @@ mod tests {
         open_owned(&path, &identity(), NOW).unwrap().close();
         drop(open_owned(&path, &identity(), NOW).unwrap());
         assert!(has_log(&path));
-        // Move the log into the file, like a database browser.
+        // Move the log into the file, as a database browser does.
         Connection::open(&path).unwrap().execute_batch("SELECT count(*) FROM runs").unwrap();
         assert!(!has_log(&path));
         open_owned(&path, &identity(), NOW).unwrap().close();

@@ -1,4 +1,5 @@
-//! The connection and the lock of a state file that this process owns, from open to close.
+//! The connection and the lock of a state file, from the time when this process opens the file until it closes the
+//! file.
 
 use std::path::PathBuf;
 
@@ -20,12 +21,12 @@ impl OwnedFile {
     pub(super) fn close(self) {
         let OwnedFile { connection, lock, .. } = self;
         let marked = connection.execute("UPDATE file SET in_use = 0", []);
-        // Ignore a failure: the log already has everything durably, and it stays if a reader blocks the checkpoint or
-        // the disk is full.
+        // Ignore a failure, because the log already contains every change durably. If a reader blocks the checkpoint or
+        // the disk is full, the log stays.
         let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         let closed = marked.is_ok() && moved.is_ok();
         if closed {
-            // Lets SQLite remove the empty log.
+            // Make SQLite remove the empty log.
             let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
         // Close the connection before the lock is released, even after an error.
@@ -36,8 +37,8 @@ impl OwnedFile {
     }
 }
 
-/// Adds one to the number of commits and returns the new number. Call this function inside the transaction that will be
-/// committed.
+/// Adds one to the number of commits, and returns the new number. Call this function inside the transaction that will
+/// be committed.
 pub(super) fn increment_commit_count(connection: &Connection) -> Result<CommitCount, StateFileError> {
     let sql = "UPDATE file SET commits = commits + 1 RETURNING mark, commits";
     Ok(connection.prepare_cached(sql)?.query_row([], commit_count_from)?)

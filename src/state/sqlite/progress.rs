@@ -1,5 +1,5 @@
-//! Reports the progress of long operations on a whole state file. Without these reports, a command would print nothing
-//! for a long time if the file is large.
+//! Reports the progress of long operations on a whole state file. Without these reports, a command on a large file
+//! would print nothing for a long time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use crate::figure::{count, number};
 
-/// An operation that takes less than this time reports nothing.
+/// An operation that takes less time than this reports nothing.
 const FIRST_DELAY: Duration = Duration::from_secs(2);
 
-/// The time between two reported lines.
+/// The time between two reports.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The number of processed rows. The operation increments this number, and [`ProgressReporter`] reads it.
+/// The number of processed rows. The operation increments it, and [`ProgressReporter`] reads it.
 pub(super) type RowCounter = Arc<AtomicU64>;
 
-/// Logs the progress of one operation until this value is dropped. Uses a separate thread, because a single SQLite
+/// Logs the progress of one operation until this value is dropped. A separate thread logs, because a single SQLite
 /// statement may take most of the time.
 pub(super) struct ProgressReporter {
     stop_sender: Option<mpsc::Sender<()>>,
@@ -26,7 +26,7 @@ pub(super) struct ProgressReporter {
 }
 
 impl ProgressReporter {
-    /// Starts to report the progress of an operation on `total` rows. If `total` is `None`, the reports show only the
+    /// Starts to report an operation's progress through `total` rows. If `total` is `None`, the reports show only the
     /// elapsed time.
     pub(super) fn start(what: &'static str, rows: &RowCounter, total: Option<u64>) -> ProgressReporter {
         ProgressReporter::start_with(what, rows, total, (FIRST_DELAY, INTERVAL), |line| tracing::info!("{line}"))
@@ -47,8 +47,8 @@ impl ProgressReporter {
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = interval;
                 report(match total {
-                    // The number of processed rows can exceed `total`, because `total` was counted beforehand and a row
-                    // may be read twice.
+                    // The number of processed rows can exceed `total`, because `total` was counted before the operation
+                    // and a row may be read twice.
                     Some(total) => {
                         format!(
                             "{what}: {} of {}",
@@ -60,7 +60,7 @@ impl ProgressReporter {
                 });
             }
         };
-        // If the thread cannot start, the operation continues without reports.
+        // If the thread cannot be started, the operation continues without reports.
         let thread = thread::Builder::new().name("state-progress".to_owned()).spawn(report_until_stopped).ok();
         ProgressReporter { stop_sender: Some(stop_sender), thread }
     }
@@ -69,7 +69,7 @@ impl ProgressReporter {
 impl Drop for ProgressReporter {
     fn drop(&mut self) {
         self.stop_sender = None;
-        // Waits for the thread, so that it reports no line after the end of the work.
+        // Wait for the thread, so that it reports no line after the operation has ended.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -93,7 +93,7 @@ mod tests {
         rows.store(3_001, Ordering::Relaxed);
         assert!(receiver.iter().any(|line| line == "counting: 3,000 of 3,000 rows"), "never more rows than announced");
         drop(progress);
-        // The thread has ended, and its end of the channel is closed.
+        // The thread has ended, so its end of the channel is closed.
         assert!(receiver.iter().all(|line| line == "counting: 3,000 of 3,000 rows"));
     }
 

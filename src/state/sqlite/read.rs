@@ -1,5 +1,5 @@
-//! Reads a state file, for its owner and for readers. Each row is parsed into the types from which it was written. So
-//! if a file contradicts itself, reading it fails, and no run resumes from a wrong position.
+//! Reads a state file, for the file's owner and for readers. Each row is parsed into the types from which the row was
+//! written. So reading fails if a file contradicts itself, and no run resumes from a wrong position.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
@@ -12,7 +12,7 @@ use super::error::StateFileError;
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
-/// The identity of the file, and its time of creation.
+/// Returns the file's identity and its time of creation.
 pub(super) fn read_identity(connection: &Connection) -> Result<(Identity, String), StateFileError> {
     let sql = "SELECT migration, fingerprint, table_arn, table_id, meaning, created_at FROM identity";
     let found = connection
@@ -34,29 +34,29 @@ const RUN: &str = "SELECT id, phase, pass, total_segments, status, started_at, e
      lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through, \
      look_write_units, look_read_units FROM runs";
 
-/// All runs, oldest first.
+/// Returns all runs, oldest first.
 pub(super) fn runs(connection: &Connection) -> Result<Vec<RunRecord>, StateFileError> {
     collect(connection, &format!("{RUN} ORDER BY id"), [], run_from)
 }
 
-/// Whether a run has ever begun.
+/// Returns whether a run has ever begun.
 pub(super) fn has_runs(connection: &Connection) -> Result<bool, StateFileError> {
     Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM runs)", [], |row| row.get(0))?)
 }
 
-/// The newest run of a phase.
+/// Returns the newest run of a phase.
 pub(super) fn current_run(connection: &Connection, phase: &str) -> Result<Option<RunRecord>, StateFileError> {
     let found = collect(connection, &format!("{RUN} WHERE phase = ?1 ORDER BY id DESC LIMIT 1"), [phase], run_from)?;
     Ok(found.into_iter().next())
 }
 
-/// The run with this id.
+/// Returns the run with this id.
 pub(super) fn run(connection: &Connection, id: RunId) -> Result<RunRecord, StateFileError> {
     let found = collect(connection, &format!("{RUN} WHERE id = ?1"), [id.0], run_from)?;
     found.into_iter().next().ok_or_else(|| StateFileError::Row(format!("there is no run {}", id.0)))
 }
 
-/// The state of a segment. A segment without a row is pending.
+/// Returns the state of a segment. A segment without a row is pending.
 pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Result<SegmentState, StateFileError> {
     let mut statement =
         connection.prepare_cached(&format!("{SEGMENT}{SEGMENT_SUM} FROM segments WHERE run = ?1 AND segment = ?2"))?;
@@ -67,7 +67,7 @@ pub(super) fn segment(connection: &Connection, run: RunId, segment: u32) -> Resu
     }
 }
 
-/// The segments after this segment that are not pending, in ascending order.
+/// Returns the segments with numbers larger than `after` that are not pending, in ascending order.
 pub(super) fn segments_after(
     connection: &Connection,
     run: RunId,
@@ -78,7 +78,8 @@ pub(super) fn segments_after(
     collect(connection, &sql, params![run.0, after.map_or(-1, i64::from), limit], segment_from)
 }
 
-/// The totals over a run's segments: the number of segments in each status, and the sum of their counts.
+/// Returns the totals over a run's segments: the number of segments in each status, and the sum of the segments'
+/// counts.
 pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<SegmentTotals, StateFileError> {
     let sql = "SELECT count(*) FILTER (WHERE status = 'scanning'), count(*) FILTER (WHERE status = 'done'), \
          coalesce(sum(pages), 0), max(updated_at), coalesce(max(segment), 0), \
@@ -103,7 +104,7 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
 const FAILURE: &str =
     "SELECT id, run, key, segment, status, resolved_as, first_at, last_at, outcome, reason, attempts, sum IS";
 
-/// Failures, oldest first.
+/// Returns failures, oldest first.
 pub(super) fn failures(
     connection: &Connection,
     query: ListQuery,
@@ -111,7 +112,7 @@ pub(super) fn failures(
     list(connection, query, &format!("{FAILURE} {FAILURE_SUM} FROM failures"), failure_from)
 }
 
-/// The open failures of all runs of a phase after this cursor, oldest first.
+/// Returns the open failures of all runs of a phase, oldest first, starting after this cursor.
 pub(super) fn failures_of_phase(
     connection: &Connection,
     phase: &str,
@@ -142,7 +143,7 @@ fn failure_from(row: &Row<'_>) -> Result<FailureRecord, StateFileError> {
     })
 }
 
-/// Diverged items, oldest first.
+/// Returns diverged items, oldest first.
 pub(super) fn diverged(
     connection: &Connection,
     query: ListQuery,
@@ -166,7 +167,7 @@ pub(super) fn diverged(
     })
 }
 
-/// The number of items with an open failure, and of open diverged items.
+/// Returns the number of items with an open failure and the number of open diverged items.
 pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<OpenWork, StateFileError> {
     open_work_where(connection, "?1 IS NULL OR run = ?1", params![run.map(|run| run.0)])
 }
@@ -176,8 +177,8 @@ pub(super) fn open_work_of_phase(connection: &Connection, phase: &str) -> Result
     open_work_where(connection, "run IN (SELECT id FROM runs WHERE phase = ?1)", params![phase])
 }
 
-/// For one run, the tallies have the numbers of items. For several runs, the rows must be read, because an item that
-/// several runs left open must be counted once.
+/// For one run, the tallies contain these numbers. For several runs, the rows must be read, because an item that is
+/// open in several runs must be counted once.
 fn open_work_where(
     connection: &Connection,
     runs: &str,
@@ -208,7 +209,7 @@ const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applie
      skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, \
      sum IS ";
 
-/// Reads a stored segment as the result of one event from the default state, so that [`SegmentState::next`] rejects an
+/// Reads a stored segment as the result of one event in the initial state, so that [`SegmentState::next`] rejects an
 /// impossible state.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), StateFileError> {
     let segment: u32 = row.get(0)?;
@@ -230,7 +231,7 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), StateFileError> {
     ))
 }
 
-/// Reads counts from thirteen columns, beginning at the column `at`.
+/// Reads counts from thirteen columns, starting at the column `at`.
 fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, StateFileError> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
@@ -280,13 +281,13 @@ fn list<T>(
     collect_rows(connection, &sql, params![query.after.0, query.run.map(|r| r.0), query.open_only, query.limit], from)
 }
 
-/// The rows of a list. Fails if a row cannot be read.
+/// Returns the rows of a list. Fails if a row cannot be read.
 pub(super) fn require_readable<T>(rows: Vec<Result<T, UnreadableRow>>) -> Result<Vec<T>, StateFileError> {
     rows.into_iter().collect::<Result<_, _>>().map_err(|unreadable| StateFileError::Row(unreadable.why))
 }
 
-/// The rows of a list. The first column of a row is its position in the list. An unreadable row does not hide other
-/// rows.
+/// Reads the rows of a list. The first column of each row is the row's position in the list. If a row cannot be read,
+/// the other rows are still returned.
 pub(super) fn collect_rows<T>(
     connection: &Connection,
     sql: &str,
@@ -314,7 +315,7 @@ pub(super) fn collect<T>(
     Ok(found)
 }
 
-/// The readable rows of a list for a report. Omits unreadable rows.
+/// Returns the readable rows of a list, for a report. Omits unreadable rows.
 pub(super) fn collect_readable<T>(
     connection: &Connection,
     sql: &str,
@@ -328,7 +329,7 @@ pub(super) fn collect_readable<T>(
     Ok(rows.into_iter().flatten().collect())
 }
 
-// The messages below never quote an unreadable value, because the value can be private data.
+// The messages below never contain an unreadable value, because the value can be private data.
 
 pub(super) fn key_from(row: &Row<'_>, at: usize) -> Result<ItemKey, StateFileError> {
     let text: String = row.get(at)?;
@@ -360,7 +361,8 @@ fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, StateFileError> {
     found.ok_or_else(|| StateFileError::Row("a failure in it has no outcome".to_owned()))
 }
 
-/// Checks whether the file can be read at all. This check is cheap. This check must be the first access to the file.
+/// Checks whether SQLite can read the file at all. This check is cheap. This check must be the first access to the
+/// file.
 pub(super) fn check_readable(connection: &Connection) -> Result<(), StateFileError> {
     connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
     Ok(())

@@ -1,4 +1,5 @@
--- Views that let a reader use a file of layout 1 like layout 2. Such a file has no checksums to check.
+-- Views through which a reader sees a file of layout 1 as a file of layout 2. A file of layout 1 has no checksums to
+-- check.
 CREATE TEMP VIEW identity AS SELECT *, checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at) AS sum
     FROM main.identity;
 CREATE TEMP VIEW runs AS SELECT *, checksum(id, phase, pass, total_segments, status, started_at, ended_at, sessions,

@@ -14,11 +14,11 @@ use super::journal::history_of;
 use crate::change::{BaselinePair, HistoryLookup, ItemHistory};
 use crate::item::ItemKey;
 
-/// A state file for several callers, which read it one after the other.
+/// A state file for several callers. The callers read the file one after the other.
 ///
-/// These methods block their async worker. This is acceptable, because commands read little, and only before and after
-/// their main work. But a dry run reads the history of every page, so [`HistoryReader::read_history`] reads on a
-/// separate blocking thread.
+/// These methods block the async worker that calls them. Blocking is acceptable, because commands read little, and read
+/// only before and after their main work. A dry run is different: it reads the history of every page. So
+/// [`HistoryReader::read_history`] reads on a separate blocking thread.
 #[derive(Debug)]
 pub struct SqliteReader(Arc<Mutex<StateFile>>);
 
@@ -38,8 +38,8 @@ impl SqliteReader {
 }
 
 impl StateFile {
-    /// Read-only access to the recorded history of items, for a dry run of a rollback. A different process may own the
-    /// file.
+    /// Converts this state file to read-only access to the recorded history of items, for a dry run of a rollback. A
+    /// different process may own the file.
     pub fn into_history_reader(self) -> Arc<dyn HistoryReader> {
         Arc::new(SqliteReader::new(self))
     }

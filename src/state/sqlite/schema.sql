@@ -1,7 +1,8 @@
--- Version 1 of a state file. A released version never changes. Later versions follow it in MIGRATIONS (layout.rs).
+-- Version 1 of a state file. A released version never changes. Later versions come after it in MIGRATIONS (layout.rs).
 -- Keys, start keys and values are DynamoDB JSON. Times are RFC 3339 in UTC.
 
--- The plan and table of this file. One row, written when the file is created. It never changes after a run has begun.
+-- The plan and the table to which this file belongs. The table has one row, which is written when the file is created.
+-- The row never changes after a run has begun.
 CREATE TABLE identity (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
     migration   TEXT NOT NULL,
@@ -21,16 +22,16 @@ CREATE TABLE runs (
     started_at           TEXT NOT NULL,
     ended_at             TEXT,
     sessions             INTEGER NOT NULL,
-    -- 1 from the start of a session to its end. If it is still 1 when the file is opened, that session was killed.
+    -- 1 while a session is open. If the column is still 1 when the file is opened, the session was killed.
     open_session         INTEGER NOT NULL CHECK (open_session IN (0, 1)),
     lower_bound          INTEGER NOT NULL DEFAULT 0 CHECK (lower_bound IN (0, 1)),
     abandoned_pages      INTEGER NOT NULL DEFAULT 0,
     stop_reason          TEXT,
     table_items_estimate INTEGER,
     tool_version         TEXT NOT NULL,
-    -- 1 if pages were read without writing after the run stopped. Such a run is never resumed.
+    -- 1 if a read-only pass has read pages of the stopped run. Such a run is never resumed.
     looked_through       INTEGER NOT NULL DEFAULT 0 CHECK (looked_through IN (0, 1)),
-    -- The spend of the run when the reading without writes began.
+    -- The spend of the run when the first read-only pass began.
     look_write_units     REAL NOT NULL DEFAULT 0,
     look_read_units      REAL NOT NULL DEFAULT 0,
     CHECK (open_session = (status = 'running'))
@@ -60,29 +61,29 @@ CREATE TABLE segments (
     CHECK ((status = 'scanning') = (start_key IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
--- The spend of a run in capacity units. A run without a row has spent what its segments count.
+-- The spend of each run in capacity units. If a run has no row, its spend is the sum of the counts of its segments.
 CREATE TABLE spend (
     run               INTEGER PRIMARY KEY REFERENCES runs (id),
-    -- The amount spent when the row was stored.
+    -- The amount that was spent when the row was stored.
     write_units       REAL NOT NULL,
     read_units        REAL NOT NULL,
-    -- The amount reserved in addition. If it is not 0 when the file is opened, the process died, and the amount counts
-    -- as spent.
+    -- The additional amount that a process has reserved. If this amount is not 0 when the file is opened, the process
+    -- has died, so the amount counts as spent.
     write_slice       REAL NOT NULL,
     read_slice        REAL NOT NULL,
-    -- The part of the spend that no segment counts, and the share of this part that comes from slices of dead
-    -- processes.
+    -- The part of the spend that no segment counts, and how much of this part comes from slices of dead processes.
     write_uncounted   REAL NOT NULL,
     read_uncounted    REAL NOT NULL,
     write_lost        REAL NOT NULL,
     read_lost         REAL NOT NULL,
-    -- The prices of the last session in US dollars per million units, to show the spend in money.
+    -- The prices that the last session used, in US dollars per million units. These prices are used to show the spend
+    -- in money.
     write_per_million REAL NOT NULL,
     read_per_million  REAL NOT NULL,
     price_basis       TEXT NOT NULL CHECK (price_basis IN ('plan', 'on_demand', 'on_demand_ia', 'provisioned', 'provisioned_ia'))
 ) STRICT;
 
--- Dead letters. A row stays after it is resolved, to keep the history.
+-- Failures (dead letters). A resolved row stays, to keep the history.
 CREATE TABLE failures (
     id          INTEGER PRIMARY KEY,
     run         INTEGER NOT NULL REFERENCES runs (id),
@@ -100,7 +101,7 @@ CREATE TABLE failures (
 ) STRICT;
 CREATE INDEX failures_open ON failures (key) WHERE status = 'open';
 
--- Items with a target that has another value than the plan implies. `paths` is a JSON list of paths.
+-- Items with a target whose value differs from the value that the plan implies. `paths` is a JSON list of paths.
 CREATE TABLE diverged (
     id          INTEGER PRIMARY KEY,
     run         INTEGER NOT NULL REFERENCES runs (id),
@@ -116,9 +117,10 @@ CREATE TABLE diverged (
 ) STRICT;
 CREATE INDEX diverged_open ON diverged (key) WHERE status = 'open';
 
--- What writes found at the paths that they change. A row is appended before the write is sent, and never changes except for
--- `refused`, which says that DynamoDB certainly did not apply that write. A value is DynamoDB JSON after a byte 0, or
--- compressed by zstd after a byte 1. `wrote` is a digest of the value that a move or copy writes.
+-- The values that writes found at the paths that they change. A row is appended before the write is sent. A row never
+-- changes, except for `refused`, which records that DynamoDB certainly did not apply the write. The first byte of a
+-- stored value is 0 if DynamoDB JSON follows, and 1 if DynamoDB JSON compressed by zstd follows. `wrote` is a digest of
+-- the value that the move or copy writes.
 CREATE TABLE pre_images (
     id      INTEGER PRIMARY KEY AUTOINCREMENT,
     run     INTEGER NOT NULL REFERENCES runs (id),
@@ -131,10 +133,10 @@ CREATE TABLE pre_images (
     refused INTEGER NOT NULL DEFAULT 0 CHECK (refused IN (0, 1)),
     CHECK ((kind = 'value') = (value IS NOT NULL))
 ) STRICT;
--- The index keeps rows of one key in the order of their ids.
+-- In the index, rows with the same key are in the order of their ids.
 CREATE INDEX pre_images_by_item ON pre_images (key);
 
--- Preexisting targets of moves and copies, as the first pass found them. `value` is a digest of the found value.
+-- Preexisting targets of moves and copies that the first pass found. `value` is a digest of the target's value.
 CREATE TABLE there_before (
     key   TEXT NOT NULL,
     path  TEXT NOT NULL,
@@ -143,19 +145,20 @@ CREATE TABLE there_before (
     PRIMARY KEY (key, path)
 ) STRICT, WITHOUT ROWID;
 
--- Items in uncommitted pages that the first pass may have written: an eight-byte digest of each key.
+-- Items in uncommitted pages that the first pass may have written. Each item is stored as an eight-byte digest of its
+-- key.
 CREATE TABLE pages_under_way (
     id      INTEGER PRIMARY KEY,
     run     INTEGER NOT NULL REFERENCES runs (id),
     segment INTEGER NOT NULL,
-    -- The session of the run. Pages of another session may have other bounds.
+    -- The number of the session within the run. Pages of another session may have different bounds.
     session INTEGER NOT NULL,
     page    INTEGER NOT NULL,
     items   BLOB NOT NULL CHECK (length(items) % 8 = 0)
 ) STRICT;
 CREATE INDEX pages_under_way_by_segment ON pages_under_way (run, segment);
 
--- Preflight findings that the operator accepted for a run. They are durable before the first write of the run.
+-- Preflight findings that the operator accepted for a run. These rows are durable before the run's first write.
 CREATE TABLE accepted (
     run     INTEGER NOT NULL REFERENCES runs (id),
     finding TEXT NOT NULL,
@@ -171,15 +174,15 @@ CREATE TABLE verifications (
                   CHECK (truth IN ('old', 'new_then_old', 'new', 'new_on_the_way_back') OR truth GLOB 'percent_[1-9]*'),
     repair        INTEGER NOT NULL CHECK (repair IN (0, 1)),
     flag_version  INTEGER,
-    -- The number of segments to read: all segments of the run, or those of the sample.
+    -- The number of segments to read: all segments of the run, or the segments of the sample.
     due           INTEGER NOT NULL CHECK (due >= 0),
-    -- For a sample: the requested number of clusters, the seed, and the large segments (a JSON list) of an earlier run
-    -- together with the number of segments of that run.
+    -- For a sample: the requested number of clusters, the seed, the number of segments of an earlier run, and the large
+    -- segments of that run (a JSON list).
     wanted        INTEGER,
     seed          INTEGER,
     run_segments  INTEGER,
     large         TEXT,
-    -- After completion: the report as canonical JSON, and its SHA-256.
+    -- The report as canonical JSON, and its SHA-256. The report and the hash are set when the verification is complete.
     report        TEXT,
     report_hash   TEXT,
     CHECK ((wanted IS NULL) = (seed IS NULL) AND (seed IS NULL) = (run_segments IS NULL)
@@ -200,8 +203,8 @@ CREATE TABLE segment_verdicts (
     PRIMARY KEY (run, segment)
 ) STRICT, WITHOUT ROWID;
 
--- The first mismatching items of each verdict. The counts above include all of them. `paths` is a JSON list of paths. `why`
--- says why the item was not repaired.
+-- The first mismatching items of each verdict, up to a limit. The counts in `segment_verdicts` include all mismatching
+-- items. `paths` is a JSON list of paths. `why` is the reason why the item was not repaired.
 CREATE TABLE mismatches (
     run      INTEGER NOT NULL REFERENCES runs (id),
     verdict  TEXT NOT NULL CHECK (verdict IN ('missing', 'stale', 'unexpected')),
@@ -219,11 +222,12 @@ CREATE TABLE mismatches (
 CREATE TABLE events (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,
     event  TEXT NOT NULL,
-    -- The newest run when the event was appended. Runs of a phase that begins with this event are newer.
+    -- The newest run at the time when the event was appended. If a phase begins with this event, the phase's runs are
+    -- newer.
     behind INTEGER NOT NULL
 ) STRICT;
 
--- A few facts. Each has one row.
+-- Facts that are stored by name. Each fact has one row.
 CREATE TABLE kept (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL

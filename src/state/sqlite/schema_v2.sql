@@ -1,11 +1,11 @@
--- Version 2 of a state file: checksums, counters, skipped items, and whether the file was closed. A released version never
--- changes.
+-- Version 2 of a state file adds checksums, counters, skipped items, and a record of whether the file was closed. A
+-- released version never changes.
 --
--- `checksum` and `item_checksum` are functions of this program (checksum.rs). Triggers keep the column `sum` and the
--- tallies, so that every statement that changes a row keeps them too. `pre_images` is the exception: its rows are large, so
--- the statements of journal.rs write `sum` with the row.
+-- `checksum` and `item_checksum` are functions of this program (checksum.rs). Triggers update the column `sum` and the
+-- tallies, so that every statement that changes a row updates them too. `pre_images` is the exception. Its rows are
+-- large, so the statements of journal.rs write `sum` together with the row.
 
--- Items with a target whose other value counts as done (`on_existing = "skip"`), among `scanned`.
+-- The number of scanned items with a target whose different value counts as done (`on_existing = "skip"`).
 ALTER TABLE segments ADD COLUMN skipped INTEGER NOT NULL DEFAULT 0;
 
 ALTER TABLE identity ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
@@ -42,8 +42,9 @@ UPDATE verifications SET sum = checksum(run, stage, truth, repair, flag_version,
     large, report, report_hash);
 UPDATE segment_verdicts SET sum = checksum(run, segment, matching, missing, stale, unexpected, raced, repaired);
 
--- The number of rows of other tables per run. `what` is 1 for values in the journal whose write was not refused, 2 for
--- preexisting targets, 3 for open failures, 4 for open diverged items. `proof` repeats the row to detect flipped bits.
+-- For each run, the number of rows of other tables. `what` is 1 for journal values whose write was not refused, 2 for
+-- preexisting targets, 3 for open failures, and 4 for open diverged items. `proof` repeats the row, so that flipped
+-- bits are detected.
 CREATE TABLE tallies (
     run   INTEGER NOT NULL REFERENCES runs (id),
     what  INTEGER NOT NULL CHECK (what BETWEEN 1 AND 4),
@@ -59,9 +60,9 @@ SELECT run, what, n, (run * 8 + what) * 4294967296 + n FROM (
     UNION ALL SELECT run, 3, count(*) FROM failures WHERE status = 'open' GROUP BY run
     UNION ALL SELECT run, 4, count(*) FROM diverged WHERE status = 'open' GROUP BY run);
 
--- One row. `in_use` is 1 in the file itself, not only in its log, from the start of a session to its orderly end. If
--- such a file has lost its log, it may lack acknowledged commits. `commits` is the number of commits. The lock file
--- repeats it together with `mark`, a random number that identifies this file.
+-- This table has one row. From the start of a session to its orderly end, `in_use` is 1 in the file itself, not only in
+-- the log of the file. If `in_use` is 1 and the log is lost, the file may lack acknowledged commits. `commits` is the
+-- number of commits. The lock file repeats this number together with `mark`, a random number that identifies this file.
 CREATE TABLE file (
     id      INTEGER PRIMARY KEY CHECK (id = 1),
     in_use  INTEGER NOT NULL CHECK (in_use IN (0, 1)),
@@ -70,8 +71,8 @@ CREATE TABLE file (
 ) STRICT;
 INSERT INTO file (id, in_use, mark, commits) VALUES (1, 0, random(), 0);
 
--- Pairs that the first pass found, and that a rollback changes or readers see for the first time. They are only for reports.
--- No write of a rollback depends on these rows, so they have no checksum.
+-- Pairs that the first pass found. A rollback changes such a pair, or readers see its new value for the first time.
+-- Only reports use these pairs. No write of a rollback depends on these rows, so the rows have no checksum.
 CREATE TABLE met_pairs (
     key  TEXT NOT NULL,
     path TEXT NOT NULL,
@@ -212,5 +213,5 @@ CREATE TRIGGER segment_verdicts_summed_again AFTER UPDATE OF matching, missing, 
         WHERE run = new.run AND segment = new.segment;
 END;
 
--- A first pass before this version has not recorded its pairs.
+-- If the first pass ran with a version before this one, its pairs were not recorded.
 INSERT INTO kept (name, value) SELECT 'pairs_unknown', 'yes' WHERE EXISTS (SELECT 1 FROM runs WHERE phase = 'expand');

@@ -1,9 +1,10 @@
-//! Checks that a state file and its siblings belong to this program before they are read, written or removed.
+//! Checks that a state file and its siblings belong to this program, before any of these files is read, written or
+//! removed.
 //!
-//! Siblings of a state file are files with its name and a suffix: this program writes `.lock`, and SQLite writes
-//! `-wal`, `-shm` and `-journal`. A foreign file can have the same name, for example `Gemfile.lock` if the option is
-//! `--state Gemfile`. SQLite would truncate such a file. So each file is inspected before it is opened for writing, and
-//! links are not followed.
+//! Siblings of a state file are files whose name is the state file's name with a suffix. This program writes `.lock`,
+//! and SQLite writes `-wal`, `-shm` and `-journal`. A foreign file may have such a name, for example `Gemfile.lock` if
+//! the operator passes `--state Gemfile`. SQLite would truncate the foreign file. So each file is inspected before it
+//! is opened for writing, and the program does not follow links.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -13,7 +14,7 @@ use super::super::StoreError;
 use super::error::{REMEDY, io_error};
 use super::layout::{APPLICATION_ID, LAYOUT_VERSION, check_known_version, foreign_program_error};
 
-/// The first bytes of SQLite's files (sqlite.org, "Database File Format").
+/// The first bytes of a SQLite database (sqlite.org, "Database File Format").
 const DATABASE_MAGIC: &[u8] = b"SQLite format 3\0";
 const LOG_MAGICS: [[u8; 4]; 2] = [[0x37, 0x7f, 0x06, 0x82], [0x37, 0x7f, 0x06, 0x83]];
 const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
@@ -21,24 +22,24 @@ const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// The version of a log's index, in the byte order of the machine.
 const LOG_INDEX_VERSION: u32 = 3_007_000;
 
-/// The size of a database header, and the offsets of two numbers in the header that this program sets.
+/// The size of a database header, and the offsets of the two numbers in the header that this program sets.
 const HEADER_BYTES: usize = 100;
 const USER_VERSION_OFFSET: usize = 60;
 const APPLICATION_ID_OFFSET: usize = 68;
 
-/// The sibling of a state file with this suffix.
+/// Returns the path of the state file's sibling with this suffix.
 pub(super) fn sibling(state: &Path, suffix: &str) -> PathBuf {
     let mut name = state.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Whether a log exists and is not empty.
+/// Returns whether the state file has a log that is not empty.
 pub(super) fn has_log(state: &Path) -> bool {
     fs::symlink_metadata(sibling(state, "-wal")).is_ok_and(|meta| meta.len() > 0)
 }
 
-/// Refuses a file that does not belong to this program or that SQLite would misread. Does not change the file.
+/// Refuses a file if it does not belong to this program, or if SQLite would misread it. Does not change the file.
 pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), StoreError> {
     let file = path.display();
     let meta = match fs::metadata(path) {
@@ -49,7 +50,7 @@ pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), StoreError> {
                  (--state). Nothing was done."
             )));
         }
-        Err(e) => return Err(io_error(path, "look at the state file", &e)),
+        Err(e) => return Err(io_error(path, "inspect the state file", &e)),
     };
     if meta.is_dir() {
         return Err(StoreError::Io(format!(
@@ -77,14 +78,13 @@ pub(super) fn refuse_foreign_file(path: &Path) -> Result<(), StoreError> {
         return Err(foreign_program_error(path));
     }
     if has_log(path) {
-        // Do not check the version here: the header may be older than the log, so the version is read later with
-        // SQLite.
+        // Do not check the version here: the header may be older than the log, so SQLite reads the version later.
         return Ok(());
     }
     check_known_version(number(USER_VERSION_OFFSET), path, LAYOUT_VERSION).map(|_| ())
 }
 
-/// Refuses a state file if SQLite would overwrite or remove a foreign file beside it.
+/// Refuses a state file if there is a foreign file next to it that SQLite would overwrite or remove.
 pub(super) fn refuse_foreign_siblings(state: &Path) -> Result<(), StoreError> {
     for (suffix, is_expected) in
         [("-wal", is_log as fn(&[u8]) -> bool), ("-shm", is_log_index), ("-journal", is_journal)]
@@ -98,7 +98,7 @@ pub(super) fn refuse_foreign_siblings(state: &Path) -> Result<(), StoreError> {
         let ours = meta.is_file()
             && match read_start(&path, 8) {
                 Ok(start) => is_expected(&start),
-                // The owner removed the file during the check.
+                // The owner has removed the file during the check.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => true,
                 Err(e) => return Err(io_error(&path, "read", &e)),
             };
@@ -109,7 +109,7 @@ pub(super) fn refuse_foreign_siblings(state: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Creates the error about a foreign file with the name of a sibling.
+/// Creates the error for a foreign file that has a sibling's name.
 pub(super) fn foreign_sibling_error(state: &Path, path: &Path) -> StoreError {
     StoreError::Foreign(format!(
         "{} is not a file of backfill, but the state file {} would need this name. Nothing was changed, and nothing was read \
@@ -127,7 +127,7 @@ pub(super) fn open_regular(path: &Path, write: bool) -> io::Result<File> {
         return Err(other());
     }
     let file = OpenOptions::new().read(true).write(write).open(path)?;
-    // Check again, because a different program may have replaced the file between the two calls.
+    // Check again, because a different program may have replaced the file since the first check.
     if is_same(&metadata, &file.metadata()?) { Ok(file) } else { Err(other()) }
 }
 
@@ -148,7 +148,8 @@ fn read_start(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// Whether the file is empty or has only zeros. After a power cut, an unsynced file may have this content.
+/// Returns whether the file is empty or contains only zeros. After a power cut, a file that was not synced may have
+/// this content.
 fn is_blank(start: &[u8]) -> bool {
     start.iter().all(|byte| *byte == 0)
 }
@@ -157,16 +158,16 @@ fn is_log(start: &[u8]) -> bool {
     is_blank(start) || LOG_MAGICS.iter().any(|magic| start.starts_with(magic))
 }
 
-/// Whether this is the index of a log. The first process that opens a state file truncates the index to three bytes and
-/// then rebuilds it. After a kill between these two steps, the index has three bytes.
+/// Returns whether this is the index of a log. The first process that opens a state file truncates the index to three
+/// bytes and then rebuilds it. After a kill between these two steps, the index is three bytes long.
 fn is_log_index(start: &[u8]) -> bool {
     let version = LOG_INDEX_VERSION.to_ne_bytes();
     let start = start.get(..version.len()).unwrap_or(start);
     is_blank(start) || start == version || start == &version[..3]
 }
 
-/// Whether this is a rollback journal. SQLite first writes zeros at the start of the journal. After it has synced the
-/// journal, it replaces the zeros by the magic number.
+/// Returns whether this is a rollback journal. SQLite first writes zeros at the start of the journal. After SQLite has
+/// synced the journal, it replaces the zeros with the magic number.
 fn is_journal(start: &[u8]) -> bool {
     is_blank(start) || start.starts_with(&JOURNAL_MAGIC)
 }

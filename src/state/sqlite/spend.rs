@@ -10,7 +10,8 @@ use crate::cost::{PriceBasis, UnitPrices};
 const SPEND: &str = "SELECT write_units, read_units, write_slice, read_slice, write_uncounted, read_uncounted, write_lost, \
      read_lost, write_per_million, read_per_million, price_basis FROM spend WHERE run = ?1";
 
-/// The current spend of a run. If `died` is set, includes the open slice, which the next owner will count as spent.
+/// Returns the current spend of a run. If `died` is set, the spend includes the open slice, which the next owner will
+/// count as spent.
 pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Result<SpendRecord, StateFileError> {
     let counted = read::totals(connection, run)?.counts.spend();
     let Some((stored, prices)) = row(connection, run.id)? else {
@@ -20,7 +21,7 @@ pub(super) fn record(connection: &Connection, run: &RunRecord, died: bool) -> Re
     Ok(SpendRecord { state, prices: Some(prices) })
 }
 
-/// Starts to record the spend of a session at these prices. Returns the current spend of the run.
+/// Begins to record a session's spend at these prices. Returns the run's current spend.
 pub(super) fn begin(
     connection: &Connection,
     session: SessionId,
@@ -39,7 +40,7 @@ pub(super) fn begin(
     Ok(state)
 }
 
-/// Reserves a slice. `begun` says whether the session has called `begin_spend` since the file was opened.
+/// Reserves a slice. `begun` is true if the session has called `begin_spend` since the file was opened.
 pub(super) fn reserve(
     connection: &Connection,
     session: SessionId,
@@ -51,7 +52,7 @@ pub(super) fn reserve(
     put(connection, run.id, &rules::reserve(&run, session, stored, begun, reservation)?)
 }
 
-/// Closes the open slice. Afterwards, only the used capacity counts as spent.
+/// Closes the open slice. After this call, only the used capacity counts as spent.
 pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) -> Result<SpendRecord, StateFileError> {
     let id = session.run;
     let run = read::run(connection, id)?;
@@ -61,7 +62,8 @@ pub(super) fn settle(connection: &Connection, session: SessionId, spent: Spend) 
     record(connection, &run, false)
 }
 
-/// Counts open slices as spent. Call it before any session begins, so that every open slice belongs to a dead process.
+/// Counts open slices as spent. Call this function before any session begins, because every open slice then belongs to
+/// a dead process.
 pub(super) fn count_lost_slices_as_spent(connection: &Connection) -> Result<(), StateFileError> {
     let open: Vec<i64> = connection
         .prepare("SELECT run FROM spend WHERE write_slice > 0 OR read_slice > 0")?
@@ -83,7 +85,7 @@ fn row(connection: &Connection, id: RunId) -> Result<Option<(SpendState, UnitPri
     let prices = prices.ok_or_else(|| StateFileError::Row(format!("the prices of run {} cannot be read", id.0)))?;
     let figures = [state.spent, state.slice, state.uncounted, state.lost];
     if figures.iter().any(|spend| !(spend.write >= 0.0 && spend.read >= 0.0)) {
-        return Err(StateFileError::Row(format!("what run {} has spent is below zero", id.0)));
+        return Err(StateFileError::Row(format!("the spend of run {} is negative", id.0)));
     }
     Ok(Some((state, prices)))
 }
@@ -100,7 +102,7 @@ fn prices_from(row: &Row<'_>) -> rusqlite::Result<Option<UnitPrices>> {
     Ok(basis.map(|basis| UnitPrices { write_per_million, read_per_million, basis }))
 }
 
-/// Stores the spend of a run. Does not change the prices, which are 0 until they are set.
+/// Stores the spend of a run. Does not change the prices. The prices are 0 until they are set.
 fn put(connection: &Connection, id: RunId, state: &SpendState) -> Result<(), StateFileError> {
     let SpendState { spent, slice, uncounted, lost } = state;
     connection

@@ -1,4 +1,5 @@
-//! Read-only access to a state file that a different process may own. Works during a run and after its process died.
+//! Read-only access to a state file that a different process may own. The access works during a run, and also after the
+//! run's process has died.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use super::error::{StateFileError, io_error};
 use super::lock::Lock;
 use super::{accepted, events, journal, layout, open, read, siblings, spend};
 
-/// A state file, opened read-only. Takes no lock and blocks no other process.
+/// A state file, opened read-only. Reading takes no lock and blocks no other process.
 #[derive(Debug)]
 pub struct StateFile {
     connection: Connection,
@@ -21,15 +22,16 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    /// Opens the state file of any plan. [`StateSummary::identity`] has the plan to which the file belongs.
+    /// Opens a state file. The file may belong to any plan. [`StateSummary::identity`] contains the plan to which the
+    /// file belongs.
     ///
-    /// Returns [`StoreError::Io`] if the file does not exist or cannot be read. Returns [`StoreError::Foreign`] if it
-    /// belongs to a different program, or to a newer version of this program. Returns [`StoreError::Corrupt`] if it is
-    /// damaged.
+    /// Returns [`StoreError::Io`] if the file does not exist or cannot be read. Returns [`StoreError::Foreign`] if the
+    /// file belongs to a different program, or to a newer version of this program. Returns [`StoreError::Corrupt`] if
+    /// the file is damaged.
     pub fn open(path: &Path) -> Result<StateFile, StoreError> {
         siblings::refuse_foreign_file(path)?;
-        // Resolves links, because the lock file is beside the real file.
-        let path = &std::fs::canonicalize(path).map_err(|e| io_error(path, "look at the state file", &e))?;
+        // Resolve links, because the lock file is next to the real file.
+        let path = &std::fs::canonicalize(path).map_err(|e| io_error(path, "inspect the state file", &e))?;
         siblings::refuse_foreign_siblings(path)?;
         let opening = |failed: StateFileError| failed.explain(path, "opening it");
         let connection = open_for_reading(path).map_err(opening)?;
@@ -40,13 +42,13 @@ impl StateFile {
         Ok(StateFile { connection, path: path.to_owned(), version })
     }
 
-    /// Refuses a file of a different plan or table, as an owner does when it opens the file. Accepts a file whose
+    /// Refuses a file of a different plan or table, as an owner does when opening the file. Accepts a file whose
     /// migration has not begun, because any plan may still use such a file.
     pub fn check_identity(&self, ours: &Identity) -> Result<(), StoreError> {
         if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
-    /// The data that `status` shows, read at one moment.
+    /// Returns the data that `status` shows. All of it is read at one time.
     pub fn summary(&self) -> Result<StateSummary, StoreError> {
         let holder = Lock::holder(&self.path);
         self.read(|connection| {
@@ -60,8 +62,8 @@ impl StateFile {
                         totals: read::totals(connection, run)?,
                         spend: spend::record(connection, run, has_no_holder)?,
                         accepted: accepted::findings_of_run(connection, run.id)?,
-                        // Read the holder before and after the transaction. A process that starts or ends in between
-                        // must not be reported as dead.
+                        // Read the holder before and after the transaction. Otherwise, a process that starts or ends
+                        // during the transaction could be reported as dead.
                         died: run.open_session && has_no_holder,
                         run: run.clone(),
                     })
@@ -83,7 +85,7 @@ impl StateFile {
         })
     }
 
-    /// The newest run of a phase, and the preflight findings that were accepted for it.
+    /// Returns the newest run of a phase, and the preflight findings that the operator accepted for that run.
     pub fn current_run(&self, phase: &str) -> Result<Option<(RunRecord, Vec<String>)>, StoreError> {
         self.read(|connection| {
             let Some(run) = read::current_run(connection, phase)? else { return Ok(None) };
@@ -92,42 +94,44 @@ impl StateFile {
         })
     }
 
-    /// Failures, oldest first. Fails if a record cannot be read.
+    /// Returns failures, oldest first. Fails if a record cannot be read.
     pub fn failures(&self, query: ListQuery) -> Result<Vec<FailureRecord>, StoreError> {
         self.read(|connection| read::require_readable(read::failures(connection, query)?))
     }
 
-    /// Failures, oldest first. An unreadable record does not hide other records.
+    /// Returns failures, oldest first. If a record cannot be read, the other records are still listed.
     pub fn list_failures(&self, query: ListQuery) -> Result<Vec<Result<FailureRecord, UnreadableRow>>, StoreError> {
         self.read(|connection| read::failures(connection, query))
     }
 
-    /// Pre-images, oldest first. Omits pre-images of refused writes. An unreadable record does not hide other records.
+    /// Returns pre-images, oldest first. Omits pre-images of refused writes. If a record cannot be read, the other
+    /// records are still listed.
     pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError> {
         self.read(|connection| journal::list(connection, query))
     }
 
-    /// The number of items with an open failure, and of open diverged items, in all runs of a phase.
+    /// Returns the number of items with an open failure and the number of open diverged items, in all runs of a phase.
     pub fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError> {
         self.read(|connection| read::open_work_of_phase(connection, phase))
     }
 
-    /// See [`History::unrestorable_targets`](super::super::History::unrestorable_targets).
+    /// Forwards to [`History::unrestorable_targets`](super::super::History::unrestorable_targets).
     pub fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
         self.read(journal::unrestorable_targets)
     }
 
-    /// Diverged items, oldest first. Fails if a record cannot be read.
+    /// Returns diverged items, oldest first. Fails if a record cannot be read.
     pub fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError> {
         self.read(|connection| read::require_readable(read::diverged(connection, query)?))
     }
 
-    /// Diverged items, oldest first. An unreadable record does not hide other records.
+    /// Returns diverged items, oldest first. If a record cannot be read, the other records are still listed.
     pub fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError> {
         self.read(|connection| read::diverged(connection, query))
     }
 
-    /// Returns up to `limit` segments of a run that are not pending and follow the segment `after`, in ascending order.
+    /// Returns, in ascending order, up to `limit` segments of a run that are not pending and whose number is larger
+    /// than `after`.
     pub fn segments_after(
         &self,
         run: RunId,
@@ -137,17 +141,17 @@ impl StateFile {
         self.read(|connection| read::segments_after(connection, run, after, limit))
     }
 
-    /// The events of the migration, oldest first.
+    /// Returns the events of the migration, oldest first.
     pub fn events(&self) -> Result<Vec<EventRecord>, StoreError> {
         self.read(events::events)
     }
 
-    /// The plan and the table that the file belongs to.
+    /// Returns the plan and the table that the file belongs to.
     pub fn identity(&self) -> Result<Identity, StoreError> {
         self.read(|connection| read::read_identity(connection).map(|(identity, _)| identity))
     }
 
-    /// Whether the migration has begun.
+    /// Returns whether the migration has begun.
     pub fn has_begun(&self) -> Result<bool, StoreError> {
         self.read(events::has_begun)
     }
@@ -157,8 +161,8 @@ impl StateFile {
         self.read(|connection| events::fact(connection, fact))
     }
 
-    /// Reads in one transaction, so that all results belong to the same moment. Commits the transaction at the end,
-    /// because a rollback would drop the temporary table that [`journal::history_of`] keeps for later calls.
+    /// Reads in one transaction, so that all results are from the same moment. Commits the transaction at the end. A
+    /// rollback of the transaction would drop the temporary table that [`journal::history_of`] keeps for later calls.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StateFileError>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
@@ -170,9 +174,9 @@ impl StateFile {
     }
 }
 
-/// Opens a file for reading. If a file uses a write-ahead log, SQLite needs additional files beside it, even for a
-/// reader. If the reader has no permission to create these files and no log exists, the file itself contains
-/// everything. In this case, the file is opened as immutable.
+/// Opens a file for reading. If a file uses a write-ahead log, SQLite needs additional files next to it, even for a
+/// reader. A reader may lack the permission to create these files. If the state file has no log, the file itself
+/// contains everything. In such a directory, a file without a log is opened as immutable.
 fn open_for_reading(path: &Path) -> Result<Connection, StateFileError> {
     let open = |path: &Path, flags| -> Result<Connection, StateFileError> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;
@@ -212,7 +216,7 @@ mod tests {
     use crate::change::HistoryLookup;
     use crate::state::sqlite::tests::{identity, scratch};
 
-    /// A dry run of a rollback reads the history of every page. If each read checked the whole file, the total time
+    /// A dry run of a rollback reads the history of every page. If each read verified the whole file, the total time
     /// would be quadratic.
     #[test]
     fn checksums_are_verified_once_per_connection() {
@@ -230,8 +234,8 @@ mod tests {
         assert!(kept.unwrap(), "the result of the check is kept for the next page");
     }
 
-    /// Simulates a directory without write permission by telling SQLite that the file is immutable. (A test that runs
-    /// as root has every permission.)
+    /// Simulates a directory without write permission, by telling SQLite that the file is immutable. A test cannot
+    /// remove the permission instead, because a test that runs as root has every permission.
     #[test]
     fn an_immutable_file_with_an_odd_name_is_readable() {
         let dir = scratch();

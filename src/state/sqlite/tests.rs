@@ -1,5 +1,4 @@
-//! Tests that need internal functions: group commit, the refusal to store anything after a failure, and manipulated
-//! rows.
+//! Tests that need internal functions: group commit, tampered rows, and that nothing is stored after a failure.
 
 use std::sync::mpsc;
 
@@ -47,7 +46,7 @@ fn page(run: RunId, segment: u32, first: u64) -> Commit {
     Commit { session: SessionId { run, epoch: 1 }, segment, event, failures: vec![], diverged: vec![], refused: vec![] }
 }
 
-/// Keeps the thread busy until the sender is dropped. All requests that are sent before this moment become one group.
+/// Keeps the thread busy until the sender is dropped. All requests that are sent until then become one group.
 async fn block_thread(store: &SqliteStore) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
     let (release, released) = mpsc::channel::<()>();
     let (running, runs) = tokio::sync::oneshot::channel();
@@ -66,7 +65,7 @@ async fn block_thread(store: &SqliteStore) -> (mpsc::Sender<()>, tokio::task::Jo
 
 type Work = Box<dyn FnOnce(&rusqlite::Connection) -> Result<(), error::StateFileError> + Send>;
 
-/// Sends all of these requests in order while the thread is busy. Returns their results.
+/// Sends all of these requests in order, while the thread is busy. Returns the results in the same order.
 async fn run_as_one_group(store: &SqliteStore, work: Vec<Work>) -> Vec<Result<(), StoreError>> {
     let (release, blocked) = block_thread(store).await;
     let requests = futures::future::join_all(work.into_iter().map(|w| store.thread.run(w)));
@@ -88,7 +87,7 @@ async fn a_refused_request_does_not_affect_the_rest_of_its_group() {
     let store = open(&dir.path().join("s.db"));
     let run = begin(&store).await;
     let out_of_order = commit_of(page(run, 1, 2));
-    // This request fails after it has written the row of its segment. This row must be undone.
+    // This request fails after it has written its segment's row. That row must be undone.
     let mut bad_ids = page(run, 2, 1);
     bad_ids.refused = vec![PreImageId(77)];
     let work = vec![
@@ -107,8 +106,8 @@ async fn a_refused_request_does_not_affect_the_rest_of_its_group() {
     assert_eq!(pages, [(0, 2), (3, 1)]);
 }
 
-/// A group is one transaction. If its COMMIT fails, nothing of the group is stored, no request of the group reports
-/// success, and all later requests fail.
+/// A group is one transaction. If the group's COMMIT fails, nothing of the group is stored, no request of the group
+/// reports success, and all later requests fail.
 #[tokio::test]
 async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     let dir = scratch();
@@ -116,7 +115,7 @@ async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {
     let store = open(&path);
     let run = begin(&store).await;
     store.commit(page(run, 5, 1)).await.unwrap();
-    // A deferred foreign key is checked by the COMMIT, so the statement succeeds, but the COMMIT fails.
+    // The COMMIT checks a deferred foreign key, so the statement succeeds, but the COMMIT fails.
     let fails_at_commit = Box::new(|c: &rusqlite::Connection| {
         c.execute_batch(
             "PRAGMA defer_foreign_keys = ON; INSERT INTO pre_images (run, key, path, kind, at) VALUES (99, '', '', 'same', '')",
@@ -178,7 +177,7 @@ async fn a_full_disk_ends_all_storing_and_loses_no_acknowledged_commit() {
     store.commit(Commit { session, ..page(resumed, 0, stored + 1) }).await.unwrap();
 }
 
-/// Reading a row that this program cannot have written fails, and the error does not quote the row.
+/// If this program cannot have written a row, reading the row fails. The error does not contain the row's contents.
 #[tokio::test]
 async fn impossible_rows_are_errors() {
     for tamper in [
@@ -238,7 +237,7 @@ async fn counts_are_stored_in_the_columns_of_their_outcomes() {
     assert_eq!(store.segments_after(run, None, u32::MAX).await.unwrap()[0].1.counts, expected);
 }
 
-/// A damaged record fails only its own item, so a verification can continue with other items.
+/// A damaged record makes only its own item's history unreadable, so a verification can continue with other items.
 #[tokio::test]
 async fn a_damaged_baseline_record_fails_only_its_own_item() {
     let key = |name: &str| ItemKey::new([("pk".to_owned(), Value::S(name.to_owned()))].into());

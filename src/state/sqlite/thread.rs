@@ -1,5 +1,5 @@
-//! The thread that writes to the state file. The thread commits requests in groups. After a failure of the file, it
-//! stores nothing more.
+//! The thread that writes to the state file. The thread commits requests in groups. After a failure of the file, the
+//! thread stores nothing more.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -12,15 +12,15 @@ use super::super::StoreError;
 use super::error::{StateFileError, io_error};
 use super::owned::{OwnedFile, increment_commit_count};
 
-/// The maximum number of requests that wait for the thread. During a commit, the queue has room for one request of
-/// every active segment. If the queue is full, callers wait, so the scan runs at the speed of the disk.
+/// The maximum number of requests that wait for the thread. While a commit runs, the queue has room for one request of
+/// each active segment. If the queue is full, callers wait. So the scan is limited to the speed of the disk.
 const QUEUE_CAPACITY: usize = 256;
 
 /// The maximum number of requests in one transaction. This number equals the size of the queue, so that no request
 /// waits for more than two commits.
 const MAX_GROUP_SIZE: usize = QUEUE_CAPACITY;
 
-/// The handle of the thread. Dropping the handle finishes pending requests, closes the file and releases the lock.
+/// The handle to the thread. Dropping the handle finishes pending requests, closes the file and releases the lock.
 #[derive(Debug)]
 pub(super) struct StoreThread {
     sender: Option<mpsc::Sender<Message>>,
@@ -33,8 +33,8 @@ enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// One request. The thread carries out the request inside the transaction of its group, and returns the result after
-/// the transaction has succeeded or failed.
+/// One request. The thread executes the request inside the transaction of the request's group. The thread returns the
+/// result after this transaction has succeeded or failed.
 trait Request: Send {
     fn apply(&mut self, connection: &Connection) -> Result<(), StateFileError>;
     fn answer(self: Box<Self>, result: Result<(), StoreError>);
@@ -64,7 +64,7 @@ where
             (Ok(()), None) => Err(StoreError::Io("a request to the state file was never carried out".to_owned())),
             (Err(error), _) => Err(error),
         };
-        // Ignore a failure: the caller no longer waits for the result.
+        // Ignore a failure, which means that the caller no longer waits for the result.
         let _ = self.reply.send(answer);
     }
 }
@@ -81,8 +81,8 @@ impl StoreThread {
         Ok(StoreThread { sender: Some(sender), thread: Mutex::new(Some(thread)), path })
     }
 
-    /// Runs `work` in a transaction. After `Ok`, its changes are durable. If this future is dropped, the work may still
-    /// be done, but its result is lost.
+    /// Runs `work` in a transaction. When this method returns `Ok`, the changes of `work` are durable. If this future
+    /// is dropped, `work` may still run, but its result is lost.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -118,15 +118,15 @@ impl Drop for StoreThread {
     fn drop(&mut self) {
         self.sender = None;
         let thread = self.thread.get_mut().ok().and_then(Option::take);
-        // Waits for the end of the thread, so that the lock is released before the owner continues. If the thread has
-        // panicked, it has already reported the panic.
+        // Wait for the end of the thread, so that the lock is released before the owner continues. A thread that
+        // panicked has already reported the panic.
         let _ = thread.map(JoinHandle::join);
     }
 }
 
 struct StoreWriter {
     owned: OwnedFile,
-    /// The first error after which storing is unsafe. After such an error, every request fails.
+    /// The first error that makes further storing unsafe. After such an error, every request fails.
     fatal_error: Option<StoreError>,
 }
 
@@ -154,9 +154,9 @@ impl StoreWriter {
         }
     }
 
-    /// Carries out all requests in one transaction and returns a result for each of them. If a request is refused, only
-    /// its own changes are undone. If the file fails, the changes of all requests are undone and nothing more is
-    /// stored, because SQLite's memory and the disk may now differ.
+    /// Executes all requests in one transaction, and returns a result for each of them. If one request is refused, only
+    /// that request's changes are undone. If the file fails, the changes of all requests are undone, and nothing more
+    /// is stored, because SQLite's memory and the disk may now differ.
     fn commit_group(&mut self, mut group: Vec<Box<dyn Request>>) {
         if self.fatal_error.is_none() {
             match self.apply_group(&mut group) {
@@ -192,7 +192,7 @@ impl StoreWriter {
             }
             connection.execute_batch("RELEASE request")?;
         }
-        // If no request changed anything, there is nothing to sync.
+        // If no request has changed anything, there is nothing to sync.
         let changed = connection.total_changes() != changes;
         let commit_count = if changed { Some(increment_commit_count(connection)?) } else { None };
         connection.execute_batch("COMMIT")?;
@@ -202,11 +202,11 @@ impl StoreWriter {
 
     fn fail_permanently(&mut self, failed: StateFileError) {
         self.fatal_error = Some(failed.explain(&self.owned.path, "storing progress"));
-        // Ignore an error: SQLite may already have rolled back, and closing the file rolls back in any case.
+        // Ignore an error: SQLite may already have rolled back, and closing the file also rolls back.
         let _ = self.owned.connection.execute_batch("ROLLBACK");
     }
 
-    /// Closes the file and releases the lock. After a failure of the file, leaves its log unchanged for the next
+    /// Closes the file and releases the lock. After a failure of the file, leaves the file's log unchanged for the next
     /// process.
     fn finish(self) {
         if self.fatal_error.is_none() {

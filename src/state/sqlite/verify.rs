@@ -17,17 +17,17 @@ use crate::item::ItemKey;
 use crate::state::{TableStage, Verdict, VerdictCounts};
 
 impl StateFile {
-    /// The newest verification, whether or not it is complete.
+    /// Returns the newest verification, complete or not.
     pub fn newest_verification(&self) -> Result<Option<VerificationRecord>, StoreError> {
         self.read(newest)
     }
 
-    /// Reports of complete verifications, newest first.
+    /// Returns reports of complete verifications, newest first.
     pub fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
         self.read(|connection| reports(connection, limit))
     }
 
-    /// The first items that a verification found with a verdict, in the order of their commits.
+    /// Returns the first items with this verdict that a verification found, in the order of their commits.
     pub fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
         self.read(|connection| mismatches(connection, run, verdict, limit))
     }
@@ -59,12 +59,12 @@ pub(super) fn begin(
             insert(connection, new, pass, now)
         }
         (BeginDecision::Resume | BeginDecision::ReadOnly, ..) => {
-            Err(StateFileError::Row("a verification to resume is gone".to_owned()))
+            Err(StateFileError::Row("the verification to resume no longer exists".to_owned()))
         }
     }
 }
 
-/// The verification of this run; `None` if its record or its counts cannot be read.
+/// Returns the verification of this run; `None` if the verification's record or counts cannot be read.
 fn resumable(connection: &Connection, run: &RunRecord) -> Result<Option<VerificationRecord>, StateFileError> {
     let is_intact = are_counts_intact(connection, run.id)?;
     if is_intact { verification(connection, run.clone()) } else { Ok(None) }
@@ -87,7 +87,8 @@ fn insert(
     })
 }
 
-/// Deletes the counts and mismatches of verifications older than the newest complete one. All reports are kept.
+/// Deletes the counts and mismatches of all verifications that are older than the newest complete verification. All
+/// reports are kept.
 fn delete_old_details(connection: &Connection) -> Result<(), StateFileError> {
     for table in ["segment_verdicts", "mismatches"] {
         let sql = format!(
@@ -120,8 +121,8 @@ fn put(connection: &Connection, run: RunId, new: &NewVerification) -> Result<(),
     Ok(())
 }
 
-/// The stored verification. `None` if its record is damaged. A damaged verification cannot be resumed and proves
-/// nothing.
+/// Returns the stored verification of this run. Returns `None` if the verification's record is damaged. A damaged
+/// verification cannot be resumed and proves nothing.
 fn verification(connection: &Connection, run: RunRecord) -> Result<Option<VerificationRecord>, StateFileError> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, due, seed, run_segments, large FROM verifications \
@@ -179,7 +180,7 @@ fn add_verdicts(
     segment: u32,
     verdicts: &VerdictCounts,
 ) -> Result<(), StateFileError> {
-    // The number of skipped items is not stored here, because the outcomes of the segment have it.
+    // The number of skipped items is not stored here, because the counted outcomes of the segment already contain it.
     let VerdictCounts { matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
     connection
         .prepare_cached(
@@ -219,7 +220,7 @@ fn put_mismatch(
     Ok(())
 }
 
-/// Whether the stored counts of all segments of a verification are undamaged.
+/// Returns whether a verification's stored counts are undamaged in all segments.
 fn are_counts_intact(connection: &Connection, run: RunId) -> Result<bool, StateFileError> {
     let sql =
         format!("SELECT NOT EXISTS (SELECT 1 FROM segment_verdicts WHERE run = ?1 AND sum IS NOT {SEGMENT_VERDICTS})");
@@ -308,7 +309,7 @@ pub(super) fn finish(
     read::run(connection, id)
 }
 
-/// Undamaged reports, newest first.
+/// Returns undamaged reports, newest first.
 pub(super) fn reports(connection: &Connection, limit: u32) -> Result<Vec<StoredReport>, StateFileError> {
     let sql = format!(
         "SELECT stage, truth, repair, flag_version, wanted, run, started_at, ended_at, report, report_hash \

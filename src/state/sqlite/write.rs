@@ -1,5 +1,5 @@
-//! Writes to a state file. Each function runs inside a transaction that the caller commits. The module `rules` makes
-//! all decisions.
+//! Writes to a state file. Each function runs inside a transaction that the caller commits. All decisions are made in
+//! the module `rules`.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -13,9 +13,9 @@ use super::{journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
-/// Closes sessions of killed processes. Call it before any session begins, so that every open session belongs to a
-/// killed process. The runs of these sessions can be resumed. The number of applied items of these runs becomes a lower
-/// bound.
+/// Closes sessions of killed processes. Call this function before any session begins, because every open session then
+/// belongs to a killed process. The runs of these sessions can be resumed. The number of items that these runs have
+/// applied becomes a lower bound.
 pub(super) fn close_killed_sessions(connection: &Connection) -> Result<(), StateFileError> {
     connection.execute(
         "UPDATE runs SET status = ?1, open_session = 0, lower_bound = 1, stop_reason = ?2 WHERE open_session = 1",
@@ -24,7 +24,7 @@ pub(super) fn close_killed_sessions(connection: &Connection) -> Result<(), State
     Ok(())
 }
 
-/// Begins a session of the phase's run, or of a new run.
+/// Begins a session of the phase's newest run, or of a new run.
 pub(super) fn begin(
     connection: &Connection,
     mode: BeginMode,
@@ -52,7 +52,7 @@ pub(super) fn begin(
             insert_run(connection, new, pass, now)
         }
         (BeginDecision::Resume | BeginDecision::ReadOnly, None) => {
-            Err(StateFileError::Row("a run to resume is gone".to_owned()))
+            Err(StateFileError::Row("the run to resume no longer exists".to_owned()))
         }
     }
 }
@@ -99,8 +99,8 @@ pub(super) fn insert_run(
     Ok(RunSession { run: read::run(connection, RunId(connection.last_insert_rowid()))?, resumed: false })
 }
 
-/// Ends the open session. A complete run resolves the open work of earlier runs of its phase. It has read every item
-/// again, and has recorded every remaining failure or diverged item itself.
+/// Ends the open session. If the run is complete, resolves the open work of earlier runs of the phase. The reason is
+/// that a complete run has read every item again, and has recorded every remaining failure or diverged item itself.
 pub(super) fn end_session(
     connection: &Connection,
     session: SessionId,
@@ -163,7 +163,7 @@ pub(super) fn put_segment(
         SegmentStatus::Done => ("done", None),
     };
     let counts = &state.counts;
-    // The columns have the order of `Outcome::ALL`. A test compares this order with the schema.
+    // The columns are in the order of `Outcome::ALL`. A test compares this order with the schema.
     let [applied, already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected] = counts.outcomes;
     connection
         .prepare_cached(
@@ -238,8 +238,8 @@ pub(super) fn paths_text(paths: &[Path]) -> String {
     serde_json::Value::from(paths.iter().map(Path::to_string).collect::<Vec<_>>()).to_string()
 }
 
-/// Resolves a failure. If the outcome is `Diverged`, records the item as diverged. Returns false if there is no open
-/// failure.
+/// Resolves a failure. If the outcome is `Diverged`, records the item as diverged. Returns false if the run has no open
+/// failure of this item.
 pub(super) fn resolve_failure(
     connection: &Connection,
     session: SessionId,
@@ -265,7 +265,7 @@ pub(super) fn resolve_failure(
     Ok(segment.is_some())
 }
 
-/// Records that a retry failed. Returns false if there is no open failure.
+/// Records that a retry failed. Returns false if the run has no open failure of this item.
 pub(super) fn update_failure(
     connection: &Connection,
     session: SessionId,

@@ -1,8 +1,8 @@
-//! The proxy injects faults, and counts requests and capacity.
+//! Tests that the proxy injects faults, and counts requests and capacity.
 
 use super::*;
 
-/// Starts an engine with the empty sample table. The proxy injects the fault into the `nth` request of the operation.
+/// Starts an engine with an empty sample table. The proxy injects the fault into request number `nth` of the operation.
 fn start_with_fault(fault: Fault, operation: &'static str, nth: u64) -> Local {
     let local = local(0, None);
     local.proxy().unwrap().set_faults(Some(Arc::new(move |request| {
@@ -170,7 +170,7 @@ async fn every_request_of_many_clients_is_counted() {
     assert_eq!(local.engine().count(sample::TABLE).unwrap(), Some(800));
 }
 
-/// A request is applied and counted even if its client has disconnected, as on a real server.
+/// As on a real server, a request is applied and counted even if its client has disconnected.
 #[tokio::test]
 async fn a_request_is_counted_even_if_its_client_hangs_up() {
     let local = start_with_fault(Fault::Delay(Duration::from_millis(100)), "PutItem", 0);

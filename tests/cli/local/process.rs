@@ -1,4 +1,4 @@
-//! Files, ports, kills and the end of a local server.
+//! Tests the files, the ports, the kill and the end of a local server.
 
 use super::*;
 
@@ -19,7 +19,8 @@ async fn a_restart_on_the_same_file_finds_the_items() {
     assert!(exists(&client(&second.endpoint()), "mine").await);
 }
 
-/// A process is killed while it loads the sample table. The process is this test binary, started again as a child.
+/// A process is killed while it loads the sample table. The process is a second instance of this test binary, started
+/// as a child.
 #[test]
 fn a_killed_load_is_noticed_and_repeated() {
     const ITEMS: u64 = 20_000;
@@ -106,7 +107,7 @@ fn unusable_files_and_ports_are_refused_and_left_alone() {
     assert!(matches!(Proxy::start(wrong), Err(LocalError::Upstream { .. })));
 }
 
-/// This test runs only on Linux, because only there all of 127.0.0.0/8 is available without configuration.
+/// This test runs only on Linux. Other systems need configuration before all addresses in 127.0.0.0/8 are available.
 #[cfg(target_os = "linux")]
 #[test]
 fn local_listens_only_on_the_given_address() {
@@ -143,7 +144,7 @@ fn local_can_be_shared_between_threads() {
     shared::<Local>();
 }
 
-/// The engine can be dropped inside an async runtime. This happens if a test ends early.
+/// The engine can be dropped inside an async runtime. This drop happens if a test ends early.
 #[tokio::test]
 async fn local_can_be_dropped_inside_a_runtime() {
     drop(local(10, None));

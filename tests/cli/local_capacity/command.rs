@@ -1,4 +1,4 @@
-//! Tests `backfill local --capacity` from an operator's view.
+//! Tests `backfill local --capacity` from the operator's point of view.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
@@ -54,8 +54,8 @@ fn the_command_serves_the_model_and_its_application() {
     let endpoint = lines.find_map(|line| line.unwrap().split("API on ").nth(1).map(str::to_owned)).unwrap();
     let endpoint = endpoint.split(' ').next().unwrap().to_owned();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // The application sends two hundred writes per second, and the table serves five per second. When eight of the
-    // application's items exist, some writes have been throttled.
+    // The application sends two hundred writes per second, and the table serves five per second. So some writes have
+    // certainly been throttled by the time eight of the application's items exist.
     runtime.block_on(async {
         let client = client(&endpoint);
         let throttled_writes = async {
@@ -83,12 +83,12 @@ fn the_command_serves_the_model_and_its_application() {
     assert!(!stderr.contains("WARN"), "{stderr}");
 }
 
-/// A server process that never outlives its test.
+/// A server process that is killed at the end of its test.
 struct ServerProcess(std::process::Child);
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // If the test succeeded, the process has already ended.
+        // An error is ignored: if the test succeeded, the process has already ended.
         self.0.kill().ok();
         self.0.wait().ok();
     }

@@ -1,6 +1,6 @@
-//! Tests the capacity model over real sockets: its errors as the SDK reads them, the units that it charges, its
-//! description of the table, and its effect on an application. Rates are so low or so high that no test depends on the
-//! clock.
+//! Tests the capacity model over real sockets: the errors that the SDK receives, the units that the model charges, the
+//! description of the table, and the effect on an application. Rates are extremely low or extremely high, so that no
+//! test depends on the clock.
 
 mod command;
 mod follow;
@@ -177,8 +177,8 @@ async fn only_clients_that_ask_see_capacity_by_index() {
     assert_eq!(all.global_secondary_indexes.unwrap()["by-g"].capacity_units, Some(1.0));
 }
 
-/// For each kind of request, the model charges the units that the server reports. It charges the units of a page to the
-/// partitions of the items on the page.
+/// For each kind of request, the model charges the units that the server reports. It charges a page's units to the
+/// partitions that contain the page's items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_charges_what_the_server_consumed() {
     let (harness, table) = harness(|spec| spec.partitions.count = Some(4)).await;
@@ -267,8 +267,8 @@ async fn describe_table_shows_the_models_limits() {
     assert_eq!(read_and_write(shown.provisioned_throughput()), (Some(150), Some(50)), "rounded down");
     let billing = |shown: &TableDescription| shown.billing_mode_summary().and_then(|b| b.billing_mode().cloned());
     assert_eq!(billing(&shown), Some(BillingMode::Provisioned));
-    // The model has no read capacity for the index, so the description of the index shows the read capacity of the
-    // table.
+    // The model contains no read capacity for the index, so the description of the index shows the table's read
+    // capacity.
     assert_eq!(read_and_write(shown.global_secondary_indexes()[0].provisioned_throughput()), (Some(150), Some(20)));
     assert_eq!(shown.key_schema().len(), 2);
 
@@ -293,7 +293,7 @@ async fn describe_table_shows_the_models_limits() {
     );
 }
 
-/// Runs the application until it has sent this number of requests.
+/// Runs the application until it has sent this number of requests. Returns its report.
 async fn application(harness: &Harness, table: &str, requests: u64) -> TrafficReport {
     let spec = TrafficSpec { writes_per_second: 200.0, reads_per_second: 100.0, keys: 50, ..TrafficSpec::default() };
     let traffic = Traffic::new(spec);
@@ -331,8 +331,8 @@ async fn the_application_is_throttled_on_a_small_table_but_not_on_a_large_one() 
     let report = application(&harness, &table, 200).await;
     assert_eq!((report.reads.throttled, report.failed()), (0, 0), "{report}");
     assert_eq!(report.writes.served + report.writes.throttled, report.writes.sent);
-    // Some writes were in flight at the same time as the first write. The model admitted these writes before it charged
-    // the first write.
+    // The model admits requests before it charges them. So some writes that were in flight at the same time as the
+    // first write were served, too.
     assert!(report.writes.throttled > report.writes.served && report.writes.served >= 1, "{report}");
     let reasons: Vec<_> = report.writes.reasons.into_iter().collect();
     assert_eq!(reasons, [("TableWriteProvisionedThroughputExceeded".to_owned(), report.writes.throttled)]);

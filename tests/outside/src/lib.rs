@@ -1,4 +1,4 @@
-//! A program outside the package. It implements a table of its own, so that a migration runs without AWS.
+//! A program outside the package. It implements its own table, so that a migration can run without AWS.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,7 +14,7 @@ use backfill::{
     VerifyOptions,
 };
 
-/// The number of items per page. This number is so small that even a small table has several pages.
+/// The number of items per page. The number is small, so that even a small table has several pages.
 const PAGE: usize = 7;
 
 /// A table in memory, which is both source and sink. The key of the table is the string attribute `pk`.
@@ -24,13 +24,13 @@ pub struct MemoryTable {
 }
 
 impl MemoryTable {
-    /// A table with these items.
+    /// Creates a table that contains these items.
     pub fn of(items: impl IntoIterator<Item = Item>) -> MemoryTable {
         let keyed = items.into_iter().filter_map(|item| Some((key_schema().key_of(&item)?.to_text(), item)));
         MemoryTable { items: Mutex::new(keyed.collect()) }
     }
 
-    /// The items as they are now, in the order of their keys.
+    /// Returns the current items, in the order of their keys.
     pub fn items(&self) -> Vec<Item> {
         self.locked().values().cloned().collect()
     }
@@ -142,14 +142,14 @@ fn holds(condition: &Condition, item: &Item) -> bool {
 pub struct Watcher {
     /// The table that the migration may write.
     pub table: String,
-    /// The largest number of items that a progress report has shown.
+    /// The largest number of items in any progress report.
     pub items: Mutex<u64>,
     /// The notices, as text.
     pub notices: Mutex<Vec<String>>,
 }
 
 impl Watcher {
-    /// An observer that agrees to writes to this table.
+    /// Creates an observer that agrees to writes to this table.
     pub fn new(table: &str) -> Arc<Watcher> {
         Arc::new(Watcher { table: table.to_owned(), items: Mutex::default(), notices: Mutex::default() })
     }
@@ -174,7 +174,7 @@ impl Observer for Watcher {
 ///
 /// # Errors
 ///
-/// Returns an error if a command of the migration fails or is refused.
+/// Returns an error if one of the migration's commands fails or is refused.
 pub async fn migrate(migration: &Migration) -> Result<bool, MigrationError> {
     let run = migration.run(&RunOptions::default()).await?;
     if run.stopped().is_some() {

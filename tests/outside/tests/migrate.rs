@@ -64,8 +64,8 @@ async fn a_migration_runs_on_a_custom_table() {
         assert_eq!(new.get("version"), Some(&Value::S("2".into())));
     }
 
-    // Without a flag, the tool cannot prove that no application uses the new attribute any more. So the operator
-    // confirms this.
+    // Without a flag, the tool cannot prove that no application uses the new attribute any more. So the operator has to
+    // confirm it.
     let mut step = StepOptions::default();
     step.facts = vec![Fact::ReadersBack, Fact::NewWritesStopped];
     let back = migration.rollback(&step).await.unwrap();
@@ -73,7 +73,7 @@ async fn a_migration_runs_on_a_custom_table() {
     assert_eq!(table.items(), before);
 }
 
-/// If the observer does not confirm the question, the migration writes nothing.
+/// If the observer does not answer yes to the question, the migration writes nothing.
 #[tokio::test]
 async fn a_question_about_another_table_is_not_confirmed() {
     let dir = tempfile::tempdir().unwrap();

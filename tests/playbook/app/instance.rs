@@ -1,5 +1,5 @@
-//! One instance of the application, with its own cache of the flag. Each of its operations is one atomic DynamoDB
-//! request.
+//! One instance of the application, which has its own cache of the flag. Each operation of an instance is one atomic
+//! DynamoDB request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ pub(super) struct Instance {
     rng: Rng,
 }
 
-/// The flag that a request must obey, and the time limit of the request.
+/// The flag that a request must obey, and the request's time limit.
 struct CurrentFlag {
     flag: Flag,
     limit: Duration,
-    /// If a test sets the flag, this is the lock on the flag. The lock is held until the request ends, so the test
+    /// The lock on the flag, if a test sets the flag. The instance holds this lock until the request ends, so the test
     /// cannot change the flag during the request.
     _held: Option<OwnedRwLockReadGuard<Flag>>,
 }
@@ -49,7 +49,7 @@ impl Instance {
         Instance { shared, cached: Cached::default(), first: None, number, rng: Rng::with_seed(number) }
     }
 
-    /// Sends requests until it is told to stop.
+    /// Sends requests until the application stops.
     pub(super) async fn work(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(self.rng.u64(0..10))).await;
@@ -60,7 +60,8 @@ impl Instance {
             let key = hinted.unwrap_or_else(any);
             let kind = match n {
                 0..=49 => OperationKind::Read,
-                // The application only reads some items, so that it also reads old values that it has never changed.
+                // For some items, the application sends only reads, so that it also reads old values that it has never
+                // changed.
                 _ if quiet.is_multiple_of(5) && key == self.shared.keys[quiet] => OperationKind::Read,
                 50..=69 => OperationKind::Write,
                 70..=79 => OperationKind::Replace,
@@ -80,7 +81,7 @@ impl Instance {
         }
     }
 
-    /// Reads a value. Returns the value and the name of the attribute that has it.
+    /// Reads a value. Returns the value, and the name of the attribute that contains it.
     async fn read(&mut self, key: &str) -> Result<Option<(u64, &'static str)>, Unknown> {
         let current_flag = self.current_flag().await?;
         let began = Instant::now();
@@ -103,8 +104,8 @@ impl Instance {
         Ok(if let Content::Value(n) = content { Some((n, name)) } else { None })
     }
 
-    /// Writes a value. If `seen` contains a value and an attribute, the write requires that the attribute still has the
-    /// value.
+    /// Writes a value. If `seen` contains a value and an attribute, the write succeeds only if the attribute still has
+    /// that value.
     async fn write(&mut self, key: &str, seen: Option<(u64, &'static str)>) -> Result<(), Unknown> {
         let current_flag = self.current_flag().await?;
         let (content, id) = self.with(key, |history| {
@@ -119,7 +120,7 @@ impl Instance {
         match end {
             RequestOutcome::Done => {
                 self.with(key, |history| history.done(id, ended));
-                // The condition was true, so no other write changed the value between the read and this write.
+                // The condition was met, so no other write changed the value between the read and this write.
                 if let Some((seen, _)) = seen {
                     self.check_replaced(key, seen, began, ended);
                 }
@@ -164,7 +165,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Puts an item that does not exist. The new item gets the attributes that a write sets.
+    /// Puts an item that does not exist yet, with the attributes that a write sets.
     async fn insert(&mut self, key: &str) -> Result<(), Unknown> {
         let current_flag = self.current_flag().await?;
         let (content, id) = self.with(key, |history| {
@@ -237,7 +238,7 @@ impl Instance {
         }
     }
 
-    /// The flag that the next request must obey.
+    /// Returns the flag that the next request must obey.
     async fn current_flag(&mut self) -> Result<CurrentFlag, Unknown> {
         let (table, key) = match &self.shared.flag_source {
             FlagSource::Manual(manual) => {

@@ -1,6 +1,6 @@
-//! An application that runs at the same time as the tool. The application uses the code of docs/examples/flag, and has
-//! several instances. Each instance has its own cache of the flag. All instances read and write all items. Every read
-//! is checked against the writes.
+//! An application that runs at the same time as the tool. The application uses the code in docs/examples/flag, and has
+//! several instances, each with its own cache of the flag. All instances read and write all items. The application
+//! checks every read against the writes.
 
 mod instance;
 
@@ -25,47 +25,55 @@ pub(crate) const OLD: &str = "old";
 /// The attribute to which the plan moves [`OLD`].
 pub(crate) const NEW: &str = "new";
 
-/// The number of keys that all instances write all the time, so that their requests collide.
+/// The number of keys that all instances keep writing, so that their requests collide.
 const HOT: usize = 12;
 
-/// The operation that an instance did with an item, or the reason why it did none.
+/// An instance's operation on an item, or the reason why it did none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum OperationKind {
     /// The instance read a value.
     Read,
     /// The instance wrote a value.
     Write,
-    /// The instance read a value and then wrote a new value, on the condition that the item still had the value that
-    /// was read.
+    /// The instance read a value and then replaced it, on the condition that the item still had that value.
     Replace,
     /// The instance removed the value.
     Remove,
-    /// The instance put an item that did not exist.
+    /// The instance put an item that did not exist before.
     Insert,
     /// The instance deleted an item.
     Delete,
-    /// The instance did nothing, because it did not know the flag.
+    /// The instance did nothing, because it could not read the flag.
     Unknown,
     /// The instance got no answer to its request.
     Lost,
 }
 
-/// The behavior of an application.
+/// Asserts that the application carried out every kind of operation often enough.
+#[track_caller]
+pub(crate) fn assert_many_of_each_kind(figures: &BTreeMap<OperationKind, u64>) {
+    use OperationKind::{Delete, Insert, Read, Remove, Replace, Write};
+    for kind in [Read, Write, Replace, Remove, Insert, Delete] {
+        assert!(figures.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
+    }
+}
+
+/// The behaviour of an application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Habit {
-    /// The application obeys the flag as docs/flag.md says.
+    /// The application obeys the flag as docs/flag.md requires.
     Obedient,
-    /// The first instance reads the flag only once, and obeys that state for ever.
+    /// The first instance reads the flag only once, and obeys that state forever.
     NeverRereadsFlag,
-    /// The application removes a value only from the attribute that it writes.
+    /// When the application removes a value, it removes only the attribute that it writes.
     RemovesOneName,
 }
 
 /// The source of the flag that the instances obey.
 pub(crate) enum FlagSource {
-    /// The flag is the item of this table whose `id` is `key`.
+    /// The flag is the item in this table with `key` as its `id`.
     Flag { table: String, key: String },
-    /// The test itself sets the flag, for all instances at the same time.
+    /// The test itself sets the flag for all instances at the same time.
     Manual(Arc<RwLock<Flag>>),
 }
 
@@ -89,30 +97,30 @@ struct Shared {
     stop: AtomicBool,
 }
 
-/// Keys that the application should write soon. The application writes the newest key first.
+/// The keys that the application should write soon, starting with the newest.
 pub(crate) type Hints = Arc<Mutex<Vec<String>>>;
 
-/// The text of a value.
+/// Returns the attribute value for a number.
 pub(crate) fn value(n: u64) -> Value {
     Value::S(format!("{SECRET}-{n}"))
 }
 
-/// The number in a value's text.
+/// Returns the number that a value contains.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     let Value::S(text) = value else { return None };
     text.strip_prefix(SECRET)?.strip_prefix('-')?.parse().ok()
 }
 
-/// The flag that a test gives the application directly, for a migration without a flag.
+/// Returns a flag that a test passes to the application directly, for a migration without a flag.
 pub(crate) fn flag_state(write: Write, read_new: bool) -> Flag {
     let read_percent = if read_new { 100 } else { 0 };
     Flag { write, read_new, read_percent, old_stale: write == Write::New, max_cache: Duration::from_secs(30) }
 }
 
 impl Application {
-    /// Starts the application on the current items of a table and on some keys that do not exist yet. At the start, the
-    /// value of an item is the value of its old attribute. For one in five partition keys, the application only reads
-    /// items and never writes them.
+    /// Starts the application on the current items of a table, and on some keys that do not exist yet. At the start,
+    /// the value of an item is that of its old attribute. The application never writes the items of one in five
+    /// partition keys, but only reads them.
     pub(crate) async fn start(
         harness: &Harness,
         table: &str,
@@ -147,7 +155,8 @@ impl Application {
         Application { shared, instances: tasks }
     }
 
-    /// Waits until the application has done `more` operations. Every instance continues to work during this time.
+    /// Waits until the application has done `more` further operations. Every instance continues to work in the
+    /// meantime.
     pub(crate) async fn wait_for_operations(&self, more: u64) {
         let goal = self.operations() + more;
         for _ in 0..6_000 {
@@ -159,7 +168,7 @@ impl Application {
         panic!("the application makes no progress: {:?}", self.shared.figures.lock().unwrap());
     }
 
-    /// The number of answered requests.
+    /// Returns the number of answered requests.
     pub(crate) fn operations(&self) -> u64 {
         let figures = self.shared.figures.lock().unwrap();
         figures
@@ -169,7 +178,7 @@ impl Application {
             .sum()
     }
 
-    /// Sets the flag for all instances. When this function returns, no request that obeys an older flag is in flight.
+    /// Sets the flag for all instances. When this function returns, no request in flight obeys an older flag.
     pub(crate) async fn set_flag(&self, flag_state: Flag) {
         let FlagSource::Manual(manual) = &self.shared.flag_source else {
             panic!("the instances read the flag from a table, so a test cannot set it directly")
@@ -177,12 +186,12 @@ impl Application {
         *manual.write().await = flag_state;
     }
 
-    /// The list of keys that the application writes before all others. A test may append keys.
+    /// Returns the list of keys that the application writes before all others. A test may append keys to this list.
     pub(crate) fn hints(&self) -> Hints {
         Arc::clone(&self.shared.hints)
     }
 
-    /// The wrong reads that the application has found so far.
+    /// Returns the wrong reads that the application has found so far.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.shared.wrong.lock().unwrap().clone()
     }
@@ -194,7 +203,7 @@ impl Application {
         assert!(wrong.is_empty(), "{when}: {} reads were wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     }
 
-    /// For each partition key, the contents that the item may have had between these times.
+    /// Returns, for each partition key, all contents that the item may have had between these times.
     pub(crate) fn possible(&self, began: Instant, ended: Instant) -> BTreeMap<String, Vec<Content>> {
         let histories = self.shared.histories.lock().unwrap();
         histories.iter().map(|(key, history)| (key.clone(), history.possible(began, ended))).collect()
@@ -209,14 +218,14 @@ impl Application {
         self.shared.figures.lock().unwrap().clone()
     }
 
-    /// Checks a table after the application has stopped: every item has its value in attribute `at`, and does not have
-    /// the other attribute. All further attributes are unchanged.
+    /// Checks a table after the application has stopped: every item has its value in the attribute `at`, and lacks the
+    /// other attribute. All further attributes are unchanged.
     pub(crate) fn assert_only_at(&self, items: &BTreeMap<String, Item>, at: &str) {
         let other = if at == OLD { NEW } else { OLD };
         self.check_items(items, at, |key, item| assert!(!item.contains_key(other), "{key} still has `{other}`"));
     }
 
-    /// Like [`assert_only_at`](Self::assert_only_at), but every item has its value in both attributes.
+    /// Like [`assert_only_at`](Self::assert_only_at), but every item must have its value in both attributes.
     pub(crate) fn assert_equal_in_both(&self, items: &BTreeMap<String, Item>) {
         self.check_items(items, OLD, |key, item| assert_eq!(item.get(OLD), item.get(NEW), "{key}"));
     }
@@ -238,7 +247,7 @@ impl Application {
     }
 }
 
-/// An item's partition key.
+/// Returns an item's partition key.
 pub(crate) fn pk(item: &Item) -> &str {
     let Value::S(pk) = &item["pk"] else { panic!("{item:?}") };
     pk

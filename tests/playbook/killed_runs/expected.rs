@@ -1,5 +1,5 @@
-//! The result that the plans of these tests imply for an item of the sample table. The result is computed without the
-//! tool's own code.
+//! Computes the result that the plans in these tests imply for an item of the sample table, without the tool's own
+//! code.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::item::{Item, Value};
@@ -8,13 +8,13 @@ use backfill::internals::item::{Item, Value};
 #[derive(Debug)]
 pub(crate) struct After {
     pub(crate) item: Item,
-    /// The outcome that the item has in a run that is never killed.
+    /// The item's outcome in a run that is never killed.
     pub(crate) outcome: Outcome,
-    /// Values that the run destroys, by path.
+    /// The values that the run destroys, with their paths.
     pub(crate) destroyed: Vec<(&'static str, Value)>,
 }
 
-/// The result of a plan that copies `email` to `contact_email` and keeps existing values.
+/// Returns the result of a plan that copies `email` to `contact_email` and keeps existing values.
 pub(crate) fn renamed(before: &Item) -> After {
     let mut item = before.clone();
     let outcome = match (before.get("email"), before.get("contact_email")) {
@@ -29,8 +29,8 @@ pub(crate) fn renamed(before: &Item) -> After {
     After { item, outcome, destroyed: Vec::new() }
 }
 
-/// A plan that moves values into an existing document (`address`), into a missing one (`billing`), and over other
-/// values (`contact_email`, `status`). The plan removes attributes at the top level and inside a document.
+/// A plan that moves values into an existing document (`address`), into a missing document (`billing`), and over other
+/// values (`contact_email`, `status`). The plan also removes attributes, both at the top level and inside a document.
 pub(crate) const IN_PLACE: &str = r#"
 [[change]]
 move = "email"
@@ -52,7 +52,8 @@ remove = "payload.q"
 remove = '"e-mail.addr#1"'
 "#;
 
-/// The result of [`IN_PLACE`] with `on_existing = "overwrite"`. Every item gets a `status`, so every item is written.
+/// Returns the result of [`IN_PLACE`] with `on_existing = "overwrite"`. Every item gets a `status`, so every item is
+/// written.
 pub(crate) fn in_place(before: &Item) -> After {
     let mut item = before.clone();
     let mut destroyed = Vec::new();

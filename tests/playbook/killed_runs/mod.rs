@@ -1,7 +1,7 @@
-//! Tests the real binary, which is killed at random moments and restarted until it completes.
+//! Tests the real binary. The tests kill it at random moments, and restart it until it completes.
 //!
 //! The server runs in the test's process and counts requests. The tool runs in a separate process. After each kill, the
-//! test reads the committed progress from the state file, and the pages that the tool had read from the server's log.
+//! test reads the committed progress from the state file. The server's log shows which pages the tool had read.
 //!
 //! A random seed decides the moments of the kills. The test prints the seed, and `BACKFILL_TEST_SEED` sets it.
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
@@ -30,21 +30,21 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pages::{OPEN_AT_MOST, Pages, SessionPages};
 
-/// The number of segments that are active at the same time. The run has twelve segments. Four of them are active, and
-/// in addition the segment of the customer who has a fifth of all items.
+/// The number of segments that are active at the same time. Of the run's twelve segments, four are active, plus the
+/// segment of the customer who has a fifth of all items.
 const ACTIVE: usize = 4 + 1;
 
-/// The scan section of the plan. The page size is fixed, so that a page that is read again has the same items.
+/// The scan section of the plan. The page size is fixed, so that a page contains the same items when it is read again.
 const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacity]\nwrite = 4000\nread = 4000\n";
 
-/// With these budgets, no partition key has to wait for its own capacity, so the run sets no items aside.
+/// Budgets with which every partition key has enough capacity, so the run sets no items aside.
 const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
 
-/// With these budgets, the items of the largest customer have to wait. The run sets these items aside, and continues
-/// with the following pages of the segment.
+/// Budgets with which the items of the largest customer have to wait. The run sets these items aside, and continues
+/// with the next pages of the segment.
 const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
 
-/// The maximum number of pages of a segment that are read but not committed: one page that is being written and one
+/// The maximum number of pages in a segment that are read but not committed: one page that is being written, and one
 /// that is being fetched.
 const OPEN: usize = 2;
 
@@ -52,13 +52,13 @@ const RENAME: &str = "[[change]]\nmove = \"email\"\nto = \"contact_email\"\n";
 
 const ALL: ListQuery = ListQuery { run: None, open_only: true, after: Cursor::START, limit: u32::MAX };
 
-/// A sample table, a plan for it, and the expected result.
+/// A sample table, a plan for this table, and the expected result.
 struct Migration {
     harness: Harness,
     table: String,
     plan: PathBuf,
     state: PathBuf,
-    /// Every item as it was before the run, and as the plan implies it.
+    /// Every item, both as it was before the run and as the plan implies it.
     items: BTreeMap<String, (Item, After)>,
     pages: Pages,
 }
@@ -74,7 +74,7 @@ impl Migration {
         keys: (&str, usize),
     ) -> Migration {
         let table = harness.create_table().await;
-        // An in-place write compares the values that it overwrites or removes, but not every engine can compare
+        // An in-place write compares the values that it overwrites or removes. But some engines cannot compare
         // documents.
         let any = harness.local().is_some();
         let document = |item: &Item, name| matches!(item.get(name), Some(Value::M(_) | Value::L(_)));
@@ -97,7 +97,7 @@ impl Migration {
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
-    /// The number of update requests that have reached the server.
+    /// Returns the number of update requests that have reached the server.
     fn updates(&self) -> u64 {
         self.harness.proxy().tally().operation("UpdateItem").requests
     }
@@ -121,7 +121,7 @@ impl Migration {
         self.pages.session_ended(&scans, &self.state)
     }
 
-    /// Waits until the server has answered all requests of these operations that a dead process had sent.
+    /// Waits until the server has answered all requests for these operations from a process that is now dead.
     fn settle(&self, operations: &[&str]) {
         let mut quiet = 0;
         let mut last = 0;
@@ -138,19 +138,19 @@ impl Migration {
         }
     }
 
-    /// Starts and kills the tool repeatedly, until the run completes. Returns the number of kills and the last exit
+    /// Repeatedly starts and kills the tool until the run completes. Returns the number of kills and the last exit
     /// status.
     fn run_under_kills(&mut self, most_updates: u64, rng: &mut Rng) -> (u32, ExitStatus) {
         let mut kills = 0;
         loop {
             let mut child = self.start();
             if rng.u8(..6) == 0 {
-                // Some kills happen before the first write, while the tool starts, resumes or reads.
+                // Some kills happen before the first write, while the tool is starting, resuming or reading.
                 sleep(Duration::from_millis(rng.u64(..250)));
             } else if self.wait_for_updates(&mut child, rng.u64(..most_updates)) {
                 sleep(Duration::from_millis(rng.u64(..25)));
             }
-            // This sends SIGKILL, which has no effect on a process that has ended.
+            // This sends SIGKILL, which has no effect if the process has already ended.
             child.kill().unwrap();
             let status = child.wait().unwrap();
             let session_pages = self.account();
@@ -164,7 +164,7 @@ impl Migration {
         }
     }
 
-    /// Checks that every item is as the plan implies, byte for byte, in every attribute.
+    /// Checks that every attribute of every item is as the plan implies, byte for byte.
     async fn check_items(&self) {
         self.settle(&["Scan", "UpdateItem"]);
         let mut now = self.harness.dump(&self.table).await;
@@ -177,8 +177,8 @@ impl Migration {
         assert!(now.is_empty(), "unexpected items: {:?}", now.keys());
     }
 
-    /// Checks that the totals in the state file count every item once, and that each item that needed a write was
-    /// written once.
+    /// Checks that the totals in the state file count every item once, and that every item that needed a write was
+    /// written exactly once.
     fn check_counts(&self) -> Counts {
         let file = StateFile::open(&self.state).unwrap();
         let current = file.summary().unwrap().current.unwrap();
@@ -236,7 +236,7 @@ impl Migration {
         (destroyed, recorded)
     }
 
-    /// Checks that a further pass sends no write request and consumes no write unit.
+    /// Checks that a further pass sends no write requests and consumes no write units.
     fn check_second_pass(&self) {
         self.harness.proxy().reset_tally();
         let output = self
@@ -255,7 +255,7 @@ impl Migration {
     }
 }
 
-/// One update in two hundred arrives late, so some updates of a killed process are applied after the next process has
+/// Delays one update in two hundred, so that some updates of a killed process are applied after the next process has
 /// begun.
 fn delay_some_updates() -> FaultRule {
     Arc::new(|request| match request.operation.as_str() {
@@ -284,7 +284,7 @@ fn log_of(dir: &Path) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_at_random_moments_gives_the_same_result() {
     let harness = Harness::start();
-    // Five in six items need a write. With at most `updates` updates in each session, there are more than `enough`
+    // Five in six items need a write. Each session makes at most `updates` updates, so there are more than `enough`
     // kills.
     let (items, updates, enough) = harness.size_for_server((20_000, 700, 20), (700, 150, 3));
     let mut rng = Rng::with_seed(seed());
@@ -301,9 +301,9 @@ async fn a_run_killed_at_random_moments_gives_the_same_result() {
     migration.check_second_pass();
 }
 
-/// An in-place plan destroys values. The tool records every value that it overwrites or removes, no matter when the
-/// process is killed.
-/// RUNBOOK: "has the only copy of overwritten and removed values".
+/// An in-place plan destroys values. The tool records every value that it overwrites or removes, no matter when it is
+/// killed.
+/// RUNBOOK: "contains the only copy of overwritten and removed values".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_in_place_run_records_every_destroyed_value() {
     let harness = Harness::start();
@@ -331,7 +331,7 @@ async fn a_terminated_run_drains_and_resumes() {
     let mut rng = Rng::with_seed(seed());
     let mut migration =
         Migration::new(Harness::embedded(), ITEMS, rng.u64(..), "", RENAME, renamed, (WIDE, OPEN)).await;
-    // Requests are delayed, so that some are in flight when the signal arrives.
+    // Delay requests, so that some are in flight when the signal arrives.
     let slow: FaultRule = Arc::new(|request| match request.operation.as_str() {
         "UpdateItem" => Fault::Delay(Duration::from_millis(60)),
         _ => Fault::Pass,

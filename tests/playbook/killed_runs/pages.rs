@@ -1,5 +1,5 @@
-//! Compares the pages that the server returned with the pages that are committed in the state file, and finds the pages
-//! that the server returned again.
+//! Compares the pages that the server returned with the pages that the state file records as committed. Also finds the
+//! pages that the server returned more than once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,23 +9,23 @@ use backfill::internals::local::proxy::ScanPage;
 use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
 
-/// The maximum number of pages of one segment that may be read but not committed if items are set aside or the lane is
-/// large. These are eight pages, the page that is being written, and the page that is being fetched.
+/// The maximum number of pages in one segment that may be read but not committed if items are set aside or the lane is
+/// large. This limit consists of eight pages, the page that is being written, and the page that is being fetched.
 pub(crate) const OPEN_AT_MOST: usize = 10;
 
-/// The pages of a run, over all its sessions.
+/// The pages of a run, across all its sessions.
 ///
-/// The table's keys do not change during the run, and pages have a fixed `Limit`. So a segment is one chain of pages,
-/// and each page is identified by its start key. A session that resumes after page n reads the pages n+1, n+2 and so
+/// The table's keys do not change during the run, and pages have a fixed `Limit`. So each segment is one chain of
+/// pages, and the start key identifies each page. A session that resumes after page n reads the pages n+1, n+2 and so
 /// on.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
-    /// The number of entries of the server's log that have been processed.
+    /// Number of entries in the server's log that have been processed.
     seen: usize,
     /// Start keys of all pages that the server has returned, by segment.
     chains: BTreeMap<u32, Vec<Option<String>>>,
     committed: BTreeMap<u32, Committed>,
-    /// The maximum number of pages of a segment that may be read but not committed.
+    /// The maximum number of pages in a segment that may be read but not committed.
     most_open: usize,
 }
 
@@ -40,22 +40,22 @@ struct Committed {
 /// The state of the pages after a session has ended.
 #[derive(Debug, Default)]
 pub(crate) struct SessionPages {
-    /// Number of pages that the server returned but that are not committed, in the segments that this session read.
-    /// Such pages are partly written or prefetched. The count omits the segments that only earlier sessions read: after
-    /// a kill before the first commit of a segment, the next session may begin with a different segment.
+    /// Number of pages that the server returned but that are not committed. These pages are partly written or
+    /// prefetched. The number covers only the segments that this session read: after a kill before the first commit of
+    /// a segment, the next session may begin with a different segment.
     pub(crate) open: usize,
-    /// The number of segments that have open pages, which are pages that were read but not committed.
+    /// Number of segments with open pages, which are pages that were read but not committed.
     pub(crate) segments: usize,
-    /// The number of pages of this session that the server had returned before.
+    /// Number of pages in this session that the server had already returned before.
     pub(crate) read_again: usize,
-    /// The number of pages committed so far.
+    /// Number of pages committed so far.
     pub(crate) committed: usize,
-    /// The maximum number of open pages of one segment.
+    /// The maximum number of open pages in one segment.
     most_open: usize,
 }
 
 impl SessionPages {
-    /// The maximum number of open pages in `active` segments, one of them in a large lane.
+    /// Returns the maximum number of open pages in `active` segments, one of which is in a large lane.
     pub(crate) fn at_most(&self, active: usize) -> usize {
         self.most_open * (active - 1) + OPEN_AT_MOST
     }
@@ -74,16 +74,16 @@ impl SessionPages {
 }
 
 impl Pages {
-    /// Starts without pages. At most `most_open` pages of a segment may be read but not committed.
+    /// Starts without pages. In each segment, at most `most_open` pages may be read but not committed.
     pub(crate) fn with_open(most_open: usize) -> Pages {
         Pages { most_open, ..Pages::default() }
     }
 
-    /// Compares the pages that a session read with the pages that it committed. Panics if the session read a committed
-    /// page again, skipped a page, or had more open pages in a segment than allowed.
+    /// Compares the pages that a session read with the pages that it committed. Panics if the session reread a
+    /// committed page, skipped a page, or had too many open pages in a segment.
     pub(crate) fn session_ended(&mut self, log: &[ScanPage], state: &Path) -> SessionPages {
         let mut read: BTreeMap<u32, Vec<Option<String>>> = BTreeMap::new();
-        // Pages that the survey reads for their keys are not part of the work.
+        // Ignore the pages that the survey reads, because it only needs their keys.
         for page in log[self.seen..].iter().filter(|page| !page.keys_only) {
             read.entry(page.segment.unwrap()).or_default().push(page.start_key.clone());
         }
@@ -120,7 +120,7 @@ impl Pages {
                 session_pages.segments += usize::from(open > 0);
             }
         }
-        // A segment in a large lane begins its next page before the last writes of the previous page are answered.
+        // A segment in a large lane begins its next page before the previous page's last writes are answered.
         assert!(
             beyond <= 1 || self.most_open == OPEN_AT_MOST,
             "{beyond} segments have more than {} open pages",
@@ -129,8 +129,8 @@ impl Pages {
         session_pages
     }
 
-    /// Matches the pages of a session with the chain of its segment, starting at the checkpoint. Returns the number of
-    /// these pages that had been read before.
+    /// Matches a session's pages in one segment with the segment's chain, starting at the checkpoint. Returns how many
+    /// of these pages had been read before.
     fn match_chain(&mut self, segment: u32, keys: &[Option<String>]) -> usize {
         let from = self.committed.get(&segment).cloned().unwrap_or_default();
         assert!(!from.done, "segment {segment} was done, but was read again");
@@ -159,7 +159,8 @@ impl Pages {
     }
 }
 
-/// The committed progress of each segment in the state file. Empty if the file does not exist yet.
+/// Returns the committed progress of each segment in the state file. The result is empty if the file does not exist
+/// yet.
 fn committed(state: &Path) -> BTreeMap<u32, Committed> {
     if !state.exists() {
         return BTreeMap::new();

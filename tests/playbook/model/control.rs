@@ -1,6 +1,7 @@
-//! The part of a state that does not depend on the item: the flag, the state of the playbook and the clocks.
+//! The control: the part of a state that does not depend on the item. It consists of the flag, the playbook's state and
+//! the clocks.
 //!
-//! Each control belongs to many states, which differ in the item, in the writes of the application and in its caches of
+//! Each control belongs to many states. These states differ in the item, and in the application's writes and caches of
 //! the flag. So the model stores each control once ([`Controls`]), and computes each transition of a control once.
 
 use std::collections::HashMap;
@@ -23,20 +24,21 @@ pub(super) struct Control {
     /// The current time in seconds, as a rank.
     pub(super) now: i64,
     pub(super) flag: Flag,
-    /// Whether the other host made the flag's last change, so that the time of this change comes from the other host's
+    /// Whether the flag's last change was made by the other host. If so, the time of this change comes from that host's
     /// clock.
     pub(super) by_other: bool,
-    /// When each host first read the flag's current state; `None` if the host has not read this state.
+    /// The time at which each host first read the flag's current state; `None` if the host has not read this state.
     pub(super) first_seen: [Option<i64>; 2],
     pub(super) state: MigrationState,
-    /// The durable progress: whether the expand pass is done, and whether the pass of the other open phase is done.
+    /// The durable progress: whether the expand pass is done, and whether the pass of the open phase is done, if
+    /// another phase is open.
     pub(super) expanded: bool,
     pub(super) pass_done: bool,
     /// Whether the open verification found a mismatch.
     pub(super) dirty: bool,
     pub(super) failed: bool,
     pub(super) diverged: bool,
-    /// Whether stale reads were accepted, and whether the gate was forced.
+    /// Whether the operator accepted stale reads, and whether the operator forced the gate.
     pub(super) accepted: bool,
     pub(super) forced: bool,
 }
@@ -48,7 +50,7 @@ pub(super) enum Transition {
     Tick,
     /// One step of the command with this goal.
     Step(Goal),
-    /// A phase has finished the item. The boolean is `true` if the item differs.
+    /// A phase has finished the item. The boolean is `true` if the item still differs.
     Commit(ModelPhase, bool),
     /// A phase has recorded the item as a failure.
     GiveUp(ModelPhase),
@@ -60,7 +62,7 @@ pub(super) enum Transition {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Successor {
     pub(super) control: ControlRef,
-    /// The phase that reads the item; `None` if the transition does not read the item.
+    /// The phase that reads the item in this transition, if any.
     pub(super) reads: Option<Phase>,
 }
 
@@ -72,11 +74,11 @@ struct Node {
     number: u32,
     control: Control,
     normal: OnceLock<ControlRef>,
-    /// The control after each transition. The array index is [`Transition::number`].
+    /// The successor of each transition. The array index is [`Transition::number`].
     successors: [OnceLock<Option<Successor>>; TRANSITIONS],
 }
 
-/// The controls of one model, each stored once. The controls live until the process ends.
+/// The controls of one model, each stored once. They stay in memory until the process ends.
 #[derive(Debug, Default)]
 pub(super) struct Controls(Mutex<HashMap<Control, ControlRef>>);
 
@@ -120,7 +122,7 @@ impl fmt::Debug for ControlRef {
     }
 }
 
-/// The number of transitions: one tick, two ways back, three results for each of seven phases, and one step for each
+/// The number of transitions: one tick, two steps back, three results for each of seven phases, and one step for each
 /// goal.
 const TRANSITIONS: usize = 1 + 2 + 7 * 3 + GOALS.len();
 
@@ -140,7 +142,7 @@ impl Transition {
 }
 
 impl Tool {
-    /// The control after this event. `None` if the event is impossible.
+    /// Returns the control after this transition. Returns `None` if the transition is impossible.
     pub(super) fn transition(&self, before: ControlRef, transition: Transition) -> Option<Successor> {
         *before.0.successors[transition.number()].get_or_init(|| {
             let mut control = before.0.control.clone();
@@ -156,7 +158,7 @@ impl Tool {
         })
     }
 
-    /// An equivalent control: its numbers are small, and the parts that no action depends on are removed.
+    /// Returns an equivalent control with small numbers, and without the parts on which no action depends.
     pub(super) fn normal_control(&self, kept: ControlRef) -> ControlRef {
         *kept.0.normal.get_or_init(|| {
             let mut control = kept.0.control.clone();
@@ -184,22 +186,22 @@ impl Control {
         }
     }
 
-    /// The time that a host must still wait until all others obey the current flag. The wait is one second by the
-    /// host's own clock, and begins when the host first saw this flag.
+    /// Returns how long a host must still wait until all applications obey the current flag. The wait lasts one second
+    /// on the host's own clock, and begins when the host first saw this flag.
     pub(super) fn left(&self, host: usize) -> Duration {
         let known = self.first_seen[host].map_or(0, |since| self.now - since);
         Duration::from_secs(u64::try_from(1 - known).unwrap_or(0))
     }
 
-    /// A host reads the flag, and records when it first saw the current state of the flag. Returns false if the host
-    /// had already seen this flag.
+    /// Makes a host read the flag. Records when the host first saw the flag's current state, and returns false if the
+    /// host had already seen it.
     pub(super) fn read_flag(&mut self, host: usize) -> bool {
         let new = self.first_seen[host].is_none();
         self.first_seen[host].get_or_insert(self.now);
         new
     }
 
-    /// Records a flag that a host has changed.
+    /// Records that a host has changed the flag to this state.
     pub(super) fn record_flag(&mut self, flag: Flag, host: usize) {
         (self.flag, self.by_other) = (flag, host == OTHER_HOST);
         self.first_seen = [None; 2];
@@ -236,21 +238,19 @@ impl Control {
         Some(())
     }
 
-    /// Replaces the control by an equivalent one: its numbers are small, and the parts that no action depends on are
-    /// removed.
+    /// Replaces the control by an equivalent one with small numbers, and without the parts on which no action depends.
     fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
         let version = self.flag.version;
         let dual = self.flag.dual_since;
-        // The time of the flag's last change. This time stays distinct from the current time, and from the start of
-        // dual writes.
+        // The time of the flag's last change stays distinct from the current time, and from the start of dual writes.
         let unsettled = by_the_flags_time && self.flag.changed_at >= time(self.now);
         let changed = time(if unsettled { 20 } else { 15 } + if self.by_other { skew } else { 0 });
         let dual_since = dual.map(|dual| if dual == self.flag.changed_at { changed } else { time(1) });
         let soaked = self.flag.new_since.is_some_and(|since| since < time(self.now));
         let state = &mut self.state;
 
-        // Work that began under the current flag matches the flag until the flag changes. Work that began under an
-        // earlier flag never matches again.
+        // Work that began under the current flag matches the flag until it changes. Work that began under an earlier
+        // flag never matches again.
         let since_change =
             |mark: Mark| Mark { version: if mark.version == version { 10 } else { 9 }, dual_since: None };
         let since_dual = |mark: Mark| Mark { version: 0, dual_since: dual_since.filter(|_| mark.dual_since == dual) };
@@ -287,15 +287,14 @@ impl Control {
             let known = intended.version != version;
             intended.version = if known { 9 } else { 10 };
             if known {
-                // The rules depend on whether the intended change has an outcome to record. The rules do not depend on
-                // the kind of change.
+                // The rules depend on whether an intended change exists whose outcome is not recorded. They do not
+                // depend on the kind of change.
                 intended.change = FlagChange::WriteOld;
             }
         }
-        // The rules use this field only while an earlier command continues. In this model, each step may belong to a
-        // new command.
+        // The rules use this field only within one command. In this model, each step may belong to a new command.
         state.flag_seen = None;
-        // In this model, no clock is set back.
+        // In this model, clocks are never set back.
         state.latest = time(0);
         if state.open.is_none() {
             (self.pass_done, self.dirty) = (false, false);

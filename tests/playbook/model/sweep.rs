@@ -1,35 +1,35 @@
-//! The work of a phase on one item: the phase reads the item, decides by the image, journals the values that its write
-//! destroys, and writes under a condition.
+//! The work of a phase on one item. The phase reads the item, and decides based on the image that it read. It journals
+//! the values that its write will destroy, and then writes under a condition.
 
 use backfill::internals::playbook::{Phase, VerifyScope};
 
-/// A value of an attribute. At the start, the old attribute of the item has the value `0`.
+/// An attribute's value. At the start, the item's old attribute has the value `0`.
 pub(super) type Value = u8;
 
-/// The value that a new attribute has before the migration.
+/// The value of a new attribute that existed before the migration.
 pub(super) const FOREIGN: Value = 1;
 
-/// The item: its two attributes.
+/// The item, with its two attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Item {
     pub(super) old: Option<Value>,
     pub(super) new: Option<Value>,
 }
 
-/// An item that a phase has read but not finished. A kill removes it, together with a request in flight.
+/// An item that a phase has read but not finished. A kill discards it, together with any request in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct PassInProgress {
     pub(super) phase: ModelPhase,
     pub(super) image: Item,
     /// Whether readers of this key used its new attribute when the page began.
     pub(super) reads_new: bool,
-    /// Whether writers wrote both attributes when the page began. False for phases that do not use this fact.
+    /// Whether writers wrote both attributes when the page began. Always false for phases that do not use this fact.
     pub(super) writes_both: bool,
     /// Whether the values that the write destroys are durable in the journal.
     pub(super) journaled: bool,
 }
 
-/// The phases that treat an item differently.
+/// The phases, as far as they treat an item differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum ModelPhase {
     Expand,
@@ -58,16 +58,16 @@ impl From<Phase> for ModelPhase {
     }
 }
 
-/// The facts that a phase knows in addition to the image.
+/// The facts that a phase knows about an item in addition to the item's image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Knowledge {
-    /// Whether the new attribute existed before the migration. `None` if no pass has recorded this fact.
+    /// Whether the new attribute existed before the migration. `None` if no pass has recorded this.
     pub(super) preexisting: Option<bool>,
     pub(super) reads_new: bool,
     pub(super) writes_both: bool,
     pub(super) old_stale: bool,
     pub(super) dual_written: bool,
-    /// The wrong rules that a test plants into the phase.
+    /// Whether the phase follows the wrong rules that a test has planted.
     pub(super) skip_preexisting: bool,
     pub(super) removes_old_without_new: bool,
 }
@@ -77,18 +77,19 @@ pub(super) struct Knowledge {
 pub(super) enum Decision {
     /// The item needs no write. For a verification, the item matches.
     Nothing,
-    /// The item gets no write, although it differs or has diverged.
+    /// The item gets no write, even though it differs or has diverged.
     Differs,
-    /// `SET new = old`, on the condition that old exists and new does not. The value does not pass through the client.
+    /// `SET new = old`, on the condition that the old attribute exists and the new one does not. The value does not
+    /// pass through the client.
     Copy,
-    /// Removes one attribute, on the condition that both are equal.
+    /// Removes one attribute, on the condition that both attributes are equal.
     RemoveEqual { old: bool },
-    /// Replaces the item by this one, on the condition that both attributes are still as in the image.
+    /// Replaces the item with this one, on the condition that both attributes are still as in the image.
     Swap(Item),
 }
 
-/// Whether the baseline of an item counts its new attribute as preexisting. While applications write both attributes,
-/// the new attribute of an equal pair does not count, because applications may have written the pair.
+/// Returns whether the baseline of an item counts its new attribute as preexisting. While applications write both
+/// attributes, a new attribute that equals the old one does not count, because applications may have written both.
 pub(super) fn counts_as_preexisting(image: Item, dual_writes: bool) -> bool {
     image.new.is_some() && !(dual_writes && image.old == image.new)
 }
@@ -131,15 +132,15 @@ pub(super) fn decide(phase: ModelPhase, image: Item, known: Knowledge) -> Decisi
 
 fn differs(Item { old, new }: Item, known: Knowledge) -> bool {
     let left_alone = old.is_none() && known.preexisting == Some(true) && (!known.old_stale || known.skip_preexisting);
-    // Readers that go back can read an old value of an item that has no new value.
+    // If an item has no new value, readers that go back can still read its old value.
     let stays = new.is_none() && known.old_stale && known.writes_both;
     old != new && !left_alone && !stays
 }
 
-/// The item after a repair. `None` if the right value is unknown.
+/// Returns the item after a repair. Returns `None` if the right value is unknown.
 fn repaired(Item { old, new }: Item, known: Knowledge) -> Option<Item> {
     if known.reads_new || known.old_stale {
-        // While applications write both attributes, readers use the old one if the new one is missing.
+        // While applications write both attributes, readers fall back to the old one if the new one is missing.
         let read = if known.writes_both && !known.old_stale { new.or(old) } else { new };
         read.map(|_| Item { old: read, new: read })
     } else {
@@ -147,7 +148,7 @@ fn repaired(Item { old, new }: Item, known: Knowledge) -> Option<Item> {
     }
 }
 
-/// The item after the write; `None` if the condition of the write fails.
+/// Returns the item after the write; `None` if the write's condition fails.
 pub(super) fn write(decision: Decision, item: Item, image: Item) -> Option<Item> {
     match decision {
         Decision::Nothing | Decision::Differs => Some(item),
@@ -161,7 +162,7 @@ pub(super) fn write(decision: Decision, item: Item, image: Item) -> Option<Item>
     }
 }
 
-/// The set of values that a write would destroy on this image.
+/// Returns the set of values that a write would destroy if the item is still as in this image.
 pub(super) fn destroyed(decision: Decision, image: Item) -> u8 {
     match decision {
         Decision::Swap(to) => values(image) & !values(to),
@@ -169,7 +170,7 @@ pub(super) fn destroyed(decision: Decision, image: Item) -> u8 {
     }
 }
 
-/// The values of an item, as a set.
+/// Returns an item's values as a set.
 pub(super) fn values(item: Item) -> u8 {
     [item.old, item.new].into_iter().flatten().fold(0, |set, value| set | 1 << value)
 }

@@ -41,17 +41,18 @@ pub(super) const GOALS: [Goal; 13] = [
     Goal::Rollback,
 ];
 
-/// The modelled tool, the mistake that is planted in it, and the bounds of the model.
+/// The modelled tool, the mistake that a test plants in the tool, and the bounds of the model.
 #[derive(Debug, Clone)]
 pub(super) struct Tool {
     pub(super) mistake: Option<Mistake>,
-    /// The number of writes that the application may make.
+    /// The maximum number of writes that the application may make.
     pub(super) writes: u8,
     /// Whether the operator forces a closed gate.
     pub(super) force: bool,
-    /// The number of items that the plan lets differ at the gate.
+    /// The number of items that may differ at the gate, according to the plan.
     pub(super) max_mismatch: u64,
-    /// The time of the other host's clock minus the time of the clock of the host with the state file, in seconds.
+    /// How many seconds the other host's clock is ahead of the clock of the host with the state file. Negative if it is
+    /// behind.
     pub(super) skew: i64,
     /// The controls that occur with these settings.
     pub(super) controls: Arc<Controls>,
@@ -60,41 +61,42 @@ pub(super) struct Tool {
 /// A planted mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mistake {
-    /// The tool assumes that applications obey a change of the flag immediately.
+    /// The tool assumes that applications obey a flag change immediately.
     NoCacheWait,
-    /// The tool computes its waiting time from the time in the flag and from its own clock.
+    /// The tool computes its wait from the time in the flag and its own clock.
     WaitByTheFlagsTime,
     /// Contract and rollback do not journal the values that they destroy.
     NoJournal,
     /// `--back` runs without a state file even if old values are stale.
     BackWhileStale,
-    /// The pass that makes old values equal to new ones skips items that had only a new attribute before the migration.
-    /// The verification after this pass also skips these items.
+    /// The old-from-new pass and the verification after it skip items that had only a new attribute before the
+    /// migration.
     SkipPreexisting,
     /// Like [`SkipPreexisting`](Self::SkipPreexisting), but only for items whose new value is still the preexisting
     /// one.
     SkipPreexistingValue,
-    /// The pass that makes old values equal to new ones removes the old value of an item without a new value.
+    /// If an item has no new value, the old-from-new pass removes its old value.
     RemoveOldWithoutNew,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct System {
-    /// The flag, the state of the playbook and the clocks.
+    /// The flag, the playbook's state and the clocks.
     pub(super) control: ControlRef,
     pub(super) item: Item,
     /// The item in the initial state.
     pub(super) first: Item,
-    /// The last write of the application: a value, or the deletion of the item. `None` if it has not written.
+    /// The application's last write: a value, or the deletion of the item. `None` if the application has not written
+    /// yet.
     pub(super) last: Option<Option<Value>>,
     pub(super) writes_left: u8,
     pub(super) preexisting: Option<bool>,
     pub(super) in_progress: Option<PassInProgress>,
     /// The flag that each instance obeys.
     pub(super) instances: [View; 2],
-    /// Whether a value without a copy was removed.
+    /// Whether the tool removed a value that had no copy.
     pub(super) lost: bool,
-    /// Whether the pass that makes old values equal to new ones removed the only value.
+    /// Whether the old-from-new pass removed the item's only value.
     pub(super) emptied: bool,
 }
 
@@ -108,17 +110,18 @@ pub(super) struct View {
 /// An action that may happen in a state of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// A second passes. Afterwards, nobody obeys a flag that was replaced before this second.
+    /// A second passes. After it, nobody obeys a flag that was replaced before this second began.
     Tick,
     /// An instance reads the flag.
     Refresh(usize),
     /// An instance writes a value, or deletes the item.
     Write(usize, Option<Value>),
-    /// One step of a command with this goal. The operator starts the command, or it is already running.
+    /// One step of a command with this goal, which the operator has just started or which was already running.
     Step(Goal),
-    /// The item that a phase has read makes progress: its values are journaled, or its write is sent to the table.
+    /// The phase takes the next step with the item that it has read: it journals values, or sends the write to the
+    /// table.
     Item,
-    /// The item that a phase has read becomes a failure.
+    /// The phase records the item that it has read as a failure.
     GiveUp,
     /// The process dies.
     Kill,
@@ -127,7 +130,8 @@ pub(super) enum Action {
 }
 
 impl Action {
-    /// Whether this action can happen if the only activity is an operator who reruns a command with this goal.
+    /// Returns whether this action can happen if the operator only reruns a command with this goal, and nobody else
+    /// does anything.
     pub(super) fn serves(self, goal: Goal) -> bool {
         match self {
             Action::Tick | Action::Refresh(_) | Action::Item | Action::Kill => true,
@@ -146,7 +150,7 @@ impl View {
         View { write: flag.write, percent: flag.read_percent }
     }
 
-    /// The values that an instance may read. While only some of the keys have moved, this key may or may not be one of
+    /// Returns the values that an instance may read. While only some keys have moved, this key may or may not be one of
     /// them.
     fn reads(self, item: Item) -> impl Iterator<Item = Option<Value>> {
         let new = if self.write == WriteTo::Both { item.new.or(item.old) } else { item.new };
@@ -165,7 +169,7 @@ impl View {
 }
 
 impl System {
-    /// Whether the end of this goal must be reachable from this state.
+    /// Returns whether this goal must be reachable from this state.
     pub(super) fn applies_to(&self, goal: Goal) -> bool {
         (goal == CONTRACT) == (self.control.flag.contracting || self.control.state.contract != PhaseStatus::NotBegun)
     }
@@ -183,13 +187,13 @@ impl System {
         match self.last {
             Some(Some(last)) => values(self.item) & (1 << last) != 0,
             Some(None) => self.item == Item { old: None, new: None },
-            // A value that the tool removed is either marked as `lost` or in the journal.
+            // Every value that the tool removed is either in the journal, or counted as `lost`.
             None => true,
         }
     }
 
-    /// Whether a complete rollback has restored the old value. An item that had no old value may get an old value. If
-    /// the gate was forced, a preexisting new value may replace an old value.
+    /// Returns whether a complete rollback has restored the old value. An item without an old value may get one. If the
+    /// gate was forced, a preexisting new value may replace an old value.
     fn is_rolled_back(&self) -> bool {
         let must_hold =
             self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.control.forced);
@@ -214,7 +218,7 @@ impl Tool {
         })
     }
 
-    /// The state after this action. `None` if the action is impossible.
+    /// Returns the state after this action. Returns `None` if the action is impossible.
     pub(super) fn after(&self, before: &System, action: Action) -> Option<System> {
         let mut system = *before;
         match action {
@@ -243,8 +247,8 @@ impl Tool {
         Some(system)
     }
 
-    /// An equivalent state: its numbers are small, and the parts that no action depends on are removed.
-    /// `normalising_a_state_drops_nothing_that_matters` checks that.
+    /// Returns an equivalent state with small numbers, and without the parts on which no action depends. The test
+    /// `normalising_a_state_drops_nothing_that_matters` checks the equivalence.
     pub(super) fn normal(&self, mut system: System) -> System {
         system.control = self.normal_control(system.control);
         system.instances.sort();
@@ -260,8 +264,8 @@ impl Model for Tool {
     type Action = Action;
 
     fn init_states(&self) -> Vec<System> {
-        // If the operator forces the gate, begin only with the two items for which the gate would have stayed closed.
-        // Exploring more items would take longer than a minute.
+        // If the operator forces the gate, begin only with the two items that would have kept the gate closed, because
+        // exploring more items would take longer than a minute.
         let gated = [(Some(0), None), (Some(0), Some(FOREIGN))];
         let others = [(None, None), (Some(0), Some(0)), (None, Some(FOREIGN))];
         gated

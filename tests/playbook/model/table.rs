@@ -1,7 +1,7 @@
-//! Compares the model's decisions with the tool's own, for every image of one item, every possible recorded history of
-//! that item, every flag and every phase.
+//! Compares the model's decisions with those of the tool, for every image of an item, every recorded history of the
+//! item, every flag and every phase.
 //!
-//! Two writes count as equal if they change every possible item in the same way and journal the same values.
+//! Two writes are considered equal if they change every possible item in the same way, and journal the same values.
 
 use backfill::internals::change::{
     Action, Change, Changes, Condition, Decision as Decided, Digest, GuardedWrite, ItemHistory, OnExisting, PreImage,
@@ -16,11 +16,11 @@ use super::sweep::{
 };
 use super::system::time;
 
-/// The possible contents of an attribute: no value, the values of the application, and one more value that may appear
-/// just before a write.
+/// The possible contents of an attribute: no value, the application's values, and one more value that may appear just
+/// before a write.
 const VALUES: [Option<Value>; 4] = [None, Some(0), Some(1), Some(2)];
 
-/// The partition key of the item.
+/// The item's partition key.
 const KEY: &str = "1";
 
 /// An item, and everything that the tool may know about it.
@@ -30,7 +30,8 @@ struct Case {
     known: Knowledge,
     flag: Flag,
     record: ItemHistory,
-    /// The new values that repairs have overwritten. Empty if the item had no new attribute before the migration.
+    /// The new values that repairs have overwritten. Empty if the item's new attribute did not exist before the
+    /// migration.
     overwritten: Vec<Value>,
 }
 
@@ -52,8 +53,8 @@ fn the_tool_decides_as_the_model_does() {
         let tool = case.decided(phase);
         let what = format!("{phase:?}, {case:?}: {model:?}, {tool:?}");
         if phase == ModelPhase::Undo && !case.overwritten.is_empty() {
-            // If a repair has overwritten a preexisting value, the model does not change the item, but the tool
-            // restores the value.
+            // If a repair has overwritten a preexisting value, the tool restores that value, but the model does not
+            // change the item.
             assert_eq!(model, Decision::Nothing, "{what}");
             restored += u64::from(case.restores_overwritten(&tool, &what));
         } else {
@@ -64,8 +65,8 @@ fn the_tool_decides_as_the_model_does() {
     assert!(compared > 3_000 && restored > 50, "{compared} compared, {restored} restored");
 }
 
-/// While old values are fresh, a repair does not change the value that readers of this key read, whichever attribute
-/// they use.
+/// While old values are fresh, a repair does not change the value that readers of this key see, no matter which
+/// attribute they read.
 #[test]
 fn a_repair_keeps_what_readers_read() {
     let mut written = 0;
@@ -79,7 +80,7 @@ fn a_repair_keeps_what_readers_read() {
     assert!(written > 100, "{written} written");
 }
 
-/// Compares the new attributes that the tool's baseline counts as preexisting with those that the model counts.
+/// Checks that the tool's baseline and the model count the same new attributes as preexisting.
 #[test]
 fn the_tool_records_the_baseline_as_the_model_does() {
     for (image, dual) in images(&VALUES).flat_map(|image| [(image, false), (image, true)]) {
@@ -89,7 +90,7 @@ fn the_tool_records_the_baseline_as_the_model_does() {
 }
 
 impl Case {
-    /// The decision of the tool.
+    /// Returns the tool's decision.
     fn decided(&self, phase: ModelPhase) -> Decided {
         let image = to_real(self.image);
         let plan = [move_change()];
@@ -122,8 +123,8 @@ impl Case {
         match (model, tool) {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
-            // If no pass has read an item, the tool reports the item as diverged. The model has no decision for
-            // diverged items. The tool and the model leave the item unchanged.
+            // If no pass has read an item, the tool reports it as diverged, which the model cannot express. Both leave
+            // the item unchanged.
             (Decision::Nothing, Decided::Diverged(_)) => phase == ModelPhase::Undo && self.known.preexisting.is_none(),
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
@@ -134,8 +135,9 @@ impl Case {
         }
     }
 
-    /// Whether the tool restores the overwritten value. Checks that its write keeps the old attribute, succeeds only if
-    /// both attributes are equal or as they were read, and journals the values that it destroys.
+    /// Returns whether the tool restores the overwritten value. If so, checks three properties of the tool's write: it
+    /// keeps the old attribute, it succeeds only if both attributes are equal or as they were read, and it journals the
+    /// values that it destroys.
     fn restores_overwritten(&self, tool: &Decided, what: &str) -> bool {
         let Decided::Write(made) = tool else { return false };
         for item in images(&VALUES) {
@@ -149,7 +151,7 @@ impl Case {
     }
 }
 
-/// All cases that a phase may have to handle.
+/// Returns all cases that a phase may have to handle.
 fn cases(phase: ModelPhase) -> impl Iterator<Item = Case> {
     let flags = flags().into_iter().flat_map(|flag| [false, true].map(|dual_written| (flag.clone(), dual_written)));
     let flags = flags.filter(|(flag, dual_written)| *dual_written || flag.write == WriteTo::Old);
@@ -171,12 +173,12 @@ fn cases(phase: ModelPhase) -> impl Iterator<Item = Case> {
     )
 }
 
-/// For each possible history of an item: the fact that the model knows, the records that the tool has, and the new
-/// values that repairs have overwritten.
+/// Returns, for each possible history of an item, what the model knows, what the tool has recorded, and which new
+/// values repairs have overwritten.
 fn records(phase: ModelPhase, image: Item, dual_written: bool) -> Vec<(Option<bool>, ItemHistory, Vec<Value>)> {
     let without_baseline = (None, ItemHistory::default().without_baseline(), Vec::new());
-    // A rollback after a stopped pass records the baseline of items that the pass has not read. So an item lacks a
-    // baseline only if dual writes have begun.
+    // A rollback after a stopped pass first records the baseline of the items that the pass has not read. So an item
+    // can only lack a baseline if dual writes have begun.
     let with_baseline =
         ItemHistory::new(for_expand().with_dual_writes(dual_written).baseline(&to_real(image)).preexisting, []);
     let mut all = match (phase, dual_written) {
@@ -188,8 +190,8 @@ fn records(phase: ModelPhase, image: Item, dual_written: bool) -> Vec<(Option<bo
         let before = || first.map(|value| (path("new"), Digest::from_value(&number(value))));
         all.push((Some(first.is_some()), ItemHistory::new(before(), []), Vec::new()));
         for (found, wrote) in [(0, Some(1)), (1, Some(0)), (0, None), (1, None)] {
-            // This history has two repairs. The first one found this new value and replaced or removed it. The second
-            // one changed the old value.
+            // This history contains two repairs. The first repair found this new value, and replaced or removed it. The
+            // second repair changed the old value.
             let repair = PreImage::with_value(&path("new"), &number(found));
             let repair = wrote.map_or(repair.clone(), |wrote| repair.with_written_value(&number(wrote)));
             let of_old = PreImage::with_value(&path("old"), &number(found)).with_written_value(&number(1 - found));
@@ -201,13 +203,13 @@ fn records(phase: ModelPhase, image: Item, dual_written: bool) -> Vec<(Option<bo
     all
 }
 
-/// All flags that a phase treats differently.
+/// Returns all flags that a phase treats differently.
 fn flags() -> Vec<Flag> {
     let mut all = Vec::new();
     for write in [WriteTo::Old, WriteTo::Both, WriteTo::New] {
         let bucket = bucket(&item::Value::S(KEY.into())).unwrap();
-        // The four cases are: no key has moved, some keys have moved but not this one, some keys including this one
-        // have moved, and all keys have moved.
+        // The four cases: no key has moved; some keys have moved, but not this one; some keys have moved, including
+        // this one; all keys have moved.
         for (read, read_percent) in
             [(ReadFrom::Old, 0), (ReadFrom::New, bucket), (ReadFrom::New, bucket + 1), (ReadFrom::New, 100)]
         {
@@ -268,7 +270,7 @@ fn to_model(image: &item::Item) -> Item {
     Item { old: of("old"), new: of("new") }
 }
 
-/// The values that a write journals, as a set.
+/// Returns the values that a write journals, as a set.
 fn journaled(write: &GuardedWrite) -> u8 {
     let value_of = |pre: &PreImage| match &pre.prior {
         PriorValue::Value(value) => to_model(&[(pre.path.root().to_owned(), value.clone())].into()),
@@ -277,7 +279,7 @@ fn journaled(write: &GuardedWrite) -> u8 {
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
 }
 
-/// Applies a guarded write to an item. Returns the new item, or `None` if the condition of the write fails.
+/// Applies a guarded write to an item. Returns the new item, or `None` if the write's condition fails.
 fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
     let image = to_real(item);
     assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()), "a write must not recreate a deleted item");

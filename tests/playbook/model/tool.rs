@@ -1,4 +1,4 @@
-//! The modelled tool. The tool carries out the steps that the playbook requests.
+//! The modelled tool, which carries out the playbook's steps.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::sweep::{
 use super::system::{HOME_HOST, Mistake, OTHER_HOST, System, Tool, time};
 
 impl Tool {
-    /// The time that a host still waits before it changes the flag again.
+    /// Returns how long a host still waits before it changes the flag again.
     fn left(&self, control: &Control, host: usize) -> Duration {
         match self.mistake {
             Some(Mistake::NoCacheWait) => Duration::ZERO,
@@ -27,7 +27,7 @@ impl Tool {
         }
     }
 
-    /// The time on a host's clock.
+    /// Returns the time on a host's clock.
     fn clock(&self, control: &Control, host: usize) -> Timestamp {
         time(control.now + if host == OTHER_HOST { self.skew } else { 0 })
     }
@@ -54,7 +54,7 @@ impl Tool {
             force: self.force.then_some("because"),
             accept_empty: false,
             confirmed: true,
-            // Every step belongs to a new command, which has not done a pass yet.
+            // Every step belongs to a new command, which has not completed a pass yet.
             completed: &[],
             first: Some(flag.version),
             missing_flag: None,
@@ -66,7 +66,7 @@ impl Tool {
         step
     }
 
-    /// Whether this goal is reached.
+    /// Returns whether this goal is reached.
     pub(super) fn has_ended(&self, system: &System, goal: Goal) -> bool {
         system.in_progress.is_none() && self.next_step(&system.control, goal) == Some(Step::Done)
     }
@@ -85,7 +85,7 @@ impl Tool {
         }
     }
 
-    /// Makes one step of the command with this goal. If the step reads the item, returns the phase that reads it.
+    /// Takes one step of a command with this goal. If the step reads the item, returns the phase that reads it.
     pub(super) fn step(&self, control: &mut Control, goal: Goal) -> Option<Option<Phase>> {
         if control.read_flag(HOME_HOST) {
             return Some(None);
@@ -112,8 +112,8 @@ impl Tool {
         Some(None)
     }
 
-    /// Does one step of a pass: records that the pass has read all items, or returns the phase, which then reads the
-    /// item.
+    /// Takes one step of a pass. Either records that the pass has read all items, or returns the phase that now reads
+    /// the item.
     fn sweep(control: &mut Control, phase: Phase) -> Option<Phase> {
         let done = if phase == Phase::Expand { control.expanded } else { control.pass_done };
         if done {
@@ -133,14 +133,14 @@ impl Tool {
         Some(phase)
     }
 
-    /// A phase reads the item.
+    /// Makes a phase read the item.
     pub(super) fn read(system: &mut System, phase: Phase) {
         let image = system.item;
         if phase == Phase::Expand && system.preexisting.is_none() {
             system.preexisting = Some(counts_as_preexisting(image, system.control.flag.write == WriteTo::Both));
         }
         let phase = ModelPhase::from(phase);
-        // While only some of the keys have moved, this key counts as not moved.
+        // While only some keys have moved, this key counts as not moved.
         let reads_new = system.control.flag.read_percent == 100;
         let writes_both =
             matches!(phase, ModelPhase::Verify | ModelPhase::Repair) && system.control.flag.write == WriteTo::Both;
@@ -171,7 +171,7 @@ impl Tool {
             return Some(());
         }
         let Some(after) = write(decision, system.item, at.image) else {
-            // The condition failed, and the error contains the current image.
+            // The write's condition failed, and the error contains the current image.
             system.in_progress = Some(PassInProgress { image: system.item, journaled: false, ..at });
             return Some(());
         };
@@ -187,14 +187,14 @@ impl Tool {
         self.finish(system, Transition::GiveUp(at.phase))
     }
 
-    /// Ends the work on the item.
+    /// Ends the phase's work on the item.
     fn finish(&self, system: &mut System, transition: Transition) -> Option<()> {
         system.control = self.transition(system.control, transition)?.control;
         system.in_progress = None;
         Some(())
     }
 
-    /// `cutover --back` in a process without a state file.
+    /// Runs `cutover --back` in a process without a state file.
     pub(super) fn back(&self, control: &mut Control, to: BackTarget) -> Option<()> {
         let stale = control.flag.old_stale;
         let mut flag = control.flag.clone();
@@ -217,7 +217,7 @@ impl Tool {
         }
     }
 
-    /// Checks that no wait is longer than the cache time, whatever the clocks show.
+    /// Checks that no wait is longer than the cache time, no matter what time the clocks show.
     fn assert_bounded(&self, left: Duration) {
         assert!(left <= Duration::from_secs(1) || self.mistake.is_some(), "a wait of {left:?}");
     }

@@ -1,4 +1,4 @@
-//! Checks which DynamoDB engines the project runs, and how it gets them.
+//! Checks which DynamoDB engines the project runs, and from where it gets them.
 
 use super::{project_files, root};
 
@@ -6,7 +6,7 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// DynamoDB Local has a licence of its own, from Amazon. Only three files may mention it, and no file may download or
+/// DynamoDB Local has a separate licence from Amazon. So only three files may mention it, and no file may download or
 /// start it.
 #[test]
 fn the_engine_with_a_vendor_licence_is_not_used() {
@@ -26,8 +26,8 @@ fn the_engine_with_a_vendor_licence_is_not_used() {
     assert!(service.contains(&format!("    profiles: [\"{}\"]\n", names[0])), "it must be opt-in: {service}");
 }
 
-/// Every package of the engines has a hash. No file contains the name of a host, so that the package client uses its
-/// configured registry.
+/// Every package that the engines need is pinned by a hash. No file contains a host name, so that the package client
+/// uses its configured registry.
 #[test]
 fn packages_of_the_engines_are_pinned() {
     for engine in ["ministack", "moto"] {

@@ -1,7 +1,7 @@
 //! Finds the dependencies between the modules of `src/`, cycles among them, and dependencies that point upwards.
 //!
-//! A module is a file or a folder. Module A depends on module B if the code of A, except its tests, names an item of B.
-//! A re-exported name counts as an item of its original module, so a façade hides no dependency.
+//! A module is a file or a folder. Module A depends on module B if A's code uses the name of an item of B. Tests do not
+//! count. A re-exported name counts as an item of its original module, so a façade hides no dependency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ struct Use {
     place: String,
 }
 
-/// The modules of `src/` and the names by which they use each other.
+/// The modules in `src/`, and the names by which they use each other.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     modules: BTreeSet<Module>,
@@ -27,8 +27,8 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// Builds the graph of these files, which are given by their paths below `src/`. Test files (according to
-    /// `is_test`) and names in tests do not count.
+    /// Builds the graph of these files. Their paths are relative to `src/`. Ignores test files, which `is_test`
+    /// identifies, and names in tests.
     pub(crate) fn new(parsed: &BTreeMap<&str, SourceFile>, is_test: impl Fn(&str) -> bool) -> Graph {
         let modules: BTreeSet<Module> = parsed.keys().map(|file| module_of(file)[1..].to_vec()).collect();
         let mut bindings: BTreeMap<Module, BTreeMap<String, BTreeSet<Module>>> = BTreeMap::new();
@@ -49,7 +49,7 @@ impl Graph {
         graph
     }
 
-    /// The modules that a path leads to, through re-exports. Empty for a path into another crate.
+    /// Returns the modules to which a path leads through re-exports. The result is empty for a path into another crate.
     fn targets(
         &self,
         path: &[String],
@@ -77,19 +77,20 @@ impl Graph {
         found
     }
 
-    /// Whether this file or folder exists. `dynamodb/sdk` means a folder or a file; `state/mod` means only that file.
+    /// Returns whether this file or folder exists. `dynamodb/sdk` means a folder or a file; `state/mod` means only the
+    /// file `state/mod.rs`.
     pub(crate) fn has(&self, room: &str) -> bool {
         let module = &module_of(room)[1..];
         ["main", "lib"].contains(&room) || (!module.is_empty() && self.modules.contains(module))
     }
 
-    /// The modules of the first level.
+    /// Returns the top-level modules.
     pub(crate) fn top(&self) -> BTreeSet<&str> {
         self.modules.iter().filter_map(|module| module.first()).map(String::as_str).collect()
     }
 
-    /// For each pair of children of a module, the locations at which the code of the first child uses a name of the
-    /// second.
+    /// Returns, for each pair of a module's children, the locations at which the first child's code uses a name of the
+    /// second child.
     pub(crate) fn between_children(&self, parent: &[String]) -> BTreeMap<(&str, &str), Vec<&str>> {
         let child = |module: &'_ Module| -> Option<usize> {
             (module.len() > parent.len() && module.starts_with(parent)).then_some(parent.len())
@@ -106,8 +107,9 @@ impl Graph {
         between
     }
 
-    /// Every cycle between sibling modules, with one line for each dependency in the cycle. A parent and its child may
-    /// depend on each other. `excepted` returns true for a dependency `(parent/child, sibling)` that is ignored.
+    /// Returns every cycle between sibling modules, with one line for each dependency in the cycle. A parent and its
+    /// child may depend on each other. If `excepted` returns true for a dependency `(parent/child, sibling)`, the
+    /// dependency is ignored.
     pub(crate) fn cycles(&self, excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let parents: BTreeSet<&[String]> =
             self.modules.iter().flat_map(|module| (0..module.len()).map(|length| &module[..length])).collect();
@@ -119,7 +121,7 @@ impl Graph {
             let edges: BTreeSet<(&str, &str)> = between.keys().copied().collect();
             for ((from, to), places) in between.iter().filter(|((from, to), _)| reaches(&edges, to, from)) {
                 wrong.push(format!(
-                    "`{}` and `{}` depend on each other; here: {}. Way out: move the shared code to a module below both.",
+                    "`{}` and `{}` depend on each other; here: {}. Remedy: move the shared code to a module below both.",
                     path(from),
                     path(to),
                     shown(places)
@@ -129,8 +131,8 @@ impl Graph {
         wrong
     }
 
-    /// Every dependency that points upwards. Layers are listed from top to bottom. The modules of one layer are on the
-    /// same level.
+    /// Returns every dependency that points upwards. `layers` lists the layers from top to bottom. The modules of one
+    /// layer are on the same level.
     pub(crate) fn upward(&self, layers: &[&[&str]], excepted: &mut dyn FnMut(&str, &str) -> bool) -> Vec<String> {
         let layer = |module: &str| layers.iter().position(|layer| layer.contains(&module));
         let mut wrong: Vec<String> = self
@@ -142,7 +144,7 @@ impl Graph {
         for ((from, to), places) in &self.between_children(&[]) {
             if layer(to) < layer(from) && !excepted(from, to) {
                 wrong.push(format!(
-                    "`{from}` depends on `{to}`, which is in a layer above: {}. Way out: move the required code to a lower layer.",
+                    "`{from}` depends on `{to}`, which is in a layer above: {}. Remedy: move the required code to a lower layer.",
                     shown(places)
                 ));
             }
@@ -151,7 +153,7 @@ impl Graph {
     }
 }
 
-/// Whether one module depends on another, directly or through further modules.
+/// Returns whether one module depends on another, directly or through other modules.
 fn reaches(edges: &BTreeSet<(&str, &str)>, from: &str, to: &str) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![from];

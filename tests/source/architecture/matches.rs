@@ -1,14 +1,14 @@
 //! Checks that no `match` over an enum of this project has a catch-all arm. So if a variant is added, the code does not
 //! compile until every `match` handles the new variant.
 //!
-//! The check covers every `match` in `src/` with two arms of these forms: one arm is `_` or a binding (or a tuple of
-//! these) without a guard, and a second arm names a variant of an enum of `src/`. The variant may be at any depth, as
-//! `Enum::Variant`, as `Self::Variant` inside an `impl Enum`, or as a bare `Variant` that the file imports from its
-//! enum.
+//! The check reports every `match` in `src/` that has both of the following arms. One arm is `_` or a binding (or a
+//! tuple of these) without a guard. Another arm names a variant of an enum that is defined in `src/`. The variant may
+//! be at any depth. It is written as `Enum::Variant`, as `Self::Variant` inside an `impl Enum`, or as a bare `Variant`
+//! that the file imports from its enum.
 //!
-//! The check does not cover: code that is compiled only for tests, where an unexpected variant fails the test;
-//! `matches!`, `if let` and `let … else`, which test for one variant; a catch-all inside a larger pattern, such as `(_,
-//! true)` or `Err(other)`; a `match` in the arguments of another macro; an enum under an alias.
+//! The check ignores: code that is compiled only for tests, because there an unexpected variant makes the test fail;
+//! `matches!`, `if let` and `let … else`, because they test for one variant; a catch-all inside a larger pattern, such
+//! as `(_, true)` or `Err(other)`; a `match` in the arguments of another macro; an enum that is used under an alias.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +19,11 @@ use syn::{ExprMatch, ImplItem, Item, ItemEnum, ItemImpl, ItemUse, Pat, Type, Use
 use super::names::{SourceFile, attributes_of, is_cfg_test, module_of};
 use super::source_files;
 
-/// The enums of `src/`: for each name, the variants of all enums with that name.
+/// The enums in `src/`. For each name, the variants of all enums with that name.
 type Enums = BTreeMap<String, BTreeSet<String>>;
 
-/// The `match` expressions that may keep a catch-all arm for now: the file, the enum, and the reason.
+/// The `match` expressions that may keep their catch-all arm for now. Each entry contains the file, the enum and the
+/// reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 #[test]
@@ -86,7 +87,7 @@ fn catch_alls_are_found_in_every_notation() {
     assert_eq!(with("#[cfg(test)] mod tests { fn f() { match x { Own::A => 1, _ => 2 } } }"), 0);
 }
 
-/// Whether the file belongs to a module that is compiled only for tests.
+/// Returns whether the file belongs to a module that is compiled only for tests.
 fn is_test_file(file: &str) -> bool {
     static TESTS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
     let tests = TESTS.get_or_init(|| {
@@ -99,7 +100,7 @@ fn is_test_file(file: &str) -> bool {
     tests.iter().any(|test| below(test) == Some(true))
 }
 
-/// Adds the enums of a file.
+/// Adds a file's enums.
 fn collect(file: &syn::File, enums: &mut Enums) {
     struct Collector<'a>(&'a mut Enums);
     impl<'ast> Visit<'ast> for Collector<'_> {
@@ -111,8 +112,8 @@ fn collect(file: &syn::File, enums: &mut Enums) {
     Collector(enums).visit_file(file);
 }
 
-/// The `match` expressions of a file that have a catch-all arm and an arm for a variant of these enums. For each one,
-/// the line and the enum.
+/// Finds the `match` expressions in a file that have a catch-all arm and an arm for a variant of these enums. Returns
+/// the line and the enum of each one.
 fn catch_alls(file: &syn::File, enums: &Enums) -> Vec<(usize, String)> {
     let mut reader =
         Reader { enums, own: None, imported: BTreeMap::new(), foreign: BTreeSet::new(), found: Vec::new() };
@@ -186,7 +187,7 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a pattern accepts everything.
+/// Returns whether a pattern matches every value.
 fn is_catch_all(pattern: &Pat) -> bool {
     match pattern {
         Pat::Wild(_) => true,

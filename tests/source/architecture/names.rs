@@ -1,8 +1,8 @@
-//! Finds the names that a source file uses: every full path in it, with its line.
+//! Finds the names that a source file uses. Each name is a full path with its line number.
 //!
-//! The file is parsed, so comments and strings do not count, and `use a::{b, c::d}` counts as `a::b` and `a::c::d`.
+//! The file is parsed, so comments and strings are ignored, and `use a::{b, c::d}` counts as `a::b` and `a::c::d`.
 //! Imported names are expanded where they are used (`use std::time;` … `time::Instant`). `self`, `super` and child
-//! modules become paths from `crate`. Macro arguments are token streams, in which paths are recognised by their `::`.
+//! modules become paths from `crate`. Macro arguments are token streams. In these, paths are recognised by their `::`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,21 +19,22 @@ pub(crate) struct Name {
     pub(crate) line: usize,
     /// The full path, for example `aws_sdk_dynamodb::Client`, `crate::clock::now`, `println!`, or `a::*` for a glob.
     pub(crate) path: String,
-    /// Whether the code is compiled only for tests.
+    /// Whether the code that uses the name is compiled only for tests.
     pub(crate) test: bool,
 }
 
-/// The parts of a source file that the rules need.
+/// The parts of a source file that the rules use.
 #[derive(Debug, Default)]
 pub(crate) struct SourceFile {
     /// Every name in the file.
     pub(crate) names: BTreeSet<Name>,
-    /// Number of lines that are not under a `#[cfg(test)]`.
+    /// Number of lines outside `#[cfg(test)]`.
     pub(crate) lines: usize,
     /// Modules that are declared as `#[cfg(test)] mod x;`, as paths from `crate`. The files of these modules exist only
     /// for tests.
     pub(crate) test_modules: Vec<String>,
-    /// The names that `use` binds outside tests, with their paths from the root of the tree or from a crate.
+    /// The names that `use` binds outside tests, with their full paths. A path starts at the root of the module tree or
+    /// at a crate.
     pub(crate) bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
 }
 
@@ -66,7 +67,7 @@ pub(crate) fn module_of(path: &str) -> Vec<String> {
 #[derive(Default)]
 struct Reader {
     module: Vec<String>,
-    /// The names that `use` binds anywhere in this file. For each name, all paths that it may refer to.
+    /// The names that `use` binds anywhere in this file. For each name, all paths to which it may refer.
     bindings: BTreeMap<String, BTreeSet<Vec<String>>>,
     bindings_known: bool,
     /// The bindings outside tests.
@@ -82,7 +83,7 @@ impl Reader {
         self.found.names.insert(Name { line: span.start().line, path, test: self.tests > 0 });
     }
 
-    /// Adds a path. Its segments are given as they are written in the source.
+    /// Adds a path. The segments are as written in the source.
     fn name(&mut self, span: Span, segments: &[String], suffix: &str) {
         for path in self.resolve(segments) {
             self.add(span, path.join("::") + suffix);
@@ -96,7 +97,7 @@ impl Reader {
         let from = |base: &[String], rest: &[String]| [base, rest].concat();
         match first.as_str() {
             "crate" => vec![segments.to_vec()],
-            // The binary refers to the library by the name of the package.
+            // The binary refers to the library by the package's name.
             "backfill" => vec![from(&["crate".to_owned()], rest)],
             "self" => vec![from(&self.module, rest)],
             "super" => {
@@ -151,7 +152,7 @@ impl Reader {
         }
     }
 
-    /// Adds paths and macro calls in tokens that syn does not parse.
+    /// Finds paths and macro calls in tokens that syn does not parse, and adds them.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let is = |i: usize, c: char| matches!(tokens.get(i), Some(TokenTree::Punct(p)) if p.as_char() == c);
@@ -200,7 +201,7 @@ impl<'ast> Visit<'ast> for Reader {
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
         let name = module.ident.to_string();
         let path = [self.module.as_slice(), std::slice::from_ref(&name)].concat();
-        // A child module hides a crate of the same name.
+        // A child module hides a crate with the same name.
         self.bind(&name, path.clone());
         if module.content.is_none() && self.tests > 0 {
             self.found.test_modules.push(path.join("::"));
@@ -254,7 +255,7 @@ impl<'ast> Visit<'ast> for Reader {
     }
 }
 
-/// Whether this is `#[cfg(test)]` or `#[cfg(all(test, …))]`.
+/// Returns whether this is `#[cfg(test)]` or `#[cfg(all(test, …))]`.
 pub(crate) fn is_cfg_test(attribute: &Attribute) -> bool {
     fn asks_for_test(meta: &Meta) -> bool {
         match meta {

@@ -1,4 +1,4 @@
-//! `docs/architecture.md` shows the dependencies of the code.
+//! Checks that `docs/architecture.md` shows the actual dependencies of the code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,7 +24,7 @@ fn the_architecture_page_shows_the_dependencies_of_the_code() {
     }
 }
 
-/// The table of the page lists exactly the modules of the first level.
+/// The page's table lists exactly the top-level modules.
 #[test]
 fn the_architecture_page_names_every_module() {
     let page = std::fs::read_to_string(root().join(PAGE)).unwrap();
@@ -38,8 +38,8 @@ fn the_architecture_page_names_every_module() {
     assert_eq!(named, modules);
 }
 
-/// Two views of the dependencies, both from top to bottom: a diagram, which omits dependencies that follow from other
-/// arrows, and a table of all dependencies.
+/// Returns two views of the dependencies, both from top to bottom. The first view is a diagram, which omits
+/// dependencies that follow from other arrows. The second view is a table of all dependencies.
 fn dependencies(graph: &Graph) -> String {
     let between = graph.between_children(&[]);
     let excepted = |from: &str, to: &str| EXCEPTIONS.iter().any(|known| (known.0, known.1) == (from, to));
@@ -70,7 +70,7 @@ fn dependencies(graph: &Graph) -> String {
     text
 }
 
-/// For each module, all modules that it depends on, directly or through others.
+/// Returns, for each module, all modules on which it depends directly or through other modules.
 fn closure<'a>(below: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
     let mut all = below.clone();
     loop {

@@ -3,24 +3,24 @@
 /// One rule. A room is a file or folder of `src/`, without `.rs`: `dynamodb/sdk` is `dynamodb/sdk.rs` and everything in
 /// `dynamodb/sdk/`; `state/mod` is that one file.
 pub(crate) struct Rule {
-    /// The text of the rule, which a violation quotes.
+    /// The text of the rule. The report of a violation quotes this text.
     pub(crate) message: &'static str,
     /// The rooms to which the rule applies.
     pub(crate) scope: RuleScope,
     /// The forbidden paths. A path includes everything below it. `aws_*` is every crate whose name starts with `aws_`.
     pub(crate) names: &'static [&'static str],
-    /// The allowed alternative to a forbidden path.
+    /// What code should do instead of using a forbidden path.
     pub(crate) remedy: &'static str,
 }
 
 pub(crate) enum RuleScope {
     /// The rule applies to these rooms.
     In(&'static [&'static str]),
-    /// The paths are allowed only in these rooms. The rule applies to all other rooms.
+    /// The rule applies everywhere else: the paths are allowed only in these rooms.
     OnlyIn(&'static [&'static str]),
 }
 
-/// The pure rooms: their functions depend only on their arguments.
+/// The pure rooms. Their functions depend only on their arguments.
 pub(crate) const PURE: &[&str] = &[
     "plan",
     "item",
@@ -190,11 +190,12 @@ pub(crate) const RULES: &[Rule] = &[
 
 pub(crate) const COMMAND_LINE: &[&str] = &["main", "cli", "commands"];
 
-/// Rooms with short files, and the maximum number of lines of a file. Lines under `#[cfg(test)]` do not count.
+/// Rooms whose files must be short, and the maximum number of lines in such a file. Lines under `#[cfg(test)]` do not
+/// count.
 pub(crate) const LONGEST: &[(&str, usize, &str)] = &[("main", 40, "main.rs has no logic: put it into `commands`")];
 
-/// The modules of the first level of `src/`, in layers from top to bottom. A module names only modules of its own layer
-/// and of layers below it. There are no cycles within a layer or within a module.
+/// The top-level modules of `src/`, in layers from top to bottom. A module uses only names from its own layer and from
+/// lower layers. Cycles within a layer or within a module are forbidden.
 pub(crate) const LAYERS: &[&[&str]] = &[
     &["cli", "commands"],
     &["migration"],
@@ -215,7 +216,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["backoff", "clock", "command_line", "host", "locked", "machine", "outside"],
 ];
 
-/// Known dependencies that break the layers or close a cycle, until they are removed: from, to, reason. Do not add an
-/// exception. Remove an exception as soon as it is no longer needed; the test names exceptions that are no longer
+/// Known dependencies that point upwards or close a cycle, each with its start, its end and a reason. Do not add an
+/// exception. Remove an exception as soon as the code no longer needs it. The test fails if an exception is no longer
 /// needed.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[];

@@ -6,15 +6,15 @@ use serde_json::Value as Json;
 
 use super::markdown::{blocks, code_spans};
 
-/// Commands that need a plan file. Without the file they fail before they do anything.
+/// Commands that need a plan file. Without this file, they fail before they do anything.
 const WITH_PLAN: [&str; 10] =
     ["check", "run", "verify", "cutover", "contract", "rollback", "status", "failures", "journal", "iam"];
 
 /// Commands of the feature `local`.
 const LOCAL: [&str; 2] = ["demo", "local"];
 
-/// Words after which a shell expects a command. `step` is a function of an example script, and `--rm` precedes the
-/// image in `docker run` and `docker compose run`.
+/// Words after which a shell expects a command. `step` is a function in an example script. `--rm` precedes the image in
+/// `docker run` and `docker compose run`.
 const BEFORE_A_COMMAND: [&str; 14] =
     ["&&", "||", ";", "|", "!", "if", "then", "do", "else", "while", "until", "nohup", "step", "--rm"];
 
@@ -26,11 +26,11 @@ const AFTER_A_COMMAND: [&str; 13] = ["&&", "||", ";", "|", "&", ">", ">>", "<", 
 pub(super) struct Line {
     /// The words after `backfill`.
     pub(super) words: Vec<String>,
-    /// Whether the command line is complete. A code span in a sentence may omit arguments.
+    /// Whether the command line must be complete. A code span in a sentence may omit arguments.
     pub(super) is_whole: bool,
 }
 
-/// The command lines of `backfill` in a document.
+/// Returns the `backfill` command lines in a document.
 pub(super) fn command_lines(document: &str) -> Vec<Line> {
     let (blocks, rest) = blocks(document);
     let (spans, _) = code_spans(&rest);
@@ -56,8 +56,8 @@ pub(super) fn command_lines(document: &str) -> Vec<Line> {
     found
 }
 
-/// The command lines of `backfill` in a line of a shell. If the line is only a part of a shell command, the result is
-/// empty.
+/// Returns the `backfill` command lines in a line of a shell script. If the line is only a part of a shell command, the
+/// result is empty.
 fn shell_commands(line: &str) -> Vec<Vec<String>> {
     let Some(words) = shlex::split(line) else { return Vec::new() };
     let begins = |at: usize| {
@@ -83,7 +83,7 @@ fn shell_commands(line: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The arguments of a container in a manifest: `args: ["run", …]` or `"command": ["run", …]`.
+/// Returns the arguments of a container in a manifest: `args: ["run", …]` or `"command": ["run", …]`.
 fn manifest_commands(line: &str) -> Vec<Vec<String>> {
     let line = line.trim().trim_end_matches(',');
     let array = line.strip_prefix("args: ").or_else(|| line.strip_prefix("\"command\": "));
@@ -101,14 +101,14 @@ pub(super) fn tool(words: &[String], more: &[&str]) -> (bool, String, String) {
     (output.status.success(), text(&output.stdout), text(&output.stderr))
 }
 
-/// If a command line does not parse, returns the reason. Does not carry out the command.
+/// If a command line does not parse, returns the error. Does not carry out the command.
 pub(super) fn wrong_command(line: &Line) -> Option<String> {
     let command = line.words.first()?.as_str();
     if command == "help" || (LOCAL.contains(&command) && !cfg!(feature = "local")) {
         return None;
     }
-    // The parser reads words in order. If a command, option or value before --help is unknown, the parser reports an
-    // error. Otherwise the parser prints the help and ends.
+    // The parser reads the words in order. It reports an error if a command, an option or a value before --help is
+    // unknown. Otherwise it prints the help and ends.
     let (parses, _, said) = tool(&line.words, &["--help"]);
     if !parses {
         return Some(said);
@@ -116,8 +116,8 @@ pub(super) fn wrong_command(line: &Line) -> Option<String> {
     if !line.is_whole || !WITH_PLAN.contains(&command) {
         return None;
     }
-    // Missing and contradictory arguments are reported only without --help. The folder has no plan, so the tool ends
-    // when it tries to read the plan.
+    // The parser reports missing and contradictory arguments only without --help. The folder contains no plan, so the
+    // tool ends when it tries to read the plan.
     let is_plan = |word: &String| word.ends_with(".toml");
     let words: Vec<String> =
         line.words.iter().map(|word| if is_plan(word) { "plan.toml".to_owned() } else { word.clone() }).collect();

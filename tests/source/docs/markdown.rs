@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) language: String,
-    /// The number of its first line in the document, from 1.
+    /// The line number of the block's first line in the document, starting at 1.
     pub(super) line: usize,
     pub(super) text: String,
 }
 
-/// The fenced blocks of a document, and the document in which empty lines replace these blocks.
+/// Returns a document's fenced blocks, and the document's text with empty lines instead of these blocks.
 pub(super) fn blocks(document: &str) -> (Vec<Block>, String) {
     let mut found = Vec::new();
     let mut rest = String::new();
@@ -63,7 +63,7 @@ pub(super) fn code_spans(text: &str) -> (Vec<String>, String) {
     (spans, rest)
 }
 
-/// The position of the next sequence of exactly this number of backticks.
+/// Returns the position of the next sequence of exactly this number of backticks.
 fn end_of_span(text: &str, ticks: usize) -> Option<usize> {
     let mut at = 0;
     while let Some(found) = text[at..].find('`') {
@@ -77,7 +77,7 @@ fn end_of_span(text: &str, ticks: usize) -> Option<usize> {
     None
 }
 
-/// The targets of all links in a document: `[text](target)` and `[name]: target`.
+/// Returns the targets of all links in a document. Links have the forms `[text](target)` and `[name]: target`.
 pub(super) fn links(document: &str) -> Vec<String> {
     let (_, rest) = blocks(document);
     let (_, rest) = code_spans(&rest);
@@ -86,7 +86,7 @@ pub(super) fn links(document: &str) -> Vec<String> {
     inline.chain(named).map(|target| target.trim().to_owned()).collect()
 }
 
-/// The anchors of a document's headings, as GitHub and mdBook generate them.
+/// Returns the anchors that GitHub and mdBook generate for a document's headings.
 pub(super) fn anchors(document: &str) -> BTreeSet<String> {
     let (_, rest) = blocks(document);
     let mut made: HashMap<String, usize> = HashMap::new();

@@ -1,8 +1,8 @@
-//! Tests with bad files. The error says what happened, what was not done and what to do.
+//! Tests with unusable files. Each error says what happened, what was not done, and what to do.
 
 use super::*;
 
-/// Checks that an error says what happened, what was not done and what to do.
+/// Checks that an error says what happened, what was not done, and what to do.
 fn assert_mentions(error: &StoreError, words: &[&str]) {
     let text = error.to_string();
     for word in words.iter().chain(&["--state"]) {
@@ -27,8 +27,8 @@ async fn a_file_without_a_run_can_be_used_for_another_plan() {
     );
 }
 
-/// If the file has only records of the preflight and of the start of expand, opening it for a different plan deletes
-/// these records. Any other record ties the file to its plan.
+/// A file may contain only the records of the preflight and of the start of expand. Opening such a file for a different
+/// plan deletes these records. Any other record binds the file to its plan.
 #[tokio::test]
 async fn a_preflight_does_not_bind_a_file_to_its_plan() {
     let dir = tempfile::tempdir().unwrap();
@@ -90,8 +90,8 @@ async fn a_file_of_another_plan_or_table_is_refused_with_the_difference() {
     assert!(matches!(error, StoreError::Foreign(_)));
     assert_mentions(&error, &["deleted and recreated", "id-1", "id-2"]);
 
-    // This identity has no table id, because some engines report none. The words of its plan differ, but the meaning is
-    // the same.
+    // This identity has no table id, because some engines assign none. The description of its plan is worded
+    // differently, but its meaning is the same.
     let same = Identity { table_id: None, meaning: "other words".to_owned(), ..identity() };
     backfill::internals::state::open(&path, &same, clock).unwrap();
 }

@@ -1,11 +1,11 @@
-//! `status` and every step read the numbers of journal rows, failures and diverged items from counters, not from the
-//! rows. Otherwise the cost of `status` and of every step would grow with the table.
+//! To find the numbers of journal rows, failures and diverged items, `status` and every step read counters, not rows.
+//! Otherwise, the cost of `status` and of every step would grow with the table.
 
 use backfill::internals::state::BaselinePage;
 
 use super::*;
 
-/// The tables that grow with the items of a migration.
+/// The tables whose size grows with the number of items that a migration changes.
 const GROWING_TABLES: [&str; 4] = ["pre_images", "there_before", "failures", "diverged"];
 
 #[derive(Debug, PartialEq)]
@@ -17,7 +17,7 @@ struct StoredCounts {
     unrestorable_targets: [Option<u64>; 2],
 }
 
-/// The figures, as read by the owner of the file and by a separate reader.
+/// Reads the figures as the owner of the file and as a separate reader.
 async fn stored_counts(path: &Path) -> StoredCounts {
     let store = open(path);
     let file = StateFile::open(path).unwrap();
@@ -36,21 +36,22 @@ async fn stored_counts(path: &Path) -> StoredCounts {
     stored_counts
 }
 
-/// A page of two items. The item `here` had the target before the migration. The pass may write the item `ours`.
+/// Returns a page of two items. The item `here` had the target before the migration. The pass may write the item
+/// `ours`.
 fn baseline_page(run: RunId, here: &str, ours: &str) -> BaselinePage {
     let digest = |name: &str| backfill::internals::change::Digest::from_text(&key(name).to_text());
     let preexisting = vec![(key(here), vec![(attribute("new"), digest(here))])];
     BaselinePage { preexisting, may_write: vec![digest(ours)], ..BaselinePage::empty(session_of(run, 1), 0, 1) }
 }
 
-/// The figures stay the same if the tables with the rows are removed. A query that reads one of these tables would
+/// The figures stay the same if the tables with the rows are dropped. If a query read one of these tables, it would
 /// fail.
 #[tokio::test]
 async fn the_counters_do_not_depend_on_the_rows() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.db");
     let store = open(&path);
-    // The first run is restarted before it has read every item, so a rollback would be incomplete.
+    // The first run is restarted while some items are still unread, so a rollback would be incomplete.
     let first = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
     store.record_baseline(baseline_page(first, "b", "a")).await.unwrap();
     store.commit(commit(first, 0, pages(1, 1, Some(key(1)), &[Outcome::Applied]))).await.unwrap();

@@ -1,17 +1,17 @@
-//! Tests with damaged files, which have flipped bits or lack their log.
+//! Tests with damaged files. Some of these files have flipped bits, and some lack their log.
 
 use backfill::internals::change::{Digest, ItemHistory};
 use backfill::internals::state::{BaselinePage, EventRecord, RunRecord, phase};
 
 use super::*;
 
-/// The environment variable with the number of damaged copies to test. Each copy has one flipped bit. Set a larger
+/// This environment variable sets the number of damaged copies to test. Each copy has one flipped bit. Set a larger
 /// number for a longer search.
 const FLIPS: &str = "BACKFILL_TEST_BIT_FLIPS";
 
 const ITEMS: u32 = 48;
 
-/// All records on which a rollback depends.
+/// All records on which rollbacks depend.
 #[derive(Debug, PartialEq)]
 struct RollbackInputs {
     items: Vec<ItemHistory>,
@@ -36,7 +36,7 @@ async fn read_rollback_inputs(path: &Path) -> Result<RollbackInputs, StoreError>
     })
 }
 
-/// Stores an expansion that has overwritten values, found preexisting values, and left failures.
+/// Stores an expansion that has overwritten values, has found preexisting values, and has left failures.
 async fn create_expanded_file(path: &Path) {
     let store = open(path);
     store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();
@@ -66,8 +66,8 @@ async fn create_expanded_file(path: &Path) {
     store.close().await.unwrap();
 }
 
-/// If a bit flips on the disk, either the file is refused, or the record of the item is unreadable. So damage never
-/// changes the effect of a rollback unnoticed.
+/// If a bit flips on the disk, either the file is refused, or the affected item's record is unreadable. So damage that
+/// goes unnoticed never changes the effect of a rollback.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_a_rollback_does() {
     let flips = std::env::var(FLIPS).map_or(120, |text| text.parse().unwrap());
@@ -113,8 +113,8 @@ fn is_unreadable(record: &ItemHistory) -> bool {
     record.unreadable_reason().is_some()
 }
 
-/// A killed process leaves its log next to the file. Without the log, the file is outdated, and opening it fails with a
-/// message that says so.
+/// A killed process leaves its log next to the file. Without the log, the file is outdated. So opening it fails, and
+/// the error message says that the log is missing.
 #[test]
 fn an_unclosed_file_without_its_log_is_refused() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -137,7 +137,7 @@ fn an_unclosed_file_without_its_log_is_refused() {
         child.wait().unwrap();
         assert_eq!(line, "stored\n");
         if round == 0 {
-            // With its log, the file opens. After a clean close, the file needs no log.
+            // Together with its log, the file can be opened. After a clean close, the file needs no log.
             assert_eq!(summary(&path).current.unwrap().totals.done, 1);
             drop(open(&path));
             assert!(!dir.path().join("s.db-wal").exists());
@@ -162,7 +162,7 @@ fn an_unclosed_file_without_its_log_is_refused() {
     }
     let _ = fs::remove_file(dir.path().join("s.db-shm"));
     assert_eq!(summary(&path).current.unwrap().totals.done, 1, "with its log restored, the file must open");
-    // Another program that opens the file for writing moves the log into the file. This loses no data.
+    // If another program opens the file for writing, it moves the log into the file. No data is lost.
     rusqlite::Connection::open(&path).unwrap().query_row("SELECT 1 FROM runs", [], |_| Ok(())).unwrap();
     assert!(!log.exists());
     assert_eq!(summary(&path).current.unwrap().totals.done, 1);
@@ -177,7 +177,7 @@ fn an_unclosed_file_without_its_log_is_refused() {
     }
 }
 
-/// RUNBOOK: "With it the copy opens; without it the tool refuses the copy"
+/// RUNBOOK: "With the lock file the copy opens; without it the tool refuses the copy"
 #[tokio::test]
 async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -188,7 +188,7 @@ async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
     let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     fs::copy(lock(&path), lock(&copy)).unwrap();
-    // The process commits a second page between the two copies.
+    // The process commits a second page after the first copy and before the second copy.
     store.commit(commit(run, 1, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     let reader = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     reader.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// One step of a random history.
+/// One step in a random sequence of steps.
 #[derive(Debug, Clone)]
 enum StoreStep {
     Pages { segment: u32, skew: u64, pages: u64, outcomes: Vec<Outcome>, ends: bool, forget_failures: bool },
@@ -23,7 +23,7 @@ fn step() -> impl Strategy<Value = StoreStep> {
     ]
 }
 
-/// The expected contents of the file.
+/// The contents that the file is expected to have.
 #[derive(Default)]
 struct StoreModel {
     segments: BTreeMap<u32, SegmentState>,
@@ -125,7 +125,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// After any order of steps and restarts, the file contains the states that `SegmentState::next` computes from the
-    /// events that were answered with `Ok`. All other events have no effect.
+    /// acknowledged events. Events that were not acknowledged have no effect.
     #[test]
     fn the_file_holds_exactly_the_acknowledged_events(steps in proptest::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run_steps(steps))?;
@@ -151,7 +151,7 @@ async fn no_part_of_a_refused_commit_is_stored() {
     }
 }
 
-/// A read writes nothing, so it does not wait for a sync of the disk.
+/// A read writes nothing, so it does not wait until the disk is synced.
 #[tokio::test]
 async fn a_group_that_only_reads_commits_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -171,11 +171,11 @@ async fn a_group_that_only_reads_commits_nothing() {
     assert!(log != before[0] && lock != before[1]);
 }
 
-/// The environment variable with the number of processes to kill. Set a larger number for a longer search.
+/// This environment variable sets the number of processes to kill. Set a larger number for a longer search.
 const KILLS: &str = "BACKFILL_TEST_KILLS";
 
 /// Kills a process at random moments while four segments commit at the same time. Every acknowledged commit must be in
-/// the file, no commit may be there only partly, and the next process must continue.
+/// the file. No commit may be stored only in part. The next process must continue.
 #[test]
 fn a_killed_process_loses_nothing_that_was_acknowledged() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -192,8 +192,8 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, received) = mpsc::channel();
         let reader = thread::spawn(move || lines.for_each(|line| sender.send(line.unwrap()).unwrap()));
-        // Three of four processes are killed while they commit. The others are killed at any time, for example while
-        // they create or open the file.
+        // Three of every four processes are killed while they commit. The fourth is killed at any time, for example
+        // while it creates or opens the file.
         let first = (n % 4 > 0).then(|| received.recv_timeout(Duration::from_secs(60)).unwrap());
         thread::sleep(Duration::from_millis(fastrand::u64(..50)));
         child.kill().unwrap();
@@ -221,8 +221,8 @@ fn a_killed_process_loses_nothing_that_was_acknowledged() {
     );
 }
 
-/// Commits pages until the process is killed. Each page has three items. One item is a failure, and one has a pre-image
-/// that is durable before the page is committed.
+/// Commits pages until the process is killed. Each page has three items. One item is a failure. Another item has a
+/// pre-image that is durable before the page is committed.
 fn commit_for_ever(path: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -263,7 +263,7 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
         assert!(stored.is_empty());
         return;
     };
-    // The process was killed during its session, or after it had recorded that the previous session was killed.
+    // The process was killed either during its session, or after it had recorded that the previous session was killed.
     assert!(current.died || current.run.lower_bound, "{:?}", current.run);
     assert_eq!(current.died, current.run.status == RunStatus::Running);
     assert_eq!(current.totals.counts.scanned, 3 * current.totals.pages);
@@ -272,7 +272,7 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
     for segment in 0..4 {
         let acknowledged = stored.get(&segment).copied().unwrap_or(0);
         let pages = states.get(&segment).map_or(0, |s| s.pages);
-        // One commit may have become durable although its answer was not received.
+        // One commit may have become durable although the process was killed before it could print the answer.
         assert!((acknowledged..=acknowledged + 1).contains(&pages), "segment {segment}: {acknowledged}, {pages}");
         let recorded = failures.iter().filter(|f| f.segment == segment && f.attempts == 1).count() as u64;
         assert_eq!(recorded, pages, "segment {segment}");

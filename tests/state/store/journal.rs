@@ -1,5 +1,5 @@
-//! Tests of the journal: preexisting targets, items of pages that a dead session had not committed, and the disk space
-//! of these records.
+//! Tests of the journal: preexisting targets, items in pages that a dead session did not commit, and the disk space
+//! that these records take.
 
 use std::collections::HashSet;
 
@@ -44,8 +44,8 @@ async fn are_preexisting(store: &State, names: &[&str]) -> Vec<bool> {
     found.iter().map(|record| record.is_preexisting(&attribute("new"))).collect()
 }
 
-/// A value that a live writer stored in a target counts as preexisting. A value that a write of this expansion may have
-/// stored in the target does not count as preexisting.
+/// A value that a live writer stored in a target counts as preexisting. But if a write of this expansion may have
+/// stored the value, the value does not count as preexisting.
 #[tokio::test]
 async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -77,8 +77,8 @@ async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     assert_eq!(are_preexisting(&store, &names).await, [false, true, true, true, true, true]);
 }
 
-/// The items of a page stay recorded until the page is committed. The items of a dead session stay recorded until their
-/// segment ends.
+/// An item of a page stays recorded until the page is committed. The items of a dead session's pages stay recorded
+/// until their segment ends.
 #[tokio::test]
 async fn items_under_way_outlive_their_session_until_a_commit() {
     let dir = tempfile::tempdir().unwrap();
@@ -94,8 +94,8 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
     assert_eq!(store.items_under_way(run, 0).await.unwrap(), digests(&["c", "d"]));
     drop(store);
 
-    // The next session splits the remaining items into other pages: its second page ends in the middle of the former
-    // third page.
+    // The next session splits the remaining items into different pages. The second page of that session ends in the
+    // middle of the dead session's third page.
     let store = open(&path);
     assert_eq!(begin(&store, BeginMode::ResumeOrNew, 1).await.run.id, run);
     let page = BaselinePage { session: session_of(run, 2), ..baseline_page(run, 2, &[("f", false)]) };
@@ -112,7 +112,7 @@ async fn items_under_way_outlive_their_session_until_a_commit() {
     assert_eq!(store.preexisting_count().await.unwrap(), 2);
 }
 
-/// Checks which runs belong to the first pass, and how long the tool uses the records of the first pass.
+/// Checks which runs belong to the first pass, and for how long the records of the first pass are used.
 #[tokio::test]
 async fn the_first_pass_ends_when_a_run_completes() {
     let dir = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ async fn the_first_pass_ends_when_a_run_completes() {
     };
     assert!(whole(BeginMode::ResumeOrNew, phase::EXPAND).await);
     assert!(!whole(BeginMode::Again, phase::EXPAND).await && !whole(BeginMode::Restart, phase::EXPAND).await);
-    // After the rollback, a second pass of the same rollback still uses the records, but the next expansion does not.
+    // After a rollback, a second pass of the same rollback still uses the records. The next expansion does not.
     whole(BeginMode::ResumeOrNew, phase::ROLLBACK).await;
     assert_eq!(are_preexisting(&store, &["a"]).await, [true]);
     let next_run = store.begin(BeginMode::Again, new_run(1)).await.unwrap().run.id;
@@ -136,7 +136,7 @@ async fn the_first_pass_ends_when_a_run_completes() {
     assert!(store.is_first_pass(next_run).await.unwrap());
 }
 
-/// A rollback gets journal rows of every kind, newest first. The rollback gets only rows of the expansion, and no rows
+/// A rollback reads journal rows of every kind, newest first. These rows come only from the expansion, and exclude rows
 /// of refused writes.
 #[tokio::test]
 async fn a_rollback_reads_what_the_expansion_has_recorded() {
@@ -195,13 +195,13 @@ async fn a_rollback_reads_what_the_expansion_has_recorded() {
         expected_histories,
         "the pass has read every item, even though it did not end cleanly"
     );
-    // A process that only reads the file gets the same records.
+    // A process that only reads the file reads the same records.
     let records = StateFile::open(&dir.path().join("s.db")).unwrap().into_history_reader();
     assert_eq!(records.read_history(keys, HistoryLookup::ForDecision).await.unwrap(), expected_histories);
 }
 
-/// A run that starts over before every item was read cannot distinguish preexisting targets from targets that the first
-/// run wrote.
+/// If a run is restarted while some items are still unread, the new run cannot distinguish preexisting targets from
+/// targets that the first run wrote.
 #[tokio::test]
 async fn an_unsure_rollback_is_reported() {
     for (look, outcome, lost) in
@@ -230,7 +230,7 @@ async fn an_unsure_rollback_is_reported() {
     }
 }
 
-/// Compares the disk space of the journal for items of the sample shop with the estimate.
+/// Compares the disk space that the journal takes for items of the sample shop with the estimate.
 #[cfg(feature = "local")]
 #[tokio::test]
 async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {

@@ -1,4 +1,4 @@
-//! Tests that a kill or a power cut at any point leaves a file that can be opened again.
+//! Tests that after a kill or a power cut at any point, the file can be opened again.
 
 use super::*;
 
@@ -8,7 +8,8 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// Copies the state file and its siblings as they are now. A process that is killed now would leave the same files.
+/// Copies the state file and its siblings in their current state. A process that is killed now would leave the same
+/// files.
 fn copy_as_if_killed(path: &Path, to: &Path) {
     for suffix in FILES {
         let _ = fs::remove_file(sibling(to, suffix));
@@ -18,7 +19,7 @@ fn copy_as_if_killed(path: &Path, to: &Path) {
     }
 }
 
-/// Opens and closes the file as another program would. This moves the log into the file.
+/// Opens and closes the file as another program would, which moves the log into the file.
 fn open_with_another_program(path: &Path) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.query_row("SELECT count(*) FROM runs", [], |_| Ok(())).unwrap();
@@ -33,7 +34,7 @@ fn check_opens_after_every_disturbance(path: &Path) {
     DISTURBANCES.into_iter().for_each(|disturb| check_opens_after(path, disturb));
 }
 
-/// Copies the files as a kill at this moment would leave them, changes the copy with `disturb`, and opens it.
+/// Copies the files as a kill at this moment would leave them, changes the copy with `disturb`, and opens the copy.
 pub(super) fn check_opens_after(path: &Path, disturb: fn(&Path)) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("s.db");
@@ -44,8 +45,8 @@ pub(super) fn check_opens_after(path: &Path, disturb: fn(&Path)) {
     summary(&copy);
 }
 
-/// Simulates a power cut, which may destroy data that was not synced: the index of the log, and the contents of the
-/// lock file.
+/// Simulates a power cut. A power cut may destroy data that was not synced: the index of the log, and the contents of
+/// the lock file.
 fn simulate_power_cut(path: &Path) {
     for suffix in [".lock", "-shm"] {
         if let Ok(meta) = fs::metadata(sibling(path, suffix)) {
@@ -66,8 +67,8 @@ async fn a_file_opens_after_its_session_is_killed() {
     check_opens_after_every_disturbance(&path);
     let killed = dir.path().join("killed.db");
     copy_as_if_killed(&path, &killed);
-    // Simulate a second kill immediately after the file is opened, and a third kill after a different program has
-    // opened the file.
+    // Simulate a second kill immediately after the file is opened. Then simulate a third kill after a different program
+    // has opened the file.
     let again = open(&killed);
     check_opens_after_every_disturbance(&killed);
     let twice = dir.path().join("twice.db");
@@ -84,7 +85,7 @@ async fn a_file_opens_after_its_session_is_killed() {
     }
 }
 
-/// Opens half-written files, one for each point at which a kill or a power cut may happen.
+/// Opens a half-written file for each point at which a kill or a power cut may happen.
 #[tokio::test]
 async fn half_written_files_do_not_prevent_opening() {
     let dir = tempfile::tempdir().unwrap();
@@ -95,8 +96,8 @@ async fn half_written_files_do_not_prevent_opening() {
     let lock = fs::read(sibling(&path, ".lock")).unwrap();
     let index = fs::read(sibling(&path, "-shm")).unwrap();
     let mut points: Vec<(&str, &str, Vec<u8>)> = vec![
-        ("the index is cut before it is rebuilt", "-shm", index[..3].to_vec()),
-        ("the index is new and cut", "-shm", vec![0; 3]),
+        ("the index is truncated before it is rebuilt", "-shm", index[..3].to_vec()),
+        ("the index is new and truncated", "-shm", vec![0; 3]),
         ("the index is empty", "-shm", vec![]),
         ("the index was not synced", "-shm", vec![0; index.len()]),
         ("the journal was not synced", "-journal", vec![0; 512]),
@@ -106,7 +107,7 @@ async fn half_written_files_do_not_prevent_opening() {
         ("a new file still has its temporary name", ".new-1-00000001", b"SQLite format 3\0".to_vec()),
         ("a new file has a journal with a temporary name", ".new-1-00000001-journal", vec![0; 512]),
     ];
-    points.extend((0..=lock.len()).step_by(9).map(|n| ("the lock file is cut", ".lock", lock[..n].to_vec())));
+    points.extend((0..=lock.len()).step_by(9).map(|n| ("the lock file is truncated", ".lock", lock[..n].to_vec())));
     let copy = dir.path().join("copy.db");
     for (point, suffix, bytes) in points {
         copy_as_if_killed(&path, &copy);
@@ -119,7 +120,7 @@ async fn half_written_files_do_not_prevent_opening() {
     }
     drop(store);
     assert_eq!(fs::read(sibling(&path, ".lock")).unwrap(), b"");
-    // A log that was created but not synced contains no acknowledged commit.
+    // A log that was created but never synced contains no acknowledged commit.
     fs::write(sibling(&path, "-wal"), [0; 4096]).unwrap();
     assert_eq!(summary(&path).current.unwrap().totals.done, 1);
     drop(open(&path));

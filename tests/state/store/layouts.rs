@@ -1,5 +1,5 @@
-//! Tests state files with an older layout (tests/fixtures). A reader reads such a file without changing its layout. An
-//! owner migrates the file to the current layout.
+//! Tests state files that have an older layout (tests/fixtures). A reader reads such a file without changing its
+//! layout. An owner migrates the file to the current layout.
 
 use backfill::internals::change::ItemHistory;
 
@@ -13,7 +13,7 @@ fn fixtures() -> Vec<PathBuf> {
     folders
 }
 
-/// A copy of a fixture's state file, with its log.
+/// Copies a fixture's state file and its log.
 fn copy(from: &Path, to: &Path) -> PathBuf {
     for name in ["state.db", "state.db-wal"] {
         if from.join(name).exists() {
@@ -23,7 +23,7 @@ fn copy(from: &Path, to: &Path) -> PathBuf {
     to.join("state.db")
 }
 
-/// Everything that a reader reads, and the recorded history of every item in the journal.
+/// Returns everything that a reader reads, and the recorded history of every item in the journal.
 async fn contents(path: &Path) -> (StateSummary, Vec<ItemKey>, Vec<ItemHistory>, String) {
     let file = StateFile::open(path).unwrap();
     let summary = file.summary().unwrap();
@@ -48,7 +48,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
         assert!(items.iter().all(|item| item.unreadable_reason().is_none()), "{fixture:?}");
         journaled += keys.len();
 
-        // The store refuses to open the file for a different plan, and does not change the layout of the file.
+        // The store refuses to open the file for a different plan, and leaves the file's layout unchanged.
         let other = Identity { fingerprint: "b".repeat(20), ..old.identity.clone() };
         assert!(matches!(refusal(&path, &other), StoreError::Foreign(_)), "{fixture:?}");
         assert_eq!(StateFile::open(&path).unwrap().summary().unwrap().layout_version, 1, "{fixture:?}");
@@ -57,7 +57,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
         let (new, new_keys, new_items, new_lists) = contents(&path).await;
         assert_eq!((new_keys, new_items, new_lists), (keys, items, lists), "{fixture:?}");
         assert_eq!(new.layout_version, 2, "{fixture:?}");
-        // The next owner records that a session was killed.
+        // The next owner records that the last session was killed.
         let as_owner_left_it = StateSummary { layout_version: 1, ..new };
         if old.current.as_ref().is_some_and(|current| current.died) {
             assert!(as_owner_left_it.current.unwrap().run.lower_bound, "{fixture:?}");
@@ -68,7 +68,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
     assert!(journaled > 0, "no fixture has a journal");
 }
 
-/// Whenever the process is killed, the file has either the old layout or the new one, and can be opened.
+/// At whatever point the process is killed, the file can be opened, and has either the old layout or the new one.
 #[test]
 fn a_killed_layout_migration_is_complete_or_has_not_happened() {
     if let Some(path) = std::env::var_os(CHILD) {

@@ -1,4 +1,4 @@
-//! Tests of the state file from outside: durability, ownership, and bad files.
+//! Tests of the state file that use only its public interface: durability, ownership and unusable files.
 
 mod bad_files;
 mod counters;
@@ -85,12 +85,12 @@ fn pages(first: u64, pages: u64, next: Option<ItemKey>, outcomes: &[Outcome]) ->
     SegmentEvent::PagesDone { first, pages, next: next.map(Position::Key), counts }
 }
 
-/// The session of a run with this number.
+/// Returns the run's session with this number.
 fn session_of(run: RunId, epoch: u64) -> SessionId {
     SessionId { run, epoch }
 }
 
-/// A commit in the run's first session.
+/// Returns a commit of the run's first session.
 fn commit(run: RunId, segment: u32, event: SegmentEvent) -> Commit {
     commit_in(session_of(run, 1), segment, event)
 }
@@ -107,11 +107,11 @@ fn summary(path: &Path) -> StateSummary {
     StateFile::open(path).unwrap().summary().unwrap()
 }
 
-/// The environment variable that makes a test of this module the process that is killed.
+/// If this environment variable is set, a test of this module acts as the process that is killed.
 const CHILD: &str = "BACKFILL_TEST_STATE_FILE";
 
 fn child(test: &str, state: &Path) -> Child {
-    // The name of a test does not contain the name of the crate.
+    // A test's name does not contain the crate's name.
     let (_, here) = module_path!().split_once("::").unwrap();
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("{here}::{test}"), "--nocapture", "--test-threads=1"])

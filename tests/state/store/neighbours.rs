@@ -1,10 +1,10 @@
-//! Tests with files of a different program next to a state file. The tool must not use, change or remove these files.
+//! Tests with a different program's files next to a state file. The tool must not use, change or remove such a file.
 
 use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// The names and contents of all files in a folder.
+/// Returns the names and contents of all files in a folder.
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let read =
@@ -30,7 +30,7 @@ fn a_neighbour_is_never_changed() {
                 let before = contents(dir.path());
                 let opened = backfill::internals::state::open(&path, &identity(), clock);
                 if suffix == ".new" {
-                    // The tool chooses a different name for the new file.
+                    // The tool chooses a different name for its new file.
                     drop(opened.unwrap());
                     assert_eq!(fs::read_to_string(&neighbour).unwrap(), text.repeat(2_000));
                     continue;
@@ -48,7 +48,7 @@ fn a_neighbour_is_never_changed() {
     }
 }
 
-/// The tool does not follow a link, because its target belongs to another program.
+/// The tool does not follow a link in the place of a sibling, because the link's target belongs to another program.
 #[test]
 fn a_link_in_the_place_of_a_sibling_is_not_followed() {
     for suffix in SUFFIXES {
@@ -70,7 +70,7 @@ fn a_link_in_the_place_of_a_sibling_is_not_followed() {
     }
 }
 
-/// A pipe in place of the lock file would block a process that opens it.
+/// If a pipe is in the place of the lock file, opening it would block the process.
 #[test]
 fn a_lock_file_must_be_a_regular_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -96,8 +96,8 @@ fn nothing_is_created_next_to_a_foreign_file() {
     }
 }
 
-/// A process that is killed while it creates its first session leaves a journal in which SQLite has not yet written its
-/// magic number.
+/// If a process is killed while it creates its first session, it leaves a journal to which SQLite has not yet written
+/// its magic number.
 #[test]
 fn an_unsynced_journal_is_recognized() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Tests of ownership: one process owns a state file, and other processes may read it.
+//! Tests of ownership: one process owns a state file, while other processes may read it.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn a_second_process_is_refused_with_the_name_of_the_owner() {
     BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "held\n");
 
-    // Opening a link to the file means opening the file itself.
+    // A link to the file opens the file itself.
     let link = dir.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for path in [&path, &link] {
@@ -45,7 +45,7 @@ fn a_second_process_is_refused_with_the_name_of_the_owner() {
     assert!(run.stop_reason.unwrap().contains("killed"));
 }
 
-/// A reader that checks who has the lock never causes a new owner to fail.
+/// A reader that checks who holds the lock never makes a new owner fail.
 #[test]
 fn readers_never_block_an_owner() {
     let dir = tempfile::tempdir().unwrap();
@@ -86,7 +86,8 @@ async fn a_clean_close_leaves_one_file_and_a_free_lock() {
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     let error = clone.current_run("expand").await.unwrap_err().to_string();
     assert!(error.contains("is closed"), "{error}");
-    // `close` released the lock although a clone of the store still exists. Dropping the store also releases the lock.
+    // `close` has released the lock, even though a clone of the store still exists. If the store is dropped instead,
+    // this also releases the lock.
     drop(open(&path));
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     assert!(open(&path).current_run("expand").await.unwrap().unwrap().lower_bound);

@@ -1,4 +1,4 @@
-//! Tests of runs and their stored records.
+//! Tests of runs, and of the records that are stored about them.
 
 use super::*;
 
@@ -28,12 +28,12 @@ async fn a_run_is_resumed_ended_and_followed_by_another() {
     let late = store.commit(commit(run, 0, pages(1, 1, None, &[]))).await;
     assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
 
-    // A resumed run keeps its segments. Abandoned pages make its counts a lower bound.
+    // A resumed run keeps its segments. Its counts become a lower bound, because pages were abandoned.
     let resumed = begin(&store, BeginMode::ResumeOrNew, 64).await;
     assert!(resumed.resumed && resumed.run.total_segments == 2 && resumed.run.sessions == 2);
     assert!(store.end_session(session_of(run, 2), RunStatus::Stopped, None, 3).await.unwrap().lower_bound);
 
-    // A restart keeps the record of the run that it replaces.
+    // A restart keeps the record of the earlier run.
     let restarted = begin(&store, BeginMode::Restart, 3).await.run;
     assert!(restarted.id != run && restarted.pass == 1 && restarted.total_segments == 3);
     assert!(store.segments_after(restarted.id, None, u32::MAX).await.unwrap().is_empty());
@@ -140,6 +140,6 @@ async fn pre_images_keep_every_type_and_the_newest_comes_first() {
     assert!(store.pre_images(key(1), Some(attribute("doc"))).await.unwrap().is_empty());
     assert!(store.append_pre_images(session_of(RunId::from_number(9), 1), vec![row(&values[1])]).await.is_err());
     assert!(store.mark_refused(session_of(run, 1), vec![PreImageId::from_number(99)]).await.is_err());
-    // Neither of these errors is about the file, so the store continues to work.
+    // Neither of these errors concerns the file, so the store still works.
     store.append_pre_images(session_of(run, 1), vec![row(&values[1])]).await.unwrap();
 }

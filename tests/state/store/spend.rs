@@ -1,5 +1,5 @@
-//! Tests the recorded spend of a run: units that are reserved, units that are consumed, and reserved units that are
-//! lost when the process dies.
+//! Tests the recorded spend of a run: reserved units, consumed units, and units that were reserved when the process
+//! died.
 
 use backfill::internals::cost::{PriceBasis, UnitPrices};
 use backfill::internals::state::{Reservation, Spend, SpendState};
@@ -34,7 +34,7 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
         (live.state.spent, live.state.slice, live.state.lost),
         (spend(7.0, 3.0), spend(10.0, 20.0), spend(0.0, 0.0))
     );
-    // The process dies. A reader detects this before the next process opens the file.
+    // The process dies. A reader detects the death before the next process opens the file.
     drop(store);
     let dead = summary(&path).current.unwrap().spend;
     assert_eq!((dead.state.spent, dead.state.slice), (spend(17.0, 23.0), spend(0.0, 0.0)));
@@ -51,15 +51,15 @@ async fn an_open_slice_counts_as_spent_when_the_file_is_reopened() {
     drop(store);
     let ended = summary(&path).current.unwrap().spend.state;
     assert_eq!((ended.spent, ended.lost), (spend(18.0, 24.0), spend(10.0, 20.0)));
-    // Each run has its own spend.
+    // The spend of each run is separate.
     let store = open(&path);
     let next_run = begin(&store, BeginMode::Restart, 4).await.run.id;
     assert_eq!(store.begin_spend(session_of(next_run, 1), PRICES).await.unwrap().spent, Spend::default());
     assert_eq!(store.spend(run).await.unwrap().state.spent, spend(18.0, 24.0));
 }
 
-/// Without limits, nothing is reserved. The only known spend of a killed session is the consumption of its committed
-/// pages.
+/// Without limits, the run reserves nothing. For a killed session, only the consumption of its committed pages is
+/// known.
 #[tokio::test]
 async fn without_reservations_the_committed_counts_are_the_spend() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! Tests of values in the journal: every value that DynamoDB can store is read back unchanged.
+//! Tests of values in the journal. Every value that DynamoDB can store is read back unchanged.
 
 use backfill::internals::item::{MAX_ITEM_BYTES, Num, attribute_bytes};
 
 use super::*;
 
-/// Values of 400 KB whose text is longer than their size in DynamoDB. Values that are slow to test have a tenth of this
-/// size.
+/// Returns values of 400 KB whose JSON text is longer than their size in DynamoDB. Values that are slow to test have a
+/// tenth of this size.
 fn large_shapes() -> Vec<(&'static str, Value)> {
     let whole = |element: Value, bytes: usize| Value::L(vec![element; (MAX_ITEM_BYTES - 64) / bytes]);
     let list = |element: Value, bytes: usize| Value::L(vec![element; MAX_ITEM_BYTES / 10 / bytes]);

@@ -1,4 +1,5 @@
-//! Tests of verifications: how they begin, are resumed, superseded and finished, and that their counts add up.
+//! Tests of verifications: how they begin, are resumed, are superseded and are finished. Also tests that their counts
+//! add up.
 
 use backfill::internals::change::{BaselinePair, PriorValue};
 use backfill::internals::passes::verify::{TableStage, Truth, TruthByKey, Verdict, VerdictCounts};
@@ -22,7 +23,7 @@ fn new_verification(parameters: VerificationParameters, total_segments: u32, seg
     NewVerification { parameters, drawn, segments_to_read, run: new_run(total_segments) }
 }
 
-/// A page of items with these verdicts. Each mismatch is recorded.
+/// Returns a page of items with these verdicts. Each mismatch is recorded.
 fn verified(run: RunId, segment: u32, first: u64, ends: bool, verdicts: &[Verdict]) -> VerifiedPages {
     let mut counts = VerdictCounts::default();
     verdicts.iter().for_each(|verdict| counts.count(*verdict));
@@ -59,7 +60,7 @@ async fn only_the_same_request_resumes_a_verification() {
     store.commit_verified(verified(first.run.id, 0, 1, false, &[Verdict::Matching, Verdict::Stale])).await.unwrap();
     drop(store);
 
-    // After the kill, the committed verdicts stay, and the number of segments is unchanged.
+    // After the kill, the committed verdicts are still stored, and the number of segments is unchanged.
     let store = open(&path);
     let again = store.begin_verification(new_verification(FULL, 64, 64), false).await.unwrap();
     assert!(
@@ -72,7 +73,7 @@ async fn only_the_same_request_resumes_a_verification() {
     store.stop_verification(again.run.session(), None, 1).await.unwrap();
 
     // A request with different parameters begins a new verification. A request with the same parameters begins a new
-    // one only with `force_new`.
+    // verification only with `force_new`.
     let sampled = VerificationParameters { sample_clusters: Some(5), ..FULL };
     for (parameters, force_new) in [
         (VerificationParameters { flag_version: Some(4), ..FULL }, false),
@@ -125,8 +126,8 @@ async fn only_consistent_pages_are_stored() {
     assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), 1);
     assert_eq!(store.newest_verification().await.unwrap().unwrap().run.id, run);
 
-    // When the next verification begins, the mismatches of this complete verification are kept. When the verification
-    // after that begins, only the report is kept.
+    // The next verification keeps the mismatches of this complete verification. The verification after that keeps only
+    // the report.
     for expected_count in [1, 0] {
         let next = store.begin_verification(new_verification(FULL, 1, 1), false).await.unwrap().run.id;
         assert_eq!(store.mismatches(run, Verdict::Missing, 9).await.unwrap().len(), expected_count);
@@ -149,7 +150,8 @@ async fn the_list_of_mismatches_is_bounded_and_the_counts_are_not() {
     assert_eq!(store.segment_verdicts(run).await.unwrap()[0].1.stale, 12_000);
 }
 
-/// If a key in a report cannot be read, the other keys are still listed, and the count includes the unreadable key.
+/// If a report contains a key that cannot be read, the report still lists the other keys, and its count includes the
+/// unreadable key.
 #[tokio::test]
 async fn an_unreadable_key_hides_no_other_key() {
     let dir = tempfile::tempdir().unwrap();
@@ -197,8 +199,8 @@ async fn an_unreadable_key_hides_no_other_key() {
     assert_eq!(store.mismatches(verification, Verdict::Missing, 9).await.unwrap().len(), 2);
 }
 
-/// If a bit flips on the disk, no gate, repair or retry decides by wrong data. The damaged row is missing or listed as
-/// unreadable, and all other rows stay usable.
+/// If a bit flips on the disk, no gate, repair or retry bases a decision on wrong data. The damaged row is missing or
+/// is listed as unreadable. All other rows stay usable.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -237,7 +239,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
         "diverged-path",
         r#"{"mismatches":7"#,
         "hash-of-report",
-        // This text is in the row of the verification: `stage`, followed by `truth`.
+        // The row of the verification contains this text, which is `stage` followed by `truth`.
         "expandedold",
     ] {
         let mut noticed = 0;
@@ -248,7 +250,7 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
             flipped[at + text.len() - 1] ^= 1;
             fs::write(&path, flipped).unwrap();
             let found = all(&path).expect("the flip must not affect other rows");
-            // The flipped bit may be in an index, which this test does not read.
+            // This test does not read the indexes, and the flipped bit may be in one of them.
             noticed += usize::from(found != expected);
             assert!(
                 found == expected || found.contains("Unreadable") || found.len() < expected.len(),
@@ -256,7 +258,8 @@ async fn a_flipped_bit_never_changes_what_a_gate_depends_on() {
             );
             match backfill::internals::state::open(&path, &identity(), clock) {
                 Ok(store) => store.close().await.unwrap(),
-                // The flipped text is not a stage. SQLite detects this with its own check of the table.
+                // The damaged text is no longer a valid stage. SQLite detects the wrong text with the CHECK constraint
+                // of the table.
                 Err(StoreError::Corrupt(why)) if why.contains("CHECK constraint") => {}
                 Err(error) => panic!("{text}: a rollback does not depend on it: {error}"),
             }

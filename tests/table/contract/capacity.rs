@@ -1,5 +1,5 @@
-//! Compares the expected cost of a write with the consumption that the server reports, separately for table and
-//! indexes.
+//! Compares the expected cost of a write with the consumption that the server reports. The table and each index are
+//! compared separately.
 
 use aws_sdk_dynamodb::types::{
     CreateGlobalSecondaryIndexAction, GlobalSecondaryIndexDescription, GlobalSecondaryIndexUpdate, IndexStatus,
@@ -53,7 +53,7 @@ fn images() -> Vec<Item> {
     images
 }
 
-/// Plans that make index entries appear, disappear, move or change, and plans that do not change them.
+/// Plans that create, remove, move or change index entries, and plans that leave all index entries unchanged.
 fn plans() -> Vec<Vec<Change>> {
     let number = || json!({"N": "70000000001"});
     vec![
@@ -125,8 +125,8 @@ async fn writes_cost_what_the_server_reports() {
     check_costs(&Harness::start(), &global(), plans()).await;
 }
 
-/// This test is separate because engines differ in two cases: entries of local indexes, and a write that removes one
-/// attribute of an index key and adds the other.
+/// This test is separate because engines differ in two cases. One case is the entries of local indexes. The other case
+/// is a write that removes one attribute of an index key and adds the other attribute of that key.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_keys() {
     let mut plans = plans();
@@ -134,8 +134,8 @@ async fn writes_cost_what_the_server_reports_with_local_indexes_and_halves_of_ke
     check_costs(&Harness::start(), &[global(), local()].concat(), plans).await;
 }
 
-/// If an item exists before an index is created, and the item's key attribute is not of the type of the index key, the
-/// index omits the item.
+/// An item may be older than an index, and its attribute may have a different type than the index key. The index then
+/// omits the item.
 ///
 /// This test runs only on the embedded engine, because it also documents how this engine differs from the developer
 /// guide.

@@ -52,8 +52,8 @@ pub(super) fn scalars_and_sets() -> Vec<(Json, Json)> {
     ]
 }
 
-/// Two unequal values of each type that contains other values. These values are in a separate list, because not every
-/// engine can compare them.
+/// Two unequal values of each type that contains other values. These values are in a separate list, because some
+/// engines cannot compare them.
 pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
     vec![
         (json!({"L": [{"S": "a"}, {"L": []}, {"M": {}}]}), json!({"L": []})),
@@ -182,7 +182,7 @@ impl Case {
         }
     }
 
-    /// Every path in the plan, and the paths of all documents and lists that enclose it.
+    /// Every path in the plan, and the paths of all documents and lists that enclose such a path.
     fn paths(&self) -> Vec<Path> {
         let mut paths = Vec::new();
         for change in &self.plan {
@@ -201,8 +201,8 @@ impl Case {
         paths
     }
 
-    /// The images into which a live writer may have changed this image. In each of them, one path of the plan is
-    /// removed, or has a different value or type.
+    /// Images that a live writer may have made from this image. Each of them differs from this image at one path of the
+    /// plan: the value is missing, or has a different value or type.
     pub(super) fn raced_images(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
         let replacements =
             [a, b, &json!({"S": "late"}), &json!({"M": {}}), &json!({"M": {"x": {"S": "late"}}}), &json!({"L": []})]

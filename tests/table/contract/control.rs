@@ -104,8 +104,8 @@ async fn errors_of_the_control_table_name_the_remedy() {
     assert!(matches!(refused, FlagStoreError::Control(ControlError::Unusable { kind: FatalKind::TableMissing, .. })));
 }
 
-/// One process creates the flag of a plan, and a second process reads and moves it. The later change of the first
-/// process is refused, because it is based on the old flag.
+/// One process creates the flag of a plan, and a second process reads and moves it. The server refuses a later change
+/// by the first process, because that change is based on the old flag.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flag_can_be_created_moved_and_read_by_another_process() {
     let harness = Harness::start();

@@ -1,7 +1,7 @@
-//! Tests the properties of the server on which the tool relies. The server is the embedded engine, or the server whose
-//! address is in `BACKFILL_TEST_ENDPOINT`.
+//! Tests the server's properties on which the tool relies. The server is the embedded engine, unless
+//! `BACKFILL_TEST_ENDPOINT` contains the address of another server.
 //!
-//! - `probe` checks conditions with concurrent writers. All other tests depend on them.
+//! - `probe` checks conditions with concurrent writers. All other tests depend on these conditions.
 //! - `capacity` compares the expected cost of a write with the server's report.
 //! - `control` covers the flag and the lease.
 //! - `writes` compares every kind of guarded write with a model.
@@ -22,7 +22,7 @@ use backfill::internals::item::{Item, item_from_json};
 use backfill::internals::plan::TableRef;
 use serde_json::Value as Json;
 
-/// A table of the server, through the type that the engine uses.
+/// A table of the server. Tests access it through the type that the engine uses.
 async fn table(harness: &Harness, name: &str) -> DynamoTable {
     let reference = TableRef {
         name: name.to_owned(),

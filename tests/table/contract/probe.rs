@@ -1,5 +1,5 @@
-//! Checks whether the server evaluates a condition and writes in one step. A server that uses two separate steps loses
-//! updates, so no promise of this project can be tested on it.
+//! Checks whether the server evaluates a condition and writes the item in one atomic step. A server that uses two
+//! separate steps loses updates, so this project's promises cannot be tested on such a server.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use tokio::sync::Barrier;
 use super::item;
 use crate::harness::{Harness, client, to_sdk};
 
-/// Number of writers that send at the same moment, each over its own connection.
+/// Number of writers that send at the same moment. Each writer has its own connection.
 const WRITERS: usize = 12;
 
 /// Number of rounds. A server that checks and writes in two steps fails within the first few rounds.
 const ROUNDS: usize = 40;
 
-/// In each round, every writer sends an update with the condition that a counter has the same value. Then every writer
-/// puts the same new item with the condition that the item does not exist. The server must accept exactly one update
-/// and one put.
+/// In each round, every writer sends an update. The condition is the same for all writers: the counter still has the
+/// value of the previous round. Then every writer puts the same new item, on the condition that the item does not
+/// exist. The server must accept exactly one update and one put.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_conditional_writers_wins() {
     let harness = Harness::start();
     let table = harness.create_table().await;
-    // Copying and checking this item takes a while, so a race between the two steps has time to occur.
+    // This item is large, so copying and checking it takes long enough for a race between the two steps.
     let inner = json!({"L": (0..150).map(|n| json!({"M": {"n": {"N": n.to_string()}}})).collect::<Vec<_>>()});
     let mut counter = item("counter", &json!({"a": inner, "b": inner, "c": inner, "d": inner}));
     counter.insert("n".into(), Value::from_json(&json!({"N": "0"})).unwrap());

@@ -14,8 +14,8 @@ use serde_json::json;
 use super::{item, table};
 use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 
-/// Reads every item of every segment, in pages of at most `limit` items. Converts each start key to its stored text and
-/// parses this text again.
+/// Reads every item of every segment, in pages of at most `limit` items. Between two pages, the start key is converted
+/// to its stored text and parsed from this text.
 async fn scan(table: &dyn Source, total_segments: u32, limit: Option<u32>, consistent: bool) -> Vec<Item> {
     let mut items = Vec::new();
     for segment in 0..total_segments {
@@ -61,8 +61,8 @@ async fn every_segmentation_reads_every_item_once() {
     }
 }
 
-/// A scan that requests only keys returns the same pages at the same cost as a full scan. If the table has not been
-/// described yet, such a scan returns whole items.
+/// A scan that requests only keys returns the same pages at the same cost as a scan of whole items. If the tool has not
+/// described the table yet, such a scan returns whole items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     let harness = Harness::start();
@@ -84,8 +84,8 @@ async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     assert_eq!(logged, [false, false, true]);
 }
 
-/// The embedded engine has 4,096 hash buckets. If a scan has more segments than buckets, some segments are empty, but
-/// no item is lost or returned twice. `segments = "auto"` can exceed the number of buckets.
+/// The embedded engine has 4,096 hash buckets. If a scan has more segments than the engine has buckets, some segments
+/// are empty, but no item is lost or returned twice. `segments = "auto"` can exceed the number of buckets.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_segments_than_hash_buckets_read_every_item_once() {
     let harness = Harness::embedded();
@@ -186,7 +186,7 @@ async fn a_description_has_the_indexes_and_the_provisioned_capacity() {
     assert_eq!(found.indexes.len(), 3);
 }
 
-/// Keys of numbers and bytes can be read page by page and written by key.
+/// Items whose keys are numbers or bytes can be read page by page and written by key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_other_types_work_the_same_way() {
     let harness = Harness::start();

@@ -1,5 +1,5 @@
-//! Tests whole runs of the real binary. The run of each example plan is killed midway and resumed. The file also has a
-//! short form of the tests with live writers.
+//! Tests whole runs of the real binary. The run of each example plan is killed midway and resumed. This file also
+//! contains a short form of the tests with live writers.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -15,7 +15,8 @@ use super::item;
 use crate::harness::{Harness, bytes_of, key_of};
 use crate::live::{LiveFigures, OperationKind, Scenario, Shape, play};
 
-/// The number of copies of each item of an example. The number is large enough to kill a run midway.
+/// The number of copies of each item of an example. A run over this many copies takes long enough for a test to kill it
+/// midway.
 const COPIES: usize = 30;
 
 /// An example plan with the exit code of its run, and with items before and after the run. The test fails if the folder
@@ -137,7 +138,7 @@ fn examples() -> Vec<Example> {
     ]
 }
 
-/// The example whose constants are documents. This test is separate, because not every engine compares documents.
+/// The example whose constants are documents. This test is separate, because some engines cannot compare documents.
 const DOCUMENTS: &str = "set-constant.toml";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +208,7 @@ fn finish(run: Child) -> Json {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Forwards this number of writes, delays all further ones, and kills the tool.
+/// Forwards this number of writes, delays all later writes, and kills the tool.
 fn kill_after(harness: &Harness, mut run: Child, writes: u64) {
     let seen = AtomicU64::new(0);
     let rule = move |request: &RequestInfo| match request.operation.as_str() {
@@ -246,15 +247,15 @@ async fn an_item_that_is_too_large_fails_alone() {
     assert!(reason.len() < 400 && !reason.contains("xxx"), "{reason}");
 }
 
-/// A short form of `tests/table/live_writers.rs` that runs on every server, with lists and maps among the values and a
-/// target inside a document.
+/// A short form of `tests/table/live_writers.rs` that runs on every server. Some values are lists and maps, and the
+/// target is inside a document.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_writers_lose_nothing() {
     let nested = Scenario { strategy: "expand-contract", on_existing: "keep", shape: Shape::Nested, ..LIVE };
     live_writers(nested).await;
 }
 
-/// A short form without lists and maps, in which values are moved and overwritten.
+/// A short form without lists and maps. The plan moves values and overwrites existing ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn live_writers_of_scalars_and_sets_lose_nothing() {
     let flat = Scenario { strategy: "in-place", on_existing: "overwrite", documents: false, ..LIVE };

@@ -1,5 +1,5 @@
-//! Tests every kind of guarded write on images of every type, and on images that a live writer has changed since the
-//! read.
+//! Tests every kind of guarded write on values of every type. Some of the items have been changed by a live writer
+//! since the tool read them.
 
 use backfill::internals::change::OnExisting::Keep;
 use backfill::internals::change::Strategy::{ExpandContract, InPlace};
@@ -19,7 +19,7 @@ use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 const CONCURRENCY: usize = 16;
 
 /// The expected effect of a guarded write in DynamoDB. Returns the image after the write, or `None` if a condition
-/// fails. These are the rules of the in-memory table, so this test checks them on every engine as well.
+/// fails. The in-memory table uses the same rules, so this test also checks these rules on every engine.
 fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
     let key = KeySchema { partition: attribute("pk"), sort: Some(attribute("sk")) };
@@ -35,7 +35,7 @@ fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
     }
 }
 
-/// A table of the server. Tests write to it with a client of their own.
+/// A table of the server. Tests write to the table with a separate client.
 struct Server<'a> {
     harness: &'a Harness,
     name: String,
@@ -70,8 +70,8 @@ impl<'a> Server<'a> {
         replies.remove(0)
     }
 
-    /// Sends a write whose condition must fail. The image in the reply must equal the current item. If the reply has no
-    /// image, a read must return the current item.
+    /// Sends a write whose condition must fail. If the reply contains an image, the image must equal the current item.
+    /// Otherwise a read must return the current item.
     async fn assert_condition_fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
         let reply = self.send(write).await;
         let Ok(WriteReply::ConditionFailed { image: returned }) = reply else { panic!("{what}: {reply:?}") };
@@ -120,8 +120,9 @@ impl<'a> Server<'a> {
     }
 }
 
-/// Each kind of write for each type produces exactly the expected image. A new decision finds nothing to do. If the
-/// same write is sent again, as after a lost reply, its condition fails. A deleted item stays deleted.
+/// Each kind of write for each type produces exactly the expected image. A second decision then finds nothing to do. If
+/// the same write is sent a second time, as after a lost reply, its condition fails. If the item was deleted, it stays
+/// deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_write_has_exactly_the_planned_effect_and_only_once() {
     every_write(scalars_and_sets()).await;
@@ -146,8 +147,8 @@ async fn every_write(values: Vec<(Json, Json)>) {
 }
 
 /// If the item was changed after the read, only two results are allowed: the condition of the write fails, or the write
-/// changes the item as the model says. The server never returns a different error. Testing a scalar and a set is
-/// enough, because apart from this distinction, the conditions do not depend on the type.
+/// changes the item as the model says. The server never returns a different error. One scalar type and one set type are
+/// enough for this test, because conditions treat all scalars in the same way, and all sets in the same way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_race_fails_its_condition_or_applies_to_the_current_item() {
     let values = scalars_and_sets();
@@ -187,7 +188,8 @@ async fn every_race(values: &[&(Json, Json)]) {
         .await;
 }
 
-/// The tool's decision and the server agree on values that are equal for DynamoDB although their texts differ.
+/// Some values have different texts but are equal for DynamoDB. The tool and the server agree that these values are
+/// equal.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_server_compares_as_the_tool_does() {
     check_equal([
@@ -231,7 +233,7 @@ async fn check_equal(pairs: impl IntoIterator<Item = (Json, Json)>) {
     }
 }
 
-/// If a write would make an item exceed the size limit, only this item fails, and it stays unchanged. The test covers
+/// If a write would make an item exceed the size limit, only this item fails, and it stays unchanged. The test includes
 /// every way in which an item can grow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_an_item_that_would_exceed_400_kb_is_rejected() {

@@ -1,5 +1,5 @@
-//! Tests random plans on random tables with indexes. A run does exactly what the dry run predicts for each item, and
-//! the engine rejects every write that a rule forbids.
+//! Tests random plans on random tables with indexes. A run does exactly what the dry run predicts for each item. The
+//! engine rejects every write that the tool's rules forbid.
 //!
 //! `BACKFILL_TEST_SEED` sets the first seed, and `BACKFILL_TEST_TABLES` sets the number of tables.
 
@@ -22,8 +22,8 @@ use super::rules::failures;
 use crate::harness::{Harness, bytes_of, index, key_of};
 use crate::spend::whole_run::{CAPACITY, tool};
 
-/// The number of items in a table. With so few items, the tool does not conclude that the plan fails for every item,
-/// even if DynamoDB rejects all writes.
+/// The number of items in a table. There are so few items that the run does not stop with "the plan fails for every
+/// item", even if DynamoDB rejects all writes.
 const ITEMS: usize = 90;
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -90,8 +90,8 @@ impl Scene {
         Scene { harness, table, plan, loaded, dynamo, description, before }
     }
 
-    /// Compares the predictions, the dry run, the run and the replies of the engine. Returns the number of items of
-    /// each class.
+    /// Compares the predictions, the dry run, the run and the engine's replies. Returns the number of items of each
+    /// class.
     async fn check(&self, rules: &mut BTreeSet<String>) -> BTreeMap<&'static str, usize> {
         println!("{}", self.loaded.plan.meaning());
         let changes = run_changes(&self.loaded.plan, &self.description).unwrap();
@@ -135,7 +135,7 @@ impl Scene {
         PredictedOutcome::ALL.into_iter().map(|class| (class.name(), of(class).len())).collect()
     }
 
-    /// Checks that the engine rejects the writes that a rule forbids, if the engine implements the rule.
+    /// For each rule that the engine implements, checks that the engine rejects the writes that the rule forbids.
     async fn engine_rejects(&self, changes: &Changes, rules: &mut BTreeSet<String>) {
         for item in self.before.values() {
             let Decision::Refused(write, rule) = changes.decide(item) else { continue };
@@ -186,7 +186,7 @@ fn plan(rng: &mut Rng) -> (String, String) {
     (format!("strategy = \"{strategy}\"\non_existing = \"{existing}\""), changes)
 }
 
-/// Draws a value of any type. Many values are at a limit of DynamoDB.
+/// Draws a value of any type. Many values are exactly at one of DynamoDB's limits.
 fn value(rng: &mut Rng) -> Value {
     let bytes = [0, 1, 9, 1_023, 1_024, 1_025, 2_047, 2_048, 2_049, 3_000][rng.usize(0..10)];
     match rng.usize(0..14) {
@@ -207,7 +207,8 @@ fn value(rng: &mut Rng) -> Value {
 fn item(rng: &mut Rng, n: usize, indexes: &[IndexSchema]) -> Item {
     let mut item = Item::new();
     for name in ["a", "b", "c", "new"] {
-        // At most one large value is drawn for an item, because two of them nearly fill it.
+        // At most one large value is drawn for an item, because two large values would nearly reach the size limit of
+        // an item.
         let room = item.values().all(|there| !matches!(there, Value::S(text) if text.len() > 100_000));
         let wanted = if name == "new" { 0.1 } else { 0.7 };
         let made = value(rng);
@@ -221,7 +222,7 @@ fn item(rng: &mut Rng, n: usize, indexes: &[IndexSchema]) -> Item {
         2 => drop(item.insert("doc".into(), Value::M(Item::new()))),
         _ => drop(item.insert("doc".into(), Value::M([("s".to_owned(), Value::S("d".into()))].into()))),
     }
-    // An attribute that is an index key gets a valid value for this key, because the engine rejects all other values.
+    // If an attribute is an index key, it gets a valid key value, because the engine rejects all other values.
     for key in indexes.iter().flat_map(|index| &index.key).filter(|key| key.name != "pk") {
         let valid = match key.kind.as_str() {
             "S" => Value::S(format!("k{n}")),

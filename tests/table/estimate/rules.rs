@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::harness::{Harness, index};
 use crate::spend::whole_run::tool;
 
-/// The keys of the open failures in the list that the tool prints.
+/// The keys of the open failures that the tool lists.
 pub(crate) fn failures(harness: &Harness, plan: &std::path::Path) -> BTreeSet<String> {
     let listed =
         harness.command().args(["failures"]).arg(plan).args(["list", "--limit", "1000", "--output", "json"]).output();
@@ -25,8 +25,8 @@ fn keyed(pk: String, attributes: Vec<(&str, Value)>) -> Item {
     item
 }
 
-/// Compares a dry run with the run over a table in which `refused` items cannot be changed. Checks that the writes of
-/// these items are never sent.
+/// Compares a dry run with the run over the same table. In this table, `refused` items cannot be changed. Checks that
+/// the tool never sends a write for these items.
 async fn check_prediction(harness: &Harness, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
     let plan = harness.plan(name, table, "", changes);
     let dry = tool(harness, &plan, &["--dry-run"], 0);
@@ -47,8 +47,9 @@ async fn check_prediction(harness: &Harness, (name, table): (&str, &str), change
     assert_eq!((is_named("BAD#"), is_named("OK#")), (refused, 0), "{named:?}");
 }
 
-/// An attribute becomes the key of a global index, or the sort key of a local index. Some values cannot be keys:
-/// another type, an empty value, or a value that is too long (2,048 bytes for a partition key, 1,024 for a sort key).
+/// The plan writes an attribute that is a key of a global index, or the sort key of a local index. A value cannot be a
+/// key if it has the wrong type, is empty, or is too long (more than 2,048 bytes for a partition key, more than 1,024
+/// bytes for a sort key).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
     let harness = Harness::embedded();
@@ -86,12 +87,13 @@ async fn a_dry_run_predicts_values_that_cannot_be_index_keys() {
     .await;
 }
 
-/// A document that moves into another document may end up below the 32nd level of nesting, which DynamoDB rejects.
+/// If a document moves into another document, some of its values may be nested deeper than 32 levels. DynamoDB rejects
+/// such an item.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_predicts_documents_that_would_be_too_deep() {
     let harness = Harness::embedded();
     let table = harness.create_table().await;
-    // Creates a text inside this number of nested lists.
+    // Creates a string inside this number of nested lists.
     let nested = |lists: usize| (0..lists).fold(Value::S("x".into()), |value, _| Value::L(vec![value]));
     let inside = |n: usize, lists: usize| {
         let name = if lists > 29 { format!("BAD#{n}") } else { format!("OK#{n}") };

@@ -1,4 +1,4 @@
-//! Tests credentials that are renewed from outside while a command works, and a wrong clock that makes valid
+//! Tests credentials that another program renews while a command works. Also tests a wrong clock, which makes valid
 //! credentials fail.
 
 use super::*;
@@ -30,7 +30,7 @@ impl Issuer {
         issuer
     }
 
-    /// Makes this token the only valid one, without notifying the tool.
+    /// Makes this token the only valid token, without notifying the tool.
     fn issue(&self, token: &str) {
         let aws = self.home.join(".aws");
         let (path, text) = match self.source {
@@ -38,7 +38,7 @@ impl Issuer {
                 let keys = "aws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = S3CRET";
                 (aws.join("credentials"), format!("[ops]\n{keys}\naws_session_token = {token}\n"))
             }
-            // The token states a late expiry, so the tool learns only from DynamoDB's answer that the token was
+            // The token contains a late expiry time, so only DynamoDB's reply tells the tool that the token was
             // revoked.
             Source::Process => {
                 let json = json!({ "Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "S3CRET",
@@ -46,7 +46,7 @@ impl Issuer {
                 (aws.join("token"), json.to_string())
             }
         };
-        // The file is replaced atomically, as real tools do it.
+        // The file is replaced atomically, because real tools also do this.
         std::fs::write(self.home.join("next"), text).unwrap();
         std::fs::rename(self.home.join("next"), path).unwrap();
         *self.valid.lock().unwrap() = token.to_owned();
@@ -61,7 +61,7 @@ fn expired() -> Fault {
     reply(400, "ExpiredTokenException", "The security token included in the request is expired")
 }
 
-/// A scene with a flag. The requests of the tool are signed with the credentials that `issuer` issues.
+/// Creates a scene with a flag. The tool signs its requests with the credentials of the returned issuer.
 async fn with_issuer(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
     let mut scene = Scene::with_harness(Harness::embedded(), items(240), "", "").await;
     let flags = scene.harness.create_flag_table().await;
@@ -74,8 +74,8 @@ async fn with_issuer(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
     (scene, issuer)
 }
 
-/// Two tokens expire during the run, and a new token is ready each time. Every kind of call recovers: calls to the
-/// table, to the flag and to the lease.
+/// Two tokens expire during the run, and each time a new token is ready. Calls to the table, to the flag and to the
+/// lease all recover.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_are_used_during_a_run() {
     for source in [Source::File, Source::Process] {
@@ -118,8 +118,8 @@ async fn renewed_credentials_are_used_during_a_run() {
     }
 }
 
-/// The renewed credentials belong to another account, where a table of the same name is a different table. The tool
-/// writes nothing to that table.
+/// The renewed credentials belong to another account. A table with the same name in that account is a different table,
+/// so the tool writes nothing to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_are_not_used() {
     let (scene, issuer) = with_issuer(Source::File, "").await;
@@ -138,7 +138,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
                 Fault::Corruption(backfill::internals::local::proxy::Corruption::ChangedMember("/Table/TableArn", arn))
             }
-            // This request goes to the table, the flag or the lease.
+            // Returns whether this request goes to the table, the flag or the lease.
             (_, "OTHER") => {
                 seen.fetch_add(1, Ordering::SeqCst);
                 Fault::Pass
@@ -152,9 +152,9 @@ async fn renewed_credentials_of_another_account_are_not_used() {
     scene.resumes_correctly().await;
 }
 
-/// `--back` accesses only the flag, and does not change the flag of another account. If the plan contains the whole key
+/// `--back` accesses only the flag, and does not change a flag in another account. If the plan contains the whole key
 /// of the flag item, `--back` never describes the flag's table, so it does not know the account. In this case it
-/// accepts no renewed credentials.
+/// refuses renewed credentials.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
     for (key, says) in
@@ -194,7 +194,8 @@ async fn renewed_credentials_of_another_account_do_not_move_a_flag() {
     }
 }
 
-/// Without new credentials, the run stops after one attempt to renew them, and says what to do.
+/// Without new credentials, the run stops after one attempt to renew the credentials, and tells the operator what to
+/// do.
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_credentials_that_are_not_renewed_stop_the_run() {
     let (scene, issuer) = with_issuer(Source::File, "").await;
@@ -216,16 +217,16 @@ async fn expired_credentials_that_are_not_renewed_stop_the_run() {
         written.injected <= 2 * (written.requests - written.injected).max(64),
         "each write is sent once more: {written:?}"
     );
-    // There are two connections, one to the table and one to the flag. Each connection has tried once to renew the
-    // credentials, for all its requests in flight.
+    // There are two connections, one to the table and one to the flag. Each connection has tried to renew the
+    // credentials once, on behalf of all its requests in flight.
     let described = scene.harness.proxy().tally().operation("DescribeTable");
     assert!((1..=2).contains(&described.injected), "{described:?} of {written:?}");
     issuer.issue("T1");
     scene.resumes_correctly().await;
 }
 
-/// The tool distinguishes a wrong clock from wrong credentials. The tool reports the difference between this host's
-/// clock and the correct time.
+/// The tool distinguishes a wrong clock from wrong credentials, and reports the difference between this host's clock
+/// and the correct time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
     let scene = Scene::with_move(20, QUICK).await;
@@ -249,8 +250,8 @@ async fn a_wrong_clock_is_distinguished_from_bad_credentials() {
             assert!(said.contains("Set this host's clock") && !said.contains("Renew the credentials"), "{said}");
         }
     }
-    // The clocks agree, but the request was signed long before it was sent, as if the machine slept in between. The
-    // tool signs and sends the request again.
+    // The clocks agree, but the request was signed long before it was sent, as if the machine had slept in between. The
+    // tool signs the request again and resends it.
     let first = first_occurrence();
     scene.fault(move |request| match first(format!("{} {}", request.operation, sort_key(request))) {
         true => reply(400, "InvalidSignatureException", late),

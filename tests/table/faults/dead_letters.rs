@@ -1,5 +1,5 @@
-//! Tests of items that DynamoDB rejects. Such items are counted, listed with key and reason, limited by `max_failures`,
-//! and retried.
+//! Tests of items that DynamoDB rejects. The tool counts such items, lists them with key and reason, limits their
+//! number by `max_failures`, and can retry them.
 
 use super::*;
 
@@ -19,7 +19,8 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let stopped = ran.json()["stopped"].as_str().unwrap().to_owned();
     assert!(stopped.contains("max_failures is 5") && stopped.contains("backfill failures"), "{stopped}");
     let recorded = scene.state().summary().unwrap().open_failures;
-    // The failures of a page are recorded together, and each segment may have had a page in progress.
+    // The failures of a page are recorded together, and each segment may have had a page in progress. So the limit can
+    // be exceeded by a few failures.
     assert!((6..=12).contains(&recorded), "{recorded}");
 
     // The limit may change between restarts. With the old limit, the run would stop again at the next failure.
@@ -70,7 +71,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let now = scene.harness.dump(&scene.table).await;
     assert_eq!(now.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
     assert!(now.iter().all(|(key, item)| bytes_of(item) == bytes_of(&after[key])));
-    // No failure is open any more, so the complete run reports none.
+    // No failure is open any more, so the complete run reports no failures.
     let json = scene.run().exits(0).json();
     assert_eq!(
         (failed(&json), &json["open_failures"]),
@@ -79,9 +80,9 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     );
 }
 
-/// RUNBOOK: "Items that a retry settles no longer count against `max_failures`".
+/// RUNBOOK: "Items that a retry resolves no longer count against `max_failures`".
 ///
-/// Resolved failures leave room for further ones when the run resumes.
+/// Resolved failures no longer count against the limit, so the resumed run can record more failures.
 #[tokio::test(flavor = "multi_thread")]
 async fn resolved_failures_leave_room_under_the_limit() {
     let all = items(10).chain((0..11).map(too_large));
@@ -101,8 +102,8 @@ async fn resolved_failures_leave_room_under_the_limit() {
     assert_eq!((&json["run"]["status"], &json["open_failures"]), (&json!("complete"), &json!(5)), "{json}");
 }
 
-/// The state file is lost, and all items are done except for some that cannot be changed. The tool does not conclude
-/// that the plan is wrong.
+/// The state file is lost. All items are already done, except for a few that cannot be changed. Even though these few
+/// items fail, the tool does not conclude that the plan is wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_with_a_new_state_file_completes_despite_many_failures() {
     let odd = (0..120).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
@@ -112,7 +113,8 @@ async fn a_run_with_a_new_state_file_completes_despite_many_failures() {
     assert_eq!((&json["run"]["status"], failed(&json)), (&json!("complete"), 120));
 }
 
-/// An item whose shape forbids the change fails with a reason and without a request. No other item fails.
+/// If an item's shape makes the change impossible, the item fails with a reason, and the tool sends no request for it.
+/// No other item fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_items_of_the_wrong_shape_fail() {
     let odd = (0..3).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));
@@ -125,8 +127,8 @@ async fn only_items_of_the_wrong_shape_fail() {
     assert!(listed.stdout.contains("`doc.new` cannot be set: `doc` is of type S, not M"), "{}", listed.stdout);
 }
 
-/// In a second pass, many items fail again and no item needs a write. The tool does not conclude that the plan fails
-/// everywhere, because the first pass succeeded.
+/// In a second pass, many items fail a second time, and no other item needs a write. The tool does not conclude that
+/// the plan fails for every item, because the first pass wrote items successfully.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_pass_over_many_failures_completes() {
     let odd = (0..120)
@@ -139,8 +141,8 @@ async fn another_pass_over_many_failures_completes() {
     assert_eq!((failed(&json), &counts(&json)["already_applied"]), (120, &json!(600)), "{json}");
 }
 
-/// If an attribute of an item has the wrong type for an index key, DynamoDB rejects every write to the item, even if
-/// the write changes other attributes. These items are failures with a reason, even after a retry. All other items are
+/// If an item's attribute has the wrong type for an index key, DynamoDB rejects every write to the item, even a write
+/// that changes only other attributes. Such items fail with a reason, also when they are retried. All other items are
 /// done.
 #[tokio::test(flavor = "multi_thread")]
 async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
@@ -165,7 +167,8 @@ async fn items_that_reject_every_write_are_failures_and_the_others_are_done() {
     }
     let read_only = |item: &Item| matches!(&item["pk"], Value::S(pk) if pk.starts_with("READ-ONLY"));
     scene.assert_table(|item| if read_only(item) { item.clone() } else { moved(item) }).await;
-    // Writes now succeed, but one reply is lost. The retry finds that item done, and the report says so.
+    // Writes now succeed, but one reply is lost. When the tool sends this write again, it finds the item done. The
+    // report mentions this.
     scene.fault(|request| match request.operation.as_str() {
         "UpdateItem" if request.operation_sequence == 0 => Fault::DropReply,
         _ => Fault::Pass,

@@ -1,11 +1,11 @@
-//! If a commit fails (disk full, I/O error), the run stops. The run reports only durable changes as done.
+//! Tests of failed commits (disk full, I/O error). The run stops, and reports only durable changes as done.
 //!
-//! A file size limit simulates a full disk: every write beyond it fails.
+//! A file size limit simulates a full disk: every write beyond the limit fails.
 
 use super::*;
 
-/// The limit of the file size in blocks of 512 bytes, which is half a megabyte. A new state file takes a fifth of this
-/// size. Some pages fit into the log, but all pages together need several times the limit.
+/// The limit of the file size in blocks of 512 bytes. The limit is half a megabyte. A new state file takes a fifth of
+/// this size. The first few pages fit into the log, but all pages together need several times the limit.
 const BLOCKS: u32 = 1000;
 
 /// Starts the run with a limit on the file size, in blocks of 512 bytes.
@@ -25,11 +25,11 @@ fn run_with_file_limit(scene: &Scene, before: &str, blocks: u32) -> ToolOutput {
 /// RUNBOOK: "the run stopped at the last commit".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_fails_stops_the_run() {
-    // The plan overwrites, so pre-images make the file grow as well.
+    // The plan overwrites values, so pre-images make the file grow as well.
     let more = "[scan]\nsegments = 4\npage_limit = 5\n";
     let scene = Scene::with_overwriting_move(400, more).await;
-    // If the process ignores the signal that announces the limit, the write fails with an error like that of a full
-    // disk.
+    // The kernel sends a signal at the limit. If the process ignores this signal, the write fails with an error, as on
+    // a full disk.
     let ran = run_with_file_limit(&scene, "trap '' XFSZ;", BLOCKS).exits(6);
     let said = ran.messages();
     assert!(said.contains("could not be used: while storing progress"), "{said}");
@@ -40,7 +40,7 @@ async fn a_commit_that_fails_stops_the_run() {
     let written = scene.harness.proxy().tally().operation("UpdateItem").ok;
     assert!(written < 400, "the run continued to write");
 
-    // By default, the signal that announces the limit ends the process immediately, like a kill.
+    // If the process does not ignore the signal, the signal ends the process immediately, like a kill.
     let killed = run_with_file_limit(&scene, "", BLOCKS);
     assert_ne!(killed.code, 0, "{killed:?}");
     scene.check_committed().await;

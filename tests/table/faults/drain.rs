@@ -1,5 +1,5 @@
-//! Tests of the drain, which is the orderly stop of a run. A drain starts no new items and does not wait for permits. A
-//! drain waits only for requests in flight, for at most 10 s. A drain also works if the rate is 0.
+//! Tests of the drain, which is the orderly stop of a run. A drain starts no new items and does not wait for permits.
+//! It waits at most 10 s, and only for requests in flight. A drain also works if the rate is 0.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use backfill::internals::state::{BeginMode, Identity, NewRun, RunStatus};
 
 use super::*;
 
-/// The maximum duration of a drain, including the delay of a busy machine.
+/// The maximum duration of a drain. It includes a margin for a busy machine.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 impl Scene {
@@ -26,7 +26,7 @@ impl Scene {
         }
     }
 
-    /// Sends a signal to a run, and asserts that the run ends in time, can be resumed, and has committed every complete
+    /// Sends a signal to a run. Asserts that the run ends in time, can be resumed, and has committed every complete
     /// page.
     async fn drains(&self, running: RunningTool, signal: Signal) -> ToolOutput {
         running.signal(signal);
@@ -42,7 +42,7 @@ impl Scene {
     }
 }
 
-/// The rate drops to 0 during the run. Then the run is asked to stop.
+/// The rate drops to 0 during the run. Then a signal asks the run to stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_at_rate_zero_ends() {
     let scene = Scene::with_move(300, QUICK).await;
@@ -105,8 +105,8 @@ async fn a_run_that_waits_for_permits_ends_on_sigterm() {
     scene.resumes_correctly().await;
 }
 
-/// If the terminal closes or an SSH session breaks, the run drains as on SIGTERM. If SIGHUP is ignored (`nohup`), the
-/// run continues.
+/// If the terminal closes or an SSH session breaks, the run receives SIGHUP and drains as on SIGTERM. If SIGHUP is
+/// ignored (`nohup`), the run continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_drains_unless_it_is_ignored() {
     let scene = Scene::new(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
@@ -131,8 +131,8 @@ async fn a_hangup_drains_unless_it_is_ignored() {
     }
 }
 
-/// When a terminal closes, the shell and the kernel may each send a SIGHUP. The second SIGHUP must not count as a
-/// second request of the operator to stop.
+/// When a terminal closes, the shell and the kernel may each send a SIGHUP. The second SIGHUP must not count as the
+/// operator's second request to stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_hangup_does_not_cut_a_drain_short() {
     let scene = Scene::new(items(60), "", &format!("{MOVE}{SMALL_PAGES}[capacity]\nwrite = 20\n")).await;
@@ -149,7 +149,7 @@ async fn a_second_hangup_does_not_cut_a_drain_short() {
     scene.resumes_correctly().await;
 }
 
-/// If writes hang during a drain, each attempt ends after five seconds without a retry.
+/// If writes hang during a drain, each attempt times out after five seconds and is not retried.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
     let scene = Scene::with_move(200, QUICK).await;
@@ -165,7 +165,7 @@ async fn a_run_whose_writes_hang_ends_on_ctrl_c() {
     scene.resumes_correctly().await;
 }
 
-/// The drain does not wait for scans that hang, because abandoning a read does no harm.
+/// A drain can abandon reads without harm, so it does not wait for scans that hang.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_scans_hang_ends_on_sigterm() {
     let scene = Scene::with_move(200, QUICK).await;
@@ -182,8 +182,8 @@ async fn a_run_whose_scans_hang_ends_on_sigterm() {
     scene.resumes_correctly().await;
 }
 
-/// Items of a hot key were set aside, and they are written while the next scan hangs. The pages of these items are then
-/// complete. The run commits the pages immediately, and does not wait for the scan.
+/// Items of a hot key were set aside, and are written while the next scan hangs. The pages with these items are then
+/// complete. The run commits these pages immediately and does not wait for the scan.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     let of_one_key = (0..60).map(|n| item("P", &format!("S#{n:05}"), [("old", secret(n))]));
@@ -231,8 +231,8 @@ async fn a_second_signal_stops_immediately() {
     scene.resumes_correctly().await;
 }
 
-/// A pre-image is recorded just before its write is sent, and not when its page begins. A write that a drain abandons
-/// has destroyed nothing, so a rollback must not find a pre-image for it.
+/// The tool records a pre-image just before it sends the write, not when the page begins. If a drain abandons a write
+/// before it is sent, the write has destroyed nothing, so a rollback must not find a pre-image for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_leaves_no_pre_image_of_a_write_that_was_not_sent() {
     let both = items(200).map(|mut item| {

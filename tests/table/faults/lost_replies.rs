@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// One kind of change: an item before and after the change, and the paths that need a pre-image.
+/// A test case for one kind of change: an item before and after the change, and the paths that need a pre-image.
 struct ChangeCase {
     name: &'static str,
     migration: &'static str,
@@ -154,7 +154,7 @@ const CHANGE_CASES: &[ChangeCase] = &[
 
 const ITEMS: usize = 30;
 
-/// The number of consecutive replies that are lost for an item, starting with the first one.
+/// For each item, the proxy loses this number of consecutive replies, starting with the first one.
 fn lost_replies(n: usize) -> usize {
     match n % 4 {
         0 => 0,
@@ -177,7 +177,7 @@ fn with_key(n: usize, attributes: Attributes) -> Item {
     item
 }
 
-/// A write that was applied but whose reply was lost ends as `AlreadyApplied`, for every kind of change.
+/// If a write was applied but its reply was lost, the outcome is `AlreadyApplied`, for every kind of change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_moves() {
     for case in CHANGE_CASES.iter().filter(|case| case.name.starts_with("move")) {
@@ -185,7 +185,7 @@ async fn a_lost_reply_ends_as_already_applied_for_moves() {
     }
 }
 
-/// A write whose reply is lost also ends as `AlreadyApplied` for every other kind of change.
+/// If the reply to a write is lost, the outcome is `AlreadyApplied` for every other kind of change, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_other_changes() {
     for case in CHANGE_CASES.iter().filter(|case| !case.name.starts_with("move")) {
@@ -227,7 +227,7 @@ async fn check(case: &ChangeCase) {
     check_pre_images_of(&scene, case).await;
 }
 
-/// Checks that each pre-image is recorded once. No pre-image may be marked as refused, because the writes were applied.
+/// Checks that each pre-image is recorded once. All writes were applied, so no pre-image may be marked as refused.
 async fn check_pre_images_of(scene: &Scene, case: &ChangeCase) {
     let summary = scene.state().summary().unwrap();
     assert_eq!(summary.pre_images, (ITEMS * case.pre_images.len()) as u64, "{}", case.name);

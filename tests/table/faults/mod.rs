@@ -1,9 +1,8 @@
-//! Tests the real binary with injected faults: lost replies, throttles, hangs, expired credentials, plans that fail
-//! everywhere, a full disk, unusable replies. The report of each run is true, and the next run reaches the correct
-//! result.
+//! Tests the real binary with injected faults: lost replies, throttles, hangs, expired credentials, plans that fail for
+//! every item, a full disk, unusable replies. Each run's report is true, and the next run reaches the correct result.
 //!
-//! Every attribute value except keys contains a secret text that no output may show, and every run logs at the most
-//! verbose level.
+//! Every attribute value except keys contains a secret text, which must not appear in any output. Every run logs at the
+//! most verbose level.
 
 mod credentials;
 mod dead_letters;
@@ -37,7 +36,8 @@ use serde_json::{Map, Value as Json, json};
 /// Retry settings that do not slow a test down.
 const QUICK: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n";
 
-/// Four segments with several small pages each, so that a run has pages to commit and pages to lose.
+/// Four segments with several small pages each. When a fault stops a run, some pages are then committed and others are
+/// not.
 const SMALL_PAGES: &str = "[scan]\nsegments = 4\npage_limit = 10\n";
 
 /// The plan of most scenarios: `old` becomes `new`.
@@ -61,7 +61,7 @@ fn moved(item: &Item) -> Item {
     item
 }
 
-/// A bed with one table that contains [`items`].
+/// A test harness with one table that contains [`items`].
 struct Scene {
     harness: Harness,
     table: String,
@@ -118,8 +118,8 @@ impl Scene {
         self.harness.dir().join(".backfill/faults.db")
     }
 
-    /// Asserts that every item equals the result of `after` on its earlier image, byte for byte, and that the table has
-    /// no other items.
+    /// Asserts that every item equals the result of `after` for the item's earlier image, byte for byte. Asserts that
+    /// the table contains no other items.
     async fn assert_table(&self, after: impl Fn(&Item) -> Item) {
         let now = self.harness.dump(&self.table).await;
         assert_eq!(now.len(), self.before.len());
@@ -128,8 +128,8 @@ impl Scene {
         }
     }
 
-    /// Resumes without the fault, and asserts that the run completes, has counted every item once, and leaves the table
-    /// correct.
+    /// Resumes the run without the fault. Asserts that the run completes, that it has counted every item once, and that
+    /// the table is correct.
     async fn resumes_correctly(&self) -> Json {
         self.remove_faults();
         let ran = self.run().exits(0);
@@ -142,8 +142,9 @@ impl Scene {
         json
     }
 
-    /// Asserts that the committed progress is true: the items before each segment's start key are as the plan wants
-    /// them, the counts include exactly those items, and no failure is recorded. Returns the number of these items.
+    /// Asserts that the committed progress is true. In each segment, the items up to the stored position are as the
+    /// plan wants them, the counts include exactly those items, and no failure is recorded. Returns the number of those
+    /// items.
     async fn check_committed(&self) -> u64 {
         let state = self.state();
         let summary = state.summary().unwrap();
@@ -184,7 +185,7 @@ impl Scene {
         }
     }
 
-    /// Returns a function that deletes an item directly on the server, from within a fault rule. The function blocks
+    /// Returns a function that deletes an item directly on the server. A fault rule calls this function, so it blocks
     /// until the item is deleted.
     fn behind(&self) -> impl Fn(HashMap<String, AttributeValue>) + Send + Sync + 'static {
         let endpoint = self.harness.local().unwrap().engine().endpoint();
@@ -205,12 +206,12 @@ impl Scene {
     }
 }
 
-/// The sort key of the item in a request.
+/// The sort key of a request's item.
 fn sort_key(request: &RequestInfo) -> String {
     request.body()["Key"]["sk"]["S"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Creates a function that returns true for each text only at the first call with this text.
+/// Creates a function that returns true only at its first call with the same text.
 fn first_occurrence() -> impl Fn(String) -> bool + Send + Sync {
     let seen = Mutex::new(BTreeSet::new());
     move |text| seen.lock().unwrap().insert(text)
@@ -228,7 +229,7 @@ fn failed(json: &Json) -> u64 {
     counts(json)["conflict"].as_u64().unwrap() + counts(json)["rejected"].as_u64().unwrap()
 }
 
-/// The number of failures in the state file, open or not.
+/// The number of failures in the state file, including resolved failures.
 fn stored_failures(state: &StateFile) -> usize {
     state.failures(ListQuery { run: None, open_only: false, after: Cursor::START, limit: u32::MAX }).unwrap().len()
 }

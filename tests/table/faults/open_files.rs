@@ -1,14 +1,14 @@
-//! Tests with a process that may open only a few files. The tool raises this limit if it is allowed to, and otherwise
-//! opens fewer files.
+//! Tests with a low limit for open files. The tool raises the limit if the system allows this, and otherwise opens
+//! fewer files.
 
 use super::*;
 
-/// A run with many concurrent writes, started by a shell that sets this limit first.
+/// A run with many concurrent writes. A shell first sets this limit and then starts the run.
 async fn with_limit(ulimit: &str) -> ToolOutput {
     let scene =
         Scene::new(items(400), "", &format!("{MOVE}{QUICK}[scan]\nsegments = 16\n[capacity]\nwrite = 20000\n")).await;
     scene.fault(|request| match request.operation.as_str() {
-        // The requests are so slow that many of them are in flight.
+        // The requests are slow, so that many of them are in flight at the same time.
         "UpdateItem" => Fault::Delay(Duration::from_millis(100)),
         _ => Fault::Pass,
     });

@@ -1,5 +1,5 @@
-//! If a connection was never opened, no write was sent. So the attempt costs nothing, and the write was certainly not
-//! applied.
+//! Tests of connections that cannot be opened. Without a connection no write was sent, so the attempt costs nothing,
+//! and the write was certainly not applied.
 
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
 use backfill::internals::dynamodb::{Directive, Sink, TableError};
@@ -34,8 +34,8 @@ async fn write_to(endpoint: &str) -> TableError {
     table.write(&[&write]).await.remove(0).unwrap_err()
 }
 
-/// Tests a refused connection, and a host that does not answer the connection attempt. On Linux, a host whose queue of
-/// new connections is full does not answer.
+/// Tests a refused connection, and a host that does not answer the connection attempt. On Linux, a host does not answer
+/// if its queue of new connections is full.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_never_left_is_not_in_doubt() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -68,8 +68,8 @@ async fn a_write_that_never_left_is_not_in_doubt() {
     assert!(error.is_ambiguous() && error.directive() == Directive::Retry, "{error:?}");
 }
 
-/// Tests an outage during a run with `max_wcu`: for a while, no server listens, and each connection is refused many
-/// times. The refused attempts spend nothing.
+/// Tests an outage during a run with `max_wcu`. For a while, no server listens, and therefore many attempts to connect
+/// are refused. The refused attempts spend nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_spends_nothing() {
     const LIMIT: u64 = 360;

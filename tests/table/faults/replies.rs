@@ -1,8 +1,8 @@
-//! Tests of unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. Such
-//! replies do not count as a success, as the end of a segment or as a failure of an item. The tool retries the requests
+//! Tests of unusable replies: empty, truncated, from a proxy, with a wrong checksum, or without a required part. The
+//! tool never treats such a reply as a success, as the end of a segment or as an item's failure. It retries the request
 //! up to a limit, and reports the number of unusable replies for each reason.
 //!
-//! These tests also run on the server whose address is in `BACKFILL_TEST_ENDPOINT`.
+//! If `BACKFILL_TEST_ENDPOINT` contains a server's address, these tests run on that server.
 
 use super::*;
 use backfill::internals::local::Corruption;
@@ -16,7 +16,7 @@ const COMMON: [Corruption; 6] = [
     Corruption::WrongChecksum,
 ];
 
-/// The ways to spoil a reply of an operation.
+/// The ways to spoil replies of an operation.
 fn spoils_of(operation: &str) -> Vec<Corruption> {
     let own: &[Corruption] = match operation {
         "DescribeTable" => &[
@@ -48,7 +48,7 @@ fn spoils_of(operation: &str) -> Vec<Corruption> {
 const OPERATIONS: [&str; 7] =
     ["DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "Scan", "GetItem", "PutItem", "UpdateItem"];
 
-/// Spoils three of four replies of each operation, until each way to spoil a reply was used once.
+/// Spoils three of four replies of each operation, until each way was used once.
 fn spoil_rule() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
     let left: Mutex<HashMap<String, (usize, usize)>> = Mutex::default();
     move |request| {
@@ -63,7 +63,7 @@ fn spoil_rule() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
 
 const FLAG: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// Creates a scene with a flag, in which applications write both attributes.
+/// Creates a scene with a flag. Its applications write both attributes.
 async fn with_flag(more: &str) -> Scene {
     let mut scene = Scene::with_harness(Harness::start(), items(90), "", "").await;
     let flags = scene.harness.create_flag_table().await;
@@ -82,8 +82,8 @@ impl Scene {
     }
 }
 
-/// Removes each required part from a reply of each operation that the tool sends: to the table, to the flag and to the
-/// lease.
+/// Tests every operation that the tool sends to the table, the flag and the lease. For each required part of a reply,
+/// one reply without this part is injected.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_unusable_reply_is_retried() {
     let scene = with_flag("").await;
@@ -145,7 +145,8 @@ async fn a_verification_that_reads_nothing_proves_nothing() {
     scene.command(&["cutover", "--to", "read-new", "--yes"]).exits(0);
 }
 
-/// A segment ends only if a valid reply says so. A request with an empty answer does not count as done.
+/// A segment ends only after a valid reply without a next position. If the reply is empty, the request does not count
+/// as done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_answered_by_an_empty_object_is_not_done() {
     const GIVES_UP: &str = "[retry]\nbase = \"2ms\"\ncap = \"20ms\"\ngive_up_after = \"300ms\"\n";

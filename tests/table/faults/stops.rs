@@ -1,12 +1,13 @@
-//! Tests of errors that affect every item. Such an error stops the run, and no later page is committed. The run can be
-//! resumed.
+//! Tests of errors that affect every item. Such an error stops the run. No page is committed after the error, and the
+//! run can be resumed.
 
 use std::sync::atomic::AtomicBool;
 
 use super::*;
 use backfill::internals::local::{Proxy, ProxyOptions};
 
-/// A rule that lets this number of writes pass, and then injects the fault into these operations.
+/// A rule that first lets this number of writes pass, and then injects the fault into every request of these
+/// operations.
 fn after_writes(
     writes: u64,
     on: &'static [&'static str],
@@ -77,7 +78,7 @@ async fn a_permission_that_is_revoked_after_a_third_stops_the_run() {
         .await;
 }
 
-/// Tests an error of the table or the plan that affects every item from the first one on. Nothing is committed.
+/// Tests an error of the table or the plan that affects every item, beginning with the first one. Nothing is committed.
 async fn table_wide(on: &'static [&'static str], fault: Fault, says: &[&str]) {
     let scene = Scene::with_move(300, QUICK).await;
     scene.fault(after_writes(0, on, fault));
@@ -110,8 +111,8 @@ async fn a_hundred_items_that_all_fail_stop_the_run() {
     table_wide(&["UpdateItem"], fault, &["all of the first 1", "Something new that nobody knows"]).await;
 }
 
-/// Writes that were abandoned because the plan is wrong have destroyed nothing. A rollback must not find pre-images for
-/// these writes.
+/// If the plan is wrong, the run abandons its writes. These writes have destroyed nothing, so a rollback must not find
+/// pre-images for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_writes_leave_no_valid_pre_image() {
     let plan = format!("[[change]]\nremove = \"old\"\n{SMALL_PAGES}{QUICK}");
@@ -138,7 +139,7 @@ async fn a_scan_that_is_not_allowed_stops_the_run() {
     scene.resumes_correctly().await;
 }
 
-/// If a table has only a few items, and all of them fail for a valid reason, the run completes and lists the items.
+/// If a table has only a few items, and each of them fails for a known reason, the run completes and lists the items.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_whose_few_items_all_fail_is_finished() {
     let filler = "x".repeat(250 * 1024);
@@ -155,7 +156,7 @@ async fn a_table_whose_few_items_all_fail_is_finished() {
     }
 }
 
-/// An endpoint stops answering for longer than `[retry] give_up_after`, because nothing listens there any more.
+/// Nothing listens at the endpoint any more, for longer than `[retry] give_up_after`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
     let scene = Scene::with_move(300, "").await;
@@ -178,7 +179,7 @@ async fn the_run_gives_up_on_an_endpoint_that_is_gone() {
     assert!(stopped.contains("[retry] give_up_after") && stopped.contains("connection"), "{stopped}");
     assert!(stopped.contains("2 s"), "{stopped}");
     assert!(scene.check_committed().await > 0);
-    // If nothing listens at the start, the tool refuses before it begins.
+    // If nothing listens at the start, the tool refuses to begin.
     let refused = scene.run().exits(3);
     assert!(refused.messages().contains("Nothing was done"), "{refused:?}");
     assert_eq!(refused.json()["type"], "error", "{refused:?}");

@@ -1,9 +1,9 @@
-//! Throttles, server errors, resets and hangs are retried. These errors never make an item fail.
+//! Tests that throttles, server errors, resets and hangs are retried and never make an item fail.
 
 use super::*;
 
-/// Every error after which the client should retry later: its name, its status, and the name of the member with its
-/// throttling reasons, if any.
+/// Every error after which a client should retry later: the error's name, the HTTP status, and the name of the JSON
+/// member that contains throttling reasons, if the error has such a member.
 const RETRYABLE_ERRORS: [(&str, u16, Option<&str>); 13] = [
     ("ProvisionedThroughputExceededException", 400, None),
     ("ProvisionedThroughputExceededException", 400, Some("ThrottlingReasons")),
@@ -43,8 +43,8 @@ async fn each_retryable_error_is_retried() {
         let sort_key = sort_key(request);
         let fresh = first(format!("{operation} {} {}", request.body()["ExclusiveStartKey"], request.body()["Key"]));
         if operation == "UpdateItem" && fresh && sort_key.ends_with('7') {
-            // The item is deleted just before its write. So the condition fails without an image, and the tool has to
-            // send a GetItem.
+            // The item is deleted just before the tool's write. So the condition fails without an image, and the tool
+            // has to send a GetItem.
             delete(crate::harness::to_sdk(
                 key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
             ));
@@ -95,8 +95,8 @@ async fn random_faults_lose_nothing() {
     }
 }
 
-/// For each operation, the proxy answers some requests only after the timeout of an attempt (5 s). After the retries,
-/// all of these writes are done.
+/// For each operation, the proxy delays some replies until after the timeout of an attempt (5 s). After the retries,
+/// all items are done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_later_than_the_attempt_timeout_is_retried() {
     let scene = Scene::with_move(60, QUICK).await;

@@ -29,8 +29,8 @@ const NUMBERS: [&str; 20] = [
 const INTO_A_MAP: &str = "[[change]]\nmove = \"amount\"\nto = \"money.amount\"\n\
      [[change]]\nmove = \"amounts\"\nto = \"money.all\"\n[[change]]\nmove = \"doc\"\nto = \"money.doc\"\n";
 
-/// Every number keeps its exact text, both if DynamoDB copies the value and if the tool sends the value because it must
-/// create the parent map.
+/// Every number keeps its exact text. This is tested for values that DynamoDB copies, and for values that the tool
+/// sends because it must create the parent map.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_keep_their_exact_text() {
     let number = |text: &str| Value::N(text.parse().unwrap());
@@ -70,8 +70,8 @@ async fn numbers_keep_their_exact_text() {
     }
 }
 
-/// If an item has no room for a second copy of its value, the item stays unchanged. `failures list` prints the strategy
-/// that needs no room for a second copy.
+/// If a second copy of a value would make an item too large, the item stays unchanged. `failures list` names a strategy
+/// that needs no second copy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_that_cannot_hold_a_value_twice_fits_in_place() {
     let large = |kb: usize| item("LARGE", &format!("{kb:03}"), [("old", secret("x".repeat(kb * 1024)))]);

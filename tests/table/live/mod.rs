@@ -1,10 +1,10 @@
 //! Runs the real binary next to live writers. An oracle checks the log of the writers.
 //!
 //! [`play`] runs a plan over a table while writers update, delete, insert and replace items. Then it checks every item
-//! against the [`oracle`]. The check is exact: each item belongs to one writer, every operation returns the item as it
-//! was before, and no value is written twice, so the log of an item is its complete history. The test forces races and
-//! does not rely on chance. A proxy in front of the server delays some of the tool's writes and notifies the writer of
-//! the item, which then writes before the tool.
+//! against the [`oracle`]. The check is exact. Each item belongs to one writer, every operation returns the item as it
+//! was before, and no value is written twice. So the log of an item contains the item's complete history. The test
+//! forces races and does not rely on chance. A proxy in front of the server delays some of the tool's writes and
+//! notifies the item's writer. The writer then writes before the tool.
 
 mod oracle;
 mod writer;
@@ -37,9 +37,9 @@ const MARKER: &str = "marker";
 /// The target to which the plan moves [`OLD`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// `new`: DynamoDB copies the value.
+    /// The target is `new`, so DynamoDB copies the value.
     Top,
-    /// `doc.new`. Many items have no `doc`, so the tool reads the value and sends it back.
+    /// The target is `doc.new`. Many items have no `doc`, so the tool has to read the value and send it back.
     Nested,
 }
 
@@ -58,14 +58,14 @@ pub(crate) struct Scenario {
     pub(crate) strategy: &'static str,
     pub(crate) on_existing: &'static str,
     pub(crate) shape: Shape,
-    /// Whether lists and maps are among the values that writers write.
+    /// Whether writers also write lists and maps.
     pub(crate) documents: bool,
     pub(crate) seed: u64,
     /// Number of items at the start. A fifth of the items belong to no writer.
     pub(crate) items: u32,
     pub(crate) writers: u32,
-    /// Write budget of the tool, in units per second. The budget determines the duration of the run, and so the time
-    /// during which the writers work.
+    /// The tool's write budget, in units per second. The budget determines the duration of the run, and therefore how
+    /// long the writers work.
     pub(crate) write_rate: u32,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Scenario {
 pub(crate) struct LiveFigures {
     /// Number of operations of live writers, by kind.
     pub(crate) operations: BTreeMap<OperationKind, u64>,
-    /// Number of the tool's observed writes, by the kind of the last live operation on the item before the write.
+    /// Number of the tool's observed writes, by the kind of the live operation that preceded the write.
     pub(crate) transitions: BTreeMap<OperationKind, u64>,
     /// Number of the tool's observed writes to items that no writer had changed before.
     pub(crate) first_transitions: u64,
@@ -120,7 +120,7 @@ impl LiveFigures {
     }
 }
 
-/// Plays a scenario and checks everything against the oracle. Panics if anything is wrong.
+/// Plays a scenario and checks everything against the oracle. Panics if a check fails.
 pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
     let table = harness.create_table().await;
     let rule = Transformation::new(scenario);
@@ -159,7 +159,7 @@ pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
 
     check_run(&run, &histories, &figures);
     check_diverged(&state, &histories);
-    // The writers have stopped. A further pass changes every item as the plan wants it, and reports the items that it
+    // The writers have stopped. A second pass changes every item as the plan wants it, and reports the items that it
     // cannot change.
     let again = tool(harness, &plan, "--again").await;
     let finished = harness.dump(&table).await;
@@ -170,15 +170,14 @@ pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
 }
 
 impl LiveFigures {
-    /// Number of writes for which the tool received no answer. The tool's counts do not include the effects of these
-    /// writes.
+    /// Number of writes for which the tool received no reply. The tool does not count the effects of these writes.
     fn lost(&self, run: &Report) -> u64 {
         self.sent - self.races - run.count("applied")
     }
 }
 
 /// Delays some of the tool's writes and notifies the item's writer. `done` counts the live operations. If there are
-/// fewer live operations than writes of the tool, the delay is longer, so that a slow machine has as many races as a
+/// fewer live operations than the tool's writes, the delay is longer, so that a slow machine has as many races as a
 /// fast one.
 fn delay_writes(
     harness: &Harness,
@@ -198,7 +197,7 @@ fn delay_writes(
         let pk = request.body()["Key"]["pk"]["S"].as_str().unwrap_or_default().to_owned();
         match writer::owner(&pk) {
             Some(owner) if !n.is_multiple_of(3) => {
-                // Ignore the error: a writer that has stopped needs no hints.
+                // The error is ignored, because a writer that has stopped needs no hints.
                 let _ = senders[owner as usize].send(pk);
                 let millis = match n.saturating_sub(done.load(Ordering::Relaxed)) {
                     0 => 5 + n % 40,
@@ -228,7 +227,7 @@ fn write_plan(harness: &Harness, table: &str, name: &str, scenario: Scenario) ->
     )
 }
 
-/// The report of `run --output json`.
+/// The report that `run --output json` prints.
 struct Report {
     json: Json,
     text: String,
@@ -303,8 +302,8 @@ fn count(figures: &mut LiveFigures, log: &BTreeMap<String, Vec<Op>>, histories: 
     figures.diverged = histories.values().filter(|h| h.ever_diverged).count() as u64;
 }
 
-/// Checks that the run counted exactly the writes that were observed. Writes without a reply may be missing in its
-/// counts.
+/// Checks that the run counted exactly the writes that were observed. Writes without a reply may be missing from the
+/// run's counts.
 fn check_run(run: &Report, histories: &BTreeMap<String, ItemCheck>, figures: &LiveFigures) {
     let seen = histories.values().map(|h| h.transitions.len() as u64).sum::<u64>();
     let applied = run.count("applied");
@@ -315,7 +314,8 @@ fn check_run(run: &Report, histories: &BTreeMap<String, ItemCheck>, figures: &Li
     assert_eq!(run.count("scanned"), scanned);
 }
 
-/// Checks that every item that was always diverged is reported, and that no item that was never diverged is reported.
+/// Checks the reported diverged items. An item that was diverged in every image must be reported. An item that was
+/// diverged in no image must not be reported.
 fn check_diverged(state: &FilePath, histories: &BTreeMap<String, ItemCheck>) {
     let reported = diverged(state);
     for (key, history) in histories {
@@ -329,7 +329,7 @@ fn check_diverged(state: &FilePath, histories: &BTreeMap<String, ItemCheck>) {
     assert!(reported.iter().all(|key| histories.contains_key(key)));
 }
 
-/// Checks a pass without live writers. Every figure must be exact.
+/// Checks a pass during which no live writer worked. Every count must be exact.
 fn check_again(
     rule: &Transformation,
     again: &Report,
@@ -362,8 +362,8 @@ fn diverged(state: &FilePath) -> BTreeSet<String> {
     keys
 }
 
-/// Checks that the journal contains every value that the tool overwrote in both passes, and no other value. The only
-/// exceptions are the pre-images of writes whose reply was lost: they stay in the journal.
+/// Checks that the journal contains every value that the tool overwrote in either pass, and no other value. There is
+/// one exception: if the reply to a write was lost, its pre-image stays in the journal.
 async fn check_pre_images(
     rule: &Transformation,
     state: &FilePath,
@@ -395,7 +395,7 @@ async fn check_pre_images(
     checked
 }
 
-/// Checks that a pass over the finished table writes nothing.
+/// Checks that a pass over the finished table sends no write.
 async fn check_third_pass(harness: &Harness, plan: &FilePath, table: &str, finished: &BTreeMap<String, Item>) {
     harness.proxy().reset_tally();
     let third = tool(harness, plan, "--again").await;

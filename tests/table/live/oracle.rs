@@ -1,21 +1,21 @@
-//! Checks the changes of an item between two live operations. There may be no change, or the plan's complete change.
+//! Checks how an item changes between two live operations. Either the item does not change, or the tool has made the
+//! plan's complete change.
 //!
-//! This file implements the transformation a second time, from the meaning of the plan and without the tool's code. Let
-//! A be the image that a live operation left, and T the transformation. The next observed image must be A or T(A), byte
-//! for byte:
+//! This file implements the plan's transformation independently of the tool's code. Let A be the item's image after a
+//! live operation, and T the transformation. The next observed image must be A or T(A), byte for byte:
 //!
 //! - *update of the old attribute, of the new one, of both, or of another one; removal of the old or the new one*: A
-//!   contains what the operation wrote. The next image contains it too, except for what T changes. Under `keep`, T
-//!   never replaces a value. Under `overwrite`, it replaces only the value of a target, and each replaced value must be
-//!   among the pre-images.
-//! - *delete*: A is "no item", and so is T(A). The item must not exist until its writer puts it back.
-//! - *insert*, also of an item that was deleted before: A is the whole item.
+//!   contains the values that the operation wrote. The next image contains these values too, unless T changes them.
+//!   Under `keep`, T never replaces a value. Under `overwrite`, T replaces only the value of a target, and each
+//!   replaced value must be among the pre-images.
+//! - *delete*: A is "no item", and T(A) is "no item" too. The item must not exist until its writer puts it back.
+//! - *insert*, including an insert of an item that was deleted before: A is the whole item.
 //! - *put of a whole item from a stale read*: A is the item that was put, even if the put undoes a change that the tool
-//!   made after the read. The tool may repeat the change by the same rules. The tool must not derive the change from an
-//!   older image.
+//!   made after the read. The tool may make the change a second time by the same rules, but it must not derive the
+//!   change from an older image.
 //!
-//! As a result, a lost update, a resurrected item, a partial change and a value copied from a stale image all produce
-//! the same finding: an image that is neither A nor T(A).
+//! So four different bugs produce the same finding, which is an image that is neither A nor T(A): a lost update, a
+//! recreated item, a partial change, and a value that was copied from a stale image.
 
 use backfill::internals::item::{Item, Path, Value};
 
@@ -31,14 +31,14 @@ pub(super) struct Transformation {
     target: Path,
 }
 
-/// The facts about an item whose history is correct.
+/// The result of the check for an item with a correct history.
 #[derive(Debug, Default)]
 pub(super) struct ItemCheck {
     /// Whether a writer has operated on the item.
     pub(super) touched: bool,
-    /// The tool's changes, each with the preceding live operation.
+    /// The live operation that preceded each of the tool's changes.
     pub(super) transitions: Vec<Option<OperationKind>>,
-    /// Values that the tool's changes replaced.
+    /// The values that the tool's changes replaced.
     pub(super) overwritten: Vec<(Path, Value)>,
     /// Whether the item existed and was diverged in every image.
     pub(super) always_diverged: bool,
@@ -46,7 +46,7 @@ pub(super) struct ItemCheck {
     pub(super) ever_diverged: bool,
 }
 
-/// The value that the plan sets [`MARKER`] to.
+/// The constant to which the plan sets [`MARKER`].
 fn marker() -> Value {
     Value::N(backfill::internals::item::Num::parse("2").unwrap())
 }
@@ -61,7 +61,7 @@ impl Transformation {
         }
     }
 
-    /// Whether the plan does not change the item because a target has a different value.
+    /// Whether the item is diverged: a target has a different value, so the plan does not change the item.
     pub(super) fn diverged(&self, item: &Item) -> bool {
         let moved = match (item.get(OLD), self.target.get(item)) {
             (Some(old), Some(new)) => old != new,
@@ -101,7 +101,7 @@ impl Transformation {
             .collect()
     }
 
-    /// Checks a history, from the first image through every live operation to the last image.
+    /// Checks an item's history: the first image, every live operation, and the last image.
     pub(super) fn check(&self, first: Option<&Item>, ops: &[Op], last: Option<&Item>) -> Result<ItemCheck, String> {
         let mut found = ItemCheck { touched: !ops.is_empty(), always_diverged: true, ..ItemCheck::default() };
         let mut left = first;

@@ -1,4 +1,4 @@
-//! A live writer is an application that sends requests for its own items, and keeps a log of these requests.
+//! A live writer is an application that sends requests for its own items, and logs these requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,21 +23,21 @@ pub(crate) enum OperationKind {
     UpdateNew,
     /// `UpdateItem` by a dual writer.
     UpdateBoth,
-    /// `UpdateItem` of attributes that the plan does not name. If the target is in a document, one of these attributes
-    /// is in the same document.
+    /// `UpdateItem` of attributes that do not appear in the plan. If the target is in a document, one of these
+    /// attributes is in the same document.
     UpdateOther,
     /// `UpdateItem` of the attribute that the plan sets to a constant.
     UpdateMarker,
     /// `REMOVE` of the old attribute.
     RemoveOld,
-    /// `REMOVE` of the new attribute, or of the document around it.
+    /// `REMOVE` of the new attribute, or of the document that contains it.
     RemoveNew,
     /// `DeleteItem`.
     Delete,
-    /// `PutItem` of a new item, or of a deleted one.
+    /// `PutItem` of a new item, or of an item that was deleted before.
     Insert,
-    /// `PutItem` of a stale image with a new value of the old attribute. Half of these writers drop attributes that
-    /// they do not know.
+    /// `PutItem` of a stale image with a new value of the old attribute. Half of these operations drop attributes that
+    /// the writer does not know.
     PutOld,
     /// `PutItem` of a stale image with a new value of the new attribute.
     PutNew,
@@ -63,7 +63,7 @@ impl OperationKind {
     ];
 }
 
-/// One operation, with the item before and after it.
+/// One operation, with the item before and after the operation.
 #[derive(Debug)]
 pub(super) struct Op {
     pub(super) kind: OperationKind,
@@ -78,8 +78,8 @@ pub(super) fn owner(pk: &str) -> Option<u32> {
     pk.strip_prefix('w')?.split('-').next()?.parse().ok()
 }
 
-/// The items of the table at the start. The items have the old attribute, the new one, both (equal or different) or
-/// neither. Some items have the document. Each item has a further attribute, of every type in turn.
+/// The table's items at the start. An item has the old attribute, the new one, both (equal or different) or neither.
+/// Some items have the document. Each item has one more attribute, whose type varies from item to item.
 pub(super) fn first_items(scenario: Scenario, rng: &mut fastrand::Rng) -> impl Iterator<Item = Item> {
     (0..scenario.items).map(move |n| {
         let pk = if n % 5 == 0 { format!("u-{n}") } else { format!("w{}-{n}", n % scenario.writers) };
@@ -113,7 +113,7 @@ impl Values {
         }
     }
 
-    /// A number of 38 digits that identifies its writer and its sequence number.
+    /// A number of 38 digits. It identifies the writer and contains a sequence number.
     fn number(&self) -> Num {
         let who = self.who.bytes().fold(7_u64, |hash, b| (hash * 31 + u64::from(b)) % 1_000_000_000);
         number(&format!("9{who:09}{:012}.1234567890123457", self.next))
@@ -163,7 +163,7 @@ fn new_item(pk: &str, shape: Shape, values: &mut Values, rng: &mut fastrand::Rng
     item
 }
 
-/// Sets the target in an image that is about to be put.
+/// Sets the target in an image that the writer is about to put.
 fn put_new(item: &mut Item, shape: Shape, value: Value) {
     if shape == Shape::Nested {
         item.entry("doc".into()).or_insert_with(|| Value::M(Item::new()));
@@ -180,9 +180,10 @@ pub(super) struct Writer {
     rng: fastrand::Rng,
     values: Values,
     hints: mpsc::UnboundedReceiver<String>,
-    /// The writer's items by partition key, as the last operation of this writer left them.
+    /// The writer's items by partition key. Each item is as it was after this writer's last operation on it.
     items: BTreeMap<String, Option<Item>>,
-    /// Stale images to be put later: the time of the put, the kind of operation, and the item that was read.
+    /// Stale images that the writer will put later: the time of the put, the kind of operation, and the item that was
+    /// read.
     reads: VecDeque<(Instant, OperationKind, Item)>,
     log: BTreeMap<String, Vec<Op>>,
     inserted: u32,
@@ -216,8 +217,7 @@ impl Writer {
         }
     }
 
-    /// Works until the stop signal, and returns the log by key. At the end, the writer puts all stale images that it
-    /// still has.
+    /// Works until the stop signal. At the end, puts all remaining stale images. Returns the log by key.
     pub(super) async fn work(mut self, stop: Arc<AtomicBool>, done: Arc<AtomicU64>) -> BTreeMap<String, Vec<Op>> {
         while !stop.load(Ordering::Relaxed) {
             done.fetch_add(1, Ordering::Relaxed);
@@ -225,8 +225,8 @@ impl Writer {
                 self.put_back(kind, image).await;
                 continue;
             }
-            // Items that the tool is about to write come first. The newest hint is used, because items of older hints
-            // may already be written.
+            // Items that the tool is about to write come first. The writer uses the newest hint, because the tool may
+            // already have written the items of older hints.
             let mut hinted = None;
             while let Ok(pk) = self.hints.try_recv() {
                 hinted = Some(pk);
@@ -300,7 +300,7 @@ impl Writer {
             OperationKind::RemoveNew => vec![(self.shape.target(), None)],
             _ => {
                 let mut edits = vec![(Path::attribute("note"), Some(self.values.next()))];
-                // The tool creates documents but never removes them, so this document still exists.
+                // The tool never removes documents, so this document still exists.
                 if image.contains_key("doc") {
                     edits.push(("doc.kept".parse().unwrap(), Some(self.values.next())));
                 }
@@ -351,7 +351,8 @@ impl Writer {
         let key = key_of(&image);
         let reply = request.set_key(Some(to_sdk(key.attributes()))).update_expression(expression).send().await.unwrap();
         let before = from_sdk(reply.attributes.unwrap_or_default());
-        // Apply the edits to the item as it was just before the operation, including any change by the tool.
+        // Apply the edits to the item as it was just before the operation. This image includes any change that the tool
+        // made.
         let mut after = before.clone();
         if before.is_empty() {
             after = key.attributes().clone();
@@ -384,7 +385,7 @@ impl Writer {
         self.reads.insert(at, (due, kind, read));
     }
 
-    /// Puts a stale image back, with the change that an application of this kind makes.
+    /// Puts a stale image, with the change that this kind of application makes.
     async fn put_back(&mut self, kind: OperationKind, mut item: Item) {
         let value = self.values.next();
         match kind {

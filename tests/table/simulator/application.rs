@@ -1,5 +1,5 @@
-//! The traffic of an application in the virtual time of the simulation. The application writes and reads its own keys
-//! at random times.
+//! Simulates the traffic of an application in virtual time. The application writes and reads its own keys at random
+//! times.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ pub struct Traffic {
     pub reads: f64,
 }
 
-/// The length of the intervals for which the number of requests is drawn.
+/// The length of an interval. A random number of requests is drawn for each interval.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Sends requests until this future is dropped. The times of requests are a Poisson process. A throttled request is not
-/// retried.
+/// Sends requests until this future is dropped. The times of the requests follow a Poisson process. A throttled request
+/// is not retried.
 pub async fn send(traffic: Traffic, service: Arc<Service>, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut ticks = tokio::time::interval(TICK);
@@ -42,7 +42,8 @@ pub async fn send(traffic: Traffic, service: Arc<Service>, seed: u64) {
     }
 }
 
-/// A random number of requests with this mean, by Knuth's method, which is suitable because means are below 100.
+/// Draws a number of requests from a Poisson distribution with this mean. Knuth's method is suitable, because all means
+/// are below 100.
 fn poisson(mean: f64, random: &mut fastrand::Rng) -> u32 {
     let limit = (-mean).exp();
     let mut product = random.f64();

@@ -1,5 +1,5 @@
-//! The shortest time that a run can take. For every scope and every partition of the model, the units that the run
-//! needs are divided by the allowed rate. The bound is the largest of these quotients.
+//! Computes the shortest time that a run can take. For every scope and every partition of the model, the units that the
+//! run needs are divided by the allowed rate. The bound is the largest of these quotients.
 
 use std::collections::HashMap;
 
@@ -19,8 +19,8 @@ pub struct Bound {
     pub scope: String,
 }
 
-/// The bound of a run with this number of segments. The allowed rate of a scope is the smaller of its budget and the
-/// model's limit.
+/// Returns the bound of a run with this number of segments. A scope's allowed rate is its budget or the model's limit,
+/// whichever is smaller.
 pub fn bound(data: &Data, budgets: &Budgets, spec: &ModelSpec, segments: u32) -> Bound {
     let mut longest = Bound { seconds: 0.0, scope: String::new() };
     let mut hold = |scope: String, units: f64, allowed: f64| {

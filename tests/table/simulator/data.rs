@@ -1,4 +1,4 @@
-//! Compact synthetic items, which are the content of a simulated table, and their distribution over partition keys.
+//! The content of a simulated table: compact synthetic items, and the distribution of the items over partition keys.
 
 use backfill::internals::item::{Item, ItemKey, Value};
 
@@ -7,17 +7,17 @@ use backfill::internals::item::{Item, ItemKey, Value};
 pub enum KeyDistribution {
     /// Each partition key has one item.
     Uniform,
-    /// The numbers of items follow Zipf's law: the key with rank r has a number of items in proportion to 1 /
+    /// The numbers of items follow Zipf's law: the number of items under the key with rank r is proportional to 1 /
     /// r^exponent.
     Zipf {
         /// Number of partition keys.
         keys: u32,
-        /// The exponent of Zipf's law.
+        /// The exponent in Zipf's law.
         exponent: f64,
     },
-    /// One partition key has a share of all items. Each of the other items has its own key.
+    /// A fraction of all items is under one partition key. Each of the other items has its own key.
     Giant {
-        /// The share of all items under that one key, from 0 to 1.
+        /// The fraction of all items that is under this one key, from 0 to 1.
         share: f64,
     },
 }
@@ -29,11 +29,11 @@ pub struct Workload {
     pub items: u32,
     /// The distribution of the items over partition keys.
     pub spread: KeyDistribution,
-    /// The smallest and the largest size of an item in bytes. Sizes are uniformly distributed.
+    /// The smallest and the largest size of an item, in bytes. Sizes are uniformly distributed.
     pub bytes: (u32, u32),
 }
 
-/// A stored item. Its sort key is its index in [`Data`], so an item is found by its key without a search.
+/// A stored item. The item's sort key is the item's index in [`Data`], so no search is needed to find an item by key.
 #[derive(Debug, Clone, Copy)]
 pub struct StoredItem {
     /// The hash of the item's partition key, from 0 to 2^64.
@@ -46,14 +46,14 @@ pub struct StoredItem {
     pub done: bool,
 }
 
-/// The items of a table in the order of a scan: by hash, then by sort key.
+/// A table's items in the order in which a scan returns them: by hash, then by sort key.
 #[derive(Debug, Clone)]
 pub struct Data {
-    /// All items, in the order of a scan.
+    /// All items, in scan order.
     pub items: Vec<StoredItem>,
 }
 
-/// The attribute that the simulated job copies, and its value.
+/// The attribute that the simulated job copies, and the attribute's value.
 pub const SOURCE: (&str, &str) = ("old", "12345678");
 
 /// The attribute to which the job copies the value.
@@ -62,7 +62,7 @@ pub const TARGET: &str = "new";
 /// The partition key of the optional index of a simulated table. Every item has it.
 pub const INDEX_KEY: &str = "gk";
 
-/// Size of an item without its padding, in bytes: names, keys, source and index key.
+/// Size of an item without padding, in bytes: names, keys, source and index key.
 const FIXED_BYTES: u32 = 2 + 8 + 2 + 10 + 3 + 8 + 2 + 1 + 3;
 
 impl Data {
@@ -81,7 +81,7 @@ impl Data {
         Data { items }
     }
 
-    /// The item at this index, as the table would return it.
+    /// Returns the item at this index, as a reply of the table would contain it.
     pub fn item(&self, place: usize) -> Item {
         let stored = self.items[place];
         let mut item: Item = self.key(place).attributes().clone();
@@ -94,7 +94,7 @@ impl Data {
         item
     }
 
-    /// The key of the item at this index.
+    /// Returns the key of the item at this index.
     pub fn key(&self, place: usize) -> ItemKey {
         let partition_key = format!("P{:07}", self.items[place].partition_key);
         ItemKey::new(
@@ -102,7 +102,7 @@ impl Data {
         )
     }
 
-    /// The index of the item with this key.
+    /// Returns the index of the item with this key.
     pub fn place(key: &ItemKey) -> usize {
         match key.attributes().get("sk") {
             Some(Value::S(place)) => place.parse().unwrap(),
@@ -110,7 +110,7 @@ impl Data {
         }
     }
 
-    /// The indexes of the items in a segment. A segment is a range of the hash.
+    /// Returns the range of item indexes that belong to a segment. A segment is a range of the hash.
     pub fn segment(&self, segment: u32, total: u32) -> std::ops::Range<usize> {
         let bound = |n: u32| (u128::from(n) << 64) / u128::from(total);
         let place = |at: u128| self.items.partition_point(|item| u128::from(item.position) < at);
@@ -135,8 +135,8 @@ fn counts(workload: &Workload) -> Vec<u32> {
         KeyDistribution::Zipf { keys, exponent } => {
             let weights: Vec<f64> = (1..=keys).map(|rank| f64::from(rank).powf(-exponent)).collect();
             let sum: f64 = weights.iter().sum();
-            // The counts are rounded so that they add up: each count is the rounded total so far minus the items that
-            // are already assigned.
+            // The rounded counts must add up to the total. So each count is the rounded sum of the shares so far, minus
+            // the number of items that are already assigned.
             let mut due = 0.0;
             let mut given = 0;
             weights

@@ -18,7 +18,7 @@ pub enum Required {
     AtLeast(f64),
     /// The value must be at most this.
     AtMost(f64),
-    /// There is no requirement. The figure is for information only.
+    /// The figure has no requirement and is for information only.
     Nothing,
 }
 

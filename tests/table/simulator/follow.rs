@@ -1,4 +1,4 @@
-//! Tests a job whose table changes during the run, by auto scaling or by a new index.
+//! Tests a job whose table changes during the run, because of auto scaling or a new index.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use super::model::with_index;
 use super::scenarios::setup_of;
 use super::{Run, Setup, run};
 
-/// The number of seconds after which a job has certainly noticed a change and adapted its rate. The job describes the
-/// table every two minutes, and needs a minute to raise the rate. A few seconds are added as a margin.
+/// After this number of seconds, a job has certainly noticed a change and adapted its rate. The job describes the table
+/// every two minutes, and needs a minute to raise the rate. A few seconds are a margin.
 const RAISE_SECS: usize = 190;
 
-/// The number of seconds after which a lower budget applies. A lower budget applies as soon as the job has described
-/// the table again.
+/// After this number of seconds, a lower budget applies. A lower budget applies as soon as the job has described the
+/// table the next time.
 const LOWER_SECS: usize = 125;
 
-/// A small table with this provisioned write capacity, in one partition, without burst credit.
+/// Limits of a small table with this provisioned write capacity, one partition and no burst credit.
 fn small(write: f64) -> ModelSpec {
     ModelSpec {
         table: "simulated".into(),
@@ -36,8 +36,8 @@ fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>
     run(&Setup {
         capacity: Some(capacity),
         changes,
-        // The application uses only a little of the capacity that the job does not use. After the job has adapted to
-        // the change, the application must not be throttled.
+        // The application needs less than the capacity that the job leaves unused. So the application must not be
+        // throttled after the job has adapted to the change.
         traffic: Some(Traffic { writes: 0.5, reads: 1.0 }),
         job_after: Duration::from_secs(1),
         at_most: Duration::from_secs(seconds),
@@ -53,7 +53,7 @@ pub fn auto_scaled() -> Vec<Figure> {
     let at = |from: usize, until: usize| run.over(from, until).writes;
     let application_throttles: u64 =
         run.seconds[60 + LOWER_SECS..300].iter().map(|second| second.application_throttled).sum();
-    // The largest increase of the rate from the end of one second to the end of the next.
+    // The largest increase in the rate from the end of one second to the end of the next second.
     let table = |second: usize| run.seconds[second].rates.iter().find(|(scope, _)| scope.is_empty()).unwrap().1;
     let leap = (301..620).map(|second| table(second) - table(second - 1)).fold(0.0, f64::max);
     vec![
@@ -66,7 +66,7 @@ pub fn auto_scaled() -> Vec<Figure> {
     ]
 }
 
-/// Checks the default budget, a quarter of the table, while the table is scaled down and up.
+/// Checks the default budget, which is a quarter of the table's capacity, while the table is scaled down and up.
 pub fn by_default() -> Vec<Figure> {
     let run = followed(Capacity::default(), small(200.0), vec![(60, small(40.0)), (300, small(400.0))], 620);
     let at = |from: usize, until: usize| run.over(from, until).writes;
@@ -77,8 +77,8 @@ pub fn by_default() -> Vec<Figure> {
     ]
 }
 
-/// A table with 100 write units, of which the job may use 80, gets an index with 40 write units. The job may use a
-/// quarter of the index's units.
+/// A table has 100 write units, and the job may use 80 of them. During the run, the table gets an index with 40 write
+/// units. The job may use a quarter of the index's units.
 pub fn new_index() -> Vec<Figure> {
     let capacity = Capacity { write: Some(CapacityRate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, with_index(small(100.0), 40.0))], 400);

@@ -10,7 +10,7 @@ use super::figure::{Figure, Required};
 use super::scenarios::setup_of;
 use super::{Setup, run};
 
-/// An on-demand table with ten thousand items. Seven in ten items are under one partition key.
+/// An on-demand table with ten thousand items. Seven out of ten items are under one partition key.
 fn giant(capacity: Capacity) -> Setup {
     let partitions = PartitionSpec { count: Some(8), split_after_seconds: f64::INFINITY, ..PartitionSpec::default() };
     let model = ModelSpec { table: "simulated".into(), partitions, ..ModelSpec::default() };
@@ -23,8 +23,8 @@ fn giant(capacity: Capacity) -> Setup {
     }
 }
 
-/// Checks that the range of every forecast includes the actual duration, and that the forecast from a sample of all
-/// items has a narrow range.
+/// Checks that every forecast's range includes the actual duration, and that the range is narrow if the sample includes
+/// all items.
 fn forecast(name: &str, capacity: Capacity) -> Vec<Figure> {
     let run = run(&giant(capacity));
     let took = run.took();
@@ -50,8 +50,8 @@ fn forecast(name: &str, capacity: Capacity) -> Vec<Figure> {
     figures
 }
 
-/// Compares the forecasts with the actual durations of two runs. One run has the default budgets. The plan of the other
-/// run sets the budgets of one partition key and one segment.
+/// Compares the forecasts with the actual durations of two runs. One run uses the default budgets. The other run's plan
+/// sets budgets for each partition key and each segment.
 pub fn one_heavy_key() -> Vec<Figure> {
     let narrow = ScopeCapacity { write: Some(900.0), read: None };
     let stated = Capacity { per_partition_key: narrow, per_key_range: narrow, ..Capacity::default() };

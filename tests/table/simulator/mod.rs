@@ -1,9 +1,10 @@
-//! Runs the real engine in virtual time against a simulated table: hours of a run take seconds, and runs are
-//! reproducible.
+//! Runs the real engine in virtual time against a simulated table. A run of several hours takes a few seconds, and runs
+//! are reproducible.
 //!
-//! Everything above the port traits of [`backfill::internals::dynamodb`] is the same as in the binary. The port traits
-//! are implemented with synthetic items ([`data`]) and the capacity model ([`model`]). An application ([`application`])
-//! sends requests, too. All of them use Tokio's paused clock, which jumps to the next timer when no task can proceed.
+//! Everything above the port traits of [`backfill::internals::dynamodb`] is the same as in the binary. The simulator
+//! implements the port traits with synthetic items ([`data`]) and the capacity model ([`model`]). An application
+//! ([`application`]) sends requests, too. All parts use Tokio's paused clock, which jumps to the next timer when no
+//! task can proceed.
 #![expect(dead_code, unreachable_pub, reason = "tests and benchmarks each use their own part of this module")]
 
 pub mod application;
@@ -46,24 +47,25 @@ pub struct Setup {
     pub workload: Workload,
     /// The limits of the service.
     pub model: ModelSpec,
-    /// The budgets of the job. `None` means that only the application runs.
+    /// The job's budgets. `None` means that only the application runs.
     pub budgets: Option<Budgets>,
-    /// `[capacity]` of the plan. If it is given, the budgets are computed from it and from the table, and `budgets` is
-    /// ignored.
+    /// The plan's `[capacity]`. If this field has a value, the job's budgets are computed from it and the table, and
+    /// `budgets` is ignored.
     pub capacity: Option<Capacity>,
-    /// The sample sizes. For each size, the run is forecast before it begins.
+    /// The sample sizes. Before the run begins, its duration is forecast from a sample of each size.
     pub forecasts: Vec<SampleSize>,
-    /// Changes of the limits: from each time on, the service and the table's description have these limits.
+    /// Changes to the limits. At each time, the new limits begin to apply to the service and to the table's
+    /// description.
     pub changes: Vec<(Duration, ModelSpec)>,
     /// Number of segments of the parallel scan. `None` means `"auto"`.
     pub segments: Option<u32>,
     /// The traffic of the application, if any.
     pub traffic: Option<Traffic>,
-    /// The time that the application runs before the job starts.
+    /// How long the application runs before the job starts.
     pub job_after: Duration,
-    /// The maximum duration of the observation, from the start of the simulation.
+    /// The simulation is observed for at most this long.
     pub at_most: Duration,
-    /// `[retry] give_up_after` of the plan, if given.
+    /// The plan's `[retry] give_up_after`, if set.
     pub give_up_after: Option<Duration>,
     /// The constants that determine how rates respond to throttles.
     pub feedback: Feedback,
@@ -80,23 +82,23 @@ pub struct Run {
     pub started: Duration,
     /// When the job ended. `None` if the observation ended first.
     pub ended: Option<Duration>,
-    /// The record of each second.
+    /// The recorded figures of each second.
     pub seconds: Vec<Second>,
-    /// The reasons for which the job was throttled.
+    /// The reasons for the job's throttled requests.
     pub reasons: Reasons,
-    /// The reasons for which the application was throttled.
+    /// The reasons for the application's throttled requests.
     pub application_reasons: Reasons,
-    /// The sums of the counts in all checkpoints that the engine committed.
+    /// The sums of the counts that the engine committed.
     pub counts: Counts,
     /// The progress that the engine reported.
     pub progress: Snapshot,
-    /// Why the job stopped early; `None` if it did not.
+    /// The reason why the job stopped early, if it did.
     pub stopped: Option<String>,
-    /// Number of items that are written in the table.
+    /// Number of the table's items that the job has written.
     pub done: usize,
     /// The shortest possible duration. `None` without a job.
     pub bound: Option<Bound>,
-    /// The forecasts: the basis, and the shortest and the longest duration in seconds.
+    /// The forecasts. Each entry contains the forecast's basis, and the shortest and the longest duration in seconds.
     pub forecasts: Vec<(String, f64, f64)>,
     /// Wall-clock time that the simulation took.
     pub cpu: Duration,
@@ -106,7 +108,7 @@ pub struct Run {
 pub fn run(setup: &Setup) -> Run {
     let began = std::time::Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    // The engine draws the jitter of its backoff from the random generator of the thread.
+    // The engine draws the jitter of its backoff from the thread's random generator.
     fastrand::seed(setup.seed);
     let mut run = runtime.block_on(simulate(setup));
     run.cpu = began.elapsed();
@@ -151,7 +153,7 @@ async fn simulate(setup: &Setup) -> Run {
     run
 }
 
-/// The job of a plan that contains only its change and these budgets.
+/// Creates a job with these budgets. The plan contains only one change.
 fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     let mut plan = plan();
     plan.scan.segments = setup.segments;
@@ -171,7 +173,7 @@ fn job(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Job {
     job
 }
 
-/// Processes the table like `engine/job.rs`, but with a store in memory.
+/// Processes the table in the same way as `engine/job.rs`, but with an in-memory store.
 async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let run = RunId::from_number(1);
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
@@ -203,7 +205,7 @@ async fn forecast(setup: &Setup, budgets: &Budgets, table: &Arc<SimTable>) -> Ve
     forecasts
 }
 
-/// Changes the limits of the service and the description of the table.
+/// Changes the service's limits and the table's description at the given times.
 async fn change(changes: Vec<(Duration, ModelSpec)>, table: Arc<SimTable>) {
     let begin = tokio::time::Instant::now();
     for (after, spec) in changes {

@@ -1,5 +1,5 @@
-//! Adapts the capacity model to the simulator. The input is the hash of an item and the cost of a request. The output
-//! is the reasons for a throttle, if any.
+//! Adapts the capacity model to the simulator. The input is an item's hash and the cost of a request. The output is the
+//! reasons for a throttle, if the request is throttled.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ pub const TABLE_ARN: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/simul
 /// A request to the table.
 #[derive(Debug, Clone, Copy)]
 pub struct SimRequest {
-    /// Whether the request reads or writes.
+    /// The kind of request: a read or a write.
     pub kind: RequestKind,
     /// The hash of the partition key, from 0 to 2^64.
     pub position: u64,
-    /// The hash of the last item of the page, if the request reads a page.
+    /// The hash of the page's last item, if the request reads a page.
     pub to: u64,
-    /// Number of the partition key.
+    /// The partition key's number.
     pub key: u32,
     /// Units consumed from the table.
     pub units: f64,
@@ -32,19 +32,19 @@ pub struct SimRequest {
 }
 
 impl SimRequest {
-    /// A write to one item.
+    /// Creates a write to one item.
     pub fn write(position: u64, key: u32, units: f64, index: f64) -> SimRequest {
         SimRequest { kind: RequestKind::Write, position, to: position, key, units, index }
     }
 
-    /// A read of one partition key.
+    /// Creates a read of one partition key.
     pub fn read(position: u64, key: u32, units: f64) -> SimRequest {
         SimRequest { kind: RequestKind::Read, position, to: position, key, units, index: 0.0 }
     }
 }
 
-/// The limits of a busy table: this number of partitions, with DynamoDB's limits and without splits; this provisioned
-/// write and read capacity; and no burst credit. All limits are multiplied by `scale`.
+/// Returns the limits of a busy table with this number of partitions and this provisioned write and read capacity. Each
+/// partition has DynamoDB's limits and never splits. There is no burst credit. All limits are multiplied by `scale`.
 pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelSpec {
     ModelSpec {
         table: "simulated".into(),
@@ -60,13 +60,13 @@ pub fn provisioned(partitions: u32, write: f64, read: f64, scale: f64) -> ModelS
     }
 }
 
-/// These limits, and in addition an index that has this write capacity.
+/// Adds an index with this write capacity to these limits.
 pub fn with_index(spec: ModelSpec, write: f64) -> ModelSpec {
     let index = IndexSpec { name: INDEX.into(), read: None, write: Some(write), partitions: None };
     ModelSpec { indexes: vec![index], ..spec }
 }
 
-/// A new model with these limits.
+/// Creates a model with these limits.
 pub fn model(spec: &ModelSpec) -> Model {
     let mut model = Model::new(spec.clone());
     model.set_arn(TABLE_ARN);
@@ -91,13 +91,13 @@ pub fn send(model: &mut Model, now: Duration, sim_request: &SimRequest) -> Resul
     Ok(())
 }
 
-/// The number of the partition to which a hash belongs at the start.
+/// Returns the number of the partition to which a hash belongs at the start.
 pub fn partition(spec: &ModelSpec, position: u64) -> usize {
     let count = spec.partitions.count.unwrap_or(1);
     ((u128::from(position) * u128::from(count)) >> 64) as usize
 }
 
-/// The rate that a scope serves, in units per second.
+/// Returns the rate that a scope serves, in units per second.
 pub fn allowed_rate(spec: &ModelSpec, scope: LimitScope, kind: RequestKind) -> f64 {
     model(spec).allowed_rate(scope, kind)
 }

@@ -1,4 +1,4 @@
-//! Scenarios that check the promises about capacity, and their figures.
+//! Scenarios that check the tool's promises about capacity. Each scenario returns figures with requirements.
 //!
 //! The benchmark runs the scenarios at full size, with the limits of a real table. The tests run them at a fraction of
 //! this size: limits, budgets, traffic and items are scaled equally, so a run takes the same virtual time in fewer
@@ -19,7 +19,7 @@ use super::{Run, Setup, run};
 /// Names of the scenarios, in the order of execution.
 pub const NAMES: [&str; 6] = ["1-uniform", "2-above", "3-beside", "4-skewed", "5-index", "6-storm"];
 
-/// The figures of a scenario, and the runs behind them.
+/// A scenario's figures, and the runs from which they were computed.
 #[derive(Debug, Default)]
 pub struct ScenarioResult {
     /// The figures.
@@ -58,12 +58,12 @@ pub fn scenario(number: usize, scale: f64) -> ScenarioResult {
     }
 }
 
-/// The limits of a table with eight partitions. Together the partitions serve exactly the provisioned capacity.
+/// Returns the limits of a table with eight partitions, which together serve exactly the provisioned capacity.
 fn eight_partitions(scale: f64) -> ModelSpec {
     provisioned(8, 8_000.0, 24_000.0, scale)
 }
 
-/// Budgets for a run, with the defaults for narrow scopes.
+/// Returns a run's budgets, with the defaults for narrow scopes.
 fn budgets(write: f64, read: f64, scale: f64) -> Budgets {
     let narrow = Budget { write: 250.0 * scale, read: 750.0 * scale };
     Budgets {
@@ -98,7 +98,7 @@ fn setup(items: f64, scale: f64, model: ModelSpec, budgets: Budgets) -> Setup {
     }
 }
 
-/// The setup of a run over a table with this number of items and these limits. The caller adds the budgets.
+/// Returns the setup of a run over a table with this number of items and these limits. The caller sets the budgets.
 pub fn setup_of(items: u32, model: ModelSpec) -> Setup {
     setup(f64::from(items), 1.0, model, budgets(1.0, 1.0, 1.0))
 }
@@ -117,8 +117,8 @@ fn uniform(scale: f64) -> ScenarioResult {
     result
 }
 
-/// Scenario 2: the budgets of the table and of the narrow scopes are above the limits of the service, so the run
-/// reaches these limits.
+/// Scenario 2: the budgets of the table and of the narrow scopes are above the service's limits, so the run reaches the
+/// service's limits.
 fn budget_above_limit(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     for (name, allowed, setup) in limited(scale) {
@@ -134,8 +134,8 @@ fn budget_above_limit(scale: f64) -> ScenarioResult {
     result
 }
 
-/// The two setups of scenario 2, each with the rate that its table allows. The first table has a provisioned limit. The
-/// second is an on-demand table, which only its partitions limit.
+/// Returns the two setups of scenario 2, each with the rate that its table allows. The first table has a provisioned
+/// limit. The second table is an on-demand table, so only the limits of its partitions apply.
 fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     let table = provisioned(8, 2_000.0, 24_000.0, scale);
     let partitions = ModelSpec { provisioned: None, ..provisioned(4, 4_000.0, 12_000.0, scale) };
@@ -146,19 +146,19 @@ fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     ]
 }
 
-/// The results of a run with certain constants of the feedback.
+/// The figures that measure a set of feedback constants.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepResult {
-    /// For a run at the limit of a table: the percentage of the limit that is used, and the percentage of requests that
+    /// Two percentages for a run at a table's limit: how much of the limit the run uses, and how many of its requests
     /// are throttled.
     pub table: (f64, f64),
     /// The same two percentages for a run at the limits of partitions.
     pub partitions: (f64, f64),
-    /// The number of seconds after a storm until the rate is back at 90 %.
+    /// The number of seconds between the end of a storm and the moment when the rate is back at 90 %.
     pub back: u64,
 }
 
-/// Measures a run with these constants of the feedback.
+/// Measures these feedback constants.
 pub fn sweep_feedback(feedback: Feedback, scale: f64) -> SweepResult {
     let [table, partitions] = limited(scale).map(|(_, allowed, setup)| {
         let run = run(&Setup { feedback, ..setup });
@@ -168,7 +168,7 @@ pub fn sweep_feedback(feedback: Feedback, scale: f64) -> SweepResult {
     SweepResult { table, partitions, back: run(&setup).recovery_seconds(STORM) }
 }
 
-/// Scenario 3: the application uses 60 % of the table. The budget of the job is 30 %, or the default.
+/// Scenario 3: the application uses 60 % of the table's capacity. The job's budget is 30 %, or the default.
 fn beside_application(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let limits = eight_partitions(scale);
@@ -237,13 +237,13 @@ fn skewed(scale: f64) -> ScenarioResult {
     result
 }
 
-/// Scenario 5: an index with a quarter of the write capacity that the job's budget would need. An index without
-/// capacity throttles every write to the table, so a job that reaches the limit of the index also throttles the
-/// application.
+/// Scenario 5: the index has a quarter of the write capacity that the job's budget would need. When an index has no
+/// capacity left, every write to the table is throttled. So if a job reaches the index's limit, the application is
+/// throttled too.
 fn index(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let traffic = Traffic { writes: 3_200.0 * scale, reads: 9_600.0 * scale };
-    // Without a budget in the plan, the job gets a quarter of the provisioned capacity of the index.
+    // If the plan contains no budget for the index, the job gets a quarter of the index's provisioned capacity.
     for (name, budget, throttled) in [("default", 125.0, Required::AtMost(0.0)), ("above", 2_000.0, Required::Nothing)]
     {
         let mut allowed = without_narrow_budgets(budgets(2_000.0, 6_000.0, scale));
@@ -283,7 +283,7 @@ fn index(scale: f64) -> ScenarioResult {
 /// The start and the end of the storm, in seconds.
 const STORM: (u64, u64) = (40, 100);
 
-/// The setup of a run with a storm that throttles this share of all requests.
+/// Returns the setup of a run with a storm. The storm throttles this fraction of all requests.
 fn stormy(share: f64, scale: f64) -> Setup {
     let storm = |reason: &str| Storm {
         from: STORM.0 as f64,
@@ -326,8 +326,8 @@ fn storm(scale: f64) -> ScenarioResult {
     result
 }
 
-/// For a minute, every write is throttled. This is three times as long as `[retry] give_up_after`. A throttle is not a
-/// failure, so the run continues, and its rate is back to normal within seconds.
+/// Every write is throttled for a minute, which is three times `[retry] give_up_after`. A throttle is not a failure, so
+/// the run continues. Within seconds after the storm, the rate is back to normal.
 pub fn throttled_for_longer_than_give_up_after() -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let mut setup = stormy(1.0, 1.0);
@@ -347,25 +347,25 @@ pub fn throttled_for_longer_than_give_up_after() -> ScenarioResult {
     result
 }
 
-/// Means over a span of time.
+/// Mean rates over a span of time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MeanRates {
     /// Length of the span in seconds.
     pub seconds: usize,
-    /// Write units of the job per second.
+    /// The job's write units per second.
     pub writes: f64,
-    /// Write units of the index per second.
+    /// The job's write units on the index per second.
     pub index_writes: f64,
 }
 
 impl Run {
-    /// Seconds from the job's start to its end.
+    /// Returns the number of seconds between the job's start and its end.
     pub fn took(&self) -> f64 {
         self.ended.map_or(f64::INFINITY, |ended| (ended - self.started).as_secs_f64())
     }
 
-    /// The span of the steady state, in whole seconds. The span begins `settles` seconds after the start of the job,
-    /// and ends when 90 % of the job's units are written.
+    /// Returns the mean rates of the steady state, in whole seconds. The steady state begins `settles` seconds after
+    /// the job's start, and ends when 90 % of the job's units are written.
     pub fn steady(&self, settles: usize) -> MeanRates {
         let from = self.started.as_secs() as usize + settles;
         let all: f64 = self.seconds.iter().map(|s| s.job_writes).sum();
@@ -378,8 +378,8 @@ impl Run {
         self.over(from, until)
     }
 
-    /// The number of seconds after a storm until the rate, averaged over three seconds, is back at 90 % of the rate
-    /// before the storm.
+    /// Returns the number of seconds between the end of a storm and the recovery. The rate has recovered when its
+    /// average over three seconds is 90 % of the rate before the storm.
     fn recovery_seconds(&self, storm: (u64, u64)) -> u64 {
         let from = storm.0 as usize;
         let until = storm.1 as usize;
@@ -388,7 +388,7 @@ impl Run {
         back.map_or(600, |second| (second - until) as u64)
     }
 
-    /// Means over these seconds.
+    /// Returns the mean rates from second `from` until second `until`.
     pub fn over(&self, from: usize, until: usize) -> MeanRates {
         let until = until.min(self.seconds.len());
         if from >= until {
@@ -399,7 +399,7 @@ impl Run {
         MeanRates { seconds, writes: mean(|s| s.job_writes), index_writes: mean(|s| s.job_index_writes) }
     }
 
-    /// The percentage of the job's requests that were throttled.
+    /// Returns the percentage of the job's requests that were throttled.
     pub fn throttled_percent(&self) -> f64 {
         let sum = |of: fn(&Second) -> u64| self.seconds.iter().map(of).sum::<u64>() as f64;
         100.0 * sum(|s| s.job_throttled) / sum(|s| s.job_requests).max(1.0)

@@ -1,4 +1,4 @@
-//! Simulates how DynamoDB admits requests, by the capacity model with the virtual clock. Records all requests by
+//! Simulates how DynamoDB admits requests. Uses the capacity model and the virtual clock. Records all requests by
 //! second.
 
 use std::collections::BTreeMap;
@@ -13,30 +13,30 @@ use super::model::{self, SimRequest};
 /// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
-    /// The job of the tool.
+    /// The tool's job.
     Job,
     /// The simulated application.
     Application,
 }
 
-/// The record of one second.
+/// The recorded figures of one second.
 #[derive(Debug, Clone, Default)]
 pub struct Second {
-    /// Write units of the job that the table served.
+    /// The job's write units that the table served.
     pub job_writes: f64,
-    /// Write units of the job that the index served.
+    /// The job's write units that the index served.
     pub job_index_writes: f64,
-    /// Read units of the job that the table served.
+    /// The job's read units that the table served.
     pub job_reads: f64,
-    /// Requests that the job sent.
+    /// Number of requests that the job sent.
     pub job_requests: u64,
-    /// Requests of the job that were throttled.
+    /// Number of the job's requests that were throttled.
     pub job_throttled: u64,
-    /// Requests that the application sent.
+    /// Number of requests that the application sent.
     pub application_requests: u64,
-    /// Requests of the application that were throttled.
+    /// Number of the application's requests that were throttled.
     pub application_throttled: u64,
-    /// Write units of the job for each partition of the model.
+    /// The job's write units for each partition of the model.
     pub by_partition: Vec<f64>,
     /// The job's rate limits at the end of the second, as the engine reports them.
     pub rates: Vec<(String, f64)>,
@@ -59,19 +59,19 @@ struct Inner {
 }
 
 impl Service {
-    /// A service with these limits. The clock of the service starts now.
+    /// Creates a service with these limits. The service's clock starts now.
     pub fn new(spec: &ModelSpec) -> Service {
         let (job_reasons, application_reasons) = Default::default();
         let inner = Inner { model: model::model(spec), seconds: Vec::new(), job_reasons, application_reasons };
         Service { start: Instant::now(), inner: Mutex::new(inner) }
     }
 
-    /// Virtual time since the start.
+    /// Returns the virtual time since the start.
     pub fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// From now on, applies these limits. There is no burst credit at this moment.
+    /// Applies these limits from now on. The burst credit is zero at this moment.
     pub fn change(&self, spec: &ModelSpec) {
         self.inner.lock().unwrap().model = model::model(spec);
     }

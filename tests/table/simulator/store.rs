@@ -1,4 +1,4 @@
-//! A checkpoint store in memory. The real store works in a separate thread, and the virtual clock cannot wait for that
+//! An in-memory checkpoint store. The real store works in a separate thread, and the virtual clock cannot wait for that
 //! thread.
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,8 +13,8 @@ use backfill::internals::state::{
     SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
-/// Stores segment states, which it changes with the real state machine. So a commit out of order fails as it does in
-/// SQLite.
+/// Stores segment states and changes them with the real state machine. So a commit out of order fails in the same way
+/// as in SQLite.
 #[derive(Default)]
 pub struct MemoryStore {
     segments: Mutex<BTreeMap<u32, SegmentState>>,
@@ -29,7 +29,7 @@ impl MemoryStore {
         counts
     }
 
-    /// Number of segments whose last page is committed.
+    /// Number of segments whose last page has been committed.
     pub fn done(&self) -> u32 {
         let segments = self.segments.lock().unwrap();
         segments.values().filter(|state| state.status == SegmentStatus::Done).count() as u32

@@ -18,13 +18,13 @@ use super::data::{Data, INDEX_KEY, SOURCE, TARGET};
 use super::model::{INDEX, SimRequest, TABLE_ARN};
 use super::service::{Sender, Service};
 
-/// The number of bytes after which a page ends.
+/// A page ends when it contains this number of bytes.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// The bytes that the job's change adds to an item.
+/// Number of bytes that the job's change adds to an item.
 pub const GROWTH: usize = TARGET.len() + SOURCE.1.len();
 
-/// A table of synthetic items. Requests to it take virtual time, and consume capacity of the model.
+/// A table of synthetic items. Each request takes virtual time and consumes the model's capacity.
 pub struct SimTable {
     data: Mutex<Data>,
     service: Arc<Service>,
@@ -35,7 +35,7 @@ pub struct SimTable {
 }
 
 impl SimTable {
-    /// A table with these items.
+    /// Creates a table with these items.
     pub fn new(
         data: Data,
         service: Arc<Service>,
@@ -65,8 +65,8 @@ impl SimTable {
         self.data.lock().unwrap().items.iter().filter(|item| item.done).count()
     }
 
-    /// Waits for half the duration of a request. A request calls this function twice: before the request arrives, and
-    /// before the reply arrives.
+    /// Waits for half the duration of a request. Every request waits twice: before the request arrives at the table,
+    /// and before the reply arrives at the client.
     async fn half_round_trip(&self) {
         let (least, most) = self.latency;
         let share = self.random.lock().unwrap().f64();
@@ -92,7 +92,7 @@ impl SimTable {
             bytes += data.items[end].bytes as usize;
             end += 1;
         }
-        // A full page returns a next position even if the segment ends with it. An empty page then follows.
+        // A full page contains a next position even if it is the segment's last page. An empty page then follows.
         let full = end - start == limit || bytes >= PAGE_BYTES;
         let units = read_units(bytes, request.consistent);
         let bound = ((u128::from(request.segment) << 64) / u128::from(request.total_segments)) as u64;

@@ -1,5 +1,5 @@
-//! Runs of the real binary with `[limits]`, compared with the counts of the server. `tests/table/limits.rs` checks the
-//! results, and `benches/spend.rs` prints the result of ten kills.
+//! Runs of the real binary with `[limits]`, and the server's counts for these runs. `tests/table/limits.rs` checks the
+//! results, and `benches/spend.rs` prints the result of a scene with ten kills.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,8 +13,8 @@ use nix::sys::signal::Signal;
 use crate::harness::tool::{RunningTool, ToolOutput, item, secret};
 use crate::harness::{Harness, bytes_of};
 
-/// The limit `max_wcu` of a run in [`Scene::kill_ten_times`], and the size of a reserved slice, which is a hundredth of
-/// the limit.
+/// The limit `max_wcu` of the run that [`Scene::kill_ten_times`] kills, and the size of a reserved slice. A slice is a
+/// hundredth of the limit.
 pub(crate) const MAX_WCU: f64 = 1_200.0;
 pub(crate) const SLICE: f64 = 12.0;
 
@@ -23,23 +23,23 @@ const SMALL: &str = "[retry]\nbase = \"2ms\"\ncap = \"50ms\"\n[scan]\nsegments =
 
 /// A table of items that all need a write of one unit, and a plan whose limits can be changed between runs.
 pub(crate) struct Scene {
-    /// The server, and the folder with the plan.
+    /// The server, and the directory that contains the plan.
     pub(crate) harness: Harness,
-    /// Name of the table.
+    /// The table's name.
     pub(crate) table: String,
     /// The items before any write.
     before: BTreeMap<String, Item>,
-    /// The plan's file.
+    /// The path of the plan.
     pub(crate) plan: PathBuf,
 }
 
 impl Scene {
-    /// A table with this number of items, and a plan with these `[limits]`.
+    /// Creates a table with this number of items, and a plan with these `[limits]`.
     pub(crate) async fn new(items: usize, limits: &str) -> Scene {
         Scene::by_key(items, limits, |n| n / 3).await
     }
 
-    /// Creates a scene in which the partition key of each item contains the number that `key` returns.
+    /// Creates a scene. The partition key of each item contains the number that `key` returns for the item.
     pub(crate) async fn by_key(items: usize, limits: &str, key: fn(usize) -> usize) -> Scene {
         let harness = Harness::embedded();
         let table = harness.create_table().await;
@@ -52,7 +52,7 @@ impl Scene {
         scene
     }
 
-    /// Writes the plan with these `[limits]` and any sections that follow them in the text.
+    /// Writes the plan with these `[limits]`. The text may also contain sections that follow `[limits]`.
     pub(crate) fn limit(&self, limits: &str) {
         let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
         self.harness.plan("limits", &self.table, "", &format!("{changes}{SMALL}[limits]\n{limits}\n"));
@@ -70,7 +70,7 @@ impl Scene {
         tokio::task::block_in_place(|| self.start().end())
     }
 
-    /// The recorded progress of the run.
+    /// The run's recorded progress.
     pub(crate) fn status(&self) -> RunProgress {
         StateFile::open(&self.harness.dir().join(".backfill/limits.db")).unwrap().summary().unwrap().current.unwrap()
     }
@@ -102,7 +102,7 @@ impl Scene {
         }
     }
 
-    /// The write units that the proxy in front of the server has counted.
+    /// The number of write units that the proxy in front of the server has counted.
     pub(crate) fn spent(&self) -> f64 {
         self.harness.proxy().tally().write_units()
     }

@@ -1,5 +1,5 @@
-//! Whole runs of the real binary over the sample table, with their estimated consumption and the counts of the server.
-//! `tests/table/estimate.rs` compares the two figures, and `benches/spend.rs` prints them.
+//! Whole runs of the real binary over the sample table. Each run has an estimated consumption and a consumption that
+//! the server counted. `tests/table/estimate.rs` compares the two figures, and `benches/spend.rs` prints them.
 
 use std::path::Path;
 
@@ -12,10 +12,11 @@ use crate::harness::{Harness, index};
 /// Number of items in the sample table.
 pub(crate) const ITEMS: u64 = 5_000;
 
-/// The largest allowed difference between an estimate and the server's count, as a share.
+/// The largest allowed difference between an estimate and the server's count, as a fraction of the count.
 pub(crate) const WITHIN: f64 = 0.02;
 
-/// Plan sections with budgets that limit nothing, and with few segments, because the table is small.
+/// Sections of the plan. The budgets are so large that they limit nothing. There are few segments, because the table is
+/// small.
 pub(crate) const CAPACITY: &str = "
 [scan]
 segments = 8
@@ -36,7 +37,7 @@ copy = "address.zip"
 to = "zip"
 "#;
 
-/// The estimated and the actual consumption of a plan. All figures are write units.
+/// The estimated and the actual consumption of a plan's run. All figures are write units.
 pub(crate) struct RunFigures {
     /// The units that the dry run predicted.
     pub(crate) predicted: f64,
@@ -59,13 +60,13 @@ impl RunFigures {
         self.consumed + self.assumed
     }
 
-    /// The difference between the estimate of the run and the consumption of the same writes, as a share of the
+    /// The difference between the run's estimate and the consumption of the same writes, as a fraction of the
     /// consumption.
     pub(crate) fn estimate_off(&self) -> f64 {
         (self.estimated / self.consumed - 1.0).abs()
     }
 
-    /// The difference between the prediction of the dry run and the count of the server, as a share of the count.
+    /// The difference between the dry run's prediction and the server's count, as a fraction of the count.
     pub(crate) fn prediction_off(&self) -> f64 {
         (self.predicted / self.counted - 1.0).abs()
     }
@@ -78,7 +79,7 @@ pub(crate) fn tool(harness: &Harness, plan: &Path, options: &[&str], exit: i32) 
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Does a dry run and then a run of these changes over the sample table with these indexes.
+/// Makes these changes to the sample table with these indexes: first a dry run, then a run.
 pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> RunFigures {
     let harness = Harness::embedded();
     let table = harness.create_indexed_table(indexes).await;
@@ -103,8 +104,8 @@ pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &
     }
 }
 
-/// Three indexes: the first contains all items with all attributes, the second contains the orders with the attribute
-/// that [`EXPAND`] writes, and the entries of the third do not change.
+/// Three indexes. The first index contains all items with all attributes. The second index contains the orders,
+/// including the attribute that [`EXPAND`] writes. The entries of the third index do not change.
 pub(crate) fn three_indexes() -> [IndexSchema; 3] {
     let contact = Projection::Include(vec!["contact_email".into()]);
     [

@@ -1,4 +1,5 @@
-//! Tests rollbacks after new-only writes, if the table has items without a new value, or items whose shape has changed.
+//! Tests rollbacks after new-only writes. Some items have no new value, and some items have a different shape than
+//! before.
 
 use backfill::internals::change::Outcome;
 use backfill::internals::state::{BeginMode, Cursor, ListQuery, phase};
@@ -31,8 +32,8 @@ async fn a_value_that_was_never_expanded_survives_a_rollback() {
     }
 }
 
-/// If the values of one change of an item cannot be made equal, the old attributes of its other changes still become
-/// equal to the new ones.
+/// The two values of one change of an item cannot be made equal. The old attributes of the item's other changes still
+/// become equal to the new ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");
@@ -44,8 +45,8 @@ async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     assert_eq!(after[&key_of(&first).to_text()], expected);
 }
 
-/// If a live writer changed the shape of an item so that a removed value has no path in the item any more, the value
-/// stays in the journal, and the phase completes.
+/// A live writer changed an item's shape, so a removed value can no longer be put back at its path. The value stays in
+/// the journal, and the phase completes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_has_no_place_to_return_to_is_reported() {
     let doc = || ("doc", map(&[("x", s("v"))]));

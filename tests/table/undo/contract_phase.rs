@@ -1,4 +1,4 @@
-//! Tests that a contract removes the old attribute of every item that allows this, and of no other item.
+//! Tests that a contract removes the old attribute of every item where this is safe, and of no other item.
 
 use std::collections::BTreeSet;
 
@@ -43,8 +43,8 @@ async fn contract_removes_the_old_attribute_from_exactly_the_items_that_it_may()
         };
         assert_eq!(after[&key_of(&expected).to_text()], expected, "{i}");
     }
-    // The contract reports items with only an old value. The contract also records old values that differed from the
-    // new ones, and the values that the plan removed.
+    // The contract reports items that have only an old value. It records old values that differed from the new ones,
+    // and the values that the plan removed.
     let reported =
         scene.state().diverged(ListQuery { run: None, open_only: true, after: Cursor::START, limit: 100 }).unwrap();
     let reported: BTreeSet<String> = reported.iter().map(|d| d.key.to_text()).collect();

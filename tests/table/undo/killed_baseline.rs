@@ -1,5 +1,5 @@
-//! Tests a rollback that is killed and interrupted repeatedly, even while it completes the baseline of items that the
-//! first pass did not read.
+//! Tests a rollback that is killed and interrupted repeatedly. Some kills happen while the rollback completes the
+//! baseline of items that the first pass did not read.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ async fn a_rollback_that_is_killed_while_it_completes_the_baseline_restores_the_
     }
 }
 
-/// Runs a session of the rollback, which is killed or asked to stop after this number of pages.
+/// Runs a session of the rollback. After this number of pages, the session is killed or asked to stop.
 async fn stop_a_rollback(scene: &Scene, page_limit: u32, pages: u64, killed: bool) {
     let job = Arc::new(scene.job(phase::ROLLBACK, Some(page_limit)).await);
     let store = scene.store_of(&job).await;

@@ -1,5 +1,5 @@
-//! Tests writes of a killed process that the server applies while the next process works. Such a value does not count
-//! as preexisting. Only a value of a live writer counts as preexisting.
+//! Tests writes that the server applies late: a killed process sent them, and the next process already works. The
+//! values of such writes do not count as preexisting. Only a live writer's value counts as preexisting.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,14 +21,14 @@ use crate::harness::{key_of, to_sdk, value_to_sdk};
 
 const SKIP: &str = "on_existing = \"skip\"";
 
-/// The time after which the test assumes that a write will not arrive any more.
+/// If a write has not arrived after this time, the test assumes that it will never arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A run over one item. The run was killed while its write was in flight.
 struct KilledRun {
     scene: Scene,
     one: Item,
-    /// The write in flight.
+    /// The write that is in flight.
     request: Json,
 }
 
@@ -102,8 +102,8 @@ impl KilledRun {
     }
 }
 
-/// Injects the first fault into the tool's first write, the second fault into its second write, and so on. Sends the
-/// body of each write to the returned channel.
+/// Injects the first fault into the tool's first write, the second fault into the tool's second write, and so on. Sends
+/// each write's body to the returned channel.
 fn sent_writes(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Json> {
     let (sender, sent_writes) = mpsc::unbounded_channel();
     let seen = AtomicUsize::new(0);
@@ -159,7 +159,8 @@ async fn a_late_write_is_not_a_preexisting_value() {
     assert_eq!(killed.roll_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// A late write never copies a value that is not recorded, because its condition requires the value that was read.
+/// A late write never copies an unrecorded value, because the write's condition requires that the source still has the
+/// value that was read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_write_copies_only_the_value_that_it_read() {
     let killed = KilledRun::at_first_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
@@ -177,7 +178,7 @@ async fn a_late_write_copies_only_the_value_that_it_read() {
     assert_eq!(killed.roll_back().await, item(0, &[("old", s("later"))]));
 }
 
-/// A value of a live writer stays, even if a killed process may have written the same attribute.
+/// A live writer's value stays, even if a killed process may have written the same attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_killed_write_is_kept() {
     let theirs = item(0, &[("old", s("first")), ("new", s("theirs"))]);
@@ -199,7 +200,7 @@ async fn a_live_value_after_a_killed_write_is_kept() {
     }
 }
 
-/// The value of a live writer also stays if no process was killed, but the reply to a write was lost.
+/// A live writer's value also stays if no process was killed, but the reply to a write was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_lost_reply_is_kept() {
     let one = item(0, &[("old", s("first"))]);
@@ -217,8 +218,8 @@ async fn a_live_value_after_a_lost_reply_is_kept() {
     assert_eq!(now(&scene, &one).await, item(0, &[("old", s("first")), ("new", s("theirs"))]));
 }
 
-/// A source attribute appears in an item while a different change of the item is in flight. The tool plans the write
-/// again, and now also copies this attribute. The baseline has no record of this pair.
+/// A source attribute appears in an item while a write for another change of this item is in flight. The tool plans the
+/// write again, and now also copies the new source attribute. The baseline contains no record of this pair.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replanned_copy_is_not_a_preexisting_value() {
     let one = item(0, &[]);

@@ -1,4 +1,4 @@
-//! Tests that a rollback counts every item that it does not restore to its state before the migration.
+//! Tests that a rollback counts every item that it does not restore exactly.
 
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use backfill::internals::state::{BeginMode, phase};
 
 use super::scene::{KillPoint, MOVE, Scene, item, new_run, s};
 
-/// Items of which a tenth have an equal pair, a tenth have an unequal pair, and a tenth have only the new attribute.
+/// Creates items. A tenth of them have an equal pair, a tenth have an unequal pair, and a tenth have only the new
+/// attribute.
 fn mixed() -> Vec<Item> {
     let of = |n: usize| match n % 10 {
         0 => item(n, &[("old", s("x")), ("new", s("x"))]),
@@ -22,7 +23,8 @@ fn mixed() -> Vec<Item> {
     (0..100).map(of).collect()
 }
 
-/// Completes a pass, with or without dual writes of applications. Returns the end of its run.
+/// Completes a pass. `dual_writes` says whether applications write both attributes. Returns the result of the pass's
+/// last session.
 async fn pass(
     scene: &Scene,
     phase: &str,
@@ -39,7 +41,7 @@ async fn pass(
     ended
 }
 
-/// The number of items that a dry run of a phase counts, by reason.
+/// Returns the number of unrestored items that a dry run of a phase predicts, by reason.
 async fn predicted_leftovers(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)> {
     let job = scene.job(phase, None).await;
     let handler = Arc::new(DryRun::new(&job, Some(scene.state().into_history_reader())));
@@ -48,13 +50,13 @@ async fn predicted_leftovers(scene: &Scene, phase: &str) -> Vec<(Leftover, u64)>
     leftovers.into_iter().map(|(leftover, group)| (leftover, group.items)).collect()
 }
 
-/// The number of items that a run did not restore, and their keys.
+/// Returns the number of items that a run did not restore, and their keys.
 async fn leftovers_after(scene: &Scene, ended: &backfill::internals::engine::SessionResult) -> (u64, Vec<String>) {
     let old_made = ended.run.phase == phase::OLD_EQUAL_NEW;
     leftovers_for(scene, ended, if old_made { Leftover::OldCreated } else { Leftover::NewRemoved }).await
 }
 
-/// The number of items that a run did not restore for this reason, and their keys.
+/// Returns the number of items that a run did not restore for this reason, and their keys.
 async fn leftovers_for(
     scene: &Scene,
     ended: &backfill::internals::engine::SessionResult,
@@ -109,8 +111,8 @@ async fn leftovers_count_items_and_not_pairs() {
     assert_eq!((leftovers_after.count, leftovers_after.first.len()), (7, 14));
 }
 
-/// If no run has begun, there is no baseline: each pair whose new attribute the rollback removes may be older than the
-/// dual writes.
+/// If no run has begun, there is no baseline. So whenever the rollback removes a new attribute, the pair may be older
+/// than the dual writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_no_run_has_read_are_counted() {
     let scene = Scene::new(mixed(), "", MOVE).await;
@@ -133,8 +135,8 @@ async fn a_killed_rollback_counts_each_item_once() {
     assert_eq!(leftovers_after(&scene, &ended).await.0, 10);
 }
 
-/// A step back creates old attributes in items that had only the new one. The step back counts each of these items that
-/// existed before the migration.
+/// A step back creates old attributes in items that had only the new attribute. If such an item existed before the
+/// migration, the step back counts the item.
 #[tokio::test(flavor = "multi_thread")]
 async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
     let scene = Scene::new(mixed(), "", MOVE).await;
@@ -147,7 +149,7 @@ async fn old_attributes_that_are_created_after_new_only_writes_are_counted() {
     assert_eq!(ended.totals.counts.of(Outcome::Applied), 10 + 10 + 7);
 }
 
-/// Runs an expansion, damages the state file with `damage`, and makes old values equal to new ones.
+/// Runs an expansion, damages the state file with the SQL in `damage`, and then makes old values equal to new ones.
 async fn old_equals_new_after(
     damage: impl Fn(&rusqlite::Connection),
 ) -> (Scene, backfill::internals::engine::SessionResult) {
@@ -162,8 +164,8 @@ async fn old_equals_new_after(
     (scene, ended)
 }
 
-/// The pass that makes old values equal to new ones decides only by the current items. A row that is missing from an
-/// index does not block this pass, although a rollback refuses such a state file.
+/// The pass that makes old values equal to new ones depends only on the current items. So this pass accepts a state
+/// file with an index in which a row is missing. A rollback refuses such a state file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_state_file_does_not_block_the_way_back_after_new_only_writes() {
     let (scene, ended) = old_equals_new_after(|file| {

@@ -1,4 +1,4 @@
-//! Tests of rollbacks while live writers work. No write of a live writer is lost.
+//! Tests of rollbacks while live writers work. No live writer's write is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ const ITEMS: usize = 400;
 /// The last value that a writer wrote to each item, by key.
 type Written = BTreeMap<String, Value>;
 
-/// Writers that set one attribute of random items until they are told to stop. Each writer has its own items. Because
-/// the tool's writes are delayed, many of them find an item that has changed.
+/// Writers that set one attribute of random items until they are asked to stop. Each writer has its own items. The
+/// tool's writes are delayed, and therefore many of them fail because the item has changed.
 struct Writers {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<Written>,
@@ -69,8 +69,8 @@ impl Writers {
         Writers { stop, tasks, writes }
     }
 
-    /// Stops the writers, and returns the values that they wrote. `must_race` requires that some of the tool's writes
-    /// found a changed item.
+    /// Stops the writers, and returns the values that they wrote. If `must_race` is true, asserts that at least one of
+    /// the tool's writes failed because the item had changed.
     async fn stop(mut self, scene: &Scene, must_race: bool) -> Written {
         self.stop.store(true, Ordering::Relaxed);
         let mut written = Written::new();
@@ -93,8 +93,7 @@ async fn expanded(migration: &str) -> Scene {
     scene
 }
 
-/// Runs one session of a phase. The writers start before the session and stop after it. Then runs a further pass
-/// without writers.
+/// Runs one session of a phase while writers work. Then runs a second pass without writers.
 async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (Written, BTreeMap<String, Item>) {
     scene.harness.proxy().reset_tally();
     let writers = Writers::start(scene, attribute);
@@ -108,7 +107,7 @@ async fn with_writers(scene: &Scene, phase: &str, attribute: &'static str) -> (W
 }
 
 /// Every application reads and writes the old attribute again, and the rollback removes the new one.
-/// RUNBOOK: "The rollback never overwrites a value that a live writer changed since; it reports the item"
+/// RUNBOOK: "The rollback never overwrites a value that a live writer has changed; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_keeps_what_is_written_under_the_old_name() {
     let scene = expanded("").await;
@@ -119,9 +118,9 @@ async fn a_rollback_keeps_what_is_written_under_the_old_name() {
     }
 }
 
-/// Every application reads and writes only the new attribute. The test has two cases. In the first case, a pass makes
-/// old values equal to new ones, and a second pass copies the values that were written during the first pass. In the
-/// second case, the contract removes the old attribute.
+/// Every application reads and writes only the new attribute. This test runs two phases. The first phase makes old
+/// values equal to new ones. A second pass of this phase copies the values that were written during its first pass. The
+/// other phase is the contract, which removes the old attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_only_writes_survive_both_directions() {
     let scene = expanded("").await;
@@ -137,8 +136,8 @@ async fn new_only_writes_survive_both_directions() {
     }
 }
 
-/// A move in place is undone while writers use either name. The last value ends up at the old name, or it stays at the
-/// new name and the item is reported.
+/// A rollback undoes a move in place while writers use the old or the new name. In the end, the last value is at the
+/// old name. Otherwise it stays at the new name, and the rollback reports the item.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reverse_of_a_move_in_place_loses_nothing() {
     for attribute in ["old", "new"] {
@@ -147,8 +146,8 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
         let writers = Writers::start(&scene, attribute);
         tokio::time::sleep(Duration::from_millis(100)).await;
         scene.session(phase::ROLLBACK, BeginMode::ResumeOrNew, Some(20), None).await.unwrap();
-        // The rollback copies the new value that exists at the instant of the write. So the condition of the write does
-        // not compare the value with an earlier one.
+        // When DynamoDB executes the write, it copies the value that is at the new name at this moment. So the write's
+        // condition does not require an earlier value.
         let written = writers.stop(&scene, attribute == "old").await;
         let (ended, _) = scene.complete(phase::ROLLBACK, BeginMode::Again).await;
         let after = scene.harness.dump(&scene.table).await;
@@ -162,10 +161,10 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
     }
 }
 
-/// The rollback restores an overwritten value only over the tool's own value. The rollback does not overwrite values
-/// that applications have since written to both names. The rollback also does not overwrite the values of a new item
-/// with the same key.
-/// RUNBOOK: "The rollback never overwrites a value that a live writer changed since; it reports the item"
+/// The rollback restores an overwritten value only if the target still has the tool's own value. It does not overwrite
+/// values that applications have since written to both names. It also does not overwrite the values of a new item with
+/// the same key.
+/// RUNBOOK: "The rollback never overwrites a value that a live writer has changed; it reports the item"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
@@ -189,7 +188,8 @@ async fn a_reinserted_item_gets_back_the_removed_value_unless_it_has_its_own() {
     let first = (0..3).map(|i| item(i, &[("legacy", s("of the first"))]));
     let scene = Scene::new(first.collect(), "strategy = \"in-place\"", removes).await;
     scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    // The items are deleted, as at the end of their time to live, and new items take two of the keys.
+    // The items are deleted, as if their time to live had ended. Then two new items are inserted with the same keys as
+    // deleted ones.
     let keys = |i| to_sdk(key_of(&item(i, &[])).attributes());
     for i in 0..3 {
         scene.harness.client().delete_item().table_name(&scene.table).set_key(Some(keys(i))).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! Tests that phases have the same result if they are killed repeatedly.
+//! Tests that a phase has the same result if it is killed repeatedly.
 
 use backfill::internals::local::Fault;
 use backfill::internals::state::{BeginMode, phase};
@@ -14,7 +14,7 @@ async fn run_with_kills(scene: &Scene, phase: &str, seed: u64) -> u64 {
     let mut kills = 0;
     loop {
         let fault = [Fault::Pass, Fault::Reset, Fault::DropReply][rng.usize(..3)].clone();
-        // Some sessions are killed at their very first write.
+        // Some sessions are killed at their first write.
         let kill_point = KillPoint { at: [0, rng.u64(..20), rng.u64(..120)][rng.usize(..3)], fault };
         let kill_point = Some(kill_point).filter(|_| kills < 12);
         let page_limit = Some([3, 7, 10, 25, 40][rng.usize(..5)]);
@@ -32,8 +32,8 @@ async fn run_with_kills(scene: &Scene, phase: &str, seed: u64) -> u64 {
     }
 }
 
-/// The tool distinguishes preexisting values from its own values, after any number of kills at any point, and with any
-/// page size.
+/// After any number of kills at any point, and with any page size, the tool distinguishes preexisting values from its
+/// own values.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_run_and_a_killed_rollback_restore_the_table() {
     for (number, migration) in (0..).zip(STRATEGIES) {

@@ -13,7 +13,7 @@ pub(super) const STRATEGIES: [&str; 4] = [
     "strategy = \"in-place\"\non_existing = \"overwrite\"",
 ];
 
-/// Runs two passes and then a rollback. A second rollback has nothing to do and sends no write.
+/// Runs two passes and then a rollback. After that, a second rollback finds nothing to do and sends no write.
 /// RUNBOOK: "The rollback restores every item, byte for byte"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_every_kind_of_change_restores_the_table() {
@@ -36,8 +36,9 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     }
 }
 
-/// An old application continues to write, and passes with `on_existing = "overwrite"` copy its values. In the end, the
-/// new attributes are as they were before the migration, and the old attributes are as the application wrote them.
+/// An old application continues to write, and passes with `on_existing = "overwrite"` copy its values. After the
+/// rollback, the new attributes are as they were before the migration, and the old attributes have the values that the
+/// application wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_does_not_restore_values_that_earlier_passes_wrote() {
     let scene = Scene::new(every_shape(240), "on_existing = \"overwrite\"", MOVE).await;
@@ -69,7 +70,7 @@ async fn a_rollback_does_not_restore_values_that_earlier_passes_wrote() {
     assert_eq!(scene.complete(phase::ROLLBACK, BeginMode::Again).await.1, 0);
 }
 
-/// After a complete rollback, the migration starts again, and the records of the first migration do not count.
+/// After a complete rollback, the migration starts again. The tool then ignores the records of the first migration.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_can_be_run_and_rolled_back_a_second_time() {
     let scene = Scene::new(every_shape(200), "", EVERY_KIND).await;
@@ -99,20 +100,20 @@ async fn only_the_first_pass_records_preexisting_values() {
     let after = scene.harness.dump(&scene.table).await;
     let with_new: Vec<_> = after.values().filter(|item| item.contains_key("new")).collect();
     assert_eq!(with_new, [&item(60, &[("old", s("x")), ("new", s("x"))])]);
-    // One inserted item has only a new value. Before the rollback removed this value, it recorded the value.
+    // One inserted item had only a new value. The rollback recorded this value before it removed the value.
     let store = scene.store().await;
     let key = crate::harness::key_of(&item(101, &[]));
     assert_eq!(store.pre_images(key, None).await.unwrap()[0].value, Some(s("only")));
 }
 
-/// Applications wrote only the new attribute. The way back copies the values that they wrote to the old attribute.
+/// Applications wrote only the new attribute. The step back copies the new values to the old attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_only_writes_reach_the_old_attribute() {
     let items: Vec<_> = (0..300).map(|i| item(i, &[("old", s("x")), ("rest", s("r"))])).collect();
     let scene = Scene::new(items, "", MOVE).await;
     scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    // Applications changed a third of the items and inserted a few items, both only under the new name. The
-    // applications removed both attributes of a few items.
+    // Applications changed a third of the items and inserted a few items, in both cases only under the new name. In a
+    // few other items, applications removed both attributes.
     let late = (0..100).map(|i| item(i, &[("old", s("x")), ("new", s("later")), ("rest", s("r"))]));
     let gone = (100..110).map(|i| item(i, &[("rest", s("r"))]));
     let fresh = (300..310).map(|i| item(i, &[("new", s("fresh"))]));

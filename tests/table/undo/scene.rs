@@ -1,4 +1,4 @@
-//! A table, a plan, a state file, and sessions of any phase on them.
+//! A scene for tests of undo passes: a table, a plan, a state file, and functions that run sessions of any phase.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,7 +25,8 @@ const PLENTY: Budget = Budget { write: 40_000.0, read: 40_000.0 };
 
 pub(super) const MOVE: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n";
 
-/// Every kind of change, with a nested source, a target in a map that may not exist, and a name that needs quotes.
+/// A plan with every kind of change. It includes a nested source, a target in a map that may not exist, and a name that
+/// needs quotes.
 pub(super) const EVERY_KIND: &str = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\ncopy = \"doc.x\"\n\
     to = 'made.inner.\"zip code\"'\n[[change]]\nset = \"marker\"\nvalue = 2\n[[change]]\nset = \"made.version\"\n\
     value = \"v1\"\n[[change]]\nremove = \"legacy\"\n";
@@ -38,7 +39,7 @@ pub(super) struct Scene {
     tables: Tables,
 }
 
-/// The point at which a session is killed: write number `at` gets `fault`.
+/// The point at which a session is killed. The proxy injects `fault` into write number `at`.
 #[derive(Debug, Clone)]
 pub(super) struct KillPoint {
     pub(super) at: u64,
@@ -102,8 +103,8 @@ impl Scene {
         (ended, self.harness.proxy().tally().operation("UpdateItem").requests)
     }
 
-    /// Runs one session of a phase. If `kill_point` is given, the session is killed without any cleanup when it sends
-    /// the write of the cut. A session that ends earlier is not killed.
+    /// Runs one session of a phase. With a `kill_point`, the session is killed without any cleanup when it sends write
+    /// number `kill_point.at`. If the session ends before this write, it is not killed.
     pub(super) async fn session(
         &self,
         phase: &str,
@@ -141,7 +142,7 @@ impl Scene {
         Job::new(plan, changes, self.tables.clone(), description, &budgets)
     }
 
-    /// The state file of a job. Creates the file if it does not exist.
+    /// Opens a job's state file. Creates the file if it does not exist.
     pub(super) async fn store_of(&self, job: &Job) -> State {
         let identity = Identity::from_plan(&job.plan, &job.description);
         self.open(&identity).await
@@ -160,7 +161,7 @@ impl Scene {
         panic!("the lock of the state file was not released")
     }
 
-    /// Opens the state to inspect its records.
+    /// Opens the state file to inspect its records.
     pub(super) async fn store(&self) -> State {
         let identity = self.state().summary().unwrap().identity;
         self.open(&identity).await
@@ -193,7 +194,7 @@ impl Scene {
                     kill.notify_one();
                     kill_point.fault.clone()
                 }
-                // Writes of the dead process that are in flight may still arrive.
+                // Other writes of the dead process may be in flight and still arrive.
                 n if n > kill_point.at && n % 2 == 0 => Fault::Reset,
                 _ => Fault::Pass,
             }
@@ -225,8 +226,8 @@ pub(super) fn item(number: usize, attributes: &[(&str, Value)]) -> Item {
     key.into_iter().chain(attributes.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
 }
 
-/// Items of every shape that matters to a plan. A target is missing, is equal to its source, differs from it, or exists
-/// without a source. A source exists or is missing. There are values of every type.
+/// Items with every shape that makes a difference to a plan. A target is missing, is equal to its source, differs from
+/// its source, or exists without a source. A source exists or is missing. There are values of every type.
 pub(super) fn every_shape(count: usize) -> Vec<Item> {
     let values = [
         s("text"),

@@ -1,5 +1,5 @@
-//! Tests with eventually consistent reads that return an earlier state of the table, as DynamoDB may do. A pass whose
-//! "nothing to do" proves something must read the current state.
+//! Tests with eventually consistent reads that return an earlier state of the table. DynamoDB's replies may do this
+//! too. If a pass concludes something from "nothing to do", the pass must read the current state.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::scene::{EVERY_KIND, MOVE, Scene, every_shape, item, s};
 
-/// From now on, a scan without strong consistency returns the table as it is at this moment.
+/// Freezes the result of eventually consistent scans: from now on, they return the table as it is at this moment.
 async fn stale_from_now(scene: &Scene) {
     let items: Vec<Json> = scene.harness.dump(&scene.table).await.values().map(item_to_json).collect();
     scene.harness.proxy().set_faults(Some(Arc::new(move |request: &RequestInfo| {
@@ -20,7 +20,7 @@ async fn stale_from_now(scene: &Scene) {
         if request.operation != "Scan" || body["ConsistentRead"] == true {
             return Fault::Pass;
         }
-        // The first segment returns all items, because this test does not know to which segment an item belongs.
+        // The first segment returns all items, because this test cannot tell to which segment an item belongs.
         let items = if body["Segment"] == 0 { items.as_slice() } else { &[] };
         let extra = json!({
             "Items": items, "Count": items.len(), "ScannedCount": items.len(),
@@ -71,7 +71,8 @@ async fn a_contract_right_after_the_last_writes_removes_every_old_value() {
     assert_eq!(pass(&scene, phase::CONTRACT, BeginMode::ResumeOrNew).await, (60, 0));
 }
 
-/// A value that an application wrote to the new name just before the run does not belong to the migration, and stays.
+/// An application wrote a value to the new name just before the run. This value does not come from the migration, so it
+/// stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_baseline_sees_what_was_written_a_moment_ago() {
     let scene = Scene::with_consistency((0..60).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE, false).await;

@@ -1,4 +1,4 @@
-//! Tests of the way back from unfinished runs, with dry runs and failures.
+//! Tests of rollbacks after unfinished runs, of dry runs, and of failures.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use backfill::internals::state::{BeginMode, OpenWork, phase};
 use super::quiet::STRATEGIES;
 use super::scene::{EVERY_KIND, KillPoint, MOVE, Scene, every_shape, item, map, s};
 
-/// Runs a first pass that is killed midway.
+/// Runs a first pass and kills it midway.
 async fn stopped(migration: &str) -> Scene {
     let scene = Scene::new(every_shape(600), migration, EVERY_KIND).await;
     let kill_point = Some(KillPoint { at: 60, fault: Fault::DropReply });
@@ -21,7 +21,7 @@ async fn stopped(migration: &str) -> Scene {
     scene
 }
 
-/// Predicts the outcomes of a phase, with a read-only state file.
+/// Returns the outcomes that a dry run predicts for a phase. The state file is opened read-only.
 async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
     let job = scene.job(phase, None).await;
     let records = Some(scene.state().into_history_reader());
@@ -32,7 +32,7 @@ async fn dry_run(scene: &Scene, phase: &str) -> Prediction {
     handler.prediction()
 }
 
-/// Some items that the pass did not reach had a new attribute before the migration. These attributes stay.
+/// The pass did not reach some items that had a new attribute before the migration. These attributes stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     for migration in STRATEGIES {
@@ -82,8 +82,8 @@ async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
     scene.assert_is(&before, "begun anew").await;
 }
 
-/// On a quiet table, the counts of a dry run of a contract or a rollback equal those of the phase itself, and the dry
-/// run writes nothing.
+/// On a quiet table, a dry run of a contract or a rollback returns the same counts as the phase itself. The dry run
+/// writes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_of_contract_or_rollback_counts_what_the_phase_then_does() {
     for (migration, phase) in STRATEGIES.map(|m| (m, phase::ROLLBACK)).into_iter().chain([("", phase::CONTRACT)]) {
@@ -140,7 +140,7 @@ async fn failures_are_retried_by_phase() {
     let run = store.current_run(phase::ROLLBACK).await.unwrap().unwrap();
     let counts = job.retry_failures(&store, &run).await.unwrap().counts;
     assert_eq!((counts.scanned, counts.of(Outcome::Applied)), (1, 1));
-    // Each phase needs its own proof that its writes do not fail for every item.
+    // Each phase has to prove separately that not all of its writes fail.
     let proven = async |phase| store.is_proven(phase).await.unwrap();
     assert!(proven(phase::EXPAND).await && proven(phase::ROLLBACK).await && !proven(phase::CONTRACT).await);
     store.close().await.unwrap();
@@ -149,8 +149,8 @@ async fn failures_are_retried_by_phase() {
     assert!(items.iter().all(|item| after.values().any(|found| found == item)), "{after:?}");
 }
 
-/// The proof of one phase does not apply to a different phase. If DynamoDB rejects all writes of a phase, the phase
-/// stops and records no failures.
+/// If DynamoDB rejects all writes of a phase, the phase stops and records no failures, even if the writes of an earlier
+/// phase succeeded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phase_whose_writes_are_all_rejected_stops_early() {
     let scene = Scene::new((0..600).map(|i| item(i, &[("old", s("x"))])).collect(), "", MOVE).await;

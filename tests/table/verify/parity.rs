@@ -1,4 +1,5 @@
-//! A verification finds every planted defect and nothing else, in all items and in a sample, and repairs the defects.
+//! Tests that a verification of all items, or of a sample, finds every planted defect and nothing else, and repairs the
+//! defects.
 
 use super::*;
 
@@ -16,13 +17,13 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     for kind in [PlantedDefect::Missing, PlantedDefect::Stale, PlantedDefect::Unexpected] {
         assert_eq!(scene.recorded(&verified, verdict_of(kind).unwrap()), scene.keys(kind), "{kind:?}");
     }
-    // The report has all 16 segments.
+    // The report includes all 16 segments.
     assert_eq!((found.segments_read, found.segments.len()), (16, 16));
     assert_eq!(found.segments.iter().map(|s| s.compared).sum::<u64>(), 40_000);
     assert_eq!(found.segments.iter().map(|s| s.missing + s.stale + s.unexpected).sum::<u64>(), 3 * PLANTED as u64);
     assert_eq!(found.examples.len(), 30);
     assert_stored(&scene, &verified);
-    // Verification writes nothing, and reads every suspect a second time.
+    // A verification writes nothing, and reads every suspect a second time.
     assert_eq!((tally.write_units(), tally.operation("UpdateItem").requests), (0.0, 0));
     assert_eq!(tally.operation("GetItem").requests, 3 * PLANTED as u64);
     assert_eq!(verified.spend.state.spent.write, 0.0);
@@ -32,7 +33,7 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     repaired(&scene).await;
 }
 
-/// Checks that a sample of the same table costs half as much per item, and that its findings are correct.
+/// Checks a sample of the same table. The sample costs half as much per item, and its findings are correct.
 async fn sampled(scene: &Scene, units_of_all: f64) {
     scene.harness.proxy().reset_tally();
     let (record, verified) = scene.verify(VerificationParameters { sample_clusters: Some(600), ..ALL }, 7).await;
@@ -42,7 +43,8 @@ async fn sampled(scene: &Scene, units_of_all: f64) {
     assert_eq!((record.segments_to_read, sample.drawn, sample.clusters), (600, 600, 4_992));
     let mismatches = found.missing + found.stale + found.unexpected;
     assert!(mismatches > 30 && u64::from(sample.differing) <= mismatches, "{found:?}");
-    // Each suspect was read a second time before it counted. Preexisting new values were not among the suspects.
+    // Each suspect was read a second time before it counted as a mismatch. Preexisting new values were not among the
+    // suspects.
     assert_eq!(tally.operation("GetItem").requests, mismatches);
     for kind in [PlantedDefect::Missing, PlantedDefect::Stale, PlantedDefect::Unexpected] {
         assert!(scene.recorded(&verified, verdict_of(kind).unwrap()).is_subset(&scene.keys(kind)), "{kind:?}");

@@ -1,9 +1,9 @@
-//! Verifications and repairs beside live writers.
+//! Tests verifications and repairs while live writers work.
 
 use super::*;
 
-/// If a suspect is equal or gone at the second read, the first read happened between two writes of a live writer. This
-/// is not a mismatch.
+/// If the second read finds that a suspect's values are equal or that the item is gone, the first read happened between
+/// two writes of a live writer. This is not a mismatch.
 /// RUNBOOK: "the tool reads the item again, because a race is not a mismatch"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_is_not_a_mismatch() {
@@ -18,8 +18,8 @@ async fn a_race_is_not_a_mismatch() {
         let to_fix = missing.clone();
         let to_delete = stale.clone();
         let writer = start_writer(&scene);
-        // Just before the second read of an item, its writer changes the item. This write bypasses the proxy and
-        // finishes before the read is forwarded.
+        // Just before the second read of an item, the item's writer changes the item. This change bypasses the proxy,
+        // and is finished before the proxy forwards the read.
         let rule = move |request: &RequestInfo| {
             if request.operation == "GetItem" {
                 let key = ItemKey::from_text(&request.body()["Key"].to_string()).unwrap();
@@ -44,8 +44,8 @@ async fn a_race_is_not_a_mismatch() {
     }
 }
 
-/// Starts a writer that bypasses the proxy. For each key that it receives, the writer deletes the item or writes both
-/// attributes, and confirms the change.
+/// Starts a writer that bypasses the proxy. For each received key, the writer deletes the item or writes both
+/// attributes, and then confirms the change.
 fn start_writer(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
     let (sender, mut requests) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
     let endpoint = scene.harness.local().unwrap().engine().endpoint();
@@ -55,7 +55,7 @@ fn start_writer(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::syn
         runtime.block_on(async move {
             let client = crate::harness::client(&endpoint);
             while let Some((key, deletes, done)) = requests.recv().await {
-                // The number selects the change in `write_live`: 0 deletes the item, 4 writes both attributes.
+                // This number selects the change in `write_live`: 0 deletes the item, 4 writes both attributes.
                 write_live(&client, &table, &key, if deletes { 0 } else { 4 }).await;
                 done.send(()).unwrap();
             }
@@ -64,7 +64,7 @@ fn start_writer(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::syn
     sender
 }
 
-/// The last change by live writers to each item.
+/// The last change that a live writer made to an item.
 #[derive(Debug, Clone, PartialEq)]
 enum LastWrite {
     /// Both attributes were written, in one write.
@@ -77,8 +77,8 @@ enum LastWrite {
     Deleted,
 }
 
-/// Makes the next change to an item. Most changes come from a writer that obeys `write = both`, and some from a writer
-/// that does not know the new attribute.
+/// Makes the next change to an item. Most changes are those of a writer that obeys `write = both`. Some changes are
+/// those of a writer that does not know the new attribute.
 async fn write_live(client: &Client, table: &str, key: &ItemKey, n: u64) -> LastWrite {
     let key: HashMap<String, AttributeValue> = crate::harness::to_sdk(key.attributes());
     let update = || client.update_item().table_name(table).set_key(Some(key.clone()));
@@ -124,8 +124,9 @@ async fn write_live(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last
 }
 
 /// Half of the tool's writes are delayed until a writer has changed their item, to force races instead of relying on
-/// chance. RUNBOOK: "is safe with live writers and loses none of their updates. The journal keeps every value that it
-/// overwrites"
+/// chance.
+/// RUNBOOK: "is safe with live writers and loses none of their updates"
+/// RUNBOOK: "The journal keeps every value that it overwrites"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_does_not_lose_updates_of_live_writers() {
     let scene = Scene::new(4_000, "segments = 4\npage_limit = 100").await;
@@ -176,7 +177,7 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     };
     let (_, verified) = scene.verify(VerificationParameters { repair: true, ..ALL }, 2).await;
     let tally = scene.harness.proxy().tally();
-    // The fault rule owns the sender. Removing the rule ends the writer.
+    // The fault rule owns the sender, so the writer ends when the rule is removed.
     scene.harness.proxy().set_faults(None);
     let log: BTreeMap<String, LastWrite> = writer.await.unwrap();
     let failed =
@@ -191,7 +192,7 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
         found.raced
     );
     assert!(failed.unwrap_or(0) > 100, "too few races");
-    // Each mismatch was repaired, or a live writer made it equal. Only preexisting new values remain.
+    // Each mismatch was repaired, or a live writer made the two values equal. Only preexisting new values remain.
     let left = unrepaired_keys(&scene, &verified);
     assert!(left.is_subset(&scene.keys(PlantedDefect::Preexisting)), "{left:?}");
     assert_eq!(found.mismatches, left.len() as u64);
@@ -231,8 +232,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
         }
     };
     check(&scene.harness.dump(&scene.table).await, false);
-    // One writer does not know the new attribute. The next repair corrects the items that this writer changed behind
-    // the scan position.
+    // One writer does not know the new attribute. It has changed items behind the scan position, and the next repair
+    // corrects these items.
     let (_, verified) = scene.verify(VerificationParameters { repair: true, ..ALL }, 3).await;
     let left = unrepaired_keys(&scene, &verified).len() as u64;
     check(&scene.harness.dump(&scene.table).await, true);
@@ -240,7 +241,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     assert_eq!(report(&verified).mismatches, left, "the repair must leave only preexisting values unchanged");
 }
 
-/// The keys of the items that a repair left unchanged. Checks that there is a reason for each of these items.
+/// Returns the keys of the items that a repair left unchanged. Checks that a reason is recorded for each of these
+/// items.
 fn unrepaired_keys(scene: &Scene, verified: &VerificationResult) -> BTreeSet<String> {
     let file = StateFile::open(&scene.state).unwrap();
     let found =

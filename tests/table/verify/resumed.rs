@@ -1,4 +1,5 @@
-//! Verifications that resume, diverged items that are now equal, and item collections that are larger than a page.
+//! Tests verifications that resume, diverged items that are now equal, and item collections that are larger than a
+//! page.
 
 use super::*;
 
@@ -22,7 +23,7 @@ async fn a_verification_resumes_where_it_stopped() {
             assert_eq!(record.resumed, sessions > 0);
             ids.insert(record.run.id);
             sessions += 1;
-            // At the 20th page, the session is asked to stop, or its task is dropped like that of a killed process.
+            // At the 20th page, the session is asked to stop, or its task is dropped as if the process were killed.
             let killed = sessions % 2 == 0;
             let stop = job.stop.clone();
             let (reached, at) = tokio::sync::oneshot::channel();
@@ -74,22 +75,23 @@ async fn a_verification_resumes_where_it_stopped() {
         if parameters.sample_clusters.is_some() {
             assert_eq!(found.sample.as_ref().unwrap().drawn, 150);
         } else if parameters.repair {
-            // If a killed session repaired an item but did not commit the page, the item now matches.
+            // A killed session may have repaired an item without committing the page. Such an item now matches.
             assert!(mismatches <= 3 * PLANTED as u64 && found.mismatches == 0, "{found:?}");
             assert_eq!(found.compared, 4_000);
         } else {
             assert_eq!((found.compared, [found.missing, found.stale, found.unexpected]), (4_000, [PLANTED as u64; 3]));
         }
         assert_stored(&scene, &verified);
-        // A different request, or a request after the end, begins a new verification.
+        // A command with different parameters, or a command after the end of the verification, begins a new
+        // verification.
         let job = scene.job().await;
         let store = scene.store(&job);
         assert!(!begin(&job, &store, parameters, false, 1).await.unwrap().resumed);
     }
 }
 
-/// Checks recorded diverged items. The records of items that are now equal or gone are closed. The other records stay
-/// open.
+/// Reads recorded diverged items a second time. The record of an item is closed if its values are now equal or the item
+/// is gone. Other records stay open.
 /// RUNBOOK: "no failure and no diverged item is open"
 #[tokio::test(flavor = "multi_thread")]
 async fn diverged_items_that_are_now_equal_are_closed() {
@@ -134,8 +136,8 @@ async fn diverged_items_that_are_now_equal_are_closed() {
     assert_eq!(how, [Some("verified".to_owned()), Some("verified".to_owned()), Some("gone".to_owned())]);
 }
 
-/// The large segments of a run are a separate stratum: a verification reads all clusters of these segments instead of a
-/// random sample of the clusters.
+/// The large segments of a run form a separate stratum. A verification reads all clusters of these segments instead of
+/// a random sample.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_collections_are_read_in_full() {
     let harness = Harness::embedded();
@@ -168,6 +170,6 @@ async fn large_collections_are_read_in_full() {
         (0, 1),
         "a large segment is read completely, so its defect is found"
     );
-    assert!(sample.statement.contains("around large item collections were read besides: 1 differ"), "{sample:?}");
+    assert!(sample.statement.contains("around large item collections were read: 1 differ"), "{sample:?}");
     store.close().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! Counts the items that a run may still scan. Pure bookkeeping.
 
-/// The items that a run with an item limit may still process. The limit applies to the sum of two numbers: the items
-/// that were scanned, and the items that are promised to pages which are not committed yet.
+/// The item account of a run: the items that it has scanned, and the items that are promised to pages. Both scanned
+/// items and items promised to uncommitted pages count towards the limit.
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     limit: Option<u64>,
@@ -12,26 +12,26 @@ pub(crate) struct Items {
 /// The answer to a request for the items of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ItemsReply {
-    /// The page may have up to this number of items.
+    /// The page may contain up to this number of items.
     Items(u32),
-    /// All items within the limit are promised to uncommitted pages, but these pages may give some items back.
+    /// All remaining items are promised to uncommitted pages, but these pages may give some of them back.
     Wait,
     /// The limit is reached, and no uncommitted page can give items back.
     Exhausted,
 }
 
 impl Items {
-    /// Creates the bookkeeping of a run that has already scanned `scanned` items.
+    /// Creates the account of a run that has already scanned `scanned` items.
     pub(crate) fn new(limit: Option<u64>, scanned: u64) -> Items {
         Items { limit, scanned, promised: 0 }
     }
 
-    /// The number of scanned items and the limit. `None` if the limit is not reached.
+    /// Returns the number of scanned items and the limit, or `None` if the limit is not reached.
     pub(crate) fn exhausted(&self) -> Option<(u64, u64)> {
         self.limit.filter(|limit| self.scanned >= *limit).map(|limit| (self.scanned, limit))
     }
 
-    /// Asks for a page of up to this number of items.
+    /// Asks for up to this number of items for a page.
     pub(crate) fn request(&mut self, page: u32) -> ItemsReply {
         let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.scanned + self.promised));
         match u32::try_from(left).unwrap_or(u32::MAX).min(page) {
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(items.request(50), ItemsReply::Items(10));
         items.commit(40);
         items.commit(30);
-        assert_eq!(items.request(50), ItemsReply::Wait, "the last page may still be given up");
+        assert_eq!(items.request(50), ItemsReply::Wait, "the last page may still be abandoned");
         items.commit(10);
         assert_eq!((items.request(50), items.exhausted()), (ItemsReply::Exhausted, Some((100, 100))));
     }

@@ -1,10 +1,10 @@
-//! Limits the spend and the number of scanned items of a run, over all its sessions: `[limits] max_wcu`, `max_cost_usd`
-//! and `max_items`.
+//! Limits a run's spend and its number of scanned items, over all its sessions: `[limits] max_wcu`, `max_cost_usd` and
+//! `max_items`.
 //!
 //! Capacity is reserved in slices before it is used, and each reservation is durable ([`SpendLedger::reserve`]). If the
 //! process is killed, the whole open slice counts as spent. After a normal end, only the used part counts. So a kill
-//! wastes at most one slice. As long as the estimates of single requests are right, no sequence of kills spends more
-//! than a limit. Without a limit nothing is reserved, and spending is only counted.
+//! wastes at most one slice. If the estimate of each request is right, a run stays within its limits however often it
+//! is killed. Without a limit, nothing is reserved and spending is only counted.
 
 mod items;
 mod ledger;
@@ -29,8 +29,8 @@ pub struct Allowance {
     max_items: Option<u64>,
     prices: UnitPrices,
     state: Mutex<AllowanceState>,
-    /// Serves requests in the order of their arrival. Otherwise small requests could starve a large request while a
-    /// slice is being reserved.
+    /// Serves requests in the order of their arrival. Otherwise small requests could starve a large one while a slice
+    /// is being reserved.
     turn: tokio::sync::Mutex<()>,
     changed: Notify,
     /// Pages that wait for permission to read more items.
@@ -51,9 +51,8 @@ struct AllowanceState {
 }
 
 /// Capacity that a request may use. If the grant is dropped before the request is sent, the capacity becomes available
-/// again. If the grant is dropped later, and nobody has called [`Grant::reconcile`], all of its capacity counts as
-/// spent.
-#[must_use = "a grant is settled against what the request consumed"]
+/// again. If the grant is dropped later without a call of [`Grant::reconcile`], all of its capacity counts as spent.
+#[must_use = "call `reconcile` with what the request consumed"]
 pub(crate) struct Grant {
     allowance: Arc<Allowance>,
     need: Spend,
@@ -61,22 +60,22 @@ pub(crate) struct Grant {
     settled: bool,
 }
 
-/// The number of items that a page may have. If this value is dropped before the page is committed, other pages may
-/// have the items.
-#[must_use = "items are given back, or done"]
+/// Permission for a page to scan a number of items. If this value is dropped before the page is committed, the items
+/// become available to other pages.
+#[must_use = "dropping this value gives the items back"]
 pub(crate) struct ItemGrant {
     allowance: Arc<Allowance>,
     items: u32,
 }
 
-/// The capacity that one reservation adds. A kill wastes at most this capacity. `None` if no limit requires
-/// reservations.
+/// Returns the capacity that one reservation adds, which is also the most that a kill wastes. Returns `None` if no
+/// limit requires reservations.
 pub fn slice(limits: &PlanLimits, budget: Budget, prices: UnitPrices) -> Option<Spend> {
     SpendLimits::new(limits, budget, prices).slice()
 }
 
 impl Allowance {
-    /// Creates the allowance that these limits give to a job within this budget.
+    /// Creates the allowance for a job with these limits and this budget.
     pub fn new(limits: &PlanLimits, budget: Budget, prices: UnitPrices) -> Arc<Allowance> {
         Arc::new(Allowance {
             spend_limits: SpendLimits::new(limits, budget, prices),
@@ -90,7 +89,7 @@ impl Allowance {
         })
     }
 
-    /// The prices that the cost limit uses.
+    /// Returns the prices that the cost limit uses.
     pub fn prices(&self) -> UnitPrices {
         self.prices
     }
@@ -119,19 +118,20 @@ impl Allowance {
         *self.state() = AllowanceState { ledger, items, lost, spend_ledger: Some((spend_ledger, session)) };
     }
 
-    /// The limit that is used up, because less than one write unit or no item is left. `None` if the job can start.
+    /// Returns the limit that is used up: less than one write unit, or no item, is left. Returns `None` if the job can
+    /// start.
     pub fn exhausted(&self) -> Option<StopReason> {
         let state = self.state();
         let items = || state.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
         state.ledger.exhausted().map(|why| self.reason(why, state.lost)).or_else(items)
     }
 
-    /// The run's spend up to now, including requests in flight.
+    /// Returns the run's spend so far, including requests in flight.
     pub fn spent(&self) -> Spend {
         self.state().ledger.spent()
     }
 
-    /// Describes why requests or pages wait for the allowance. `None` if none of them waits.
+    /// Describes why requests or pages wait for the allowance. Returns `None` if none of them waits.
     pub fn waiting(&self) -> Option<&'static str> {
         let spends = self.spend_waiters.count() > 0;
         if spends && self.state().ledger.is_reserving() {
@@ -162,19 +162,19 @@ impl Allowance {
         }
     }
 
-    /// Waits until a write of this number of units is within the limits. Stops the run if the limits will never allow
-    /// the write.
+    /// Waits until the limits allow a write of this number of units. Stops the run if the limits will never allow the
+    /// write.
     pub(crate) async fn write(self: &Arc<Self>, units: Units, stop: &Stopper) -> Result<Grant, Stopped> {
         self.take(Spend { write: units, read: 0.0 }, stop).await
     }
 
-    /// Waits until a read of this number of units is within the limits. Stops the run if the limits will never allow
-    /// the read.
+    /// Waits until the limits allow a read of this number of units. Stops the run if the limits will never allow the
+    /// read.
     pub(crate) async fn read(self: &Arc<Self>, units: Units, stop: &Stopper) -> Result<Grant, Stopped> {
         self.take(Spend { write: 0.0, read: units }, stop).await
     }
 
-    /// Waits until a page may have items. The page gets the number that it asks for, or fewer if fewer are left. Stops
+    /// Waits until a page may scan items. Grants the number that the page asks for, or fewer if fewer are left. Stops
     /// the run if no items are left and no uncommitted page can give items back.
     pub(crate) async fn items(self: &Arc<Self>, page: u32, stop: &Stopper) -> Result<ItemGrant, Stopped> {
         loop {
@@ -238,7 +238,7 @@ impl Allowance {
     }
 
     /// Makes a reservation durable. The reservation runs in a separate task, because the request that asked for it may
-    /// be dropped. A failed reservation ends too, so that nobody waits for it forever.
+    /// be dropped. A reservation also ends if it fails, so that nobody waits for it forever.
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
         let me = Arc::clone(self);
         let stop = stop.clone();
@@ -291,7 +291,7 @@ impl Grant {
         self.sent = true;
     }
 
-    /// Records the consumption of the request.
+    /// Records what the request consumed.
     pub(crate) fn reconcile(mut self, consumed: Spend) {
         self.settled = true;
         self.allowance.reconcile(self.need, consumed);
@@ -307,12 +307,13 @@ impl Drop for Grant {
 }
 
 impl ItemGrant {
-    /// The number of items that the page may have.
+    /// Returns the number of items that the page may scan.
     pub(crate) fn items(&self) -> u32 {
         self.items
     }
 
-    /// Records the number of items that the page really had. Other pages may have the items that this page did not use.
+    /// Records the number of items that the page contained. Items that this page did not use become available to other
+    /// pages.
     pub(crate) fn record_used(&mut self, items: usize) {
         let used = u32::try_from(items).unwrap_or(u32::MAX).min(self.items);
         self.allowance.state().items.give_back(u64::from(self.items - used));

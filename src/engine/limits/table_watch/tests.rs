@@ -94,7 +94,8 @@ fn described_as(description: TableDescription) -> Answer {
     Answer::Described(Box::new(description))
 }
 
-/// Creates a job with this `[capacity]` on a table of 100 write units. DescribeTable returns these answers.
+/// Creates a job with this `[capacity]` on a table with 100 provisioned write units. DescribeTable returns these
+/// answers.
 fn scene(capacity: &str, answers: impl IntoIterator<Item = Answer>) -> (Job, Arc<Described>) {
     scene_on(described(100.0), capacity, answers)
 }
@@ -183,9 +184,9 @@ async fn an_overdue_description_is_read_before_the_work() {
     assert!(matches!(job.stop.reason(), Some(StopReason::TableChanged(_))), "{:?}", job.stop.reason());
 }
 
-/// If a DescribeTable call is throttled or hangs, it delays the first request of an urgent job by at most two seconds,
-/// and then continues in the background. A rollback is an urgent job. All other jobs wait for the call, but no longer
-/// than the time limit of one attempt.
+/// A DescribeTable call that is throttled or hangs delays the first request of an urgent job by at most two seconds.
+/// The call then continues in the background. A rollback is an urgent job. All other jobs wait for the call, but no
+/// longer than the time limit of one attempt.
 #[tokio::test(start_paused = true)]
 async fn a_late_description_does_not_delay_an_urgent_job() {
     let throttles = vec![Answer::Fails(throttled()); 8];
@@ -266,7 +267,8 @@ async fn stated_units_are_cut_to_the_capacity_and_recover() {
     assert!((write_budget(&job) - 90.0).abs() < 1e-9);
 }
 
-/// Describes a source with this write capacity, which nobody writes to, and a sink with these (read, write) units.
+/// Returns the description of a source and a sink. The source has this write capacity, but nobody writes to it. The
+/// sink has these (read, write) units.
 fn two_tables(source: f64, (read, write): (f64, f64)) -> TableDescription {
     let sink = TableDescription {
         arn: "arn:aws:dynamodb:eu-west-1:1:table/sink".into(),

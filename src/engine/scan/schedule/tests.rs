@@ -47,8 +47,8 @@ proptest! {
         prop_assert_eq!(handed_out.into_iter().collect::<BTreeSet<_>>(), (0..total).collect());
     }
 
-    /// If the number of segments is a power of two, each aligned group of 2^k consecutive segments in the order has one
-    /// segment in each of 2^k equal parts of the hash space.
+    /// The number of segments is a power of two, and the hash space is divided into 2^k equal parts. Each aligned group
+    /// of 2^k consecutive segments in the order then contains one segment of each part.
     #[test]
     fn aligned_runs_have_one_in_each_part(bits in 0_u32..13, k in 0_u32..13, run in any::<usize>()) {
         let k = k.min(bits);
@@ -78,8 +78,8 @@ proptest! {
         }
     }
 
-    /// Each segment is handed out once, and the survey gets it at most once. The order and the content of the
-    /// scheduler's knowledge make no difference.
+    /// Each segment is handed out once, and the survey gets it at most once. It makes no difference what the scheduler
+    /// learns about the segments, or in which order.
     #[test]
     fn nothing_is_lost_or_handed_out_twice(
         total in 1_u32..200,

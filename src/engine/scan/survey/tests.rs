@@ -46,8 +46,8 @@ struct PageRead {
     keys_only: bool,
 }
 
-/// A table in memory. The table has only the partition key of each item, by segment. The table throttles the survey
-/// until the time `throttles` has passed.
+/// A table in memory that stores only each item's partition key, by segment. It throttles the survey until the time
+/// `throttles` has passed.
 struct SegmentTable {
     segments: Vec<Vec<String>>,
     began: Instant,
@@ -107,7 +107,7 @@ impl Sink for SegmentTable {
     }
 }
 
-/// A pass that writes nothing, but takes as long as writing would take.
+/// A pass that writes nothing, but takes as long as the writes would take.
 struct SlowPass {
     progress: Arc<Progress>,
     most_active: AtomicU64,
@@ -249,7 +249,7 @@ impl Scene {
 }
 
 impl ScanResult {
-    /// The time at which the pass began with each segment.
+    /// Returns the time at which the pass began each segment.
     fn began(&self) -> BTreeMap<u32, Duration> {
         let work = self.page_reads.iter().filter(|page_reads| page_reads.first && !page_reads.keys_only);
         work.map(|page_reads| (page_reads.segment, page_reads.at)).collect()
@@ -299,7 +299,7 @@ async fn large_segments_begin_first_and_short_ones_last() {
     assert_eq!(result.done, 64);
 }
 
-/// A segment about which nothing is known turns out to be large while it is read. The segment moves to a large lane.
+/// While an unknown segment is being read, it turns out to be large and moves to a large lane.
 #[tokio::test(start_paused = true)]
 async fn a_segment_that_turns_out_large_makes_room_for_another() {
     let mut scene = Scene::new(64, &[(0, 5_000)]);
@@ -348,7 +348,7 @@ async fn survey_reads_are_counted() {
     assert!(result.read_units > 1.8 * work, "60 of 64 first pages were read twice: {} of {work}", result.read_units);
 }
 
-/// A survey that is always throttled backs off, and the work continues without it.
+/// A survey that is always throttled backs off, and the pass continues without it.
 #[tokio::test(start_paused = true)]
 async fn a_throttled_survey_does_not_hold_up_the_work() {
     let mut scene = Scene::new(64, &[]);

@@ -13,13 +13,13 @@ use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 /// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ItemOutcomes {
-    /// The number of items by outcome, and the capacity that they consumed.
+    /// The number of items by outcome, and the capacity that these items consumed.
     pub counts: Counts,
     /// Items that failed.
     pub failures: Vec<Failure>,
-    /// Items that were found to be diverged.
+    /// Diverged items.
     pub diverged: Vec<DivergedItem>,
-    /// Pre-images of writes that were certainly not applied.
+    /// The pre-images of writes that were certainly not applied.
     pub refused: Vec<PreImageId>,
     /// Number of writes that DynamoDB rejected, or that were not sent because a rule of DynamoDB forbids them. The plan
     /// may be the cause of these failures.
@@ -32,7 +32,7 @@ pub struct ItemOutcomes {
 pub struct PartialOutcome<O = ItemOutcomes> {
     /// The outcomes of the items that were not set aside.
     pub outcome: O,
-    /// The items that were set aside. `None` if there are none.
+    /// The items that were set aside. `None` if no items were set aside.
     pub rest: Option<RemainingWork<O>>,
 }
 
@@ -44,7 +44,7 @@ impl<O: Default> Default for PartialOutcome<O> {
 
 /// Items that are set aside because they have to wait for the units of their partition key.
 pub struct RemainingWork<O = ItemOutcomes> {
-    /// Size of these items in bytes. This size counts toward the limit for the set-aside items of a segment.
+    /// Size of these items in bytes, which counts towards the segment's limit for set-aside items.
     pub bytes: usize,
     /// The future that processes these items. Always poll this future until it is complete, because it may have
     /// requests in flight.
@@ -59,7 +59,7 @@ pub(crate) enum ItemResult {
 }
 
 impl ItemOutcomes {
-    /// Counts an item that gets no write. `decision` is the reason.
+    /// Counts an item that gets no write. `decision` contains the reason.
     pub(crate) fn record_decision(&mut self, key: ItemKey, decision: Decision, after_condition: bool) {
         if let Decision::Refused(_, rule) = &decision {
             *(if rule.is_client_encryption() { &mut self.encrypted } else { &mut self.rejected_writes }) += 1;
@@ -117,8 +117,8 @@ impl PageOutcome for ItemOutcomes {
     }
 }
 
-/// The result for an item that needs no write. If a condition failed before, "nothing to do" means that somebody has
-/// already made the change. This run itself may have made the change, in an attempt whose reply was lost.
+/// Returns the result for an item that gets no write. If a condition failed before, "nothing to do" means that somebody
+/// has already made the change. This run itself may have made the change, in an attempt whose reply was lost.
 fn to_item_result(decision: Decision, after_condition: bool) -> ItemResult {
     match decision {
         Decision::NothingToDo if !after_condition => ItemResult::Outcome(Outcome::NothingToDo),

@@ -24,13 +24,13 @@ use crate::state::{History, PreImageId, PreImageRow, SessionId, reject_if_unread
 use item_outcomes::ItemResult;
 use set_aside::SetAsideItems;
 
-/// Processes items: brings every item to an outcome. Every write is guarded against live writers.
+/// Processes items until every item has an outcome. Every write is guarded against live writers.
 #[derive(Clone)]
 pub struct Writer {
     changes: Arc<Changes>,
     history: Arc<dyn History>,
     session: SessionId,
-    /// Whether no earlier pass has seen the items.
+    /// Whether this pass is the first one that sees the items.
     is_first_pass: bool,
 }
 
@@ -39,9 +39,9 @@ pub(crate) struct PendingWrite {
     pub(crate) write: GuardedWrite,
     /// The recorded pre-images of this write.
     journaled: Vec<PreImageId>,
-    /// Whether an attempt of this write may have been applied although no reply said so.
+    /// Whether an attempt of this write may have been applied even though no reply confirmed it.
     ambiguous: bool,
-    /// Like `ambiguous`, but also includes earlier writes that were planned for the same item.
+    /// Like `ambiguous`, but also covers earlier writes that were planned for the same item.
     unclear: bool,
     replans: u32,
     attempts: Attempts,
@@ -63,25 +63,25 @@ impl Writer {
         Writer { changes, history, session, is_first_pass: false }
     }
 
-    /// Marks pre-images of writes that were certainly refused. A failure to store this is safe: the write then counts
-    /// as possibly applied.
+    /// Marks the pre-images of writes that were certainly not applied. If this mark cannot be stored, no harm is done:
+    /// the write then counts as possibly applied.
     pub(super) async fn mark_refused(&self, refused: Vec<PreImageId>) {
         if !refused.is_empty() {
             let _ = self.history.mark_refused(self.session, refused).await;
         }
     }
 
-    /// The same writer for the first pass. If the plan skips existing values, a live writer may set a target before the
-    /// pass writes the item. Such a value counts as preexisting and is recorded.
+    /// Returns the same writer for the first pass. If the plan skips existing values, a live writer may set a target
+    /// before the pass writes the item. Such a value counts as preexisting and is recorded.
     pub fn in_first_pass(self) -> Writer {
         Writer { is_first_pass: true, ..self }
     }
 
-    /// Processes the items of a page, with the requests of its segment. Items that have to wait for the units of their
-    /// partition key are set aside, so that the other items can continue. The returned future processes the items that
-    /// were set aside. In a large lane, this function does not wait for the last writes of the page. Instead, the
-    /// future also finishes the writes in progress. A segment in a large lane decides when the run ends, so it must not
-    /// wait between two pages.
+    /// Processes the items of a page. `requests` is the client of the page's segment. Items that have to wait for their
+    /// partition key's units are set aside, so that the other items can continue. The returned future processes the
+    /// items that were set aside. In a large lane, this function does not wait for the last writes of the page.
+    /// Instead, the returned future also finishes the writes in progress. A segment in a large lane decides when the
+    /// run ends, so it must not wait between two pages.
     ///
     /// An `Err` means that the run is stopping and the page is abandoned. Even then, all requests that were in flight
     /// have been answered.
@@ -112,7 +112,7 @@ impl Writer {
             }
             match in_progress.next().await {
                 Some(Ok(more)) => outcomes.merge(more),
-                // Do not drop the other futures, but wait for their requests in flight. The other futures give up their
+                // Do not drop the other futures. Wait for their requests in flight. The other futures abandon their
                 // remaining work themselves.
                 Some(Err(Stopped)) => stopped = true,
                 None if stopped => return self.abandon(outcomes, Vec::new()).await.map(|_| PartialOutcome::default()),
@@ -157,8 +157,8 @@ impl Writer {
         }
     }
 
-    /// Waits for all of these futures. If one of them gives up because the run is stopping, the results of all are
-    /// discarded, but only after their requests in flight have been answered.
+    /// Waits for all of these futures. If one of them gives up because the run is stopping, discards all results. Even
+    /// then, it first waits until all requests in flight have been answered.
     pub(crate) async fn gather<F>(&self, mut in_progress: FuturesUnordered<F>) -> Result<ItemOutcomes, Stopped>
     where
         F: Future<Output = Result<ItemOutcomes, Stopped>>,
@@ -174,8 +174,8 @@ impl Writer {
         if stopped { self.abandon(outcomes, Vec::new()).await } else { Ok(outcomes) }
     }
 
-    /// The recorded history of these items, in the same order. One query reads the history of all items of a page,
-    /// before any item is decided.
+    /// Returns the recorded history of these items, in the same order. One query reads the history of all items of a
+    /// page, before any decision is made.
     async fn history_of(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
         let Some(lookup) = self.changes.lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
@@ -188,8 +188,7 @@ impl Writer {
         Ok(records.into_iter().map(Arc::new).collect())
     }
 
-    /// Makes the pre-images of these writes durable, unless they are durable already. Call it before the writes are
-    /// sent.
+    /// Makes the pre-images of these writes durable, if they are not durable yet. Call it before the writes are sent.
     async fn journal(&self, requests: &Requests, chunk: &mut [PendingWrite]) -> Result<(), Stopped> {
         let due = |member: &PendingWrite| member.journaled.is_empty() && !member.write.pre_images.is_empty();
         let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
@@ -263,7 +262,7 @@ impl Writer {
                         outcomes.record(member.write.key, ItemResult::Failed(Outcome::Rejected, error.to_string()));
                     }
                     Err(error) => {
-                        // An error that does not come from DynamoDB does not prove that the write was not applied.
+                        // If the error does not come from DynamoDB, the write may still have been applied.
                         member.ambiguous |= matches!(error, TableError::Fatal { kind: FatalKind::Endpoint, .. });
                         outcomes.mark_not_applied(&mut member);
                         requests.progress().request_failed(&error.to_string());
@@ -283,8 +282,9 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Gives up a chunk because the run is stopping. The page will not be committed. So pre-images of writes that were
-    /// certainly not applied are marked now. Otherwise a rollback could restore a value that no write has destroyed.
+    /// Abandons a chunk because the run is stopping. The page will not be committed, so this function marks the
+    /// pre-images of writes that were certainly not applied. Otherwise a rollback could restore a value that no write
+    /// has destroyed.
     pub(crate) async fn abandon(
         &self,
         mut outcomes: ItemOutcomes,
@@ -298,21 +298,21 @@ impl Writer {
     }
 
     fn key_of(&self, item: &Item) -> ItemKey {
-        // A stored item always has its key. If the key were missing, `decide` would reject the item, and the item would
+        // A stored item always has its key. If the key were missing, `decide` would reject the item, which would then
         // be listed under an empty key.
         self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
     }
 }
 
-/// Calls [`Writer::write_chunk`]. The returned future borrows nothing from the caller.
+/// Calls [`Writer::write_chunk`] in a future that borrows nothing from the caller.
 async fn write_chunk(context: Arc<(Writer, Requests)>, chunk: Vec<PendingWrite>) -> Result<ItemOutcomes, Stopped> {
     let (writer, requests) = &*context;
     writer.write_chunk(requests, chunk).await
 }
 
-/// Takes the units of partition keys for the next writes, and returns the writes that can be sent together. If the
-/// units of a write's key are not available, the write is set aside, so that the other writes need not wait. A chunk
-/// ends before a second write to the same item, because a source may return an item twice.
+/// Takes the units of partition keys for the next writes, and returns the writes that can be sent together. A write
+/// whose key has no units available is set aside, so that the other writes need not wait. A chunk ends before a second
+/// write to the same item, because a source may return an item twice.
 fn next_chunk(
     writes: &mut std::vec::IntoIter<PendingWrite>,
     requests: &Requests,
@@ -336,7 +336,7 @@ pub(crate) fn writes_of(chunk: &[PendingWrite]) -> Vec<&GuardedWrite> {
     chunk.iter().map(|member| &member.write).collect()
 }
 
-/// Whether the chunk already contains a write to the same item.
+/// Returns whether the chunk already contains a write to the same item.
 pub(crate) fn has_item(chunk: &[PendingWrite], write: &PendingWrite) -> bool {
     chunk.iter().any(|member| member.write.key == write.write.key)
 }

@@ -1,4 +1,4 @@
-//! Decides about an item after a failed condition, based on its current image.
+//! Decides again about an item after a condition failed, based on the item's current image.
 
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::{PendingWrite, Writer, give_up};
@@ -9,13 +9,13 @@ use crate::item::{Item, ItemKey};
 use crate::state::{BaselinePage, FilledTargets, PreImageId, reject_if_unreadable};
 
 /// The number of times that a write is planned again after a failed condition, before the item becomes a `Conflict`.
-/// Each attempt waits for its permits, and a live writer may change the item meanwhile. If an item changes in each wait
-/// with a probability of one half, one in 65,000 such items becomes a conflict.
+/// Each attempt waits for its permits, and a live writer may change the item meanwhile. Suppose that live writers
+/// change an item during each wait with a probability of one half. Then one in 65,000 such items becomes a conflict.
 const MAX_REPLANS: u32 = 16;
 
 impl Writer {
-    /// Decides again about the item, based on its current image. Returns the next write to send, or `None` if the item
-    /// now has an outcome.
+    /// Decides again about the item, based on the item's current image. Returns the next write to send, or `None` if
+    /// the item now has an outcome.
     pub(crate) async fn replan(
         &self,
         requests: &Requests,
@@ -58,8 +58,8 @@ impl Writer {
         Ok(Some(PendingWrite { replans, unclear, ..PendingWrite::new(write, member.record) }))
     }
 
-    /// Records targets that a live writer has filled since the baseline. A target is not recorded if a write of this
-    /// run may have filled it: a write of a killed process, or a write whose reply was lost.
+    /// Records targets that a live writer has filled since the baseline. Leaves out a target that a write of this run
+    /// may have filled. Such a write was sent by a killed process, or its reply was lost.
     async fn record_skipped(
         &self,
         requests: &Requests,

@@ -18,20 +18,20 @@ use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::writer::{ItemOutcomes, PendingWrite, Writer, has_item};
 use crate::item::PartitionHash;
 
-/// The turn of a partition key. Only the holder may process items of the key that were set aside.
+/// The turn of a partition key. Only its holder may process the key's set-aside items.
 type KeyTurn = Arc<Mutex<()>>;
 
 /// A position in the queue for a turn.
 type QueuePosition = Pin<Box<MaybeDone<BoxFuture<'static, OwnedMutexGuard<()>>>>>;
 
-/// Items that are set aside, by partition key, in scan order.
+/// Set-aside items, grouped by partition key and in scan order.
 #[derive(Default)]
 pub(crate) struct SetAsideItems {
     pub(crate) keys: BTreeMap<PartitionHash, (KeyTurn, VecDeque<PendingWrite>)>,
     pub(crate) bytes: usize,
 }
 
-/// The items that were set aside. Each of their partition keys has a position in the queue for its turn.
+/// Set-aside items. Each of their partition keys has a position in the queue for the key's turn.
 pub(crate) struct QueuedItems(Vec<(QueuePosition, VecDeque<PendingWrite>)>);
 
 impl SetAsideItems {
@@ -41,7 +41,7 @@ impl SetAsideItems {
         self.keys.entry(key).or_insert_with(|| (requests.turn(key), VecDeque::new())).1.push_back(member);
     }
 
-    /// Queues the items for the turns of their partition keys. Items of earlier pages come first in the queue, because
+    /// Queues each partition key's items for the key's turn. Items of earlier pages come first in the queue, because
     /// earlier pages are committed first.
     pub(crate) async fn queue(self) -> QueuedItems {
         let mut queued = Vec::new();
@@ -83,7 +83,7 @@ impl Writer {
         while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
             let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
-            // If this wait is dropped, it has taken no permits. The next iteration of the loop starts it again.
+            // A dropped wait has taken no permits. The next iteration of the loop starts it again.
             tokio::select! {
                 biased;
                 Some(chunk_result) = in_progress.next() => match chunk_result {
@@ -96,7 +96,7 @@ impl Writer {
                 },
             }
         }
-        // The last item of this key has got its units, so the next holder of the turn may begin.
+        // The last item of this key has received its units, so the next holder of the turn may begin.
         turn_guard.take();
         let rest = self.gather(in_progress).await;
         match rest {
@@ -109,8 +109,8 @@ impl Writer {
     }
 }
 
-/// Takes the next chunk off `waiting`. The chunk contains the first write, for which the caller has already taken the
-/// units, and the following writes whose units are available now.
+/// Removes the next chunk from `waiting`. The chunk contains the first write, whose units the caller has already taken,
+/// and the following writes whose units are available now.
 fn admitted_chunk(requests: &Requests, waiting: &mut VecDeque<PendingWrite>) -> Vec<PendingWrite> {
     let mut chunk: Vec<PendingWrite> = waiting.pop_front().into_iter().collect();
     while chunk.len() < requests.max_chunk()

@@ -88,7 +88,7 @@ fn table(max_chunk: usize) -> (Arc<BatchingTable>, Requests, Writer) {
     (batched, job.requests(), writer)
 }
 
-/// Creates a page. Every third item has the partition key `hot`, and each of the other items has its own key.
+/// Creates a page. Every third item has the partition key `hot`, and each other item has its own key.
 fn page(items: usize) -> Vec<Item> {
     (0..items).map(|n| if n % 3 == 1 { item("hot", n) } else { item(&format!("cold-{n}"), n) }).collect()
 }
@@ -109,7 +109,7 @@ async fn items_of_a_hot_key_do_not_delay_other_chunks() {
         let last = |of: &[(Duration, &str)]| of.iter().map(|(at, _)| *at).max().unwrap();
         assert!(last(&hot) > Duration::from_secs(8), "{hot:?}");
         assert!(last(&cold) < Duration::from_millis(200), "{max_chunk} a chunk: {cold:?}");
-        // The chunks of the other items are full although the hot key waits.
+        // The other items' chunks are full, even though the hot key waits.
         let cold_chunks = chunks.iter().filter(|(_, keys)| keys.iter().any(|key| key != "hot")).count();
         assert!(cold_chunks <= 40_usize.div_ceil(max_chunk) + 1, "{cold_chunks} chunks of at most {max_chunk}");
         assert!(chunks.iter().all(|(_, keys)| keys.len() <= max_chunk));

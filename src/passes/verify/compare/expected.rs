@@ -24,14 +24,14 @@ pub(super) enum Expectation {
         value: Value,
         skip_rule: SkipRule,
     },
-    /// The path must be absent, unless the plan skipped one of these copies of the path.
+    /// The path must be absent, unless one of these copies of the path was skipped.
     Absent {
         path: Path,
         copies: Vec<(Path, SkipRule)>,
     },
 }
 
-/// Defines whether a value at a target counts as done although it differs from the implied value.
+/// Defines when an existing value at a target counts as done even though it differs from the implied value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum SkipRule {
     /// A different value never counts as done.
@@ -51,7 +51,7 @@ impl SkipRule {
         }
     }
 
-    /// Whether the value `there` at the target `to` counts as done although it is not the implied value.
+    /// Returns whether the value `there` at the target `to` counts as done even though it is not the implied value.
     pub(in super::super) fn accepts(self, record: &ItemHistory, to: &Path, there: &Value) -> bool {
         match self {
             SkipRule::Never => false,
@@ -145,7 +145,7 @@ impl Expectation {
     }
 }
 
-/// The copies of a path whose targets the plan may skip.
+/// Returns the targets of the path's copies that the plan may skip, with the rule for each.
 fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(Path, SkipRule)> {
     let skipping = changes.iter().filter_map(|change| match change {
         Change::Copy { from, to, .. } if from == path && change.skips_existing() => {
@@ -156,7 +156,7 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
     skipping.collect()
 }
 
-/// Whether the value at the target of this copy differs from the old value but counts as done. If so, the old value
+/// Returns whether the value at this copy's target differs from the old value but counts as done. If so, the old value
 /// exists only at the source.
 pub(in super::super) fn was_skipped(
     item: &Item,

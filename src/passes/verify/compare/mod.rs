@@ -1,10 +1,10 @@
-//! Compares one item's image with the plan. Pure: the result depends only on the image and on the item's recorded
-//! history.
+//! Compares one item's image with the plan. This module is pure: the result depends only on the image and on the item's
+//! recorded history.
 //!
 //! A `move` or a `copy` has a pair of values: the value at the old path and the value at the new path. One side is the
 //! [`Truth`], and the other side is derived from it. The table shows the verdicts:
 //!
-//! | old | new | truth: old | truth: new, then old | truth: new | truth: new, on the way back |
+//! | old | new | truth: old | truth: new, then old | truth: new | truth: new, during rollback |
 //! | --- | --- | --- | --- | --- | --- |
 //! | none | none | matching | matching | matching | matching |
 //! | a | a | matching | matching | matching | matching |
@@ -14,31 +14,31 @@
 //!
 //! (1) The verdict is "matching" if the new value existed before the migration.
 //!
-//! While applications write only new values, an item may have an old value without a new one. The cause is that its new
-//! value was never written, or that somebody wrote the old value by mistake. Readers of the new attribute do not find
-//! such an old value, so the new value counts as missing. On the way back, readers will find the old value, so the pair
-//! matches. If an item has a new value without an old one, the old value counts as missing, because readers that go
+//! While applications write only new values, an item may have an old value without a new one. Either the item's new
+//! value was never written, or somebody wrote the old value by mistake. Readers of the new attribute do not find such
+//! an old value, so the new value counts as missing. During a rollback, readers will find the old value, so the pair
+//! matches. If an item has a new value without an old one, the old value counts as missing, because readers that switch
 //! back would look for it. This is true even if the new value existed before the migration, because an application may
 //! have written the new value since.
 //!
-//! An in-place move removes its source, and so does an in-place copy if the plan removes the source. Afterwards,
-//! nothing is left to compare the new value with. If the source still exists, the target is missing or stale. If source
-//! and target are equal, the source is unexpected instead. After `contract`, the source of a move is unexpected if it
-//! still exists, and the target does not matter. After `contract`, the two sides of a copy are independent. The path of
-//! a `remove` is unexpected if it still exists after the phase that removes it. That phase is `run` for an in-place
-//! plan, and `contract` otherwise.
+//! An in-place move removes its source. So does an in-place copy whose source the plan removes. Afterwards, nothing is
+//! left to compare the new value with. If the source still exists, the target is missing or stale. If source and target
+//! are equal, the source is unexpected. After `contract`, the source of a move is unexpected if it still exists, and
+//! the target does not matter. After `contract`, the two sides of a copy are independent. The path of a `remove` is
+//! unexpected if it still exists after the phase that removes it. That phase is `run` for an in-place plan, and
+//! `contract` otherwise.
 //!
 //! With `on_existing = "skip"`, an unequal new value may count as done. The item is then skipped. For a constant and
-//! for an in-place plan, every value counts as done. In a pair of an expand-contract plan, only the value that existed
-//! before the migration counts as done. The digest of this value is recorded. A pair that became unequal later is
-//! stale. For example, if an application writes only the old value, readers of the new value would get an outdated
-//! value. If `contract` left a skipped pair unchanged, the pair matches, too.
+//! for an in-place plan, every value counts as done. In a pair of an expand-contract plan, only the preexisting value
+//! counts as done. The state file contains the digest of this value. A pair that became unequal later is stale. For
+//! example, if an application writes only the old value, readers of the new value would get an outdated value. A
+//! skipped pair that `contract` left unchanged also matches.
 //!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
-//! `contract`, a `set` is not compared under `truth: new`, not even on the way back. Applications that write only the
+//! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
 //! new side may change a constant, or insert items without it. A changed or missing constant does not mean that old
-//! values are outdated. As a mismatch, it would only delay a rollback, which waits for a verification without
-//! mismatches.
+//! values are outdated. If it counted as a mismatch, it would only delay a rollback, because a rollback waits for a
+//! verification without mismatches.
 
 mod expected;
 #[cfg(test)]
@@ -58,8 +58,8 @@ pub struct Parity {
     split: Option<ReaderSplit>,
 }
 
-/// The comparison for keys whose readers already use the new attribute, while the readers of other keys still use the
-/// old one.
+/// The comparison for keys whose readers already use the new attribute. Readers of all other keys still use the old
+/// one.
 #[derive(Debug, Clone)]
 struct ReaderSplit {
     truths: TruthByKey,
@@ -70,9 +70,9 @@ struct ReaderSplit {
 /// The result of comparing one item with the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
-    /// The worst verdict of all changes for this item.
+    /// The worst of the verdicts on all changes to this item.
     pub verdict: Verdict,
-    /// The paths with a missing or wrong value, with the verdict of each.
+    /// The paths with a missing or wrong value, and the verdict on each.
     pub paths: Vec<(Path, Verdict)>,
 }
 
@@ -82,8 +82,8 @@ impl Parity {
         Parity { expected: Expectation::from_changes(changes, strategy, stage, truth), split: None }
     }
 
-    /// Prepares these changes for comparison if the truth may depend on the value of the partition key. `partition_key`
-    /// is the name of this key.
+    /// Prepares these changes for comparison when the truth may depend on the partition key's value. `partition_key` is
+    /// the partition key's name.
     pub fn with_truths(
         changes: &[Change],
         strategy: Strategy,
@@ -101,12 +101,13 @@ impl Parity {
         }
     }
 
-    /// Whether there is nothing to compare yet, because every change of the plan waits for `contract`.
+    /// Returns whether there is nothing to compare yet, because every change of the plan waits for `contract`.
     pub fn is_empty(&self) -> bool {
         self.expected.is_empty()
     }
 
-    /// Whether this item matches only because readers are on the way back: it has an old value without a new one.
+    /// Returns whether this item matches only because readers are switching back: it has an old value without a new
+    /// one.
     pub fn has_kept_old_value(&self, item: &Item) -> bool {
         self.expected.iter().any(|expected| {
             matches!(expected, Expectation::Pair { old, new, truth: Truth::NewDuringRollback, .. }
@@ -114,8 +115,7 @@ impl Parity {
         })
     }
 
-    /// Compares an item with the plan. `record` has the targets that existed before the migration, with the digests of
-    /// their values.
+    /// Compares an item with the plan. `record` lists the preexisting targets, with digests of their values.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
         let reader_split = self.split.as_ref().filter(|split| split.includes(item));
         let expected = reader_split.map_or(&self.expected, |split| &split.expected);

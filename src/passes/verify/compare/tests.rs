@@ -65,7 +65,7 @@ fn each_pair_has_the_expected_verdict() {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
             // A preexisting new value without an old one matches, as long as old values cannot be stale. If there is an
-            // old value, the preexisting value is compared with it like any other.
+            // old value, the preexisting value is compared with the old value like any other new value.
             let mut preexisting = expected;
             preexisting[4] = if truth.is_new_only() { Missing } else { Matching };
             assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");
@@ -94,7 +94,7 @@ fn skipped_values_count_as_done() {
             assert_eq!(parity.compare(&pair(Some("1"), Some("3")), &preexisting("2")).verdict, Stale);
         }
     }
-    // In an in-place plan, a copied value cannot be distinguished from any other value, and readers do not move.
+    // In an in-place plan, a copied value cannot be distinguished from any other value, and readers do not switch.
     let in_place = [Matching, Unexpected, Skipped, Missing, Matching];
     assert_eq!(verdicts(skipping(mv()), InPlace, Expanded, Truth::Old, false), in_place);
     assert_eq!(verdicts(skipping(copy()), InPlace, Expanded, Truth::Old, false)[2], Skipped);
@@ -146,7 +146,7 @@ fn the_worst_change_counts_and_each_path_is_named() {
     let found = parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default());
     assert_eq!(found.verdict, Stale);
     assert_eq!(found.paths, [(path("d.b"), Stale), (path("schema"), Missing)]);
-    // The report contains the path of the derived side.
+    // The comparison reports the path of the derived side.
     let parity = Parity::new(&[mv()], ExpandContract, TableStage::Expanded, Truth::New);
     assert_eq!(parity.compare(&pair(Some("1"), Some("2")), &ItemHistory::default()).paths, [(path("a"), Stale)]);
     assert_eq!(parity.compare(&pair(None, Some("2")), &ItemHistory::default()).paths, [(path("a"), Missing)]);
@@ -156,8 +156,8 @@ fn the_worst_change_counts_and_each_path_is_named() {
     assert_eq!(parity.compare(&text, &ItemHistory::default()).verdict, Missing);
 }
 
-/// The comparison of a key depends on the attribute that its readers use. So for equal images, the wrong value may be
-/// the old one for one key and the new one for a different key.
+/// The comparison of a key depends on which attribute its readers use. So for equal images, one key's wrong value may
+/// be the old one, and another key's wrong value may be the new one.
 #[test]
 fn below_100_percent_each_key_is_compared_by_its_own_truth() {
     let parity = Parity::with_truths(&[mv()], ExpandContract, TableStage::Expanded, TruthByKey::Percent(50), "pk");

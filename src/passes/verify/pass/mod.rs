@@ -2,13 +2,14 @@
 //!
 //! `--all` reads the whole table in segments, like a run. The reads of `--all` are strongly consistent, so the items of
 //! a page are up to date. A sample reads its clusters eventually consistently, at half the price. So an item of a
-//! sample may seem to mismatch only because the read was stale. Both kinds of verification read an item that does not
-//! match (a suspect) again, strongly consistently, before it counts as a mismatch. If the suspect now matches or is
-//! gone, it does not count. For example, a live writer may have been between two writes during the first read.
+//! sample may seem to mismatch only because the read was stale. An item that does not match is a suspect. Both kinds of
+//! verification read each suspect again, strongly consistently, before it counts as a mismatch. If the suspect now
+//! matches or is gone, it does not count. For example, the first read may have occurred between a live writer's two
+//! writes.
 //!
-//! A page is committed atomically with its verdicts, its mismatching items and its position. So a verification that was
-//! stopped or killed continues from the last commit and counts each item once. The report is created when all segments
-//! are done.
+//! Each page is committed atomically with its verdicts, its mismatching items and its position. So a stopped or killed
+//! verification continues from the last commit and counts each item once. The report is created when all segments are
+//! done.
 
 mod shadow;
 
@@ -29,7 +30,8 @@ use crate::state::{
 };
 use shadow::Verifier;
 
-/// The phase of the run whose segments show the locations of large item collections.
+/// The phase of the run that is used to locate large item collections. The counts of that run's segments show where
+/// they are.
 const EXPAND: &str = "expand";
 
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
@@ -38,8 +40,8 @@ const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, s
 /// Looks up values from before the migration in the recorded history.
 #[async_trait]
 pub trait ItemHistories: Send + Sync {
-    /// Returns the targets that had a value before the migration, for each of these items in the same order. If
-    /// `writes` is set, also returns the values that the migration has written.
+    /// Returns each item's history, in the order of `keys`. A history lists the targets that had a value before the
+    /// migration. If `writes` is set, the history also lists the values that the migration has written.
     async fn records(&self, keys: &[ItemKey], writes: bool) -> Result<Vec<ItemHistory>, StoreError>;
 }
 
@@ -56,21 +58,21 @@ impl ItemHistories for State {
 /// The result of a session of a verification.
 #[derive(Debug)]
 pub struct VerificationResult {
-    /// The run record as it is stored now.
+    /// The current run record in the store.
     pub run: RunRecord,
-    /// The verdicts of the verified items, over all sessions.
+    /// Counts of the verdicts on the verified items, over all sessions.
     pub counts: VerdictCounts,
     /// The report and its hash, if the verification is complete.
     pub report: Option<(VerifyReport, String)>,
     /// The spend of the verification, over all sessions.
     pub spend: SpendRecord,
-    /// Requests of this session that DynamoDB throttled, by scope.
+    /// Number of this session's requests that DynamoDB throttled, by scope.
     pub throttles: Vec<(String, u64)>,
     /// The reason why the verification stopped early. `None` if it is complete.
     pub stopped: Option<StopReason>,
 }
 
-/// The inputs of a verification other than its job.
+/// The inputs of a verification, other than its job.
 pub struct VerifyInput {
     /// Looks up values from before the migration.
     pub history: Arc<dyn ItemHistories>,
@@ -78,8 +80,8 @@ pub struct VerifyInput {
     pub removes: bool,
 }
 
-/// Begins a session of a verification. The session continues a stopped verification with the same settings. If there is
-/// none, a new verification begins. `seed` is used to draw a new sample; only 63 bits of it are used.
+/// Begins a session of a verification. If a verification with the same settings was stopped, the session continues it.
+/// Otherwise, a new verification begins. `seed` is used to draw a new sample; only 63 bits of it are used.
 pub async fn begin(
     job: &Job,
     store: &State,
@@ -94,8 +96,7 @@ pub async fn begin(
     let mut items = job.description.item_count;
     let mut large = Vec::new();
     if let Some(run) = store.current_run(EXPAND).await? {
-        // The number of items that the run scanned may be newer than the number in the table's description, which may
-        // be six hours old.
+        // The table's description may be six hours old. The run's count of scanned items may be newer.
         items = items.max(store.totals(run.id).await?.counts.scanned);
         total_segments = run.total_segments;
         let mut done = Vec::new();
@@ -126,10 +127,10 @@ pub async fn begin(
     store.begin_verification(NewVerification { parameters, drawn, segments_to_read, run }, restart).await
 }
 
-/// Works on a verification until all segments are done or the job is stopped. Then ends the session.
+/// Processes a verification's segments until all of them are done or the job is stopped. Then ends the session.
 ///
 /// When this function returns, everything that it reports is durable. An error means that the end of the session could
-/// not be stored. Earlier commits remain.
+/// not be stored. Earlier commits remain durable.
 pub async fn verify(
     job: &Job,
     store: &State,
@@ -151,13 +152,13 @@ pub async fn verify(
     let mut closed = None;
     if store.totals(run.id).await?.done == record.segments_to_read {
         let closes_diverged = sample.is_none() || record.parameters.repair;
-        // Ignore the error, because the stopper has it. The next session closes the remaining items.
+        // Ignore the error, because the stopper already contains it. The next session closes the remaining items.
         closed = if closes_diverged { verifier.close_diverged().await.ok() } else { Some(0) };
     }
     end(job, store, record, removes, sample.as_ref(), closed).await
 }
 
-/// The clusters that were drawn when this sampled verification began.
+/// Returns the clusters that were drawn when this sampled verification began.
 fn sample_of(record: &VerificationRecord) -> Option<Sample> {
     let drawn = record.drawn.as_ref()?;
     let sample_clusters = record.parameters.sample_clusters?;
@@ -168,12 +169,12 @@ fn read_settings(job: &Job, record: &VerificationRecord) -> ReadSettings {
     let read_settings = job.read_settings(record.run.total_segments);
     match record.parameters.sample_clusters {
         None => ReadSettings { consistent: true, ..read_settings },
-        // Clusters are so small that a survey of their first pages is not useful.
+        // A survey of the first pages is not useful, because clusters are very small.
         Some(_) => ReadSettings { consistent: false, survey: None, ..read_settings },
     }
 }
 
-/// Creates a scheduler that hands out only the clusters of the sample. The scheduler treats all other clusters as done.
+/// Creates a scheduler that hands out only the sample's clusters. It treats all other clusters as done.
 async fn schedule_sample(store: &State, run: &RunRecord, sample: &Sample) -> Result<LocalScheduler, StoreError> {
     let mut scheduler = LocalScheduler::new(run.total_segments).in_session(run.sessions);
     let clusters: BTreeSet<u32> = sample.clusters().collect();

@@ -23,26 +23,26 @@ use crate::state::{
     VerdictCounts, VerificationRecord, VerifiedPages,
 };
 
-/// Number of suspects of a page that are read again at the same time. This is the number of writes that a shared lane
-/// keeps outstanding.
+/// Number of a page's suspects that are read again at the same time. A shared lane keeps the same number of writes
+/// outstanding.
 const CONCURRENT_REREADS: usize = 8;
 
 /// The largest number of suspects that one session of `--all` reads again. The pages of `--all` are already strongly
-/// consistent. So a second read changes the result only if a writer writes the two sides of an item in two requests. If
-/// a table has more suspects than this, their cause is something else.
+/// consistent. So a second read changes the result only if a writer writes an item's two sides in two requests. If a
+/// table has more suspects than this limit, they must have a different cause.
 const MAX_REREADS: u64 = 10_000;
 
-/// Number of diverged items that one query reads from the state file.
+/// Number of diverged items that each query reads from the state file.
 const DIVERGED_BATCH: u32 = 1_000;
 
-/// Number of diverged items that are read again at the same time. This is the number of requests that a large lane
-/// keeps outstanding.
+/// Number of diverged items that are read again at the same time. A large lane keeps the same number of requests
+/// outstanding.
 const CONCURRENT_DIVERGED_READS: usize = 64;
 
-/// The reason that is stored if a repair does not change an item.
+/// The reason that the store records if a repair does not change an item.
 const LEFT_ALONE: &str = "left alone: its correct value is unknown";
 
-/// The reason that is stored if a repair does not remove a value that nothing implies.
+/// The reason that the store records if a repair does not remove a value that nothing implies.
 const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-remove was not given";
 
 /// Compares pages with the plan, and repairs mismatches on request.
@@ -51,8 +51,8 @@ pub(super) struct Verifier {
     repair: Option<Repair>,
     removes: bool,
     history: Arc<dyn ItemHistories>,
-    /// Whether to also look up the values that the migration wrote. Needed if the plan skips existing values, to
-    /// distinguish the migration's own copies from other values.
+    /// Whether to also look up the values that the migration wrote. If the plan skips existing values, this
+    /// distinguishes the migration's own copies from other values.
     skips_existing: bool,
     store: State,
     session: SessionId,
@@ -60,7 +60,7 @@ pub(super) struct Verifier {
     key: KeySchema,
     /// Number of suspects that may still be read again. `None` means that there is no limit.
     rereads: Option<AtomicU64>,
-    /// Whether repairs skip items that are signed or encrypted on the client.
+    /// Whether repairs refuse to write items that are signed or encrypted on the client.
     refuses_encrypted: bool,
 }
 
@@ -110,9 +110,8 @@ impl Verifier {
         }
     }
 
-    /// Compares the items of a page. Returns the items that do not match, each with its recorded history. Also returns
-    /// the number of all other items by verdict, and the number of those that had only the new attribute before the
-    /// migration.
+    /// Compares the items of a page. Returns the items that do not match, each with its recorded history. Also counts
+    /// all other items by verdict, and returns how many of them had only the new attribute before the migration.
     async fn find_suspects(&self, items: Vec<Item>) -> Result<(Vec<Suspect>, VerdictCounts, u64), Stopped> {
         let mut suspects = Vec::new();
         let mut fine = VerdictCounts::default();
@@ -140,8 +139,8 @@ impl Verifier {
             let stays = suspect.found.verdict.is_mismatch();
             if !stays {
                 fine.count(suspect.found.verdict);
-                // The first comparison, without the history, found a value that nothing implies. The history shows that
-                // this value existed before the migration.
+                // The first comparison ignored the history and found a value that nothing implies. The history shows
+                // that this value existed before the migration.
                 new_alone += u64::from(suspect.found.verdict == Verdict::Matching);
             }
             stays
@@ -169,7 +168,8 @@ impl Verifier {
         Ok((again, units))
     }
 
-    /// Repairs these items. Returns the reason for each item that could not be repaired, by the text of the item's key.
+    /// Repairs these items. For each item that could not be repaired, returns the reason, by the text of the item's
+    /// key.
     async fn repair_suspects(
         &self,
         repair: &Repair,
@@ -194,7 +194,8 @@ impl Verifier {
         Ok((left.chain(failed).collect(), outcomes))
     }
 
-    /// Reads the recorded diverged items again. Closes the items that match now or are gone, and returns their number.
+    /// Reads the recorded diverged items again. Closes the items that now match or are gone, and returns the number of
+    /// closed items.
     pub(super) async fn close_diverged(&self) -> Result<u64, Stopped> {
         let due = self.store.open_work(None).await.map_err(|error| self.give_up(&error))?.diverged;
         let mut closed = 0;
@@ -210,7 +211,7 @@ impl Verifier {
             let keys: Vec<ItemKey> = open.into_iter().flatten().map(|record| record.key).collect();
             let records = self.records(&keys).await?;
             let reads = keys.into_iter().zip(records).map(|(key, record)| self.reread_diverged(key, record).boxed());
-            // Wait for all reads, even if one of them gives up because the job stops.
+            // Wait for all reads, even if one of them ends early because the job stops.
             let found: Vec<_> = stream::iter(reads).buffer_unordered(CONCURRENT_DIVERGED_READS).collect().await;
             let found = found.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
             let resolved: Vec<_> = found.into_iter().flatten().collect();
@@ -219,7 +220,7 @@ impl Verifier {
         }
     }
 
-    /// Reads a diverged item again. Returns how it is resolved, or `None` if it stays open.
+    /// Reads a diverged item again. Returns how the item is resolved, or `None` if it stays open.
     async fn reread_diverged(
         &self,
         key: ItemKey,
@@ -227,7 +228,7 @@ impl Verifier {
     ) -> Result<Option<(ItemKey, &'static str)>, Stopped> {
         let how = match self.requests.get(&key).await?.item {
             None => Some("gone"),
-            // An item with only an old value stays open, because somebody may still want to look at it.
+            // An item with only an old value stays open, because the operator may still want to inspect it.
             Some(item) if self.parity.has_kept_old_value(&item) => None,
             Some(item) => (!self.parity.compare(&item, &record).verdict.is_mismatch()).then_some("verified"),
         };
@@ -247,7 +248,7 @@ pub(super) struct PageVerdicts {
     verdicts: VerdictCounts,
     /// The items that did not match.
     mismatches: Vec<Mismatch>,
-    /// Pre-images of writes that were certainly not applied.
+    /// Pre-images of writes that certainly were not applied.
     refused: Vec<PreImageId>,
 }
 
@@ -324,7 +325,7 @@ impl ProcessPage for Verifier {
 impl CommitPage<PageVerdicts> for Verifier {
     async fn abandon(&self, PageVerdicts { refused, .. }: PageVerdicts) {
         if !refused.is_empty() {
-            // A failure here is safe: the writes of these pre-images then count as possibly applied.
+            // A failure here is safe, because the writes of these pre-images then count as possibly applied.
             let _ = self.store.mark_refused(self.session, refused).await;
         }
     }

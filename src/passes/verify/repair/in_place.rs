@@ -1,5 +1,5 @@
-//! Helps to repair items of in-place plans. In an in-place plan, the write that sets a target can also remove the
-//! source. Afterwards, nothing is left from which the value could be derived.
+//! Helpers for repairs under in-place plans. In such a plan, the write that sets a target can also remove the source.
+//! Afterwards, nothing is left from which to derive the value.
 
 use super::super::compare::{SkipRule, was_skipped};
 use super::Repair;
@@ -7,7 +7,7 @@ use crate::change::{Change, ItemHistory, Strategy};
 use crate::item::{Item, Path};
 
 impl Repair {
-    /// Whether the write that sets the target of this change also removes the source.
+    /// Returns whether the write that sets the target of this change also removes the source.
     pub(super) fn removes_source(&self, change: &Change) -> bool {
         self.strategy == Strategy::InPlace
             && match change {
@@ -17,7 +17,7 @@ impl Repair {
             }
     }
 
-    /// Whether a repair would do nothing but remove this path, because every copy of its value exists already.
+    /// Returns whether a repair would only remove this path, because every copy of its value exists already.
     pub(super) fn is_removal_only(&self, item: &Item, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };
         !self.changes.iter().any(|change| match change {
@@ -26,7 +26,7 @@ impl Repair {
         })
     }
 
-    /// Whether a path that the plan removes has to stay, because the plan skipped a copy of the path. The value then
+    /// Returns whether a path that the plan removes has to stay, because a copy of the path was skipped. The value then
     /// exists only at this path.
     pub(super) fn is_kept_by_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
         let Some(old) = path.get(item) else { return false };

@@ -1,12 +1,12 @@
-//! Decides on the write that repairs one mismatching item. Pure. A repair makes the derived side equal to the true
-//! side.
+//! Decides on the write that repairs one mismatching item. This module is pure. A repair makes the derived side equal
+//! to the true side.
 //!
-//! The condition of every write requires that both values of a pair are the same as in the image. Before a write
-//! overwrites or removes a value, the value is stored durably as a pre-image. DynamoDB copies values itself, as in
-//! `run`. If a live writer changes the pair in between, the condition fails, and the repair decides again from the
+//! Every write's condition requires that both values of a pair are still the same as in the image. Before a write
+//! overwrites or removes a value, the tool durably stores the value as a pre-image. DynamoDB copies values itself, as
+//! in `run`. If a live writer changes the pair in between, the condition fails, and the repair decides again from the
 //! returned image.
 //!
-//! If the correct value of one change cannot be derived, the whole item is not changed: see [`Repair::decide`].
+//! If the correct value for one change cannot be derived, the whole item stays unchanged: see [`Repair::decide`].
 
 mod in_place;
 mod pair;
@@ -21,8 +21,8 @@ use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
 
-/// Repairs the items of one table before `contract`. After `contract`, nothing can be repaired. Run `contract` again to
-/// remove old values that are left.
+/// Repairs the items of one table before `contract`. After `contract`, nothing can be repaired. To remove old values
+/// that are left, run `contract` again.
 #[derive(Debug, Clone)]
 pub struct Repair {
     changes: Vec<Change>,
@@ -69,35 +69,35 @@ impl Repair {
         }
     }
 
-    /// Also removes values that nothing implies. Applications may still use such values, so the operator has to request
-    /// this by name.
+    /// Returns the same repair, which now also removes values that nothing implies. Applications may still use such
+    /// values, so the operator has to request their removal explicitly.
     #[must_use]
     pub fn with_removals(self) -> Repair {
         Repair { removes: true, ..self }
     }
 
-    /// The table's key.
+    /// Returns the table's key.
     pub(super) fn key(&self) -> &KeySchema {
         &self.key
     }
 
-    /// The table's indexes, as currently known.
+    /// Returns the table's indexes, as currently known.
     pub(super) fn indexes(&self) -> &Indexes {
         &self.indexes
     }
 
-    /// Decides on the write that this item needs. An item with a preexisting new value and no old one needs no write,
-    /// except while applications write only new values. A preexisting new value with an old one is repaired like any
-    /// other value, unless it counts as done because of `on_existing = "skip"`.
+    /// Decides on the write that this item needs. An item with a preexisting new value and no old value needs no write,
+    /// except while applications write only new values. If the item also has an old value, a preexisting new value is
+    /// repaired like any other value, unless it counts as done because of `on_existing = "skip"`.
     ///
-    /// If the item must not be written, the result is `Diverged` with the paths that are the reason. A path is a reason
-    /// if it has one of these values:
+    /// If the item must not be written, the result is `Diverged` with the paths that prevent the write. A path prevents
+    /// the write if it has one of these values:
     ///
     /// - an old value without a new one while applications write only new values, because the old value may be the only
     ///   copy
     /// - a value that differs from the plan's constant while readers read the new side
     /// - a source whose targets disagree, or that is an element of a list
-    /// - a value that nothing implies, unless this repair [removes](Repair::removing) such values
+    /// - a value that nothing implies, unless this repair [removes](Repair::with_removals) such values
     /// - with `skip`, a new value that is neither the preexisting one nor one that the migration wrote
     pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
         if let Some(why) = record.unreadable_reason() {
@@ -120,7 +120,8 @@ impl Repair {
                     let pair = Pair { old: from, new: to, skip_rule: SkipRule::from_change(change, self.strategy) };
                     self.pair(&mut needs, item, record, &pair, truth);
                 }
-                // A `set` is not compared in this case (`compare/`), so it must not block the repair of a pair.
+                // In this case, verification does not compare a `set` (`compare/`), so the `set` must not block the
+                // repair of a pair.
                 Change::Set { .. } if truth.is_new_only() => {}
                 Change::Set { to, value, .. } => {
                     let other = to.get(item).is_some_and(|there| there != value) && !change.skips_existing();
@@ -158,15 +159,15 @@ impl Repair {
     }
 }
 
-/// Returns the change with the setting of `on_existing` for a repair: overwrite a different value, unless the plan
-/// skips existing values.
+/// Returns the change with the `on_existing` that a repair uses: overwrite a different value, unless the plan skips
+/// existing values.
 fn overwriting(change: &Change) -> Change {
     let answer = if change.skips_existing() { OnExisting::Skip } else { OnExisting::Overwrite };
     change.clone().with_on_existing(answer)
 }
 
 impl RepairNeeds {
-    /// Makes the write conditional on the image's value at a path.
+    /// Makes the write conditional on the path's value in the image.
     fn pin(&mut self, path: &Path, item: &Item) {
         self.conditions.push(match path.get(item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),

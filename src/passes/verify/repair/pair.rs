@@ -1,5 +1,4 @@
-//! Repairs one pair. Decides whether to derive the new value from the old one, the old value from the new one, or
-//! neither.
+//! Repairs one pair. Derives the new value from the old one, the old value from the new one, or neither.
 
 use super::super::compare::SkipRule;
 use super::{Repair, RepairNeeds};
@@ -15,7 +14,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl Repair {
-    /// Adds the changes and conditions that this pair of an item needs.
+    /// Adds the changes and conditions that an item needs for this pair.
     pub(super) fn pair(
         &self,
         needs: &mut RepairNeeds,
@@ -36,7 +35,7 @@ impl Repair {
             (_, Some(b), Truth::Old) if skip_rule == SkipRule::IfPreexisting && !record.is_own_value(new, b) => {
                 needs.leave_if(new, true);
             }
-            // With `OnExisting::Skip`, the write records that the new value comes from the migration.
+            // With `OnExisting::Skip`, the write also records that the migration wrote the new value.
             (Some(_), None, _) if skip_rule != SkipRule::Never => {
                 needs.changes.push(derive(old, new).with_on_existing(OnExisting::Skip));
             }
@@ -61,14 +60,13 @@ impl Repair {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
                 let there = to.get(item);
                 let done = |there: &Value| SkipRule::from_change(change, self.strategy).accepts(record, to, there);
-                // A target that counts as done says nothing about the old value.
+                // The old value cannot be derived from a target that counts as done.
                 (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
             }
             Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
-        // Elements of a list are never written, because a different element may have this index at the time of the
-        // write.
+        // List elements are never written, because a different element may have this index at the time of the write.
         if values.windows(2).any(|two| two[0] != two[1]) || old.ends_in_index() {
             return needs.leave_if(old, true);
         }

@@ -95,7 +95,8 @@ fn values_of_live_writers_are_left_alone() {
         Decision::Diverged(paths) => paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
         other => panic!("{json}: {other:?}"),
     };
-    // An old value without a new one may be the only copy, so it is not changed. On the way back, such an item matches.
+    // An old value without a new one may be the only copy, so it is not changed. During a rollback, such an item
+    // matches.
     let only_old = json!({"pk": {"S": "1"}, "a": {"S": "x"}});
     for change in [mv(), copy()] {
         assert_eq!(left(&repair(std::slice::from_ref(&change), strategy, Truth::New), only_old.clone()), ["d.b"]);
@@ -106,20 +107,20 @@ fn values_of_live_writers_are_left_alone() {
     let two = [mv(), Change::Copy { from: path("a"), to: path("c"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "c": {"S": "x"}, "d": {"M": {"b": {"S": "y"}}}});
     assert_eq!(left(&repair(&two, strategy, Truth::New), item), ["a"]);
-    // While applications write the new side, they may have changed the constant.
+    // Applications that write the new side may have changed the constant.
     let set = [Change::Set { to: path("v"), value: Value::S("1".into()), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "v": {"S": "2"}});
     assert_eq!(left(&repair(&set, strategy, Truth::NewThenOld), item.clone()), ["v"]);
     let alone = repair(&set, strategy, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
     assert_eq!(alone, Decision::NothingToDo, "constants are not compared in this case");
     assert_eq!(repaired(&repair(&set, strategy, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
-    // Elements of a list are never written.
+    // List elements are never written.
     let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});
     assert_eq!(left(&repair(&element, strategy, Truth::New), item), ["l[0]"]);
 }
 
-/// Applications may still use a value that nothing implies, so it is removed only on request.
+/// Applications may still use a value that nothing implies, so a repair removes such a value only on request.
 #[test]
 fn nothing_is_removed_without_a_request() {
     let new_alone = json!({"pk": {"S": "1"}, "d": {"M": {"b": {"S": "y"}}}});
@@ -187,7 +188,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     /// After a repair, the item matches, and every earlier value is still in the item or in a pre-image. An item that
-    /// the repair must not change does not match. If a writer changes a pair in between, the write fails.
+    /// the repair must not change still does not match afterwards. If a writer changes a pair in between, the write
+    /// fails.
     #[test]
     fn a_repair_ends_in_parity_and_loses_nothing(
         before in any_image(), meanwhile in any_image(), in_place in any::<bool>(), truth in 0_usize..4, second in any::<bool>(),

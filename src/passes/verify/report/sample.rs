@@ -1,16 +1,16 @@
-//! The statement of a sample about the whole table, in figures and in words.
+//! What a sample shows about the whole table, in figures and in words.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::bound::{CONFIDENCE, Clusters, percent_text};
 use crate::telemetry::number;
 
-/// The statement of a sample about the clusters of the table. The statement describes their state before any repair.
+/// What a sample shows about the table's clusters. The figures describe the state of the clusters before any repair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleReport {
     /// The seed that drew the clusters.
     pub seed: u64,
-    /// Number of clusters of the table.
+    /// Number of clusters into which the table is divided.
     pub clusters: u32,
     /// Number of clusters that were drawn at random, from all clusters outside the `large` stratum.
     pub drawn: u32,
@@ -20,7 +20,7 @@ pub struct SampleReport {
     pub empty: u32,
     /// Number of clusters with large item collections. These clusters form a separate stratum, which was read in full.
     pub large: u32,
-    /// Number of clusters of the `large` stratum with a mismatch.
+    /// Number of clusters in the `large` stratum that have a mismatch.
     pub large_differing: u32,
     /// Upper bound of the number of differing clusters.
     pub at_most_clusters: u32,
@@ -35,7 +35,7 @@ pub struct SampleReport {
 }
 
 impl SampleReport {
-    /// Creates the statement for these clusters, which were drawn with this seed.
+    /// Creates the report for these clusters, which were drawn with this seed.
     pub fn new(seed: u64, clusters: &Clusters) -> SampleReport {
         SampleReport {
             seed,
@@ -54,7 +54,7 @@ impl SampleReport {
     }
 }
 
-/// The statement of a sample, in words. Every figure is a number of clusters. The statement claims nothing about single
+/// Describes in words what a sample shows. Every figure is a number of clusters. The text claims nothing about single
 /// items.
 fn statement(clusters: &Clusters) -> String {
     let Clusters { all, drawn, differing, empty, large, large_differing } = *clusters;
@@ -63,18 +63,19 @@ fn statement(clusters: &Clusters) -> String {
     let beside = match large {
         0 => String::new(),
         _ => format!(
-            " All {large_text} clusters around large item collections were read besides: {large_differing} differ."
+            " In addition, all {large_text} clusters around large item collections were read: {large_differing} differ."
         ),
     };
     if drawn + large >= all {
-        return format!("{differing_text} of {drawn_text} clusters differ: all were read.{beside}");
+        return format!("{differing_text} of {drawn_text} clusters differ; all clusters were read.{beside}");
     }
     let percent = percent_text(clusters.at_most_percent());
     let filled = clusters.at_most_percent_of_filled().map_or(String::new(), |percent| {
         let percent = percent_text(percent);
         let but = if large > 0 { ", without those around large item collections," } else { "" };
         format!(
-            " {empty} of the sampled clusters hold no item: of those that hold any{but} at most {percent} % differ."
+            " {empty} of the sampled clusters contain no item. Of the clusters that contain items{but} at most \
+             {percent} % differ."
         )
     });
     format!(
@@ -98,14 +99,14 @@ mod tests {
         let empty = Clusters { empty: 3_000, large: 512, large_differing: 2, ..none };
         let text = statement(&empty);
         assert!(
-            text.contains("3,000 of the sampled clusters hold no item: of those that hold any, without those around large item collections, at most 0.3 % differ."),
+            text.contains("3,000 of the sampled clusters contain no item. Of the clusters that contain items, without those around large item collections, at most 0.3 % differ."),
             "{text}"
         );
         assert!(
-            text.ends_with("All 512 clusters around large item collections were read besides: 2 differ."),
+            text.ends_with("In addition, all 512 clusters around large item collections were read: 2 differ."),
             "{text}"
         );
         let all = Clusters { all: 64, drawn: 64, differing: 1, ..Clusters::default() };
-        assert_eq!(statement(&all), "1 of 64 clusters differ: all were read.");
+        assert_eq!(statement(&all), "1 of 64 clusters differ; all clusters were read.");
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
             key: serde_json::json!({"pk": {"S": "A\u{1b}#1"}}),
             paths: vec!["new".into()],
             repaired: false,
-            why: Some("its new attribute was there before the migration".into()),
+            why: Some("its new attribute existed before the migration".into()),
         }],
     }
 }

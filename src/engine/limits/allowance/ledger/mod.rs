@@ -1,5 +1,5 @@
-//! Records how much of its allowance a run has used, handed out and reserved. Pure bookkeeping: it waits for nothing
-//! and stores nothing.
+//! Records how much of its allowance a run has used, granted and reserved. Pure bookkeeping: it waits for nothing and
+//! stores nothing.
 
 #[cfg(test)]
 mod tests;
@@ -10,8 +10,8 @@ use crate::plan::PlanLimits;
 use crate::ratelimit::Budget;
 use crate::state::{Reservation, Spend};
 
-/// The largest share of a limit that a slice may have. A kill wastes up to one slice, so ten kills waste at most a
-/// tenth of the limit.
+/// The largest fraction of a limit that one slice may reserve. A kill wastes up to one slice, so ten kills waste at
+/// most a tenth of the limit.
 const SLICE_SHARE: f64 = 0.01;
 
 /// At the full budget, a slice lasts about this number of seconds. A reservation costs one disk sync, and one disk sync
@@ -22,11 +22,11 @@ const SLICE_SECONDS: f64 = 10.0;
 /// one disk sync for each item.
 const MIN_SLICE_UNITS: Units = 10.0;
 
-/// The next slice is reserved when less than this share of the current slice is left. The reservation then has about
+/// The next slice is reserved when less than this fraction of the current slice is left. The reservation then has about
 /// five seconds to become durable, so requests rarely have to wait for it.
 const RESERVE_AT: f64 = 0.5;
 
-/// Tolerance when sums of half units are compared with a limit.
+/// The tolerance when a sum of half units is compared with a limit.
 const ROUNDING: f64 = 1e-9;
 
 /// The spending limits of a run, and the size of its slices.
@@ -35,7 +35,7 @@ pub(crate) struct SpendLimits {
     max_wcu: Option<Units>,
     money: Option<(f64, UnitPrices)>,
     slice: Spend,
-    /// Earlier spend that is not counted against the limits.
+    /// Earlier spend that does not count towards the limits.
     before: Spend,
 }
 
@@ -53,8 +53,8 @@ pub(crate) enum ExhaustedLimit {
 pub(crate) enum CapacityReply {
     /// The capacity may be used.
     Granted,
-    /// The capacity is not available now. Wait until the pending reservation ends or until other requests give capacity
-    /// back.
+    /// The capacity is not available now. Wait until the pending reservation ends, or until other requests give
+    /// capacity back.
     Wait,
     /// The capacity may be used only after this reservation is durable. Store the reservation, then call
     /// [`Ledger::confirm`] or [`Ledger::withdraw`].
@@ -69,23 +69,23 @@ pub(crate) struct Ledger {
     spend_limits: SpendLimits,
     /// Capacity that answered requests have consumed.
     used: Spend,
-    /// Capacity that was granted under a limit to requests which are not answered yet.
+    /// Capacity that was granted, under a limit, to requests that are still unanswered.
     granted: Spend,
     /// Number of requests that hold a part of `granted`.
     holders: u64,
-    /// The capacity that is durably reserved. The run has spent no more than this.
+    /// The durably reserved capacity. The run has spent no more than this.
     reserved: Spend,
     /// The value of `reserved` once the pending reservation is durable.
     reserving: Option<Spend>,
 }
 
 impl SpendLimits {
-    /// The limits of a plan, for a job within this budget.
+    /// Creates the spending limits that a plan sets for a job within this budget.
     pub(crate) fn new(limits: &PlanLimits, budget: Budget, prices: UnitPrices) -> SpendLimits {
         let money = limits.max_cost_usd.map(|max| (max, prices));
         let mut slice = Spend { write: budget.write * SLICE_SECONDS, read: budget.read * SLICE_SECONDS };
         if let Some((max, prices)) = money {
-            // One half of the share is for writes, and the other half is for reads.
+            // Half of this money is for writes, the other half for reads.
             let (write, read) = prices.affordable_units(max * SLICE_SHARE / 2.0);
             slice = slice.min(Spend { write, read });
         }
@@ -96,18 +96,18 @@ impl SpendLimits {
         SpendLimits { max_wcu: limits.max_wcu, money, slice, before: Spend::default() }
     }
 
-    /// The same limits, but the earlier spend `before` does not count against them.
+    /// Returns the same limits, except that the earlier spend `before` does not count towards them.
     pub(crate) fn with_exempt_spend(self, before: Spend) -> SpendLimits {
         SpendLimits { before, ..self }
     }
 
-    /// The size of a slice. `None` if no limit requires reservations.
+    /// Returns the size of a slice, or `None` if no limit requires reservations.
     pub(crate) fn slice(&self) -> Option<Spend> {
         let read = if self.money.is_some() { self.slice.read } else { 0.0 };
         self.applies_to(Spend { write: 1.0, read: 1.0 }).then_some(Spend { write: self.slice.write, read })
     }
 
-    /// The limit that a total spend of `wanted` would exceed, if there is such a limit. `spent` is the current total.
+    /// Returns the limit that a total spend of `wanted` would exceed, if there is one. `spent` is the current total.
     fn exceeded_limit(&self, wanted: Spend, spent: Spend) -> Option<ExhaustedLimit> {
         let wanted = wanted - self.before;
         let spent = spent - self.before;
@@ -119,13 +119,13 @@ impl SpendLimits {
         (prices.dollars(wanted) > limit * (1.0 + ROUNDING)).then_some(ExhaustedLimit::Cost { spent, limit })
     }
 
-    /// Whether a request for `need` requires a reservation.
+    /// Returns whether a request for `need` requires a reservation.
     pub(crate) fn applies_to(&self, need: Spend) -> bool {
         self.money.is_some() || (self.max_wcu.is_some() && need.write > 0.0)
     }
 
-    /// The total to reserve if `taken` is in use and a request needs `need`. The total includes one additional slice,
-    /// or less if the limits do not allow a whole slice.
+    /// Returns the total to reserve when `taken` is in use and a request needs `need`. The total includes one
+    /// additional slice, or less if the limits leave less than a whole slice.
     fn ceiling(&self, taken: Spend, need: Spend) -> Spend {
         let base = taken + need;
         let counts = base - self.before;
@@ -146,7 +146,7 @@ impl Ledger {
         Ledger { spend_limits, used: spent, reserved: spent, ..Ledger::default() }
     }
 
-    /// The limit that is nearly reached: less than one write unit is left. `None` if there is no such limit.
+    /// Returns the limit that leaves less than one write unit, or `None` if there is no such limit.
     pub(crate) fn exhausted(&self) -> Option<ExhaustedLimit> {
         let spent = self.spent();
         self.spend_limits.exceeded_limit(spent + Spend { write: 1.0, read: 0.0 }, spent)
@@ -172,7 +172,8 @@ impl Ledger {
         CapacityReply::Reserve(self.reserve(self.spend_limits.ceiling(taken, need)))
     }
 
-    /// Reserves the next slice early enough that no request has to wait for it. `None` if no reservation is needed now.
+    /// Reserves the next slice early enough that no request has to wait for it. Returns `None` if no reservation is
+    /// needed now.
     pub(crate) fn prefetch(&mut self) -> Option<Reservation> {
         let taken = self.spent();
         let slice = self.spend_limits.slice()?;
@@ -182,8 +183,8 @@ impl Ledger {
             return None;
         }
         let ceiling = self.spend_limits.ceiling(taken, Spend::default());
-        // Near a limit, the next slice would be small. Do not reserve a small slice early. The request that needs the
-        // capacity reserves it.
+        // Near a limit, the next slice would be small, so do not reserve it early. The request that needs the capacity
+        // reserves it.
         let grows = |to: Units, from: Units, slice: Units| slice > 0.0 && to - from >= slice * (1.0 - RESERVE_AT);
         let worth_it = grows(ceiling.write, self.reserved.write, slice.write)
             || grows(ceiling.read, self.reserved.read, slice.read);
@@ -200,12 +201,12 @@ impl Ledger {
         self.reserving = None;
     }
 
-    /// Whether a reservation is pending.
+    /// Returns whether a reservation is pending.
     pub(crate) fn is_reserving(&self) -> bool {
         self.reserving.is_some()
     }
 
-    /// Records that a request which took `need` has consumed `consumed`. The unused part becomes available again.
+    /// Records that a request that took `need` has consumed `consumed`. The unused part becomes available again.
     /// Consumption beyond `need` also counts as spent.
     pub(crate) fn reconcile(&mut self, need: Spend, consumed: Spend) {
         self.used += consumed;
@@ -213,17 +214,17 @@ impl Ledger {
             return;
         }
         self.holders = self.holders.saturating_sub(1);
-        // Sums of many fractions have rounding errors. If no request holds capacity, set the sum to zero.
+        // Sums of many fractions have rounding errors. So set the sum to zero when no request holds capacity.
         self.granted = if self.holders == 0 { Spend::default() } else { self.granted.excess_over(need) };
     }
 
-    /// The sum of the used capacity and the capacity that was granted to unanswered requests.
+    /// Returns the capacity that was used or was granted to unanswered requests.
     pub(crate) fn spent(&self) -> Spend {
         self.used + self.granted
     }
 
-    /// Whether a total of `wanted` is within the current reservation and, if a reservation is pending, also within the
-    /// pending one.
+    /// Returns whether a total of `wanted` fits into the current reservation and, if a reservation is pending, also
+    /// into the pending one.
     fn is_free(&self, wanted: Spend) -> bool {
         let within = self.reserving.map_or(self.reserved, |next| self.reserved.min(next));
         let free = |wanted: Units, within: Units| wanted <= within + ROUNDING;

@@ -1,5 +1,4 @@
-//! Tests the grants and the reservations of the ledger. The ledger's limits must not be exceeded, however often
-//! processes are killed.
+//! Tests the grants and the reservations of the ledger. The limits must hold, however often processes are killed.
 
 use proptest::prelude::*;
 
@@ -149,16 +148,16 @@ enum Event {
     Request(Spend),
     /// The oldest reservation becomes durable, and the session learns of it.
     Store,
-    /// A request is answered. The request consumed the fraction `part` of its capacity.
+    /// A request is answered after it has consumed the fraction `part` of its capacity.
     Answer { which: usize, part: f64 },
-    /// The pages of all answered requests are committed, together with the capacity that these requests consumed.
+    /// The pages of all answered requests are committed, together with the capacity that the requests consumed.
     Commit,
     /// The process dies. `stored` says whether the pending reservation became durable. Each request in flight consumed
     /// the fraction `part` of its capacity.
     Kill { stored: bool, part: f64 },
     /// The session ends normally.
     End,
-    /// A request is given up before it is sent.
+    /// A request is abandoned before it is sent.
     GiveUp { which: usize },
 }
 
@@ -186,8 +185,8 @@ struct LedgerModel {
     answered: Spend,
     committed: Spend,
     actual: Spend,
-    /// The capacity that requests gave back since the durable reservation was made, and since the pending reservation
-    /// was made. Because of this capacity, the reserved but unused part can be larger than a slice.
+    /// The capacity that requests have given back since the durable reservation was made, and since the pending
+    /// reservation was made. This capacity can make the reserved but unused part larger than a slice.
     handed_back: [Spend; 2],
     largest: Spend,
 }
@@ -305,7 +304,7 @@ fn is_within(spend: Spend, bound: Spend) -> bool {
 
 proptest! {
     /// A process may be killed at any point, any number of times. As long as the estimates are right, the consumption
-    /// by the server's count never exceeds a limit, and a kill wastes at most one slice.
+    /// that the server counts never exceeds a limit, and a kill wastes at most one slice.
     #[test]
     fn no_sequence_of_kills_exceeds_a_limit(
         (max_wcu, max_cost_usd) in prop_oneof![

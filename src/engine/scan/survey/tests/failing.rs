@@ -1,4 +1,4 @@
-//! Tests a scheduler that can fail, as a scheduler behind a network may.
+//! Tests a scheduler that can fail, such as a scheduler on the network.
 
 use std::sync::atomic::AtomicU32;
 
