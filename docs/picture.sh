@@ -4,21 +4,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cargo build --quiet --bins --examples
 folder=$(mktemp -d "${TMPDIR:-/tmp}/backfill-picture.XXXXXX")
-socket="backfill-picture-$$"
-trap 'tmux -L "$socket" kill-server 2>/dev/null || true; rm -rf "$folder"' EXIT
+server=(tmux -f /dev/null -L "backfill-picture-$$")
+trap '"${server[@]}" kill-server 2>/dev/null || true; rm -rf "$folder"' EXIT
 
-cat >"$folder/session.sh" <<SESSION
-cd "$folder"
-PATH="$PWD/target/debug:\$PATH"
-printf '$ backfill demo\n'
-backfill demo --items 2000
-tmux -L "$socket" wait-for -S ended
-sleep 600
-SESSION
-tmux -L "$socket" new-session -d -x 110 -y 100 "bash '$folder/session.sh'"
-tmux -L "$socket" wait-for ended
+export PATH="$PWD/target/debug:$PATH"
+command='backfill demo --items 2000'
+"${server[@]}" new-session -d -x 110 -y 100 -c "$folder" \
+    "printf '\$ %s\n' '$command'; $command; tmux wait-for -S ended; sleep 600"
+timeout 300 "${server[@]}" wait-for ended
 # -e keeps colours, -S - includes lines that have left the screen.
-tmux -L "$socket" capture-pane -p -e -S - >"$folder/screen"
+"${server[@]}" capture-pane -p -e -S - >"$folder/screen"
 # Keep the command, and the run and its verification: the whole screen is too long for a picture.
-sed -n -e '1p' -e '/^2\. backfill run/,/^4\. /p' "$folder/screen" | sed -e '1a…' -e '/^4\. /d' >"$folder/part"
-target/debug/examples/picture <"$folder/part" >docs/demo.svg
+awk 'NR == 1 { print; print "…" } /^2\. / { keep = 1 } /^4\. / { keep = 0 } keep' "$folder/screen" >"$folder/part"
+test "$(wc -l <"$folder/part")" -gt 20
+target/debug/examples/picture <"$folder/part" >"$folder/demo.svg"
+mv "$folder/demo.svg" docs/demo.svg

@@ -75,7 +75,7 @@ impl Random {
         self.draw(|rng| rng.u64(..))
     }
 
-    /// Draws a 128-bit number. It is practically impossible that another process draws the same number.
+    /// Draws a 128-bit number. Another process is extremely unlikely to draw the same number.
     pub fn name(&self) -> u128 {
         self.draw(|rng| rng.u128(..))
     }

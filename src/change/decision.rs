@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use super::{GuardedWrite, Rule};
 use crate::item::{Item, Path};
 
-/// A rule that decides about items, in place of a plan's operations.
+/// A rule that makes the decision for each item. It replaces the plan's operations.
 pub trait Decider: Debug + Send + Sync {
     /// Decides what an item needs, like [`Changes::decide`](super::Changes::decide).
     fn decide(&self, item: &Item) -> Decision;

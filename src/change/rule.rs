@@ -32,7 +32,7 @@ pub enum Rule {
         /// Whether the item would be small enough if the same write removed the old attributes.
         fits_in_place: bool,
     },
-    /// The update itself is larger than an item may be.
+    /// The update itself exceeds the maximum size of an item.
     UpdateSize,
     /// An attribute would be nested too deeply.
     Nesting {

@@ -1,4 +1,4 @@
-//! The last phase of `rollback`, for one item: it removes [copies that the migration made](UndoOp::RevertCopy) and
+//! The last phase of `rollback`, for one item: it removes [copies that the migration made](UndoOp::Copy) and
 //! restores values that the migration overwrote or removed.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since the run, the value stays and the item is
@@ -18,13 +18,13 @@ use crate::item::{Item, Path, Value};
 pub(super) enum UndoOp {
     /// Restores a target to its state before the migration. The target belongs to a copy, or to a move whose source
     /// stayed.
-    RevertCopy { from: Path, to: Path, skips_existing: bool },
+    Copy { from: Path, to: Path, skips_existing: bool },
     /// Reverses an in-place move: moves the value back to the source.
-    RevertMove { from: Path, to: Path },
+    Move { from: Path, to: Path },
     /// Removes the constant and restores the value that existed before the migration.
-    RevertSet { to: Path, value: Value },
+    Set { to: Path, value: Value },
     /// Restores a value that was removed in place.
-    RevertRemove { path: Path },
+    Remove { path: Path },
 }
 
 impl UndoOp {
@@ -37,22 +37,20 @@ impl UndoOp {
     fn from_change(change: &Change, strategy: Strategy) -> Option<UndoOp> {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
-            Change::Move { from, to, .. } if in_place => Some(UndoOp::RevertMove { from, to }),
+            Change::Move { from, to, .. } if in_place => Some(UndoOp::Move { from, to }),
             Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
-                Some(UndoOp::RevertCopy { from, to, skips_existing: on_existing == OnExisting::Skip })
+                Some(UndoOp::Copy { from, to, skips_existing: on_existing == OnExisting::Skip })
             }
-            Change::Set { to, value, .. } => Some(UndoOp::RevertSet { to, value }),
-            Change::Remove { path } => in_place.then_some(UndoOp::RevertRemove { path }),
+            Change::Set { to, value, .. } => Some(UndoOp::Set { to, value }),
+            Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
         }
     }
 
     /// Returns the paths that the operation may change.
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
-            UndoOp::RevertMove { from, to } => (to, Some(from)),
-            UndoOp::RevertCopy { to: path, .. }
-            | UndoOp::RevertSet { to: path, .. }
-            | UndoOp::RevertRemove { path } => (path, None),
+            UndoOp::Move { from, to } => (to, Some(from)),
+            UndoOp::Copy { to: path, .. } | UndoOp::Set { to: path, .. } | UndoOp::Remove { path } => (path, None),
         };
         std::iter::once(one).chain(another)
     }
@@ -65,10 +63,10 @@ impl<'a> Draft<'a> {
         self.restored = self.restored_values(ops);
         for op in ops {
             match op {
-                UndoOp::RevertCopy { from, to, skips_existing } => self.revert_copy(from, to, *skips_existing),
-                UndoOp::RevertMove { from, to } => self.revert_move(from, to),
-                UndoOp::RevertSet { to, value } => self.revert_set(to, value),
-                UndoOp::RevertRemove { path } => self.revert_remove(path),
+                UndoOp::Copy { from, to, skips_existing } => self.revert_copy(from, to, *skips_existing),
+                UndoOp::Move { from, to } => self.revert_move(from, to),
+                UndoOp::Set { to, value } => self.revert_set(to, value),
+                UndoOp::Remove { path } => self.revert_remove(path),
             }
         }
     }
@@ -230,12 +228,12 @@ impl<'a> Draft<'a> {
         self.set(path, before);
     }
 
-    /// Returns the values that [`UndoOp::RevertRemove`] restores in this write. Before this write, the copies of these
+    /// Returns the values that [`UndoOp::Remove`] restores in this write. Before this write, the copies of these
     /// values have no source in the item.
     fn restored_values(&self, ops: &'a [UndoOp]) -> BTreeMap<&'a Path, &'a Value> {
         let removed = ops.iter().filter_map(|op| match op {
-            UndoOp::RevertRemove { path } => Some(path),
-            UndoOp::RevertCopy { .. } | UndoOp::RevertMove { .. } | UndoOp::RevertSet { .. } => None,
+            UndoOp::Remove { path } => Some(path),
+            UndoOp::Copy { .. } | UndoOp::Move { .. } | UndoOp::Set { .. } => None,
         });
         let gone = removed.filter(|path| path.get(self.item).is_none());
         gone.filter_map(|path| Some((path, self.history.prior(path)?.value()?))).collect()

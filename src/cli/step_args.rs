@@ -22,7 +22,7 @@ pub(crate) struct ConfirmArgs {
 #[derive(Debug, Clone, Copy, Default, Args)]
 #[command(next_help_heading = "Facts to state if the plan names no flag")]
 pub(crate) struct DualWriteFacts {
-    /// State that every writer has written both attributes since this time
+    /// State that every writer has written both attributes since this time, such as 2026-01-10T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub dual_writes_since: Option<jiff::Timestamp>,
 }

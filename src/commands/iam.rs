@@ -11,7 +11,7 @@ use serde_json::json;
 pub(crate) fn iam(global: &Global, args: &IamArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, false)?;
     let policy = least_privilege_policy(migration.plan(), args.read_only);
-    output::write_result(
+    output::write_data(
         global,
         &CommandResult::done(),
         || json!({ "type": "iam", "policy": policy }),

@@ -20,7 +20,7 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
     };
     let text = template(table.as_ref());
     if args.plan.as_os_str() == "-" {
-        return output::write_result(
+        return output::write_data(
             global,
             &CommandResult::done(),
             || json!({ "type": "init", "plan": null, "text": text }),
@@ -39,6 +39,13 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
             let command_result = CommandResult::done().next(next);
             output::write_result(global, &command_result, || json!({ "type": "init", "plan": args.plan }), |_| Ok(()))
         }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Refusal::error(
+            Exit::Usage,
+            format!(
+                "{} exists already. Nothing was changed. Name another file, or `-` for stdout",
+                args.plan.display()
+            ),
+        )),
         Err(error) => Err(Refusal::error(
             Exit::Usage,
             format!(

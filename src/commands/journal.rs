@@ -30,7 +30,7 @@ pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Resul
     let phase = |row: &PreImageRecord| runs.iter().find(|run| run.id == row.run).map_or("?", |run| run.phase.as_str());
     let last = found.last().map(|row| row.as_ref().map_or_else(|unreadable| unreadable.id, PreImageRecord::cursor));
     let values: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| (row, phase(row)))).collect();
-    output::write_result(
+    output::write_data(
         global,
         &CommandResult::done(),
         || {
@@ -49,6 +49,7 @@ pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Resul
             }
             match last.filter(|_| more) {
                 Some(last) => writeln!(out, "There are more values: list them with --after {last}"),
+                None if values.is_empty() => writeln!(out, "0 overwritten or removed values"),
                 None => Ok(()),
             }
         },

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::cli::{Global, VerifyArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use crate::commands::status::NextStep;
 use backfill::internals::migration::VerifyOptions;
 
 /// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
@@ -51,7 +51,7 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         true => NextStep::find(&migration, &commands).await,
         false => can_repair.then(|| NextStep::now(commands.render("verify --all --repair"))),
     };
-    let command_result = CommandResult::from_exit(found).next(next_step.as_ref().map(|next| next.command.clone()));
+    let command_result = CommandResult::from_exit(found).next_step(next_step.as_ref());
     output::write_result(
         global,
         &command_result,

@@ -157,7 +157,11 @@ const FIELDS: [Field; 16] = {
         field("plan", FieldType::Text, "Fingerprint of the plan that the flag belongs to."),
         optional("report", FieldType::Text, "SHA-256 of the verification report that allowed the last change."),
         field("actor", FieldType::Text, "Who made the last change."),
-        optional("reason", FieldType::Text, "The reason, if the last change was forced or accepted stale reads."),
+        optional(
+            "reason",
+            FieldType::Text,
+            "The recorded reason, if the last change was forced or if it allowed stale reads.",
+        ),
         optional("writer", FieldType::Text, "Identifies the write that made the last change; applications ignore it."),
     ]
 };

@@ -1,10 +1,9 @@
 //! The conditions under which requests may be sent: this process still holds the lease, and the flag is unchanged.
 //!
 //! Each condition must be confirmed repeatedly. A confirmation is valid for a fixed time, which begins just before the
-//! confirming request is sent. Two clocks measure this time, and the higher measurement decides ([`Moment::since`]). A
-//! sleep of the machine, a pause of the process, and a flag that cannot be read in time all have the same effect: no
-//! new requests are sent until the condition is confirmed again. Meanwhile, requests that are already in flight may
-//! end.
+//! confirming request is sent. Two clocks measure this time, and the higher measurement decides ([`Moment::since`]). If
+//! the machine sleeps, the process is paused, or the flag cannot be read in time, no new requests are sent until the
+//! condition is confirmed again. Meanwhile, requests that are already in flight may end.
 
 use std::fmt;
 use std::sync::Arc;

@@ -144,7 +144,7 @@ pub enum StopReason {
     /// The scheduler could not hand out work.
     #[error("the next piece of work could not be assigned: {0}. Run the same command again")]
     Scheduler(String),
-    /// Progress could not be made durable.
+    /// Progress could not be stored durably.
     #[error("progress could not be stored: {0}")]
     Store(String),
     /// A fault in backfill itself.

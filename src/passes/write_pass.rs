@@ -58,7 +58,7 @@ impl<'a> WritePass<'a> {
     }
 
     async fn finish(&self, pages: &WritePages) {
-        // Ignore the error, because the stopper already contains it.
+        // Ignore the error. The stopper has already recorded it.
         let _ = pages.finish(!self.job.stop.is_stopping()).await;
     }
 

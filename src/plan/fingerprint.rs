@@ -262,8 +262,8 @@ mod tests {
     }
 
     /// The fingerprint covers the `on_existing` of each change, no matter where the plan sets this value. In an earlier
-    /// version of the tool, changes could not set `on_existing`. If no change of a plan sets `on_existing`, the plan's
-    /// fingerprint is still the same as then.
+    /// version of the tool, changes could not set `on_existing`. If none of a plan's changes sets `on_existing`, the
+    /// plan's fingerprint is the same as in those versions.
     #[test]
     fn on_existing_means_the_same_in_the_plan_and_in_a_change() {
         let changes = ["move = \"a\"\nto = \"b\"", "set = \"c\"\nvalue = \"x\"", "remove = \"d\""];

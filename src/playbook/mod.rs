@@ -178,7 +178,7 @@ pub enum Phase {
     Verify {
         /// The part of the table that is compared.
         scope: VerifyScope,
-        /// Whether to repair mismatches by deriving the wrong value from the value that is the truth.
+        /// Whether to repair mismatches by replacing the wrong value with one that is derived from the correct value.
         repair: bool,
     },
     /// On the way back: makes old values equal to new values.

@@ -34,7 +34,7 @@ pub enum Obstacle {
         /// Number of items.
         items: u64,
     },
-    /// On the way back, some items could not be changed.
+    /// During a rollback, some items could not be changed.
     ItemsFailed {
         /// Number of items.
         items: u64,
@@ -74,8 +74,8 @@ impl Obstacle {
         }
     }
 
-    /// Returns whether an override of this obstacle also covers `other`. It does if `other` is the same obstacle with
-    /// at most as many items.
+    /// Returns whether an override of this obstacle also covers `other`. Returns true if `other` is the same obstacle
+    /// and affects no more items than this one.
     pub fn covers(self, other: Obstacle) -> bool {
         match (self, other) {
             (Obstacle::FlagRemoved { version }, Obstacle::FlagRemoved { version: now }) => version == now,

@@ -354,7 +354,7 @@ impl MigrationState {
         }
     }
 
-    /// Returns the refusal of every command except `rollback`, for use after the rollback has begun.
+    /// Returns the error with which every command except `rollback` is refused after a rollback has begun.
     pub(super) fn rolled_back(&self) -> StepRefusal {
         match self.rollback {
             PhaseStatus::Complete => StepRefusal::new(

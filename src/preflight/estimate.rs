@@ -263,7 +263,7 @@ pub enum Figure {
     Changed,
     /// Number of items that already match the plan.
     AlreadyApplied,
-    /// Number of items to which no change of the plan applies.
+    /// Number of items to which none of the plan's changes apply.
     NothingToDo,
     /// Number of items in which a target already has a different value. The plan treats such items as done.
     Skipped,

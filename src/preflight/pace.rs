@@ -69,8 +69,8 @@ impl RunPace {
         RunPace { duration: low.zip(high), needs }
     }
 
-    /// Returns the need that determines the shortest duration, and the need that determines the longest. Both are
-    /// `None` if the run needs nothing.
+    /// Returns the capacity that determines the shortest duration, and the capacity that determines the longest
+    /// duration. Both are `None` if the run needs nothing.
     pub fn deciding_needs(&self) -> (Option<&CapacityNeed>, Option<&CapacityNeed>) {
         let slowest = |select: fn(Range) -> f64| {
             let takes = self.needs.iter().filter(|need| select(need.units) > 0.0);

@@ -69,7 +69,7 @@ impl CheckReport<'_> {
         let large = count(segments.large.into(), "segment", "segments");
         line(
             "at a time",
-            format!("{}, plus up to {large} with large item collections ({})", segments.active, segments.active_reason),
+            format!("{} ({}), plus up to {large} with large item collections", segments.active, segments.active_reason),
         )?;
         resolved.lines().try_for_each(|(scope, budget)| line("budget", format!("{scope}: {budget}")))?;
         line("state", self.state_path.display().to_string())?;

@@ -149,8 +149,8 @@ impl SampleTally {
         self.add_large_clusters(figure, range, 1.0)
     }
 
-    /// Returns the total of a figure for the whole table, with 95 % confidence. `most` is the largest possible figure
-    /// of one item.
+    /// Returns the total of a figure for the whole table, with 95 % confidence. `most` is the largest possible value
+    /// for one item.
     pub fn amount(&self, figure: usize, most: f64) -> Range {
         let counted = self.sum_of(figure);
         let mean = self.sum_of(0).sum / f64::from(self.read.max(1));

@@ -23,9 +23,10 @@ use crate::item::{PartitionHash, Units};
 /// other.
 const SHARDS: usize = 16;
 
-/// A shard with more states than this drops the states of full buckets before it grows. These states are not needed,
-/// because a key without a state has a full bucket. A key that is used once has a full bucket again after a few
-/// milliseconds. All shards together store about 100,000 keys in about two megabytes, however many keys a table has.
+/// If a shard has more states than this limit, it drops the states of full buckets before it grows. These states are
+/// not needed, because a key without a state has a full bucket. A key that is used once has a full bucket again after a
+/// few milliseconds. All shards together store about 100,000 keys in about two megabytes, however many keys a table
+/// has.
 const STATES_PER_SHARD: usize = 4_096;
 
 /// The largest number of keys that have their own bucket because DynamoDB throttles them. If one more key is throttled,

@@ -29,7 +29,7 @@ pub enum StoreError {
     /// The caller must stop. The later session continues from the last commit.
     #[error("{0}")]
     Fenced(String),
-    /// The event is not a valid transition of the stored progress.
+    /// The event is not valid for the stored progress.
     #[error("the checkpoint was refused, and nothing of it was stored: {0}")]
     Transition(#[from] TransitionError),
 }

@@ -171,8 +171,8 @@ mod tests {
         })
     }
 
-    /// Generates nested values of all types. The members of these values are short, so that the text is long compared
-    /// with the size in bytes.
+    /// Generates nested values of all types. These values have many short members, so their text form is much longer
+    /// than their size in bytes.
     fn value() -> impl Strategy<Value = Value> {
         let string = || proptest::collection::vec(any::<char>(), 0..4).prop_map(String::from_iter);
         let control =

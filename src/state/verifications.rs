@@ -13,9 +13,9 @@ use crate::state::{Verdict, VerdictCounts};
 /// change is stored.
 #[async_trait]
 pub trait Verifications: Send + Sync {
-    /// Begins a session of a verification. The session resumes the newest verification if that verification is
-    /// unfinished, has the same parameters and readable counts, and `force_new` is not set. In all other cases, a new
-    /// verification begins, and supersedes an unfinished verification.
+    /// Begins a session of a verification. Unless `force_new` is set, the session resumes the newest verification if
+    /// that verification is unfinished and has the same parameters, and if its counts can be read. In all other cases,
+    /// a new verification begins, and supersedes an unfinished verification.
     ///
     /// When a new verification begins, the store deletes the counts and mismatches of all verifications that are older
     /// than the newest complete one. The reports of these verifications stay.

@@ -184,7 +184,7 @@ fn state(progress_sources: &ProgressSources, now: &Snapshot, throttled_just_now:
         format!("throttled by DynamoDB ({} so far){slowed}", count(now.throttled, "request", "requests"))
     } else if now.backing_off > 0 {
         let why = now.last_error.as_deref().unwrap_or("throttled");
-        format!("backing off, {}: {why}{slowed}", count(now.backing_off as u64, "request", "requests"))
+        format!("backing off, {}: {why}{slowed}", count(now.backing_off, "request", "requests"))
     } else if !awaited_budgets.is_empty() {
         format!("waiting for {}", awaited_budgets.join(", and for "))
     } else if now.without_slot > 0 {

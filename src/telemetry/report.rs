@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::{limits_text, number, write_counts, write_spend};
+use crate::change::{Change, Strategy};
 use crate::command_line::CommandLine;
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
@@ -81,6 +82,15 @@ impl Subject<'_> {
     }
 }
 
+/// Whether applications write an old and a new attribute while the plan runs.
+fn has_dual_writes(plan: &Plan) -> bool {
+    let has_source = |change: &Change| match change {
+        Change::Move { .. } | Change::Copy { .. } => true,
+        Change::Set { .. } | Change::Remove { .. } => false,
+    };
+    plan.strategy == Strategy::ExpandContract && plan.changes.iter().any(has_source)
+}
+
 impl RunReport<'_> {
     /// Writes the report as text.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
@@ -117,11 +127,16 @@ impl RunReport<'_> {
         }
         match stopped {
             _ if !subject.advice => Ok(()),
-            None => writeln!(
+            None if has_dual_writes(subject.plan) => writeln!(
                 out,
                 "This is complete only if every writer has written both attributes since {}. If not, repeat `{}` until a \
                  pass applies nothing.",
                 run.started_at,
+                commands.render("run --again")
+            ),
+            None => writeln!(
+                out,
+                "If other writers inserted items during this run, repeat `{}` until a pass applies nothing.",
                 commands.render("run --again")
             ),
             Some(_) => Ok(()),

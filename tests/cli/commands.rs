@@ -19,7 +19,7 @@ async fn init_writes_a_plan_that_loads_and_never_overwrites() {
     assert_eq!(checked["key"], json!(["pk", "sk"]));
 
     let refusal = refused(&harness, 2, &["init", "new.toml", "--table", &table, "--endpoint-url", &harness.endpoint()]);
-    refusal.in_one_paragraph().says(&["cannot write new.toml", "exists", "Name another file"]);
+    refusal.in_one_paragraph().says(&["new.toml exists already", "Name another file"]);
     assert_eq!(std::fs::read_to_string(harness.dir().join("new.toml")).unwrap(), written);
 
     // Runs `init` in four cases: no table is given, the table cannot be reached, the output is stdout, and no file can

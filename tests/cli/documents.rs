@@ -1,5 +1,7 @@
 //! Tests the output for programs: JSON documents, JSON log lines, and errors while writing to stdout.
 
+use std::time::Instant;
+
 use super::*;
 
 fn run_with(harness: &Harness, args: &[&str], change: impl FnOnce(&mut std::process::Command)) -> tool::ToolOutput {
@@ -181,12 +183,14 @@ async fn a_signal_before_the_work_begins_ends_with_a_document() {
         let mut command = harness.command();
         command.args(["run", text(&plan), "--yes", "--output", "json"]);
         let running = RunningTool::start(command);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while harness.proxy().tally().operation("DescribeTable").requests == 0 {
+            assert!(Instant::now() < deadline, "the tool does not describe the table");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         running.signal(signal);
         let ended = tokio::task::block_in_place(|| running.end()).exits(130);
         assert_eq!(ended.json()["error"]["kind"], "interrupted");
-        assert!(ended.messages().contains("run the same command again"), "{ended:?}");
+        assert!(ended.messages().contains("shows the state and the next command"), "{ended:?}");
     }
 }

@@ -115,7 +115,7 @@ fn inject_fault(harness: &Harness, rule: impl Fn(&RequestInfo) -> Fault + Send +
     harness.proxy().set_faults(Some(Arc::new(rule) as FaultRule));
 }
 
-/// Answers every request of an operation with this error.
+/// Answers every request for one operation with this error.
 fn answer(harness: &Harness, operation: &'static str, status: u16, error: &'static str, message: &'static str) {
     inject_fault(harness, move |request| {
         if request.operation != operation {

@@ -246,7 +246,7 @@ async fn a_sampled_check_reads_and_writes_nothing() {
     }
 }
 
-/// RUNBOOK: "prints keys of some items of each kind"
+/// RUNBOOK: "prints the keys of a few items of each kind"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     let harness = Harness::embedded();

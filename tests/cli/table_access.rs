@@ -1,4 +1,4 @@
-//! Tests with a table that cannot be used. The tool exits with 3 before it begins.
+//! Tests with a table that cannot be used. The tool exits with code 3 before it does any work.
 
 use super::*;
 

@@ -72,7 +72,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
             assert!(ran.stdout.contains(part) || n > 0, "{part}: {}", ran.stdout);
         }
         let listed = scene.run_ok("failures list").await.stdout;
-        for (pk, why) in [("P#1", "is of type S, not M"), ("P#2", "size"), ("P#3", "two has another value")] {
+        for (pk, why) in [("P#1", "is of type S, not M"), ("P#2", "size"), ("P#3", "two differs from the value")] {
             let line = listed.lines().find(|line| line.contains(pk)).unwrap_or_else(|| panic!("no {pk} in {listed}"));
             assert!(line.contains(why), "{line}");
         }

@@ -63,6 +63,7 @@ impl Resident {
 
     /// The median of one quarter of the samples. The quarters are numbered from 0.
     fn median_of_quarter(&self, number: usize) -> u64 {
+        assert!(self.samples.len() >= 100, "only {} samples", self.samples.len());
         let length = self.samples.len() / 4;
         let mut quarter = self.samples[number * length..(number + 1) * length].to_vec();
         quarter.sort_unstable();

@@ -9,8 +9,8 @@ use serde_json::{Value as Json, json};
 use crate::cli::{CutoverArgs, CutoverStepArg, Global};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use crate::commands::status::NextStep;
 use backfill::internals::cutover::Flag;
 use backfill::internals::migration::{CutoverStep as Step, kind};
 use backfill::internals::playbook::PlanKind;
@@ -28,12 +28,13 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     if let Some(reason) = outcome.stopped() {
         output::warn(&format!("stopped: {reason}"));
     }
+    // After a step back, only the operator knows why. The next step forward would be the step that was just undone.
+    let is_back = matches!(step, Step::Back { .. });
     let next_step = match outcome.stopped() {
-        Some(_) => None,
-        None => NextStep::find(&migration, &terminal::commands(global, &args.plan)).await,
+        None if !is_back => NextStep::find(&migration, &terminal::commands(global, &args.plan)).await,
+        None | Some(_) => None,
     };
-    let command_result = CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped())
-        .next(next_step.as_ref().map(|next| next.command.clone()));
+    let command_result = CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped()).next_step(next_step.as_ref());
     let is_stated = kind(migration.plan()) == PlanKind::Stated;
     output::write_result(
         global,

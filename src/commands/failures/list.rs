@@ -25,7 +25,7 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
     let summary = state.summary().await?;
     let failed = summary.open_failures;
     let unequal = summary.open_diverged;
-    output::write_result(
+    output::write_data(
         global,
         &CommandResult::done(),
         || {
@@ -43,7 +43,14 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
 fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Rows<DivergedRecord>) -> IoResult<()> {
     for row in failures {
         match row {
-            Ok(f) => writeln!(out, "{:<9} {}  {} ({} attempts)", f.outcome.name(), f.key, f.reason, f.attempts)?,
+            Ok(f) => writeln!(
+                out,
+                "{:<9} {}  {} ({})",
+                f.outcome.name(),
+                f.key,
+                f.reason,
+                count(f.attempts.into(), "attempt", "attempts")
+            )?,
             Err(row) => writeln!(out, "unreadable  failure {}: {}", row.id, row.why)?,
         }
     }

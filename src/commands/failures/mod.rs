@@ -11,6 +11,7 @@ use crate::cli::{FailuresAction, FailuresArgs, Global};
 use crate::commands::failures::list::list;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::figure::count;
@@ -27,11 +28,24 @@ pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Res
 }
 
 async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow::Result<Exit> {
-    let outcome = Box::pin(terminal::open(global, plan, false)?.retry_failures(&accept)).await?;
+    let migration = terminal::open(global, plan, false)?;
+    let outcome = Box::pin(migration.retry_failures(&accept)).await?;
     let RetryResult { counts, encrypted } = outcome.retried();
     let encrypted = *encrypted;
     let stopped = outcome.stopped();
-    let command_result = CommandResult::from_exit_or_stop(Exit::from_run(outcome.open(), stopped), stopped);
+    let exit = Exit::from_run(outcome.open(), stopped);
+    let next_step = match exit {
+        Exit::Done => NextStep::find(&migration, &terminal::commands(global, plan)).await,
+        Exit::Unexpected
+        | Exit::Usage
+        | Exit::Refused
+        | Exit::Failures
+        | Exit::Mismatch
+        | Exit::Stopped
+        | Exit::State
+        | Exit::Interrupted => None,
+    };
+    let command_result = CommandResult::from_exit_or_stop(exit, stopped).next_step(next_step.as_ref());
     output::write_result(
         global,
         &command_result,
@@ -45,7 +59,10 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow:
             }
             writeln!(out, "{} retried.", count(counts.scanned, "failure was", "failures were"))?;
             write_counts(out, counts, counts.unclear > 0)?;
-            if encrypted > 0 { write_encrypted(out, encrypted, &terminal::commands(global, plan)) } else { Ok(()) }
+            if encrypted > 0 {
+                write_encrypted(out, encrypted, &terminal::commands(global, plan))?;
+            }
+            next_step.iter().try_for_each(|next| next.write(out))
         },
     )
 }

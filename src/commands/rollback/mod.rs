@@ -85,7 +85,11 @@ pub(crate) fn report(
                     commands.render(command)
                 ),
                 None if outcome.passes().is_empty() && !has_begun => {
-                    writeln!(out, "There is nothing to do: no run of this plan has changed an item.")
+                    writeln!(
+                        out,
+                        "This state file records no run, so there is nothing to undo. If a run of this plan used another state \
+                         file, name that file with --state."
+                    )
                 }
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {

@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::cli::{Global, RunArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use crate::commands::status::NextStep;
 use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{DryRunPhase, RunOptions};
 
@@ -49,14 +49,15 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         Some(_) if outcome.worked() => Some(report.next()),
         Some(_) => Some(commands.render(&words)),
         None if report.open.failures > 0 => Some(commands.render("failures retry")),
+        // Look at the differences before `--repair` overwrites values.
+        None if report.open.diverged > 0 => Some(commands.render("verify --all")),
         None => None,
     };
     let next_step = match next {
         Some(command) => Some(NextStep::now(command)),
         None => NextStep::find(&migration, &commands).await,
     };
-    let command_result = CommandResult::from_exit_or_stop(exit, report.stopped)
-        .next(next_step.as_ref().map(|next| next.command.clone()));
+    let command_result = CommandResult::from_exit_or_stop(exit, report.stopped).next_step(next_step.as_ref());
     output::write_result(
         global,
         &command_result,

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::commands::shared::exit::{Exit, Refusal};
+use crate::commands::shared::next_step::NextStep;
 use backfill::internals::cutover::LeaseError;
 use backfill::internals::dynamodb::FatalKind;
 use backfill::internals::engine::StopReason;
@@ -23,6 +24,8 @@ pub(crate) struct CommandResult {
     error: Option<Problem>,
     /// The command to run next.
     next: Option<String>,
+    /// The time before which the next command is refused.
+    not_before: Option<String>,
 }
 
 /// A command's error, in a form for programs.
@@ -210,7 +213,7 @@ impl ErrorKind {
 impl CommandResult {
     /// Returns the result of a command that succeeded.
     pub(crate) fn done() -> CommandResult {
-        CommandResult { exit: Exit::Done, error: None, next: None }
+        CommandResult { exit: Exit::Done, error: None, next: None, not_before: None }
     }
 
     /// Returns the result of a command that finished. The exit code shows whether the command found failures or
@@ -227,13 +230,13 @@ impl CommandResult {
             Exit::Interrupted => Some((ErrorKind::Interrupted, "it was interrupted")),
         };
         let error = found.map(|(kind, message)| Problem { kind, message: message.to_owned() });
-        CommandResult { exit, error, next: None }
+        CommandResult { exit, error, next: None, not_before: None }
     }
 
     /// Returns the result of a command that stopped early for this reason.
     pub(crate) fn stopped(reason: &StopReason) -> CommandResult {
         let error = Problem { kind: ErrorKind::from_stop(reason), message: reason.to_string() };
-        CommandResult { exit: Exit::from_stop(reason), error: Some(error), next: None }
+        CommandResult { exit: Exit::from_stop(reason), error: Some(error), next: None, not_before: None }
     }
 
     /// Returns the result of a command that stopped for this reason or, if `stopped` is `None`, finished with this exit
@@ -253,12 +256,17 @@ impl CommandResult {
             None => format!("{error:#}"),
         };
         let problem = Problem { kind: ErrorKind::from_error(error), message };
-        CommandResult { exit: Exit::from_error(error), error: Some(problem), next }
+        CommandResult { exit: Exit::from_error(error), error: Some(problem), next, not_before: None }
     }
 
     /// Returns the result for a command line that cannot be parsed.
     pub(crate) fn usage(message: String) -> CommandResult {
-        CommandResult { exit: Exit::Usage, error: Some(Problem { kind: ErrorKind::Usage, message }), next: None }
+        CommandResult {
+            exit: Exit::Usage,
+            error: Some(Problem { kind: ErrorKind::Usage, message }),
+            next: None,
+            not_before: None,
+        }
     }
 
     /// Sets the command to run next.
@@ -266,9 +274,18 @@ impl CommandResult {
         CommandResult { next: next.into(), ..self }
     }
 
+    /// Adds the next step.
+    pub(crate) fn next_step(self, step: Option<&NextStep>) -> CommandResult {
+        CommandResult {
+            next: step.map(|step| step.command.clone()),
+            not_before: step.and_then(|step| step.not_before.clone()),
+            ..self
+        }
+    }
+
     /// Adds the fields that every document contains.
     pub(crate) fn document(&self, mut document: Json) -> Json {
-        let CommandResult { exit, error, next } = self;
+        let CommandResult { exit, error, next, not_before } = self;
         let error = error.as_ref().map(|Problem { kind, message }| {
             let is_unnamed = *kind == ErrorKind::OutOfOrder && next.is_none();
             let remedy =
@@ -280,6 +297,7 @@ impl CommandResult {
             map.insert("exit_code".into(), (*exit as u8).into());
             map.insert("error".into(), error.into());
             map.insert("next".into(), next.clone().into());
+            map.insert("not_before".into(), not_before.clone().into());
         }
         document
     }

@@ -3,6 +3,7 @@
 pub(crate) mod command_result;
 pub(crate) mod exit;
 pub(crate) mod logging;
+pub(crate) mod next_step;
 pub(crate) mod output;
 pub(crate) mod signals;
 pub(crate) mod terminal;

@@ -48,12 +48,37 @@ pub(crate) fn write_result(
     json: impl FnOnce() -> Json,
     human: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
 ) -> anyhow::Result<Exit> {
+    write(global, command_result, json, human, for_stdout)
+}
+
+/// Writes a result like [`write_result`], but never wraps its lines, because they are data: values, keys, a plan or a
+/// policy.
+///
+/// # Errors
+///
+/// Fails if stdout cannot be written. A closed pipe is not an error.
+pub(crate) fn write_data(
+    global: &Global,
+    command_result: &CommandResult,
+    json: impl FnOnce() -> Json,
+    human: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
+) -> anyhow::Result<Exit> {
+    write(global, command_result, json, human, |text| text.into())
+}
+
+fn write(
+    global: &Global,
+    command_result: &CommandResult,
+    json: impl FnOnce() -> Json,
+    human: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
+    layout: impl FnOnce(&str) -> Cow<'_, str>,
+) -> anyhow::Result<Exit> {
     match global.output {
         Output::Human => {
             let mut bytes = Vec::new();
             // A write to memory cannot fail.
             human(&mut bytes).unwrap_or_default();
-            write_stdout(&for_stdout(&escaped_lines(&String::from_utf8_lossy(&bytes)).to_string()))
+            write_stdout(&layout(&escaped_lines(&String::from_utf8_lossy(&bytes)).to_string()))
         }
         Output::Json => write_document(command_result, json()),
     }
@@ -151,7 +176,10 @@ pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> a
 /// Reports that the operator interrupted the command before its work began, or interrupted the work for the second
 /// time. The process ends right after this report.
 pub(crate) fn report_interruption() {
-    warn("stopped immediately. Nothing is lost: run the same command again, and it repeats uncommitted work");
+    warn(
+        "stopped immediately. Nothing is lost: a later command repeats uncommitted work. `backfill status` shows the state and \
+         the next command",
+    );
     if let Some(options) = OPTIONS.get() {
         report_document(options.output, &CommandResult::from_exit(Exit::Interrupted));
     }

@@ -1,9 +1,10 @@
 //! Handles Ctrl-C, SIGTERM and SIGHUP. During a pass, the first signal stops the pass: the process waits for requests
-//! in flight and then exits. A second Ctrl-C or SIGTERM makes the process exit immediately. Before and after a pass,
-//! the first signal makes the process exit immediately. SIGHUP arrives when the terminal closes. A process that was
-//! started with `nohup` continues to ignore SIGHUP.
+//! in flight and then exits. A second Ctrl-C or SIGTERM makes the process exit immediately. Before the first pass, and
+//! while a question waits for its answer, the first signal makes the process exit immediately. SIGHUP arrives when the
+//! terminal closes. A process that was started with `nohup` continues to ignore SIGHUP.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -12,13 +13,38 @@ use crate::commands::shared::output;
 use backfill::internals::engine::{StopReason, Stopper};
 use backfill::internals::host::ignores_hangup;
 
-/// Stops the command's current work. `None` until the command has begun work whose requests in flight must complete.
-static STOPPER: Mutex<Option<Stopper>> = Mutex::new(None);
+/// What a signal does.
+static WORK: Mutex<Work> = Mutex::new(Work { stopper: None, is_stopping: false });
+
+/// Whether the process waits for the answer to a question. Nothing is in flight then.
+static IS_ASKING: AtomicBool = AtomicBool::new(false);
+
+/// The work that a signal stops.
+#[derive(Debug)]
+struct Work {
+    /// Stops the command's current work. `None` until the command has begun work whose requests in flight must
+    /// complete.
+    stopper: Option<Stopper>,
+    /// Whether a signal has arrived since the work began.
+    is_stopping: bool,
+}
 
 /// Sets the stopper for the work that begins now. The next signal then stops this work, and the process does not exit
-/// immediately.
+/// immediately. If a signal arrived after earlier work of this process, the new work stops at once.
 pub(crate) fn drain_with(stop: Stopper) {
-    *STOPPER.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+    let mut work = work();
+    if work.is_stopping {
+        stop.stop(StopReason::Interrupted);
+    }
+    work.stopper = Some(stop);
+}
+
+/// Runs a function that waits for the answer to a question.
+pub(crate) fn while_asking<T>(ask: impl FnOnce() -> T) -> T {
+    IS_ASKING.store(true, Ordering::Relaxed);
+    let answer = ask();
+    IS_ASKING.store(false, Ordering::Relaxed);
+    answer
 }
 
 /// Listens for signals until the process ends. So a command writes its JSON document even if it is interrupted before
@@ -28,39 +54,45 @@ pub(crate) fn listen() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
     tokio::spawn(async move {
-        let mut is_stopping = false;
         loop {
-            let is_second_signal = tokio::select! {
-                _ = interrupt.recv() => is_stopping,
-                _ = terminate.recv() => is_stopping,
-                // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP is not a
-                // request to exit immediately.
-                () = wait_for(hangup.as_mut()) => {
-                    if is_stopping {
-                        continue;
-                    }
-                    false
-                }
+            let is_hangup = tokio::select! {
+                _ = interrupt.recv() => false,
+                _ = terminate.recv() => false,
+                () = wait_for(hangup.as_mut()) => true,
             };
-            is_stopping = true;
-            let stopper = STOPPER.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            match stopper {
-                Some(stop) if !is_second_signal => {
-                    stop.stop(StopReason::Interrupted);
-                    output::stderr(
-                        "stopping: waiting at most 10 s for requests in flight. Interrupt again to stop immediately",
-                    );
-                }
-                Some(_) | None => {
-                    output::report_interruption();
-                    // The process can exit without cleaning up, because every commit is atomic, and the operating
-                    // system releases the lock on the state file.
-                    std::process::exit(Exit::Interrupted as i32);
-                }
-            }
+            handle(is_hangup);
         }
     });
     Ok(())
+}
+
+/// Stops the work, or exits.
+fn handle(is_hangup: bool) {
+    let mut work = work();
+    // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not mean that the
+    // process must exit immediately.
+    if is_hangup && work.is_stopping {
+        return;
+    }
+    let is_second_signal = std::mem::replace(&mut work.is_stopping, true);
+    match &work.stopper {
+        Some(stopper) if !is_second_signal && !IS_ASKING.load(Ordering::Relaxed) => {
+            stopper.stop(StopReason::Interrupted);
+            output::stderr(
+                "stopping: waiting at most 10 s for requests in flight. Interrupt again to stop immediately",
+            );
+        }
+        Some(_) | None => {
+            output::report_interruption();
+            // The process can exit without cleaning up, because every commit is atomic, and the operating system
+            // releases the lock of the state file.
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    }
+}
+
+fn work() -> MutexGuard<'static, Work> {
+    WORK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until the signal arrives. If this process does not listen for the signal, this function never returns.

@@ -42,7 +42,7 @@ impl Observer for Terminal {
         }
         output::warn(&format!("{question} Type yes:"));
         let mut answer = String::new();
-        match std::io::stdin().lock().read_line(&mut answer) {
+        match signals::while_asking(|| std::io::stdin().lock().read_line(&mut answer)) {
             Ok(_) if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) => Answer::Yes,
             // Every answer except a clear yes is treated as no.
             Ok(_) | Err(_) => Answer::No,

@@ -12,6 +12,9 @@ const LEAST_WIDTH: usize = 40;
 /// If a label ends before this column, the text after it forms an aligned column.
 const LAST_LABEL_COLUMN: usize = 24;
 
+/// Stands for a space at which a line must not be wrapped. This character is in a private range of Unicode.
+const JOINT: char = '\u{e000}';
+
 /// Wraps every line that is wider than `width` columns, between words. The later lines of a paragraph start at the same
 /// column as its first line. If the first line has a label (`size 12 items`), they start at the column of the text
 /// after the label. A line that contains a command to copy is not wrapped, because the terminal itself wraps such a
@@ -20,7 +23,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> String {
     let width = width.max(LEAST_WIDTH);
     let lines: Vec<Cow<'_, str>> = text
         .split('\n')
-        .map(|line| match display_width(line) > width && !is_command(line) {
+        .map(|line| match display_width(line) > width && !is_verbatim(line) {
             true => Cow::Owned(wrap_line(line, width)),
             false => Cow::Borrowed(line),
         })
@@ -36,25 +39,42 @@ fn wrap_line(line: &str, width: usize) -> String {
         .subsequent_indent(&indent)
         .break_words(false)
         .word_splitter(WordSplitter::NoHyphenation);
-    textwrap::fill(line.trim_start(), options)
+    textwrap::fill(&join_code(line.trim_start()), options).replace(JOINT, " ")
 }
 
 /// Returns the column at which a line's text starts: after the indentation and, if the line has a label, after the
 /// label. At least two spaces follow a label.
 fn text_column(line: &str) -> usize {
-    let start = line.len() - line.trim_start().len();
-    let label = line[start..].find("  ").map(|end| start + end);
-    match label {
-        Some(end) if end <= LAST_LABEL_COLUMN => line.len() - line[end..].trim_start().len(),
+    let text = line.trim_start();
+    let start = line.len() - text.len();
+    // The two labels of a finding have the same width.
+    if text.starts_with("why: ") || text.starts_with("do:  ") {
+        return start + "why: ".len();
+    }
+    match text.find("  ") {
+        Some(end) if start + end <= LAST_LABEL_COLUMN => line.len() - text[end..].trim_start().len(),
         Some(_) | None => start,
     }
 }
 
-/// Whether the line is a command line, or ends with one after a colon.
-fn is_command(line: &str) -> bool {
-    let command =
-        |text: &str| text.split(' ').next().is_some_and(|word| word == "backfill" || word.ends_with("/backfill"));
-    command(line.trim_start()) || line.split(": ").skip(1).any(command)
+/// Whether a copy of the line must stay usable: a command line, a line that ends with one after a colon, or JSON.
+fn is_verbatim(line: &str) -> bool {
+    let is_command = |text: &str| {
+        let word = text.split(' ').next().unwrap_or_default();
+        ["aws", "backfill"].contains(&word) || word.ends_with("/backfill")
+    };
+    let line = line.trim_start();
+    is_command(line) || line.split(": ").skip(1).any(is_command) || line.starts_with(['{', '}', '[', ']', '"'])
+}
+
+/// Replaces the spaces inside backticks by [`JOINT`], because a command inside a sentence stays on one line.
+fn join_code(line: &str) -> String {
+    let mut is_code = false;
+    let join = |c: char| {
+        is_code ^= c == '`';
+        if is_code && c == ' ' { JOINT } else { c }
+    };
+    line.chars().map(join).collect()
 }
 
 #[cfg(test)]
@@ -80,6 +100,13 @@ mod tests {
     fn a_command_stays_on_one_line() {
         let text = "Next: backfill cutover plan.toml --to read-new --percent 10 --state state.db";
         assert_eq!(wrap(text, 40), text);
+        let text = "             aws dynamodb wait table-exists --table-name shop --region eu-west-1";
+        assert_eq!(wrap(text, 40), text);
+        let text = "Look at the table's limits with `aws dynamodb describe-limits` before you raise it";
+        assert_eq!(
+            wrap(text, 40),
+            "Look at the table's limits with\n`aws dynamodb describe-limits` before\nyou raise it"
+        );
         let text = "     target/release/backfill demo --dir a/very/long/folder/name/of/a/demo";
         assert_eq!(wrap(text, 40), text);
     }
@@ -91,7 +118,7 @@ mod tests {
             prop_assert_eq!(wrapped.split_whitespace().collect::<Vec<_>>(), text.split_whitespace().collect::<Vec<_>>());
             for line in wrapped.split('\n') {
                 let is_one_word = line.split_whitespace().count() <= 1;
-                prop_assert!(display_width(line) <= width || is_one_word || is_command(line), "{:?}", line);
+                prop_assert!(display_width(line) <= width || is_one_word || is_verbatim(line), "{:?}", line);
             }
         }
     }

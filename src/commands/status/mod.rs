@@ -10,59 +10,41 @@ use serde_json::json;
 use crate::cli::{Global, StatusArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::clock::to_text;
-use backfill::internals::command_line::CommandLine;
-use backfill::internals::migration::{Migration, StatusOptions};
+use backfill::internals::migration::{MigrationError, StatusOptions};
+use backfill::internals::state::is_absent;
 use backfill::internals::telemetry::{StoredBudgets, Worker};
-use standing::{next, standing_json, write_standing};
+use standing::{standing_json, write_standing};
 use text::write_status;
-
-/// The next step of a migration: the command, and the time before which the command is refused.
-pub(crate) struct NextStep {
-    pub(crate) command: String,
-    not_before: Option<String>,
-}
-
-impl NextStep {
-    /// Returns a step that may begin now.
-    pub(crate) fn now(command: String) -> NextStep {
-        NextStep { command, not_before: None }
-    }
-
-    /// Finds the next step after another command has ended. Reads only the state file, so this consumes no capacity.
-    /// Returns `None` if the migration is over, or if the state file cannot be read.
-    pub(crate) async fn find(migration: &Migration, commands: &CommandLine) -> Option<NextStep> {
-        let mut options = StatusOptions::default();
-        options.offline = true;
-        let outcome = Box::pin(migration.status(&options)).await.ok()?;
-        let status = &outcome.snapshot().status;
-        Some(NextStep { command: next(status, commands)?, not_before: status.not_before.map(to_text) })
-    }
-
-    /// Writes the step as a line for people.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
-        match &self.not_before {
-            Some(until) => writeln!(out, "Next, not before {until}: {}", self.command),
-            None => writeln!(out, "Next: {}", self.command),
-        }
-    }
-}
 
 /// Prints the state of the migration.
 pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, false)?;
     let mut options = StatusOptions::default();
     options.offline = args.offline;
-    let outcome = Box::pin(migration.status(&options)).await?;
+    let commands = terminal::commands(global, &args.plan);
+    let outcome = match Box::pin(migration.status(&options)).await {
+        // The plan has no state yet, or its state is elsewhere.
+        Err(error) if is_absent(migration.state_path()).await => {
+            let why = error.to_string().trim_end_matches('.').to_owned();
+            let refused = MigrationError::Refused { why, next: commands.render("check") };
+            return Err(refused.into());
+        }
+        outcome => outcome?,
+    };
     let summary = outcome.summary();
     let snapshot = outcome.snapshot();
     let worker = outcome.worker();
     let budgets = outcome.budgets();
     let fingerprint = outcome.fingerprint();
     let same_plan = outcome.matches_plan();
-    let commands = terminal::commands(global, &args.plan);
-    let command_result = CommandResult::done().next(next(&snapshot.status, &commands));
+    let next_step = match &summary.holder {
+        // Any other command than `cutover --back` is refused until that process has ended.
+        Some(_) => None,
+        None => NextStep::from_status(&snapshot.status, &commands),
+    };
+    let command_result = CommandResult::done().next_step(next_step.as_ref());
     output::write_result(
         global,
         &command_result,
@@ -73,7 +55,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         |out| {
             write_status(out, summary, worker.as_ref(), &migration.plan().limits)?;
             budgets.iter().try_for_each(|budgets| budgets.write(out))?;
-            write_standing(out, snapshot, &commands)?;
+            write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref())?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed: this state belongs to another plan.")?;
             }

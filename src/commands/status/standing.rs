@@ -4,14 +4,21 @@ use std::io::{Result, Write as _};
 
 use serde_json::{Value as Json, json};
 
+use crate::commands::shared::next_step::NextStep;
 use backfill::internals::clock::to_text;
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::figure::count;
 use backfill::internals::migration::MigrationSnapshot;
 use backfill::internals::playbook::{MigrationStage, MigrationStatus, Override};
+use backfill::internals::state::LockHolder;
 
 /// Writes the text form.
-pub(crate) fn write_standing(out: &mut Vec<u8>, snapshot: &MigrationSnapshot, commands: &CommandLine) -> Result<()> {
+pub(crate) fn write_standing(
+    out: &mut Vec<u8>,
+    snapshot: &MigrationSnapshot,
+    next_step: Option<&NextStep>,
+    holder: Option<&LockHolder>,
+) -> Result<()> {
     let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
     writeln!(out, "phase: {}", status.stage.name())?;
     if let Some(flag_record) = flag_record {
@@ -37,11 +44,14 @@ pub(crate) fn write_standing(out: &mut Vec<u8>, snapshot: &MigrationSnapshot, co
         let mismatches = count(report.mismatches, "mismatch", "mismatches");
         writeln!(out, "last full verification: {mismatches}, ended {ended}, report {}", report.hash)?;
     }
-    match (next(status, commands), status.not_before) {
-        (Some(next), Some(until)) => writeln!(out, "next, not before {}: {next}", to_text(until)),
-        (Some(next), None) => writeln!(out, "next: {next}"),
-        (None, _) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback is possible"),
-        (None, _) => writeln!(out, "next: nothing; this file is the record"),
+    match (next_step, holder) {
+        (Some(NextStep { command, not_before: Some(until) }), _) => {
+            writeln!(out, "next, not before {until}: {command}")
+        }
+        (Some(NextStep { command, not_before: None }), _) => writeln!(out, "next: {command}"),
+        (None, Some(holder)) => writeln!(out, "next: wait until {holder} has ended"),
+        (None, None) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback is possible"),
+        (None, None) => writeln!(out, "next: nothing; this file is the record"),
     }
 }
 
@@ -57,11 +67,10 @@ pub(crate) fn standing_json(snapshot: &MigrationSnapshot, commands: &CommandLine
     json!({ "phase": status.stage.name(), "flag_seen": flag_record.as_ref().map(|flag_record| flag_record.to_json()),
             "flag_may_be_stale": flag_record.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
-            "overrides": state.overrides, "next": next(status, commands),
+            "overrides": state.overrides, "next": next_command(status, commands),
             "not_before": status.not_before.map(|until| until.to_string()) })
 }
 
-/// Returns the next step as a command that the operator can type.
-pub(crate) fn next(status: &MigrationStatus, commands: &CommandLine) -> Option<String> {
-    status.next.as_ref().map(|next| next.render(commands))
+fn next_command(status: &MigrationStatus, commands: &CommandLine) -> Option<String> {
+    NextStep::from_status(status, commands).map(|step| step.command)
 }

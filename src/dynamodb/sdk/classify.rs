@@ -108,7 +108,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
     }
     match code {
         // If the SDK cannot parse a reply, it reports a service error.
-        "" if raw.status().is_success() => call.unusable("it is not the JSON of a reply"),
+        "" if raw.status().is_success() => call.unusable("it is not a valid JSON reply"),
         "" if raw.status().as_u16() < 500 && is_json(raw) => call.unusable("it is an error in an unknown format"),
         "ProvisionedThroughputExceededException"
         | "ThrottlingException"

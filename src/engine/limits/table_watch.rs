@@ -254,7 +254,7 @@ impl TableWatch {
         let schemas: Vec<_> = now.indexes.iter().map(|index| index.schema.clone()).collect();
         state.description = now;
         drop(state);
-        // A new index needs its bucket before the cost of a write includes it.
+        // Create the bucket of a new index before write costs include that index.
         self.apply();
         let (new, gone) = self.indexes.follow(&schemas);
         new.iter().for_each(|name| {

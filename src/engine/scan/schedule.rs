@@ -49,7 +49,7 @@ pub trait Scheduler: Send + Sync {
     /// such unit is left. Returns each unit only once, and does not lease it.
     async fn next_unsurveyed(&self) -> Result<Option<u32>, SchedulerError>;
 
-    /// Records the classification of a unit by its first page. This has no effect if the unit has been leased
+    /// Records how a unit was classified after its first page. This has no effect if the unit has been leased
     /// meanwhile.
     async fn record_first_page(&self, unit: u32, first_page: FirstPage) -> Result<(), SchedulerError>;
 }

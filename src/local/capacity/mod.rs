@@ -18,9 +18,9 @@
 //!   model puts all entries of one partition key at one position in the index. This position is unrelated to the key's
 //!   position in the table.
 //! * **Table**: a provisioned table has its provisioned capacity, and saves up to 300 s of unused capacity as burst
-//!   credit. An on-demand table has its configured maximum, and saves up to one second of unused capacity. Without a
-//!   configured maximum, only the partitions of an on-demand table have limits. Burst credit never raises a partition's
-//!   limit.
+//!   credit. An on-demand table is limited to its configured maximum, and saves up to one second of unused capacity.
+//!   Without a configured maximum, only the partitions of an on-demand table have limits. Burst credit never raises a
+//!   partition's limit.
 //! * **Account**: the account's limit, if the spec contains one.
 //!
 //! The model omits three effects that DynamoDB has: throttling of an on-demand table beyond twice its previous peak,

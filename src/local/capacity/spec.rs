@@ -230,7 +230,7 @@ impl ModelSpec {
         }
     }
 
-    /// Returns the kind of limit that an error names if the capacity of the table or an index is exhausted.
+    /// Returns the kind of limit for the error after the table or an index has run out of capacity.
     pub(super) fn own_limit(&self) -> Limit {
         if self.provisioned.is_some() { Limit::Provisioned } else { Limit::MaxOnDemand }
     }

@@ -27,7 +27,7 @@ pub enum Advance {
 }
 
 impl Driver {
-    /// Takes the next step towards this goal. If the caller must do something first, returns that instead.
+    /// Takes the next step towards this goal. If the caller must act first, returns the required action instead.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
         self.is_way_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
         let observed = self.observe_flag().await?;

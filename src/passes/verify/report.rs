@@ -57,7 +57,7 @@ pub struct VerifyReport {
     pub repair_remove: bool,
     /// The time at which the verification began. All items were read after this time.
     pub began_at: String,
-    /// The time at which the verification was complete.
+    /// The time at which the verification was completed.
     pub ended_at: String,
     /// Number of items that were read.
     pub compared: u64,
@@ -237,7 +237,10 @@ impl VerifyReport {
             let why = example.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
             writeln!(out, "    {:<10} {key}: {}{repaired}{why}", example.verdict, example.paths.join(", "))?;
         }
-        Ok(())
+        match self.mismatches_found().saturating_sub(self.examples.len() as u64) {
+            0 => Ok(()),
+            more => writeln!(out, "    and {} more", number(more)),
+        }
     }
 }
 

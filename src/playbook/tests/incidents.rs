@@ -54,7 +54,7 @@ fn an_intended_change_counts_if_the_flag_is_missing() {
     sim.all(&[DUAL, RUN, VERIFY, READ]);
     let last_seen = sim.flag.take().unwrap();
     sim.append(EventBody::FlagIntended { change: FlagChange::WriteNew, version: last_seen.version, forced: None });
-    // Applications obeyed `write = new` for a day.
+    // For a day, applications wrote only the new attribute.
     sim.now += 86_400;
     sim.missing_flag = Some(last_seen);
     for goal in [BACK, RUN, Goal::Rollback] {

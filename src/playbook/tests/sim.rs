@@ -133,7 +133,7 @@ impl SimulatedMigration {
         self.ticks += 1;
     }
 
-    /// Runs one command to its end, and returns the steps it took.
+    /// Runs one command to completion, and returns the steps that it took.
     pub(super) fn try_run(&mut self, goal: Goal) -> Result<Vec<String>, StepRefusal> {
         let mut steps = Vec::new();
         self.try_run_noting_steps(goal, &mut steps)?;

@@ -6,7 +6,7 @@ use super::*;
 const CHANGE_CASES: [PlanKind; 5] =
     [PlanKind::Flagged, PlanKind::Stated, PlanKind::InPlace, PlanKind::SetOnly, PlanKind::RemoveOnly];
 
-/// The maximum number of commands that an operator may need to reach an end.
+/// The maximum number of commands that an operator may need to reach a final state.
 const STEPS: usize = 16;
 
 /// The problems of a simulated migration.

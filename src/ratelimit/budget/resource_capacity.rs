@@ -155,8 +155,8 @@ fn unit(access: Access) -> &'static str {
     if access == Access::Write { "WCU/s" } else { "RCU/s" }
 }
 
-/// Returns the text of a rate, for example `1,012.5 WCU/s`. Rounds the rate, because a percentage may yield many
-/// digits.
+/// Returns the text of a rate, for example `1,012.5 WCU/s`. Rounds the rate, because a percentage of a capacity may
+/// have many decimal places.
 pub(super) fn rate_text(units: Units, access: Access) -> String {
     let rounded = (units * 1e3).round() / 1e3;
     let text = (if rounded > 0.0 { rounded } else { units }).to_string();

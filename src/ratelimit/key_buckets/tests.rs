@@ -137,8 +137,8 @@ async fn a_budget_change_reaches_waiters() {
     for _ in 0..20 {
         take(&key_buckets, key(1), 1.0).await;
     }
-    // The key may have taken one burst of the larger size. No units are available until that number of tokens has
-    // arrived again.
+    // The key may have taken one burst of the larger size. No units are available until the bucket has refilled by this
+    // amount.
     assert!((1.8..3.0).contains(&start.elapsed().as_secs_f64()), "{:?}", start.elapsed());
     assert!(
         key_buckets.try_acquire(key(2), 1.0) && !key_buckets.try_acquire(key(2), 1.0),

@@ -40,8 +40,8 @@ const SCAN: &str = "[scan]\nsegments = 12\nactive = 4\npage_limit = 50\n[capacit
 /// Budgets with which every partition key has enough capacity, so the run sets no items aside.
 const WIDE: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 4000 }\n";
 
-/// Budgets with which the items of the largest customer have to wait. The run sets these items aside, and continues
-/// with the next pages of the segment.
+/// Budgets that are small enough to make the largest customer's items wait. The run sets these items aside, and
+/// continues with the next pages of the segment.
 const NARROW: &str = "per_key_range = { write = 4000 }\nper_partition_key = { write = 300 }\n";
 
 /// The maximum number of pages in a segment that are read but not committed: one page that is being written, and one

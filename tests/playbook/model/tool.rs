@@ -76,7 +76,7 @@ impl Tool {
         let flag = control
             .flag
             .next(change, self.clock(control, HOME_HOST), left)
-            .expect("the playbook names only possible changes");
+            .expect("the playbook names only changes that are possible");
         control.record_flag(flag, HOME_HOST);
         match change {
             FlagChange::ReadOld { accept_stale: true } => control.accepted = true,

@@ -207,7 +207,7 @@ async fn pages_that_waited_for_a_hot_key_are_committed_while_a_scan_hangs() {
     scene.resumes_correctly().await;
 }
 
-/// The second signal stops the run immediately, and still no data is lost.
+/// The second signal stops the run immediately. Even then, no data is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_immediately() {
     let scene = Scene::with_move(200, QUICK).await;

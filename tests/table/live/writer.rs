@@ -385,7 +385,7 @@ impl Writer {
         self.reads.insert(at, (due, kind, read));
     }
 
-    /// Puts a stale image, with the change that this kind of application makes.
+    /// Applies this kind of application's change to a stale image, and puts the result.
     async fn put_back(&mut self, kind: OperationKind, mut item: Item) {
         let value = self.values.next();
         match kind {

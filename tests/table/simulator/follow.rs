@@ -12,7 +12,7 @@ use super::scenarios::setup_of;
 use super::{Run, Setup, run};
 
 /// After this number of seconds, a job has certainly noticed a change and adapted its rate. The job describes the table
-/// every two minutes, and needs a minute to raise the rate. A few seconds are a margin.
+/// every two minutes, and needs a minute to raise the rate. The value includes a margin of a few seconds.
 const RAISE_SECS: usize = 190;
 
 /// After this number of seconds, a lower budget applies. A lower budget applies as soon as the job has described the

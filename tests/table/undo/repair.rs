@@ -58,7 +58,7 @@ async fn a_rollback_undoes_repairs_too() {
         scene.harness.load(&scene.table, damaged.clone().into_iter()).await;
 
         let report = repair(&scene).await;
-        // The repair also overwrites values that earlier passes kept because they were diverged.
+        // The repair also overwrites diverged values, which earlier passes left unchanged.
         assert!(report.repaired >= damaged.len() as u64, "{migration}: {report:?}");
         assert!(report.repaired > damaged.len() as u64 || !migration.is_empty(), "{report:?}");
         assert_eq!(report.mismatches, 0, "{migration}: {report:?}");

@@ -1,4 +1,4 @@
-// Package flag is the cutover flag of backfill, for applications. docs/flag.md explains the rules.
+// Package flag reads backfill's cutover flag in applications. docs/flag.md explains the rules.
 //
 // It uses only the standard library. V is the type of an attribute value, for example types.AttributeValue of aws-sdk-go-v2:
 //
@@ -35,13 +35,14 @@ type Flag struct {
 	MaxCache    time.Duration
 }
 
-// Fields are the attributes of the flag's item: numbers and strings as text, OldStale nil if it is not a boolean.
+// Fields are the attributes of the flag's item. Numbers and strings are text. OldStale is nil if the item has no such boolean.
 type Fields struct {
 	SchemaVersion, Version, Write, Read, ReadPercent, MaxCacheSeconds string
 	OldStale                                                          *bool
 }
 
-// Parse reads the flag. Nil means that there is no item: the migration has not begun. It refuses unknown values.
+// Parse reads the flag from its item. Nil means that the item does not exist, so the migration has not begun. Parse refuses
+// unknown values.
 func Parse(f *Fields) (Flag, error) {
 	if f == nil {
 		return Flag{Write: "old", Read: "old", MaxCache: time.Second}, nil
@@ -65,13 +66,13 @@ func Parse(f *Fields) (Flag, error) {
 	return Flag{f.Write, f.Read, int(percent), *f.OldStale, time.Duration(seconds) * time.Second}, nil
 }
 
-// BucketOfString is the bucket, 0 to 99, of a partition key of type S.
+// BucketOfString returns the bucket (0 to 99) of a partition key of type S.
 func BucketOfString(key string) int { return bucket('S', []byte(key)) }
 
-// BucketOfBytes is the bucket of a key of type B.
+// BucketOfBytes returns the bucket of a key of type B.
 func BucketOfBytes(key []byte) int { return bucket('B', key) }
 
-// BucketOfNumber is the bucket of a key of type N. Equal numbers have the same bucket.
+// BucketOfNumber returns the bucket of a key of type N. Equal numbers have the same bucket.
 func BucketOfNumber(key string) int { return bucket('N', []byte(plain(key))) }
 
 func bucket(kind byte, value []byte) int {
@@ -79,7 +80,7 @@ func bucket(kind byte, value []byte) int {
 	return int(binary.BigEndian.Uint64(digest[:8]) % 100)
 }
 
-// plain returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros.
+// plain returns a number without exponent and without redundant zeros: 15 for 1.50E1, -0.5 for -0.50, 0 for -0.
 func plain(number string) string {
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(number), "e")
 	sign := ""
@@ -110,29 +111,29 @@ func plain(number string) string {
 	return sign + whole
 }
 
-// Read returns the value of an item that the flag says to read. bucket is the bucket of the item's partition key.
+// Read returns the item's old or new value, as the flag requires. bucket is the bucket of the item's partition key.
 func Read[V any](f Flag, bucket int, item map[string]V, oldName, newName string) (V, bool) {
 	if f.Read == "old" || bucket >= f.ReadPercent {
 		value, ok := item[oldName]
 		return value, ok
 	}
 	value, ok := item[newName]
-	// Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
-	// so do not fall back to it.
+	// Items that backfill has not processed yet have only the old value. After new-only writes, an old value may be
+	// stale, so do not fall back to it.
 	if !ok && f.Write == "both" && !f.OldStale {
 		value, ok = item[oldName]
 	}
 	return value, ok
 }
 
-// Update is the expression of an UpdateItem, with its names and values.
+// Update contains the expression of an UpdateItem request, and the names and values in the expression.
 type Update[V any] struct {
 	Expression string
 	Names      map[string]string
 	Values     map[string]V
 }
 
-// Write builds the update that writes a value. If the flag says both, one update writes both attributes.
+// Write builds an update that writes a value. If the flag says both, the update writes both attributes.
 func Write[V any](f Flag, oldName, newName string, value V) Update[V] {
 	values := map[string]V{":value": value}
 	switch f.Write {
@@ -145,16 +146,16 @@ func Write[V any](f Flag, oldName, newName string, value V) Update[V] {
 	}
 }
 
-// Remove builds the update that deletes a value. It always deletes both attributes.
+// Remove builds an update that deletes a value. The update always deletes both attributes.
 func Remove[V any](oldName, newName string) Update[V] {
 	return Update[V]{"REMOVE #old, #new", map[string]string{"#old": oldName, "#new": newName}, nil}
 }
 
-// Cached keeps the flag for at most MaxCache, counted from when the request for it was sent.
+// Cached caches the flag for at most MaxCache. This time begins when the request for the flag is sent.
 //
-// After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
-// ErrUnknown. The last third belongs to the request that obeys the flag, retries included: give that request a context with
-// a timeout of MaxCache / 3.
+// After a third of this time, it reads the flag again. If the read fails, it returns the cached flag for another third. After
+// that, it returns ErrUnknown. The last third is for the request that obeys the flag and for the retries of that request: give
+// the request a context with a timeout of MaxCache / 3.
 type Cached struct {
 	fetch func(context.Context) (*Fields, error)
 	now   func() time.Time // monotonic, like time.Now

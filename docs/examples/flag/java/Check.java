@@ -7,7 +7,7 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * Checks Flag with the published vectors. Java has no JSON parser of its own, so tests/source/flag_examples.rs writes them to stdin, as
+ * Checks Flag with the published vectors. Java has no JSON parser, so tests/source/flag_examples.rs writes the vectors to stdin, as
  * lines of words separated by tabs.
  */
 public final class Check {
@@ -79,7 +79,7 @@ public final class Check {
     };
   }
 
-  /** Reads the flag's attributes from the third word on. An empty word is a missing attribute. */
+  /** Reads the flag's attributes, which begin at the third word. An empty word means a missing attribute. */
   private static Flag parse(String[] words) {
     String[] w = new String[words.length];
     for (int i = 0; i < w.length; i++) w[i] = words[i].isEmpty() ? null : words[i];

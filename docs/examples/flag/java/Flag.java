@@ -10,7 +10,7 @@ import java.util.concurrent.Callable;
 import java.util.function.LongSupplier;
 
 /**
- * The cutover flag of backfill, for applications. docs/flag.md explains the rules.
+ * Reads backfill's cutover flag in applications. docs/flag.md explains the rules.
  *
  * <p>It uses only the standard library. V is the type of an attribute value, for example AttributeValue of the AWS SDK for Java 2:
  *
@@ -34,12 +34,12 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
     }
   }
 
-  /** The flag without an item: the migration has not begun. */
+  /** The flag if its item does not exist, which means that the migration has not begun. */
   public static Flag absent() {
     return new Flag("old", "old", 0, false, Duration.ofSeconds(1));
   }
 
-  /** Reads the flag from the attributes of its item; a missing attribute is null. Refuses unknown values. */
+  /** Reads the flag from the attributes of its item. A missing attribute is null. Refuses unknown values. */
   public static Flag parse(
       String schemaVersion, String version, String write, String read, String readPercent, String maxCacheSeconds, Boolean oldStale) {
     try {
@@ -63,17 +63,17 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
     }
   }
 
-  /** The bucket, 0 to 99, of a partition key of type S. */
+  /** Returns the bucket (0 to 99) of a partition key of type S. */
   public static int bucketOfString(String key) {
     return bucket('S', key.getBytes(StandardCharsets.UTF_8));
   }
 
-  /** The bucket of a key of type B. */
+  /** Returns the bucket of a key of type B. */
   public static int bucketOfBytes(byte[] key) {
     return bucket('B', key);
   }
 
-  /** The bucket of a key of type N. Equal numbers have the same bucket: 1.50E1 is 15, -0.50 is -0.5, -0 is 0. */
+  /** Returns the bucket of a key of type N. Equal numbers have the same bucket: 1.50E1 is 15, -0.50 is -0.5, -0 is 0. */
   public static int bucketOfNumber(String key) {
     String plain = new BigDecimal(key).stripTrailingZeros().toPlainString();
     return bucket('N', plain.getBytes(StandardCharsets.US_ASCII));
@@ -91,19 +91,19 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
     }
   }
 
-  /** Returns the value of an item that the flag says to read, or null. bucket is the bucket of the item's partition key. */
+  /** Returns the item's old or new value, as the flag requires, or null. bucket is the bucket of the item's partition key. */
   public <V> V read(int bucket, Map<String, V> item, String oldName, String newName) {
     if (read.equals("old") || bucket >= readPercent) return item.get(oldName);
     V value = item.get(newName);
-    // Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
-    // so do not fall back to it.
+    // Items that backfill has not processed yet have only the old value. After new-only writes, an old value may be
+    // stale, so do not fall back to it.
     return value == null && write.equals("both") && !oldStale ? item.get(oldName) : value;
   }
 
-  /** The expression of an UpdateItem, with its names and values. */
+  /** The expression of an UpdateItem request, and the names and values in the expression. */
   public record Update<V>(String expression, Map<String, String> names, Map<String, V> values) {}
 
-  /** Builds the update that writes a value. If the flag says both, one update writes both attributes. */
+  /** Builds an update that writes a value. If the flag says both, the update writes both attributes. */
   public <V> Update<V> write(String oldName, String newName, V value) {
     Map<String, String> names = new TreeMap<>();
     if (!write.equals("new")) names.put("#old", oldName);
@@ -117,17 +117,17 @@ public record Flag(String write, String read, int readPercent, boolean oldStale,
     return new Update<>(expression, names, Map.of(":value", value));
   }
 
-  /** Builds the update that deletes a value. It always deletes both attributes. */
+  /** Builds an update that deletes a value. The update always deletes both attributes. */
   public static <V> Update<V> remove(String oldName, String newName) {
     return new Update<>("REMOVE #old, #new", Map.of("#old", oldName, "#new", newName), Map.of());
   }
 
   /**
-   * Keeps the flag for at most maxCache, counted from when the request for it was sent.
+   * Caches the flag for at most maxCache. This time begins when the request for the flag is sent.
    *
-   * <p>After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
-   * throws Unknown. The last third belongs to the request that obeys the flag, retries included: give the client of the data
-   * table an apiCallTimeout of a third of maxCache.
+   * <p>After a third of this time, it reads the flag again. If the read fails, it returns the cached flag for another third. After
+   * that, it throws Unknown. The last third is for the request that obeys the flag and for the retries of that request: give the
+   * client of the data table an apiCallTimeout of a third of maxCache.
    */
   public static final class Cached {
     private final Callable<Flag> fetch;

@@ -1,6 +1,6 @@
-"""The cutover flag of backfill, for applications. docs/flag.md explains the rules.
+"""Reads backfill's cutover flag in applications. docs/flag.md explains the rules.
 
-It uses only the standard library. Items and values have DynamoDB's own form ({"S": "x"}), as in boto3's low-level client:
+It uses only the standard library. Items and values are in DynamoDB's own format ({"S": "x"}), as in boto3's low-level client:
 
     flags = CachedFlag(lambda: dynamodb.get_item(
         TableName="my-flags", Key={"id": {"S": "rename-email"}}, ConsistentRead=True).get("Item"))
@@ -36,7 +36,7 @@ class Flag:
 
 
 def parse(item):
-    """Reads the flag from its item. Without an item, the migration has not begun. Refuses unknown values."""
+    """Reads the flag from its item. If the item does not exist, the migration has not begun. Refuses unknown values."""
     if not item:
         return Flag()
     try:
@@ -66,7 +66,7 @@ def parse(item):
 
 
 def bucket(key):
-    """The bucket, 0 to 99, of a partition key such as {"S": "CUSTOMER#1"}."""
+    """Returns the bucket (0 to 99) of a partition key such as {"S": "CUSTOMER#1"}."""
     ((kind, value),) = key.items()
     if kind == "S":
         data = value.encode("utf-8")
@@ -79,7 +79,7 @@ def bucket(key):
 
 
 def _plain(number):
-    """Returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros."""
+    """Returns a number without exponent and without redundant zeros: 15 for 1.50E1, -0.5 for -0.50, 0 for -0."""
     text = format(Context(prec=200).create_decimal(number), "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
@@ -87,20 +87,20 @@ def _plain(number):
 
 
 def read(flag, key, item, old, new):
-    """Returns the value of an item that the flag says to read, or None. `key` is the item's partition key."""
+    """Returns the item's old or new value, as the flag requires, or None. `key` is the item's partition key."""
     if flag.read == "old" or bucket(key) >= flag.read_percent:
         return item.get(old)
     if new in item:
         return item[new]
-    # Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
-    # so do not fall back to it.
+    # Items that backfill has not processed yet have only the old value. After new-only writes, an old value may be
+    # stale, so do not fall back to it.
     if flag.write == "both" and not flag.old_stale:
         return item.get(old)
     return None
 
 
 def write(flag, old, new, value):
-    """UpdateItem parameters that write a value. If the flag says both, one update writes both attributes."""
+    """Returns UpdateItem parameters that write a value. If the flag says both, the update writes both attributes."""
     names = {"old": {"#old": old}, "both": {"#old": old, "#new": new}, "new": {"#new": new}}[flag.write]
     return {
         "UpdateExpression": "SET " + ", ".join(f"{name} = :value" for name in names),
@@ -110,16 +110,16 @@ def write(flag, old, new, value):
 
 
 def remove(old, new):
-    """UpdateItem parameters that delete a value. They always delete both attributes."""
+    """Returns UpdateItem parameters that delete a value. The update always deletes both attributes."""
     return {"UpdateExpression": "REMOVE #old, #new", "ExpressionAttributeNames": {"#old": old, "#new": new}}
 
 
 class CachedFlag:
-    """Keeps the flag for at most `max_cache_seconds`, counted from when the request for it was sent.
+    """Caches the flag for at most `max_cache_seconds`. This time begins when the request for the flag is sent.
 
-    After a third of that time it reads the flag again. While that fails, it returns the cached flag for another
-    third, then raises FlagUnknown. The last third belongs to the request that obeys the flag, retries included:
-    give the client of the data table a time limit of a third of `max_cache_seconds`.
+    After a third of this time, it reads the flag again. If the read fails, it returns the cached flag for another
+    third. After that, it raises FlagUnknown. The last third is for the request that obeys the flag and for the
+    retries of that request: give the client of the data table a timeout of a third of `max_cache_seconds`.
     """
 
     def __init__(self, fetch, clock=time.monotonic):

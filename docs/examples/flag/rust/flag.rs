@@ -1,4 +1,4 @@
-//! The cutover flag of backfill, for applications. docs/flag.md explains the rules.
+//! Reads backfill's cutover flag in applications. docs/flag.md explains the rules.
 //!
 //! It needs the crate `sha2`. `V` is the type of an attribute value, for example `AttributeValue` of aws-sdk-dynamodb:
 //!
@@ -35,7 +35,7 @@ pub enum Write {
     New,
 }
 
-/// The attributes of the flag's item; `None` if one is missing or has another type.
+/// The attributes of the flag's item. An attribute is `None` if it is missing or has another type.
 #[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
     pub schema_version: Option<&'a str>,
@@ -47,7 +47,7 @@ pub struct Fields<'a> {
     pub old_stale: Option<bool>,
 }
 
-/// Reads the flag from its item. Without an item, the migration has not begun. Refuses unknown values.
+/// Reads the flag from its item. If the item does not exist, the migration has not begun. Refuses unknown values.
 pub fn parse(fields: Option<&Fields<'_>>) -> Result<Flag, Unknown> {
     let Some(fields) = fields else {
         let max_cache = Duration::from_secs(1);
@@ -92,7 +92,7 @@ pub enum Key<'a> {
     B(&'a [u8]),
 }
 
-/// The bucket, 0 to 99, of a partition key.
+/// Returns the bucket (0 to 99) of a partition key.
 pub fn bucket(key: Key<'_>) -> u8 {
     let mut hash = Sha256::new();
     match key {
@@ -104,7 +104,7 @@ pub fn bucket(key: Key<'_>) -> u8 {
     (first % 100) as u8
 }
 
-/// Returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros.
+/// Returns a number without exponent and without redundant zeros: 15 for 1.50E1, -0.5 for -0.50, 0 for -0.
 fn plain(number: &str) -> String {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let sign = if mantissa.starts_with('-') { "-" } else { "" };
@@ -130,18 +130,18 @@ fn plain(number: &str) -> String {
     }
 }
 
-/// Returns the value of an item that the flag says to read. `bucket` is the bucket of the item's partition key.
+/// Returns the item's old or new value, as the flag requires. `bucket` is the bucket of the item's partition key.
 pub fn read<'a, V>(flag: &Flag, bucket: u8, item: &'a HashMap<String, V>, old: &str, new: &str) -> Option<&'a V> {
     if !flag.read_new || bucket >= flag.read_percent {
         return item.get(old);
     }
-    // Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
-    // so do not fall back to it.
+    // Items that backfill has not processed yet have only the old value. After new-only writes, an old value may be
+    // stale, so do not fall back to it.
     let fall_back = flag.write == Write::Both && !flag.old_stale;
     item.get(new).or_else(|| item.get(old).filter(|_| fall_back))
 }
 
-/// The expression of an `UpdateItem`, with its names and values.
+/// The expression of an `UpdateItem` request, and the names and values in the expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Update<V> {
     pub expression: &'static str,
@@ -149,7 +149,7 @@ pub struct Update<V> {
     pub values: HashMap<String, V>,
 }
 
-/// Builds the update that writes a value. If the flag says both, one update writes both attributes.
+/// Builds an update that writes a value. If the flag says both, the update writes both attributes.
 pub fn write<V>(flag: &Flag, old: &str, new: &str, value: V) -> Update<V> {
     let old = ("#old".to_owned(), old.to_owned());
     let new = ("#new".to_owned(), new.to_owned());
@@ -161,22 +161,23 @@ pub fn write<V>(flag: &Flag, old: &str, new: &str, value: V) -> Update<V> {
     Update { expression, names, values: HashMap::from([(":value".to_owned(), value)]) }
 }
 
-/// Builds the update that deletes a value. It always deletes both attributes.
+/// Builds an update that deletes a value. The update always deletes both attributes.
 pub fn remove<V>(old: &str, new: &str) -> Update<V> {
     let names = [("#old", old), ("#new", new)].map(|(placeholder, name)| (placeholder.to_owned(), name.to_owned()));
     Update { expression: "REMOVE #old, #new", names: names.into(), values: HashMap::new() }
 }
 
-/// Keeps the flag for at most `max_cache`, counted from when the request for it was sent.
+/// Caches the flag for at most `max_cache`. This time begins when the request for the flag is sent.
 ///
-/// After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
-/// [`Unknown`]. The last third belongs to the request that obeys the flag, retries included: give that request a timeout of a
-/// third of `max_cache`. Put it behind a `Mutex` to share it between threads.
+/// After a third of this time, it reads the flag again. If the read fails, it returns the cached flag for another third.
+/// After that, it returns [`Unknown`]. The last third is for the request that obeys the flag and for the retries of that
+/// request: give the request a timeout of a third of `max_cache`. To share the cache between threads, put it behind a
+/// `Mutex`.
 #[derive(Debug, Default)]
 pub struct Cached(Option<(Flag, Instant)>);
 
 impl Cached {
-    /// Returns the flag to obey now. `fetch` reads it, strongly consistently; `clock` is `Instant::now`.
+    /// Returns the flag to obey now. `fetch` must read the flag strongly consistently. `clock` is `Instant::now`.
     pub fn current(
         &mut self,
         clock: impl Fn() -> Instant,

@@ -1,7 +1,7 @@
 /**
- * The cutover flag of backfill, for applications. docs/flag.md explains the rules.
+ * Reads backfill's cutover flag in applications. docs/flag.md explains the rules.
  *
- * Items and values have DynamoDB's own form ({ S: "x" }), as in @aws-sdk/client-dynamodb:
+ * Items and values are in DynamoDB's own format ({ S: "x" }), as in @aws-sdk/client-dynamodb:
  *
  *     const flags = new CachedFlag(async () => (await dynamodb.send(new GetItemCommand({
  *       TableName: "my-flags", Key: { id: { S: "rename-email" } }, ConsistentRead: true }))).Item);
@@ -16,7 +16,7 @@
 
 import { createHash } from "node:crypto";
 
-/** An attribute value. The code reads only the types that keys and the flag use. */
+/** An attribute value. This code reads only the types that keys and the flag use. */
 export type Value = { S?: string; N?: string; B?: Uint8Array | string; BOOL?: boolean; [other: string]: unknown };
 export type Item = Record<string, Value>;
 
@@ -39,7 +39,7 @@ export class FlagUnknown extends Error {}
 
 const SCHEMA_VERSION = 1;
 
-/** Reads the flag from its item. Without an item, the migration has not begun. Refuses unknown values. */
+/** Reads the flag from its item. If the item does not exist, the migration has not begun. Refuses unknown values. */
 export function parse(item: Item | undefined | null): Flag {
   if (!item) return { write: "old", read: "old", readPercent: 0, oldStale: false, maxCacheSeconds: 1 };
   const whole = (name: string): number => {
@@ -70,7 +70,7 @@ export function parse(item: Item | undefined | null): Flag {
   return { write, read, readPercent, oldStale, maxCacheSeconds };
 }
 
-/** The bucket, 0 to 99, of a partition key such as { S: "CUSTOMER#1" }. */
+/** Returns the bucket (0 to 99) of a partition key such as { S: "CUSTOMER#1" }. */
 export function bucket(key: Value): number {
   const hash = createHash("sha256");
   if (key.S !== undefined) hash.update("S").update(key.S, "utf8");
@@ -80,7 +80,7 @@ export function bucket(key: Value): number {
   return Number(hash.digest().readBigUInt64BE(0) % 100n);
 }
 
-/** Returns 15 for 1.50E1, -0.5 for -0.50, 0 for -0: no exponent, no redundant zeros. */
+/** Returns a number without exponent and without redundant zeros: 15 for 1.50E1, -0.5 for -0.50, 0 for -0. */
 function plain(number: string): string {
   const match = /^([+-]?)(\d*)\.?(\d*)(?:[eE]([+-]?\d+))?$/.exec(number);
   if (!match) throw new TypeError("not a number");
@@ -96,15 +96,15 @@ function plain(number: string): string {
   return sign === "-" && text !== "0" ? `-${text}` : text;
 }
 
-/** Returns the value of an item that the flag says to read. `key` is the item's partition key. */
+/** Returns the item's old or new value, as the flag requires. `key` is the item's partition key. */
 export function read(flag: Flag, key: Value, item: Item, oldName: string, newName: string): Value | undefined {
   if (flag.read === "old" || bucket(key) >= flag.readPercent) return item[oldName];
-  // Items that backfill has not processed yet have only the old value. After new-only writes an old value may be stale,
-  // so do not fall back to it.
+  // Items that backfill has not processed yet have only the old value. After new-only writes, an old value may be
+  // stale, so do not fall back to it.
   return item[newName] ?? (flag.write === "both" && !flag.oldStale ? item[oldName] : undefined);
 }
 
-/** UpdateItem parameters that write a value. If the flag says both, one update writes both attributes. */
+/** Returns UpdateItem parameters that write a value. If the flag says both, the update writes both attributes. */
 export function write(flag: Flag, oldName: string, newName: string, value: Value): Update {
   const names: Record<string, string> = {};
   if (flag.write !== "new") names["#old"] = oldName;
@@ -116,17 +116,17 @@ export function write(flag: Flag, oldName: string, newName: string, value: Value
   };
 }
 
-/** UpdateItem parameters that delete a value. They always delete both attributes. */
+/** Returns UpdateItem parameters that delete a value. The update always deletes both attributes. */
 export function remove(oldName: string, newName: string): Update {
   return { UpdateExpression: "REMOVE #old, #new", ExpressionAttributeNames: { "#old": oldName, "#new": newName } };
 }
 
 /**
- * Keeps the flag for at most `maxCacheSeconds`, counted from when the request for it was sent.
+ * Caches the flag for at most `maxCacheSeconds`. This time begins when the request for the flag is sent.
  *
- * After a third of that time it reads the flag again. While that fails, it returns the cached flag for another third, then
- * throws FlagUnknown. The last third belongs to the request that obeys the flag, retries included: give the client of the
- * data table a time limit of a third of `maxCacheSeconds`.
+ * After a third of this time, it reads the flag again. If the read fails, it returns the cached flag for another third. After
+ * that, it throws FlagUnknown. The last third is for the request that obeys the flag and for the retries of that request: give
+ * the client of the data table a timeout of a third of `maxCacheSeconds`.
  */
 export class CachedFlag {
   readonly #fetch: () => Promise<Item | undefined>;

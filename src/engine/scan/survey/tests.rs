@@ -34,7 +34,7 @@ const LATENCY: Duration = Duration::from_millis(20);
 /// with 250 WCU/s.
 const WRITE: Duration = Duration::from_millis(4);
 
-/// Number of items of an ordinary segment. Each item has a different partition key.
+/// Number of items in an ordinary segment. Each item has a different partition key.
 const ORDINARY: usize = 200;
 
 /// A request for a page.
@@ -280,7 +280,7 @@ async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
 }
 
 /// Segments that are known to be large begin before others, in the large lanes and then also in shared lanes. Segments
-/// that end with their first page begin last.
+/// that have only one page are started last.
 #[tokio::test(start_paused = true)]
 async fn large_segments_begin_first_and_short_ones_last() {
     let large: Vec<(u32, usize)> = [33, 41, 35, 59, 61, 63].map(|segment| (segment, 2_000)).into();
@@ -332,7 +332,7 @@ async fn a_resumed_run_surveys_only_segments_without_a_checkpoint() {
     assert_eq!(surveyed.len(), 34, "the survey reads each segment once");
     assert!(
         result.began().keys().all(|segment| *segment >= 30),
-        "segments that had begun continue from their position"
+        "partly read segments resume at their stored positions"
     );
     assert_eq!(result.done, 44);
 }

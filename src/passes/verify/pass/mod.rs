@@ -152,7 +152,7 @@ pub async fn verify(
     let mut closed = None;
     if store.totals(run.id).await?.done == record.segments_to_read {
         let closes_diverged = sample.is_none() || record.parameters.repair;
-        // Ignore the error, because the stopper already contains it. The next session closes the remaining items.
+        // Ignore the error. The stopper has already recorded it. The next session closes the remaining items.
         closed = if closes_diverged { verifier.close_diverged().await.ok() } else { Some(0) };
     }
     end(job, store, record, removes, sample.as_ref(), closed).await

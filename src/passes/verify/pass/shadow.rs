@@ -325,7 +325,7 @@ impl ProcessPage for Verifier {
 impl CommitPage<PageVerdicts> for Verifier {
     async fn abandon(&self, PageVerdicts { refused, .. }: PageVerdicts) {
         if !refused.is_empty() {
-            // A failure here is safe, because the writes of these pre-images then count as possibly applied.
+            // A failure here is safe: the writes to which these pre-images belong then count as possibly applied.
             let _ = self.store.mark_refused(self.session, refused).await;
         }
     }

@@ -1,0 +1,46 @@
+//! The step that follows a command, for the end of its output.
+
+use std::io::Write as _;
+
+use backfill::internals::clock::to_text;
+use backfill::internals::command_line::CommandLine;
+use backfill::internals::migration::{Migration, StatusOptions};
+use backfill::internals::playbook::MigrationStatus;
+
+/// The next step of a migration: the command, and the time before which the command is refused.
+pub(crate) struct NextStep {
+    pub(crate) command: String,
+    /// An RFC 3339 time.
+    pub(crate) not_before: Option<String>,
+}
+
+impl NextStep {
+    /// Returns a step that may begin now.
+    pub(crate) fn now(command: String) -> NextStep {
+        NextStep { command, not_before: None }
+    }
+
+    /// Finds the next step after another command has ended. Reads only the state file, so this consumes no capacity.
+    /// The result is right only if the command held the state file, so that the file has the current flag. Returns
+    /// `None` if the migration is over, or if the state file cannot be read.
+    pub(crate) async fn find(migration: &Migration, commands: &CommandLine) -> Option<NextStep> {
+        let mut options = StatusOptions::default();
+        options.offline = true;
+        let outcome = Box::pin(migration.status(&options)).await.ok()?;
+        NextStep::from_status(&outcome.snapshot().status, commands)
+    }
+
+    /// Returns the next step according to a status, or `None` if the migration is over.
+    pub(crate) fn from_status(status: &MigrationStatus, commands: &CommandLine) -> Option<NextStep> {
+        let command = status.next.as_ref()?.render(commands);
+        Some(NextStep { command, not_before: status.not_before.map(to_text) })
+    }
+
+    /// Writes the step as a line for people.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
+        match &self.not_before {
+            Some(until) => writeln!(out, "Next, not before {until}: {}", self.command),
+            None => writeln!(out, "Next: {}", self.command),
+        }
+    }
+}
