@@ -1,10 +1,8 @@
 //! Decides the steps of `contract`, which removes the old attribute.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use super::request::{StepRequest, add_saturating};
+use super::request::{StepRequest, add_saturating, round_up};
 use super::{EventBody, Fact, Goal, Obstacle, Phase, PhaseStatus, PlanKind, Step, StepRefusal};
 use crate::cutover::{FlagChange, WriteTo};
 
@@ -106,8 +104,7 @@ impl StepRequest<'_> {
         if self.now >= until {
             return Ok(());
         }
-        // Round up to the next second, because contract must be allowed at the shown time.
-        let shown = add_saturating(until, Duration::from_nanos(999_999_999)).strftime("%Y-%m-%dT%H:%M:%SZ");
+        let shown = round_up(until).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(StepRefusal::new(
             format!(
                 "it soaks until {shown}; until then, the way back only has to make old values equal to new values{}",

@@ -39,6 +39,30 @@ fn caches_expired_at(made: Timestamp, flag: &Flag) -> Timestamp {
     add_saturating(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }
 
+/// Rounds a time up to a whole second. People and scripts see whole seconds, and a command must be allowed at the time that
+/// they see.
+pub(super) fn round_up(time: Timestamp) -> Timestamp {
+    let later = add_saturating(time, Duration::from_nanos(999_999_999));
+    Timestamp::from_second(later.as_second()).unwrap_or(later)
+}
+
 pub(super) fn add_saturating(time: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| time.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_rounded_time_is_a_whole_second_and_never_earlier(seconds in 0_i64..4_000_000_000, nanos in 0_i32..1_000_000_000) {
+            let time = Timestamp::new(seconds, nanos).unwrap();
+            let rounded = round_up(time);
+            prop_assert!(rounded >= time && rounded.as_second() - seconds <= 1);
+            prop_assert_eq!(rounded.subsec_nanosecond(), 0);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::request::{StepRequest, add_saturating};
+use super::request::{StepRequest, add_saturating, round_up};
 use super::{
     BackTarget, CutoverTarget, ExpandStatus, Fact, Goal, MigrationState, NextCommand, PhaseStatus, PlanKind,
     StepContext,
@@ -79,7 +79,8 @@ pub fn status(state: &MigrationState, context: &StepContext<'_>, now: Timestamp)
             _,
         ) => None,
     };
-    let not_before = soaking.map(|since| add_saturating(since, context.limits.soak)).filter(|until| *until > now);
+    let not_before =
+        soaking.map(|since| round_up(add_saturating(since, context.limits.soak))).filter(|until| *until > now);
     MigrationStatus { stage, next, not_before }
 }
 

@@ -136,7 +136,7 @@ impl RunReport<'_> {
             ),
             None => writeln!(
                 out,
-                "If other writers inserted items during this run, repeat `{}` until a pass applies nothing.",
+                "If other writers inserted or changed items during this run, repeat `{}` until a pass applies nothing.",
                 commands.render("run --again")
             ),
             Some(_) => Ok(()),

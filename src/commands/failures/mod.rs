@@ -13,11 +13,13 @@ use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::command_line::CommandLine;
 use backfill::internals::figure::count;
 use backfill::internals::passes::RetryResult;
 use backfill::internals::preflight::Acceptance;
 use backfill::internals::telemetry::{counts_json, write_counts};
+
+/// Retries items that are signed or encrypted on the client, too.
+const ACCEPT_ENCRYPTED: &str = "failures retry --accept client-encryption";
 
 /// Lists or retries failures.
 pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
@@ -45,6 +47,12 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow:
         | Exit::State
         | Exit::Interrupted => None,
     };
+    let commands = terminal::commands(global, plan);
+    let next_step = match (stopped, encrypted, outcome.open().failures) {
+        (None, 1.., _) => Some(NextStep::now(commands.render(ACCEPT_ENCRYPTED))),
+        (None, 0, 1..) => Some(NextStep::now(commands.render("failures list"))),
+        (None, 0, 0) | (Some(_), ..) => next_step,
+    };
     let command_result = CommandResult::from_exit_or_stop(exit, stopped).next_step(next_step.as_ref());
     output::write_result(
         global,
@@ -60,20 +68,18 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow:
             writeln!(out, "{} retried.", count(counts.scanned, "failure was", "failures were"))?;
             write_counts(out, counts, counts.unclear > 0)?;
             if encrypted > 0 {
-                write_encrypted(out, encrypted, &terminal::commands(global, plan))?;
+                write_encrypted(out, encrypted)?;
             }
             next_step.iter().try_for_each(|next| next.write(out))
         },
     )
 }
 
-fn write_encrypted(out: &mut Vec<u8>, items: u64, commands: &CommandLine) -> IoResult<()> {
+fn write_encrypted(out: &mut Vec<u8>, items: u64) -> IoResult<()> {
     writeln!(
         out,
-        "{} signed or encrypted on the client, and not changed. Change them with an application that \
-         has the keys. If the signature covers nothing that the plan changes:\n\
-         Next: {}",
-        count(items, "item is", "items are"),
-        commands.render("failures retry --accept client-encryption")
+        "{} signed or encrypted on the client, and not changed. Change them with an application that has the keys. The next \
+         command changes them too: run it only if the signature covers nothing that the plan changes.",
+        count(items, "item is", "items are")
     )
 }

@@ -25,26 +25,26 @@ pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     let step_args = args.step_args();
     let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
     let outcome = Box::pin(migration.rollback(&terminal::step_options(&step_args))).await?;
-    let has_begun = has_begun(&migration).await;
-    report(global, &outcome, "rollback", &args.phase.plan, has_begun)
+    let is_rolled_back = is_rolled_back(&migration).await;
+    report(global, &outcome, "rollback", &args.phase.plan, is_rolled_back)
 }
 
-/// Whether the migration has begun, according to the state file.
-async fn has_begun(migration: &Migration) -> bool {
+/// Whether the state file records a complete rollback.
+async fn is_rolled_back(migration: &Migration) -> bool {
     let mut options = StatusOptions::default();
     options.offline = true;
     let status = Box::pin(migration.status(&options)).await;
-    status.map_or(true, |outcome| outcome.snapshot().status.stage != MigrationStage::Preflight)
+    status.map_or(true, |outcome| outcome.snapshot().status.stage == MigrationStage::RolledBack)
 }
 
-/// Prints the result of a command that makes one or more passes over the table. If `has_begun` is false, the migration
-/// has not begun, so there was nothing to do.
+/// Prints the result of a command that makes one or more passes over the table. If `is_recorded` is false, the state file
+/// does not record that the phase is complete, so without a pass there was nothing to do.
 pub(crate) fn report(
     global: &Global,
     outcome: &PassOutcome,
     command: &str,
     plan: &Path,
-    has_begun: bool,
+    is_recorded: bool,
 ) -> anyhow::Result<Exit> {
     let stopped = outcome.stopped();
     let last_exit = || outcome.passes().last().map_or(Exit::Done, |pass| Exit::from_run(pass.ended.open, None));
@@ -84,7 +84,7 @@ pub(crate) fn report(
                     commands.render("failures list"),
                     commands.render(command)
                 ),
-                None if outcome.passes().is_empty() && !has_begun => {
+                None if outcome.passes().is_empty() && !is_recorded => {
                     writeln!(
                         out,
                         "This state file records no run, so there is nothing to undo. If a run of this plan used another state \

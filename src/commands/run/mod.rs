@@ -49,13 +49,11 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         Some(_) if outcome.worked() => Some(report.next()),
         Some(_) => Some(commands.render(&words)),
         None if report.open.failures > 0 => Some(commands.render("failures retry")),
-        // Look at the differences before `--repair` overwrites values.
-        None if report.open.diverged > 0 => Some(commands.render("verify --all")),
         None => None,
     };
     let next_step = match next {
         Some(command) => Some(NextStep::now(command)),
-        None => NextStep::find(&migration, &commands).await,
+        None => NextStep::find(&migration, &commands).await.map(|next| next.look_first(&commands)),
     };
     let command_result = CommandResult::from_exit_or_stop(exit, report.stopped).next_step(next_step.as_ref());
     output::write_result(

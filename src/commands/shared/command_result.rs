@@ -120,7 +120,7 @@ impl ErrorKind {
             ErrorKind::ClientEncryption => {
                 "Leave these items to an application that has the keys, or accept them with --accept client-encryption."
             }
-            ErrorKind::Interrupted => "Run the same command again: it resumes.",
+            ErrorKind::Interrupted => "`backfill status PLAN` shows the state and the command that continues.",
             ErrorKind::Unexpected => "Run the same command again; if it fails again, report it.",
         }
     }

@@ -36,6 +36,14 @@ impl NextStep {
         Some(NextStep { command, not_before: status.not_before.map(to_text) })
     }
 
+    /// Replaces a repair by the verification that shows what the repair would overwrite.
+    pub(crate) fn look_first(self, commands: &CommandLine) -> NextStep {
+        match self.command == commands.render("verify --all --repair") {
+            true => NextStep::now(commands.render("verify --all")),
+            false => self,
+        }
+    }
+
     /// Writes the step as a line for people.
     pub(crate) fn write(&self, out: &mut Vec<u8>) -> std::io::Result<()> {
         match &self.not_before {

@@ -176,9 +176,10 @@ pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> a
 /// Reports that the operator interrupted the command before its work began, or interrupted the work for the second
 /// time. The process ends right after this report.
 pub(crate) fn report_interruption() {
+    // The command may have moved the flag, even if it has begun no pass. So this text does not say to repeat it.
     warn(
-        "stopped immediately. Nothing is lost: a later command repeats uncommitted work. `backfill status` shows the state and \
-         the next command",
+        "stopped immediately. Nothing is lost: a later command repeats uncommitted work. `backfill status PLAN`, with the \
+         same options, shows the state and the next command",
     );
     if let Some(options) = OPTIONS.get() {
         report_document(options.output, &CommandResult::from_exit(Exit::Interrupted));

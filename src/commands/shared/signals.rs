@@ -13,7 +13,7 @@ use crate::commands::shared::output;
 use backfill::internals::engine::{StopReason, Stopper};
 use backfill::internals::host::ignores_hangup;
 
-/// What a signal does.
+/// The work that a signal stops.
 static WORK: Mutex<Work> = Mutex::new(Work { stopper: None, is_stopping: false });
 
 /// Whether the process waits for the answer to a question. Nothing is in flight then.
@@ -25,18 +25,47 @@ struct Work {
     /// Stops the command's current work. `None` until the command has begun work whose requests in flight must
     /// complete.
     stopper: Option<Stopper>,
-    /// Whether a signal has arrived since the work began.
+    /// Whether this process has received a signal.
     is_stopping: bool,
+}
+
+/// What a signal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Nothing.
+    Ignore,
+    /// Stops the work: requests in flight complete.
+    Drain,
+    /// Ends the process.
+    Exit,
+}
+
+impl Work {
+    /// Records a signal and decides what it does. `is_asking` is true while a question waits for its answer.
+    fn receive(&mut self, is_hangup: bool, is_asking: bool) -> Effect {
+        let is_second_signal = std::mem::replace(&mut self.is_stopping, true);
+        match self.stopper {
+            // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not mean that
+            // the process must exit immediately.
+            _ if is_hangup && is_second_signal => Effect::Ignore,
+            Some(_) if !is_second_signal && !is_asking => Effect::Drain,
+            Some(_) | None => Effect::Exit,
+        }
+    }
+
+    /// Sets the stopper of work that begins. After a signal, the work stops at once.
+    fn begin(&mut self, stop: Stopper) {
+        if self.is_stopping {
+            stop.stop(StopReason::Interrupted);
+        }
+        self.stopper = Some(stop);
+    }
 }
 
 /// Sets the stopper for the work that begins now. The next signal then stops this work, and the process does not exit
 /// immediately. If a signal arrived after earlier work of this process, the new work stops at once.
 pub(crate) fn drain_with(stop: Stopper) {
-    let mut work = work();
-    if work.is_stopping {
-        stop.stop(StopReason::Interrupted);
-    }
-    work.stopper = Some(stop);
+    work().begin(stop);
 }
 
 /// Runs a function that waits for the answer to a question.
@@ -69,20 +98,15 @@ pub(crate) fn listen() -> std::io::Result<()> {
 /// Stops the work, or exits.
 fn handle(is_hangup: bool) {
     let mut work = work();
-    // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not mean that the
-    // process must exit immediately.
-    if is_hangup && work.is_stopping {
-        return;
-    }
-    let is_second_signal = std::mem::replace(&mut work.is_stopping, true);
-    match &work.stopper {
-        Some(stopper) if !is_second_signal && !IS_ASKING.load(Ordering::Relaxed) => {
+    match (work.receive(is_hangup, IS_ASKING.load(Ordering::Relaxed)), &work.stopper) {
+        (Effect::Ignore, _) => {}
+        (Effect::Drain, Some(stopper)) => {
             stopper.stop(StopReason::Interrupted);
             output::stderr(
                 "stopping: waiting at most 10 s for requests in flight. Interrupt again to stop immediately",
             );
         }
-        Some(_) | None => {
+        (Effect::Drain, None) | (Effect::Exit, _) => {
             output::report_interruption();
             // The process can exit without cleaning up, because every commit is atomic, and the operating system
             // releases the lock of the state file.
@@ -102,5 +126,36 @@ async fn wait_for(signal: Option<&mut Signal>) {
             signal.recv().await;
         }
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_signal_drains_work_and_ends_everything_else() {
+        for (has_begun, is_stopping, is_hangup, is_asking, effect) in [
+            (false, false, false, false, Effect::Exit),
+            (false, false, true, false, Effect::Exit),
+            (true, false, false, false, Effect::Drain),
+            (true, false, true, false, Effect::Drain),
+            (true, false, false, true, Effect::Exit),
+            (true, true, false, false, Effect::Exit),
+            (true, true, true, false, Effect::Ignore),
+        ] {
+            let mut work = Work { stopper: has_begun.then(Stopper::default), is_stopping };
+            assert_eq!(work.receive(is_hangup, is_asking), effect, "{has_begun} {is_stopping} {is_hangup} {is_asking}");
+            assert!(work.is_stopping);
+        }
+    }
+
+    #[test]
+    fn work_that_begins_after_a_signal_stops_at_once() {
+        let mut work = Work { stopper: Some(Stopper::default()), is_stopping: false };
+        assert_eq!(work.receive(false, false), Effect::Drain);
+        let stop = Stopper::default();
+        work.begin(stop.clone());
+        assert_eq!(stop.reason(), Some(&StopReason::Interrupted));
     }
 }

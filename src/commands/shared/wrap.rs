@@ -39,7 +39,8 @@ fn wrap_line(line: &str, width: usize) -> String {
         .subsequent_indent(&indent)
         .break_words(false)
         .word_splitter(WordSplitter::NoHyphenation);
-    textwrap::fill(&join_code(line.trim_start()), options).replace(JOINT, " ")
+    let filled = textwrap::fill(&join_code(line.trim_start()), options);
+    if line.contains(JOINT) { filled } else { filled.replace(JOINT, " ") }
 }
 
 /// Returns the column at which a line's text starts: after the indentation and, if the line has a label, after the
@@ -69,6 +70,10 @@ fn is_verbatim(line: &str) -> bool {
 
 /// Replaces the spaces inside backticks by [`JOINT`], because a command inside a sentence stays on one line.
 fn join_code(line: &str) -> String {
+    // An odd backtick is not code, and a character that is like the joint must not become a space.
+    if line.matches('`').count() % 2 == 1 || line.contains(JOINT) {
+        return line.to_owned();
+    }
     let mut is_code = false;
     let join = |c: char| {
         is_code ^= c == '`';

@@ -50,7 +50,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         &command_result,
         || {
             json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
-                    "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json), "playbook": standing_json(snapshot, &commands) })
+                    "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json), "playbook": standing_json(snapshot, next_step.as_ref()) })
         },
         |out| {
             write_status(out, summary, worker.as_ref(), &migration.plan().limits)?;

@@ -6,10 +6,9 @@ use serde_json::{Value as Json, json};
 
 use crate::commands::shared::next_step::NextStep;
 use backfill::internals::clock::to_text;
-use backfill::internals::command_line::CommandLine;
 use backfill::internals::figure::count;
 use backfill::internals::migration::MigrationSnapshot;
-use backfill::internals::playbook::{MigrationStage, MigrationStatus, Override};
+use backfill::internals::playbook::{MigrationStage, Override};
 use backfill::internals::state::LockHolder;
 
 /// Writes the text form.
@@ -49,14 +48,14 @@ pub(crate) fn write_standing(
             writeln!(out, "next, not before {until}: {command}")
         }
         (Some(NextStep { command, not_before: None }), _) => writeln!(out, "next: {command}"),
-        (None, Some(holder)) => writeln!(out, "next: wait until {holder} has ended"),
+        (None, Some(holder)) => writeln!(out, "next: nothing until this process ends: {holder}"),
         (None, None) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback is possible"),
         (None, None) => writeln!(out, "next: nothing; this file is the record"),
     }
 }
 
 /// Returns the JSON form.
-pub(crate) fn standing_json(snapshot: &MigrationSnapshot, commands: &CommandLine) -> Json {
+pub(crate) fn standing_json(snapshot: &MigrationSnapshot, next_step: Option<&NextStep>) -> Json {
     let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
     let report = state.full.as_ref().map(|report| {
         json!({ "began_at": report.span.began.to_string(), "ended_at": report.span.ended.to_string(),
@@ -67,10 +66,6 @@ pub(crate) fn standing_json(snapshot: &MigrationSnapshot, commands: &CommandLine
     json!({ "phase": status.stage.name(), "flag_seen": flag_record.as_ref().map(|flag_record| flag_record.to_json()),
             "flag_may_be_stale": flag_record.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
-            "overrides": state.overrides, "next": next_command(status, commands),
-            "not_before": status.not_before.map(|until| until.to_string()) })
-}
-
-fn next_command(status: &MigrationStatus, commands: &CommandLine) -> Option<String> {
-    NextStep::from_status(status, commands).map(|step| step.command)
+            "overrides": state.overrides, "next": next_step.map(|step| &step.command),
+            "not_before": next_step.and_then(|step| step.not_before.as_ref()) })
 }
