@@ -1,4 +1,4 @@
-//! Estimates the figures of the whole table from sampled clusters. This module is pure.
+//! Estimates figures for the entire table from sampled clusters. This module is pure.
 //!
 //! If DynamoDB's count of the table's items is known, the total of a figure is its mean per sampled item, times that
 //! count. This is a ratio estimator. It is suitable because the sizes of clusters differ widely, and because the

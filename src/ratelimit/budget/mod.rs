@@ -243,7 +243,7 @@ impl BudgetBuilder<'_> {
         }
     }
 
-    /// Adds the budgets of key ranges or of partition keys. They never exceed the budgets of the whole table.
+    /// Adds the budgets of key ranges or of partition keys. They never exceed the budgets of the table.
     fn add_narrow_budgets(
         &mut self,
         scope: Scope,
