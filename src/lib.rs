@@ -78,7 +78,7 @@
 //! contains all changes to an item. An item that needs no change is not written.
 //!
 //! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
-//! segment, is known. The same transaction records the failures. A failed commit stops the run. Until DynamoDB has
+//! segment, is known. The same transaction stores the failures. If a commit fails, the run stops. Until DynamoDB has
 //! accepted one write, pages with rejected writes stay uncommitted, up to a maximum number. Therefore, if a plan fails
 //! for every item, no failures are recorded.
 //!

@@ -65,7 +65,7 @@ impl Draft<'_> {
     }
 
     /// Removes the source of a move. If applications wrote only the new attribute, the new value differs from the old
-    /// value, so this function records the old value first. If the move was skipped, the source stays, because it
+    /// value. So this function stores the old value first. If the move was skipped, the source stays, because it
     /// contains the only copy of its value.
     fn remove_source(&mut self, from: &Path, to: &Path, skips_existing: bool) {
         match (from.get(self.item), to.get(self.item)) {

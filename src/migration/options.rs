@@ -20,7 +20,8 @@ pub struct Options {
     pub region: Option<String>,
     /// The AWS profile.
     pub profile: Option<String>,
-    /// The name that the history records for whoever runs the commands. The default is the user and the host.
+    /// The name that the history records as the person or program that runs the commands. The default is the user and
+    /// the host.
     pub actor: String,
     /// Receives notices and progress, and answers questions. The default refuses every question.
     pub observer: Arc<dyn Observer>,
@@ -78,7 +79,7 @@ pub struct CheckOptions {
 pub struct DryRunOptions {
     /// The command to simulate.
     pub of: DryRunPhase,
-    /// The size of the sample to read instead of the whole table. Only for [`DryRunPhase::Run`].
+    /// The size of the sample to read instead of all items. Only for [`DryRunPhase::Run`].
     pub sample: Option<SampleSize>,
     /// Findings that the operator accepts.
     pub accept: Vec<Acceptance>,

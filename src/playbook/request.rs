@@ -39,8 +39,8 @@ fn caches_expired_at(made: Timestamp, flag: &Flag) -> Timestamp {
     add_saturating(made, Duration::from_secs(u64::from(flag.max_cache_seconds)))
 }
 
-/// Rounds a time up to a whole second. People and scripts see whole seconds, and a command must be allowed at the time that
-/// they see.
+/// Rounds a time up to a whole second. People and scripts see whole seconds, and a command must be allowed at the time
+/// that they see.
 pub(super) fn round_up(time: Timestamp) -> Timestamp {
     let later = add_saturating(time, Duration::from_nanos(999_999_999));
     Timestamp::from_second(later.as_second()).unwrap_or(later)

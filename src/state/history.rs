@@ -64,7 +64,7 @@ pub trait History: Send + Sync {
 
     /// Returns the key digests of the items that the run may have written in uncommitted pages of this segment. The
     /// current values of these items may already be values that the migration wrote. A page's commit removes the
-    /// digests that the same session recorded for this page. The commit that ends the segment removes all digests of
+    /// digests that the same session has stored for this page. The commit that ends the segment removes all digests of
     /// that segment.
     async fn items_under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError>;
 

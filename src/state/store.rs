@@ -29,7 +29,7 @@ pub trait StateStore: Runs + Checkpoints + History + SpendLedger + Verifications
 
 /// An open state. All clones share one state. Dropping the last clone closes the state, as [`StateStore::close`] does.
 ///
-/// Code that needs only one trait takes an object of that trait instead of the whole state; see [`State::checkpoints`],
+/// Code that needs only one trait takes an object of that trait and not a [`State`]; see [`State::checkpoints`],
 /// [`State::history`] and [`State::spend_ledger`].
 #[derive(Clone)]
 pub struct State(Arc<dyn StateStore>);

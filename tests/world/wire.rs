@@ -1,4 +1,4 @@
-//! The connection between the tool and the table. The connection records every request and reply. If a write would
+//! The connection between the tool and the table. It logs every request and reply. If a write would
 //! destroy a value, the connection checks that write before sending it. The connection can also simulate bugs in the
 //! tool, which tests plant.
 

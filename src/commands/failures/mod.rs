@@ -36,22 +36,12 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow:
     let encrypted = *encrypted;
     let stopped = outcome.stopped();
     let exit = Exit::from_run(outcome.open(), stopped);
-    let next_step = match exit {
-        Exit::Done => NextStep::find(&migration, &terminal::commands(global, plan)).await,
-        Exit::Unexpected
-        | Exit::Usage
-        | Exit::Refused
-        | Exit::Failures
-        | Exit::Mismatch
-        | Exit::Stopped
-        | Exit::State
-        | Exit::Interrupted => None,
-    };
     let commands = terminal::commands(global, plan);
     let next_step = match (stopped, encrypted, outcome.open().failures) {
+        (Some(_), ..) => None,
         (None, 1.., _) => Some(NextStep::now(commands.render(ACCEPT_ENCRYPTED))),
         (None, 0, 1..) => Some(NextStep::now(commands.render("failures list"))),
-        (None, 0, 0) | (Some(_), ..) => next_step,
+        (None, 0, 0) => NextStep::find(&migration, &commands).await.map(|next| next.look_first(&commands)),
     };
     let command_result = CommandResult::from_exit_or_stop(exit, stopped).next_step(next_step.as_ref());
     output::write_result(

@@ -37,8 +37,8 @@ async fn is_rolled_back(migration: &Migration) -> bool {
     status.map_or(true, |outcome| outcome.snapshot().status.stage == MigrationStage::RolledBack)
 }
 
-/// Prints the result of a command that makes one or more passes over the table. If `is_recorded` is false, the state file
-/// does not record that the phase is complete, so without a pass there was nothing to do.
+/// Prints the result of a command that makes one or more passes over the table. If `is_recorded` is false, the state
+/// file does not record that the phase is complete, so without a pass there was nothing to do.
 pub(crate) fn report(
     global: &Global,
     outcome: &PassOutcome,

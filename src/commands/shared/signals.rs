@@ -45,8 +45,8 @@ impl Work {
     fn receive(&mut self, is_hangup: bool, is_asking: bool) -> Effect {
         let is_second_signal = std::mem::replace(&mut self.is_stopping, true);
         match self.stopper {
-            // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not mean that
-            // the process must exit immediately.
+            // When a terminal closes, the shell and the kernel may each send SIGHUP. So a second SIGHUP does not mean
+            // that the process must exit immediately.
             _ if is_hangup && is_second_signal => Effect::Ignore,
             Some(_) if !is_second_signal && !is_asking => Effect::Drain,
             Some(_) | None => Effect::Exit,

@@ -77,8 +77,8 @@ fn sentences_stored_before_ids_still_count() {
     }
 }
 
-/// If an earlier version recorded an override, the migration can continue, even if the obstacle's message has changed
-/// since then.
+/// An override of an earlier version stays valid: the migration can continue, even if the obstacle's message has
+/// changed since then.
 #[test]
 fn a_reworded_message_does_not_ask_for_a_reason_again() {
     for (why, _, obstacle) in SENTENCES {
