@@ -113,7 +113,7 @@ async fn scene(count: u64) -> Scene {
     Scene::flagged(Harness::start(), items(count), "", MOVE).await
 }
 
-/// Runs a whole migration alongside an application that behaves this way. Returns the wrong reads that the application
+/// Runs a whole migration while an application with this habit is running. Returns the wrong reads that the application
 /// found.
 async fn run_migration(habit: Habit) -> Vec<String> {
     let scene = scene(60).await;

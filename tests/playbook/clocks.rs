@@ -90,7 +90,7 @@ async fn count_writes(scene: &Scene) -> u64 {
     writes(scene) - before
 }
 
-/// A process is paused for longer than the time for which it may rely on the flag that it read.
+/// A process is paused for longer than the cache time of the flag that it has read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_process_rereads_the_flag_before_it_sends_anything() {
     let (scene, run) = running(&[]).await;

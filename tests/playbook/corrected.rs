@@ -1,5 +1,5 @@
-//! Tests a rollback from new-only writes that cannot make the old value of some items equal to the new one. The
-//! rollback reports each such item with the reason, and leaves it unchanged. Once the operator has corrected these
+//! Tests a rollback from new-only writes. In some items, the rollback cannot make the old value equal to the new one.
+//! It reports each of these items with the reason, and leaves the item unchanged. Once the operator has corrected these
 //! items, the rollback continues.
 
 use backfill::internals::cutover::ReadFrom;
@@ -81,7 +81,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
             assert_eq!(found(&scene, item).await, *item, "the rollback must not change it");
         }
     }
-    // `--force` covers only the failures that the tool has reported. It has not reported the item whose copies differ.
+    // `--force` accepts only the failures that the tool has reported. It has not reported the item whose copies differ.
     let ran = scene.run_refused("rollback --yes --force of-no-use", "rollback").await;
     for part in ["3 items still differ", "when 2 were known", "P#3"] {
         assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
@@ -127,7 +127,7 @@ async fn the_rollback_completes_without_unequal_items_when_forced() {
     assert_eq!(found(&scene, &apart).await, apart);
     let ran = scene.run_ok("rollback --yes --force copies-of-no-use").await;
     assert!(ran.stdout.contains("The rollback is complete"), "{}", ran.stdout);
-    // Readers of the old attribute find its original value. The journal contains the copied values.
+    // Readers of the old attribute find its original value. The journal contains the values of both removed copies.
     for pk in ["P#0", "P#1"] {
         assert_eq!(found(&scene, &old(pk)).await, old(pk));
     }
@@ -159,7 +159,7 @@ async fn assert_removed_values_are_listed(scene: &Scene) {
 }
 
 /// During new-only writes, applications may change an attribute that the plan sets to a constant, and may insert items
-/// without it. Such changes do not mean that old values are stale.
+/// without this attribute. Such changes do not mean that old values are stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn constants_that_applications_change_do_not_block_a_rollback() {
     let plan = format!("{MOVE}[[change]]\nset = \"marker\"\nvalue = 2\n{QUICKLY}");

@@ -2,7 +2,7 @@
 //! from the flag, a lease, a lock file and a server.
 //!
 //! In every test of this binary, [`ToolOutput`](crate::harness::tool::ToolOutput) checks that the output contains no
-//! control characters. This test plants control characters in the sources of text, and checks that the tool prints them
+//! control characters. This test plants control characters in each of these texts, and checks that the tool prints them
 //! escaped.
 
 use std::sync::Arc;

@@ -122,8 +122,8 @@ async fn killed_commands_go_back_completely() {
     let mut killed = 0;
     let back = scene.run_with_kills("cutover --back", KILLS, &mut rng, &app, &mut killed).await;
     assert_eq!(back.code, 0, "{}", back.messages());
-    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. Only a command after
-    // it has completed may go back one more stage.
+    // `cutover --back` goes back exactly one stage, even if it is killed and rerun several times. But if an attempt has
+    // completed, the next attempt may go back one more stage.
     let flag = scene.flag().await;
     assert_eq!(flag.read, ReadFrom::Old);
     println!("  {flag}");
@@ -144,7 +144,7 @@ async fn killed_commands_go_back_completely() {
     app.assert_only_at(&scene.dump().await, OLD);
 }
 
-/// Checks that each value that an item in a quiet table had before is still in the item or in the journal.
+/// Checks the items of a quiet table: each value that an item had before is still in the item or in the journal.
 async fn every_value_has_a_copy(scene: &Scene, before: &BTreeMap<String, Item>) {
     let now = scene.dump().await;
     for (key, item) in before {
@@ -272,7 +272,7 @@ const WRITE_NEW: [&str; 7] = [
     SOME_NEW,
 ];
 
-/// Every command that is killed at random moments resumes and reaches the same end.
+/// A `contract` that is killed at random moments resumes and reaches the same result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_contract_gives_the_same_result() {
     Box::pin(assert_same_end("on_existing = \"overwrite\"", &WRITE_NEW, &["contract --yes"])).await;

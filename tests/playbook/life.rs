@@ -193,8 +193,8 @@ async fn a_whole_life_without_a_flag() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// A plan without a flag goes back from new-only writes. The tool asks the operator to move the application step by
-/// step.
+/// The migration of a plan without a flag goes back from new-only writes. The tool asks the operator to move the
+/// application step by step.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_from_new_only_writes_without_a_flag() {
     let rest = format!("{MOVE}{QUICKLY}[cutover]\nsoak = \"1s\"\nmax_age = \"1h\"\n");
@@ -231,7 +231,7 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
 /// them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cutover_back_now_reads_stale_values_and_records_that() {
-    // The large number of items makes the application read most of the stale ones before it rewrites them.
+    // There are so many items that the application reads most of the stale items before it rewrites them.
     let scene = scene(800).await;
     let mut app = scene.application(Habit::Obedient).await;
     run_all(&scene, &app, &TO_READ_NEW).await;

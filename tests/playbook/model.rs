@@ -7,18 +7,18 @@
 //! `model/table.rs` compares this description with the tool's own decisions.
 //!
 //! **Process.** Between two steps, a command knows only the durable records. So the model has no running commands: each
-//! step of the tool belongs to some command that the operator runs at that time. This covers every kill between steps,
-//! every rerun of a command, and every other command that the operator may run instead. If a pass is killed, the image
-//! that it has read is lost.
+//! step of the tool belongs to some command that the operator runs at that time. In this way, the model includes every
+//! kill between steps, every rerun of a command, and every other command that the operator may run instead. If a pass
+//! is killed, the image that it has read is lost.
 //!
 //! **Time.** The cache time is one second, and so is the soak. The rules only depend on which of two times is earlier,
 //! and on whether they differ by a second. So the model replaces times by their ranks, which keeps the number of states
 //! finite.
 //!
 //! **Clocks.** `cutover --back` runs on a second host. That host's clock is three seconds (three cache times) ahead of
-//! the first host's clock, or behind it. Still, every wait must be long enough and at most as long as the cache time,
-//! because a host measures a wait from the moment when it first saw the current flag. If the tool compared the flag's
-//! times with its own clock, the model would find this mistake.
+//! the first host's clock, or behind it. A host measures a wait from the moment when it first saw the current flag. So
+//! every wait must still be long enough, and at most as long as the cache time. If the tool compared the flag's times
+//! with its own clock, the model would find this mistake.
 //!
 //! **Reads** are not actions. Instead, the model checks in every state that a read by any instance would return the
 //! value that the application wrote last.

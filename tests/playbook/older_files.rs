@@ -19,7 +19,7 @@ const STEPS: usize = 12;
 
 type Table = BTreeMap<String, Item>;
 
-/// A fixture, with a server for a copy of its table, its state file and its plan.
+/// A copy of a fixture: its state file, its plan, and a server with its table.
 struct StoredMigration {
     dir: tempfile::TempDir,
     local: Local,
@@ -32,7 +32,7 @@ impl StoredMigration {
         for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
         }
-        // Shorten the plan's times for the test. These times are not part of the plan's fingerprint.
+        // Shorten the soak and raise the write budget for the test. Neither is part of the plan's fingerprint.
         let plan = std::fs::read_to_string(dir.path().join("plan.toml")).unwrap();
         let soak = if plan.contains("[cutover]") && !plan.contains("soak") { "soak = \"0s\"\n" } else { "" };
         let plan = plan.replace("write = 5\n", "write = 200\n") + soak;
@@ -100,9 +100,9 @@ async fn sample(seed: u64) -> Table {
     dump(&client(&local.endpoint()), "shop").await
 }
 
-/// Checks that the new attribute of every item has the old attribute's previous value. If readers had already moved, or
-/// if the old attribute was missing, the new attribute must have kept its own value. No item may still have the old
-/// attribute.
+/// Checks that the new attribute of every item has the old attribute's previous value, or has kept its own value. It
+/// keeps its own value if readers had already moved, or if the old attribute was missing. No item may still have the
+/// old attribute.
 fn assert_moved(name: &str, after: &Table, before: &Table, also: &[&str]) {
     assert_eq!(after.len(), before.len(), "{name}");
     for (key, prior) in before {

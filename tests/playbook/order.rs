@@ -1,5 +1,5 @@
 //! Tests commands out of order, and bad input. In each case, the tool refuses, prints a remedy, and changes nothing.
-//! The tests in src/playbook cover all states and commands. The tests here run some of the commands with the real
+//! The tests in src/playbook check all states and commands. The tests here run some of the commands with the real
 //! binary.
 
 use std::sync::Arc;
@@ -101,7 +101,7 @@ async fn every_command_out_of_order_names_the_next_step() {
         assert!(ran.messages().contains("over"), "{words}: {}", ran.messages());
     }
     scene.run_ok("contract --yes").await;
-    // After contract, a verification still checks the items. But they have no second attribute from which a repair
+    // After contract, a verification still checks the items. But the items have no second attribute from which a repair
     // could restore a value.
     let verify = scene.run_ok("verify --all").await;
     assert!(verify.stdout.contains("matching"), "{}", verify.stdout);
@@ -309,7 +309,7 @@ async fn every_command_refuses_a_flag_that_somebody_else_changed() {
         }
         panic!("the flag has not moved");
     });
-    // Either the command completed before the other change, or it noticed the other change.
+    // With exit code 0, the command completed before the other change. With exit code 3, it noticed the other change.
     assert!([0, 3].contains(&moving.code), "{}", moving.messages());
     assert_eq!(scene.raw_flag().await.unwrap()["read"], text("old"), "the command must not undo `--back`");
 }

@@ -210,7 +210,7 @@ impl Scene {
             };
             return self.kill_when(words, due).await;
         }
-        // This is about the minimum duration of such a command, so most kills happen before its end.
+        // The minimum duration of such a command is about `length` milliseconds, so most kills happen before its end.
         let length = if words.starts_with("rollback") || words.starts_with("contract") { 3_000 } else { 2_000 };
         // Early moments are more likely, because resumed commands take less time.
         let wait = Duration::from_millis((length as f64 * rng.f64().powi(2)) as u64);

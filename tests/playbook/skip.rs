@@ -74,7 +74,7 @@ async fn an_existing_value_counts_as_done_in_every_phase() {
         assert_eq!(dry[predicted], counts(&ran)[counted], "{predicted}: {dry:#} {ran:#}");
     }
     // Three of every twenty items count as skipped. They need no write, because they have their own value instead of
-    // the default, and no old value to copy.
+    // the default, and no old value that must be copied.
     assert_eq!((&counts(&ran)["skipped"], &counts(&ran)["diverged"]), (&15.into(), &0.into()), "{ran:#}");
     let after: BTreeMap<String, Item> = before.iter().map(|(key, one)| (key.clone(), expanded(one.clone()))).collect();
     assert_eq!(bytes(&scene.dump().await), bytes(&after));

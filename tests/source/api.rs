@@ -35,7 +35,7 @@ fn the_list_of_the_api_is_up_to_date() {
 const FOREIGN: &[&str] =
     &["Arc", "BTreeMap", "BTreeSet", "Box", "HashMap", "Option", "Result", "Self", "Send", "String", "Sync", "Vec"];
 
-/// Code outside the crate can implement every port trait. So the API must contain all types in the trait's signatures,
+/// Code outside the crate can implement every port trait. So the API must contain all types in the traits' signatures,
 /// and all types in the fields of those types.
 #[test]
 fn the_ports_name_only_exported_types() {

@@ -225,7 +225,7 @@ fn every_name_on_the_pages_for_contributors_exists() {
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
 
-/// The plan template contains every field. Most of the fields are in comments.
+/// docs/plan.md must mention every field. The plan template contains all fields, most of them in comments.
 #[test]
 fn the_plan_page_names_every_field() {
     let text = template(None);
@@ -306,7 +306,7 @@ fn mistakes_are_found() {
     {
         assert!(wrong_command(&line(wrong, false)).is_some(), "{wrong}");
     }
-    // An option is missing, and two options contradict each other.
+    // In the first command line, an option is missing. In the second one, two options contradict each other.
     for wrong in ["verify plan.toml", "run plan.toml --dry-run --again"] {
         assert_eq!(wrong_command(&line(wrong, false)), None, "{wrong}");
         assert!(wrong_command(&line(wrong, true)).is_some(), "{wrong}");

@@ -199,8 +199,9 @@ async fn outside_its_window_a_run_waits_and_stops_on_a_signal() {
     scene.completes_correctly().await;
 }
 
-/// The test sets the wall clock forwards and back. The run waits for the window and starts without a new command. When
-/// the window closes, the run finishes the requests in flight. When the window opens a second time, the run continues.
+/// The test sets the wall clock forward three times. The run waits for the window and starts without a new command.
+/// When the window closes, the run finishes the requests in flight. When the window opens a second time, the run
+/// continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_continues_by_itself_when_the_window_opens() {
     let scene = Scene::new(600, "window = \"22:00-06:00 Europe/Paris\"\n[capacity]\nwrite = 150").await;

@@ -22,8 +22,8 @@ async fn campaign(strategy: &'static str, on_existing: &'static str) {
     let keep = on_existing == "keep";
     for kind in OperationKind::ALL {
         assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
-        // The tool's writes rarely follow these kinds. The tool cannot change a deleted item. If the plan keeps
-        // existing values, the other kinds mostly leave diverged items.
+        // After some kinds of operation, the tool rarely writes the item. The tool cannot change a deleted item. If the
+        // plan keeps existing values, operations on its targets mostly leave diverged items.
         let rare = kind == OperationKind::Delete
             || keep && matches!(kind, OperationKind::UpdateNew | OperationKind::PutNew | OperationKind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);

@@ -1,5 +1,5 @@
 //! Tests runs, verification and undo passes over a table, through the library and through the real binary. The tests
-//! check the writes, the consumed capacity and how the tool handles faults. Each test starts its own server
+//! check the writes, the consumed capacity and the tool's reaction to faults. Each test starts its own server
 //! (`harness`), except the tests in virtual time (`simulator`).
 #![cfg(feature = "local")]
 

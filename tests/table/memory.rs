@@ -12,7 +12,7 @@ use backfill::internals::item::{Item, Value};
 const LIMIT_KB: u64 = 100_000;
 
 /// Items of about 300 bytes. A run has to write every fifth item. So the run writes from its beginning to its end, and
-/// the test is still short. The other items are already as the plan wants them.
+/// the test is still short. In the other items, the plan's change is already done.
 fn items(count: u64) -> impl Iterator<Item = Item> {
     (0..count).map(|number| {
         let email = Value::S(format!("customer.{number}@example.com"));
@@ -32,7 +32,7 @@ fn items(count: u64) -> impl Iterator<Item = Item> {
 
 /// The plan's capacity section. The number of active segments does not depend on the budget, because one segment may
 /// use the table's entire budget. Both runs use the whole budget, so they have the same number of writes in flight,
-/// whatever the size of their table.
+/// even though their tables differ in size.
 const BUDGET: &str = "[capacity]\nwrite = 1200\nread = 40000\n\
     per_key_range = { write = 1200, read = 40000 }\nper_partition_key = { write = 1200, read = 40000 }\n";
 

@@ -47,7 +47,8 @@ const ALL: VerificationParameters = VerificationParameters {
     sample_clusters: None,
 };
 
-/// An item's kind of defect. Each kind has the same number of items, evenly distributed over the table.
+/// An item's kind of defect. Each kind except `Nothing` has the same number of items, evenly distributed over the
+/// table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum PlantedDefect {
     Nothing,
@@ -173,7 +174,7 @@ impl Scene {
     }
 }
 
-/// The input of a verification with repair. The repair may also remove values that the plan does not imply.
+/// The input of a verification. A repair may also remove values that the plan does not imply.
 fn input(before: Arc<dyn ItemHistories>) -> VerifyInput {
     VerifyInput { history: before, removes: true }
 }

@@ -118,9 +118,9 @@ pub(crate) fn flag_state(write: Write, read_new: bool) -> Flag {
 }
 
 impl Application {
-    /// Starts the application on the current items of a table, and on some keys that do not exist yet. At the start,
-    /// the value of an item is that of its old attribute. The application never writes the items of one in five
-    /// partition keys, but only reads them.
+    /// Starts the application on the current items of a table, and on some keys that do not exist yet. At the start, an
+    /// item's value is the value of its old attribute. For one key in five, the application only reads the item, unless
+    /// the key is hot or is one of the hints.
     pub(crate) async fn start(
         harness: &Harness,
         table: &str,

@@ -58,7 +58,7 @@ struct Migration {
     table: String,
     plan: PathBuf,
     state: PathBuf,
-    /// Every item, both as it was before the run and as the plan implies it.
+    /// Every item before the run, and the result that the plan implies for it.
     items: BTreeMap<String, (Item, After)>,
     pages: Pages,
 }
@@ -74,8 +74,8 @@ impl Migration {
         keys: (&str, usize),
     ) -> Migration {
         let table = harness.create_table().await;
-        // An in-place write compares the values that it overwrites or removes. But some engines cannot compare
-        // documents.
+        // An in-place write compares the values that it overwrites or removes, and some engines cannot compare
+        // documents. So only the embedded engine gets documents in the moved attribute and in its target.
         let any = harness.local().is_some();
         let document = |item: &Item, name| matches!(item.get(name), Some(Value::M(_) | Value::L(_)));
         let plain = |item: &Item| !document(item, "email") && !document(item, "contact_email");
@@ -301,8 +301,8 @@ async fn a_run_killed_at_random_moments_gives_the_same_result() {
     migration.check_second_pass();
 }
 
-/// An in-place plan destroys values. The tool records every value that it overwrites or removes, no matter when it is
-/// killed.
+/// An in-place plan destroys values. The tool records every value that it overwrites or removes, no matter when the run
+/// is killed.
 /// RUNBOOK: "contains the only copy of overwritten and removed values".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_in_place_run_records_every_destroyed_value() {

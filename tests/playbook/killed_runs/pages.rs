@@ -9,8 +9,8 @@ use backfill::internals::local::proxy::ScanPage;
 use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
 
-/// The maximum number of pages in one segment that may be read but not committed if items are set aside or the lane is
-/// large. This limit consists of eight pages, the page that is being written, and the page that is being fetched.
+/// If items are set aside or the lane is large, at most this number of pages in one segment may be read but not
+/// committed. This limit consists of eight pages, the page that is being written, and the page that is being fetched.
 pub(crate) const OPEN_AT_MOST: usize = 10;
 
 /// The pages of a run, across all its sessions.
@@ -41,8 +41,8 @@ struct Committed {
 #[derive(Debug, Default)]
 pub(crate) struct SessionPages {
     /// Number of pages that the server returned but that are not committed. These pages are partly written or
-    /// prefetched. The number covers only the segments that this session read: after a kill before the first commit of
-    /// a segment, the next session may begin with a different segment.
+    /// prefetched. The number includes only the segments that this session read: after a kill before the first commit
+    /// of a segment, the next session may begin with a different segment.
     pub(crate) open: usize,
     /// Number of segments with open pages, which are pages that were read but not committed.
     pub(crate) segments: usize,
@@ -83,7 +83,7 @@ impl Pages {
     /// committed page, skipped a page, or had too many open pages in a segment.
     pub(crate) fn session_ended(&mut self, log: &[ScanPage], state: &Path) -> SessionPages {
         let mut read: BTreeMap<u32, Vec<Option<String>>> = BTreeMap::new();
-        // Ignore the pages that the survey reads, because it only needs their keys.
+        // Ignore the pages that the survey reads, because the survey needs only their keys.
         for page in log[self.seen..].iter().filter(|page| !page.keys_only) {
             read.entry(page.segment.unwrap()).or_default().push(page.start_key.clone());
         }

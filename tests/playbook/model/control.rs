@@ -242,7 +242,8 @@ impl Control {
     fn normalise(&mut self, skew: i64, by_the_flags_time: bool) {
         let version = self.flag.version;
         let dual = self.flag.dual_since;
-        // The time of the flag's last change stays distinct from the current time, and from the start of dual writes.
+        // The time of the flag's last change keeps its order relative to the start of dual writes. If a wait depends on
+        // this time, the time also keeps its order relative to the current time.
         let unsettled = by_the_flags_time && self.flag.changed_at >= time(self.now);
         let changed = time(if unsettled { 20 } else { 15 } + if self.by_other { skew } else { 0 });
         let dual_since = dual.map(|dual| if dual == self.flag.changed_at { changed } else { time(1) });

@@ -16,7 +16,8 @@ pub(super) struct Item {
     pub(super) new: Option<Value>,
 }
 
-/// An item that a phase has read but not finished. A kill discards it, together with any request in flight.
+/// An item that a phase has read but not finished. A kill discards the image that was read, together with any request
+/// in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct PassInProgress {
     pub(super) phase: ModelPhase,

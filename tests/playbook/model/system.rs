@@ -51,8 +51,8 @@ pub(super) struct Tool {
     pub(super) force: bool,
     /// The number of items that may differ at the gate, according to the plan.
     pub(super) max_mismatch: u64,
-    /// How many seconds the other host's clock is ahead of the clock of the host with the state file. Negative if it is
-    /// behind.
+    /// How many seconds the other host's clock is ahead of the clock of the host with the state file. Negative if the
+    /// other host's clock is behind.
     pub(super) skew: i64,
     /// The controls that occur with these settings.
     pub(super) controls: Arc<Controls>,
@@ -63,7 +63,7 @@ pub(super) struct Tool {
 pub(super) enum Mistake {
     /// The tool assumes that applications obey a flag change immediately.
     NoCacheWait,
-    /// The tool computes its wait from the time in the flag and its own clock.
+    /// The tool computes its wait from the flag's time and the host's own clock.
     WaitByTheFlagsTime,
     /// Contract and rollback do not journal the values that they destroy.
     NoJournal,
@@ -192,8 +192,9 @@ impl System {
         }
     }
 
-    /// Returns whether a complete rollback has restored the old value. An item without an old value may get one. If the
-    /// gate was forced, a preexisting new value may replace an old value.
+    /// Returns false if a complete rollback has not restored the old value of an item that nobody wrote. There are two
+    /// exceptions. An item that had no old value may get one. If the gate was forced, a preexisting new value may
+    /// replace an old value.
     fn is_rolled_back(&self) -> bool {
         let must_hold =
             self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.control.forced);

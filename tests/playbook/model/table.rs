@@ -123,8 +123,8 @@ impl Case {
         match (model, tool) {
             (Decision::Nothing, Decided::NothingToDo | Decided::AlreadyApplied) => true,
             (Decision::Differs, Decided::Diverged(_)) => true,
-            // If no pass has read an item, the tool reports it as diverged, which the model cannot express. Both leave
-            // the item unchanged.
+            // If no pass has read an item, the tool reports it as diverged, which the model cannot express. Both the
+            // tool and the model leave the item unchanged.
             (Decision::Nothing, Decided::Diverged(_)) => phase == ModelPhase::Undo && self.known.preexisting.is_none(),
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
@@ -190,8 +190,8 @@ fn records(phase: ModelPhase, image: Item, dual_written: bool) -> Vec<(Option<bo
         let before = || first.map(|value| (path("new"), Digest::from_value(&number(value))));
         all.push((Some(first.is_some()), ItemHistory::new(before(), []), Vec::new()));
         for (found, wrote) in [(0, Some(1)), (1, Some(0)), (0, None), (1, None)] {
-            // This history contains two repairs. The first repair found this new value, and replaced or removed it. The
-            // second repair changed the old value.
+            // This history contains two repairs. The first repair found the new value `found`, and replaced it with
+            // `wrote`. If `wrote` is `None`, the repair removed the new value. The second repair changed the old value.
             let repair = PreImage::with_value(&path("new"), &number(found));
             let repair = wrote.map_or(repair.clone(), |wrote| repair.with_written_value(&number(wrote)));
             let of_old = PreImage::with_value(&path("old"), &number(found)).with_written_value(&number(1 - found));

@@ -112,8 +112,8 @@ impl Tool {
         Some(None)
     }
 
-    /// Takes one step of a pass. Either records that the pass has read all items, or returns the phase that now reads
-    /// the item.
+    /// Takes one step of a pass. If the pass has finished the item, records that the pass is complete. Otherwise,
+    /// returns the phase, which then reads the item.
     fn sweep(control: &mut Control, phase: Phase) -> Option<Phase> {
         let done = if phase == Phase::Expand { control.expanded } else { control.pass_done };
         if done {

@@ -6,8 +6,8 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(root().join(file)).unwrap()
 }
 
-/// DynamoDB Local has a separate licence from Amazon. So only three files may mention it, and no file may download or
-/// start it.
+/// Amazon distributes DynamoDB Local under a separate licence. So only three files may mention it, and no file may
+/// download or start it.
 #[test]
 fn the_engine_with_a_vendor_licence_is_not_used() {
     // The names are concatenated, so that this file does not contain them.

@@ -6,9 +6,10 @@
 //! be at any depth. It is written as `Enum::Variant`, as `Self::Variant` inside an `impl Enum`, or as a bare `Variant`
 //! that the file imports from its enum.
 //!
-//! The check ignores: code that is compiled only for tests, because there an unexpected variant makes the test fail;
-//! `matches!`, `if let` and `let … else`, because they test for one variant; a catch-all inside a larger pattern, such
-//! as `(_, true)` or `Err(other)`; a `match` in the arguments of another macro; an enum that is used under an alias.
+//! The check ignores code that is compiled only for tests, because there an unexpected variant makes the test fail. It
+//! ignores `matches!`, `if let` and `let … else`, because they test for one variant. It also ignores a catch-all inside
+//! a larger pattern, such as `(_, true)` or `Err(other)`, a `match` in the arguments of another macro, and an enum that
+//! is used under an alias.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,7 +2,8 @@
 //!
 //! The file is parsed, so comments and strings are ignored, and `use a::{b, c::d}` counts as `a::b` and `a::c::d`.
 //! Imported names are expanded where they are used (`use std::time;` … `time::Instant`). `self`, `super` and child
-//! modules become paths from `crate`. Macro arguments are token streams. In these, paths are recognised by their `::`.
+//! modules become paths from `crate`. Macro arguments are token streams. In token streams, paths are recognised by
+//! their `::`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

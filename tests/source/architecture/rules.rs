@@ -1,7 +1,7 @@
 //! The rules of the architecture: the names that each room may use, the layers of the modules, and the exceptions.
 
 /// One rule. A room is a file or folder of `src/`, without `.rs`: `dynamodb/sdk` is `dynamodb/sdk.rs` and everything in
-/// `dynamodb/sdk/`; `state/mod` is that one file.
+/// `dynamodb/sdk/`; `state/mod` is only the file `state/mod.rs`.
 pub(crate) struct Rule {
     /// The text of the rule. The report of a violation quotes this text.
     pub(crate) message: &'static str,

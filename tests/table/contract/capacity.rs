@@ -145,8 +145,8 @@ async fn an_index_leaves_out_items_whose_key_has_another_type() {
     let name = harness.create_table().await;
     let by_a = index("by-a", &[("a", "S")], Projection::All, false);
     let out = [json!({"NULL": true}), json!({"M": {"x": {"S": "x"}}}), json!({"BOOL": true}), json!({"SS": ["a"]})];
-    // According to the developer guide, the index omits these two values as well. The embedded engine accepts every
-    // scalar as a key, so it charges for these index entries.
+    // According to the developer guide, the index omits a number and an empty string as well. The embedded engine
+    // accepts both as keys, so it charges for their index entries.
     let is_indexed = [json!({"N": "1"}), json!({"S": ""})];
     let images: Vec<(Item, bool)> = out
         .iter()

@@ -61,7 +61,8 @@ pub(super) fn lists_and_maps() -> Vec<(Json, Json)> {
     ]
 }
 
-/// Test cases for every kind of write. `a` is the value that the plan wants, and `b` is a different value.
+/// Test cases for every kind of write. In nearly every case, the plan writes or removes the value `a`. `b` is a
+/// different value.
 pub(super) fn cases(a: &Json, b: &Json) -> Vec<Case> {
     let case =
         |what, plan, strategy, on_existing, before, after| Case { what, plan, strategy, on_existing, before, after };
@@ -201,8 +202,8 @@ impl Case {
         paths
     }
 
-    /// Images that a live writer may have made from this image. Each of them differs from this image at one path of the
-    /// plan: the value is missing, or has a different value or type.
+    /// Returns images that a live writer may have made from `image`. Each of them differs from `image` at one path of
+    /// the plan: the value there is missing, or is replaced by a value of the same or another type.
     pub(super) fn raced_images(&self, image: &Item, a: &Json, b: &Json) -> Vec<Item> {
         let replacements =
             [a, b, &json!({"S": "late"}), &json!({"M": {}}), &json!({"M": {"x": {"S": "late"}}}), &json!({"L": []})]

@@ -3,10 +3,10 @@
 //!
 //! - `probe` checks conditions with concurrent writers. All other tests depend on these conditions.
 //! - `capacity` compares the expected cost of a write with the server's report.
-//! - `control` covers the flag and the lease.
+//! - `control` tests the flag and the lease.
 //! - `writes` compares every kind of guarded write with a model.
-//! - `reads` covers scans, descriptions and errors.
-//! - `runs` covers whole runs of the real binary.
+//! - `reads` tests scans, descriptions and errors.
+//! - `runs` tests whole runs of the real binary.
 
 mod capacity;
 mod cases;

@@ -61,8 +61,8 @@ async fn every_segmentation_reads_every_item_once() {
     }
 }
 
-/// A scan that requests only keys returns the same pages at the same cost as a scan of whole items. If the tool has not
-/// described the table yet, such a scan returns whole items.
+/// A scan that requests only keys returns the keys of the same items as a scan of whole items, at the same cost. If the
+/// tool has not described the table yet, such a scan returns whole items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_for_keys_returns_keys_at_the_same_cost() {
     let harness = Harness::start();

@@ -70,8 +70,8 @@ impl<'a> Server<'a> {
         replies.remove(0)
     }
 
-    /// Sends a write whose condition must fail. If the reply contains an image, the image must equal the current item.
-    /// Otherwise a read must return the current item.
+    /// Sends a write whose condition must fail. Checks that the item still equals `image`. If the reply contains an
+    /// image, this image must equal `image` too.
     async fn assert_condition_fails(&self, what: &str, write: &GuardedWrite, image: Option<&Item>) {
         let reply = self.send(write).await;
         let Ok(WriteReply::ConditionFailed { image: returned }) = reply else { panic!("{what}: {reply:?}") };

@@ -25,8 +25,8 @@ fn keyed(pk: String, attributes: Vec<(&str, Value)>) -> Item {
     item
 }
 
-/// Compares a dry run with the run over the same table. In this table, `refused` items cannot be changed. Checks that
-/// the tool never sends a write for these items.
+/// Compares a dry run with the run over the same table. In this table, `sound` items can be changed, and `refused`
+/// items cannot. Checks that the tool never sends a write for the `refused` items.
 async fn check_prediction(harness: &Harness, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
     let plan = harness.plan(name, table, "", changes);
     let dry = tool(harness, &plan, &["--dry-run"], 0);

@@ -138,7 +138,7 @@ async fn renewed_credentials_of_another_account_are_not_used() {
                 let arn = json!("arn:aws:dynamodb:us-east-1:999999999999:table/faults");
                 Fault::Corruption(backfill::internals::local::proxy::Corruption::ChangedMember("/Table/TableArn", arn))
             }
-            // Returns whether this request goes to the table, the flag or the lease.
+            // Any other request with this token goes to the table, the flag or the lease of the other account.
             (_, "OTHER") => {
                 seen.fetch_add(1, Ordering::SeqCst);
                 Fault::Pass

@@ -39,7 +39,7 @@ async fn more_failures_than_allowed_stop_the_run_and_a_retry_resolves_them() {
     let again = tool(&scene.harness, &["failures", scene.plan(), "retry", "--output", "json"]).exits(4).json();
     assert_eq!((&again["counts"]["scanned"], &again["counts"]["rejected"]), (&json!(20), &json!(20)), "{again}");
 
-    // Make some items smaller, delete one, and write the new attribute of a third item directly.
+    // Delete one item, write the new attribute of another item directly, and make the remaining items smaller.
     let mut after: BTreeMap<String, Item> = scene.before.iter().map(|(k, i)| (k.clone(), moved(i))).collect();
     for n in 0..20 {
         let mut small = too_large(n);
@@ -102,8 +102,8 @@ async fn resolved_failures_leave_room_under_the_limit() {
     assert_eq!((&json["run"]["status"], &json["open_failures"]), (&json!("complete"), &json!(5)), "{json}");
 }
 
-/// The state file is lost. All items are already done, except for a few that cannot be changed. Even though these few
-/// items fail, the tool does not conclude that the plan is wrong.
+/// A run with a new state file finds only items that the plan cannot change. Even though all of these items fail, the
+/// tool does not conclude that the plan is wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_with_a_new_state_file_completes_despite_many_failures() {
     let odd = (0..120).map(|n| item("ODD", &format!("S#{n}"), [("old", secret(n)), ("doc", secret("not a map"))]));

@@ -1,4 +1,4 @@
-//! Tests of lost replies: the server applies a write, but the reply does not arrive. The tests cover every kind of
+//! Tests of lost replies: the server applies a write, but the reply does not arrive. The tests include every kind of
 //! change.
 
 use super::*;
@@ -154,7 +154,7 @@ const CHANGE_CASES: &[ChangeCase] = &[
 
 const ITEMS: usize = 30;
 
-/// For each item, the proxy loses this number of consecutive replies, starting with the first one.
+/// Returns the number of consecutive replies that the proxy drops for item `n`, starting with the first reply.
 fn lost_replies(n: usize) -> usize {
     match n % 4 {
         0 => 0,
@@ -177,7 +177,7 @@ fn with_key(n: usize, attributes: Attributes) -> Item {
     item
 }
 
-/// If a write was applied but its reply was lost, the outcome is `AlreadyApplied`, for every kind of change.
+/// If a write was applied but its reply was lost, the outcome is `AlreadyApplied`, for every kind of move.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_ends_as_already_applied_for_moves() {
     for case in CHANGE_CASES.iter().filter(|case| case.name.starts_with("move")) {

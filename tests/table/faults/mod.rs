@@ -54,14 +54,14 @@ fn items(count: usize) -> impl Iterator<Item = Item> {
     })
 }
 
-/// The image of an item of [`items`] after [`MOVE`].
+/// Returns an item of [`items`] as it is after [`MOVE`].
 fn moved(item: &Item) -> Item {
     let mut item = item.clone();
     item.insert("new".into(), item["old"].clone());
     item
 }
 
-/// A test harness with one table that contains [`items`].
+/// A test harness with one table and one plan. `before` contains the table's items before the run.
 struct Scene {
     harness: Harness,
     table: String,
@@ -142,8 +142,8 @@ impl Scene {
         json
     }
 
-    /// Asserts that the committed progress is true. In each segment, the items up to the stored position are as the
-    /// plan wants them, the counts include exactly those items, and no failure is recorded. Returns the number of those
+    /// Asserts that the committed progress is true. In each segment, the plan's change is done in all items up to the
+    /// stored position, the counts include exactly those items, and no failure is recorded. Returns the number of those
     /// items.
     async fn check_committed(&self) -> u64 {
         let state = self.state();

@@ -63,7 +63,7 @@ fn spoil_rule() -> impl Fn(&RequestInfo) -> Fault + Send + Sync {
 
 const FLAG: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
-/// Creates a scene with a flag. Its applications write both attributes.
+/// Creates a scene with a second table for the flag. The plan names this table.
 async fn with_flag(more: &str) -> Scene {
     let mut scene = Scene::with_harness(Harness::start(), items(90), "", "").await;
     let flags = scene.harness.create_flag_table().await;
@@ -82,8 +82,8 @@ impl Scene {
     }
 }
 
-/// Tests every operation that the tool sends to the table, the flag and the lease. For each required part of a reply,
-/// one reply without this part is injected.
+/// Tests every operation that the tool sends to the table, the flag and the lease. Each kind of unusable reply is
+/// injected once.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_unusable_reply_is_retried() {
     let scene = with_flag("").await;

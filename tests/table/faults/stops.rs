@@ -111,8 +111,8 @@ async fn a_hundred_items_that_all_fail_stop_the_run() {
     table_wide(&["UpdateItem"], fault, &["all of the first 1", "Something new that nobody knows"]).await;
 }
 
-/// If the plan is wrong, the run abandons its writes. These writes have destroyed nothing, so a rollback must not find
-/// pre-images for them.
+/// If DynamoDB rejects every write, the run stops. The rejected writes have destroyed nothing, so a rollback must not
+/// find pre-images for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn rejected_writes_leave_no_valid_pre_image() {
     let plan = format!("[[change]]\nremove = \"old\"\n{SMALL_PAGES}{QUICK}");

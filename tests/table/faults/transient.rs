@@ -43,8 +43,8 @@ async fn each_retryable_error_is_retried() {
         let sort_key = sort_key(request);
         let fresh = first(format!("{operation} {} {}", request.body()["ExclusiveStartKey"], request.body()["Key"]));
         if operation == "UpdateItem" && fresh && sort_key.ends_with('7') {
-            // The item is deleted just before the tool's write. So the condition fails without an image, and the tool
-            // has to send a GetItem.
+            // The item is deleted just before the tool's write. So the condition fails, and the reply contains no
+            // image. The tool then has to send a GetItem.
             delete(crate::harness::to_sdk(
                 key_of(&backfill::internals::item::item_from_json(&request.body()["Key"]).unwrap()).attributes(),
             ));

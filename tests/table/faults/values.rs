@@ -29,8 +29,8 @@ const NUMBERS: [&str; 20] = [
 const INTO_A_MAP: &str = "[[change]]\nmove = \"amount\"\nto = \"money.amount\"\n\
      [[change]]\nmove = \"amounts\"\nto = \"money.all\"\n[[change]]\nmove = \"doc\"\nto = \"money.doc\"\n";
 
-/// Every number keeps its exact text. This is tested for values that DynamoDB copies, and for values that the tool
-/// sends because it must create the parent map.
+/// Every number keeps its exact text. The test checks values that DynamoDB copies, and values that the tool sends
+/// because it must create the parent map.
 #[tokio::test(flavor = "multi_thread")]
 async fn numbers_keep_their_exact_text() {
     let number = |text: &str| Value::N(text.parse().unwrap());

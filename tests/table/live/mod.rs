@@ -52,7 +52,7 @@ impl Shape {
     }
 }
 
-/// One plan, one table, one seed.
+/// The parameters of one scenario: its plan, its table and its seed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) strategy: &'static str,
@@ -74,9 +74,9 @@ pub(crate) struct Scenario {
 pub(crate) struct LiveFigures {
     /// Number of operations of live writers, by kind.
     pub(crate) operations: BTreeMap<OperationKind, u64>,
-    /// Number of the tool's observed writes, by the kind of the live operation that preceded the write.
+    /// Number of changes by the tool that the oracle found, by the kind of the live operation before the change.
     pub(crate) transitions: BTreeMap<OperationKind, u64>,
-    /// Number of the tool's observed writes to items that no writer had changed before.
+    /// Number of changes by the tool that the oracle found in items that no writer had changed before.
     pub(crate) first_transitions: u64,
     /// Number of the tool's writes that failed because the item had changed.
     pub(crate) races: u64,
@@ -159,8 +159,8 @@ pub(crate) async fn play(harness: &Harness, scenario: Scenario) -> LiveFigures {
 
     check_run(&run, &histories, &figures);
     check_diverged(&state, &histories);
-    // The writers have stopped. A second pass changes every item as the plan wants it, and reports the items that it
-    // cannot change.
+    // The writers have stopped. A second pass completes the plan's changes, and reports the items that it cannot
+    // change.
     let again = tool(harness, &plan, "--again").await;
     let finished = harness.dump(&table).await;
     check_again(&rule, &again, &after_run, &finished, &state);
@@ -177,7 +177,7 @@ impl LiveFigures {
 }
 
 /// Delays some of the tool's writes and notifies the item's writer. `done` counts the live operations. If there are
-/// fewer live operations than the tool's writes, the delay is longer, so that a slow machine has as many races as a
+/// fewer live operations than writes of the tool, the delay is longer, so that a slow machine has as many races as a
 /// fast one.
 fn delay_writes(
     harness: &Harness,
@@ -302,7 +302,7 @@ fn count(figures: &mut LiveFigures, log: &BTreeMap<String, Vec<Op>>, histories: 
     figures.diverged = histories.values().filter(|h| h.ever_diverged).count() as u64;
 }
 
-/// Checks that the run counted exactly the writes that were observed. Writes without a reply may be missing from the
+/// Checks that the run counted exactly the writes that the oracle found. Writes without a reply may be missing from the
 /// run's counts.
 fn check_run(run: &Report, histories: &BTreeMap<String, ItemCheck>, figures: &LiveFigures) {
     let seen = histories.values().map(|h| h.transitions.len() as u64).sum::<u64>();

@@ -4,10 +4,10 @@
 //! This file implements the plan's transformation independently of the tool's code. Let A be the item's image after a
 //! live operation, and T the transformation. The next observed image must be A or T(A), byte for byte:
 //!
-//! - *update of the old attribute, of the new one, of both, or of another one; removal of the old or the new one*: A
-//!   contains the values that the operation wrote. The next image contains these values too, unless T changes them.
-//!   Under `keep`, T never replaces a value. Under `overwrite`, T replaces only the value of a target, and each
-//!   replaced value must be among the pre-images.
+//! - *update of the old attribute, the new attribute, both, or another attribute; removal of the old or the new
+//!   attribute*: A contains the values that the operation wrote. The next image contains these values too, unless T
+//!   changes them. Under `keep`, T never replaces a value. Under `overwrite`, T replaces only the value of a target,
+//!   and each replaced value must be among the pre-images.
 //! - *delete*: A is "no item", and T(A) is "no item" too. The item must not exist until its writer puts it back.
 //! - *insert*, including an insert of an item that was deleted before: A is the whole item.
 //! - *put of a whole item from a stale read*: A is the item that was put, even if the put undoes a change that the tool
@@ -70,7 +70,7 @@ impl Transformation {
         !self.overwrite && (moved || item.get(MARKER).is_some_and(|m| *m != marker()))
     }
 
-    /// Returns the item as the plan wants it: with both changes, or with neither.
+    /// Returns the item after the plan's pass: with both changes, or with neither.
     pub(super) fn apply(&self, item: &Item) -> Item {
         let mut item = item.clone();
         if self.diverged(&item) {

@@ -30,7 +30,7 @@ pub(crate) enum OperationKind {
     UpdateMarker,
     /// `REMOVE` of the old attribute.
     RemoveOld,
-    /// `REMOVE` of the new attribute, or of the document that contains it.
+    /// `REMOVE` of the new attribute. If the new attribute is in a document, `REMOVE` of the whole document.
     RemoveNew,
     /// `DeleteItem`.
     Delete,

@@ -123,7 +123,7 @@ impl Data {
     }
 }
 
-/// The number of items under each partition key. The index is the number of the key.
+/// Returns the number of items under each partition key. The index is the number of the key.
 fn counts(workload: &Workload) -> Vec<u32> {
     let all = workload.items;
     match workload.spread {

@@ -14,9 +14,9 @@ pub struct Figure {
 /// The requirement of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Required {
-    /// The value must be at least this.
+    /// The value must be at least this number.
     AtLeast(f64),
-    /// The value must be at most this.
+    /// The value must be at most this number.
     AtMost(f64),
     /// The figure has no requirement and is for information only.
     Nothing,

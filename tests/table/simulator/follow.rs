@@ -15,8 +15,8 @@ use super::{Run, Setup, run};
 /// every two minutes, and needs a minute to raise the rate. The value includes a margin of a few seconds.
 const RAISE_SECS: usize = 190;
 
-/// After this number of seconds, a lower budget applies. A lower budget applies as soon as the job has described the
-/// table the next time.
+/// After this number of seconds, a lower budget applies. The job applies a lower budget as soon as it has described the
+/// table again.
 const LOWER_SECS: usize = 125;
 
 /// Limits of a small table with this provisioned write capacity, one partition and no burst credit.
@@ -46,7 +46,7 @@ fn followed(capacity: Capacity, first: ModelSpec, changes: Vec<(u64, ModelSpec)>
 }
 
 /// The write capacity of the table changes from 100 units down to 20, and then up to 200. The budget in the plan is 80
-/// %.
+/// % of this capacity.
 pub fn auto_scaled() -> Vec<Figure> {
     let capacity = Capacity { write: Some(CapacityRate::Percent(80.0)), ..Capacity::default() };
     let run = followed(capacity, small(100.0), vec![(60, small(20.0)), (300, small(200.0))], 620);

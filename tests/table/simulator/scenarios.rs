@@ -37,7 +37,7 @@ impl ScenarioResult {
         self.runs.push((name.to_owned(), run));
     }
 
-    /// Adds the figures that every complete run must meet.
+    /// Adds the figures that are required of every complete run.
     fn require_complete(&mut self, name: &str, run: &Run, items: u32) {
         let undone = f64::from(items) - run.done as f64;
         self.add(format!("{name}: items not written"), undone, Required::AtMost(0.0));
@@ -146,7 +146,7 @@ fn limited(scale: f64) -> [(&'static str, f64, Setup); 2] {
     ]
 }
 
-/// The figures that measure a set of feedback constants.
+/// The figures of the runs with one set of feedback constants.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepResult {
     /// Two percentages for a run at a table's limit: how much of the limit the run uses, and how many of its requests
@@ -158,7 +158,7 @@ pub struct SweepResult {
     pub back: u64,
 }
 
-/// Measures these feedback constants.
+/// Runs the simulations with these feedback constants, and returns their figures.
 pub fn sweep_feedback(feedback: Feedback, scale: f64) -> SweepResult {
     let [table, partitions] = limited(scale).map(|(_, allowed, setup)| {
         let run = run(&Setup { feedback, ..setup });
@@ -168,7 +168,8 @@ pub fn sweep_feedback(feedback: Feedback, scale: f64) -> SweepResult {
     SweepResult { table, partitions, back: run(&setup).recovery_seconds(STORM) }
 }
 
-/// Scenario 3: the application uses 60 % of the table's capacity. The job's budget is 30 %, or the default.
+/// Scenario 3: the application uses 60 % of the table's capacity. The job runs once with a budget of 30 %, and once
+/// with the default budget.
 fn beside_application(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let limits = eight_partitions(scale);
@@ -210,7 +211,8 @@ fn beside_application(scale: f64) -> ScenarioResult {
     result
 }
 
-/// Scenario 4: partition keys by Zipf's law, and one partition key with most of the items.
+/// Scenario 4: in two runs, the numbers of items per partition key follow Zipf's law. In two other runs, one partition
+/// key has most of the items.
 fn skewed(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let zipf = KeyDistribution::Zipf { keys: (20_000.0 * scale) as u32, exponent: 1.1 };
@@ -297,7 +299,7 @@ fn stormy(share: f64, scale: f64) -> Setup {
     setup(120_000.0, scale, model, budgets(2_000.0, 8_000.0, scale))
 }
 
-/// Scenario 6: for a minute, all requests are throttled, or half of them.
+/// Scenario 6: for a minute, the service throttles all requests in one run, and half of the requests in another run.
 fn storm(scale: f64) -> ScenarioResult {
     let mut result = ScenarioResult::default();
     let from = STORM.0 as usize;

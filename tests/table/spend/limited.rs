@@ -107,7 +107,7 @@ impl Scene {
         self.harness.proxy().tally().write_units()
     }
 
-    /// Asserts that a run without limits completes the plan, and that every item is as the plan wants it.
+    /// Asserts that a run without limits completes the plan, and that the plan's change is then done in every item.
     pub(crate) async fn completes_correctly(&self) {
         self.limit("");
         let json = self.run().exits(0).json();

@@ -37,7 +37,7 @@ copy = "address.zip"
 to = "zip"
 "#;
 
-/// The estimated and the actual consumption of a plan's run. All figures are write units.
+/// The write units of one run: predicted by the dry run, estimated and consumed by the run, and counted by the server.
 pub(crate) struct RunFigures {
     /// The units that the dry run predicted.
     pub(crate) predicted: f64,
@@ -79,7 +79,7 @@ pub(crate) fn tool(harness: &Harness, plan: &Path, options: &[&str], exit: i32) 
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Makes these changes to the sample table with these indexes: first a dry run, then a run.
+/// Makes these changes to a sample table with these indexes, first in a dry run and then in a run.
 pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &str, exit: i32) -> RunFigures {
     let harness = Harness::embedded();
     let table = harness.create_indexed_table(indexes).await;

@@ -32,8 +32,8 @@ async fn a_value_that_was_never_expanded_survives_a_rollback() {
     }
 }
 
-/// The two values of one change of an item cannot be made equal. The old attributes of the item's other changes still
-/// become equal to the new ones.
+/// One change of the item has an old value but no new value, so the pass cannot make the two equal. The old attributes
+/// of the item's other changes still become equal to the new ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_value_without_a_new_one_does_not_block_other_changes() {
     let plan = format!("{MOVE}[[change]]\ncopy = \"kept\"\nto = \"copied\"\n");

@@ -38,7 +38,8 @@ async fn a_rollback_that_is_killed_while_it_completes_the_baseline_restores_the_
     }
 }
 
-/// Runs a session of the rollback. After this number of pages, the session is killed or asked to stop.
+/// Runs a session of the rollback. After `pages` pages, kills the session if `killed` is true, and otherwise asks it to
+/// stop.
 async fn stop_a_rollback(scene: &Scene, page_limit: u32, pages: u64, killed: bool) {
     let job = Arc::new(scene.job(phase::ROLLBACK, Some(page_limit)).await);
     let store = scene.store_of(&job).await;

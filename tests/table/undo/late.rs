@@ -1,4 +1,4 @@
-//! Tests writes that the server applies late: a killed process sent them, and the next process already works. The
+//! Tests writes that the server applies late: a killed process sent them, and the next process is already running. The
 //! values of such writes do not count as preexisting. Only a live writer's value counts as preexisting.
 
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ impl KilledRun {
         KilledRun { scene, one, request }
     }
 
-    /// Sends the killed process's write to the server now. Returns whether it is applied.
+    /// Sends the killed process's write to the server now. Returns whether the server applied the write.
     async fn deliver(&self) -> bool {
         let text = |name: &str| self.request[name].as_str().unwrap().to_owned();
         let members = |name: &str| self.request[name].as_object().into_iter().flatten();
@@ -140,8 +140,8 @@ fn new() -> Path {
     Path::attribute("new")
 }
 
-/// The value belongs to the migration: it does not count as preexisting, a repair refreshes it, and a rollback removes
-/// it.
+/// The value of a late write belongs to the migration: it does not count as preexisting, a repair refreshes it, and a
+/// rollback removes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_write_is_not_a_preexisting_value() {
     let killed = KilledRun::at_first_write(item(0, &[("old", s("first"))]), SKIP, MOVE).await;
@@ -219,7 +219,8 @@ async fn a_live_value_after_a_lost_reply_is_kept() {
 }
 
 /// A source attribute appears in an item while a write for another change of this item is in flight. The tool plans the
-/// write again, and now also copies the new source attribute. The baseline contains no record of this pair.
+/// write again, and now also copies the new source attribute. The baseline contains no record of this source and its
+/// target.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replanned_copy_is_not_a_preexisting_value() {
     let one = item(0, &[]);

@@ -111,8 +111,8 @@ async fn leftovers_count_items_and_not_pairs() {
     assert_eq!((leftovers_after.count, leftovers_after.first.len()), (7, 14));
 }
 
-/// If no run has begun, there is no baseline. So whenever the rollback removes a new attribute, the pair may be older
-/// than the dual writes.
+/// If no run has begun, there is no baseline. The rollback then counts every item from which it removes a new
+/// attribute, because the attribute may be older than the dual writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn pairs_that_no_run_has_read_are_counted() {
     let scene = Scene::new(mixed(), "", MOVE).await;

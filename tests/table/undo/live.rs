@@ -137,7 +137,8 @@ async fn new_only_writes_survive_both_directions() {
 }
 
 /// A rollback undoes a move in place while writers use the old or the new name. In the end, the last value is at the
-/// old name. Otherwise it stays at the new name, and the rollback reports the item.
+/// old name, or at the name that its writer used. The rollback reports every item that still has a value at the new
+/// name.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reverse_of_a_move_in_place_loses_nothing() {
     for attribute in ["old", "new"] {
@@ -146,8 +147,9 @@ async fn the_reverse_of_a_move_in_place_loses_nothing() {
         let writers = Writers::start(&scene, attribute);
         tokio::time::sleep(Duration::from_millis(100)).await;
         scene.session(phase::ROLLBACK, BeginMode::ResumeOrNew, Some(20), None).await.unwrap();
-        // When DynamoDB executes the write, it copies the value that is at the new name at this moment. So the write's
-        // condition does not require an earlier value.
+        // The rollback's write copies the value that is at the new name when DynamoDB executes the write. So the
+        // write's condition does not require an earlier value, and the write may succeed after a writer has changed the
+        // item.
         let written = writers.stop(&scene, attribute == "old").await;
         let (ended, _) = scene.complete(phase::ROLLBACK, BeginMode::Again).await;
         let after = scene.harness.dump(&scene.table).await;
@@ -170,7 +172,8 @@ async fn an_overwritten_value_is_not_restored_over_a_newer_one() {
     let junk = || (0..40).map(|i| item(i, &[("old", s("v")), ("new", s("junk"))]));
     let scene = Scene::new(junk().collect(), "on_existing = \"overwrite\"", MOVE).await;
     scene.complete(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    // Delete these items and insert them again. For the tool, this looks like a write to both names.
+    // Replace these items, as if somebody had deleted them and inserted new ones. For the tool, this looks like a write
+    // to both names.
     let others = || (0..20).map(|i| item(i, &[("old", s("y")), ("new", s("y"))]));
     scene.harness.load(&scene.table, others()).await;
     let (ended, writes) = scene.complete(phase::ROLLBACK, BeginMode::ResumeOrNew).await;

@@ -1,4 +1,4 @@
-//! Tests that a phase has the same result if it is killed repeatedly.
+//! Tests that a phase has the same result even if it is killed repeatedly.
 
 use backfill::internals::local::Fault;
 use backfill::internals::state::{BeginMode, phase};
@@ -6,9 +6,9 @@ use backfill::internals::state::{BeginMode, phase};
 use super::quiet::STRATEGIES;
 use super::scene::{EVERY_KIND, KillPoint, Scene, every_shape};
 
-/// Completes a phase in several sessions. Each session is killed at a write: before the server applies the write, after
-/// the server has applied it, or while the reply is in flight. Each session uses a different page size. Returns the
-/// number of kills.
+/// Completes a phase in several sessions. Every session except the last is killed at a write: before the server applies
+/// the write, after the server has applied it, or while the reply is in flight. Each session uses a different page
+/// size. Returns the number of kills.
 async fn run_with_kills(scene: &Scene, phase: &str, seed: u64) -> u64 {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut kills = 0;

@@ -9,7 +9,7 @@ use backfill::internals::state::{BeginMode, VerificationParameters, phase};
 
 use super::scene::{EVERY_KIND, Scene, every_shape, s};
 
-/// Verifies every item against the plan and repairs it, based on the state file.
+/// Verifies every item against the plan with the history in the state file, and repairs the mismatches.
 async fn repair(scene: &Scene) -> VerifyReport {
     let job = scene.job(phase::EXPAND, None).await;
     let store = scene.store_of(&job).await;

@@ -51,7 +51,7 @@ impl Scene {
         Scene::with_consistency(items, migration, changes, true).await
     }
 
-    /// Creates a scene with a plan that says whether scans are strongly consistent.
+    /// Creates a scene. If `consistent` is true, the plan's scans are strongly consistent.
     pub(super) async fn with_consistency(items: Vec<Item>, migration: &str, changes: &str, consistent: bool) -> Scene {
         let harness = Harness::start();
         let table = harness.create_table().await;

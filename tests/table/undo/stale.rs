@@ -1,5 +1,5 @@
-//! Tests with eventually consistent reads that return an earlier state of the table. DynamoDB's replies may do this
-//! too. If a pass concludes something from "nothing to do", the pass must read the current state.
+//! Tests with eventually consistent reads that return an earlier state of the table. DynamoDB may also return such a
+//! state. If a pass draws a conclusion from the outcome "nothing to do", the pass must read the current state.
 
 use std::sync::Arc;
 

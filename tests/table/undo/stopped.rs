@@ -1,4 +1,4 @@
-//! Tests of rollbacks after unfinished runs, of dry runs, and of failures.
+//! Tests rollbacks after unfinished runs, dry runs of contract and rollback, and phases with failures.
 
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ async fn a_rollback_of_a_pass_that_was_stopped_restores_the_table() {
     }
 }
 
-/// The rollback is killed while it completes the baseline, and resumes.
+/// The task that completes the baseline is killed, and a second task completes the baseline. Then the run is restarted
+/// and rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_run_can_be_rolled_back_after_its_baseline_is_complete() {
     let scene = stopped("").await;
@@ -108,7 +109,7 @@ async fn a_dry_run_of_contract_or_rollback_counts_what_the_phase_then_does() {
     }
 }
 
-/// A retry of a failure uses the changes of the phase in which it failed.
+/// When an item is retried, the tool uses the changes of the phase in which the item failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_retried_by_phase() {
     let plan = "[[change]]\nmove = \"old\"\nto = \"made.new\"\n[[change]]\nremove = \"doc.x\"\n";

@@ -33,7 +33,8 @@ async fn all_finds_every_planted_defect_and_nothing_else() {
     repaired(&scene).await;
 }
 
-/// Checks a sample of the same table. The sample costs half as much per item, and its findings are correct.
+/// Checks a sample of the same table. Per item, the sample costs half as much as a verification of all items. Its
+/// findings are correct.
 async fn sampled(scene: &Scene, units_of_all: f64) {
     scene.harness.proxy().reset_tally();
     let (record, verified) = scene.verify(VerificationParameters { sample_clusters: Some(600), ..ALL }, 7).await;

@@ -44,8 +44,8 @@ async fn a_race_is_not_a_mismatch() {
     }
 }
 
-/// Starts a writer that bypasses the proxy. For each received key, the writer deletes the item or writes both
-/// attributes, and then confirms the change.
+/// Starts a writer that bypasses the proxy. For each received key, the writer deletes the item if the flag is true, and
+/// otherwise writes both attributes. Then it confirms the change.
 fn start_writer(scene: &Scene) -> mpsc::UnboundedSender<(ItemKey, bool, std::sync::mpsc::Sender<()>)> {
     let (sender, mut requests) = mpsc::unbounded_channel::<(ItemKey, bool, std::sync::mpsc::Sender<()>)>();
     let endpoint = scene.harness.local().unwrap().engine().endpoint();
@@ -123,8 +123,8 @@ async fn write_live(client: &Client, table: &str, key: &ItemKey, n: u64) -> Last
     }
 }
 
-/// Half of the tool's writes are delayed until a writer has changed their item, to force races instead of relying on
-/// chance.
+/// Half of the tool's writes are delayed, so that a writer changes their items first. This forces races instead of
+/// relying on chance.
 /// RUNBOOK: "is safe with live writers and loses none of their updates"
 /// RUNBOOK: "The journal keeps every value that it overwrites"
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +135,7 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
     let seen = Mutex::new(BTreeSet::new());
     let done = Arc::clone(&written);
     let hold = move |request: &RequestInfo| {
-        // Only the tool's writes have conditions. The write of each item is delayed once.
+        // Only the tool's writes have conditions. At most one write of each item is delayed.
         if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
             return Fault::Pass;
         }
@@ -232,8 +232,8 @@ async fn a_repair_does_not_lose_updates_of_live_writers() {
         }
     };
     check(&scene.harness.dump(&scene.table).await, false);
-    // One writer does not know the new attribute. It has changed items behind the scan position, and the next repair
-    // corrects these items.
+    // Sometimes the writer sets only the old attribute. If the item is behind the scan position, the next repair
+    // corrects the item.
     let (_, verified) = scene.verify(VerificationParameters { repair: true, ..ALL }, 3).await;
     let left = unrepaired_keys(&scene, &verified).len() as u64;
     check(&scene.harness.dump(&scene.table).await, true);

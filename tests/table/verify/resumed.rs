@@ -23,7 +23,8 @@ async fn a_verification_resumes_where_it_stopped() {
             assert_eq!(record.resumed, sessions > 0);
             ids.insert(record.run.id);
             sessions += 1;
-            // At the 20th page, the session is asked to stop, or its task is dropped as if the process were killed.
+            // At the 20th page, sessions with an even number are aborted, as if the process were killed. Sessions with
+            // an odd number are asked to stop.
             let killed = sessions % 2 == 0;
             let stop = job.stop.clone();
             let (reached, at) = tokio::sync::oneshot::channel();
@@ -136,8 +137,8 @@ async fn diverged_items_that_are_now_equal_are_closed() {
     assert_eq!(how, [Some("verified".to_owned()), Some("verified".to_owned()), Some("gone".to_owned())]);
 }
 
-/// The large segments of a run form a separate stratum. A verification reads all clusters of these segments instead of
-/// a random sample.
+/// The large segments of a run form a separate stratum. A verification of a sample reads all clusters of these segments
+/// instead of a random selection.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_collections_are_read_in_full() {
     let harness = Harness::embedded();
