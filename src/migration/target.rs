@@ -10,6 +10,7 @@ use crate::command_line::CommandLine;
 use crate::cutover::FlagAccess;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
+use crate::figure::count;
 use crate::plan::{LoadedPlan, Plan, TableRef, load, load_bytes};
 use crate::preflight::{
     Acceptance, PlanCheck, ReachableTable, check_table, connect_plan_table, describe_given_table, run_changes,
@@ -80,6 +81,15 @@ pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
 }
 
 impl MigrationTarget {
+    /// Returns the table's ARN and size, for questions to the operator. DynamoDB updates the size about every six hours.
+    pub fn table_and_size(&self) -> String {
+        let TableDescription { arn, item_count, .. } = &self.description;
+        match item_count {
+            0 => arn.clone(),
+            items => format!("{arn} (about {})", count(*items, "item", "items")),
+        }
+    }
+
     /// Connects to the table and checks the plan against it. Changes nothing. The tables in `given` replace the table
     /// that the plan's `[table]` names.
     ///

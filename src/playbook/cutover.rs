@@ -102,7 +102,7 @@ impl StepRequest<'_> {
         if self.context.kind == PlanKind::Stated && percent < 100 {
             return Err(StepRefusal::new(
                 "without a flag, nothing defines which keys belong to a percentage",
-                Goal::CutoverTo(CutoverTarget::ReadNew(100)),
+                self.with_fact_option(Goal::CutoverTo(CutoverTarget::ReadNew(100))),
             ));
         }
         let back = Goal::Back { to: BackTarget::OldReads, now: false };
@@ -110,9 +110,10 @@ impl StepRequest<'_> {
             WriteTo::Old => {
                 return Err(match self.check_expanded() {
                     Err(refused) => refused,
-                    Ok(()) => {
-                        StepRefusal::new("new values are not written yet", Goal::CutoverTo(CutoverTarget::DualWrite))
-                    }
+                    Ok(()) => StepRefusal::new(
+                        "new values are not written yet",
+                        self.with_fact_option(Goal::CutoverTo(CutoverTarget::DualWrite)),
+                    ),
                 });
             }
             WriteTo::New => return Err(self.already_past(flag)),
@@ -321,7 +322,7 @@ impl StepRequest<'_> {
         } else {
             self.next_reader_step(flag)
         };
-        NextCommand::from(goal).with("--force REASON")
+        self.with_fact_option(goal).with("--force REASON")
     }
 
     /// Refuses if the gate accepts none of the recorded verifications.
@@ -348,7 +349,8 @@ impl StepRequest<'_> {
         match (report.compared, self.state.expanded_items) {
             (Some(0), Some(0)) if self.context.accept_empty || self.state.is_overridden(nothing) => Ok(()),
             (Some(0), Some(0)) => {
-                let next = NextCommand::from(Goal::CutoverTo(CutoverTarget::ReadNew(100))).with("--accept empty-table");
+                let step = Goal::CutoverTo(CutoverTarget::ReadNew(100));
+                let next = self.with_fact_option(step).with("--accept empty-table");
                 Err(StepRefusal::new(
                     format!("{nothing}. If that is right, confirm it with `--accept empty-table`"),
                     next,

@@ -26,6 +26,8 @@ pub struct MigrationState {
     pub sampled: Option<ReportSummary>,
     /// Number of items that the last complete expand pass read; `None` if its reads were not strongly consistent.
     pub expanded_items: Option<u64>,
+    /// Whether a further expand pass has begun after a complete one.
+    pub expanded_again: bool,
     /// Whether the open failures have been retried since the last expand pass began.
     pub retried: bool,
     /// The time range of the last complete old-from-new pass; `None` if a later event invalidated the pass.
@@ -185,6 +187,7 @@ impl MigrationState {
         }
         match phase {
             Phase::Expand => {
+                self.expanded_again |= matches!(self.expand, ExpandStatus::Complete { .. });
                 self.expand = ExpandStatus::Open { began: at };
                 self.open = None;
                 self.retried = false;

@@ -190,7 +190,7 @@ impl StepRequest<'_> {
     }
 
     /// Returns the command, including options for the facts that the operator must state if no flag proves them.
-    fn with_fact_option(&self, goal: Goal) -> NextCommand {
+    pub(super) fn with_fact_option(&self, goal: Goal) -> NextCommand {
         let next = NextCommand::from(goal);
         match goal {
             _ if self.context.kind != PlanKind::Stated => next,

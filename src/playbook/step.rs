@@ -323,17 +323,18 @@ impl StepRequest<'_> {
         let Some(flag) = flag else { return self.next_without_cutover() };
         match (flag.write, flag.read) {
             (WriteTo::New, _) => Goal::Contract.into(),
-            (WriteTo::Old, _) => Goal::CutoverTo(CutoverTarget::DualWrite).into(),
+            (WriteTo::Old, _) => self.with_fact_option(Goal::CutoverTo(CutoverTarget::DualWrite)),
             (WriteTo::Both, ReadFrom::Old) if flag.old_stale => {
                 Goal::Back { to: BackTarget::OldReads, now: false }.into()
             }
             (WriteTo::Both, _) if flag.read_percent < 100 => {
-                self.gate(flag).err().map_or(self.next_reader_step(flag).into(), |closed| closed.next)
+                let step = || self.with_fact_option(self.next_reader_step(flag));
+                self.gate(flag).err().map_or_else(step, |closed| closed.next)
             }
-            (WriteTo::Both, _) => self
-                .write_new_gate(flag)
-                .err()
-                .map_or(Goal::CutoverTo(CutoverTarget::WriteNew).into(), |closed| closed.next),
+            (WriteTo::Both, _) => {
+                let step = || self.with_fact_option(Goal::CutoverTo(CutoverTarget::WriteNew));
+                self.write_new_gate(flag).err().map_or_else(step, |closed| closed.next)
+            }
         }
     }
 
@@ -345,6 +346,12 @@ impl StepRequest<'_> {
         }
         match &self.state.full {
             None => "verify --all".into(),
+            // A repair would overwrite the values that applications wrote. Another pass keeps these values, and lists
+            // their items.
+            Some(report) if report.mismatches > 0 && self.context.kind == PlanKind::SetOnly => {
+                let listed = self.context.diverged > 0 || self.state.expanded_again;
+                if listed { "failures list".into() } else { Goal::Run { again: true }.into() }
+            }
             Some(report) if report.mismatches > 0 && !report.repair => REPAIR.into(),
             Some(report) if report.mismatches > 0 && self.context.diverged > 0 => "failures list".into(),
             Some(_) => "status".into(),

@@ -16,6 +16,9 @@ use sim::*;
 #[test]
 fn every_command_in_every_phase_of_every_kind_of_plan() {
     let contract_facts = "contract --readers-moved --old-writes-stopped";
+    let dual = "cutover --to dual-write --dual-writes-since TIME";
+    let read = "cutover --to read-new --readers-moved";
+    let write = "cutover --to write-new --old-writes-stopped";
     let new_file = "run --state PATH";
     let first = "cutover --to read-new --percent 10";
     #[rustfmt::skip]
@@ -42,9 +45,9 @@ fn every_command_in_every_phase_of_every_kind_of_plan() {
         (PlanKind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, "=", new_file, "="]),
 
         (PlanKind::Stated, &[],                             ["=", "run", "run", "=", "run", "run", "run", "run", "="]),
-        (PlanKind::Stated, &[RUN],                          ["=", "=", "=", "=", "cutover --to dual-write", "cutover --to dual-write", "=", "cutover --to dual-write", "="]),
-        (PlanKind::Stated, &[DUAL, RUN, VERIFY],            ["=", "=", "=", "=", "=", "cutover --to read-new", "=", "cutover --to read-new", "="]),
-        (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ],      ["cutover --to write-new", "cutover --to write-new", "=", "cutover --to write-new", "=", "=", "=", "cutover --to write-new", "="]),
+        (PlanKind::Stated, &[RUN],                          ["=", "=", "=", "=", dual, dual, "=", dual, "="]),
+        (PlanKind::Stated, &[DUAL, RUN, VERIFY],            ["=", "=", "=", "=", "=", read, "=", read, "="]),
+        (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ],      [write, write, "=", write, "=", "=", "=", write, "="]),
         (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE], ["contract", "contract", "=", "contract", "contract", "=", "=", "=", "="]),
         (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ, WRITE, Goal::Contract], ["status", "status", "=", "status", "status", "status", "status", "=", "status"]),
         (PlanKind::Stated, &[DUAL, RUN, VERIFY, READ, BACK, Goal::Rollback], [new_file, new_file, new_file, new_file, new_file, new_file, new_file, new_file, "="]),

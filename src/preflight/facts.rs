@@ -15,7 +15,7 @@ pub enum FactLookup<T> {
     Denied(String),
     /// The endpoint does not support the request.
     NotSupported,
-    /// There was no answer. The text is the reason.
+    /// The request failed. The text is the reason.
     Failed(String),
 }
 
@@ -68,7 +68,7 @@ impl<T> FactLookup<T> {
             FactLookup::Known(_) => None,
             FactLookup::Denied(message) => Some(format!("the credentials do not allow this request ({message})")),
             FactLookup::NotSupported => Some("the endpoint does not support this request".to_owned()),
-            FactLookup::Failed(message) => Some(format!("there was no answer ({message})")),
+            FactLookup::Failed(message) => Some(format!("the request failed: {message}")),
         }
     }
 }

@@ -24,8 +24,8 @@ const MARGIN: f64 = 1.0 / 0.95;
 /// Default quota of an account for one table, for writes and for reads (developer guide, "Service quotas").
 const TABLE_QUOTA: Units = 40_000.0;
 
-/// Initial capacity of a new on-demand table (developer guide, "Pre-warming on-demand capacity"): writes and reads.
-const NEW_ON_DEMAND: (Units, Units) = (4_000.0, 12_000.0);
+/// Initial capacity of a new on-demand table (developer guide, "Pre-warming on-demand capacity"): reads and writes.
+const NEW_ON_DEMAND: (Units, Units) = (12_000.0, 4_000.0);
 
 /// The time within which a run must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -373,8 +373,7 @@ impl RequiredBudget {
         let maximum = if access == Access::Write { maximum.1 } else { maximum.0 }.filter(|has| self.rate > *has);
         obstacles.extend(maximum.map(|has| too_little("on_demand_maximum", has, "has an on-demand maximum of")));
         let on_demand = table.provisioned.is_none();
-        let (new_read, new_write) = NEW_ON_DEMAND;
-        let serves = warm.map_or(of(access, (new_read, new_write)), |both| of(access, both));
+        let serves = of(access, warm.unwrap_or(NEW_ON_DEMAND));
         if on_demand && self.rate > serves {
             obstacles.push(FinishObstacle {
                 id: "warm_throughput",

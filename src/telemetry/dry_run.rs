@@ -71,6 +71,9 @@ impl DryRunReport<'_> {
             }
         }
         self.write_classes(out)?;
+        if let Some(note) = self.no_change_note() {
+            writeln!(out, "  {note}")?;
+        }
         write_shapes(out, found)?;
         for (leftover, group) in &found.leftovers {
             writeln!(out, "  not as before: {}: {leftover}", count(group.items, "item", "items"))?;
@@ -109,6 +112,21 @@ impl DryRunReport<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns a note if the dry run read items, but no item would change. If every item needs nothing, the plan may
+    /// name a wrong attribute.
+    fn no_change_note(&self) -> Option<&'static str> {
+        let found = self.found;
+        if found.scanned == 0 || found.of(PredictedOutcome::WouldChange) > 0 {
+            return None;
+        }
+        Some(if found.of(PredictedOutcome::NothingToDo) == found.scanned {
+            "No item would change, because this pass has nothing to do for any item. If you expected changes, check the \
+             attribute names in the plan"
+        } else {
+            "No item would change"
+        })
     }
 
     /// Returns the sample's estimate of this figure for the whole table.

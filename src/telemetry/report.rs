@@ -97,11 +97,15 @@ impl RunReport<'_> {
         let RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped } = self;
         let commands = subject.commands;
         match stopped {
-            None => writeln!(out, "Run {} is complete: {}.", run.id, count(totals.done.into(), "segment", "segments"))?,
+            None => {
+                let segments = count(totals.done.into(), "segment", "segments");
+                writeln!(out, "Run {} ({}) is complete: {segments}.", run.id, run.phase)?;
+            }
             Some(reason) => writeln!(
                 out,
-                "Run {} stopped: {reason}.\nEverything counted here is committed; segments done: {} of {}.",
+                "Run {} ({}) stopped: {reason}.\nEverything counted here is committed; segments done: {} of {}.",
                 run.id,
+                run.phase,
                 number(totals.done.into()),
                 number(run.total_segments.into())
             )?,

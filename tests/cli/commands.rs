@@ -92,7 +92,8 @@ async fn status_and_failures_work_during_a_run_after_a_kill_and_at_the_end() {
     let text_of = std::fs::read_to_string(&plan).unwrap().replace("write = 20", "write = 1000");
     std::fs::write(&plan, text_of).unwrap();
     let ran = tool(&harness, &["run", text(&plan)]).exits(5);
-    for part in ["Run 1 is complete", "has written both attributes since", "backfill failures", "at least", "diverged"]
+    for part in
+        ["Run 1 (expand) is complete", "has written both attributes since", "backfill failures", "at least", "diverged"]
     {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }

@@ -46,7 +46,7 @@ async fn recovers_from_a_death_before_the_end_of_expand_is_recorded() {
     let status = scene.run_ok("status").await;
     assert!(status.stdout.contains("next: backfill run "), "{}", status.stdout);
     let again = scene.run_ok("run --again --yes").await;
-    assert!(again.stdout.contains("Run 2 is complete"), "{}{}", again.stdout, again.messages());
+    assert!(again.stdout.contains("Run 2 (expand) is complete"), "{}{}", again.stdout, again.messages());
     assert_eq!(begun(&scene, "expand"), 2);
 
     forget_events_from(&scene, "phase_complete", "expand");

@@ -223,7 +223,7 @@ async fn a_clock_that_was_set_back_opens_no_gate() {
     assert!(ran.messages().contains("set back"), "{}", ran.messages());
     // A pass and a verification can run even if the clock was set back, and the history's events stay in order.
     let again = scene.run_ok("run --again --yes").await;
-    assert!(again.stdout.contains("Run 3 is complete"), "{}", again.stdout);
+    assert!(again.stdout.contains("Run 3 (expand) is complete"), "{}", again.stdout);
     scene.run_refused("cutover --to read-new --yes", "verify --all").await;
     scene.run_ok("verify --all").await;
     let times: Vec<jiff::Timestamp> =

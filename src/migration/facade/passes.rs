@@ -25,7 +25,7 @@ impl Migration {
     /// ```
     pub async fn contract(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
         let target = Box::pin(self.target(check_begun_plan)).await?;
-        let question = format!("Remove the old attribute from {} now? There is no way back.", target.description.arn);
+        let question = format!("Remove the old attribute from {} now? There is no way back.", target.table_and_size());
         Box::pin(self.passes(target, Goal::Contract, question, options)).await
     }
 
@@ -47,7 +47,7 @@ impl Migration {
     pub async fn rollback(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
         let target = Box::pin(self.target(check_rollback_plan)).await?;
         not_as_before::notify(&target, self.observer.as_ref()).await;
-        let question = format!("Undo the migration on {} now?", target.description.arn);
+        let question = format!("Undo the migration on {} now?", target.table_and_size());
         Box::pin(self.passes(target, Goal::Rollback, question, options)).await
     }
 

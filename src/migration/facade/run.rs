@@ -38,7 +38,7 @@ impl Migration {
             return Err(MigrationError::NoCompletePass);
         }
         let goal = Goal::Run { again: options.again || options.restart };
-        let question = format!("Write to {} now?", target.description.arn);
+        let question = format!("Write to {} now?", target.table_and_size());
         let request =
             CommandRequest { restart: options.restart, ..CommandRequest::new(goal, &options.accept, question) };
         let request = CommandRequest { accepted_findings: Some(accepted.clone()), ..request };

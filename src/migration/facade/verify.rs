@@ -34,7 +34,7 @@ impl Migration {
         let base = OperatorInput::new(&self.actor, accept);
         let sample = sample.map(|clusters| clusters.clamp(1, MAX_CLUSTERS));
         let input = OperatorInput { sample, repair_remove: *repair_remove, ..base };
-        let question = format!("Repair items of {} now?", target.description.arn);
+        let question = format!("Repair items of {} now?", target.table_and_size());
         let request = CommandRequest::new(Goal::Verify { scope, repair: *repair }, accept, question);
         let (session, passes, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         session.close().await?;

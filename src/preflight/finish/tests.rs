@@ -138,6 +138,9 @@ fn on_demand_has_maxima_and_warm_throughput() {
     ] {
         assert!(shown.contains(part), "{part}\n{shown}");
     }
+    // Without a known warm throughput, a new on-demand table serves 4,000 write units per second.
+    let found = finish("1600s", &plan(""), &table(None), [8e6, 0.0, 0.0]);
+    assert_eq!(ids(&found), ["warm_throughput"], "5,263 WCU/s are needed: {}", text(&found));
     let quota = finish("10s", &plan(""), &table(None), [8e6, 0.0, 0.0]);
     assert!(ids(&quota).contains(&"quota"), "{:?}", ids(&quota));
 }

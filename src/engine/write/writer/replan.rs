@@ -8,10 +8,11 @@ use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
 use crate::state::{BaselinePage, FilledTargets, PreImageId, reject_if_unreadable};
 
-/// The number of times that a write is planned again after a failed condition, before the item becomes a `Conflict`.
-/// Each attempt waits for its permits, and a live writer may change the item meanwhile. Suppose that live writers
-/// change an item during each wait with a probability of one half. Then one in 65,000 such items becomes a conflict.
-const MAX_REPLANS: u32 = 16;
+/// The maximum number of attempts to write an item. If the condition of the last attempt fails too, the item becomes a
+/// `Conflict`. Each attempt waits for its permits, and a live writer may change the item meanwhile. Suppose that live
+/// writers change an item during each wait with a probability of one half. Then one in 65,000 such items becomes a
+/// conflict.
+const MAX_ATTEMPTS: u32 = 16;
 
 impl Writer {
     /// Decides again about the item, based on the item's current image. Returns the next write to send, or `None` if
@@ -47,8 +48,8 @@ impl Writer {
             outcomes.record_decision(key, decision, true);
             return Ok(None);
         };
-        if member.replans >= MAX_REPLANS {
-            let why = format!("the item changed during each of {MAX_REPLANS} attempts");
+        if member.replans + 1 >= MAX_ATTEMPTS {
+            let why = format!("the item changed during each of {MAX_ATTEMPTS} attempts");
             outcomes.counts.unclear += unclear;
             outcomes.record(key, ItemResult::Failed(Outcome::Conflict, why));
             return Ok(None);
