@@ -4,8 +4,8 @@
 //! Run it with `cargo bench --bench cpu [-- --items 4000]`. With `--profile dev`, the benchmark uses the same build as
 //! the tests. The tool is the real binary in a separate process. The server is in this process, and stores its data in
 //! a database file as in the demo. Threads are identified by their names. The benchmark needs Linux, because it reads
-//! the CPU times from `/proc`. Other processes on the machine hardly change these times. They affect the ratio in the
-//! last line even less, because the ratio compares two runs.
+//! the CPU times from `/proc`. Other processes on the machine hardly change these CPU times. Such processes affect the
+//! ratio in the last line of the output even less, because the ratio compares two runs.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the figures are the result")]
 
 use std::collections::BTreeMap;
@@ -33,11 +33,12 @@ fn main() -> ExitCode {
     }
     let items = stated.unwrap_or(4_000);
     let [with, without] = [true, false].map(|proxy| measure(items, proxy));
-    println!("without the layer in front: {:.0} % of the CPU with it", 100.0 * without / with);
+    println!("without the proxy: {:.0} % of the CPU time with the proxy", 100.0 * without / with);
     ExitCode::SUCCESS
 }
 
-/// Runs a plan on a table with `items` items. Prints each part's CPU time per write, in milliseconds.
+/// Runs a plan on a table with `items` items. Prints each part's CPU time per write and returns their sum, in
+/// milliseconds.
 fn measure(items: u64, proxy: bool) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     let db = Some(dir.path().join("table.db"));
@@ -58,7 +59,7 @@ fn measure(items: u64, proxy: bool) -> f64 {
     server.iter_mut().for_each(|(name, seconds)| *seconds -= before.get(name).copied().unwrap_or(0.0));
     let of_server = |part: &str| server.iter().filter(|(name, _)| name.contains(part)).map(|(_, s)| s).sum::<f64>();
     let parts =
-        [("tool", tool.values().sum::<f64>()), ("layer in front", of_server("front")), ("engine", of_server("engine"))];
+        [("tool", tool.values().sum::<f64>()), ("server's proxy", of_server("front")), ("engine", of_server("engine"))];
     let all: f64 = parts.iter().map(|(_, seconds)| seconds).sum();
     let each = |seconds: f64| 1e3 * seconds / writes as f64;
     println!("{writes} writes, {all:.2} s of CPU: {:.2} ms a write", each(all));

@@ -54,9 +54,9 @@ async fn estimate() -> Vec<Figure> {
         let within = Required::AtMost(100.0 * WITHIN);
         let off = 100.0 * (run.estimated / run.counted - 1.0).abs();
         told.extend([
-            Figure::new(format!("{name}: estimated WCU off from what the server counted, %"), off, within),
+            Figure::new(format!("{name}: deviation of the estimated WCU from the server's count, %"), off, within),
             Figure::new(
-                format!("{name}: WCU predicted by the dry run off from the server's count, %"),
+                format!("{name}: deviation of the dry run's WCU from the server's count, %"),
                 100.0 * run.prediction_off(),
                 within,
             ),
@@ -83,7 +83,7 @@ async fn max_wcu() -> Vec<Figure> {
     let least = Required::AtLeast;
     vec![
         Figure::new(format!("WCU spent of {MAX_WCU} with ten SIGKILLs, slice {SLICE}"), spent, most(MAX_WCU + SLICE)),
-        Figure::new("WCU counted as spent that were only reserved at a kill", lost, Required::Nothing),
+        Figure::new("WCU that were only reserved at a kill and count as spent", lost, Required::Nothing),
         Figure::new("resumed with the same limit: additional WCU spent", unchanged, most(0.0)),
         Figure::new("resumed with 100 more: total WCU spent", raised, most(MAX_WCU + 100.0 + SLICE)),
         Figure::new("resumed with 100 more: additional WCU spent", raised - spent, least(1.0)),

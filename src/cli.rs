@@ -198,8 +198,8 @@ pub(crate) struct VerifyArgs {
     /// Compare this number of randomly chosen clusters, and report what that proves
     #[arg(long, group = "scope", value_name = "CLUSTERS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub sample: Option<u32>,
-    /// Fix mismatches: fill or overwrite the attribute that is not the truth. Shows counts and asks first; the journal
-    /// keeps overwritten values
+    /// Fix mismatches: fill or overwrite the attribute that is derived from the other one. Shows counts and asks first;
+    /// the journal keeps overwritten values
     #[arg(long)]
     pub repair: bool,
     /// With --repair: also remove values that nothing implies, such as a new value without an old one; the journal
@@ -302,8 +302,8 @@ pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Continue even if some values cannot be restored, and record this reason; covers no more items than the refusal
-    /// named
+    /// Continue even if some values cannot be restored, and record this reason. Leaves no more items unrestored than
+    /// the refusal named
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -380,7 +380,7 @@ pub(crate) enum FailuresAction {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
-        /// List at most this number of failures, and as many diverged items
+        /// List at most this number of failures, and at most this number of diverged items
         #[arg(long, default_value_t = 1000)]
         limit: u32,
     },

@@ -16,8 +16,8 @@ pub struct CommandLine {
 /// The first word of two-word commands such as `failures retry`.
 const FAILURES: &str = "failures ";
 
-/// The options that select the state and the table. If a printed command omitted one of them, it could change a
-/// different table.
+/// The options that select the state and the table. If a printed command omitted one of these options, it could change
+/// a different table.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CommandOptions<'a> {
     /// `--state`

@@ -50,7 +50,7 @@ pub fn whole_duration(duration: Duration) -> String {
     }
 }
 
-/// Formats a waiting time as its two largest units, rounded up.
+/// Rounds a waiting time up to whole seconds, and formats its two largest units.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().ceil() as u64;
     let days = seconds / 86_400;

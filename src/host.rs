@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The limit on open files that this process requests. It is enough for every run: one connection for each possible
-/// write and segment, plus the state's files. A much higher limit could fail, because some systems refuse a limit above
-/// about 10,000.
+/// The limit on open files that this process requests. This limit is enough for every run: one connection for each
+/// possible write and segment, plus the state's files. A much higher limit could fail, because some systems refuse a
+/// limit above about 10,000.
 const WANTED_OPEN_FILES: u64 = 4_096;
 
 /// Number of open files that are reserved for the state, the terminal, the runtime and the flag. A run's connections
@@ -19,8 +19,8 @@ const RESERVED_OPEN_FILES: usize = 64;
 /// Maximum number of connections that a run in this process may have open; see [`raise_open_files`].
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Raises the soft limit on open files as far as the hard limit allows. If the new limit is too low, returns the new
-/// limit. [`max_connections`] then limits a run's connections.
+/// Raises the soft limit on open files to `WANTED_OPEN_FILES`, or to the hard limit if that is lower. Returns the
+/// resulting limit if it is below `WANTED_OPEN_FILES`. [`max_connections`] then limits a run's connections.
 pub fn raise_open_files() -> Option<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
     let wanted = WANTED_OPEN_FILES.min(hard);
@@ -36,7 +36,7 @@ pub fn max_connections() -> usize {
 }
 
 /// Whether this process ignores SIGHUP, the signal for a closed terminal. A process that `nohup` started ignores this
-/// signal. Detected only on Linux.
+/// signal. Always false on systems other than Linux.
 pub fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -44,7 +44,7 @@ pub fn ignores_hangup() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Whether a signal has stopped the process with this ID on this host. Detected only on Linux; false elsewhere.
+/// Whether a signal has stopped the process with this ID on this host. Always false on systems other than Linux.
 pub fn is_stopped(pid: u32) -> bool {
     // The name of the process is in parentheses and may contain any character. The state of the process follows the
     // name.

@@ -102,7 +102,7 @@
 //! | --- | --- |
 //! | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
 //! | after a page's baseline is durable, before its writes | the baseline is recorded. If an item may have been written, its targets do not count as preexisting. Exception: in a plan with `skip`, a target counts as preexisting if no recorded write can have filled it |
-//! | while a rollback, or a run from the beginning, records the baseline of items that a stopped pass has not read | nothing was written; the recording continues from its checkpoints, and nothing else ever resumes that pass |
+//! | while a rollback, or a run from the beginning, records the baseline of items that a stopped pass has not read | nothing was written; the recording continues from its checkpoints, and nothing else ever resumes the stopped pass |
 //! | before a page's prior values are durable | nothing of those items was written; the page is read again |
 //! | after a page's prior values are durable, before all its writes are answered | some items are written; when they are read again, they count as already applied |
 //! | after the writes, before the commit | the same, for all items of the page |
@@ -120,8 +120,8 @@
 //! The engine accesses DynamoDB only through the ports of `dynamodb` (`Source`, `Sink` and `Describe`). A source
 //! returns pages and durable positions. A sink takes chunks of guarded writes, so that another transport can write
 //! items in batches. One table may be both source and sink. A program can supply its own tables ([`ports::dynamodb`]).
-//! Workers on several hosts would need two other implementations: ports of `state` that share checkpoints, and a
-//! `Scheduler` that distributes segments.
+//! To run workers on several hosts, two other implementations are necessary: `state` ports that share checkpoints, and
+//! a `Scheduler` that distributes segments.
 
 #![cfg_attr(
     not(feature = "internals"),

@@ -55,7 +55,8 @@ struct Watched {
     started: usize,
 }
 
-/// Runs the scenarios whose numbers are in `wanted`, or all scenarios if `wanted` is empty. Reports their figures.
+/// Runs the scenarios whose names begin with one of the texts in `wanted`, or all scenarios if `wanted` is empty.
+/// Reports their figures.
 pub(crate) fn run(wanted: &[String], mut tell: impl FnMut(&str, &Figure)) {
     type Scenario = fn() -> Vec<Figure>;
     let all: [(&str, Scenario); 6] = [
@@ -141,8 +142,8 @@ fn skewed() -> Vec<Figure> {
         run.workload.spread = spread;
         run.workload.items = if spread == zipf { 1_400 } else { 250 };
         let largest = largest_key(&run.workload);
-        // The bound ignores the other items in the key's segment and partition, because the engine's hash function
-        // determines which items these are.
+        // The bound ignores the other items in the key's segment and partition. The engine's hash function determines
+        // which items these are, so this code does not know them.
         let bound = (largest / 12.5).max(units(&run.workload) / 100.0);
         let watched = watch(&run);
         let by = watched.took.unwrap_or(f64::INFINITY) / bound;

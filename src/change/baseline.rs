@@ -16,9 +16,9 @@ pub struct Baseline {
     /// Preexisting targets that need a [`BaselinePair`]: a rollback may change the target's value, or readers see the
     /// value for the first time after the cutover. The target's source may be missing.
     pub pairs: Vec<(Path, BaselinePair)>,
-    /// Whether the phase may write a target of this item. After such a write, the target looks like a preexisting
-    /// target. The write may fill the target even if only a different change needs the write now, because a live writer
-    /// can create the target's source in the meantime.
+    /// Whether the phase may write a target of this item. This includes a target whose source is missing now, if
+    /// another change needs a write: a live writer may create the source meanwhile, and the tool then decides again and
+    /// fills the target. After the phase has written a target, the target looks like a preexisting target.
     pub may_write: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::item::{Path, Value};
 pub(super) enum ContractOp {
     /// Removes the source of a move, unless the move was skipped.
     RemoveSource { from: Path, to: Path, skips_existing: bool },
-    /// Removes the path if its value exists at all these targets and no copy was skipped.
+    /// Removes the path if each of these targets has a value and no copy was skipped.
     Remove { path: Path, copies: Vec<CopyTarget> },
 }
 
@@ -64,9 +64,9 @@ impl Draft<'_> {
         }
     }
 
-    /// Removes the source of a move. If applications wrote only the new attribute, the new value differs from the old
-    /// value. So this function stores the old value first. If the move was skipped, the source stays, because it
-    /// contains the only copy of its value.
+    /// Removes the source of a move. If applications have written only the new attribute, the new value may differ from
+    /// the old value. In this case, this function stores the old value first. If the move was skipped, the source
+    /// stays, because it contains the only copy of its value.
     fn remove_source(&mut self, from: &Path, to: &Path, skips_existing: bool) {
         match (from.get(self.item), to.get(self.item)) {
             (None, _) => self.require(Condition::Missing(from.clone())),

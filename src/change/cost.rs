@@ -1,10 +1,10 @@
 //! Computes the capacity that a write consumes on the table, and on every index in which the write changes an entry.
 //!
-//! Sources: developer guide, "Provisioned throughput" (the item's size before or after the write, whichever is larger,
-//! rounded up to KB) and "Global secondary indexes", "Provisioned throughput considerations" (an entry that appears,
-//! disappears or changes costs one write of its size, and two writes if the index key changes; the same for local
-//! indexes, from the table's capacity). Third-party recordings of AWS responses show that an unchanged entry costs
-//! nothing.
+//! Sources: The developer guide, "Provisioned throughput", says that a write costs the item's size before or after the
+//! write, whichever is larger, rounded up to KB. The developer guide, "Global secondary indexes", "Provisioned
+//! throughput considerations", says that an index entry that appears, disappears or changes costs one write of the
+//! entry's size. If the index key changes, the entry costs two writes. Local indexes have the same costs, but consume
+//! the table's capacity. Third-party recordings of AWS responses show that an unchanged entry costs nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::{Action, Indexes, WriteCost};
 use crate::item::{IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, write_units};
 
-/// The cost calculation for one phase's writes. It covers only the indexes that the phase can touch.
+/// The cost calculation for one phase's writes. It includes only the indexes that the phase can touch.
 #[derive(Debug, Clone)]
 pub(super) struct Pricing {
     /// The top-level attributes that the phase changes.
@@ -100,7 +100,7 @@ fn changed<'a>(
 ) -> BTreeMap<&'a str, Option<Cow<'a, Value>>> {
     let mut changed = BTreeMap::new();
     for action in actions {
-        // Each source still has its value from before the write.
+        // DynamoDB copies the value that a source had before the write, even if another action changes the source.
         let path = action.path();
         let value = action.written_value(image);
         let root = path.root();
@@ -170,7 +170,8 @@ impl AffectedIndex {
         }
     }
 
-    /// Returns the number of units that the index consumes if the write changes the item's entry.
+    /// Returns the number of units that the write consumes on the index: zero if the write does not change the item's
+    /// entry.
     fn units(&self, write: &PricedWrite<'_>) -> Units {
         let is_in = self.has_entry(|name| write.value_before(name));
         let will_be_in = self.has_entry(|name| write.value_after(name));
@@ -352,8 +353,8 @@ mod tests {
         assert_eq!(affected_indexes(InPlace, &[remove("k.x")]), [0, 2, 3]);
     }
 
-    /// Returns an item's index entry: the index key and all attributes of the item. Returns `None` if the item is not
-    /// in the index.
+    /// Returns an item's index entry: the values of the index key, and the attributes that the index contains. Returns
+    /// `None` if the item is not in the index.
     fn entry(image: &Item, index: &IndexSchema) -> Option<(Vec<Value>, Item)> {
         let of_key = |key: &KeyAttribute| image.get(&key.name).filter(|v| v.type_name() == key.kind).cloned();
         let position = index.key.iter().map(of_key).collect::<Option<Vec<Value>>>()?;

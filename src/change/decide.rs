@@ -1,4 +1,4 @@
-//! Turns an item's image into a decision. The decision is what the plan requires for this item, and under which
+//! Turns an item's image into a decision. The decision says what the plan requires for this item, and under which
 //! condition.
 
 use std::sync::Arc;
@@ -74,9 +74,9 @@ impl Changes {
         Changes { refuses_encrypted: refuses, ..self }
     }
 
-    /// Sets whether all applications write both attributes. Applications must have begun to write both before this
-    /// pass. For an undo pass, it is enough that they wrote both at some time. Such an application may have written a
-    /// pair of equal values, so an equal pair does not count as preexisting.
+    /// Sets whether all applications write both attributes. Pass true only if the applications began to write both
+    /// attributes before this pass. For an undo pass, it is enough that they wrote both attributes at some time. The
+    /// applications may then have written a pair of equal values, so an equal pair does not count as preexisting.
     pub fn with_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }
@@ -134,12 +134,14 @@ impl Changes {
     }
 
     /// Decides what this item needs. Call this function only if the item has no history, or if the phase needs none.
-    /// Either one write makes all changes, or no change is made.
+    /// One write makes all changes that the item needs. If one of these changes is not possible, the item is not
+    /// written.
     pub fn decide(&self, item: &Item) -> Decision {
         self.decide_with(item, &ItemHistory::EMPTY)
     }
 
-    /// Decides what this item needs, based on its history. Either one write makes all changes, or no change is made.
+    /// Decides what this item needs, based on its history. One write makes all changes that the item needs. If one of
+    /// these changes is not possible, the item is not written.
     pub fn decide_with(&self, item: &Item, history: &ItemHistory) -> Decision {
         let decision = self.decide_unchecked(item, history);
         let Decision::Write(write) = decision else { return decision };

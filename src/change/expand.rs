@@ -97,7 +97,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Moves or copies this value. An in-place move also removes its source, and the journal records the move for its
+    /// Moves or copies this value. An in-place move also removes its source, and the journal gets an entry for the
     /// target. With `skip`, the journal records every move or copy, so that a later pass can find out whether the tool
     /// wrote the value. The condition of a write with `skip` also requires an unchanged source, so that the recorded
     /// digest is correct.
@@ -114,7 +114,7 @@ impl Draft<'_> {
             Some(existing) => {
                 if in_place && on_existing == OnExisting::Skip {
                     // If the values became equal before the write, an in-place move would have to remove the source.
-                    // The condition therefore requires that the values are still different.
+                    // The condition therefore requires that neither value has changed.
                     self.require(Condition::Equals(from.clone(), value.clone()));
                     self.require_unchanged(to);
                 }

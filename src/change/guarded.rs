@@ -119,8 +119,8 @@ pub enum Action {
         to: Path,
         /// The path whose value is copied.
         from: Path,
-        /// The source's value in the image from which the write was planned. This value is not sent if DynamoDB copies
-        /// the source itself.
+        /// The source's value in the image from which the write was planned. This value is not sent if DynamoDB itself
+        /// copies the value.
         value: Value,
     },
     /// The request contains the value.
@@ -170,6 +170,6 @@ pub enum Condition {
     IsMap(Path),
     /// The path has exactly this value.
     Equals(Path, Value),
-    /// Both paths have values, and they are equal.
+    /// Both paths have values, and the values are equal.
     PathsEqual(Path, Path),
 }

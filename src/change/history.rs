@@ -1,6 +1,6 @@
 //! The recorded history of an item. A rollback uses this history to decide which values to restore. The history
 //! consists of the journal and the baseline. The journal records values that writes destroyed, and paths that had no
-//! value. The baseline records preexisting targets.
+//! value before a write. The baseline records preexisting targets.
 //!
 //! # Which pre-image to restore
 //!
@@ -26,15 +26,16 @@
 //! effect, there are three cases. First, the recorded value may still be there. The rollback detects this and has
 //! nothing to undo. Second, a live writer may have replaced the recorded value. A later write has then recorded the
 //! live writer's value. Third, the current value may be one that the migration did not write. The rollback does not
-//! change it. If two recorded writes found the same value, the earlier write most likely did not take effect. In this
-//! case the records before these two writes show who wrote the value.
+//! change this value. If two recorded writes found the same value, the earlier write most likely did not take effect.
+//! In this case the records before these two writes show who wrote the value.
 //!
 //! # Targets that did not exist before
 //!
-//! If a copy writes to a path without a value, the journal gets no entry for the copy. A later pass that overwrites the
-//! copy therefore cannot distinguish the copy from a live writer's value. This distinction is not necessary. If the
-//! item has a baseline, a target that the baseline does not list did not exist before the migration. A rollback removes
-//! this target, even if a later pass found and overwrote a value there. The journal still has the overwritten value.
+//! If a copy writes to a path without a value, the journal gets no entry for the copy, unless the change uses `skip`. A
+//! later pass that overwrites the copy therefore cannot distinguish the copy from a live writer's value. This
+//! distinction is not necessary. If the item has a baseline, a target that the baseline does not list did not exist
+//! before the migration. A rollback removes this target, even if a later pass found and overwrote a value there. The
+//! journal still has the overwritten value.
 //!
 //! One race remains. A pass overwrites a preexisting target. A live writer then removes only the target. The next pass
 //! creates the target again, and another pass overwrites it. A rollback then restores the value that the recreated
@@ -122,8 +123,8 @@ impl ItemHistory {
         ItemHistory { preexisting, journal, ..ItemHistory::EMPTY }
     }
 
-    /// Creates the history of an item whose record cannot be read. `why` is the reason. No decision uses this history,
-    /// and the item stays unchanged.
+    /// Creates the history of an item whose record cannot be read. `why` is the reason. If a phase's decisions depend
+    /// on the history, the phase leaves the item unchanged. Any other phase reports the facts in the record as unknown.
     pub fn unreadable(why: impl Into<String>) -> ItemHistory {
         ItemHistory { unreadable: Some(why.into()), ..ItemHistory::EMPTY }
     }
@@ -176,8 +177,8 @@ impl ItemHistory {
     }
 
     /// Returns the state of a copy's target before the migration. `now` is the target's current value. Returns `None`
-    /// if the target did not exist before the migration, because a pass that creates a target records nothing for it.
-    /// Also returns `None` if the target has its earlier value again.
+    /// if the baseline shows that the target did not exist before the migration, because there is then no value to
+    /// restore. Also returns `None` if the target has its earlier value again.
     pub(super) fn prior_of_copy(&self, target: &Path, now: Option<&Value>) -> Option<&PriorValue> {
         if !self.without_baseline && !self.is_preexisting(target) {
             return None;

@@ -12,9 +12,9 @@ use super::*;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// A test deletes targets that the migration created, or writes wrong values to them. It then repairs the targets,
-    /// sometimes runs a further pass, and rolls back. Afterwards, the item is the same as before the migration, byte
-    /// for byte. This is true for every plan, even if a pass reported the item as diverged.
+    /// The test deletes targets that the migration created, or writes wrong values to these targets. It then repairs
+    /// the targets, sometimes runs a further pass, and rolls back. Afterwards, the item is the same as before the
+    /// migration, byte for byte. This is true for every plan, even if a pass reported the item as diverged.
     #[test]
     fn a_rollback_after_a_repair_restores_the_item(
         plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(), overwrite in any::<bool>(),

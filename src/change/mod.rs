@@ -151,7 +151,7 @@ impl Change {
     }
 }
 
-/// When old attributes are removed.
+/// Determines whether `run` or `contract` removes old attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Strategy {
@@ -199,7 +199,7 @@ pub enum Outcome {
     Applied,
     /// The item already matched the plan.
     AlreadyApplied,
-    /// No change of the plan applies to the item: it has neither a source nor a target.
+    /// No change of the plan applies to the item, for example because the item has no source.
     NothingToDo,
     /// A target already had a different value. The value stays and counts as done, and the item needed no other change.
     Skipped,

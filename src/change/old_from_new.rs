@@ -2,7 +2,8 @@
 //! applications have written only the new attribute.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since, the value stays and the item is reported
-//! as diverged. This phase never skips an item; `playbook` explains why in "What the model taught".
+//! as diverged. This phase also writes an item that had only its new attribute before the migration; `playbook`
+//! explains why in "What the model taught".
 
 use std::collections::BTreeMap;
 
@@ -71,9 +72,9 @@ impl Draft<'_> {
 
     /// Makes the old value equal to the new value. The old value is stale if an application has written only the new
     /// value. This is possible even if the new value existed before the migration, because an application may have
-    /// written it since. If the item has no new value, the old value stays. Applications delete both values together,
-    /// so such an item never had a new value, and the old value is its only value. If the run skipped the pair and the
-    /// new value is still the preexisting value, the old value stays too.
+    /// written the new value since. If the item has no new value, the old value stays. Applications delete both values
+    /// together, so such an item never had a new value, and the old value is its only value. If the run skipped the
+    /// pair and the new value is still the preexisting value, the old value stays too.
     fn refresh_old(&mut self, from: &Path, targets: &[CopyTarget]) {
         let item = self.item;
         let old = from.get(item);
@@ -127,7 +128,8 @@ impl Draft<'_> {
         if let Some(new) = new.filter(|new| old != Some(*new))
             && let Err(why) = self.copy_back(from, to, new)
         {
-            // Readers that switch back to the old attribute would miss this value.
+            // Report the item as a failure, because readers that switch back to the old attribute would miss this
+            // value.
             self.reject(why);
         }
     }

@@ -70,7 +70,7 @@ impl PreImage {
         PreImage { written_digest: Some(Digest::from_value(value)), ..self }
     }
 
-    /// Returns the difference that the write may leave, or `None` if this is not a note about a difference.
+    /// Returns the difference that the write may leave, or `None` if this pre-image is not a note about a difference.
     pub fn leftover(&self) -> Option<Leftover> {
         match self.prior {
             PriorValue::Leftover(leftover) => Some(leftover),

@@ -7,9 +7,9 @@
 //!
 //! Sources: developer guide, "Service quotas" (item size, nesting, length of key values), "Supported data types" (key
 //! types, no empty key values). Third-party recordings of AWS responses show that DynamoDB checks only index keys that
-//! a write changes, that the innermost of 32 documents must be empty, and how the size of the update itself counts
-//! towards the item limit. For index keys with several attributes, the limit applies to each attribute; it is not
-//! documented whether AWS adds the lengths of the attributes.
+//! a write changes. They also show that the innermost of 32 documents must be empty, and how the size of the update
+//! itself counts towards the item limit. If an index key has several attributes, this module applies the length limit
+//! to each attribute. It is not documented whether AWS adds the lengths of the attributes.
 
 use std::collections::BTreeMap;
 use std::fmt;

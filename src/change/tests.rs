@@ -79,8 +79,8 @@ pub(super) fn decide(changes: &[Change], strategy: Strategy, on_existing: OnExis
     Changes::for_expand(&all_with_on_existing(changes, on_existing), strategy, key(), Vec::new()).decide(image)
 }
 
-/// Decides about an item and applies the write, which must be the decision. Also checks the properties that every write
-/// must have.
+/// Decides about an item, and applies the write. Panics if the decision is not a write. Also checks the properties that
+/// every write must have.
 fn decide_and_apply(changes: &[Change], strategy: Strategy, on_existing: OnExisting, image: &Json) -> Json {
     let image = item(image.clone());
     let Decision::Write(write) = decide(changes, strategy, on_existing, &image) else {
@@ -221,8 +221,8 @@ fn a_missing_parent_is_created_once_and_pins_the_source() {
     assert_eq!(update(&write, Some(&raced)), None, "a parent that appeared meanwhile is not overwritten");
 }
 
-/// If the parent of a target in a document is missing, the write creates the parent. If the parent has a different
-/// type, the item is reported.
+/// If the parent of a nested target is missing, the write creates the parent. If the parent has a different type, the
+/// item is reported.
 #[test]
 fn a_nested_target_is_filled_or_reported() {
     let plan = [mv("street", "address.street"), mv("zip", "address.zip")];

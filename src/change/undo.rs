@@ -3,9 +3,9 @@
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since the run, the value stays and the item is
 //! reported as diverged. An item is also reported as diverged if its shape no longer allows the tool to restore a
-//! value. The journal stores every value that a removal would lose. This phase never removes a value that existed
-//! before the migration. If an item has no baseline, this phase removes only values that are equal to the item's old
-//! value.
+//! value. The journal stores every value that a removal would lose. This phase removes a value that existed before the
+//! migration only if the value equals the item's old value and the records do not show who wrote it. If an item has no
+//! baseline, this phase removes only values that are equal to the item's old value.
 
 use std::collections::BTreeMap;
 
@@ -91,8 +91,9 @@ impl<'a> Draft<'a> {
                     }
                     self.overwrite(to, new, before);
                 }
-                // There are two possible reasons. Somebody wrote the target after the migration, perhaps together with
-                // the source. Or somebody deleted the item, and this is a new item with the same key.
+                // The target no longer has a value that the tool wrote. There are two possible reasons. Somebody wrote
+                // the target after the migration, perhaps together with the source. Or somebody deleted the item, and
+                // this item is a new one with the same key.
                 _ => self.diverged.push(to.clone()),
             };
         }
@@ -107,7 +108,7 @@ impl<'a> Draft<'a> {
             }
         } else if !history.has_baseline() {
             // It is unknown whether the target existed before the migration. If there is no old value, no run created
-            // the target.
+            // the target, so the target is not reported.
             self.diverged.extend(old.map(|_| to.clone()));
             return;
         } else if skips_existing && !history.was_created(to) {
@@ -160,7 +161,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Removes a constant if it is still there.
+    /// If the constant is still there, removes it or restores the value that it replaced.
     fn revert_set(&mut self, to: &Path, value: &Value) {
         match (to.get(self.item), self.history.prior(to)) {
             (_, None | Some(PriorValue::SameAsSource | PriorValue::Leftover(_))) => {}
@@ -239,7 +240,7 @@ impl<'a> Draft<'a> {
         gone.filter_map(|path| Some((path, self.history.prior(path)?.value()?))).collect()
     }
 
-    /// Also removes maps that the migration created for the removed values, if these maps contain nothing else.
+    /// Removes maps that the migration created for the removed values, if these maps contain nothing else.
     pub(super) fn remove_created_maps(&mut self) {
         let ours = |path: &Path| path.ancestors().find(|ancestor| self.history.was_created(ancestor));
         let removed: Vec<(Path, Path)> = self

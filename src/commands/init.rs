@@ -57,7 +57,7 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
 }
 
 /// Reads the table's description for the template. If the table is unreachable, the result contains only the table's
-/// name.
+/// name and the values from the command line.
 async fn describe_for_template(global: &Global, name: &str) -> TemplateTable {
     let mut table =
         TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };

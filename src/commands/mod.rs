@@ -33,7 +33,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         );
     }
     let global = cli.global;
-    // When a signal arrives, `local` stops its server and ends with exit code 0.
+    // `local` listens for signals itself. When a signal arrives, it stops its server and ends with exit code 0.
     if !cli.command.serves() {
         shared::signals::listen()?;
     }

@@ -44,7 +44,8 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     };
     let is_clean = report.mismatches == 0;
     let found = if is_clean { Exit::Done } else { Exit::Mismatch };
-    // If a repair left mismatches, a second repair would leave the same ones. After contract, a repair is refused.
+    // If a repair left mismatches, a second repair would leave the same mismatches. After contract, a repair is
+    // refused.
     let can_repair = !is_clean && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
     let next_step = match is_clean {

@@ -150,8 +150,8 @@ impl UnitPrices {
         (spend.write * self.write_per_million + spend.read * self.read_per_million) / MILLION
     }
 
-    /// Returns the number of write units and the number of read units that this amount of dollars buys. If the price of
-    /// a unit is zero, the number of these units is infinite.
+    /// Returns the number of write units that this amount of dollars buys, and the number of read units that it would
+    /// buy instead. If the price of a unit is zero, the number of these units is infinite.
     pub fn affordable_units(&self, dollars: f64) -> (Units, Units) {
         (dollars * MILLION / self.write_per_million, dollars * MILLION / self.read_per_million)
     }

@@ -4,7 +4,7 @@ use std::ops::{Add, AddAssign, Mul, Sub};
 
 use crate::item::Units;
 
-/// Write and read capacity units.
+/// A number of write capacity units and a number of read capacity units, for example the units that a run has consumed.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Spend {
     /// Write capacity units, including those of indexes.

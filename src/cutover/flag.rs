@@ -54,7 +54,8 @@ pub struct Flag {
     pub changed_at: Timestamp,
 }
 
-/// A change to the flag. The cache time must pass between two changes.
+/// A change to the flag. The cache time must pass between two changes. The only exception is that readers may move back
+/// to fresh old values without a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FlagChange {
     /// `write = both`, from `old`.

@@ -1,4 +1,4 @@
-//! A flag that two programs from the operator read and store (`[cutover.exec]`). The program `get` prints the flag, and
+//! A flag that two programs of the operator read and store (`[cutover.exec]`). The program `get` prints the flag, and
 //! the program `set` stores it. Hooks work with AppConfig, SSM, LaunchDarkly and any other service that can store a
 //! JSON document.
 //!

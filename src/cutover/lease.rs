@@ -4,9 +4,9 @@
 //! The clocks of two hosts are never compared. Each time a third of the lease duration has passed, the holder raises a
 //! counter in the lease. A host that wants the lease watches the counter, and measures the time with its own monotonic
 //! clock. If the counter has not changed for the whole duration, that host takes over the lease. The holder sends no
-//! requests if its last renewal is older than two thirds of the duration ([`Validity`]). If the holder's two clocks
-//! disagree about this age, the higher age is used. The last third of the duration leaves time for requests in flight
-//! to end. A holder that cannot renew the lease stops its work.
+//! requests if its last renewal is older than two thirds of the duration ([`Validity`]). If the holder's monotonic
+//! clock and wall clock disagree about this age, the higher age is used. The last third of the duration leaves time for
+//! requests in flight to end. A holder that cannot renew the lease stops its work.
 //!
 //! After a sleep of the machine or a pause of the process, the last renewal is too old, so the holder sends nothing.
 //! The holder then renews the lease, on condition that the lease is unchanged. If no other process has taken the lease,
@@ -28,8 +28,8 @@ use crate::item::{Item, Num, Value};
 use crate::machine::Random;
 use crate::outside::UntrustedText;
 
-/// The time for which a lease is valid after its last renewal. The holder can keep its lease for this long while the
-/// table throttles or fails over. After a crash, an operator can wait for this long.
+/// The time for which a lease is valid after its last renewal. While the table throttles or fails over, the holder can
+/// work for two thirds of this time without a renewal. After a crash, an operator can accept a wait of this length.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
 /// The longest wait for a lease. It applies even if the lease item states a longer duration.
@@ -119,9 +119,9 @@ pub struct LeaseRecord {
 pub enum LeaseState {
     /// A process may take the lease, on condition that the lease is unchanged.
     Free,
-    /// The process does not know yet whether the holder is alive.
+    /// The watching process does not know yet whether the holder is alive.
     Unknown {
-        /// The longest time until the process knows whether the holder is alive.
+        /// The longest time until the watching process knows whether the holder is alive.
         within: Duration,
     },
     /// The holder is alive: it renewed the lease while this process watched the lease.
@@ -174,8 +174,8 @@ pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
 }
 
 impl Lease {
-    /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices
-    /// this after about a third of the duration, and fails. If nobody renews the lease, this function takes it over
+    /// Takes the lease, and keeps renewing it. If another process holds and renews the lease, this function notices the
+    /// renewal after about a third of the duration, and fails. If nobody renews the lease, this function takes it over
     /// after the whole duration. `dead_owner` names an owner that is known to be dead. If that owner holds the lease,
     /// this function takes it over immediately.
     ///
@@ -254,14 +254,15 @@ impl Lease {
     }
 
     /// Releases the lease, so that the next process does not have to wait. When this function returns, other processes
-    /// can take the lease or, if the release failed, the lease will expire.
+    /// can take the lease. If the release failed, they can take the lease only after it expires.
     pub async fn release(mut self) {
         self.stop.cancel();
         // The renewal task releases the lease in bounded time. If this task panics, the lease expires.
         let _ = (&mut self.renewals).await;
     }
 
-    /// Returns the condition that this process still holds the lease. Requests may be sent only while this is certain.
+    /// Returns the condition that this process still holds the lease. Requests may be sent only while the condition is
+    /// confirmed.
     pub fn validity(&self) -> Validity {
         self.validity.clone()
     }

@@ -15,13 +15,13 @@ use crate::plan::{FlagLocation, Plan};
 pub struct FlagAccess {
     /// The flag.
     pub flag: Arc<dyn FlagStore>,
-    /// The lease item next to the flag. `None` if hooks store the flag, because there is no lease then.
+    /// The lease item next to the flag. `None` if hooks store the flag, because hooks cannot store a lease.
     pub lease: Option<ControlItem>,
 }
 
 /// Opens the flag that the plan names; `None` if the plan names no flag. Reads the description of the flag's table only
 /// if the plan does not state the flag's complete key. Changes nothing. `described` is the description of the plan's
-/// table, if it was read. Credentials that are renewed later must belong to the account of the plan's table.
+/// table, if it was read. In that case, the connection accepts renewed credentials only if they reach the same table.
 pub async fn open(
     plan: &Plan,
     clock: Clock,

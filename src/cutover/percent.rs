@@ -1,5 +1,6 @@
-//! Decides which keys `read_percent` covers. The rule is published (docs/flag.md, docs/flag-vectors.json), so that
-//! applications in any language compute the same result. Therefore the hashed bytes must never change.
+//! Decides for which keys applications read the new attribute at a given `read_percent`. The rule is published
+//! (docs/flag.md, docs/flag-vectors.json), so that applications in any language compute the same result. Therefore the
+//! hashed bytes must never change.
 
 use sha2::{Digest, Sha256};
 
@@ -8,10 +9,11 @@ use crate::item::{Num, Value};
 
 /// Returns the bucket of a partition key, from 0 to 99; `None` for a value that cannot be a key.
 ///
-/// The rule hashes one byte for the type (`S`, `N` or `B`) followed by the value, with SHA-256. The bucket is the first
-/// eight bytes of the hash, read as a big-endian number, modulo 100. For a string, the hashed value is its UTF-8 bytes.
-/// For a binary, it is the bytes. For a number, it is the plain decimal notation: no exponent, no redundant zeros at
-/// either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is `-0.5`, `-0` is `0`).
+/// The rule computes the SHA-256 hash of one byte for the type (`S`, `N` or `B`), followed by the value. The bucket is
+/// the first eight bytes of the hash, read as a big-endian number, modulo 100. For a string, the hashed value is its
+/// UTF-8 bytes. For a binary value, the hashed value is its bytes. For a number, the hashed value is the plain decimal
+/// notation: no exponent, no redundant zeros at either end, and no sign except `-` (`1.50E1` is `15`, `-0.50` is
+/// `-0.5`, `-0` is `0`).
 ///
 /// The rule uses only the partition key. So applications read the same attribute from all items of an item collection,
 /// and therefore from all items that one `Query` returns.

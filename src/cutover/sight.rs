@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::Flag;
 
-/// The time from a change's first request to the time that is recorded for the change. This margin is longer than all
-/// attempts to write a control item together (30 s, plus two requests of 5 s). So the change is in effect by its
-/// recorded time, even if this process dies before then.
+/// The time from a change's first request to the time that is recorded for the change. This margin is longer than the
+/// total time of all attempts to write a control item (30 s, plus two requests of 5 s). So the change is in effect by
+/// its recorded time, even if this process dies before then.
 pub const CHANGE_TIME_MARGIN: Duration = Duration::from_secs(45);
 
 /// Tracks two times: when this host first saw the flag's current state, and when every application will obey that

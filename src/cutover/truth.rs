@@ -1,5 +1,5 @@
 //! The truth of a pair: the value from which the other value of the pair is derived. The flag decides which of the two
-//! values this is.
+//! values is the truth.
 //!
 //! While `read_percent` is below 100, the truth depends on the key's bucket ([`bucket`]). The tool computes the bucket
 //! from the item's partition key, exactly as applications do. So the tool knows, for every item, which value
@@ -24,7 +24,7 @@ pub enum Truth {
     NewDuringRollback,
 }
 
-/// The truth for every key under one flag.
+/// Which value is the truth for each key under one flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TruthByKey {
     /// The same truth for every key.
@@ -52,7 +52,7 @@ impl Truth {
 }
 
 impl TruthByKey {
-    /// Returns the truth for every key under this flag.
+    /// Returns which value is the truth for each key under this flag.
     pub fn from_flag(flag: &Flag) -> TruthByKey {
         TruthByKey::All(match (flag.read, flag.write) {
             (_, WriteTo::New) => Truth::New,
@@ -63,7 +63,7 @@ impl TruthByKey {
         })
     }
 
-    /// Returns the truth for an item with this partition key.
+    /// Returns which value is the truth for an item with this partition key.
     pub fn at(self, partition_key: Option<&Value>) -> Truth {
         match self {
             TruthByKey::All(truth) => truth,

@@ -27,7 +27,7 @@ struct Inner {
 #[derive(Clone, Copy)]
 struct Confirmation {
     at: Moment,
-    /// The number of confirmations that expired before the next confirmation.
+    /// The number of times that a confirmation expired before the condition was confirmed again.
     expirations: u64,
 }
 
@@ -85,7 +85,7 @@ impl Validity {
         self.0.confirmation_needed.notified().await;
     }
 
-    /// Returns the number of confirmations that expired before the next confirmation.
+    /// Returns the number of times that a confirmation expired before the condition was confirmed again.
     pub fn expirations(&self) -> u64 {
         self.0.confirmed.borrow().expirations
     }

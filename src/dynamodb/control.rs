@@ -25,7 +25,7 @@ pub trait Control: Send + Sync {
     async fn get(&self, key: &ItemKey) -> Result<Option<Item>, TableError>;
 
     /// Replaces the whole item if the current item meets the condition `expected`. Once this method returns `Done`, the
-    /// write is durable. After an ambiguous error ([`TableError::is_ambiguous`]), nobody knows whether the item was
+    /// write is durable. After an ambiguous error ([`TableError::is_ambiguous`]), it is unknown whether the item was
     /// written.
     async fn put(&self, item: &Item, expected: &PutCondition) -> Result<PutReply, TableError>;
 }
@@ -91,7 +91,7 @@ pub enum ControlError {
         /// A description of the difference between the keys.
         why: String,
     },
-    /// Another writer wrote the current item. It did so before this write or right after it.
+    /// Another writer wrote the current item, before this write or right after it.
     #[error("{item} was changed by somebody else in the meantime: check it, and run the command again")]
     Changed {
         /// The item's name in messages.
@@ -164,8 +164,8 @@ impl ControlItem {
 
     /// Replaces the item's attributes, except its key, if the current item has the attributes in `expected`. If
     /// `expected` is `None`, no item may exist yet. When this method returns, the write is durable. If the reply to a
-    /// write was lost, the attribute [`WRITER`] shows whether that write was applied. After [`ControlError::Changed`],
-    /// another writer produced the current item.
+    /// write was lost, the attribute [`WRITER`] shows whether that write was applied. [`ControlError::Changed`] means
+    /// that another writer produced the current item.
     pub async fn put(&self, attributes: Item, expected: Option<&Item>) -> Result<Item, ControlError> {
         let mut item = attributes;
         item.extend(self.key.attributes().clone());

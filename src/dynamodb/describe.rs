@@ -110,7 +110,7 @@ impl TableDescription {
         }
     }
 
-    /// Returns the sink's description. If source and sink are the same table, this is that description.
+    /// Returns the sink's description. If source and sink are the same table, returns `self`.
     pub fn written(&self) -> &TableDescription {
         self.sink.as_deref().unwrap_or(self)
     }

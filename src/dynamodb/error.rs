@@ -20,8 +20,8 @@ pub enum TableError {
         /// Whether a write may have been applied despite the error.
         ambiguous: bool,
     },
-    /// A reply arrived, but it is not a complete DynamoDB reply. It does not show whether DynamoDB carried out the
-    /// request.
+    /// A reply arrived, but it is not a complete DynamoDB reply. Such a reply does not show whether DynamoDB carried
+    /// out the request.
     #[error("the reply to {operation} could not be used: {flaw}")]
     UnusableReply {
         /// The operation, for example `Scan`.

@@ -39,7 +39,7 @@ where
         if error.directive() != Directive::Retry || is_over {
             return Err(error);
         }
-        tracing::debug!(%error, "asked again");
+        tracing::debug!(%error, "the request failed and is retried");
         sleep(BACKOFF.wait(failed, random.fraction())).await;
     }
 }

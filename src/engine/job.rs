@@ -58,7 +58,7 @@ pub struct Job {
     pub progress: Arc<Progress>,
     /// The lease and the flag's value, which must both be valid whenever the run sends something.
     pub validities: Vec<Validity>,
-    /// Whether the job waits only briefly, before its first request, for a table description that is overdue.
+    /// Whether the job waits only briefly for an overdue table description before it sends its first request.
     pub urgent: bool,
 }
 

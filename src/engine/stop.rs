@@ -28,7 +28,7 @@ pub enum StopReason {
     },
     /// More items failed than `[limits] max_failures` allows.
     #[error(
-        "{}, and [limits] max_failures is {limit}. Look at them with `backfill failures`, then \
+        "{}, and [limits] max_failures is {limit}. List them with `backfill failures list`, then \
          fix the cause and run `backfill failures retry`, or raise the limit",
         count(*failures, "item has failed", "items have failed")
     )]

@@ -54,8 +54,7 @@ impl ItemKey {
         &self.0
     }
 
-    /// Returns the hash of the value of the partition key. `partition_key` is the name of the attribute that is the
-    /// partition key.
+    /// Returns the hash of the value of the partition key. `partition_key` is the name of the partition key attribute.
     pub fn partition_hash(&self, partition_key: &str) -> PartitionHash {
         PartitionHash::from_value(self.0.get(partition_key).unwrap_or(&Value::Null))
     }
@@ -104,10 +103,9 @@ impl PartitionHash {
         self.0
     }
 
-    /// Divides the range of all hashes into `parts` equal parts. Returns the number of the part that contains this
-    /// hash.
+    /// Distributes all hashes evenly over `parts` shards. Returns the number of this hash's shard.
     pub(crate) fn shard(self, parts: usize) -> usize {
-        // Use the upper half, because hash maps use the lower bits of the same hash.
+        // Use the upper half of the bits, because hash maps use the lower bits of the same hash.
         (self.0 >> 32) as usize % parts
     }
 }

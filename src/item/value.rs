@@ -47,7 +47,7 @@ pub enum JsonError {
         "a value must be an object with one member that names its type: S, N, B, BOOL, NULL, SS, NS, BS, L or M (found {0})"
     )]
     InvalidType(String),
-    /// The value of that member does not have the form that its type requires.
+    /// The member's value does not have the form that the type requires.
     #[error("the value of {0} has the wrong form: {1}")]
     InvalidForm(&'static str, &'static str),
     /// DynamoDB cannot store the number.
@@ -76,8 +76,8 @@ impl Value {
     }
 
     /// Returns whether the value has more than `levels` levels of nesting. A scalar, a set or an empty document has one
-    /// level. The levels of a document with members are one more than those of its deepest member. The check never
-    /// descends more than `levels` levels.
+    /// level. A document with members has one level more than its deepest member. The check never descends more than
+    /// `levels` levels.
     pub fn nests_deeper_than(&self, levels: usize) -> bool {
         let Some(remaining_levels) = levels.checked_sub(1) else { return true };
         match self {

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
-/// The maximum number of partitions in a spec. Together they allow 65 million WCU/s, more than any account's limit.
+/// The maximum number of partitions in a spec. This number of partitions allows 65 million WCU/s, which is more than
+/// any account's limit.
 pub(super) const MOST: u32 = 65_536;
 
 pub(in crate::local) fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {

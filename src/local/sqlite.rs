@@ -166,8 +166,8 @@ mod tests {
     use super::super::{Engine, EngineOptions, sample};
     use super::*;
 
-    /// Returns SQLite's query plan for a page of a parallel scan, but not for the first page. The SQL statement comes
-    /// from the engine's own code.
+    /// Returns SQLite's query plan for the second or a later page of a parallel scan. The SQL statement comes from the
+    /// engine's own code.
     fn page_plan(store: &EngineStore, table: &str) -> String {
         let params = ScanParams {
             limit: Some(100),

@@ -43,7 +43,7 @@ pub struct Local {
     table: Option<TableReport>,
 }
 
-/// The contents of the sample table, and whether this start loaded them.
+/// The sample table's name and number of items, and whether this start loaded the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableReport {
     /// The table's name.
@@ -81,10 +81,10 @@ impl fmt::Display for TableReport {
 impl Local {
     /// Starts the engine, loads the sample table if requested, and then starts to answer requests.
     ///
-    /// Before a load creates the table, it stores a record in the database. When the load is complete, it removes the
-    /// record. If a later start finds such a record, it deletes the table and loads the table again. The new load uses
-    /// the recorded seed and number of items, unless the options request different ones. Deleting the table is safe,
-    /// because an unfinished table was never served.
+    /// Before the table is created for a load, a record of the load is stored in the database. When the load is
+    /// complete, the record is removed. If a later start finds such a record, the start deletes the table and loads the
+    /// table again. The new load uses the recorded seed and number of items, unless the options request different ones.
+    /// Deleting the table is safe, because an unfinished table was never served.
     pub fn start(options: LocalOptions) -> Result<Local, LocalError> {
         let proxy = options.proxy || options.capacity.is_some();
         let engine_port = if proxy { 0 } else { options.port };

@@ -1,5 +1,5 @@
 //! `cutover --back` while both attributes are written. The command asks for confirmation only before the end of dual
-//! writes, and only if somebody can answer.
+//! writes, and only if `Observer::asks_before_dual_writes_end` returns true.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::playbook::{BackTarget, Step, step_back};
 use crate::state;
 
-/// The inputs of a step back.
+/// The inputs of a step back, except the flag itself.
 pub(super) struct StepBack<'a> {
     pub(super) plan: &'a Plan,
     pub(super) commands: &'a CommandLine,
@@ -24,7 +24,7 @@ pub(super) struct StepBack<'a> {
 
 impl StepBack<'_> {
     /// Moves the flag one step back. This needs no gate and no lock, so it works while other commands run. A state file
-    /// is optional: this function only uses it to find out which waits are over.
+    /// is optional: this function uses it only to find out which waits are over, and to record the flag for `status`.
     pub(super) async fn run(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
         let StepBack { plan, state, actor, observer, commands: _ } = self;
         let clock = wall_clock();
@@ -69,8 +69,8 @@ impl StepBack<'_> {
         }
     }
 
-    /// Asks for confirmation before dual writes end, because items written after that get no new attribute. If nobody
-    /// can answer, does not ask, so that nothing delays the way back.
+    /// Asks for confirmation before dual writes end, because items written after that get no new attribute. Does not
+    /// ask if [`Observer::asks_before_dual_writes_end`] returns false, so that nothing delays the way back.
     fn ask(&self, change: FlagChange, from: &Flag, to: &Flag) -> Result<(), MigrationError> {
         if change != FlagChange::WriteOld || !self.observer.asks_before_dual_writes_end() {
             return Ok(());

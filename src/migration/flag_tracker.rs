@@ -3,9 +3,9 @@
 //!
 //! The wait begins when this host first sees the flag's current state, and a monotonic clock measures it. The state
 //! file records either that the wait is over, or the time at which it ends. This time is measured from the machine's
-//! boot, so after a kill, a later process can continue the wait. The record is of no use on another machine, after a
-//! reboot, or if the machine has no such clock. In these cases, the wait starts over. It is never longer than the cache
-//! time plus the propagation delay of hooks.
+//! boot, so after a kill, a later process can continue the wait. A recorded time is of no use on another machine, after
+//! a reboot, or if the machine has no such clock. In these cases, the wait starts over. It is never longer than the
+//! cache time plus the propagation delay of hooks.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Operator input: the flags and confirmations given to a command.
+//! The operator's input to a command: stated facts, reasons and accepted findings.
 
 use super::{StepOptions, reason};
 use crate::playbook::Fact;

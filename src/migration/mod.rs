@@ -2,8 +2,8 @@
 //!
 //! A command is a loop over [`Driver::advance`], which asks [`crate::playbook::step`] for the next step and carries it
 //! out. Each step is durable before the next one is requested, so a killed command can be rerun and continues where it
-//! stopped. If the next step is a preflight, a confirmation, a wait or a pass, [`Driver::advance`] returns, and the
-//! command carries out the step itself.
+//! stopped. If the next step is a preflight, a confirmation, a wait or a pass, [`Driver::advance`] only returns the
+//! step, and the command carries it out.
 
 mod back;
 mod driver;

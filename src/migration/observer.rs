@@ -63,8 +63,9 @@ pub trait Observer: Send + Sync {
         Answer::No
     }
 
-    /// Reports that this process has the exclusive right to work on the migration. From now on, the program can drain
-    /// the migration with the stopper, for example when the program receives a signal.
+    /// Reports that the command begins its work. Unless the command is a check or a dry run, this process then has the
+    /// exclusive right to work on the migration. From now on, the program can drain the command with the stopper, for
+    /// example when the program receives a signal.
     ///
     /// # Errors
     ///
@@ -153,11 +154,12 @@ pub enum Notice<'a> {
     FlagChanged(&'a Flag),
     /// The command waits until no application obeys an earlier state of the flag.
     Waiting(&'a Wait),
-    /// The command compares the table first, because no current verification shows which items a repair would change.
+    /// Before a repair, the command compares the table, because no current verification shows which items the repair
+    /// would change.
     ComparesFirst,
     /// A preview of the changes that a repair would make.
     RepairPreview(&'a str),
-    /// The verification that the command needed found mismatches.
+    /// A verification that a command other than `verify` ran has found mismatches.
     Mismatches(&'a VerifyReport),
     /// Items that a rollback does not restore exactly.
     UnrestoredItems(&'a str),

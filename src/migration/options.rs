@@ -159,8 +159,8 @@ impl CutoverStep {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct StepOptions {
-    /// The reason for overriding the obstacles that a refusal named. The history records it. A blank reason has no
-    /// effect.
+    /// The reason for overriding the obstacles that a refusal named. The history records this reason. A blank reason
+    /// has no effect.
     pub force: Option<String>,
     /// The facts that the operator states because the plan has no flag to prove them.
     pub facts: Vec<Fact>,

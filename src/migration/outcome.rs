@@ -225,7 +225,7 @@ impl CutoverDryRunOutcome {
 pub struct PassSummary {
     /// The result of the pass's last session.
     pub ended: SessionResult,
-    /// Number of values in the journal that the run overwrote or removed.
+    /// Number of values that the run recorded in the journal, and then overwrote or removed.
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
     pub not_as_before: Option<UnrestoredItems>,

@@ -20,7 +20,7 @@ pub struct PreflightReport {
     pub findings: Vec<Finding>,
     /// The cost of a run.
     pub estimate: Estimate,
-    /// The findings that the operator accepts with this command, and those accepted when the run began.
+    /// The findings that the operator accepts with this command, and those that were accepted when the run began.
     pub accepted: Vec<Acceptance>,
 }
 

@@ -20,7 +20,7 @@ use crate::state::{self, Identity, OpenWork, StoredFact};
 /// file and flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preview {
-    /// The goal of the command. For `--back`, the goal is the stage before that of the current flag.
+    /// The goal of the command. For `--back`, the goal names the stage to which the current flag would return.
     pub goal: Goal,
     /// The steps before the first lasting work.
     pub rehearsal: Rehearsal,

@@ -1,4 +1,4 @@
-//! Before the operator confirms a repair, shows the changes that it would make.
+//! Shows the changes that a repair would make, before the operator confirms the repair.
 
 use super::{CommandRequest, MigrationError, Notice, PassResult, Session};
 use crate::engine::StopReason;
@@ -7,8 +7,8 @@ use crate::playbook::{Goal, VerifyScope};
 
 impl Session {
     /// Shows the changes that a repair would make, and asks for confirmation. The preview is based on the last full
-    /// verification that used the current truth. If there is none, this function compares the table first. If that
-    /// comparison is stopped, returns the stop reason.
+    /// verification that used the current truth. If there is no such verification, this function compares the table
+    /// first. If that comparison is stopped, returns the stop reason.
     ///
     /// The operator may take a while to answer. If the preview is no longer correct by then, the repair is refused.
     pub(super) async fn ask_for_repair(

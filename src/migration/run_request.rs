@@ -80,8 +80,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Announces the pass that is about to begin. If it is a new run that the operator has not yet confirmed, asks for
-    /// confirmation.
+    /// Announces the pass that is about to begin. If an expand pass begins a new run that the operator has not yet
+    /// confirmed, asks for confirmation.
     async fn announce(&self, phase: Phase, request: &CommandRequest, confirmed: bool) -> Result<(), MigrationError> {
         let observer = self.observer.as_ref();
         if phase != Phase::Expand {

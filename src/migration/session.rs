@@ -1,4 +1,4 @@
-//! A session, in which this process works exclusively on a migration. A session holds the state file's lock, and the
+//! A session, which gives this process exclusive access to a migration. A session holds the state file's lock, and the
 //! lease next to the flag.
 
 use std::sync::Arc;
@@ -130,9 +130,9 @@ impl SessionLease {
 }
 
 /// Returns the name of this process as a lease owner. When this function returns, the name is durable in the state
-/// file. Also returns the previous owner of this state file if that process is certainly dead. A previous owner is dead
-/// if no process held the file's lock. This is only certain if the previous owner ran on this host and used the file at
-/// this path, because the lock of a copied file proves nothing.
+/// file. Also returns the previous lease owner from this file, if that process is certainly dead. This process has
+/// locked the file, so the previous owner no longer has the lock. This proves that the previous owner is dead only if
+/// it ran on this host and used the file at this path, because the lock of a copied file proves nothing.
 async fn lease_owners(
     store: &State,
     target: &MigrationTarget,

@@ -30,7 +30,7 @@ pub struct MigrationSnapshot {
     pub status: MigrationStatus,
 }
 
-/// A flag that was read.
+/// A state of the flag that a command read, in the form that the state file stores.
 #[derive(Debug, Clone)]
 pub struct FlagRecord {
     /// The time at which this flag state was first read.
@@ -153,9 +153,8 @@ impl FlagRecord {
         FlagRecord::from_text(&file.fact(StoredFact::LastFlag).await.ok()??).ok()
     }
 
-    /// Returns how long applications may still obey an earlier state of this flag, according to the command that
-    /// recorded the flag. A recorded wait is valid only for the same flag change. A different change has its own wait,
-    /// even if it leads to the same state.
+    /// Returns a tracker for `flag`. If this record is of the same flag change, the tracker continues the recorded
+    /// wait. A different change has its own wait, even if it leads to the same settings.
     pub fn tracker(&self, flag: &Flag) -> FlagTracker {
         let mut tracker = FlagTracker::default();
         if self.flag == *flag {

@@ -160,8 +160,8 @@ impl MigrationTarget {
         Ok(state::open(&self.state, &identity, crate::clock::now)?)
     }
 
-    /// Opens the flag and the lease that the plan names in `[cutover]`. The connection is only valid for the account of
-    /// this table.
+    /// Opens the flag and the lease that the plan names in `[cutover]`. The connection accepts renewed credentials only
+    /// if they reach this table.
     pub(super) async fn open_flag(&self) -> Result<Option<FlagAccess>, DriverError> {
         Ok(crate::cutover::open(&self.plan, wall_clock(), Some(&self.description)).await?)
     }

@@ -21,14 +21,14 @@ const CONCURRENT_RETRIES: usize = 64;
 pub struct RetryResult {
     /// The number of retried failures by outcome.
     pub counts: Counts,
-    /// Number of items that failed again because they are signed or encrypted on the client, and the operator has not
+    /// Number of items that failed again because they are signed or encrypted on the client and the operator has not
     /// allowed changes to such items.
     pub encrypted: u64,
 }
 
 impl Job {
     /// Retries every open failure of the run's phase, including failures of earlier runs. Reads each item strongly
-    /// consistently and handles it like a scanned item, with the job's changes. Retries several failures in parallel.
+    /// consistently and processes it like a scanned item, with the job's changes. Retries several failures in parallel.
     /// Each outcome is durable before it is counted. Returns the counts of the retried failures. If the job is stopped,
     /// this function still waits for the requests in flight and stores their outcomes. The job's stopper then contains
     /// the reason. The spend counts against the run's limits.

@@ -146,7 +146,7 @@ async fn reads_of_single_items_keep_to_the_capacity_of_the_sink() {
     assert!(seconds > 100.0 / 5.0 - 2.0, "{seconds} s for 100 reads at 5 a second");
 }
 
-/// A state's identity covers the sink, so it does not match a different sink.
+/// A state's identity includes the sink, so it does not match the identity for a different sink.
 #[test]
 fn a_state_belongs_to_both_tables() {
     let plan = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"old\"\nto = \"new\"\n";

@@ -16,7 +16,7 @@ pub(super) struct WritePass<'a> {
 }
 
 impl<'a> WritePass<'a> {
-    /// Starts counting the run's spend, and stops the job immediately if it has already reached a limit.
+    /// Starts counting the run's spend, and stops the job immediately if the run has already reached a limit.
     pub(super) async fn begin(job: &'a Job, store: &'a State, run: &'a RunRecord) -> Result<WritePass<'a>, StoreError> {
         job.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;

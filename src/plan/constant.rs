@@ -12,7 +12,7 @@ use crate::item::{Item, MAX_LEVELS, Value};
 const TYPES: &str = "one of S, N, B, BOOL, NULL, SS, NS, BS, L, M, such as { N = \"1.5\" } or { SS = [\"a\", \"b\"] }";
 
 /// Reads a constant. Strings, integers and booleans are plain TOML; every other type is DynamoDB JSON. `depth` is the
-/// number of steps in the target's path. It matters because DynamoDB limits nesting.
+/// number of steps in the target's path. The depth matters because DynamoDB limits nesting.
 pub(super) fn read(value: &Spanned<DeValue<'_>>, depth: usize, problems: &mut Problems) -> Option<Value> {
     match value.get_ref() {
         DeValue::String(text) => Some(Value::S(text.to_string())),

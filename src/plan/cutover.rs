@@ -17,7 +17,7 @@ use super::section::section;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cutover {
     /// The location of the flag, or `None` if the plan has no flag. Without a flag, the tool cannot read whether
-    /// applications have switched, so the operator must confirm it.
+    /// applications have switched, so the operator must confirm each switch.
     pub flag: Option<FlagLocation>,
     /// How long applications may keep using a value that they read from the flag. The flag stores this number from its
     /// creation on, and the number never changes.

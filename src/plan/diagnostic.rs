@@ -58,7 +58,7 @@ impl Diagnostic {
 pub(super) struct Problems {
     text: Arc<str>,
     list: Vec<Diagnostic>,
-    /// Whether the text has syntax errors. If it has, a field that seems to be missing may be on an unreadable line.
+    /// Whether the text has syntax errors. If so, a field that seems to be missing may be on an unreadable line.
     pub(super) has_syntax_errors: bool,
 }
 

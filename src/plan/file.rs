@@ -114,8 +114,8 @@ impl LoadedPlan {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Checks that every value that a change writes to an index key is valid there. [`LoadedPlan::check_key_schema`]
-    /// checks the attributes of the table's own key.
+    /// Checks each value that a change writes to an index key: DynamoDB must accept the value in that key.
+    /// [`LoadedPlan::check_key_schema`] checks the attributes of the table's own key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         let own: Vec<&str> = schema.names().collect();
@@ -123,8 +123,7 @@ impl LoadedPlan {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
-    /// Converts errors about budgets that are not valid for the table. Each error then points at the budget's field in
-    /// `[capacity]`.
+    /// Converts errors about budgets to plan errors. Each plan error points at the budget's field in `[capacity]`.
     pub fn budget_errors(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(Arc::clone(&self.file.text));
         for error in errors {

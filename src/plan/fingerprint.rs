@@ -261,8 +261,8 @@ mod tests {
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     }
 
-    /// The fingerprint covers the `on_existing` of each change, no matter where the plan sets this value. In an earlier
-    /// version of the tool, changes could not set `on_existing`. If none of a plan's changes sets `on_existing`, the
+    /// The fingerprint includes the `on_existing` of each change, no matter where the plan sets this value. In earlier
+    /// versions of the tool, changes could not set `on_existing`. If none of a plan's changes sets `on_existing`, the
     /// plan's fingerprint is the same as in those versions.
     #[test]
     fn on_existing_means_the_same_in_the_plan_and_in_a_change() {
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(of("skip", ["keep", ""]), of("", ["", "skip"]));
         assert_eq!(of("overwrite", ["skip", ""]), of("skip", ["", "overwrite"]));
         assert_ne!(of("", ["", "skip"]), of("", ["skip", ""]));
-        // These are the fingerprints that the earlier version of the tool computed.
+        // These are the fingerprints that the earlier versions of the tool computed.
         assert_eq!(of("", ["", ""]), "b0be5c928a3073216d9de88b840cc0727b08b06390d74662be5f96cf67a8abc8");
         assert_eq!(of("overwrite", ["", ""]), "2482a36abf104c51840f3c89ce607b5fb7080134a840fc66ac46faf499847417");
     }

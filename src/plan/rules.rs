@@ -90,8 +90,9 @@ pub(super) fn check_index_keys(
     }
 }
 
-/// Returns the value that a change writes to its target's top-level attribute. Returns `None` if the value also depends
-/// on the item.
+/// Returns the value that a change writes to its target's top-level attribute. For a target inside that attribute, the
+/// result is an empty list or map, because only the type of the attribute is known. Returns `None` if the value is
+/// copied from the item.
 fn root_value(to: &Path, change: &Change) -> Option<Value> {
     match (to.steps().get(1), change) {
         (Some(PathStep::Index(_)), _) => Some(Value::L(Vec::new())),

@@ -1,4 +1,5 @@
-//! Decides the steps of the cutover: three steps forward, which check the gate, and the steps back, which need no gate.
+//! Decides the steps of the cutover. Of the three steps forward, only those to `read = new` and `write = new` check the
+//! gate. The steps back need no gate.
 
 use std::time::Duration;
 
@@ -222,7 +223,7 @@ impl StepRequest<'_> {
         Ok(None)
     }
 
-    /// If the operator passed `--force`, adds to the refusal that `--force` does not override this obstacle.
+    /// If the operator passed `--force`, adds a note to the refusal: `--force` does not override this obstacle.
     fn mention_force_has_no_effect(&self, refused: StepRefusal) -> StepRefusal {
         match self.context.force {
             Some(_) => StepRefusal { why: format!("{}, and `--force` does not override that", refused.why), ..refused },

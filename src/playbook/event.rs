@@ -73,7 +73,7 @@ pub enum EventBody {
         /// Whether mismatches were repaired.
         repair: bool,
         /// Number of items that differ. A full verification does not count the items that it repaired. A sampled
-        /// verification counts them too, because it did not repair the items outside its sample.
+        /// verification counts them too, because it did not repair similar mismatches outside its sample.
         mismatches: u64,
         /// Fingerprint of the plan.
         plan: String,

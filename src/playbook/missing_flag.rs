@@ -1,7 +1,7 @@
-//! Handles a flag that somebody removed. Applications that find no flag read and write the old attribute. How the tool
-//! recreates the flag depends on the last known state of the flag. If old values are the truth, the new flag says to
-//! read and write the old attribute. If contract was removing the old attribute, the tool recreates the flag in its
-//! last state.
+//! Refuses commands whose flag somebody removed, and decides how to recreate the flag. Applications that find no flag
+//! read and write the old attribute. If contract was removing the old attribute, `contract` recreates the flag in its
+//! last state. Otherwise, `cutover --back` recreates the flag with old reads and old writes. If old values may be
+//! stale, `cutover --back` does so only with `--now`.
 
 use super::request::StepRequest;
 use super::{BackTarget, EventBody, Goal, NextCommand, Obstacle, Override, PlanKind, Step, StepRefusal};
@@ -18,8 +18,8 @@ impl StepRequest<'_> {
             (then, NextCommand::from(Goal::Contract).with("--force REASON"))
         } else if self.may_be_stale(last) {
             let then = "then immediately put it back as it was, because old values are stale. Or accept that readers get \
-                        old values, and recreate the flag with old reads and old writes; values that only the new \
-                        attribute has stay there";
+                        old values, and recreate the flag with old reads and old writes; values that exist only \
+                        in the new attribute stay there";
             (then, Goal::Back { to: BackTarget::OldWrites, now: true }.into())
         } else {
             (

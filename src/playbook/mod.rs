@@ -27,14 +27,14 @@
 //! `tests/playbook/model.rs` is an exhaustive model of the flag, the phases, one item, two application instances with
 //! stale caches, and kills. The model showed that two rules were wrong. The corrected rules are:
 //!
-//! - **The old-from-new pass skips no item.** Consider an item that had its new attribute before the migration and has
-//!   no old attribute. Verification used to count this item as a match, so repair and rollback skipped the item. But an
-//!   application may have written the item during new-only writes. Then readers with `read = old` found no value, even
-//!   after a rollback in the correct order. An unchanged new value does not prove that nobody wrote the item, because
-//!   an application may have written the same value again. So while `old_stale` is set, verification treats the item as
-//!   a mismatch, and the pass derives the item's old value. The pass adds this old attribute even if nobody wrote the
-//!   item, and a rollback after new-only writes does not remove it. While old values are fresh, the pass skips the
-//!   item.
+//! - **The old-from-new pass skips no item while old values are stale.** Consider an item that had its new attribute
+//!   before the migration and has no old attribute. Verification used to count this item as a match, so repair and
+//!   rollback skipped the item. But an application may have written the item during new-only writes. Then readers with
+//!   `read = old` found no value, even after a rollback in the correct order. An unchanged new value does not prove
+//!   that nobody wrote the item, because an application may have written the same value again. So while `old_stale` is
+//!   set, verification treats the item as a mismatch, and the pass derives the item's old value. The pass adds this old
+//!   attribute even if nobody wrote the item, and a rollback after new-only writes does not remove it. While old values
+//!   are fresh, the pass skips the item.
 //!
 //! - **The old-from-new pass removes nothing.** If an item had no new value, the pass used to journal and remove its
 //!   old value. But an application that deletes the value always deletes both attributes, under every setting of
@@ -51,7 +51,7 @@
 //! - Both a further expand pass and the old-from-new pass invalidate every earlier verification report.
 //! - While both attributes are written and old values are fresh, repair derives a missing new value from the old value,
 //!   even at `read = new`. Readers fall back to the old value, so they see the same value before and after the repair.
-//!   (This situation only occurs if the operator overrode a closed gate.)
+//!   (At `read = new`, a new value can only be missing if the operator overrode a closed gate.)
 //! - If no expand pass has read an item, rollback removes the item's new value only if that value equals the old one.
 //!   The reason is that no record says whether the new value existed before the migration.
 //! - If the operator moved readers with `--force` while the gate was closed, the step to `write = new` checks the gate
@@ -77,13 +77,13 @@
 //!   clock measures this time, from the moment when this host first saw the flag's current state
 //!   ([`crate::cutover::CacheExpiry`]).
 //! - A phase began under the current flag if the flag state recorded at the beginning of the phase ([`Mark`]) equals
-//!   the current flag state. Only for histories that were recorded before marks existed does the tool compare times.
-//! - Readers can go back to old values without a wait if every flag state that applications may still obey makes them
-//!   write both attributes.
+//!   the current flag state. For histories that were recorded before marks existed, the tool compares times instead.
+//! - If applications write both attributes under every flag state that they may still obey, readers can go back to old
+//!   values without a wait.
 //!
 //! The soak, `max_age`, the work window and the deadline do use the wall clock. Operators choose these limits in
-//! calendar time, and the limits must stay valid after a restart and on another host. They never block the way back,
-//! and never decide which attribute readers use.
+//! calendar time, and the limits must stay valid after a restart and on another host. These limits never block the way
+//! back, and never decide which attribute readers use.
 
 mod contract;
 mod cutover;
@@ -140,8 +140,8 @@ pub enum PlanKind {
 }
 
 impl PlanKind {
-    /// Determines the kind of a plan. `flag` is true if the plan names a flag. For plans that work in place, only set,
-    /// or only remove, `flag` has no effect.
+    /// Determines the kind of a plan. `flag` is true if the plan names a flag. `flag` has no effect on an in-place,
+    /// set-only or remove-only plan.
     pub fn new(strategy: Strategy, changes: &[Change], flag: bool) -> PlanKind {
         match strategy {
             Strategy::InPlace => PlanKind::InPlace,
@@ -178,7 +178,8 @@ pub enum Phase {
     Verify {
         /// The part of the table that is compared.
         scope: VerifyScope,
-        /// Whether to repair mismatches by replacing the wrong value with one that is derived from the correct value.
+        /// Whether to repair mismatches by replacing each wrong value with a value that is derived from the correct
+        /// value.
         repair: bool,
     },
     /// On the way back: makes old values equal to new values.
@@ -301,8 +302,8 @@ pub struct StepContext<'a> {
     pub left: Duration,
     /// Number of open failures.
     pub failures: u64,
-    /// Number of failures that keep a contract pass or a pass on the way back from ending. The pass has covered the
-    /// whole table, and cannot end until somebody resolves these failures.
+    /// Number of failures that prevent a contract, old-from-new or undo pass from ending. The pass has read the whole
+    /// table, and ends only when somebody has resolved these failures.
     pub unfinished: u64,
     /// Number of open diverged items.
     pub diverged: u64,

@@ -41,8 +41,8 @@ pub enum Obstacle {
     },
     /// A verification compared no item, and the run read no item, so the table is empty.
     EmptyTable,
-    /// An obstacle that another version of the tool stored, and that this version does not know. Overriding it has no
-    /// effect.
+    /// An obstacle that another version of the tool stored, and that this version does not know. Its override covers no
+    /// obstacle, but the override's number of items still counts in [`Obstacle::items_left`].
     Unrecognized {
         /// Number of items in the stored override.
         items: u64,

@@ -3,8 +3,8 @@
 use crate::change::Change;
 use crate::item::{KeySchema, Path};
 
-/// Returns the reason why, after new-only writes, [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this
-/// plan. Returns `None` if every old value can be derived from a new value.
+/// Returns the reason why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan after new-only writes.
+/// Returns `None` if every old value can be derived from a new value.
 pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
     let copies: Vec<(&Path, &Path)> = changes.iter().flat_map(|change| change.paths().pairs()).collect();
     let unwritable_source = copies.iter().find_map(|(from, _)| {

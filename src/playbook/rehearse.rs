@@ -14,8 +14,8 @@ use super::{Event, EventBody, Fact, Goal, Mark, MigrationState, PlanKind, Step, 
 use crate::cutover::Flag;
 use jiff::Timestamp;
 
-/// The maximum number of steps before lasting work: twice the number of steps that are possible. These are a preflight,
-/// a confirmation, one step for each fact, one override for each obstacle, and the beginning of a phase.
+/// The maximum number of steps before lasting work: twice the number of possible steps. The possible steps are a
+/// preflight, a confirmation, one step for each fact, one override for each obstacle, and the beginning of a phase.
 const MAX_STEPS: usize = 32;
 
 /// The steps of a command before its first lasting work.

@@ -167,9 +167,9 @@ impl StepRequest<'_> {
         })
     }
 
-    /// Chooses the next step if both attributes of some items still differ after this command. Either somebody fixes
-    /// these items by hand, or the operator accepts them with a `--force` reason. The reason covers at most as many
-    /// unequal items as the operator knew of when giving it.
+    /// Decides the next step if the old and new values of some items still differ after this command's passes. If the
+    /// operator gave a `--force` reason that covers all these items, leaves them unequal and continues. Otherwise,
+    /// refuses. A reason covers at most as many unequal items as the operator knew of when giving it.
     fn leave_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
         let known = self.state.accepted_unequal;
         let only = match self.context.force {

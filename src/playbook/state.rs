@@ -34,7 +34,8 @@ pub struct MigrationState {
     pub old_from_new: Option<PhaseSpan>,
     /// Number of items that the last old-from-new pass read, if known.
     pub old_from_new_items: Option<u64>,
-    /// The flag change whose outcome is unknown, because no command has read the flag since. `None` if there is none.
+    /// The flag change whose outcome is unknown, because no command has read the flag since. `None` if there is no such
+    /// change.
     pub intended: Option<IntendedChange>,
     /// The flag's version when this migration last read or changed the flag.
     pub flag_seen: Option<u64>,
@@ -137,8 +138,8 @@ impl MigrationState {
                 next.rollback = PhaseStatus::Begun;
                 next.open = None;
                 if forced.is_some() {
-                    // The reason for beginning a rollback does not cover mismatches, so the table must be verified
-                    // again.
+                    // The `--force` reason for beginning a rollback does not cover mismatches, so the table must be
+                    // verified again.
                     next.full = None;
                 }
             }
@@ -347,7 +348,7 @@ impl MigrationState {
         Ok(())
     }
 
-    /// Returns the refusal of every command except `contract`, for use after contract has begun.
+    /// Returns the error for a command that is refused because contract has begun.
     pub(super) fn contracting(&self) -> StepRefusal {
         match self.contract {
             PhaseStatus::Complete => StepRefusal::new("the migration is over: the old attribute is gone", "status"),
@@ -357,7 +358,7 @@ impl MigrationState {
         }
     }
 
-    /// Returns the error with which every command except `rollback` is refused after a rollback has begun.
+    /// Returns the error for a command that is refused because a rollback has begun.
     pub(super) fn rolled_back(&self) -> StepRefusal {
         match self.rollback {
             PhaseStatus::Complete => StepRefusal::new(

@@ -189,7 +189,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Returns the command, including options for the facts that the operator must state if no flag proves them.
+    /// Returns the command for this goal. For a plan without a flag, adds the option for the fact that the operator
+    /// must state.
     pub(super) fn with_fact_option(&self, goal: Goal) -> NextCommand {
         let next = NextCommand::from(goal);
         match goal {

@@ -61,7 +61,8 @@ impl StepRequest<'_> {
     /// need.
     fn check_plan(&self) -> Result<(), StepRefusal> {
         let kind = self.context.kind;
-        // The recorded migration has already done work. Otherwise, opening its state file would have discarded it.
+        // The recorded migration has already done work. Otherwise, opening the state file would have discarded the
+        // migration.
         if self.state.kind().is_some_and(|before| before != kind) {
             return Err(StepRefusal::new(
                 "the plan is of another kind (with a flag, without one, in place, or only removing) than when the \
@@ -78,7 +79,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Handles a migration that is over, or that accepts only one command. Returns `None` if the command may continue.
+    /// If the migration is over, or if contract or a rollback has begun, decides whether the command ends or is
+    /// refused. Returns `None` if the command may continue.
     fn finished(&self) -> Result<Option<Step>, StepRefusal> {
         match (self.state.contract, self.state.rollback, self.goal) {
             (PhaseStatus::Complete, _, Goal::Contract) | (_, PhaseStatus::Complete, Goal::Rollback) => {
@@ -145,8 +147,9 @@ impl StepRequest<'_> {
         Ok(if finished { Step::Done } else { self.phase_step(Phase::Retry, |_| true) })
     }
 
-    /// Waits before a pass that derives new values from old values. All readers must read old values. So no application
-    /// may still obey an earlier flag that moved readers.
+    /// Returns the wait before a pass that derives new values from old values; `None` if the pass may begin now. All
+    /// readers must read old values during the pass, so the wait lasts until no application obeys an earlier flag that
+    /// moved readers. Refuses if the current flag does not allow the pass.
     fn wait_before_writes(&self) -> Result<Option<Step>, StepRefusal> {
         let Some(flag) = self.flag_if_any()? else { return Ok(None) };
         if let Err(refused) = may_expand(flag) {
@@ -187,8 +190,8 @@ impl StepRequest<'_> {
         Ok(if self.completed(phase) { Step::Done } else { self.phase_step(phase, counts) })
     }
 
-    /// Refuses because of this obstacle, unless the operator gives a `--force` reason. With a reason, returns the step
-    /// that records the override, or `None` if the override is already recorded.
+    /// Returns `None` if an override of this obstacle is already recorded. Otherwise, refuses if the operator gave no
+    /// `--force` reason. With a reason, returns the step that asks for confirmation or records the override.
     pub(super) fn require_override(&self, obstacle: Obstacle, why: String) -> Result<Option<Step>, StepRefusal> {
         if self.state.is_overridden(obstacle) {
             return Ok(None);
@@ -358,8 +361,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Returns the next command for failed items: a retry or, if they were already retried, the list of failures, which
-    /// shows the problems to fix.
+    /// Returns the next command for failed items: first a retry, and then the list of failures, which shows the
+    /// problems to fix.
     pub(super) fn next_for_failures(&self) -> NextCommand {
         if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
     }

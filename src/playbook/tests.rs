@@ -10,7 +10,7 @@ mod suggested_commands;
 use super::*;
 use sim::*;
 
-/// For each position in a migration, lists the commands that lead to it, and then the reply of each command at that
+/// For each position in a migration, lists the commands that lead to it, and then the result of each command at that
 /// position. `=` means "allowed".
 /// RUNBOOK: "it refuses and names the command to run"
 #[test]
@@ -256,8 +256,8 @@ fn back_goes_one_stage() {
     assert_eq!(BackTarget::new(&flag, time(201), wait(59)), BackTarget::OldReads);
     let step = |flag: &Flag, to, left| step_back(flag, to, time(300), left).unwrap();
     let change = FlagChange::ReadOld { accept_stale: false };
-    // Readers go back immediately, because every flag state that applications may obey makes them write both
-    // attributes.
+    // Readers go back immediately, because applications write both attributes under every flag state that they may
+    // obey.
     assert_eq!(step(&flag, BackTarget::OldReads, cache), Step::Change(change));
     assert!(flag.next(change, time(300), cache).is_ok());
     let back = flag.next(change, time(300), Duration::ZERO).unwrap();

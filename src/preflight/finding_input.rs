@@ -21,8 +21,8 @@ pub struct FindingInput<'a> {
     /// For each path that the plan writes, counts of the values that it would write to the items that were read. Each
     /// unit of time has its own count.
     pub times: &'a BTreeMap<Path, ExpiryCounts>,
-    /// Two counts: the items that were read, and those of them that are signed on the client and would be changed by
-    /// the plan.
+    /// The number of items that were read, and the number of these items that are signed on the client and that the
+    /// plan would change.
     pub signed: (u64, u64),
     /// The current time, in seconds since 1970.
     pub now: f64,

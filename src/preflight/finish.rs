@@ -62,9 +62,9 @@ struct RequiredBudget {
     need: CapacityNeed,
     /// Number of units on which the calculation is based.
     units: Units,
-    /// Required units per second from one such scope, such as one segment.
+    /// Required units per second. For segments, this is the rate that each segment needs.
     rate: Units,
-    /// Required units per second from the scope. For a segment, this rate excludes the need of a single partition key.
+    /// Like `rate`. But for segments, this rate ignores that all items of one partition key may be in one segment.
     rate_without_key: Units,
     /// The plan's current budget, in units per second.
     current_budget: Units,
@@ -83,7 +83,7 @@ pub(super) struct FinishObstacle {
 
 impl FinishRequirements {
     /// Computes the requirements of a run from its estimate. `lanes` returns the number of segments on which a run with
-    /// given budgets works at the same time.
+    /// the given budgets works at the same time.
     pub fn of(
         FinishIn(within): FinishIn,
         estimate: &Estimate,
@@ -348,8 +348,8 @@ impl RequiredBudget {
         }
     }
 
-    /// Returns an obstacle for each of these that the need exceeds: the capacity of the table or index, and an
-    /// account's default quota.
+    /// Compares the need with the capacity of the table or index, and with an account's default quota. Returns an
+    /// obstacle for each value that the need exceeds.
     fn table_obstacles(&self, table: &TableDescription) -> Vec<FinishObstacle> {
         let access = self.need.access;
         let table = if access == Access::Write { table.written() } else { table };

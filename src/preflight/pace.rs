@@ -16,7 +16,8 @@ pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 /// The number of capacity units that a run needs from one scope, and the rate at which the run can consume them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CapacityNeed {
-    /// The scope. For the scope key range, the need and the rate are sums over all key ranges.
+    /// The scope. For [`Scope::KeyRange`], the need is the sum over all key ranges, and the rate is the sum over the
+    /// key ranges that the run works on at the same time.
     pub scope: Scope,
     /// Whether the units are for writes or for reads.
     pub access: Access,
@@ -69,8 +70,8 @@ impl RunPace {
         RunPace { duration: low.zip(high), needs }
     }
 
-    /// Returns the capacity that determines the shortest duration, and the capacity that determines the longest
-    /// duration. Both are `None` if the run needs nothing.
+    /// Returns the need that determines the shortest duration, and the need that determines the longest duration. Both
+    /// are `None` if the run needs nothing.
     pub fn deciding_needs(&self) -> (Option<&CapacityNeed>, Option<&CapacityNeed>) {
         let slowest = |select: fn(Range) -> f64| {
             let takes = self.needs.iter().filter(|need| select(need.units) > 0.0);

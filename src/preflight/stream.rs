@@ -83,8 +83,9 @@ fn caveat(path: &Path, adds: bool, known: bool, touched: &TouchedPaths) -> Strin
     caveat
 }
 
-/// Returns the pattern for a path in an image. For each of these types, the pattern requires either that a value of the
-/// type exists, or that none exists.
+/// Returns the pattern for a path in an image. Each entry of `kinds` is a type and a boolean. If the boolean is true,
+/// the pattern requires a value of this type at the path. If it is false, the pattern requires that there is no such
+/// value.
 fn nested(path: &Path, kinds: &[(&str, bool)]) -> Json {
     let leaf: Map<String, Json> =
         kinds.iter().map(|(kind, exists)| ((*kind).to_owned(), json!([{ "exists": exists }]))).collect();

@@ -11,7 +11,7 @@
 //! is in one cluster. Clusters with more than ten times the mean number of items are therefore kept separate: if they
 //! are drawn, their figures are added without extrapolation. If DynamoDB counts more items than the sample accounts
 //! for, the missing items are in large clusters that were not drawn, or the count is stale. The figures of the missing
-//! items are unknown, so the range covers every value that these figures may have. Two kinds of figures need wider
+//! items are unknown, so the range includes every value that these figures may have. Two kinds of figures need wider
 //! intervals: figures that are rarely above zero, and figures that count almost every item. For the first kind, a
 //! cluster is exceptional if its figure is above zero. For the second kind, a cluster is exceptional if it contains an
 //! item that the figure does not count. If fewer than ten clusters are exceptional, the interval is widened to the
@@ -128,9 +128,9 @@ impl SampleTally {
         if known > found.high { known - found.likely.unwrap_or(found.high) } else { 0.0 }
     }
 
-    /// Returns an upper bound on a figure of the items that the sample does not show. The number of these items is
-    /// DynamoDB's count minus the lower bound of the sample's estimate. All of them may be in one cluster that was not
-    /// drawn.
+    /// Returns an upper bound on the total of a figure over the items that the sample does not show. The number of
+    /// these items is DynamoDB's count minus the lower bound of the sample's estimate. All of them may be in one
+    /// cluster that was not drawn.
     pub fn hidden(&self, figure: usize) -> f64 {
         let Some(known) = self.known_items.filter(|_| !self.is_whole()) else { return 0.0 };
         (known - self.items_by_sample().low).max(0.0) * self.sum_of(figure).most

@@ -93,7 +93,7 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
     })
 }
 
-/// Describes the units of the values that the plan moves or copies to or from this attribute. Covers only the items
+/// Describes the units of the values that the plan moves or copies to or from this attribute. Considers only the items
 /// that were read.
 fn units(input: &FindingInput<'_>, attribute: &str, copied: &[&Path]) -> Option<String> {
     let pairs = input.plan.changes.iter().flat_map(|change| change.paths().pairs());

@@ -20,8 +20,8 @@ use crate::item::Units;
 use limiter::{ArrivalTime, Limiter, TOKENS_PER_UNIT};
 pub(super) use limiter::{TOKEN_TIME, burst_tokens, nanos, quota, speed_for, to_tokens};
 
-/// Waiters check at this interval for changes about which they are not notified: a rate recovers, or a key gains or
-/// loses its own bucket.
+/// Waiters are not notified when a rate recovers, or when a key gains or loses its own bucket. So they check for such
+/// changes at this interval.
 pub(super) const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A token bucket for one scope. The bucket serves requests in the order of their arrival. While DynamoDB throttles the
@@ -33,8 +33,8 @@ pub struct Bucket {
     queue: Mutex<Limiter>,
     tat: ArrivalTime,
     clock: SpeedClock,
-    /// The largest number of tokens in one burst. Zero during a pause. The holder of `queue` applies this number to the
-    /// limiter.
+    /// The largest number of tokens in one burst. Zero during a pause. The holder of the `queue` lock passes this
+    /// number to the limiter.
     burst: AtomicU32,
     rate: std::sync::Mutex<AdaptiveRate>,
     began: Instant,
@@ -48,8 +48,8 @@ pub struct Bucket {
     report_threshold: AtomicU64,
 }
 
-/// Consumption is reported to `rate` each time it reaches the budget for this fraction of a second. This is often
-/// enough to measure a rate per second.
+/// Consumption is reported to `rate` each time it reaches the budget for this fraction of a second. Such reports are
+/// frequent enough to measure a rate per second.
 const REPORT_SECONDS: f64 = 0.02;
 
 impl Bucket {

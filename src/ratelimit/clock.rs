@@ -9,7 +9,7 @@ use tokio::time::Instant;
 ///
 /// governor cannot change a limiter's quota, and a new limiter with the same state has a different time base. So the
 /// rate of the quota is fixed, and time runs at `speed` instead. Twice the speed means twice the rate, and zero speed
-/// means a pause. The debt in tokens stays the same.
+/// means a pause. A change of the speed does not change the debt in tokens.
 #[derive(Debug, Clone)]
 pub(super) struct SpeedClock(Arc<Mutex<ClockState>>);
 

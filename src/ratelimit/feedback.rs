@@ -1,4 +1,5 @@
-//! Calculates how a throttle lowers the rate of a scope, and how the rate recovers. Pure: the time is an argument.
+//! Calculates how a throttle lowers the rate of a scope, and how the rate recovers. This module is pure: the time is an
+//! argument.
 
 use std::time::Duration;
 
@@ -160,7 +161,7 @@ impl AdaptiveRate {
     }
 }
 
-/// The lowest rate in capacity units per second, unless the budget is lower. It allows one write unit every two
+/// The lowest rate in capacity units per second, unless the budget is lower. This rate allows one write unit every two
 /// seconds.
 const MIN_RATE: Units = 0.5;
 

@@ -38,7 +38,7 @@ const MAX_SLOWED: usize = 256;
 const HOT_KEY_THROTTLES: u32 = 3;
 const HOT_KEY_WINDOW: Duration = Duration::from_secs(10);
 
-/// The token buckets of all partition keys, either for reads or for writes. Every key has the same budget.
+/// The token buckets of all partition keys, for one kind of access (reads or writes). Every key has the same budget.
 #[derive(Debug)]
 pub(super) struct KeyBuckets {
     limiter: RwLock<KeyLimiter>,
@@ -46,7 +46,8 @@ pub(super) struct KeyBuckets {
     clock: SpeedClock,
     feedback: Feedback,
     slowed: Mutex<HashMap<PartitionHash, SlowedKey>>,
-    /// Number of keys in `slowed` that have their own bucket. It is checked first, so that the lock is rarely needed.
+    /// Number of keys in `slowed` that have their own bucket. This number is checked first, so that the lock is rarely
+    /// needed.
     buckets: AtomicUsize,
     throttles: AtomicU64,
 }

@@ -39,12 +39,12 @@ pub(super) struct RangeTracker {
 /// Key ranges count as throttled together if all of their last throttles lie within this time.
 const SAME_TIME_WINDOW: Duration = Duration::from_secs(2);
 
-/// If this fraction of the active key ranges is throttled together, the cause is not a single hot range. Instead, the
-/// run as a whole is too fast for the table's partitions. Slowing only these ranges would not help, because each new
-/// segment would begin at the full rate again.
+/// If at least this fraction of the active key ranges is throttled together, the cause is not a single hot range.
+/// Instead, the run as a whole is too fast for the table's partitions. Slowing only these ranges would not help,
+/// because each new segment would begin at the full rate again.
 const WIDESPREAD_FRACTION: f64 = 0.25;
 
-/// If fewer key ranges than this are throttled, the tool does not draw this conclusion.
+/// The smallest number of throttled key ranges from which the tool concludes that the run as a whole is too fast.
 const MIN_WIDESPREAD_RANGES: usize = 4;
 
 impl RangeTracker {

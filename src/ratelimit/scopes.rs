@@ -2,8 +2,8 @@
 //!
 //! Permits are acquired one scope after the other, from narrow to wide. A request that waits for a narrow scope holds
 //! no permits of wider scopes. So a request for a hot key never blocks tokens that other requests could use. Clients
-//! cannot see partitions, so the tool uses *key ranges* instead. A key range is a segment of the run, which is a range
-//! of the key hash.
+//! cannot see partitions, so the tool uses *key ranges* instead. A key range is the range of the key hash that one
+//! segment of the run reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -63,7 +63,7 @@ pub struct ScopeStatus {
     pub name: String,
     /// Whether the scope is an index.
     pub is_index: bool,
-    /// Reads or writes.
+    /// Whether the bucket is for reads or for writes.
     pub access: Access,
     /// The highest rate that the scope may use, in capacity units per second.
     pub budget: Units,
@@ -76,12 +76,12 @@ pub struct ScopeStatus {
     pub throttles: u64,
 }
 
-/// The combined state of all partition keys, or of all key ranges, for display.
+/// The combined state of all scopes of one kind, that is, of all partition keys or of all key ranges, for display.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NarrowStatus {
     /// `partition key` or `key range`.
     pub kind: &'static str,
-    /// Reads or writes.
+    /// Whether the buckets are for reads or for writes.
     pub access: Access,
     /// The highest rate that each scope of this kind may use, in capacity units per second.
     pub budget: Units,
@@ -321,7 +321,7 @@ impl Scopes {
     }
 
     /// Returns the number of requests that DynamoDB throttled, by the scope that slowed down because of the throttle.
-    /// Leaves out scopes without throttles. One request can count in several scopes.
+    /// Leaves out scopes without throttles. One throttled request can count for several scopes.
     pub fn throttles(&self) -> Vec<(String, u64)> {
         let named = self.status().into_iter().map(|scope| match (scope.is_index, scope.access) {
             (true, _) => (format!("index {}", scope.name), scope.throttles),

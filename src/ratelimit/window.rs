@@ -1,4 +1,4 @@
-//! Calculates when a daily window is open. Pure: the caller passes the time.
+//! Calculates when a daily window is open. This module is pure: the caller passes the time.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};

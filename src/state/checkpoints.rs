@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::{Commit, RunId, SegmentState, SegmentTotals, StoreError};
 
-/// Number of segments that [`Checkpoints::for_each_segment`] reads in one batch. A million segments take 144 MB of
-/// memory, and a commit must not wait until all segments are read.
+/// Number of segments that [`Checkpoints::for_each_segment`] reads in one batch. The states of a million segments would
+/// take 144 MB of memory. Between two batches, the store can carry out commits.
 const SEGMENTS_PER_BATCH: u32 = 10_000;
 
 /// Stores and reads the progress of segments.
@@ -26,7 +26,7 @@ pub trait Checkpoints: Send + Sync {
     /// [`History::items_under_way`]: super::History::items_under_way
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
 
-    /// Returns, in ascending order, up to `limit` segments of a run that are not pending and whose number is larger
+    /// Returns up to `limit` segments of a run, in ascending order: those that are not pending and have a number larger
     /// than `after`. Each returned state is durable.
     async fn segments_after(
         &self,
@@ -39,7 +39,7 @@ pub trait Checkpoints: Send + Sync {
     /// counts.
     async fn totals(&self, run: RunId) -> Result<SegmentTotals, StoreError>;
 
-    /// Calls `visit` in ascending order for each of the run's segments that is not pending. Pages that are committed
+    /// Calls `visit` for each segment of the run that is not pending, in ascending order. Pages that are committed
     /// during the call may be missing from the visited states.
     async fn for_each_segment(
         &self,

@@ -15,9 +15,9 @@ pub trait Events: Send + Sync {
     async fn events(&self) -> Result<Vec<EventRecord>, StoreError>;
 
     /// If the migration has not begun, deletes its events, and all of its facts except [`StoredFact::LeaseOwner`]. A
-    /// migration has not begun if it has no run, and no event other than an accepted preflight and the announcement of
-    /// the first pass. The deletion is durable when the method returns `Ok(true)`. If the migration has begun, the
-    /// method deletes nothing and returns `Ok(false)`.
+    /// migration has not begun if it has no run, and if its only events are the acceptance of the preflight and the
+    /// announcement of the first pass. The deletion is durable when the method returns `Ok(true)`. If the migration has
+    /// begun, the method deletes nothing and returns `Ok(false)`.
     async fn clear_unless_begun(&self) -> Result<bool, StoreError>;
 
     /// Returns a stored fact; `None` if it was never stored.

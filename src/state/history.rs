@@ -9,8 +9,8 @@ use super::{AffectedItems, BaselinePage, PreImageId, PreImageRecord, PreImageRow
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use crate::item::{ItemKey, Path};
 
-/// The journal records the old values at the paths that writes change. The baseline records the state that each item
-/// had before the migration wrote it for the first time.
+/// For each path that a write changes, the journal records the value from before the write. The baseline records the
+/// state that each item had before the migration wrote it for the first time.
 ///
 /// Records from before the last complete rollback are ignored, because they do not apply to an expansion that began
 /// later.

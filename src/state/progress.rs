@@ -22,9 +22,9 @@ pub struct Counts {
     /// The estimate of `write_units`, made before the requests were sent. Reports compare the estimate with
     /// `write_units`. The estimate is not part of the spend.
     pub estimated_write_units: Units,
-    /// Number of items for which a reply was lost and whose outcome is not applied. Usually, it is already applied. The
-    /// attempt whose reply was lost may have been applied, so the number of applied items is a lower bound. This number
-    /// is not stored for each segment. Instead, the run's counts are marked as a lower bound.
+    /// Number of items for which a reply was lost and whose outcome is not `Applied`. Usually, the outcome is
+    /// `AlreadyApplied`. The attempt whose reply was lost may have been applied, so the number of applied items is a
+    /// lower bound. This number is not stored for each segment. Instead, the run's counts are marked as a lower bound.
     pub unclear: u64,
 }
 
@@ -204,7 +204,7 @@ impl RunStatus {
             .find(|s| s.name() == name)
     }
 
-    /// Returns the new status. A complete or superseded run cannot change its status.
+    /// Returns `to` if the run's status may change to `to`. A complete or superseded run cannot change its status.
     pub fn next(self, to: RunStatus) -> Result<RunStatus, TransitionError> {
         match (self, to) {
             (RunStatus::Running | RunStatus::Stopped, _) => Ok(to),

@@ -34,8 +34,8 @@ pub trait StateReader: HistoryReader {
     /// state belongs to no plan, so this check succeeds.
     async fn check_identity(&self, ours: &Identity) -> Result<(), StoreError>;
 
-    /// Returns whether the migration has begun. A migration has begun if it has a run, or an event other than an
-    /// accepted preflight and the announcement of the first pass.
+    /// Returns whether the migration has begun. A migration has begun if it has a run, or if it has an event that is
+    /// neither the acceptance of the preflight nor the announcement of the first pass.
     async fn has_begun(&self) -> Result<bool, StoreError>;
 
     /// Returns all events, oldest first.

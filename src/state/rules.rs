@@ -146,9 +146,9 @@ pub(super) fn check_epoch(run: &RunRecord, session: SessionId) -> Result<(), Sto
         ))),
         Ordering::Equal => Ok(()),
         Ordering::Less => Err(StoreError::Fenced(format!(
-            "session {} of run {} cannot change the run: session {} has begun since, and only the newest session may. \
-             Nothing was stored, and this session can store nothing more. The newest session continues from the last \
-             checkpoint; `status` shows it",
+            "session {} of run {} cannot change the run: session {} has begun since, and only the newest session may \
+             change it. Nothing was stored, and this session can store nothing more. The newest session continues from \
+             the last checkpoint; `status` shows it",
             session.epoch, run.id, newest.epoch
         ))),
         Ordering::Greater => Err(refused(format!(
@@ -202,8 +202,8 @@ pub(super) fn end_session(
 ///
 /// # Errors
 ///
-/// Returns [`StoreError::Refused`] if a segment is not done. In all other cases, returns the errors of [`end_session`].
-/// After such an error, the session stays open.
+/// Returns [`StoreError::Refused`] if a segment is not done. Also returns the errors of [`end_session`]. After such an
+/// error, the session stays open.
 pub(super) fn finish_verification(
     run: &RunRecord,
     session: SessionId,
@@ -298,8 +298,8 @@ pub(super) fn check_resolution(outcome: Outcome, diverged: &[Path]) -> Result<()
 ///
 /// # Errors
 ///
-/// Returns [`StoreError::Refused`] if the run has not begun to record its spend. In all other cases, returns the errors
-/// of [`check_epoch`].
+/// Returns [`StoreError::Refused`] if the run has not begun to record its spend. Returns [`StoreError::Fenced`] if the
+/// state was opened again after the session began. Also returns the errors of [`check_epoch`].
 pub(super) fn reserve(
     run: &RunRecord,
     session: SessionId,
@@ -347,8 +347,8 @@ pub(super) fn settle(
     Ok(state.settled(spent, counted))
 }
 
-/// Returns whether the migration has begun. A migration has begun if it has a run, or an event other than an accepted
-/// preflight and the announcement of the first pass.
+/// Returns whether the migration has begun. A migration has begun if it has a run, or if it has an event that is
+/// neither the acceptance of the preflight nor the announcement of the first pass.
 pub(super) fn has_begun(has_runs: bool, events: &[EventRecord]) -> bool {
     let is_preflight_event = |line: &EventRecord| {
         let event: Json = serde_json::from_str(&line.event).unwrap_or_default();

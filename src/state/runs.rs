@@ -63,7 +63,7 @@ pub trait Runs: Send + Sync {
     /// runs. An item that is open in several runs is counted once.
     async fn open_work(&self, run: Option<RunId>) -> Result<OpenWork, StoreError>;
 
-    /// Like [`Runs::open_work`], for all runs of a phase.
+    /// Returns the same numbers as [`Runs::open_work`], for all runs of a phase.
     async fn open_work_of_phase(&self, phase: &str) -> Result<OpenWork, StoreError>;
 
     /// Returns whether a run of this phase has proven that the plan does not fail for every item. A run proves this in
@@ -86,7 +86,8 @@ pub trait Runs: Send + Sync {
     /// Returns diverged items in the order of their cursors. Fails if a record cannot be read.
     async fn diverged(&self, query: ListQuery) -> Result<Vec<DivergedRecord>, StoreError>;
 
-    /// Like [`Runs::diverged`], but lists an unreadable record as unreadable. The other records are still listed.
+    /// Returns the same list as [`Runs::diverged`], but does not fail if a record cannot be read. Such a record is
+    /// listed as unreadable, and the other records are still listed.
     async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError>;
 
     /// Resolves the run's open failure of this item, with the outcome of a retry. `diverged` contains paths if and only

@@ -1,7 +1,8 @@
 //! A run's recorded spend. This record stays correct even if a process dies.
 //!
 //! Capacity is reserved in slices before it is used. If a process dies, it is unknown how much of its slice the process
-//! has used. The whole slice then counts as spent, so no sequence of kills can spend more than the recorded amount.
+//! has used. The whole slice then counts as spent. So however often the process is killed, the run spends no more than
+//! the recorded amount.
 
 use crate::cost::Spend;
 

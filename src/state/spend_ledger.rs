@@ -12,8 +12,9 @@ use crate::cost::UnitPrices;
 ///
 /// If a later session of the run has begun, or a later run has superseded the run, every method that changes the record
 /// fails with [`StoreError::Fenced`] and changes nothing. The session need not be open, because a retry of failures
-/// spends after its run is complete. So a killed process and a later retry may use the same session id.
-/// [`SpendLedger::begin_spend`] distinguishes the two, because its effect ends when the state is opened again.
+/// spends after its run is complete. So a killed process and a later retry may use the same session id. To distinguish
+/// the two, [`SpendLedger::reserve`] requires that the session has called [`SpendLedger::begin_spend`] since the state
+/// was opened.
 #[async_trait]
 pub trait SpendLedger: Send + Sync {
     /// Returns a run's current spend: the stored amount or the spend of the run's committed pages, whichever is larger.

@@ -27,7 +27,7 @@ impl TableStage {
 /// The verdict on an item after a shadow read. The variants are ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// The item has the values that the plan and the true side imply, or they imply no values for it.
+    /// The item has the values that the plan and the true side imply, or no value is implied for this item.
     Matching,
     /// A target's value differs from the value that the true side implies, but counts as done because of `on_existing =
     /// "skip"`.
@@ -88,7 +88,7 @@ pub struct VerdictCounts {
     /// Items that did not match at first. When they were read again, they matched or were gone, because a live writer
     /// had changed them.
     pub raced: u64,
-    /// Mismatching items that match or are gone since a repair. Repaired items are also counted under their original
+    /// Mismatching items that matched or were gone after a repair. Repaired items are also counted under their original
     /// verdict.
     pub repaired: u64,
 }

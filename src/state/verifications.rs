@@ -20,8 +20,8 @@ pub trait Verifications: Send + Sync {
     /// When a new verification begins, the store deletes the counts and mismatches of all verifications that are older
     /// than the newest complete one. The reports of these verifications stay.
     ///
-    /// Returns [`StoreError::Refused`] in three cases: a session of the verification is open, exactly one of the sample
-    /// size and the inputs of the draw is given, or the seed is 2^63 or more.
+    /// Returns [`StoreError::Refused`] in three cases: a session of the verification is open, the sample size is given
+    /// without the inputs of the draw (or the inputs without the size), or the seed is 2^63 or more.
     async fn begin_verification(&self, new: NewVerification, force_new: bool)
     -> Result<VerificationRecord, StoreError>;
 
@@ -38,7 +38,7 @@ pub trait Verifications: Send + Sync {
     /// without a committed page.
     async fn segment_verdicts(&self, run: RunId) -> Result<Vec<(u32, VerdictCounts)>, StoreError>;
 
-    /// Returns the first items with this verdict that a verification found, in the order of their commits.
+    /// Returns the first `limit` items with this verdict that a verification found, in the order of their commits.
     async fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError>;
 
     /// Ends a session before the verification is complete, like [`Runs::end_session`](super::Runs::end_session).

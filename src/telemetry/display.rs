@@ -164,8 +164,8 @@ fn eta_and_state(
     format!("{eta} · {}", state(progress_sources, now, throttled_just_now))
 }
 
-/// Returns the text that names what currently limits the run: backfill waits, DynamoDB throttles, or an operator has
-/// paused the run.
+/// Returns the text that states what currently limits the run: a pause by an operator, throttling by DynamoDB, or
+/// something that the run waits for. If nothing limits the run, the text is `running`.
 fn state(progress_sources: &ProgressSources, now: &Snapshot, throttled_just_now: bool) -> String {
     let scopes = progress_sources.scopes.status();
     if scopes.iter().any(|scope| scope.budget <= 0.0) {
@@ -195,8 +195,8 @@ fn state(progress_sources: &ProgressSources, now: &Snapshot, throttled_just_now:
 }
 
 /// Returns the tool's own budgets that requests are waiting for, from narrow to wide. If some requests wait for the
-/// table and some for an index, the list contains only the index. A request that waits for an index uses no capacity of
-/// the table.
+/// table and some for an index, the list contains only the index, because a request that waits for an index has not yet
+/// taken capacity of the table.
 fn awaited_budgets(progress_sources: &ProgressSources, scopes: &[ScopeStatus]) -> Vec<String> {
     let narrow = progress_sources.scopes.narrow_status().iter().map(narrow_rate).collect::<Vec<_>>();
     let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
@@ -240,8 +240,8 @@ mod tests {
     use crate::plan::{PlanLimits, Prices};
     use crate::ratelimit::{Budget, Budgets, Feedback};
 
-    /// Creates a job with four budgets, for the table, a key range, a partition key and an index. The budgets are in
-    /// write units per second.
+    /// Creates progress sources with four budgets, for the table, a key range, a partition key and an index. The
+    /// budgets are in write units per second.
     fn progress_sources([table, range, key, index]: [f64; 4]) -> ProgressSources {
         let limits = PlanLimits {
             max_failures: 0,
@@ -271,8 +271,8 @@ mod tests {
         }
     }
 
-    /// Returns the progress line while three writes are waiting because each of them needs more capacity than is
-    /// available. Two of the writes have the same partition key.
+    /// Returns the state text while three writes wait. Each of them needs more capacity than is available. Two of the
+    /// writes have the same partition key.
     async fn state_text(budgets: [f64; 4]) -> String {
         let progress_sources = progress_sources(budgets);
         let now = progress_sources.progress.snapshot();

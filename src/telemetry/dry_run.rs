@@ -129,7 +129,8 @@ impl DryRunReport<'_> {
         })
     }
 
-    /// Returns the sample's estimate of this figure for the whole table.
+    /// Returns the text with the sample's estimate of this figure for the whole table. The text is empty if there is no
+    /// complete sample.
     fn whole(&self, figure: Figure) -> String {
         self.range(figure).map_or_else(String::new, |range| {
             format!("  in the whole table: {}", format_range(range, |n| number(n.round() as u64)))

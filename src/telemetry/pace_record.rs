@@ -36,8 +36,8 @@ impl PaceRecord {
         PaceRecord { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
     }
 
-    /// Returns the pace that the process now working on the migration has recorded in this file. Returns `None` if no
-    /// process works on the migration, or if that process has recorded no pace.
+    /// Returns the pace that `holder`, the process that works on the migration, has recorded in this file. Returns
+    /// `None` if no process works on the migration, or if the process has recorded no pace.
     pub async fn from_file(file: &dyn StateReader, holder: Option<&LockHolder>) -> Option<PaceRecord> {
         let kept = PaceRecord::from_text(&file.fact(StoredFact::Pace).await.ok()??)?;
         let since = holder?.since.as_ref()?.as_raw().parse::<Timestamp>().ok()?;

@@ -50,7 +50,7 @@ pub struct RunReport<'a> {
     pub throttles: &'a [(String, u64)],
     /// For each operation and defect, the number of unusable replies in this session.
     pub unusable_replies: &'a BTreeMap<String, u64>,
-    /// The open work: the number of open failures and open diverged items, which an operator must handle.
+    /// The open work: the number of open failures and open diverged items, which an operator must resolve.
     pub open: OpenWork,
     /// The reason why the run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,
@@ -82,7 +82,7 @@ impl Subject<'_> {
     }
 }
 
-/// Whether applications write an old and a new attribute while the plan runs.
+/// Returns whether applications write both an old and a new attribute while the plan runs.
 fn has_dual_writes(plan: &Plan) -> bool {
     let has_source = |change: &Change| match change {
         Change::Move { .. } | Change::Copy { .. } => true,

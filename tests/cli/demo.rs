@@ -33,7 +33,7 @@ fn document(output: &Output) -> Json {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The results of all steps of the demo that ran this command.
+/// Returns the result of each demo step that ran this command.
 fn step<'a>(demo: &'a Json, command: &str) -> Vec<&'a Json> {
     let steps = demo["steps"].as_array().unwrap();
     steps.iter().filter(|step| step["command"] == command).map(|step| &step["result"]).collect()
@@ -116,7 +116,7 @@ fn the_demo_walks_the_whole_playbook_and_starts_over_the_second_time() {
     assert_eq!(status["flag_seen"]["flag"]["contracting"], true, "{status}");
 }
 
-/// Kills the demo three times: during the run, while it waits between two steps, and during the contract.
+/// Kills the demo three times: during the run, while the demo waits between two steps, and during the contract.
 /// RUNBOOK: "is safe to kill and rerun"
 #[test]
 fn a_demo_that_was_killed_anywhere_resumes() {

@@ -30,7 +30,7 @@ fn the_schema_names_each_kind_of_error() {
     assert_eq!(named, listed);
 }
 
-/// A command that fails before it begins writes one document with a kind, a message and a remedy.
+/// If a command fails before it begins, it writes one document with a kind, a message and a remedy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_is_also_a_document() {
     let (harness, _, plan) = setup(3, "").await;
@@ -96,7 +96,7 @@ async fn a_stdout_that_cannot_be_written_is_an_error() {
     assert!(stderr.contains("the result could not be written to stdout"), "{stderr}");
 }
 
-/// `-q` prints only warnings and errors. `--color` overrides NO_COLOR.
+/// With `-q`, the tool prints only warnings, questions and errors on stderr. `--color` overrides NO_COLOR.
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_and_color_options_work() {
     let (harness, _, plan) = setup(3, "").await;
@@ -171,7 +171,7 @@ async fn small_commands_work() {
     run_with(&harness, &["man", "--dir", "no-such-folder"], |_| {}).exits(2);
 }
 
-/// If a signal arrives while the command still opens the table, the command ends and writes a document.
+/// If a signal arrives while the command is still opening the table, the command ends and writes a document.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_before_the_work_begins_ends_with_a_document() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {

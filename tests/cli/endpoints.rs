@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use super::preflight::{answer_with, backups};
 use super::*;
 
-/// Creates a command of the tool. Its endpoint is configured in one of the ways in [`CONFIGURATIONS`].
+/// Creates a command of the tool. `configuration` is one of [`CONFIGURATIONS`], and determines where the endpoint is
+/// configured.
 fn configured(harness: &Harness, url: &str, configuration: &str) -> Command {
     let folder = harness.dir().join(".aws");
     std::fs::create_dir_all(&folder).unwrap();
@@ -35,7 +36,7 @@ fn configured(harness: &Harness, url: &str, configuration: &str) -> Command {
 
 const CONFIGURATIONS: [&str; 4] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB", "endpoint_url", "services"];
 
-/// A plan without an endpoint.
+/// Writes a plan without an endpoint. Returns the path of the plan.
 fn plan(harness: &Harness, table: &str, name: &str) -> String {
     let path = harness.dir().join(format!("{name}.toml"));
     std::fs::write(&path, format!("[migration]\nname = \"{name}\"\n[table]\nname = \"{table}\"\n{MOVE}")).unwrap();
@@ -65,7 +66,8 @@ async fn an_engine_on_loopback_is_recognised() {
     }
 }
 
-/// The tool refuses the same engine under an address that does not look like loopback.
+/// If the same engine has an address that does not look like loopback, the tool refuses the run, because point-in-time
+/// recovery is unknown.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_other_than_loopback_is_not_a_local_engine() {
     let (harness, table, _) = setup(10, "").await;

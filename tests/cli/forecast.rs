@@ -96,8 +96,8 @@ async fn the_time_to_live_attribute_is_named_and_wrong_units_are_noticed() {
     said(&set("4000000000"), &["touches `ttl`"]);
 }
 
-/// A plan removes an attribute that is an index key, so the index entries vanish. The tool warns about this, and counts
-/// the writes to the index.
+/// If a plan removes or moves an attribute that is an index key, the index entries vanish. The tool warns about such a
+/// change, and counts the writes to the index.
 #[tokio::test(flavor = "multi_thread")]
 async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
     let harness = Harness::embedded();
@@ -134,7 +134,7 @@ async fn check_warns_about_removed_index_keys_and_counts_their_cost() {
     assert_eq!(harness.proxy().tally().write_units(), dry["estimated_write_units"].as_f64().unwrap());
 }
 
-/// Items of two client-side encryption libraries, and some plain items.
+/// Returns items in the formats of two client-side encryption libraries, and some plain items.
 fn signed(count: usize) -> impl Iterator<Item = Item> {
     (0..count).map(|n| {
         let bytes = |text: &str| Value::B(text.as_bytes().to_vec());
@@ -207,8 +207,9 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
-/// If the signed item is on the last page, the run records it as a failure and is then complete, so a later `run` does
-/// nothing. The commands that retry the item name the option for signed items, and support this option.
+/// If the signed item is on the last page, the run records the item as a failure and has then read every item, so a
+/// later `run` does not read the item again. With `--accept client-encryption`, `failures retry` and `verify --repair`
+/// can still change the item. `failures list` shows this option with the item.
 ///
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"
 #[tokio::test(flavor = "multi_thread")]
@@ -271,7 +272,8 @@ async fn a_new_run_needs_its_own_acceptance_of_signed_items() {
     let before = edited().await;
     assert!((1..40).contains(&before), "{before} of 40");
     let plan = plan("");
-    // Stop the command while it completes the baseline. After that, no command resumes the stopped run.
+    // Stop the command while it completes the baseline. After that, no command can resume the first run, so the next
+    // `run` begins a new one.
     let pages = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&pages);
     inject_fault(&harness, move |request| {

@@ -8,7 +8,8 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const DUAL_WRITES: [&str; 3] = ["dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
 
-/// The arguments of a `cutover` command. `step` contains the target stage and the confirmations that this stage needs.
+/// Returns the arguments of a `cutover` command. `step` contains the target stage and the confirmations that this stage
+/// needs.
 fn cutover_args<'a>(plan: &'a std::path::Path, step: &[&'a str]) -> Vec<&'a str> {
     [&["cutover", text(plan), "--yes", "--to"], step].concat()
 }
@@ -50,7 +51,7 @@ async fn a_repaired_sample_does_not_open_a_gate() {
     tool(&harness, &read_new).exits(0);
 }
 
-/// If no expansion has begun, switching to new-only writes and back would remove every old value.
+/// If expand has not begun, switching to new-only writes and back would remove every old value.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_that_were_never_expanded_survive_force_and_rollback() {
     let (harness, table, _) = setup(20, "").await;

@@ -136,7 +136,7 @@ fn answer_describe_table(harness: &Harness, table: Json) {
     });
 }
 
-/// A table description in the format of `DescribeTable`.
+/// Returns a table description in the format of `DescribeTable`.
 fn description(name: &str, arn: &str, status: &str) -> Json {
     json!({
         "TableName": name, "TableArn": arn, "TableStatus": status, "ItemCount": 10, "TableSizeBytes": 1000,

@@ -1,4 +1,4 @@
-//! Tests that bad plans and bad usage exit with 2.
+//! Tests that the tool exits with 2 if the plan or the command line is not valid.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, GlobalSecondaryIndex, KeySchemaElement, KeyType, LocalSecondaryIndex, Projection,
@@ -83,7 +83,8 @@ async fn a_plan_that_does_not_fit_the_tables_key_is_refused() {
     assert!(!harness.dir().join(".backfill").exists());
 }
 
-/// A provisioned table (40 RCU/s, 20 WCU/s) with the global index `by-old` (8 WCU/s) and the local index `by-new`.
+/// Creates a provisioned table (40 RCU/s, 20 WCU/s) with the global index `by-old` (8 WCU/s) and the local index
+/// `by-new`.
 pub(super) async fn provisioned_table(harness: &Harness) -> String {
     let name = "provisioned".to_owned();
     let throughput = |read: i64, write: i64| {

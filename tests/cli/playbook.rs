@@ -89,7 +89,7 @@ async fn back_works_while_a_run_is_active() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     refused(&harness, 7, &["run", text(&plan), "--yes"]);
-    // The tool can refuse this command without reading the state file.
+    // The tool can refuse this command without locking the state file.
     refused(&harness, 3, &["verify", text(&plan), "--all"]).says(&["expand is not complete", "Next: backfill run"]);
     let back = tool(&harness, &["cutover", text(&plan), "--back", "--output", "json"]).exits(0).json();
     assert_eq!(back["flag"]["write"], "old", "{back}");

@@ -121,7 +121,7 @@ async fn unknown_recovery_counts_as_off_except_on_a_local_engine() {
     }
     harness.proxy().set_faults(None);
 
-    // The second command uses the same engine under an address that does not look like loopback.
+    // The following commands use the same engine under an address that does not look like loopback.
     let elsewhere = harness.endpoint().replace("127.0.0.1", "0.0.0.0");
     let other = harness.plan("other", &table, "", &format!("region = \"us-east-1\"\n{MOVE}"));
     harness.proxy().reset_tally();

@@ -10,8 +10,8 @@ const CUTOVER: &str = "[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
 
 const SINCE: &str = "--dual-writes-since 2026-01-01T00:00:00Z";
 
-/// Returns every file below a directory, with the file's content. Omits empty files, because SQLite creates such files
-/// for a reader.
+/// Returns every file below a directory, with the file's content. Omits `-shm` files and empty `-wal` files, because
+/// SQLite creates such files for a reader.
 fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -30,7 +30,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// Returns the contents of all files and tables.
+/// The contents of all files and tables.
 type SystemState = (BTreeMap<PathBuf, Vec<u8>>, Vec<BTreeMap<String, Item>>);
 
 async fn system_state(harness: &Harness, tables: &[&String]) -> SystemState {

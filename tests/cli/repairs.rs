@@ -72,8 +72,8 @@ async fn a_default_is_written_only_to_items_without_the_value() {
     }
 }
 
-/// With `on_existing = "keep"`, the same values are diverged. A repair first lists the values that it would overwrite,
-/// and asks for confirmation.
+/// With `on_existing = "keep"`, items that already have a different value are diverged. A repair first lists the values
+/// that it would overwrite, and asks for confirmation.
 /// RUNBOOK: "Without a terminal, pass `--yes`; otherwise the command refuses before it reads the table."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_says_what_it_overwrites_and_asks() {
@@ -101,8 +101,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&harness, &plan), None);
 }
 
-/// One verification compared new values with old values, which were the truth. A later repair derives old values from
-/// new ones, so the result of that verification does not apply to it.
+/// The verification took old values as correct, and compared new values with them. The later repair takes new values as
+/// correct, so the result of the verification does not describe this repair.
 /// RUNBOOK: "that was made while the same side was the truth"
 #[tokio::test(flavor = "multi_thread")]
 async fn findings_for_the_other_side_do_not_describe_a_repair() {
@@ -126,7 +126,8 @@ async fn findings_for_the_other_side_do_not_describe_a_repair() {
     assert!(harness.dump(&table).await.values().all(|one| one.get("old") == one.get("new")));
 }
 
-/// If an item has a new value and no old value, the new value may come from an application.
+/// If an item has a new value and no old value, the new value may come from an application. So a repair removes such a
+/// value only with `--repair-remove`.
 /// RUNBOOK: "`--repair-remove` removes those values too, even if an application wrote them."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_removes_nothing_without_repair_remove() {

@@ -138,8 +138,8 @@ fn assert_limits_stop_a_run(harness: &Harness, plan: &std::path::Path) {
     tool(harness, &["run", text(plan), "--again", "--yes"]).exits(6);
 }
 
-/// The pass that makes old values equal to new ones and the verification after it are part of a step back. So the
-/// limits stop neither of them.
+/// A step back after new-only writes contains two passes: the first one makes old values equal to new values, and the
+/// second one verifies this. The limits stop neither pass.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_limit_stops_the_change_back_after_new_only_writes() {
     let harness = Harness::embedded();
@@ -163,8 +163,8 @@ async fn no_limit_stops_the_change_back_after_new_only_writes() {
     assert!(after.values().all(|found| found["old"] == found["new"]), "{after:?}");
 }
 
-/// The table now has less capacity than the plan's `[capacity]` assumes, and an index of the plan was deleted. All
-/// commands refuse, except the commands for rollback.
+/// The table now has less capacity than the plan's `[capacity]` assumes, and an index of the plan was deleted. `verify`
+/// refuses, but `rollback` and `cutover --back` do not.
 ///
 /// RUNBOOK: "On the way back the tool lowers the budget instead of refusing"
 #[tokio::test(flavor = "multi_thread")]

@@ -26,11 +26,11 @@ enum Defect {
     Nothing,
     /// Commits omit the failures of their pages.
     ForgottenFailures,
-    /// Pre-images become durable too late: only together with the next pre-images, and not before the call returns.
+    /// The pre-images of a call become durable too late: not before the call returns, but only during the next call.
     LatePreImages,
     /// The store accepts commits from earlier sessions.
     IgnoredEpochs,
-    /// The store accepts calls from earlier sessions that change the recorded history.
+    /// The store allows earlier sessions to change the recorded history.
     UnfencedHistory,
     /// The store allows earlier sessions to accept findings, and to resolve failures and diverged items.
     UnfencedResolutions,

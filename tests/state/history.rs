@@ -7,8 +7,8 @@ use backfill::internals::state::{BaselinePage, PreImageId};
 
 use super::*;
 
-/// Returns a page of the first pass. The pass may write some items of the page, and the target of some items existed
-/// before the migration.
+/// Returns a page of the first pass. The pass may write the items in `may_write`. The targets of the items in `existed`
+/// existed before the migration.
 fn page(run: RunId, number: u64, may_write: &[&str], existed: &[&str]) -> BaselinePage {
     let mut page = BaselinePage::empty(session_of(run, 1), 0, number);
     page.may_write = may_write.iter().map(|name| digest(name)).collect();

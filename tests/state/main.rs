@@ -239,7 +239,7 @@ fn digest(name: &str) -> Digest {
 }
 
 /// Returns the event that completes the page number `first` of a segment. The items of the page have these outcomes.
-/// The segment continues at the position `next`.
+/// The segment continues at the position `next`, or ends if `next` is `None`.
 fn pages(first: u64, next: Option<&str>, outcomes: &[Outcome]) -> SegmentEvent {
     let mut counts = Counts { write_units: outcomes.len() as f64, read_units: 0.5, ..Counts::default() };
     outcomes.iter().for_each(|outcome| counts.count(*outcome));

@@ -35,7 +35,8 @@ type PassIndex = usize;
 struct Bucket {
     rate: f64,
     burst: f64,
-    /// The number of units by which the bucket was short of full after the last request. 0 means that it was full.
+    /// The difference between a full bucket and this bucket after the last request, in units. 0 means that the bucket
+    /// was full.
     missing: f64,
     at: Duration,
 }
@@ -59,7 +60,7 @@ impl Bucket {
 
 impl World {
     /// Checks every write since the last check: when the write was sent, it must have been within every budget. Call
-    /// this method only after the passes of these writes have ended.
+    /// this method only after the passes that sent these writes have ended.
     pub(crate) fn check_budgets(&self, during: &str) {
         let (changes, checked) = self.checked.get();
         let mut charges = self.table.history(|history| history.charges()[checked..].to_vec());

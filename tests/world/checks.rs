@@ -129,7 +129,8 @@ impl World {
         self.items().into_iter().filter_map(|(key, item, before)| before.map(|_| (key, item)))
     }
 
-    /// Checks that the counts of each run add up, and that no count exceeds the number of actual events.
+    /// Checks that the counts of each run add up, and that all runs together count no more write units than the table
+    /// consumed.
     pub(crate) async fn check_counts(&self) {
         let mut counted = 0.0;
         let mut id = 1;
@@ -183,8 +184,8 @@ impl World {
         json["mismatches"] == 0
     }
 
-    /// Checks the items of the seed that the application never changed. None of them may still contain both the old and
-    /// the new attribute with the same value. Call this method after a contract.
+    /// Checks the items of the seed that the application never changed. None of these items may still contain both the
+    /// old and the new attribute with the same value. Call this method after a contract.
     pub(crate) fn check_contracted(&self) {
         for (key, item) in self.untouched_items() {
             if item.contains_key("old") && item.get("old") == item.get("new") {
@@ -199,7 +200,7 @@ impl World {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.untouched_items() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
-            // While applications write both attributes, an equal pair is treated as written by an application.
+            // While applications write both attributes, the tool treats an equal pair as written by an application.
             let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
             let failed = failures.iter().any(|row| row.key == key);
             if item != *seed && !(failed || (equal && !plan::in_place(&self.plan))) {

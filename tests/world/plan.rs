@@ -69,7 +69,8 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
         text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
     }
     text += "[[change]]\nmove = \"old\"\nto = \"new\"\n";
-    // Without a copy in the plan, an in-place pass may use eventually consistent reads.
+    // An in-place pass may use eventually consistent reads only if the plan contains no copy. So only a quarter of the
+    // in-place plans contain a copy.
     if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
         text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
     }

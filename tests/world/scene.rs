@@ -36,7 +36,7 @@ const STALE: Duration = Duration::from_secs(5);
 /// The maximum number of kills of one command. After this many kills, the command can complete.
 const KILLS: u32 = 4;
 
-/// How long applications obey a cached flag: the plan's `max_cache_seconds`.
+/// The time for which applications obey a cached flag. This is the plan's `max_cache_seconds`.
 const CACHE_TIME: Duration = Duration::from_secs(1);
 
 /// The maximum number of attempts to run one command, including killed and stopped attempts.
@@ -103,8 +103,8 @@ pub(crate) struct World {
     /// The running instances of the application.
     applications: Vec<AbortOnDropHandle<()>>,
     kills: u64,
-    /// A kind of fault that rarely changes the outcome. This seed injects only this kind where it can, so that the kind
-    /// is tested often enough.
+    /// A kind of fault that rarely changes the outcome. Each request that gets a fault gets this kind, unless this kind
+    /// cannot be injected into the request. So the kind is tested often enough.
     preferred: Option<SimulatedFault>,
 }
 
@@ -168,7 +168,7 @@ impl World {
         self.check_counts().await;
         self.check_budgets("run");
         self.table.set_faults(FaultPlan::NONE);
-        // The next pass handles the items that were written behind the scan position. After that pass, no work is left.
+        // The next pass changes the items that were written behind the scan position. After that pass, no work is left.
         self.command(run(true), 0).await;
         let writes = self.writes();
         self.command(run(true), 0).await;
@@ -248,7 +248,7 @@ impl World {
         complete
     }
 
-    /// Waits until all applications have ended and no request is in flight. The checks require this.
+    /// Waits until all applications have ended and no request is in flight. The checks are valid only in this state.
     async fn wait_until_quiet(&mut self) {
         for application in self.applications.drain(..) {
             drop(application.await);

@@ -1,6 +1,6 @@
-//! The connection between the tool and the table. It logs every request and reply. If a write would
-//! destroy a value, the connection checks that write before sending it. The connection can also simulate bugs in the
-//! tool, which tests plant.
+//! The connection between the tool and the table. The connection logs every request and reply. If a write would destroy
+//! a value, the connection checks that write before sending it. The connection can also simulate a bug that a test
+//! plants in the tool.
 
 use std::sync::{Arc, Mutex};
 

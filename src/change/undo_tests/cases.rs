@@ -86,7 +86,8 @@ fn a_rollback_after_new_only_writes_leaves_an_old_value_without_a_new_one() {
     assert_eq!(scenario.apply(&scenario.old_from_new()), Decision::Diverged(vec![path("l[0]")]));
 }
 
-/// The tool cannot restore a value if somebody has changed the item's shape since the run. It then reports the item.
+/// The tool cannot restore a value if somebody has changed the item's shape since the run. In this case, the rollback
+/// reports the item.
 #[test]
 fn a_value_that_cannot_be_restored_is_reported() {
     let doc = item(json!({"pk": {"S": "1"}, "d": {"M": {"x": {"S": "v"}}}}));

@@ -13,7 +13,7 @@ use backfill::internals::figure::count;
 use backfill::internals::item::{ItemKey, Path, item_to_json};
 use backfill::internals::migration::{CutoverStep, Migration, StepOptions};
 
-/// Number of example items in the text report. The JSON report contains the whole list.
+/// Number of example items in the text report. The JSON report contains all example items.
 const SHOWN: usize = 5;
 
 /// Checks every precondition of a step forward, and counts the items that had only the new attribute before the

@@ -28,7 +28,8 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     if let Some(reason) = outcome.stopped() {
         output::warn(&format!("stopped: {reason}"));
     }
-    // After a step back, only the operator knows why. The next step forward would be the step that was just undone.
+    // After a step back, no next command is shown. The next step forward would be the step that was just undone, and
+    // only the operator knows why it was undone.
     let is_back = matches!(step, Step::Back { .. });
     let next_step = match outcome.stopped() {
         None if !is_back => NextStep::find(&migration, &terminal::commands(global, &args.plan)).await,

@@ -9,7 +9,7 @@ use backfill::internals::item::{Item, ItemKey, Value};
 use backfill::internals::local::sample::{self, EmailClass};
 use backfill::internals::migration::Driver;
 
-/// The key of the item.
+/// The key of the sample item.
 pub(crate) struct Example(ItemKey);
 
 impl Example {
@@ -22,8 +22,8 @@ impl Example {
         driver.description.key.key_of(&row.0).map(Example)
     }
 
-    /// Reads the item. Returns its key and both attributes, as text and as JSON. The sample data is generated, so the
-    /// values are not secret.
+    /// Reads the item. Returns its key and both attributes as text, and both attributes as JSON. The sample data is
+    /// generated, so the values are not secret.
     pub(crate) async fn read(&self, driver: &Driver) -> anyhow::Result<(String, Json)> {
         let got = driver.tables.sink.get(&self.0).await.context("cannot read the item that the demo shows")?;
         let item = got.item.unwrap_or_default();

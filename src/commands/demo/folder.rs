@@ -21,7 +21,8 @@ const DEMO_FILES: [&str; 6] = ["table.db", "table.db-wal", "table.db-shm", "stat
 const FLAGS: &str = "flags";
 
 /// Prepares the folder. Clears the folder if its demo is finished, or if `fresh` is set. Keeps an unfinished demo.
-/// Refuses a folder that has other contents, and leaves it unchanged.
+/// Refuses a folder if one of its files has the name of a demo's file but does not belong to a demo, and leaves such a
+/// folder unchanged.
 pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Result<()> {
     if is_finished(dir, plan).await? || fresh {
         clear(dir).with_context(|| format!("cannot clear {}; nothing was started", dir.display()))?;
@@ -36,7 +37,8 @@ pub(crate) async fn prepare(dir: &Path, plan: &str, fresh: bool) -> anyhow::Resu
     written.with_context(|| format!("cannot write {}; nothing was done", file.display()))
 }
 
-/// Whether the folder contains a completed demo. Fails if the folder has other contents, or if its demo is running now.
+/// Whether the folder contains a completed demo. Fails if a file has the name of a demo's file but does not belong to a
+/// demo, or if the folder's demo is running now.
 async fn is_finished(dir: &Path, plan: &str) -> anyhow::Result<bool> {
     let plan_file = dir.join("plan.toml");
     let state = dir.join("state.db");

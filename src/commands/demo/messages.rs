@@ -1,4 +1,4 @@
-//! Prints the messages before and after each step of a demo. It also waits for the soak time.
+//! Prints the messages before and after each step of a demo. This module also waits for the soak time.
 
 use std::path::Path;
 use std::time::Duration;

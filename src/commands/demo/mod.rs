@@ -62,7 +62,7 @@ pub(crate) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     output::write_result(&global, &CommandResult::from_exit(exit), json, |_| Ok(()))
 }
 
-/// Carries out the remaining steps of the demo in order. Returns their results as JSON.
+/// Carries out the remaining steps of the demo in order. Returns the exit code, and the steps' results as JSON.
 async fn run_steps(global: &Global, plan: &Path, items: u64) -> anyhow::Result<(Exit, Vec<Json>)> {
     let mut steps = Vec::new();
     for (n, step) in STEPS.iter().enumerate() {

@@ -52,8 +52,8 @@ pub(crate) const STEPS: [DemoStep; 10] = [
     step(
         verify(true),
         "verify --all --repair",
-        "Readers still read the old values, so those are the truth. Differing new values are overwritten; the journal \
-         keeps them.",
+        "Readers still read the old values, so the old values are correct. Differing new values are overwritten; the \
+         journal keeps them.",
     ),
     step(
         Goal::CutoverTo(CutoverTarget::ReadNew(10)),
@@ -69,7 +69,8 @@ pub(crate) const STEPS: [DemoStep; 10] = [
     step(
         Goal::CutoverTo(CutoverTarget::ReadNew(100)),
         "cutover --to read-new",
-        "All keys. Both attributes are still written, so old values stay fresh and the way back is free.",
+        "Readers read the new attribute for all keys. Both attributes are still written, so old values stay current and \
+         a step back changes no item.",
     ),
     step(
         Goal::CutoverTo(CutoverTarget::WriteNew),

@@ -29,7 +29,7 @@ pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
     report(global, &outcome, "rollback", &args.phase.plan, is_rolled_back)
 }
 
-/// Whether the state file records a complete rollback.
+/// Whether the state file records a complete rollback. Also true if the status cannot be read.
 async fn is_rolled_back(migration: &Migration) -> bool {
     let mut options = StatusOptions::default();
     options.offline = true;
@@ -37,8 +37,8 @@ async fn is_rolled_back(migration: &Migration) -> bool {
     status.map_or(true, |outcome| outcome.snapshot().status.stage == MigrationStage::RolledBack)
 }
 
-/// Prints the result of a command that makes one or more passes over the table. If `is_recorded` is false, the state
-/// file does not record that the phase is complete, so without a pass there was nothing to do.
+/// Prints the result of a command that makes one or more passes over the table. `is_recorded` tells whether the state
+/// file records that the phase is complete. If it is false and the command made no pass, there was nothing to undo.
 pub(crate) fn report(
     global: &Global,
     outcome: &PassOutcome,

@@ -67,7 +67,7 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
     )
 }
 
-/// Reports that the command did no work on the run.
+/// Reports the result of a command if the state file records no run.
 fn report_without_run(global: &Global, next: &str, stopped: Option<&StopReason>) -> anyhow::Result<Exit> {
     match stopped {
         Some(reason) => output::report_stop(global, reason, next),

@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     Unexpected = 1,
     /// The command line or the plan is not valid.
     Usage = 2,
-    /// The command refused before it began.
+    /// The command was refused before it began.
     Refused = 3,
     /// The command finished, but some items failed.
     Failures = 4,

@@ -20,9 +20,9 @@ impl NextStep {
         NextStep { command, not_before: None }
     }
 
-    /// Finds the next step after another command has ended. Reads only the state file, so this consumes no capacity.
-    /// The result is right only if the command held the state file, so that the file has the current flag. Returns
-    /// `None` if the migration is over, or if the state file cannot be read.
+    /// Finds the next step after another command has ended. Reads only the state file, so the call consumes no
+    /// capacity. The result is right only if the ended command held the state file, because then the file contains the
+    /// current flag. Returns `None` if the migration is over, or if the state file cannot be read.
     pub(crate) async fn find(migration: &Migration, commands: &CommandLine) -> Option<NextStep> {
         let mut options = StatusOptions::default();
         options.offline = true;

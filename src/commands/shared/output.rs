@@ -15,7 +15,8 @@ use backfill::internals::clock::now;
 use backfill::internals::engine::StopReason;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
 
-/// The options that control what this process writes. They are set once, before the command begins.
+/// The options that determine what this process writes, and in which format. They are set once, before the command
+/// begins.
 static OPTIONS: OnceLock<Options> = OnceLock::new();
 
 /// The global options that affect the output.
@@ -130,7 +131,7 @@ pub(crate) fn stderr(text: &str) {
     }
 }
 
-/// Writes a warning or a question to stderr, also with `--quiet`.
+/// Writes a warning or a question to stderr, even with `--quiet`.
 pub(crate) fn warn(text: &str) {
     remark("WARN", text, &for_stderr(&escaped_lines(text).to_string()));
 }
@@ -176,7 +177,8 @@ pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> a
 /// Reports that the operator interrupted the command before its work began, or interrupted the work for the second
 /// time. The process ends right after this report.
 pub(crate) fn report_interruption() {
-    // The command may have moved the flag, even if it has begun no pass. So this text does not say to repeat it.
+    // The command may have moved the flag, even if it has begun no pass. So this text does not tell the operator to
+    // repeat the command.
     warn(
         "stopped immediately. Nothing is lost: a later command repeats uncommitted work. `backfill status PLAN`, with the \
          same options, shows the state and the next command",

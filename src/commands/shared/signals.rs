@@ -16,7 +16,7 @@ use backfill::internals::host::ignores_hangup;
 /// The work that a signal stops.
 static WORK: Mutex<Work> = Mutex::new(Work { stopper: None, is_stopping: false });
 
-/// Whether the process waits for the answer to a question. Nothing is in flight then.
+/// Whether the process waits for the answer to a question. During this wait, no request is in flight.
 static IS_ASKING: AtomicBool = AtomicBool::new(false);
 
 /// The work that a signal stops.
@@ -53,7 +53,7 @@ impl Work {
         }
     }
 
-    /// Sets the stopper of work that begins. After a signal, the work stops at once.
+    /// Sets the stopper of work that begins. If a signal has already arrived, stops this work at once.
     fn begin(&mut self, stop: Stopper) {
         if self.is_stopping {
             stop.stop(StopReason::Interrupted);
@@ -95,7 +95,7 @@ pub(crate) fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Stops the work, or exits.
+/// Stops the work, exits, or ignores the signal, as `Work::receive` decides.
 fn handle(is_hangup: bool) {
     let mut work = work();
     match (work.receive(is_hangup, IS_ASKING.load(Ordering::Relaxed)), &work.stopper) {

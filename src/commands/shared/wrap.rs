@@ -16,9 +16,9 @@ const LAST_LABEL_COLUMN: usize = 24;
 const JOINT: char = '\u{e000}';
 
 /// Wraps every line that is wider than `width` columns, between words. The later lines of a paragraph start at the same
-/// column as its first line. If the first line has a label (`size 12 items`), they start at the column of the text
-/// after the label. A line that contains a command to copy is not wrapped, because the terminal itself wraps such a
-/// line without adding a line break.
+/// column as its first line. If the first line has a label (`size 12 items`), the later lines start at the column of
+/// the text after the label. A line that contains a command to copy is not wrapped, because the terminal itself wraps
+/// such a line without adding a line break.
 pub(crate) fn wrap(text: &str, width: usize) -> String {
     let width = width.max(LEAST_WIDTH);
     let lines: Vec<Cow<'_, str>> = text
@@ -58,7 +58,8 @@ fn text_column(line: &str) -> usize {
     }
 }
 
-/// Whether a copy of the line must stay usable: a command line, a line that ends with one after a colon, or JSON.
+/// Whether a copy of the line must stay usable: a command line, a line that ends with a command line after a colon, or
+/// JSON.
 fn is_verbatim(line: &str) -> bool {
     let is_command = |text: &str| {
         let word = text.split(' ').next().unwrap_or_default();
@@ -68,9 +69,10 @@ fn is_verbatim(line: &str) -> bool {
     is_command(line) || line.split(": ").skip(1).any(is_command) || line.starts_with(['{', '}', '[', ']', '"'])
 }
 
-/// Replaces the spaces inside backticks by [`JOINT`], because a command inside a sentence stays on one line.
+/// Replaces the spaces inside backticks by [`JOINT`], so that a command inside a sentence stays on one line.
 fn join_code(line: &str) -> String {
-    // An odd backtick is not code, and a character that is like the joint must not become a space.
+    // If the number of backticks is odd, it is unknown which words are code. If the line already contains the joint
+    // character, that character must not become a space.
     if line.matches('`').count() % 2 == 1 || line.contains(JOINT) {
         return line.to_owned();
     }

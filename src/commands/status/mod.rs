@@ -40,7 +40,8 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     let fingerprint = outcome.fingerprint();
     let same_plan = outcome.matches_plan();
     let next_step = match &summary.holder {
-        // Any other command than `cutover --back` is refused until that process has ended.
+        // A process holds the state file. Until this process ends, `cutover --back` is the only step that is not
+        // refused.
         Some(_) => None,
         None => NextStep::from_status(&snapshot.status, &commands),
     };

@@ -50,7 +50,7 @@ pub(crate) fn write_standing(
         (Some(NextStep { command, not_before: None }), _) => writeln!(out, "next: {command}"),
         (None, Some(holder)) => writeln!(out, "next: nothing until this process ends: {holder}"),
         (None, None) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback is possible"),
-        (None, None) => writeln!(out, "next: nothing; this file is the record"),
+        (None, None) => writeln!(out, "next: nothing; the migration is over, and this file is its record"),
     }
 }
 

@@ -89,8 +89,8 @@ pub struct FaultPlan {
     pub late: Duration,
     /// The maximum age of the state that a stale read returns.
     pub stale: Duration,
-    /// If set, every request that gets a fault gets this one, unless this fault cannot be injected into it. Set this
-    /// field to test a fault that rarely changes the outcome.
+    /// If set, every drawn fault is this fault, if the fault can be injected into the request. Otherwise, the fault is
+    /// random. Set this field to test a fault that rarely changes the outcome.
     pub preferred: Option<SimulatedFault>,
 }
 

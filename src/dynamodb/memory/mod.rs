@@ -76,8 +76,8 @@ impl MemoryTable {
         MemoryConnection { table: self.clone(), author: Author::Tool(process) }
     }
 
-    /// Immediately replaces an item with the result of `change`, which gets the current item. For `change`, `None`
-    /// stands for a missing item, both as its argument and as its result. Returns the item's previous state.
+    /// Immediately replaces an item with the result of `change`, which gets the current item. `None` stands for a
+    /// missing item, both as the argument and as the result of `change`. Returns the item's previous state.
     pub fn change(
         &self,
         key: &ItemKey,

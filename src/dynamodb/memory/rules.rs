@@ -6,7 +6,7 @@
 //! quotas" (item size, nesting). Recordings of AWS by third parties show that DynamoDB evaluates a condition before it
 //! reports such errors.
 //!
-//! This module uses none of the functions that plan writes. So tests can check those functions against this module.
+//! This module does not use the code that plans the writes. So tests can check that code against this module.
 
 use crate::change::{Action, Condition, GuardedWrite, index_key_fault};
 use crate::dynamodb::WriteConsumption;

@@ -39,8 +39,8 @@ impl Call {
         }
     }
 
-    /// Returns whether a validation error of this call may concern a single item. For reads and control items the
-    /// result is false, because the same error would occur for every item.
+    /// Returns whether a validation error of this call may be specific to a single item. For reads and control items
+    /// the result is false, because the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
         self == Call::UpdateItem
     }
@@ -173,9 +173,9 @@ fn find<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 
     None
 }
 
-/// Returns whether a validation error concerns the expression, the key or the placeholders. Such an error would occur
-/// for every item. An unknown error is treated as concerning only one item. If every item fails with that error, the
-/// run still stops.
+/// Returns whether a validation error is about the expression, the key or the placeholders. Such an error would occur
+/// for every item. An unknown error is treated as specific to one item. If every item fails with that error, the run
+/// still stops.
 fn concerns_every_item(message: &str) -> bool {
     [
         "Invalid UpdateExpression",

@@ -110,7 +110,7 @@ fn schema(
     })
 }
 
-/// Returns the names and types of the key attributes with the role `kind` (partition key or sort key). A global index's
+/// Returns the names and types of the key attributes that have this role (partition key or sort key). A global index's
 /// key may have several attributes in each role.
 fn key_attributes<'t>(
     table: &'t SdkDescription,

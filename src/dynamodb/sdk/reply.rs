@@ -6,9 +6,9 @@
 //! or open the cutover gate. Therefore this module checks each reply between the SDK and the adapter. If the reply is
 //! bad, the request fails with [`TableError::UnusableReply`].
 //!
-//! `ConsumedCapacity` distinguishes a good reply from an empty one. So every request asks for it if the operation
-//! supports it. Some engines never report the consumed capacity. So this check requires it only if the same endpoint
-//! has reported it before.
+//! `ConsumedCapacity` distinguishes a good reply from an empty one. So every request asks for `ConsumedCapacity` if the
+//! operation supports it. Some engines never report the consumed capacity. So this check requires `ConsumedCapacity`
+//! only if the same endpoint has reported it before.
 //!
 //! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
 
@@ -33,8 +33,9 @@ use super::describe;
 #[error("{0}")]
 pub(super) struct Flaw(pub(super) &'static str);
 
-/// Number of times that a request is repeated after a reply without an item, if the endpoint has never reported
-/// capacity. From such an endpoint, the reply for a missing item looks the same as an empty reply.
+/// Number of replies without an item that are rejected, over the whole connection, if the endpoint has never reported
+/// capacity. The client retries a rejected request. From such an endpoint, the reply for a missing item looks the same
+/// as an empty reply.
 const EMPTY_REPLY_RETRIES: u32 = 2;
 
 /// Checks every reply on a connection.
@@ -141,7 +142,7 @@ impl ReplyCheck {
             of.never.store(true, Ordering::Relaxed);
         }
         // Some engines report capacity for other operations but not for this write. The write is then sent again. If
-        // the condition of the second attempt fails, the first attempt was applied.
+        // the first attempt was applied, the condition of the second attempt fails.
         let expected = self.stated.load(Ordering::Relaxed) && !of.never.load(Ordering::Relaxed);
         if expected { Err(MISSING) } else { Ok(()) }
     }

@@ -20,8 +20,8 @@ pub(super) enum Skew {
     Late,
 }
 
-/// Determines why a signature was refused. Returns `None` if the error does not concern the signature's time. `date` is
-/// the reply's `Date` header, and `now` is this host's time.
+/// Determines why a signature was refused. Returns `None` if the error is not about the signature's time. `date` is the
+/// reply's `Date` header, and `now` is this host's time.
 pub(super) fn skew(code: &str, message: &str, date: Option<&str>, now: SystemTime) -> Option<Skew> {
     let is_about_time = ["RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"].contains(&code)
         || ["Signature expired", "Signature not yet current"].iter().any(|text| message.contains(text));

@@ -59,8 +59,8 @@ pub(super) fn recovery(backups: &ContinuousBackupsDescription) -> Recovery {
     }
 }
 
-/// Returns the name of the attribute that contains the expiry time of items. Returns it even while expiry is being
-/// turned on or off.
+/// Returns the name of the attribute that contains the expiry time of items, even while expiry is being turned on or
+/// off.
 pub(super) fn time_to_live(described: &TimeToLiveDescription) -> Option<String> {
     let off = matches!(described.time_to_live_status(), None | Some(TimeToLiveStatus::Disabled));
     described.attribute_name().filter(|_| !off).map(str::to_owned)

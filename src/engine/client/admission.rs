@@ -87,8 +87,8 @@ impl Requests {
             let without_slot = self.progress.without_slot();
             let slot = self.stop.unless_stopping(self.slots.take(budget)).await?.ok_or(Stopped)?;
             drop(without_slot);
-            // Check this before taking the table's units. If the chunk has to start over, units that it has already
-            // taken are lost.
+            // Before taking the table's units, check whether the period has ended. If it has, the chunk starts over,
+            // and units that the chunk has already taken are lost.
             if self.wait_until_open().await? != opening {
                 continue;
             }

@@ -46,8 +46,8 @@ impl Requests {
         }
     }
 
-    /// Handles a failed request. Either waits until the request should be sent again, or stops the run and returns an
-    /// error.
+    /// Decides whether a failed request is sent again. If the error does not allow a retry, or if the request has been
+    /// failing for `give_up_after`, stops the run and returns an error. Otherwise waits for the backoff.
     pub(crate) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
         if let TableError::Throttled { .. } = error {
             self.progress.throttled();

@@ -229,8 +229,9 @@ impl Requests {
         self.read(key, estimate, None, || self.source.read_page(request), consumed).await
     }
 
-    /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read waits for
-    /// the budgets of both, because only the source has budgets for key ranges and partition keys.
+    /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read needs
+    /// permits from both: from the source's scopes and from the sink's bucket. The sink's bucket limits only the whole
+    /// table. The source's scopes also limit each key range and each partition key.
     pub(crate) async fn get(&self, key: &ItemKey) -> Result<GetReply, Stopped> {
         let hash = key.partition_hash(&self.partition_key);
         let consumed = |got: &GetReply| got.units.map(|units| (units, units));
@@ -286,8 +287,8 @@ impl Requests {
         }
     }
 
-    /// Applies the effects of a failed read to the scopes. If the sink is a different table, its throttle slows only
-    /// the sink's bucket, because it says nothing about the source.
+    /// Applies the effects of a failed read to the scopes. If the sink is a different table, a throttle of the sink
+    /// slows only the sink's bucket, because such a throttle says nothing about the source.
     fn handle_read_failure(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
         if let (TableError::Throttled { .. }, Some(sink)) = (error, sink) {
             sink.throttled();
@@ -296,7 +297,7 @@ impl Requests {
         }
     }
 
-    /// Returns the hash of the partition key of the item that this write changes.
+    /// Returns the hash of the changed item's partition key.
     pub(crate) fn hash_of(&self, write: &GuardedWrite) -> PartitionHash {
         write.key.partition_hash(&self.partition_key)
     }

@@ -1,4 +1,5 @@
-//! Chooses how many segments a table is divided into, and how many of them are processed at the same time. Pure.
+//! Chooses how many segments a table is divided into, and how many of them are processed at the same time. This module
+//! is pure.
 
 use crate::dynamodb::TableDescription;
 use crate::figure::{number, units};
@@ -6,8 +7,8 @@ use crate::item::Units;
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budgets;
 
-/// The number of items in an ordinary segment, which is about one page. The survey reads the first page of each segment
-/// early. In segments of this size, the first page shows whether the segment contains a large item collection.
+/// The number of items in an ordinary segment: about one page. The survey reads the first page of each segment early.
+/// In segments of this size, the first page shows whether the segment contains a large item collection.
 const ITEMS_PER_SEGMENT: u64 = 250;
 
 /// The size of an ordinary segment with large items, in bytes: half of the largest page (1 MB).
@@ -74,7 +75,7 @@ impl SegmentChoice {
     }
 
     /// Reduces the number of lanes if the process cannot open enough connections. One segment may need connections for
-    /// its next page and for single items of the current page at the same time. Also, there are two kinds of lanes.
+    /// its next page and for single items of the current page at the same time. Lanes of both kinds need connections.
     pub(crate) fn within(self, connections: usize) -> SegmentChoice {
         let largest = u32::try_from(connections / 8).unwrap_or(u32::MAX).max(1);
         SegmentChoice { active: self.active.min(largest), large: self.large.min(largest), ..self }

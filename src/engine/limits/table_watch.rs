@@ -135,7 +135,8 @@ impl TableWatch {
         })
     }
 
-    /// Returns a receiver of the current budgets, which is notified when a budget changes.
+    /// Returns a receiver of the current budgets. The receiver is notified when a budget or the number of failed
+    /// descriptions changes.
     pub fn current_budgets(&self) -> watch::Receiver<CurrentBudgets> {
         self.published.subscribe()
     }
@@ -342,7 +343,7 @@ fn table_replacement_reason(before: &TableDescription, now: &TableDescription) -
     (before.key != now.key).then(|| format!("table {arn} was replaced by a table of the same name with another key"))
 }
 
-/// Warns about new replicas, because the operator did not know about them when the run started.
+/// Warns about new replicas, because the checks before the run could not report them.
 fn warn_of_replicas(before: &TableDescription, now: &TableDescription) {
     let before = &before.written().features.replicas;
     let new = now.written().features.replicas.iter().filter(|replica| !before.contains(replica));

@@ -1,8 +1,8 @@
-//! Controls when a run may work: `[limits] window` and `deadline`.
+//! Decides when a run may work: `[limits] window` and `deadline`.
 //!
-//! While the window is closed, a request waits until it opens. If requests are in flight when the window closes, the
-//! run awaits their replies as usual. Every wait checks the clock at short intervals, because the wall clock may jump
-//! and the machine may sleep.
+//! While the window is closed, a request waits until the window opens. If requests are in flight when the window
+//! closes, the run awaits their replies as usual. Every wait checks the clock at short intervals, because the wall
+//! clock may jump and the machine may sleep.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
 use crate::plan::{PlanLimits, Window};
 
-/// The interval at which every wait checks the wall clock. So a request may notice late, by up to this interval, that
-/// the window has opened or the deadline has passed.
+/// The interval at which every wait checks the wall clock. After a jump of the wall clock, a run may continue up to
+/// this interval after the window has opened, and may stop up to this interval after the deadline.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The daily hours in which a run may work, and its deadline. Requests may be sent while the window is open.

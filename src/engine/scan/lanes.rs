@@ -88,13 +88,13 @@ impl Lanes {
         })
     }
 
-    /// Waits until a segment moves from a shared lane to a large one. Returns immediately if this has happened since
+    /// Waits until a segment moves from a shared lane to a large one. Returns immediately if a segment has moved since
     /// the last call.
     pub(crate) async fn wait_for_promotion(&self) {
         self.0.promoted.notified().await;
     }
 
-    /// Adds read units that the survey consumed. The counts of the next page of any segment include these units.
+    /// Adds read units that the survey consumed. The next page of any segment includes these units in its counts.
     pub(crate) fn surveyed(&self, units: Units) {
         self.0.with_state(|state| state.surveyed += units);
     }
@@ -129,10 +129,10 @@ impl LaneGuard {
         if self.large.load(Ordering::Relaxed) { Lane::Large } else { Lane::Shared }
     }
 
-    /// Checks whether the segment belongs in a large lane. It does if the segment continues and all items of the page
-    /// belong to one collection. The segment then moves to a large lane as soon as one is available. The next segment
-    /// can use the shared lane. The segment stays in the large lane until it ends, because the part after the
-    /// collection is no longer than an ordinary segment.
+    /// Moves the segment to a large lane if the segment continues after `page` and all items of the page belong to one
+    /// collection. If no large lane is available, the segment moves as soon as one is. The next segment can then use
+    /// the shared lane. The segment stays in the large lane until it ends, because the part after the collection is no
+    /// longer than an ordinary segment.
     pub(crate) fn promote_if_large(&self, page: &Page, read_settings: &ReadSettings) {
         if page.next.is_none()
             || self.lane() == Lane::Large

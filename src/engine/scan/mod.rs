@@ -67,8 +67,8 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
                 });
             }
         }
-        // All lanes are taken now, so the survey reads only segments without a lane. If there are few segments, each of
-        // them has a lane, and the survey reads none.
+        // By now, either all shared lanes are taken or no segment waits for a lane. In the first case, the survey reads
+        // only segments that wait for a lane. In the second case, the survey reads nothing.
         let ended = tokio::select! {
             biased;
             ended = workers.join_next() => ended,

@@ -1,4 +1,4 @@
-//! Determines how a pass reads the table, and the size of its pages.
+//! Determines how a pass reads the table, and how many items each page has.
 
 use std::time::Duration;
 

@@ -30,11 +30,12 @@ use crate::state::{SegmentState, SegmentStatus};
 /// - **Every unit.** Every unit is leased until it is done. If a holder gives back an unfinished unit or dies, the unit
 ///   is leased again, in its last committed state.
 /// - **Errors** stop the run, but the run can be resumed. A caller must not treat an error as the end of the work.
-/// - **Dropped calls.** If the future of a call is dropped, either there is no lease, or the lease ends by itself.
+/// - **Dropped calls.** If the future of a call is dropped, the call leaves no lease, or the lease that it leaves ends
+///   by itself.
 ///
-/// Everything except the leases is advisory. A first page that is never reported to [`Scheduler::record_first_page`] is
-/// read again or not at all. With several machines, [`Scheduler::next_unsurveyed`] divides the survey among them, and
-/// every machine benefits from each surveyed page.
+/// Everything except the leases is advisory. If a unit's first page is never reported to
+/// [`Scheduler::record_first_page`], the unit is leased all the same, but perhaps late. With several machines,
+/// [`Scheduler::next_unsurveyed`] divides the survey among them, and every machine benefits from each surveyed page.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
     /// Leases the next unit for a lane of this kind. For a shared lane, `None` means that no unit is waiting. For a
@@ -79,8 +80,8 @@ const LARGE_FACTOR: u64 = 4;
 /// A segment with fewer scanned items than this never counts as large, because these items are written in seconds.
 const MIN_LARGE_ITEMS: u64 = 1_000;
 
-/// The scheduler of one process, which owns the state of its run. This scheduler answers immediately and never fails.
-/// An unfinished unit is leased again in the run's next session. Shared lanes get segments in this order: begun
+/// The scheduler of a single process that owns the state of the run. This scheduler answers immediately and never
+/// fails. An unfinished unit is leased again in the run's next session. Shared lanes get segments in this order: begun
 /// segments, the longest first; segments known to be large; segments that continue after their first page; unknown
 /// segments; and segments that end with their first page.
 #[derive(Debug)]
@@ -339,8 +340,8 @@ impl Queue {
     }
 
     /// Returns the segment of a class to process next. Considers the class's first segments in bit-reversed order, and
-    /// chooses the one with the fewest active neighbours. Until a segment ends, this is simply the first segment in the
-    /// order.
+    /// chooses the one with the fewest active neighbours. Until a segment ends, the chosen segment is simply the first
+    /// one in the order.
     fn least_crowded(&mut self, knowledge: SegmentKnowledge) -> Option<u32> {
         self.first(knowledge)?;
         let KnowledgeClass { members, from } = self.classes[knowledge as usize];

@@ -2,10 +2,10 @@
 //! item collections early and can begin with them.
 //!
 //! Items of one partition key are written at the pace of one partition key (by default 250 WCU/s). If one collection
-//! contains most of a table's items, the time to write it determines the duration of the run. So the run must begin
-//! with it early. The table's description does not show where such a collection is. The table is divided so that an
-//! ordinary segment contains about one page ([`crate::engine::auto_segments`]). If a segment still continues inside one
-//! partition key after its first page, it contains a large collection.
+//! contains most of a table's items, the time to write it determines the duration of the run. So the run must begin to
+//! write that collection early. The table's description does not show where such a collection is. The table is divided
+//! so that an ordinary segment contains about one page ([`crate::engine::auto_segments`]). If a segment still continues
+//! inside one partition key after its first page, it contains a large collection.
 //!
 //! The survey runs at the same time as the pass and ahead of it. Survey and pass use the same budgets and the same
 //! order. The survey has few reads in flight, so it gets only a small part of a scarce read budget. The survey skips
@@ -32,11 +32,12 @@ use crate::engine::stop::{StopReason, Stopped};
 use crate::plan::ScanOptions;
 use crate::ratelimit::Budget;
 
-/// The number of surveyed pages that are in flight at the same time. If a page takes 15 ms, a survey of 4,096 segments
-/// takes 15 s. If sixteen lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
+/// The largest number of surveyed pages that are in flight at the same time. If a page takes 15 ms, a survey of 4,096
+/// segments takes 15 s. If sixteen lanes each have one page in flight, the survey gets a fifth of a scarce read budget.
 const MAX_SURVEY_READS: usize = 4;
 
-/// The smallest item limit of a surveyed page. A pass never reads a larger first page.
+/// The smallest item limit of a surveyed page, unless the read budget or `page_limit` requires a smaller one. Without
+/// `page_limit`, a pass never reads a larger first page.
 const MIN_ITEMS: u64 = 250;
 
 /// The largest item limit of a surveyed page. With items of 1 KB, DynamoDB itself ends a page at about this number.

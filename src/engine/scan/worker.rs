@@ -66,7 +66,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
                 biased;
                 page = &mut page => break page?,
                 // Commit immediately, because with `[limits] max_items` the fetch of the next page may wait for items
-                // that this page gives back.
+                // that the committed page gives back.
                 _ = open.wait_for_first_page(requests) => open.commit_first(requests).await?,
             }
         };

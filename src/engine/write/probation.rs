@@ -1,5 +1,5 @@
 //! Holds back pages with rejected writes until DynamoDB has accepted one write. Until then, the plan rather than the
-//! items may be the cause of the rejected writes. Pure bookkeeping.
+//! items may be the cause of the rejected writes. This module is pure.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,9 +10,9 @@ use crate::engine::write::page::Pages;
 /// If no write has been accepted, the run stops after this number of rejected writes.
 const MAX_REJECTED_WRITES: u64 = 100;
 
-/// The approximate limit on the number of items that a segment holds back. It bounds memory, and the work to repeat
-/// after an interruption. A plan that is wrong for every item is usually noticed much earlier. But if hardly any item
-/// needs a write, a segment can reach this limit. Its items are then committed with their failures, and
+/// The approximate limit on the number of items that a segment holds back. This limit bounds memory, and the work to
+/// repeat after an interruption. A plan that is wrong for every item is usually noticed much earlier. But if hardly any
+/// item needs a write, a segment can reach this limit. Its items are then committed with their failures, and
 /// `failures retry` can try them again.
 const MAX_HELD_ITEMS: u64 = 10_000;
 
@@ -101,8 +101,8 @@ impl Probation {
     }
 
     /// Returns the pages that are still held back, and whether they may be committed. Call it when all workers have
-    /// ended. They may be committed if the whole table was read, because then a few rejected writes do not mean that
-    /// the plan is wrong. They may also be committed if a write has been accepted since.
+    /// ended. The pages may be committed if the whole table was read, because then a few rejected writes do not mean
+    /// that the plan is wrong. The pages may also be committed if a write has been accepted since.
     pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held_pages = std::mem::take(&mut state.held_pages).into_values().collect();

@@ -40,8 +40,7 @@ impl Balance {
         self.level -= units;
     }
 
-    /// Splits the balance: returns a balance with half of the current units. Each half of a split partition gets such a
-    /// balance.
+    /// Returns a balance with half of the current units. Each half of a split partition gets such a balance.
     pub(super) fn half(&mut self, now: Duration) -> Balance {
         let level = self.level(now) / 2.0;
         Balance { level, ..*self }

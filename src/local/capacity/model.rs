@@ -83,8 +83,8 @@ impl Model {
         arn.clone_into(&mut self.arn);
     }
 
-    /// Decides whether DynamoDB would execute this request. It would do so if every scope that the request touches has
-    /// capacity left. This method consumes no capacity.
+    /// Decides whether DynamoDB would execute this request. DynamoDB executes a request if every scope that limits the
+    /// request has capacity left, and no storm throttles the request. This method consumes no capacity.
     pub fn admit(&mut self, now: Duration, demand: &Demand) -> Result<(), Throttle> {
         self.admit_all(now, std::slice::from_ref(demand))
     }
@@ -134,7 +134,7 @@ impl Model {
         self.charge_table(now, demand.kind, units);
     }
 
-    /// Returns the rate that the scope would sustain if no other scope had a limit, in capacity units per second. The
+    /// Returns the rate, in capacity units per second, that the scope would sustain if no other scope had a limit. The
     /// rate is infinite if the scope has no limit.
     pub fn allowed_rate(&self, scope: LimitScope, kind: RequestKind) -> Units {
         let rate = |balance: &ReadWrite<Option<Balance>>| balance.get(kind).as_ref().map(Balance::rate);

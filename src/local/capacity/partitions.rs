@@ -59,8 +59,8 @@ impl Partitions {
         self.limit
     }
 
-    /// Returns whether the partition at this position has capacity left. If not, records a throttle, which may later
-    /// cause a split of the partition.
+    /// Returns whether the partition at this position has capacity left. If not, records a throttle. If the partition
+    /// has throttled for long enough, also splits the partition.
     pub(super) fn admit(&mut self, now: Duration, kind: RequestKind, position: f64, key: u64) -> bool {
         let at = self.find(position);
         let partition = &mut self.now[at];

@@ -161,7 +161,7 @@ impl Throttle {
 /// Returns the exception's name and message. Both depend on the first limit that the request reached.
 ///
 /// For a key range of a provisioned table, DynamoDB uses the exception for provisioned limits. For a key range of an
-/// index, DynamoDB uses the other exception.
+/// index or of an on-demand table, DynamoDB uses the other exception.
 pub(super) fn exception(reason: Reason, provisioned_table: bool) -> (&'static str, &'static str) {
     match (reason.limit, reason.resource) {
         (Limit::Provisioned, Resource::Table) => (

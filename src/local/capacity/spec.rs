@@ -78,8 +78,8 @@ pub struct Maximum {
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PartitionSpec {
-    /// Number of partitions at the start. Each covers an equal range of the key hash. The default is the number that
-    /// the provisioned capacity requires, or four for an on-demand table.
+    /// Number of partitions at the start. All partitions have equally large ranges of the key hash. The default is the
+    /// number that the provisioned capacity requires, or four for an on-demand table.
     #[serde(deserialize_with = "some_count")]
     pub count: Option<u32>,
     /// The limit of one partition in read capacity units per second. DynamoDB's limit is 3,000.
@@ -214,7 +214,7 @@ impl ModelSpec {
                 }
                 (Resource::Table, Some(_)) => {
                     return wrong(format!(
-                        "a [[storm]] with reason {} concerns the table: remove `index`",
+                        "a [[storm]] with reason {} throttles the table: remove `index`",
                         storm.reason
                     ));
                 }
@@ -230,7 +230,7 @@ impl ModelSpec {
         }
     }
 
-    /// Returns the kind of limit for the error after the table or an index has run out of capacity.
+    /// Returns the kind of limit that an error reports if the table or an index has no capacity left.
     pub(super) fn own_limit(&self) -> Limit {
         if self.provisioned.is_some() { Limit::Provisioned } else { Limit::MaxOnDemand }
     }

@@ -37,8 +37,8 @@ fn is_provisioned(model: &Model) -> bool {
     model.spec().provisioned.is_some()
 }
 
-/// Writes the limits of a scope into its description: the provisioned capacity, or the on-demand maxima. If an index
-/// has no limit of its own, its description shows the table's limits.
+/// Writes the limits of a scope into its description: the provisioned capacity, or the on-demand maxima. If the table
+/// is provisioned and an index has no limit of its own, the index's description shows the table's limits.
 fn write_limits(described: &mut Json, model: &Model, scope: LimitScope) {
     let limit = |kind| {
         let own = Some(model.allowed_rate(scope, kind)).filter(|units| units.is_finite());

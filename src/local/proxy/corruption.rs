@@ -25,7 +25,7 @@ pub enum Corruption {
     ChangedMember(&'static str, Json),
 }
 
-/// Gives a reply this defect.
+/// Returns the reply with this defect.
 pub(super) async fn corrupt(reply: Response<Full<Bytes>>, corruption: &Corruption) -> Response<Full<Bytes>> {
     let (mut head, body) = reply.into_parts();
     // Collecting a body that is in memory cannot fail.

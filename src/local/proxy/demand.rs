@@ -43,7 +43,7 @@ impl Schema {
     }
 }
 
-/// The demands of a request to the modeled table, and the distribution of the units that it consumes.
+/// The demands of a request to the modeled table, and the distribution of the units that the request consumes.
 #[derive(Debug)]
 pub(super) struct Bill {
     pub(super) demands: Vec<Demand>,

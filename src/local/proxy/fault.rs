@@ -123,7 +123,8 @@ impl ProxyFaults {
         ProxyFaults { rule, ..ProxyFaults::default() }
     }
 
-    /// Counts a request. Returns the rule and the request's properties for the rule. Returns `None` if no rule is set.
+    /// Counts a request. Returns the rule, and the properties of the request that the rule receives. Returns `None` if
+    /// no rule is set.
     pub(super) fn next_request(
         &mut self,
         operation: &str,

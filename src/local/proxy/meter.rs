@@ -94,8 +94,8 @@ impl Meter {
         }
     }
 
-    /// Charges a request according to its reply. For a successful reply, the charge is the reported `capacity`. For an
-    /// error, the error's body determines the charge.
+    /// Charges a request according to its reply. For a successful reply, the charge is the reported `capacity`. For a
+    /// failed condition, the error's body determines the charge. For any other error, nothing is charged.
     pub(super) fn charge(&self, bill: &Bill, error: Option<&str>, capacity: &Json, reply: &[u8]) {
         let mut active = self.lock();
         let Some(ActiveModel { model, began, schema: Some(schema) }) = active.as_mut() else { return };

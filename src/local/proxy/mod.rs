@@ -32,7 +32,8 @@ use super::capacity::Model;
 use super::server::{Port, Server};
 use service::ProxyService;
 
-/// Number of worker threads of the proxy's runtime. If a hook blocks one worker, the other one continues to work.
+/// Number of worker threads of the proxy's runtime. If a fault rule blocks one worker, the other worker continues to
+/// work.
 const WORKERS: usize = 2;
 
 /// A function that the proxy calls after a `CreateTable` was forwarded, before the client receives the reply. The
@@ -61,7 +62,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts the proxy. Fails if the port is in use or if the upstream is not an `http://` address. Does not check
-    /// whether the upstream answers. If it does not, the first request fails.
+    /// whether the upstream answers. If the upstream does not answer, the first request fails.
     pub fn start(options: ProxyOptions) -> Result<Proxy, LocalError> {
         Proxy::serve(Port::bind_loopback(options.port)?, options)
     }

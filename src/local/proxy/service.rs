@@ -200,7 +200,7 @@ impl ProxyService {
     }
 
     /// Forwards the request if the capacity model admits it, and counts its reply. `sent` is false if the client will
-    /// not get the reply.
+    /// not get a usable reply.
     async fn forward(&self, incoming: ReceivedRequest, sent: bool) -> Result<Response<Full<Bytes>>, CloseReason> {
         let metering = Metering::from_request(&incoming.operation, &incoming.body);
         let bill = match self.admit(&incoming, metering).await {

@@ -33,7 +33,7 @@ pub struct OperationTally {
     /// Number of replies with any other status, by status and the exception's short name. Injected replies are
     /// included.
     pub errors: BTreeMap<(u16, String), u64>,
-    /// Number of replies that a fault injected instead of forwarding the request.
+    /// Number of requests that a fault answered. The proxy did not forward these requests.
     pub injected: u64,
     /// Number of requests that the capacity model throttled. The proxy did not forward these requests.
     pub throttled: u64,
@@ -64,7 +64,7 @@ pub struct ScanPage {
     pub start_key: Option<String>,
     /// Whether the scan requested only a part of each item (`ProjectionExpression`), for example only its key.
     pub keys_only: bool,
-    /// Whether the reply was sent; false if a fault withheld it.
+    /// Whether a usable reply was sent; false if a fault withheld the reply or made it unusable.
     pub sent: bool,
 }
 

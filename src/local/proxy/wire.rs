@@ -168,8 +168,8 @@ pub(super) fn entries(capacity: &Json) -> &[Json] {
     capacity.as_array().map_or(one, Vec::as_slice)
 }
 
-/// Parses text of the form `: value }`. Returns the value if nothing follows the brace: then it is the last member of
-/// the outermost object.
+/// Parses text of the form `: value }`. Returns the value if nothing follows the brace, because then the value is the
+/// last member of the outermost object.
 fn last_member(text: &str) -> Option<Json> {
     let value = text.trim_start().strip_prefix(':')?;
     let mut values = serde_json::Deserializer::from_str(value).into_iter::<Json>();

@@ -242,7 +242,7 @@ fn binary(bytes: usize, rng: &mut Rng) -> Vec<u8> {
     blob
 }
 
-/// Returns a random number below `limit`. Most of these numbers are far below `limit`.
+/// Returns a random number below `limit`. Most of the returned numbers are far below `limit`.
 fn skewed(limit: usize, rng: &mut Rng) -> usize {
     let x = rng.f64();
     // The product is below `limit`, which is at most a few tens of thousands, so the cast only removes the fractional

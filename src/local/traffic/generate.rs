@@ -30,7 +30,7 @@ pub struct Operation {
     pub kind: OperationKind,
     /// The key's number. The application's keys are numbered from 0.
     pub key: u64,
-    /// Size of the item that a put writes.
+    /// Approximate size in bytes of the item after a put or an update.
     pub item_bytes: usize,
 }
 

@@ -1,5 +1,5 @@
-//! Sends the application's requests over plain HTTP, without signatures. This works with the embedded engine and with
-//! other endpoints that do not check signatures.
+//! Sends the application's requests over plain HTTP, without signatures. Such requests work with the embedded engine
+//! and with other endpoints that do not check signatures.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub enum TrafficError {
     Table {
         /// The name of the table.
         table: String,
-        /// The error in the endpoint's reply.
+        /// The error in the endpoint's reply, or the reason why no usable reply arrived.
         why: String,
     },
     /// The partition key is not a string.

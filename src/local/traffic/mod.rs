@@ -2,8 +2,8 @@
 //! rates. A report contains its throttles, errors and latencies.
 //!
 //! The application sends each request at its scheduled time, even if earlier requests are unanswered. Real users behave
-//! in the same way. So the report shows when a table is slow or throttles. If the application waited for replies, it
-//! would send fewer requests to a slow table and hide the problem.
+//! in the same way. So the report reveals a table that is slow or throttles requests. If the application waited for
+//! replies, it would send fewer requests to a slow table and hide the problem.
 //!
 //! The schedule is a pure function of the spec ([`Schedule`]). An [`Application`] sends the requests. One
 //! implementation, [`HttpApplication`], sends them to an endpoint. A simulation supplies its own implementation and
@@ -49,7 +49,8 @@ pub trait Application: Send + Sync + 'static {
 /// A request that was not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestFailure {
-    /// DynamoDB throttled the request. The list contains the error's reasons. It is empty if the error contains none.
+    /// DynamoDB throttled the request. The list contains the error's reasons, and is empty if the error contains no
+    /// reasons.
     Throttled(Vec<String>),
     /// The request failed for a reason other than throttling. The text consists of one or two words, such as the name
     /// of an exception, and never contains a value.

@@ -125,7 +125,8 @@ impl TrafficReport {
     }
 
     /// Applies `update` to the entry of this second. Requests are scheduled in order, but their replies may be late. So
-    /// the second may be anywhere in the series, or even before its start.
+    /// the second may be anywhere in the series. If the second is before the start of the series, `update` is not
+    /// applied.
     fn second(&mut self, second: u64, update: impl FnOnce(&mut SecondCounts)) {
         let next = self.seconds.back().map_or(second, |last| last.second + 1);
         for second in next..=second {

@@ -14,12 +14,13 @@ use crate::plan::Plan;
 use crate::playbook::{Phase, may_expand};
 
 /// If every read of the flag fails or is late for the cache time plus this time, the phase stops. All other requests to
-/// the flag are retried for the same time. During these retries, the phase sends no other requests. This also relieves
-/// an overloaded server.
+/// the flag are retried for the same time. While the last good read of the flag is too old, the phase sends no other
+/// requests, which also relieves an overloaded server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// If a read of the flag gets no answer within this time, it is sent again. This time may be longer than the cache
-/// time, because the phase sends no other requests while the last good read is too old.
+/// If a read of the flag gets no answer within this time (or within the cache time, if that is longer), the read is
+/// sent again. This time may exceed the cache time, because the phase sends no other requests while the last good read
+/// is too old.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The pause after a failed read.
@@ -128,7 +129,8 @@ mod tests {
 
     const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
 
-    /// The result of each read: the delay in seconds, and the flag. After the last entry, every read repeats it.
+    /// The result of each read: the delay in seconds, and the flag. Every read after the last entry repeats the last
+    /// entry.
     struct Script {
         reads: Mutex<Vec<(u64, Option<Flag>)>>,
         meta: FlagMeta,

@@ -61,8 +61,8 @@ pub struct Driver {
     completed: Vec<Phase>,
     /// The flag's version when this process first read it.
     first: Option<u64>,
-    /// For each phase, the newest run that existed when the phase last began. Every run that is newer belongs to that
-    /// beginning.
+    /// For each phase, the newest run that existed when the phase last began. Only a newer run of the phase may be
+    /// resumed or counted as complete.
     phase_starts: Vec<(Phase, RunId)>,
     /// Whether the current command is part of the way back, which no limit of the plan may block.
     is_way_back: bool,
@@ -88,7 +88,7 @@ pub struct DriverSetup {
 
 impl Driver {
     /// Opens the migration of a state file. If the file records only a preflight, and the plan now names a different
-    /// flag or no flag, deletes that preflight. Changes nothing else.
+    /// flag or is of a different kind, deletes that preflight. Changes nothing else.
     pub async fn open(
         setup: DriverSetup,
         store: state::State,

@@ -59,7 +59,7 @@ impl Driver {
         Ok(PassEnd { phase, result: Some(PassResult::Verified(Box::new(verified))), stopped, unfinished: false })
     }
 
-    /// Returns the stage and the truths for a verification that begins now.
+    /// Returns the table's stage, and which attribute is the truth for each key, for a verification that begins now.
     pub async fn verification_basis(&self) -> Result<(TableStage, TruthByKey), DriverError> {
         Ok(self.basis_under(self.flag().await?.as_ref()))
     }

@@ -30,7 +30,7 @@ impl Driver {
                 PassStart::New | PassStart::Resumes(_) => None,
             };
             let body = EventBody::PhaseComplete { phase, scanned };
-            // If an earlier process carried out the pass, it does not count as completed by this command.
+            // A pass that an earlier process carried out does not count as completed by this command.
             let stopped = match pass_start {
                 PassStart::Ended(_) => self.record_end(phase, flag, body).await?,
                 PassStart::New | PassStart::Resumes(_) => self.complete_phase(phase, flag, body).await?,
@@ -82,14 +82,14 @@ impl Driver {
         Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
     }
 
-    /// Returns whether a run left failures that keep its phase from ending. Failures of expand do not, because
-    /// `failures retry` handles them.
+    /// Returns whether a run left failures that keep its phase from ending. Failures of expand do not keep expand from
+    /// ending, because `failures retry` can retry them later.
     async fn has_failures(&self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }
 
-    /// Returns whether the operator gave a `--force` reason to leave the items that failed on the way back unchanged.
-    /// If so, records the reason with the current number of failures, so that it does not cover further failures.
+    /// Returns whether the operator gave a `--force` reason to leave failed items unchanged on the way back. If so,
+    /// records the reason with the current number of failures, so that it does not cover further failures.
     async fn accept_failures(&mut self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         let is_way_back = matches!(phase, Phase::OldFromNew | Phase::Undo);
         let Some(reason) = self.input.force.clone().filter(|_| is_way_back) else { return Ok(false) };

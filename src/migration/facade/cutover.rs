@@ -19,14 +19,14 @@ use crate::state;
 const MAX_LISTED: u32 = 1_000;
 
 impl Migration {
-    /// Moves the cutover flag one step forward or back. When this function returns, every application obeys the
-    /// reported flag.
+    /// Moves the cutover flag one step forward or back. When this function returns without a stop reason, every
+    /// application obeys the reported flag.
     ///
     /// # Errors
     ///
     /// The same errors as [`Migration::run`]. A closed gate refuses a step forward. While applications write both
     /// attributes, a step back needs no gate and no lock. Before such a step ends dual writes, it asks the observer for
-    /// confirmation, if the observer can confirm.
+    /// confirmation if `Observer::asks_before_dual_writes_end` returns true.
     ///
     /// # Example
     ///

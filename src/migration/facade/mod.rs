@@ -18,7 +18,7 @@ use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{LoadedPlan, Plan};
 use crate::preflight::PlanCheck;
-/// A plan and the location of its state. Each method is a command of the playbook.
+/// A plan and the location of its state. Each command of the playbook is a method.
 ///
 /// A command opens the table and the state file, does its work, and closes both again. When a command returns a result,
 /// that result is durable. You can call a command again after it was killed, stopped or refused. It then continues from
@@ -118,7 +118,7 @@ impl Migration {
     /// reads. If writes go to a different table, that table is the sink ([`Tables::two`]). In this case, the preflight
     /// checks the sink, and the sink's description sets the budgets for writes and for the sink's indexes. Reads of
     /// single items also go to the sink, within the sink's default budget for reads. The state file belongs to this
-    /// pair of tables. With a different sink, it is refused.
+    /// pair of tables. With a different sink, the state file is refused.
     ///
     /// This method replaces only the access to items. The `[cutover]` flag stays where the plan puts it: in the account
     /// that the credentials of `[table]` reach, and in the region and at the endpoint of `[table]`. The tool compares

@@ -8,7 +8,7 @@ use crate::migration::{
 use crate::playbook::Goal;
 use crate::preflight::{check_begun_plan, check_rollback_plan};
 impl Migration {
-    /// Removes the old attribute, or resumes this removal, which cannot be undone.
+    /// Removes the old attribute, or resumes this removal. The removal cannot be undone.
     ///
     /// # Errors
     ///

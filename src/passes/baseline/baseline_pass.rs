@@ -19,7 +19,7 @@ impl BaselinePass {
         BaselinePass { baseline, pages, requests }
     }
 
-    /// Writes and commits the pages.
+    /// Returns the handler that writes and commits the pages.
     pub(crate) fn pages(&self) -> &WritePages {
         &self.pages
     }

@@ -1,10 +1,10 @@
 //! Completes the baseline after the first pass was stopped, without writing any item.
 //!
 //! Only items that the first pass has read have a baseline (`recorder.rs`). If that pass was stopped, a rollback or a
-//! restarted run needs the baseline of the other items too. Without this baseline, they could not distinguish a
-//! preexisting value from a value that the pass wrote. So this module reads the pass's unfinished segments to their
-//! ends. Like the pass, it records the baseline and commits checkpoints, but it writes no item. Like the pass, it can
-//! be killed and resumed. When it is complete, every item of the table has been read.
+//! restarted run needs the baseline of the other items too. Without this baseline, a preexisting value could not be
+//! distinguished from a value that the pass wrote. So this module reads the pass's unfinished segments to their ends.
+//! Like the pass, this module records the baseline and commits checkpoints, but it writes no item. The reading can be
+//! killed and resumed, like the pass. When all segments are done, every item of the table has been read.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use crate::engine::write::write_pages::WritePages;
 use crate::engine::write::writer::Writer;
 use crate::state::{BeginMode, NewRun, RunRecord, RunStatus, State, StoreError, phase};
 
-/// The reason for ending the pass that the state file stores.
+/// The stop reason that the state file stores when the baseline is complete.
 const COMPLETION_REASON: &str = "ended: it recorded the baseline of the items that it had not read, and wrote nothing";
 
 impl Job {
-    /// Records the baseline of every item that a stopped first pass did not reach. Writes no item. Call it before a
-    /// restarted run ([`BeginMode::Restart`]), with a separate job. The spend is added to the stopped pass's spend.
-    /// Only the limits treat this function as a new run, because it may read all items.
+    /// Records the baseline of every item that a stopped first pass did not reach. Writes no item. Call this method
+    /// before a restarted run ([`BeginMode::Restart`]), with a separate job. The spend is added to the stopped pass's
+    /// spend. But this method may spend as much as a new run, because it may read all items.
     ///
     /// Returns false if the job was stopped. The next call then continues from the last commit.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {
@@ -52,7 +52,7 @@ impl Job {
         }
     }
 
-    /// Begins a session of the first pass in which items are read but not written. Returns `None` if no such session is
+    /// Begins a session of the first pass that reads items without writing them. Returns `None` if no such session is
     /// needed.
     async fn begin_completion(&self, store: &State) -> Result<Option<RunRecord>, StoreError> {
         let Some(pass) = self.stopped_first_pass(store).await? else { return Ok(None) };

@@ -44,7 +44,8 @@ impl BaselineRecorder {
             let Some(key) = self.changes.key().key_of(item) else { continue };
             let digest = Digest::from_text(&key.to_text());
             if written.contains(&digest) {
-                // Either an earlier session filled these targets, or a live writer filled them later.
+                // An earlier session or a live writer filled these targets. The store decides from the journal which of
+                // them it was.
                 let targets = self.changes.skipped_targets(item);
                 page.filled.extend((!targets.is_empty()).then(|| FilledTargets { key, targets, refused: Vec::new() }));
                 continue;
@@ -63,7 +64,8 @@ impl BaselineRecorder {
         self.store.record_baseline(page).await
     }
 
-    /// Forgets a segment's digests after the segment's last page, when they are no longer looked up.
+    /// Forgets a segment's digests. Call this method after the segment's last page, when the digests are no longer
+    /// needed.
     pub(crate) fn forget_segment(&self, segment: u32) {
         self.items_under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
     }

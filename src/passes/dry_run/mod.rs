@@ -49,8 +49,7 @@ impl DryRun {
     }
 }
 
-/// Returns the recorded history of each of a page's items. The histories are empty if the changes do not depend on
-/// them.
+/// Returns the recorded history of each item of a page. The histories are empty if the changes do not depend on them.
 async fn history_of(
     changes: &Changes,
     records: Option<&dyn HistoryReader>,

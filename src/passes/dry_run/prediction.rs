@@ -49,7 +49,8 @@ pub struct Prediction {
     /// The part of `write_units` that each global index would consume, by index name. Indexes that would consume
     /// nothing are omitted.
     pub index_write_units: BTreeMap<String, Units>,
-    /// The load of each partition key, if a partition key can have several items.
+    /// The partition keys with the largest loads. Empty if the table has no sort key, because each partition key then
+    /// has at most one item.
     pub heaviest: HeaviestKeys,
     /// Read capacity units that the dry run consumed.
     pub read_units: Units,

@@ -15,14 +15,14 @@ pub const CONFIDENCE: f64 = 0.95;
 /// With a million clusters, the rounding error of the logarithms below is a hundredth of the tolerance.
 const ROUNDING_TOLERANCE: f64 = 1e-6;
 
-/// Returns the upper bound, with 95 % confidence, of the number of differing clusters among `population` clusters.
+/// Returns the upper bound of the number of differing clusters among `population` clusters, with 95 % confidence.
 /// `drawn` clusters were drawn, and `differing` of the drawn clusters differ.
 ///
 /// If all clusters were drawn, the bound is exactly `differing`. If no cluster was drawn, all clusters may differ.
 pub fn upper_bound(population: u32, drawn: u32, differing: u32) -> u32 {
     let drawn = drawn.min(population);
     let differing = differing.min(drawn);
-    // Drawn clusters without a difference certainly do not differ. All other clusters may differ.
+    // The drawn clusters in which no item differs are known not to differ. All other clusters may differ.
     let most = population - (drawn - differing);
     let is_likely =
         |marked| at_most(population, drawn, marked, differing) >= (1.0 - CONFIDENCE) * (1.0 - ROUNDING_TOLERANCE);
@@ -135,7 +135,7 @@ impl Clusters {
     }
 }
 
-/// Returns the upper bound, with 95 % confidence, of the fraction of clusters that differ. `n` clusters were drawn with
+/// Returns the upper bound of the fraction of clusters that differ, with 95 % confidence. `n` clusters were drawn with
 /// replacement, and `k` of the drawn clusters differ.
 fn share_at_most(n: u32, k: u32) -> f64 {
     if k >= n {

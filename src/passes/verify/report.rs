@@ -75,12 +75,12 @@ pub struct VerifyReport {
     /// Number of matching items in which only the new attribute existed before the migration.
     #[serde(default)]
     pub new_alone: u64,
-    /// Number of items that did not match at first, but matched or were gone when they were read again. The first read
-    /// occurred between a live writer's two writes.
+    /// Number of items that did not match at first, but matched or were gone when they were read again. For example,
+    /// the first read occurred between a live writer's two writes.
     pub raced: u64,
     /// Number of missing, stale and unexpected items that were repaired.
     pub repaired: u64,
-    /// Number of mismatches that are left. 0 means that every item matches.
+    /// Number of mismatches that are left. 0 means that every item that was read matches or was repaired.
     pub mismatches: u64,
     /// Number of recorded diverged items that this verification closed, because these items now match or are gone.
     pub diverged_closed: u64,

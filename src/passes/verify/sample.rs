@@ -232,7 +232,8 @@ mod tests {
     }
 
     /// Runs 400 sampled verifications of a table in which `is_corrupt` selects the wrong items. In at least 93 % of
-    /// them, the reported bound must be correct. It must never be more than twice the exact bound.
+    /// these verifications, the reported bound must be correct. The reported bound must never be more than twice the
+    /// exact bound.
     fn bounds_hold(what: &str, large: &[u32], is_corrupt: impl Fn(u32, u32) -> bool) {
         let total_clusters = total_clusters(ITEMS.into(), SEGMENTS);
         let clusters = table(total_clusters, is_corrupt);

@@ -34,7 +34,7 @@ pub enum ExpandStatus {
     },
 }
 
-/// A phase that has begun.
+/// A phase that has begun and is not complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OpenPhase {
     /// The phase.

@@ -22,7 +22,7 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
             "a refusal must suggest a repair before it suggests `--force`"
         );
         if goal == READ {
-            // The reason covers every obstacle. For each obstacle, an override with this reason is recorded.
+            // The reason covers every reported obstacle. For each obstacle, an override with this reason is recorded.
             sim.force = Some("a copy, for a test");
             assert_eq!(sim.next_step(READ, false), Ok(Step::Confirm));
             sim.run(READ);
@@ -80,7 +80,8 @@ fn a_reason_given_for_one_item_covers_no_other_items() {
     }
 }
 
-/// If a reason covers items that failed in the pass, it does not cover items that a later verification finds unequal.
+/// A reason for items that failed in a pass covers at most the same number of unequal items in the verification after
+/// that pass.
 #[test]
 fn a_reason_given_for_failed_items_covers_no_diverged_items() {
     for (mismatches, ends) in [(1, true), (2, false)] {

@@ -24,7 +24,7 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     sim.run(REPAIR);
     assert_eq!(sim.answer(READ), "allowed");
 
-    // If a sampled verification finds a new mismatch, it also closes the gate until a full verification is clean.
+    // A new mismatch in a sample also closes the gate until a full verification is clean.
     sim.mismatches = 1;
     sim.run(SAMPLE);
     assert_eq!(sim.answer(READ), REPAIR_NEXT);
@@ -64,7 +64,7 @@ fn no_reason_overrides_items_without_a_new_value() {
     sim.failures = 0;
     sim.all(&[VERIFY, READ, WRITE]);
 
-    // This migration uses a second state file. It did not move the flag, and has recorded no expand pass.
+    // This migration uses a second state file. No command with this file moved the flag or ran an expand pass.
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);
     sim.all(&[DUAL, RUN, VERIFY, READ]);
     let mut lost = SimulatedMigration {

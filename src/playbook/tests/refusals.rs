@@ -56,8 +56,8 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
         for state in states(kind) {
             let reached = after(kind, &state);
             for goal in &goals {
-                // If a flag proves the facts, the tool accepts no stated fact. So in that case, the test only tries no
-                // fact and one fact.
+                // If a flag proves the facts, the tool accepts no stated fact. In that case, the test tries only two
+                // inputs: no fact, and one fact.
                 let subsets = if matches!(kind, PlanKind::Stated | PlanKind::RemoveOnly) { 32 } else { 2_usize };
                 for (given, force) in (0..subsets).flat_map(|given| [(given, None), (given, Some("because"))]) {
                     let mut sim = reached.clone();
@@ -74,7 +74,7 @@ fn a_refused_command_records_nothing_whatever_is_missing() {
                         assert_eq!(now, before, "{kind:?} after {state:?}: {goal:?} with {:?}: {refused}", sim.facts);
                     }
                     // The refusal names every missing fact. So if the operator repeats the command with all these
-                    // facts, it asks for no further facts before its next lasting work.
+                    // facts, the command asks for no further facts before its next lasting work.
                     if !refused.missing.is_empty() {
                         unstated += 1;
                         sim.facts.extend(&refused.missing);

@@ -1,5 +1,5 @@
-//! Tests that an operator who follows `Next:` reaches an end. This is true for every kind of plan, from every position
-//! in the migration, and for every combination of problems that the commands may find.
+//! Tests that an operator who follows `Next:` reaches a final state. The test tries every kind of plan, every position
+//! in the migration, and many combinations of problems that the commands may find.
 
 use super::*;
 
@@ -15,7 +15,7 @@ struct Trouble {
     failures: u64,
     diverged: u64,
     mismatches: u64,
-    /// Whether retries and repairs help.
+    /// Whether retries and repairs fix the problems.
     fixable: bool,
 }
 

@@ -20,12 +20,12 @@ use crate::ratelimit::clock::SpeedClock;
 /// charges (an eventually consistent read of 4 KB).
 pub(in crate::ratelimit) const TOKENS_PER_UNIT: f64 = 2.0;
 
-/// The time between two tokens at speed 1. The clock's speed scales this rate to the actual rate.
+/// The time between two tokens at speed 1. The clock's speed scales the resulting rate to the actual rate.
 pub(in crate::ratelimit) const TOKEN_TIME: Duration = Duration::from_millis(1);
 const TOKENS_PER_SECOND_AT_SPEED_1: f64 = 1_000.0;
 
-/// A burst is the budget for this fraction of a second. It is small, so that a start or the end of a pause does not
-/// cause a peak of requests.
+/// A burst is the budget for this fraction of a second. The burst is small, so that a start or the end of a pause does
+/// not cause a peak of requests.
 const BURST_SECONDS: f64 = 0.1;
 
 /// The smallest number of tokens in a burst, which allows one write unit.
@@ -103,8 +103,8 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
 }
 
 /// The governor state of a bucket: the theoretical arrival time of the next token, in nanoseconds of the bucket's
-/// clock. From this time, governor decides whether a request may pass. We store it ourselves, so that debt and refunds
-/// can change it.
+/// clock. From this time, governor decides whether a request may pass. We store this time ourselves, so that debt and
+/// refunds can change it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ArrivalTime(Arc<AtomicU64>);
 
@@ -139,7 +139,7 @@ fn token_nanos(tokens: u64) -> u64 {
 }
 
 /// The state as seen by a limiter that was created at `start`. The times are converted, because governor counts time
-/// from the creation of a limiter. An arrival time before `start` is converted to zero. Both mean a full bucket.
+/// from the creation of a limiter. An arrival time before `start` is converted to zero. Both times mean a full bucket.
 #[derive(Debug)]
 struct LimiterState {
     tat: ArrivalTime,

@@ -1,5 +1,5 @@
 //! Calculates each scope's budget, and the reason for it, from the plan's `[capacity]` and the table's description.
-//! Pure.
+//! This module is pure.
 
 mod resource_capacity;
 mod tracker;
@@ -43,7 +43,7 @@ pub struct ResolvedBudgets {
 pub struct ScopeBudget {
     /// The scope to which the budget applies.
     pub scope: Scope,
-    /// Writes or reads.
+    /// Whether the budget limits writes or reads.
     pub access: Access,
     /// Capacity units per second.
     pub units: Units,

@@ -1,5 +1,5 @@
-//! Adjusts the budgets of a running job to the table's description. Budgets fall immediately and rise in steps. Pure:
-//! the caller decides when to take a step.
+//! Adjusts the budgets of a running job to the table's description. Budgets fall immediately and rise in steps. This
+//! module is pure: the caller decides when to take a step.
 
 use super::resource_capacity::rate_text;
 use super::{ResolvedBudgets, Scope, ScopeBudget, resolve_running};

@@ -81,7 +81,7 @@ async fn the_number_of_slowed_keys_is_bounded() {
     assert!(key_buckets.own_bucket(key(0)).is_none() && key_buckets.own_bucket(key(999)).is_some());
 }
 
-/// Waits for a unit of a key in a separate task.
+/// Starts a task that waits for a unit of a key.
 fn waiter(key_buckets: &Arc<KeyBuckets>, key: PartitionHash) -> tokio::task::JoinHandle<()> {
     let key_buckets = Arc::clone(key_buckets);
     tokio::spawn(async move { take(&key_buckets, key, 1.0).await })

@@ -92,7 +92,7 @@ impl History for MemoryState {
                 |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.written_digest);
             let mut seen = BTreeSet::new();
             let rows = tables.journal.iter().filter(is_left);
-            // Count each path of an item once. The journal has one row for each attempt, because a write may be planned
+            // List each path of an item once. The journal has one row for each attempt, because a write may be planned
             // again, or sent again after a kill.
             let first: Vec<(ItemKey, Path)> = rows
                 .filter(|row| seen.insert((row.key.to_text(), row.pre.path.clone())))

@@ -60,8 +60,9 @@ pub struct BaselinePage {
     pub number: u64,
     /// Items with preexisting targets, and digests of these targets' values.
     pub preexisting: Vec<(ItemKey, Vec<(Path, Digest)>)>,
-    /// Items with a pair of an old and a new attribute that the operator should know about. Either a rollback would not
-    /// restore the pair exactly, or readers will see the pair's new value for the first time.
+    /// Items with a pair of an old and a new attribute that the operator should know about. The [`BaselinePair`] names
+    /// the reason: a rollback would not restore the pair exactly, or readers will see the pair's new value for the
+    /// first time.
     pub pairs: Vec<(ItemKey, Vec<(Path, BaselinePair)>)>,
     /// Key digests of the items that the session may write.
     pub may_write: Vec<Digest>,
@@ -70,10 +71,10 @@ pub struct BaselinePage {
 }
 
 /// One item's targets that were filled after the pass had read the item for the first time, and whose values differ
-/// from the values of their sources. The migration itself may have filled such a target if the reply to a write was
-/// lost, or if a process was killed. Otherwise, a live writer filled the target, so the target counts as preexisting.
-/// Only changes with `on_existing = "skip"` need this record. The journal contains the digest of every value that such
-/// a change writes.
+/// from the values of their sources. If the journal contains the digest of the target's value, the migration itself may
+/// have filled the target: the reply to its write was lost, or a process was killed. Otherwise, a live writer filled
+/// the target, so the target counts as preexisting. Only changes with `on_existing = "skip"` need this record. The
+/// journal contains the digest of every value that such a change writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilledTargets {
     /// The key of the item.

@@ -14,7 +14,8 @@ use crate::outside::UntrustedText;
 /// The ways to begin a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeginMode {
-    /// Resume the phase's unfinished run, or begin the phase's first run. Refused if the last run is complete.
+    /// Resume the phase's unfinished run. If there is no such run, begin a new run. The store refuses this mode if the
+    /// last run is complete, or if a read-only pass has read pages of the unfinished run.
     ResumeOrNew,
     /// Begin a new run. An unfinished run becomes superseded, but its record stays.
     Restart,
@@ -22,8 +23,8 @@ pub enum BeginMode {
     /// Afterwards, the run's checkpoints no longer prove that the committed pages were written. So only another
     /// read-only pass can resume the run.
     ReadOnly,
-    /// Begin an additional pass (`--again`), or resume an unfinished one. Refused unless the last run is complete, or
-    /// is itself an additional pass.
+    /// If the last run is an additional pass that can be resumed, resume that pass. If the last run is complete, begin
+    /// an additional pass (`--again`). In all other cases, the store refuses this mode.
     Again,
 }
 
@@ -73,9 +74,9 @@ pub struct RunRecord {
     pub sessions: u32,
     /// Whether a session is open. If a session is open, a process is working on the run, or died while working on it.
     pub open_session: bool,
-    /// Whether the number of applied items is a lower bound, because pages were abandoned or a session was killed. When
-    /// another session reads the pages again, items that the first session wrote count as already applied. So reports
-    /// show the number of applied items with "at least".
+    /// Whether the number of applied items is a lower bound, because pages were abandoned, a session was killed or a
+    /// reply was lost. When another session reads the pages again, items that the first session wrote count as already
+    /// applied. So reports show the number of applied items with "at least".
     pub lower_bound: bool,
     /// Number of pages that the run's sessions began but did not finish.
     pub abandoned_pages: u64,

@@ -26,7 +26,7 @@ pub struct VerificationParameters {
     pub sample_clusters: Option<u32>,
 }
 
-/// The inputs of the random draw of a sample's clusters. The same inputs always draw the same clusters.
+/// The inputs from which the clusters of a sample are drawn at random. The same inputs always draw the same clusters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleDraw {
     /// The seed of the random draw, below 2^63.
@@ -42,7 +42,7 @@ pub struct SampleDraw {
 pub struct NewVerification {
     /// The parameters of the verification.
     pub parameters: VerificationParameters,
-    /// The inputs of the draw of the sample; `None` if the whole table is read.
+    /// The inputs from which the sample is drawn; `None` if the whole table is read.
     pub drawn: Option<SampleDraw>,
     /// Number of segments that the verification must read.
     pub segments_to_read: u32,
@@ -57,7 +57,7 @@ pub struct VerificationRecord {
     pub run: RunRecord,
     /// The parameters of the verification.
     pub parameters: VerificationParameters,
-    /// The inputs of the draw of the sample; `None` if the whole table is read.
+    /// The inputs from which the sample is drawn; `None` if the whole table is read.
     pub drawn: Option<SampleDraw>,
     /// Number of segments that the verification must read.
     pub segments_to_read: u32,

@@ -1,4 +1,4 @@
-//! Failures and diverged items. Open ones are work for an operator.
+//! Failures and diverged items. While they are open, they are work for an operator.
 
 use serde::{Serialize, Serializer};
 
@@ -89,7 +89,7 @@ pub struct OpenWork {
     pub diverged: u64,
 }
 
-/// Selects entries of a list of failures, diverged items or values. The entries are in the order in which they were
+/// Selects entries of a list of failures, diverged items or pre-images. The entries are in the order in which they were
 /// first recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListQuery {

@@ -1,4 +1,4 @@
-//! Tests each rule on all possible states, or on random states.
+//! Tests the rules: some rules on all possible states, the others on random states.
 
 use proptest::prelude::*;
 
@@ -217,8 +217,8 @@ proptest! {
         prop_assert!(answer.is_ok() || epoch < 3 || is_refused(answer));
     }
 
-    /// Pages are accepted if and only if three conditions are true: their run is a verification, each item has a
-    /// verdict, and each mismatch has a record.
+    /// Pages are accepted if and only if three conditions are true: their run is a verification, this run has the
+    /// segment, and the counts of items, verdicts and records match.
     #[test]
     fn verified_pages_are_accepted_only_if_they_add_up(
         verifies in any::<bool>(),

@@ -93,8 +93,8 @@ pub(super) fn register(connection: &Connection, rows: &RowCounter) -> rusqlite::
     })
 }
 
-/// Returns the first bytes of the SHA-256 of some columns. The hash input includes each column's type and length, so
-/// that it differs for different rows.
+/// Returns the first eight bytes of the SHA-256 of these columns. The hash input includes each column's type and
+/// length, so that different rows have different hash inputs.
 fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     let mut hash = Sha256::new();
     for column in columns {
@@ -115,7 +115,8 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-/// Refuses a file if a row that affects the whole file is damaged. Checks large tables only if `small` is true.
+/// Refuses a file if a row that affects the whole file is damaged. Checks large tables only if `small` is true, that
+/// is, if the file is small.
 pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), StateFileError> {
     for (table, sum) in SMALL_TABLES.iter().chain(LARGE_TABLES.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
@@ -194,7 +195,7 @@ pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, St
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)
 }
 
-/// Refuses a row with a wrong checksum. The column `at` contains whether the checksum matches.
+/// Refuses a row with a wrong checksum. The column `at` is true if the checksum matches.
 pub(super) fn refuse_damaged_row(row: &Row<'_>, at: usize) -> Result<(), StateFileError> {
     if row.get(at)? { Ok(()) } else { Err(StateFileError::Row("one of its rows has a wrong checksum".to_owned())) }
 }

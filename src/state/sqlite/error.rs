@@ -21,8 +21,8 @@ pub(super) enum StateFileError {
 }
 
 impl StateFileError {
-    /// Returns whether the file, the disk or SQLite caused the error. If one of these caused the error, the process
-    /// must not store anything more. Every other error concerns only one request.
+    /// Returns whether the disk or SQLite failed. After such a failure, the process must not store anything more. Every
+    /// other error affects only one request.
     pub(super) fn is_fatal(&self) -> bool {
         match self {
             StateFileError::Sql(error) => {
@@ -32,7 +32,7 @@ impl StateFileError {
         }
     }
 
-    /// If this error concerns only one row, returns the reason why that row cannot be read. If not, returns the error.
+    /// If this error affects only one row, returns the reason why that row cannot be read. If not, returns the error.
     pub(super) fn into_row_reason(self) -> Result<String, StateFileError> {
         match self {
             StateFileError::Row(what) => Ok(what),
@@ -75,12 +75,13 @@ impl From<TransitionError> for StateFileError {
 
 /// The end of every error about an unusable file. This text names the state of the file and what the operator can do
 /// next.
-pub(super) const REMEDY: &str = "Nothing was written to it or to the table. Restore the file from a copy. Or start a new \
-     migration state: move the file away (together with its -wal file), or name another file with --state. A new run is safe, \
-     because it recognises items that are already changed, but it does not know the start keys, failures or pre-images of the \
-     old one";
+pub(super) const REMEDY: &str = "Nothing was written to the file or to the table. Restore the file from a copy. Or start a \
+     new migration state: move the file away (together with its -wal file), or name another file with --state. A new run is \
+     safe, because it recognises items that are already changed, but it does not know the start keys, failures or pre-images \
+     of the old state";
 
-/// Creates the error for the operator if an I/O error prevents the preparation of a file or directory.
+/// Creates the error for the operator if a file or directory could not be used. `doing` is the text that follows
+/// "cannot" in the message.
 pub(super) fn io_error(path: &Path, doing: &str, error: &io::Error) -> StoreError {
     let advice = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

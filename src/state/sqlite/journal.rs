@@ -9,16 +9,16 @@
 //!
 //! # What existed before
 //!
-//! A rollback removes new attributes, but keeps new attributes that existed before the migration. The two can be
-//! distinguished only until the migration writes an item, because afterwards every item has the attribute. So the first
-//! pass records the existing targets before the first write of each page. Together with these targets, the first pass
-//! records digests of the items that it may write (`pages_under_way`).
+//! A rollback removes new attributes, but keeps new attributes that existed before the migration. The two kinds can be
+//! distinguished only until the migration writes the item, because afterwards the item has the new attribute in both
+//! cases. So the first pass records the existing targets before the first write of each page. Together with these
+//! targets, the first pass records digests of the items that it may write (`pages_under_way`).
 //!
-//! An abandoned page is read again. So is an uncommitted page of a killed process. When the items are read again, their
-//! page may have different bounds and contain different items. The difference does not matter, because the digests show
-//! for each single item whether it may have been written. If an item has a digest, its targets are not recorded again,
-//! because the digest and the targets were stored in one transaction. If that transaction did not become durable, no
-//! item of the page was written either.
+//! Abandoned pages are read again, and so are the uncommitted pages of a killed process. When the items are read again,
+//! their page may have different bounds and contain different items. The difference does not matter, because the
+//! digests show for each single item whether it may have been written. If an item has a digest, its targets are not
+//! recorded again, because the digest and the targets were stored in one transaction. If that transaction did not
+//! become durable, no item of the page was written either.
 //!
 //! A page's commit deletes the page's digests, because the page will not be read again. The commit that ends a segment
 //! also deletes the digests that killed sessions left, because the pages of these sessions may have had different
@@ -43,10 +43,10 @@
 //!
 //! With `on_existing = "skip"`, a target that a live writer fills counts as preexisting, because such a change accepts
 //! the target's value ([`FilledTargets`](super::super::FilledTargets)). But it is also possible that the migration
-//! itself filled the target. A reason is that the reply to a write was lost. Another reason is that the server applied
-//! a killed process's write after the next process had read the item. Before each of these writes was sent, its
-//! pre-image was stored, together with the digest of the new value. So a value with this digest comes from the
-//! migration, unless the write is known to have been refused.
+//! itself filled the target. This happens if the reply to a write was lost. It also happens if the server applied a
+//! killed process's write after the next process had read the item. Before each write is sent, its pre-image is stored
+//! together with the digest of the new value. So a value with this digest comes from the migration, unless the write is
+//! known to have been refused.
 
 use std::collections::HashSet;
 
@@ -66,8 +66,8 @@ use crate::item::{ItemKey, Path, Value};
 /// The phase of the runs that record the pre-images of repairs.
 const REPAIR_PHASE: &str = phase::VERIFY;
 
-/// A rollback or a step back stores this text instead of a digest if it does not know whether the item has its state
-/// from before the migration.
+/// A rollback or a step back stores this text instead of a digest if it is unknown whether the item has its state from
+/// before the migration.
 const UNKNOWN: [u8; 8] = *b"unknown\0";
 
 /// Appends pre-images.
@@ -88,8 +88,8 @@ pub(super) fn append_pre_images(
             let (kind, value) = match &pre.prior {
                 PriorValue::Value(value) => ("value", Some(pack(value))),
                 PriorValue::Nothing => ("nothing", None),
-                // Only rollbacks and steps back record `Leftover`. These rows are only counted and listed.
-                // `leftovers.rs` distinguishes them from rows of `SameAsSource`.
+                // Only rollbacks and steps back record `Leftover`. The rows of `Leftover` are only counted and listed.
+                // `leftovers.rs` distinguishes them from rows of `SameAsSource` by their run.
                 PriorValue::SameAsSource | PriorValue::Leftover(_) => ("same", None),
             };
             let is_unknown = pre.prior == PriorValue::Leftover(Leftover::Unknown);
@@ -220,7 +220,7 @@ fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<It
     Ok(ItemHistory::new(before, journal).with_equal_targets(equal.iter().filter_map(|path| parse_path(path).ok())))
 }
 
-/// Refuses a row with a wrong checksum. The column `at` contains whether the checksum matches.
+/// Refuses a row with a wrong checksum. The column `at` is true if the checksum matches.
 fn check_row_checksum(row: &Row<'_>, at: usize) -> Result<(), StateFileError> {
     if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
 }
@@ -236,8 +236,8 @@ pub(super) fn baseline_complete(connection: &Connection) -> Result<bool, StateFi
 
 /// Returns whether a pass before this run has read every item.
 fn is_baseline_complete_before(connection: &Connection, run: i64) -> Result<bool, StateFileError> {
-    // The first term of the query is cheap, and is usually enough. The second term is needed only for a stopped pass,
-    // if a read-only pass has read the remaining items.
+    // The first term of the query is cheap, and is usually enough. The second term finds a stopped pass whose remaining
+    // items a read-only pass has read.
     let sql = "SELECT EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND status = 'complete') \
          OR EXISTS (SELECT 1 FROM runs WHERE phase = ?1 AND id > ?2 AND id < ?3 AND total_segments = \
          (SELECT count(*) FROM segments WHERE run = runs.id AND segments.status = 'done'))";
@@ -288,7 +288,7 @@ pub(super) fn preexisting_count(connection: &Connection) -> Result<u64, StateFil
     Ok(connection.query_row(sql, [since], |row| row.get(0))?)
 }
 
-/// Returns whether every pass before this run has left some items of the table unread.
+/// Returns whether no pass before this run has read every item of the table.
 pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool, StateFileError> {
     Ok(!is_baseline_complete_before(connection, run.0)?)
 }

@@ -117,7 +117,7 @@ mod tests {
         assert!(owned.connection.prepare("SELECT * FROM extra").is_err());
     }
 
-    /// A copy of the file and its log simulates a kill at this moment.
+    /// A copy of the file and its log simulates a kill at the moment of the copy.
     #[test]
     fn a_migration_takes_effect_only_with_its_commit() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");

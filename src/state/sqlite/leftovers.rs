@@ -1,6 +1,6 @@
-//! Lists the items that a rollback did not restore to the state that they had before the migration. Rows of the journal
-//! record these items. Also lists the items that a rollback may not restore exactly. These items are the pairs that the
-//! first pass found.
+//! Lists the items that a rollback or a step back did not restore to their state from before the migration, as the
+//! journal records them. Also lists the pairs of an old and a new attribute that the first pass recorded
+//! ([`BaselinePair`]).
 
 use rusqlite::{Connection, Params, Row, params};
 

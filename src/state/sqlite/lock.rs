@@ -85,8 +85,8 @@ impl Lock {
         self.recorded_commits
     }
 
-    /// Writes the current number of commits to the lock file. Ignores a failed write. It loses no commit; the lock file
-    /// only keeps an older number.
+    /// Writes the current number of commits to the lock file. Ignores a failed write, because the failure loses no
+    /// commit: the lock file only keeps an older number.
     pub(super) fn write_commit_count(&mut self, commit_count: CommitCount) {
         let line = commit_count.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));

@@ -92,7 +92,7 @@ pub(super) fn refuse_damaged(
 
 /// Returns whether a file that was not closed properly lacks commits. Without its log, a file may still have all
 /// commits, because a different program may have moved the log into the file. This function checks twice, because a
-/// process may open or close the file in the meantime.
+/// process may open or close the file between the reads of the lock file and the state file.
 fn has_lost_commits(
     connection: &Connection,
     path: &Path,
@@ -149,8 +149,8 @@ fn claim_file(connection: &mut Connection, path: &Path, identity: &Identity, now
     transaction.commit().map_err(|error| failed(error.into()))
 }
 
-/// Opens a connection with this program's timeout and SQL functions. Opening a connection changes nothing in the file,
-/// and leaves an existing log in place. Only [`OwnedFile::close`] moves the log into the file.
+/// Opens a connection with this program's timeout and SQL functions. Opening and closing the connection changes nothing
+/// in the file, and leaves an existing log in place. Only [`OwnedFile::close`] removes the log.
 pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StateFileError> {
     let had_log = has_log(path);
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;

@@ -18,8 +18,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The number of processed rows. The operation increments it, and [`ProgressReporter`] reads it.
 pub(super) type RowCounter = Arc<AtomicU64>;
 
-/// Logs the progress of one operation until this value is dropped. A separate thread logs, because a single SQLite
-/// statement may take most of the time.
+/// Logs the progress of one operation until this value is dropped. A separate thread writes the log lines, because a
+/// single SQLite statement may take most of the time.
 pub(super) struct ProgressReporter {
     stop_sender: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,

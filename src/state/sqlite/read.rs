@@ -95,7 +95,7 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
     let done: u32 = row.get(1)?;
     let last: u32 = row.get(4)?;
     let Some(pending) = run.total_segments.checked_sub(scanning + done).filter(|_| last < run.total_segments) else {
-        return Err(StateFileError::Row(format!("run {} has segments beyond its {}", run.id.0, run.total_segments)));
+        return Err(StateFileError::Row(format!("run {} has more than {} segments", run.id.0, run.total_segments)));
     };
     let counts = counts_from(row, 5)?;
     Ok(SegmentTotals { pending, scanning, done, pages: row.get(2)?, counts, last_commit_at: row.get(3)? })
@@ -172,13 +172,13 @@ pub(super) fn open_work(connection: &Connection, run: Option<RunId>) -> Result<O
     open_work_where(connection, "?1 IS NULL OR run = ?1", params![run.map(|run| run.0)])
 }
 
-/// Like [`open_work`], for all runs of a phase.
+/// Returns the same numbers as [`open_work`], for all runs of a phase.
 pub(super) fn open_work_of_phase(connection: &Connection, phase: &str) -> Result<OpenWork, StateFileError> {
     open_work_where(connection, "run IN (SELECT id FROM runs WHERE phase = ?1)", params![phase])
 }
 
-/// For one run, the tallies contain these numbers. For several runs, the rows must be read, because an item that is
-/// open in several runs must be counted once.
+/// Counts the open work of the selected runs. For one run, the tallies contain the counts. For several runs, the rows
+/// must be read, because an item that is open in several runs must be counted once.
 fn open_work_where(
     connection: &Connection,
     runs: &str,
@@ -361,8 +361,7 @@ fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, StateFileError> {
     found.ok_or_else(|| StateFileError::Row("a failure in it has no outcome".to_owned()))
 }
 
-/// Checks whether SQLite can read the file at all. This check is cheap. This check must be the first access to the
-/// file.
+/// Checks whether SQLite can read the file at all. This check is cheap, and must be the first access to the file.
 pub(super) fn check_readable(connection: &Connection) -> Result<(), StateFileError> {
     connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
     Ok(())

@@ -16,9 +16,9 @@ use crate::item::ItemKey;
 
 /// A state file for several callers. The callers read the file one after the other.
 ///
-/// These methods block the async worker that calls them. Blocking is acceptable, because commands read little, and read
-/// only before and after their main work. A dry run is different: it reads the history of every page. So
-/// [`HistoryReader::read_history`] reads on a separate blocking thread.
+/// The methods of this type block the async worker that calls them. Blocking is acceptable, because commands read
+/// little, and read only before and after their main work. A dry run is different: it reads the history of every page.
+/// So [`HistoryReader::read_history`] reads on a separate blocking thread.
 #[derive(Debug)]
 pub struct SqliteReader(Arc<Mutex<StateFile>>);
 

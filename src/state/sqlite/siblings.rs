@@ -93,7 +93,7 @@ pub(super) fn refuse_foreign_siblings(state: &Path) -> Result<(), StoreError> {
         let meta = match fs::symlink_metadata(&path) {
             Ok(meta) => meta,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(io_error(&path, "look at", &e)),
+            Err(e) => return Err(io_error(&path, "inspect", &e)),
         };
         let ours = meta.is_file()
             && match read_start(&path, 8) {
@@ -148,8 +148,8 @@ fn read_start(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
     Ok(read)
 }
 
-/// Returns whether the file is empty or contains only zeros. After a power cut, a file that was not synced may have
-/// this content.
+/// Returns whether the start of a file is empty or contains only zeros. After a power cut, a file that was not synced
+/// may have this content.
 fn is_blank(start: &[u8]) -> bool {
     start.iter().all(|byte| *byte == 0)
 }
@@ -158,16 +158,17 @@ fn is_log(start: &[u8]) -> bool {
     is_blank(start) || LOG_MAGICS.iter().any(|magic| start.starts_with(magic))
 }
 
-/// Returns whether this is the index of a log. The first process that opens a state file truncates the index to three
-/// bytes and then rebuilds it. After a kill between these two steps, the index is three bytes long.
+/// Returns whether a file with this start can be the index of a log. The first process that opens a state file
+/// truncates the index to three bytes and then rebuilds it. After a kill between these two steps, the index is three
+/// bytes long.
 fn is_log_index(start: &[u8]) -> bool {
     let version = LOG_INDEX_VERSION.to_ne_bytes();
     let start = start.get(..version.len()).unwrap_or(start);
     is_blank(start) || start == version || start == &version[..3]
 }
 
-/// Returns whether this is a rollback journal. SQLite first writes zeros at the start of the journal. After SQLite has
-/// synced the journal, it replaces the zeros with the magic number.
+/// Returns whether a file with this start can be a rollback journal. SQLite first writes zeros at the start of the
+/// journal. After SQLite has synced the journal, it replaces the zeros with the magic number.
 fn is_journal(start: &[u8]) -> bool {
     is_blank(start) || start.starts_with(&JOURNAL_MAGIC)
 }

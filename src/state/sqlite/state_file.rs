@@ -48,7 +48,7 @@ impl StateFile {
         if self.has_begun()? { open::check_identity(&self.connection, &self.path, ours) } else { Ok(()) }
     }
 
-    /// Returns the data that `status` shows. All of it is read at one time.
+    /// Returns the data that `status` shows. All of the file's data is read in one transaction.
     pub fn summary(&self) -> Result<StateSummary, StoreError> {
         let holder = Lock::holder(&self.path);
         self.read(|connection| {
@@ -130,7 +130,7 @@ impl StateFile {
         self.read(|connection| read::diverged(connection, query))
     }
 
-    /// Returns, in ascending order, up to `limit` segments of a run that are not pending and whose number is larger
+    /// Returns up to `limit` segments of a run, in ascending order: those that are not pending and have a number larger
     /// than `after`.
     pub fn segments_after(
         &self,
@@ -175,8 +175,8 @@ impl StateFile {
 }
 
 /// Opens a file for reading. If a file uses a write-ahead log, SQLite needs additional files next to it, even for a
-/// reader. A reader may lack the permission to create these files. If the state file has no log, the file itself
-/// contains everything. In such a directory, a file without a log is opened as immutable.
+/// reader. If the reader lacks the permission to create these files, a state file without a log is opened as immutable.
+/// This is safe, because such a file contains everything itself.
 fn open_for_reading(path: &Path) -> Result<Connection, StateFileError> {
     let open = |path: &Path, flags| -> Result<Connection, StateFileError> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;

@@ -1,4 +1,4 @@
-//! Tests that need internal functions: group commit, tampered rows, and that nothing is stored after a failure.
+//! Tests that need internal functions: group commits, tampered rows, and failures after which nothing more is stored.
 
 use std::sync::mpsc;
 

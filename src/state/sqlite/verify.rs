@@ -22,12 +22,12 @@ impl StateFile {
         self.read(newest)
     }
 
-    /// Returns reports of complete verifications, newest first.
+    /// Returns up to `limit` reports of complete verifications, newest first.
     pub fn reports(&self, limit: u32) -> Result<Vec<StoredReport>, StoreError> {
         self.read(|connection| reports(connection, limit))
     }
 
-    /// Returns the first items with this verdict that a verification found, in the order of their commits.
+    /// Returns the first `limit` items with this verdict that a verification found, in the order of their commits.
     pub fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
         self.read(|connection| mismatches(connection, run, verdict, limit))
     }

@@ -1,4 +1,4 @@
-//! Tests the files, the ports, the kill and the end of a local server.
+//! Tests a local server's files and ports, and what happens if the server is killed or stopped.
 
 use super::*;
 
@@ -57,7 +57,7 @@ fn a_killed_load_is_noticed_and_repeated() {
 
 const LOAD_INTO: &str = "BACKFILL_TEST_LOAD_INTO";
 
-/// This function is not a test. It runs in the child process of the test above.
+/// Does nothing in a normal test run. The test above runs this function in a child process.
 #[test]
 fn loads_until_it_is_killed() {
     let Some(file) = std::env::var_os(LOAD_INTO) else { return };

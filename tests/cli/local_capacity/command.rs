@@ -39,7 +39,8 @@ fn the_readme_shows_a_model_that_loads() {
     assert!(spec.traffic.is_some());
 }
 
-/// `local --capacity` throttles, runs the application, and prints its results at the end.
+/// `local --capacity` throttles requests and runs the application. At the end, it prints the counts of the table and of
+/// the application.
 #[test]
 fn the_command_serves_the_model_and_its_application() {
     let harness = Harness::embedded();

@@ -27,7 +27,7 @@ async fn a_file_without_a_run_can_be_used_for_another_plan() {
     );
 }
 
-/// A file may contain only the records of the preflight and of the start of expand. Opening such a file for a different
+/// If a file contains only the records of the preflight and of the start of expand, opening the file for a different
 /// plan deletes these records. Any other record binds the file to its plan.
 #[tokio::test]
 async fn a_preflight_does_not_bind_a_file_to_its_plan() {

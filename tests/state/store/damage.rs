@@ -36,7 +36,8 @@ async fn read_rollback_inputs(path: &Path) -> Result<RollbackInputs, StoreError>
     })
 }
 
-/// Stores an expansion that has overwritten values, has found preexisting values, and has left failures.
+/// Creates the state file of an expansion that has overwritten values, has found preexisting values, and has left
+/// failures.
 async fn create_expanded_file(path: &Path) {
     let store = open(path);
     store.append_event(r#"{"type":"phase_begun","phase":"expand"}"#.to_owned()).await.unwrap();
@@ -188,7 +189,7 @@ async fn a_copy_of_a_file_in_use_opens_with_its_lock_file() {
     let run = begin(&store, BeginMode::ResumeOrNew, 4).await.run.id;
     store.commit(commit(run, 0, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     fs::copy(lock(&path), lock(&copy)).unwrap();
-    // The process commits a second page after the first copy and before the second copy.
+    // The process commits a second page after the lock file was copied and before the state file is copied.
     store.commit(commit(run, 1, pages(1, 1, None, &[Outcome::Applied]))).await.unwrap();
     let reader = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     reader.execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();

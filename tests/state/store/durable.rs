@@ -175,7 +175,7 @@ async fn a_group_that_only_reads_commits_nothing() {
 const KILLS: &str = "BACKFILL_TEST_KILLS";
 
 /// Kills a process at random moments while four segments commit at the same time. Every acknowledged commit must be in
-/// the file. No commit may be stored only in part. The next process must continue.
+/// the file. No commit may be stored only in part. The next process must be able to continue.
 #[test]
 fn a_killed_process_loses_nothing_that_was_acknowledged() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -263,7 +263,8 @@ fn check_after_kill(path: &Path, stored: &mut BTreeMap<u32, u64>, pre_images: u6
         assert!(stored.is_empty());
         return;
     };
-    // The process was killed either during its session, or after it had recorded that the previous session was killed.
+    // If `died` is true, the process was killed during its session. Otherwise, it was killed before its session, after
+    // it had recorded that the previous session was killed.
     assert!(current.died || current.run.lower_bound, "{:?}", current.run);
     assert_eq!(current.died, current.run.status == RunStatus::Running);
     assert_eq!(current.totals.counts.scanned, 3 * current.totals.pages);

@@ -136,8 +136,8 @@ async fn the_first_pass_ends_when_a_run_completes() {
     assert!(store.is_first_pass(next_run).await.unwrap());
 }
 
-/// A rollback reads journal rows of every kind, newest first. These rows come only from the expansion, and exclude rows
-/// of refused writes.
+/// A rollback reads journal rows of every kind, newest first. It reads the rows of the expansion and of repairs, but
+/// not its own rows or the rows of refused writes.
 #[tokio::test]
 async fn a_rollback_reads_what_the_expansion_has_recorded() {
     let dir = tempfile::tempdir().unwrap();
@@ -230,7 +230,7 @@ async fn an_unsure_rollback_is_reported() {
     }
 }
 
-/// Compares the disk space that the journal takes for items of the sample shop with the estimate.
+/// Compares the estimate of the journal's size with the disk space that the journal takes for items of the sample shop.
 #[cfg(feature = "local")]
 #[tokio::test]
 async fn the_estimate_of_the_journals_size_is_a_close_upper_bound() {

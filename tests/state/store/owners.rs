@@ -86,8 +86,8 @@ async fn a_clean_close_leaves_one_file_and_a_free_lock() {
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     let error = clone.current_run("expand").await.unwrap_err().to_string();
     assert!(error.contains("is closed"), "{error}");
-    // `close` has released the lock, even though a clone of the store still exists. If the store is dropped instead,
-    // this also releases the lock.
+    // `close` has released the lock, even though a clone of the store still exists. Dropping a store without a call of
+    // `close` also releases the lock.
     drop(open(&path));
     assert_eq!(names(), ["s.db", "s.db.lock"]);
     assert!(open(&path).current_run("expand").await.unwrap().unwrap().lower_bound);

@@ -1,4 +1,4 @@
-//! Counts the items that a run may still scan. Pure bookkeeping.
+//! Counts the items that a run may still scan. This module is pure.
 
 /// The item account of a run: the items that it has scanned, and the items that are promised to pages. Both scanned
 /// items and items promised to uncommitted pages count towards the limit.

@@ -118,8 +118,8 @@ impl Allowance {
         *self.state() = AllowanceState { ledger, items, lost, spend_ledger: Some((spend_ledger, session)) };
     }
 
-    /// Returns the limit that is used up: less than one write unit, or no item, is left. Returns `None` if the job can
-    /// start.
+    /// Returns the reason to stop if a limit is used up, that is, if less than one write unit or no item is left.
+    /// Returns `None` if the job can start.
     pub fn exhausted(&self) -> Option<StopReason> {
         let state = self.state();
         let items = || state.items.exhausted().map(|(scanned, limit)| StopReason::MaxItems { scanned, limit });
@@ -237,8 +237,8 @@ impl Allowance {
         Grant { allowance: Arc::clone(self), need, sent: false, settled: false }
     }
 
-    /// Makes a reservation durable. The reservation runs in a separate task, because the request that asked for it may
-    /// be dropped. A reservation also ends if it fails, so that nobody waits for it forever.
+    /// Makes a reservation durable. A separate task stores the reservation, because the request that asked for it may
+    /// be dropped. If the reservation cannot be stored, the task withdraws it, so that no request waits for it forever.
     fn reserve(self: &Arc<Self>, reservation: Reservation, stop: &Stopper) {
         let me = Arc::clone(self);
         let stop = stop.clone();

@@ -88,8 +88,8 @@ impl ItemOutcomes {
         self.counts.estimated_write_units += spent.estimated_write;
     }
 
-    /// Marks the pre-images of a write that was not applied. If an attempt may have been applied, the pre-images stay
-    /// valid.
+    /// Marks the pre-images of a write as refused, because the write was not applied. If an earlier attempt of the
+    /// write may have been applied, the pre-images stay valid.
     pub(crate) fn mark_not_applied(&mut self, member: &mut PendingWrite) {
         let journaled = std::mem::take(&mut member.journaled);
         if !member.ambiguous {

@@ -41,7 +41,7 @@ pub(crate) struct PendingWrite {
     journaled: Vec<PreImageId>,
     /// Whether an attempt of this write may have been applied even though no reply confirmed it.
     ambiguous: bool,
-    /// Like `ambiguous`, but also covers earlier writes that were planned for the same item.
+    /// Like `ambiguous`, but also true if an earlier write that was planned for the same item may have been applied.
     unclear: bool,
     replans: u32,
     attempts: Attempts,
@@ -63,16 +63,16 @@ impl Writer {
         Writer { changes, history, session, is_first_pass: false }
     }
 
-    /// Marks the pre-images of writes that were certainly not applied. If this mark cannot be stored, no harm is done:
-    /// the write then counts as possibly applied.
+    /// Marks pre-images as refused, because their writes were certainly not applied. If this mark cannot be stored, no
+    /// harm is done: the write then counts as possibly applied.
     pub(super) async fn mark_refused(&self, refused: Vec<PreImageId>) {
         if !refused.is_empty() {
             let _ = self.history.mark_refused(self.session, refused).await;
         }
     }
 
-    /// Returns the same writer for the first pass. If the plan skips existing values, a live writer may set a target
-    /// before the pass writes the item. Such a value counts as preexisting and is recorded.
+    /// Returns the same writer for the first pass. A live writer may set a target before the pass writes the item. If
+    /// the plan skips existing values, such a value counts as preexisting and is recorded.
     pub fn in_first_pass(self) -> Writer {
         Writer { is_first_pass: true, ..self }
     }
@@ -282,8 +282,8 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Abandons a chunk because the run is stopping. The page will not be committed, so this function marks the
-    /// pre-images of writes that were certainly not applied. Otherwise a rollback could restore a value that no write
+    /// Abandons a chunk because the run is stopping. The page will not be committed, so this function marks pre-images
+    /// as refused if their writes were certainly not applied. Otherwise a rollback could restore a value that no write
     /// has destroyed.
     pub(crate) async fn abandon(
         &self,

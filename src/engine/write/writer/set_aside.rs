@@ -18,7 +18,7 @@ use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::writer::{ItemOutcomes, PendingWrite, Writer, has_item};
 use crate::item::PartitionHash;
 
-/// The turn of a partition key. Only its holder may process the key's set-aside items.
+/// The turn of a partition key. Only the holder of the turn may process the key's set-aside items.
 type KeyTurn = Arc<Mutex<()>>;
 
 /// A position in the queue for a turn.
@@ -83,7 +83,7 @@ impl Writer {
         while !waiting.is_empty() && !stopped {
             let may_admit = in_progress.len() < requests.lane().outstanding();
             let first: Vec<&GuardedWrite> = waiting.front().map(|member| &member.write).into_iter().collect();
-            // A dropped wait has taken no permits. The next iteration of the loop starts it again.
+            // A dropped wait has taken no permits. The next iteration of the loop starts the wait again.
             tokio::select! {
                 biased;
                 Some(chunk_result) = in_progress.next() => match chunk_result {

@@ -70,7 +70,7 @@ fn item(pk: &str, sk: usize) -> Item {
         .into()
 }
 
-/// Creates a table that accepts chunks, the requests to it, and a writer.
+/// Creates a table that accepts chunks, the client that sends requests to this table, and a writer.
 fn table(max_chunk: usize) -> (Arc<BatchingTable>, Requests, Writer) {
     let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                 [[change]]\nmove = \"old\"\nto = \"new\"\n";

@@ -145,7 +145,7 @@ impl Expectation {
     }
 }
 
-/// Returns the targets of the path's copies that the plan may skip, with the rule for each.
+/// Returns the target and the skip rule of each copy of this path that the plan may skip.
 fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(Path, SkipRule)> {
     let skipping = changes.iter().filter_map(|change| match change {
         Change::Copy { from, to, .. } if from == path && change.skips_existing() => {

@@ -14,25 +14,25 @@
 //!
 //! (1) The verdict is "matching" if the new value existed before the migration.
 //!
-//! While applications write only new values, an item may have an old value without a new one. Either the item's new
-//! value was never written, or somebody wrote the old value by mistake. Readers of the new attribute do not find such
-//! an old value, so the new value counts as missing. During a rollback, readers will find the old value, so the pair
-//! matches. If an item has a new value without an old one, the old value counts as missing, because readers that switch
-//! back would look for it. This is true even if the new value existed before the migration, because an application may
-//! have written the new value since.
+//! While applications write only new values, an item may have an old value without a new one. It is unknown whether the
+//! item's new value was never written or an application wrote the old value by mistake. Readers of the new attribute do
+//! not find such an old value, so the new value counts as missing. During a rollback, readers will find the old value,
+//! so the pair matches. If an item has a new value without an old one, the old value counts as missing, because readers
+//! that switch back would look for it. This is true even if the new value existed before the migration, because an
+//! application may have written the new value since.
 //!
 //! An in-place move removes its source. So does an in-place copy whose source the plan removes. Afterwards, nothing is
-//! left to compare the new value with. If the source still exists, the target is missing or stale. If source and target
-//! are equal, the source is unexpected. After `contract`, the source of a move is unexpected if it still exists, and
-//! the target does not matter. After `contract`, the two sides of a copy are independent. The path of a `remove` is
-//! unexpected if it still exists after the phase that removes it. That phase is `run` for an in-place plan, and
-//! `contract` otherwise.
+//! left to compare the new value with. If the source still exists, the verdict depends on the target: a target without
+//! a value is missing, and a target with a different value is stale. If source and target are equal, the source is
+//! unexpected. After `contract`, the source of a move is unexpected if it still exists, and the target does not matter.
+//! After `contract`, the two sides of a copy are independent. The path of a `remove` is unexpected if it still exists
+//! after the phase that removes it. That phase is `run` for an in-place plan, and `contract` otherwise.
 //!
 //! With `on_existing = "skip"`, an unequal new value may count as done. The item is then skipped. For a constant and
 //! for an in-place plan, every value counts as done. In a pair of an expand-contract plan, only the preexisting value
 //! counts as done. The state file contains the digest of this value. A pair that became unequal later is stale. For
 //! example, if an application writes only the old value, readers of the new value would get an outdated value. A
-//! skipped pair that `contract` left unchanged also matches.
+//! skipped pair keeps its old value after `contract`, and is then still skipped.
 //!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
@@ -101,7 +101,7 @@ impl Parity {
         }
     }
 
-    /// Returns whether there is nothing to compare yet, because every change of the plan waits for `contract`.
+    /// Returns whether none of the plan's changes can be compared at this stage and under this truth.
     pub fn is_empty(&self) -> bool {
         self.expected.is_empty()
     }

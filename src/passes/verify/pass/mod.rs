@@ -3,9 +3,9 @@
 //! `--all` reads the whole table in segments, like a run. The reads of `--all` are strongly consistent, so the items of
 //! a page are up to date. A sample reads its clusters eventually consistently, at half the price. So an item of a
 //! sample may seem to mismatch only because the read was stale. An item that does not match is a suspect. Both kinds of
-//! verification read each suspect again, strongly consistently, before it counts as a mismatch. If the suspect now
-//! matches or is gone, it does not count. For example, the first read may have occurred between a live writer's two
-//! writes.
+//! verification read a suspect again, strongly consistently, before it counts as a mismatch. `shadow.rs` limits the
+//! number of these reads for `--all`. If the suspect now matches or is gone, it does not count. For example, the first
+//! read may have occurred between a live writer's two writes.
 //!
 //! Each page is committed atomically with its verdicts, its mismatching items and its position. So a stopped or killed
 //! verification continues from the last commit and counts each item once. The report is created when all segments are
@@ -30,8 +30,8 @@ use crate::state::{
 };
 use shadow::Verifier;
 
-/// The phase of the run that is used to locate large item collections. The counts of that run's segments show where
-/// they are.
+/// The phase of the run that is used to locate large item collections. The counts of that run's segments show which
+/// segments contain large collections.
 const EXPAND: &str = "expand";
 
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
@@ -55,7 +55,7 @@ impl ItemHistories for State {
     }
 }
 
-/// The result of a session of a verification.
+/// The result of one session of a verification.
 #[derive(Debug)]
 pub struct VerificationResult {
     /// The current run record in the store.
@@ -80,8 +80,9 @@ pub struct VerifyInput {
     pub removes: bool,
 }
 
-/// Begins a session of a verification. If a verification with the same settings was stopped, the session continues it.
-/// Otherwise, a new verification begins. `seed` is used to draw a new sample; only 63 bits of it are used.
+/// Begins a session of a verification. If a verification with the same settings was stopped and `restart` is false, the
+/// session continues that verification. Otherwise, a new verification begins. `seed` is used to draw a new sample; only
+/// 63 bits of it are used.
 pub async fn begin(
     job: &Job,
     store: &State,

@@ -29,7 +29,7 @@ const CONCURRENT_REREADS: usize = 8;
 
 /// The largest number of suspects that one session of `--all` reads again. The pages of `--all` are already strongly
 /// consistent. So a second read changes the result only if a writer writes an item's two sides in two requests. If a
-/// table has more suspects than this limit, they must have a different cause.
+/// table has more suspects than this limit, the other suspects must have a different cause.
 const MAX_REREADS: u64 = 10_000;
 
 /// Number of diverged items that each query reads from the state file.
@@ -51,8 +51,8 @@ pub(super) struct Verifier {
     repair: Option<Repair>,
     removes: bool,
     history: Arc<dyn ItemHistories>,
-    /// Whether to also look up the values that the migration wrote. If the plan skips existing values, this
-    /// distinguishes the migration's own copies from other values.
+    /// Whether the plan skips existing values. If it does, the verifier also looks up the values that the migration
+    /// wrote, to distinguish the migration's own copies from other values.
     skips_existing: bool,
     store: State,
     session: SessionId,

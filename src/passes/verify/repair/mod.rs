@@ -90,8 +90,8 @@ impl Repair {
     /// except while applications write only new values. If the item also has an old value, a preexisting new value is
     /// repaired like any other value, unless it counts as done because of `on_existing = "skip"`.
     ///
-    /// If the item must not be written, the result is `Diverged` with the paths that prevent the write. A path prevents
-    /// the write if it has one of these values:
+    /// If the item must not be written, the result is `Diverged` with the paths that prevent the write. Each of these
+    /// cases prevents the write:
     ///
     /// - an old value without a new one while applications write only new values, because the old value may be the only
     ///   copy

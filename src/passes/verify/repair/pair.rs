@@ -1,4 +1,5 @@
-//! Repairs one pair. Derives the new value from the old one, the old value from the new one, or neither.
+//! Repairs one pair. The truth and the two values decide whether the new value is derived from the old one, the old
+//! value from the new one, or neither.
 
 use super::super::compare::SkipRule;
 use super::{Repair, RepairNeeds};

@@ -30,7 +30,7 @@ pub struct SampleReport {
     pub at_most_percent_of_filled: Option<f64>,
     /// The confidence level of the bounds.
     pub confidence: f64,
-    /// The statement in words.
+    /// A text that states what the sample shows.
     pub statement: String,
 }
 

@@ -1,4 +1,4 @@
-//! Records how much of its allowance a run has used, granted and reserved. Pure bookkeeping: it waits for nothing and
+//! Records how much of a run's allowance is used, granted and reserved. This module is pure: it waits for nothing and
 //! stores nothing.
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ impl SpendLimits {
         let money = limits.max_cost_usd.map(|max| (max, prices));
         let mut slice = Spend { write: budget.write * SLICE_SECONDS, read: budget.read * SLICE_SECONDS };
         if let Some((max, prices)) = money {
-            // Half of this money is for writes, the other half for reads.
+            // Half of a slice's money is for writes, the other half for reads.
             let (write, read) = prices.affordable_units(max * SLICE_SHARE / 2.0);
             slice = slice.min(Spend { write, read });
         }

@@ -185,8 +185,8 @@ struct LedgerModel {
     answered: Spend,
     committed: Spend,
     actual: Spend,
-    /// The capacity that requests have given back since the durable reservation was made, and since the pending
-    /// reservation was made. This capacity can make the reserved but unused part larger than a slice.
+    /// The capacity that requests have given back: first, since the durable reservation was made; second, since the
+    /// pending reservation was made. This capacity can make the reserved but unused part larger than a slice.
     handed_back: [Spend; 2],
     largest: Spend,
 }
