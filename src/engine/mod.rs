@@ -5,6 +5,7 @@
 //! item, writes the items, and commits them with their page. `limits/` limits the number and the cost of requests.
 
 pub(crate) mod client;
+pub(crate) mod in_flight;
 pub(crate) mod job;
 pub(crate) mod limits;
 pub(crate) mod progress;
@@ -13,6 +14,7 @@ pub(crate) mod stop;
 pub(crate) mod write;
 
 pub use client::{Lane, RequestLimits, Requests, describe};
+pub use in_flight::SegmentSnapshot;
 pub(crate) use job::schedule;
 pub use job::{Job, SessionResult};
 pub use limits::{

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::in_flight::{InFlight, SegmentRequests, SegmentSnapshot};
 use crate::state::Counts;
 
 /// Live figures. The engine writes them; progress displays read them.
@@ -13,14 +14,17 @@ pub struct Progress {
     pages: AtomicU64,
     segments_active: AtomicU64,
     segments_done: AtomicU64,
+    answers: AtomicU64,
     throttled: AtomicU64,
     failed_requests: AtomicU64,
     backing_off: Arc<AtomicU64>,
+    throttle_backoffs: Arc<AtomicU64>,
     without_slot: Arc<AtomicU64>,
     confirming: Arc<AtomicU64>,
     abandoned_pages: AtomicU64,
     last_error: Mutex<Option<String>>,
     unusable_replies: Mutex<BTreeMap<String, u64>>,
+    in_flight: InFlight,
 }
 
 /// A snapshot of the figures.
@@ -34,12 +38,16 @@ pub struct Snapshot {
     pub segments_active: u64,
     /// Number of segments whose last page this process has committed.
     pub segments_done: u64,
+    /// Number of answers so far: pages, items and evaluated conditions. Throttles and errors do not count.
+    pub answers: u64,
     /// Number of requests that DynamoDB throttled.
     pub throttled: u64,
     /// Number of requests that failed for reasons other than a throttle.
     pub failed_requests: u64,
-    /// Number of requests that wait to be sent again.
+    /// Number of requests that wait to be sent again after an error other than a throttle.
     pub backing_off: u64,
+    /// Number of requests that wait to be sent again after a throttle.
+    pub throttle_backoffs: u64,
     /// Number of requests that wait because the limit on requests in flight is reached.
     pub without_slot: u64,
     /// Number of requests that wait until the lease and the flag are confirmed.
@@ -48,6 +56,8 @@ pub struct Snapshot {
     pub abandoned_pages: u64,
     /// The error of the request that failed last.
     pub last_error: Option<String>,
+    /// The requests in flight, by segment.
+    pub segments: Vec<SegmentSnapshot>,
 }
 
 impl Progress {
@@ -59,13 +69,16 @@ impl Progress {
             pages: load(&self.pages),
             segments_active: load(&self.segments_active),
             segments_done: load(&self.segments_done),
+            answers: load(&self.answers),
             throttled: load(&self.throttled),
             failed_requests: load(&self.failed_requests),
             backing_off: load(&self.backing_off),
+            throttle_backoffs: load(&self.throttle_backoffs),
             without_slot: load(&self.without_slot),
             confirming: load(&self.confirming),
             abandoned_pages: load(&self.abandoned_pages),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            segments: self.in_flight.snapshot(),
         }
     }
 
@@ -114,9 +127,19 @@ impl Progress {
         self.abandoned_pages.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Until the guard is dropped, counts a request as backing off.
-    pub(crate) fn backing_off(&self) -> impl Drop + use<> {
-        GaugeGuard::new(&self.backing_off)
+    /// Until the guard is dropped, counts a request as backing off, after a throttle or after another error.
+    pub(crate) fn backing_off(&self, after_throttle: bool) -> impl Drop + use<> {
+        GaugeGuard::new(if after_throttle { &self.throttle_backoffs } else { &self.backing_off })
+    }
+
+    /// Begins to count the requests of a segment, or of requests that belong to no segment.
+    pub(crate) fn begin_segment(&self, segment: Option<u32>) -> Arc<SegmentRequests> {
+        self.in_flight.begin(segment)
+    }
+
+    /// Counts an answer that makes progress: a page, an item, or an evaluated condition.
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Until the guard is dropped, counts a request as waiting for a slot.

@@ -14,7 +14,9 @@ use crate::plan::Fingerprint;
 use crate::preflight::{Acceptance, CheckReport, Estimate, Finding, FinishRequirements, SampleResult};
 use crate::state::phase::EXPAND;
 use crate::state::{AffectedItems, OpenWork, State, StateSummary};
-use crate::telemetry::{DryRunReport, PaceRecord, RunReport, StoredBudgets, Subject, UnrestoredItems, Worker};
+use crate::telemetry::{
+    ActivityClocks, DryRunReport, PaceRecord, RunReport, StoredBudgets, Subject, UnrestoredItems, Worker,
+};
 
 /// The result of [`super::Migration::check`].
 pub struct CheckOutcome {
@@ -107,6 +109,7 @@ impl DryRunOutcome {
 pub struct RunOutcome {
     pub(super) target: MigrationTarget,
     pub(super) ended: Option<SessionResult>,
+    pub(super) clocks: ActivityClocks,
     pub(super) worked: bool,
     pub(super) stopped: Option<StopReason>,
 }
@@ -133,7 +136,8 @@ impl RunOutcome {
         let SessionResult { run, totals, spend, throttles, unusable_replies, open, .. } = self.ended.as_ref()?;
         let subject = self.target.subject();
         let stopped = self.stopped.as_ref();
-        Some(RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped })
+        let clocks = &self.clocks;
+        Some(RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open: *open, stopped })
     }
 }
 
@@ -225,6 +229,8 @@ impl CutoverDryRunOutcome {
 pub struct PassSummary {
     /// The result of the pass's last session.
     pub ended: SessionResult,
+    /// The time that the run spent in each activity, over all its sessions.
+    pub clocks: ActivityClocks,
     /// Number of values that the run recorded in the journal, and then overwrote or removed.
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
@@ -259,7 +265,9 @@ impl PassOutcome {
     pub fn report<'a>(&'a self, pass: &'a PassSummary) -> RunReport<'a> {
         let subject = Subject { advice: false, ..self.target.subject() };
         let SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped } = &pass.ended;
-        RunReport { subject, run, totals, spend, throttles, unusable_replies, open: *open, stopped: stopped.as_ref() }
+        let clocks = &pass.clocks;
+        let stopped = stopped.as_ref();
+        RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open: *open, stopped }
     }
 }
 

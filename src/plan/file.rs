@@ -13,7 +13,7 @@ use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines}
 use super::fields::{Fields, check, format_duration};
 use super::names::{account, endpoint_url, migration_name, profile, region, table_name};
 use super::section::section;
-use super::{Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
+use super::{Alerts, Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
@@ -144,8 +144,8 @@ struct PlanSpans {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 9] =
-        ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry", "cutover"];
+    const TABLES: [&str; 10] =
+        ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry", "cutover", "alerts"];
     // An error about a missing section points at the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
@@ -161,16 +161,18 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let named = migration.as_ref().map(|m| m.0.as_str());
     let migrated = target.as_ref().map(|t| t.0.name.as_str());
     let cutover = cutover::read(&root, named, migrated, problems);
+    let alerts = read_alerts(&root, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
         rules::check_keys(&changes, &key.iter().map(String::as_str).collect::<Vec<_>>(), problems);
     }
     let (name, strategy, on_existing) = migration?;
     let (table, key) = target?;
-    let plain = changes.iter().map(|written| written.change.clone()).collect();
+    let written = changes;
+    let changes = written.iter().map(|written| written.change.clone()).collect();
     let plan =
-        Plan { name, strategy, on_existing, table, changes: plain, scan, capacity, limits, prices, retry, cutover };
-    Some((plan, PlanSpans { changes, key, budgets }))
+        Plan { name, strategy, on_existing, table, changes, scan, capacity, limits, prices, retry, cutover, alerts };
+    Some((plan, PlanSpans { changes: written, key, budgets }))
 }
 
 fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(String, Strategy, OnExisting)> {
@@ -234,6 +236,15 @@ fn read_scan(root: &Fields<'_, '_>, problems: &mut Problems) -> ScanOptions {
         page_limit: fields.whole_number_or_auto("page_limit", 10_000, problems),
         consistent: fields.flag("consistent", problems).unwrap_or(false),
     }
+}
+
+fn read_alerts(root: &Fields<'_, '_>, problems: &mut Problems) -> Alerts {
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut alerts = Alerts { stall_after: Duration::from_secs(5 * 60) };
+    let Some(fields) = section(root, "alerts", "[alerts]", &["stall_after"], None, problems) else { return alerts };
+    let stall_after = fields.duration("stall_after", "\"5m\"", 10 * SECOND..=86_400 * SECOND, problems);
+    alerts.stall_after = stall_after.map_or(alerts.stall_after, Spanned::into_inner);
+    alerts
 }
 
 fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {

@@ -71,6 +71,8 @@ pub struct Plan {
     pub retry: Retry,
     /// The location of the cutover flag, and the conditions that open the cutover gates.
     pub cutover: Cutover,
+    /// When the tool alerts the operator.
+    pub alerts: Alerts,
 }
 
 /// `[table]`
@@ -210,6 +212,13 @@ pub struct Prices {
     pub write_per_million: Option<f64>,
     /// US dollars for a million read capacity units.
     pub read_per_million: Option<f64>,
+}
+
+/// `[alerts]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alerts {
+    /// A pass counts as stalled if no request is answered for this long and nothing explains it.
+    pub stall_after: Duration,
 }
 
 /// `[retry]`

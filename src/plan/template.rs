@@ -201,6 +201,9 @@ base = "50ms"                       # longest first wait; doubles with each atte
 cap = "20s"                         # longest wait of all
 give_up_after = "15m"               # if one request fails for this long, the run stops and can be resumed
 
+[alerts]
+stall_after = "5m"                  # without any answer for this long, and without an explanation, a pass is stalled
+
 [cutover]                           # how readers and writers switch over; see docs/flag.md
 # table = "my-flags"                # the table whose item is the flag that applications read
 # key = "my-migration"              # the key of that item; or { pk = "FLAG", sk = "my-migration" }

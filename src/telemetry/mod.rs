@@ -1,21 +1,27 @@
 //! Reports on a run: live figures, the progress line, and the final summary.
 
+mod activity;
 pub mod display;
 mod dry_run;
+mod monitor;
 mod pace;
 mod pace_record;
 mod report;
 mod spend;
 mod summary;
 mod unrestored;
+mod watchdog;
 
+pub use activity::{Activity, ActivityClocks, ClocksByRun, CurrentActivity, Signals};
 pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
+pub use monitor::{LOOK_EVERY, Monitor, PassView, ProgressSources, RunningMonitor};
 pub use pace::ProgressMeter;
 pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};
 pub use report::{RunReport, Subject};
 pub use spend::{limits_text, write_spend};
 pub use summary::{counts_json, write_counts};
 pub use unrestored::{UnrestoredItems, write_listed};
+pub use watchdog::{HungRequests, Silence, Watchdog};
 
 pub use crate::engine::{Progress, Snapshot, StoredBudgets};
 pub use crate::figure::number;

@@ -33,17 +33,23 @@ impl ProgressMeter {
     }
 
     /// Returns the number of items per second and the number of write units per second, measured over the window.
-    /// Returns `None` before the second measurement.
+    /// Returns `None` before the second measurement, and in the first minute until an item is complete.
     pub fn rates(&self) -> Option<(f64, f64)> {
         let first = self.points.front()?;
         let last = self.points.back()?;
         let seconds = (last.0 - first.0).as_secs_f64();
-        (seconds > 0.0).then(|| ((last.1 - first.1) as f64 / seconds, (last.2 - first.2) / seconds))
+        let is_known = seconds > 0.0 && (last.1 > 0 || last.0 >= WINDOW);
+        is_known.then(|| ((last.1 - first.1) as f64 / seconds, (last.2 - first.2) / seconds))
     }
 
     /// Returns the number of items that the run has committed, over all its sessions.
     pub fn done(&self) -> u64 {
         self.before + self.points.back().map_or(0, |p| p.1)
+    }
+
+    /// Returns the number of items in the table, according to DynamoDB; 0 if unknown.
+    pub fn estimate(&self) -> u64 {
+        self.estimate
     }
 
     /// Returns the progress in percent; `None` if the number of items in the table is unknown. This number is an

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::{ProgressMeter, number};
+use super::{Activity, ActivityClocks, CurrentActivity, PassView, number};
 use crate::clock::to_text;
 use crate::figure::whole_duration;
-use crate::state::{LockHolder, StateReader, StoredFact};
+use crate::state::{LockHolder, RunId, StateReader, StoredFact};
 
 /// The time between two records of the pace.
 pub const PACE_RECORD_INTERVAL: Duration = Duration::from_secs(5);
@@ -28,12 +28,33 @@ pub struct PaceRecord {
     /// rate is known.
     rates: Option<(f64, f64)>,
     left: Option<Duration>,
+    /// What the pass was doing; `None` if an earlier version of the tool made the record.
+    doing: Option<Doing>,
+}
+
+/// What a pass was doing when its pace was recorded.
+#[derive(Debug, Clone, PartialEq)]
+struct Doing {
+    run: RunId,
+    current: CurrentActivity,
+    since: Timestamp,
+    clocks: ActivityClocks,
+    hung: Vec<String>,
 }
 
 impl PaceRecord {
-    /// Returns the current pace of this process.
-    pub fn new(pace: &ProgressMeter, at: Timestamp) -> PaceRecord {
-        PaceRecord { at, pid: std::process::id(), rates: pace.rates(), left: pace.eta() }
+    /// Returns the record for a view of a pass of this run, which this process executes.
+    pub fn new(view: &PassView, run: RunId) -> PaceRecord {
+        let doing = Doing {
+            run,
+            current: view.current.clone(),
+            since: view.since,
+            clocks: view.clocks.clone(),
+            hung: view.hung.iter().map(ToString::to_string).collect(),
+        };
+        let PassView { at, pace, .. } = view;
+        let pid = std::process::id();
+        PaceRecord { at: *at, pid, rates: pace.rates(), left: pace.eta(), doing: Some(doing) }
     }
 
     /// Returns the pace that `holder`, the process that works on the migration, has recorded in this file. Returns
@@ -49,7 +70,9 @@ impl PaceRecord {
     /// Returns the pace as the JSON that the state file stores.
     pub fn to_json(&self) -> Json {
         json!({ "at": self.at.to_string(), "pid": self.pid, "items_per_s": self.rates.map(|(items, _)| items),
-                "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()) })
+                "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()),
+                "run": self.doing.as_ref().map(|doing| doing.run.number()),
+                "activity": self.doing.as_ref().map(Doing::to_json) })
     }
 
     fn from_text(text: &str) -> Option<PaceRecord> {
@@ -59,6 +82,25 @@ impl PaceRecord {
             pid: kept["pid"].as_u64()?.try_into().ok()?,
             rates: kept["items_per_s"].as_f64().zip(kept["wcu_per_s"].as_f64()),
             left: kept["eta_s"].as_u64().map(Duration::from_secs),
+            doing: kept["run"].as_i64().and_then(|run| Doing::from_json(RunId::from_number(run), &kept["activity"])),
+        })
+    }
+}
+
+impl Doing {
+    fn to_json(&self) -> Json {
+        json!({ "state": self.current.activity.name(), "detail": self.current.detail, "since": self.since.to_string(),
+                "seconds": self.clocks.to_json(), "hung": self.hung })
+    }
+
+    fn from_json(run: RunId, json: &Json) -> Option<Doing> {
+        let texts = json["hung"].as_array()?.iter().filter_map(Json::as_str);
+        Some(Doing {
+            run,
+            current: CurrentActivity::new(Activity::from_name(json["state"].as_str()?)?, json["detail"].as_str()?),
+            since: json["since"].as_str()?.parse().ok()?,
+            clocks: ActivityClocks::from_json(&json["seconds"]),
+            hung: texts.map(str::to_owned).collect(),
         })
     }
 }
@@ -121,9 +163,29 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Writes the pace if the process is working and has recorded a pace.
+    /// Returns what the pass is doing. A process that a signal stopped, or that has recorded nothing for a long time, is
+    /// asleep, whatever it recorded before.
+    fn doing(&self) -> Option<Doing> {
+        let doing = self.pace.as_ref()?.doing.clone()?;
+        let at = self.pace.as_ref()?.at;
+        let asleep = |detail: &str| {
+            Some(Doing { current: CurrentActivity::new(Activity::Asleep, detail), since: at, ..doing.clone() })
+        };
+        match self.liveness() {
+            Liveness::Running => Some(doing),
+            Liveness::Stopped => asleep("a signal stopped the process"),
+            Liveness::Silent(_) => asleep("the process has recorded nothing since then"),
+        }
+    }
+
+    /// Writes the pace and the activity if the process is working and has recorded a pace.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<()> {
         let Some(pace) = self.pace.as_ref().filter(|_| self.liveness() == Liveness::Running) else { return Ok(()) };
+        if let Some(Doing { current, since, clocks, hung, .. }) = &pace.doing {
+            writeln!(out, "  {current} (since {})", to_text(*since))?;
+            hung.iter().try_for_each(|hung| writeln!(out, "  {hung}"))?;
+            writeln!(out, "  time so far: {clocks}")?;
+        }
         match pace.rates {
             Some((items, units)) => {
                 let left =
@@ -149,6 +211,7 @@ impl<'a> Worker<'a> {
         };
         json!({ "pid": self.holder.pid, "host": self.holder.host, "since": self.holder.since,
                 "age_s": self.age().map(|age| age.as_secs()), "state": state, "silent_for_s": silent,
+                "activity": self.doing().as_ref().map(Doing::to_json),
                 "pace": self.pace.as_ref().map(PaceRecord::to_json) })
     }
 }
@@ -166,7 +229,17 @@ mod tests {
     }
 
     fn pace() -> PaceRecord {
-        PaceRecord { at: at(100), pid: 7, rates: Some((12.4, 30.0)), left: Some(Duration::from_secs(90)) }
+        let mut clocks = ActivityClocks::default();
+        clocks.add(Activity::Scanning, Duration::from_secs(50));
+        let current = CurrentActivity::new(Activity::Scanning, "");
+        let doing = Doing { run: RunId::from_number(3), current, since: at(50), clocks, hung: Vec::new() };
+        PaceRecord {
+            at: at(100),
+            pid: 7,
+            rates: Some((12.4, 30.0)),
+            left: Some(Duration::from_secs(90)),
+            doing: Some(doing),
+        }
     }
 
     fn holder() -> LockHolder {
@@ -176,7 +249,7 @@ mod tests {
     #[test]
     fn a_recorded_pace_reads_back_unchanged() {
         assert_eq!(PaceRecord::from_text(&pace().to_json().to_string()), Some(pace()));
-        let fresh = PaceRecord { rates: None, left: None, ..pace() };
+        let fresh = PaceRecord { rates: None, left: None, doing: None, ..pace() };
         assert_eq!(PaceRecord::from_text(&fresh.to_json().to_string()), Some(fresh));
         assert_eq!(PaceRecord::from_text("{}"), None);
     }
@@ -194,7 +267,8 @@ mod tests {
         assert_eq!(description, "running: process 7 on host h, since 1970-01-01T00:00:40Z (1 min 5 s)");
         assert_eq!(
             rate,
-            "  rate 12 items/s, 30 WCU/s over the last minute; ETA ~1 min 30 s; as of 1970-01-01T00:01:40Z\n"
+            "  scanning (since 1970-01-01T00:00:50Z)\n  time so far: scanning 50 s\n  rate 12 items/s, 30 WCU/s over the \
+             last minute; ETA ~1 min 30 s; as of 1970-01-01T00:01:40Z\n"
         );
         let (description, rate) = status_text(Some(pace()), true, 105);
         assert!(

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::{limits_text, number, write_counts, write_spend};
+use super::{ActivityClocks, limits_text, number, write_counts, write_spend};
 use crate::change::{Change, Strategy};
 use crate::command_line::CommandLine;
 use crate::cost::UnitPrices;
@@ -46,6 +46,8 @@ pub struct RunReport<'a> {
     pub totals: &'a SegmentTotals,
     /// The capacity that the run has spent, summed over all sessions.
     pub spend: &'a SpendRecord,
+    /// The time that the run spent in each activity, summed over all sessions.
+    pub clocks: &'a ActivityClocks,
     /// For each scope, the number of requests that DynamoDB throttled in this session.
     pub throttles: &'a [(String, u64)],
     /// For each operation and defect, the number of unusable replies in this session.
@@ -94,7 +96,7 @@ fn has_dual_writes(plan: &Plan) -> bool {
 impl RunReport<'_> {
     /// Writes the report as text.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        let RunReport { subject, run, totals, spend, throttles, unusable_replies, open, stopped } = self;
+        let RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open, stopped } = self;
         let commands = subject.commands;
         match stopped {
             None => {
@@ -112,6 +114,7 @@ impl RunReport<'_> {
         }
         write_counts(out, &totals.counts, run.lower_bound)?;
         write_spend(out, spend, &subject.plan.limits)?;
+        writeln!(out, "  time: {clocks}")?;
         if !throttles.is_empty() {
             let by_scope = throttles.iter().map(|(scope, requests)| format!("{scope} {}", number(*requests)));
             let by_scope = by_scope.collect::<Vec<_>>().join(", ");
@@ -157,6 +160,7 @@ impl RunReport<'_> {
         json!({
             "type": "run", "table_arn": self.subject.table.arn, "fingerprint": self.subject.plan.fingerprint().as_str(),
             "run": self.run, "totals": self.totals, "spend": self.spend,
+            "activity_seconds": self.clocks.to_json(),
             "throttles": self.throttles.iter().cloned().collect::<BTreeMap<_, _>>(),
             "unusable_replies": self.unusable_replies, "open_failures": self.open.failures,
             "open_diverged": self.open.diverged, "stopped": self.stopped.map(ToString::to_string),

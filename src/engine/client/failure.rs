@@ -49,7 +49,8 @@ impl Requests {
     /// Decides whether a failed request is sent again. If the error does not allow a retry, or if the request has been
     /// failing for `give_up_after`, stops the run and returns an error. Otherwise waits for the backoff.
     pub(crate) async fn after_failure(&self, error: &TableError, attempts: &mut Attempts) -> Result<(), Stopped> {
-        if let TableError::Throttled { .. } = error {
+        let throttled = matches!(error, TableError::Throttled { .. });
+        if throttled {
             self.progress.throttled();
         } else {
             self.progress.request_failed(&error.to_string());
@@ -66,7 +67,7 @@ impl Requests {
             return Err(Stopped);
         }
         let backoff = Backoff { base: self.retry.base, cap: self.retry.cap };
-        let _backing_off = self.progress.backing_off();
+        let _backing_off = self.progress.backing_off(throttled);
         self.stop.unless_stopping(tokio::time::sleep(backoff.wait(attempts.failed, self.random.fraction()))).await
     }
 }

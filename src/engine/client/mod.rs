@@ -25,6 +25,7 @@ use crate::dynamodb::retry::retry_request;
 use crate::dynamodb::{
     Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteConsumption, WriteReply,
 };
+use crate::engine::in_flight::SegmentRequests;
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::table_watch::TableWatch;
 use crate::engine::limits::window::WorkWindow;
@@ -83,6 +84,8 @@ pub struct Requests {
     shared_lane_turn: Arc<Mutex<()>>,
     /// Whether the segment of these requests is in a large lane.
     large: Arc<AtomicBool>,
+    /// Counts the requests in flight of this segment.
+    in_flight: Arc<SegmentRequests>,
     /// Whether DynamoDB has accepted any write, that is, applied the write or evaluated its condition.
     accepted: Arc<AtomicBool>,
 }
@@ -115,6 +118,7 @@ impl Requests {
         let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget(), connections));
         let partition_key = description.key.partition.name.as_str().into();
         let range = scopes.key_range();
+        let in_flight = progress.begin_segment(None);
         Requests {
             source,
             sink,
@@ -133,6 +137,7 @@ impl Requests {
             slots,
             shared_lane_turn: Arc::default(),
             large: Arc::default(),
+            in_flight,
             accepted: Arc::default(),
         }
     }
@@ -169,8 +174,20 @@ impl Requests {
     }
 
     /// Returns the same client for a new segment, which gets its own key range.
-    pub(crate) fn in_segment(&self) -> Requests {
-        Requests { range: self.scopes.key_range(), large: Arc::default(), ..self.clone() }
+    pub(crate) fn in_segment(&self, segment: u32) -> Requests {
+        let in_flight = self.progress.begin_segment(Some(segment));
+        Requests { range: self.scopes.key_range(), large: Arc::default(), in_flight, ..self.clone() }
+    }
+
+    /// Records for the watchdog that the items of this page are processed from now on.
+    pub(crate) fn begin_page(&self, page: u64) {
+        self.in_flight.begin_page(page);
+    }
+
+    /// Counts an answer that makes progress.
+    fn answered(&self) {
+        self.in_flight.answered();
+        self.progress.answered();
     }
 
     /// Returns the kind of lane in which this client's segment is.
@@ -260,7 +277,12 @@ impl Requests {
                 continue;
             }
             grant.send();
+            let in_flight = self.in_flight.send(Access::Read);
             let result = send().await;
+            drop(in_flight);
+            if result.is_ok() {
+                self.answered();
+            }
             let (units, of_key) = match &result {
                 Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
                 Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
@@ -310,8 +332,11 @@ impl Requests {
     ) -> (Vec<Result<WriteReply, TableError>>, RequestSpend) {
         let Admission { mut grant, _slot, .. } = admission;
         grant.send();
+        let in_flight = self.in_flight.send(Access::Write);
         let replies = self.sink.write(chunk).await;
+        drop(in_flight);
         if replies.iter().any(Result::is_ok) {
+            self.answered();
             self.accepted.store(true, Ordering::Relaxed);
         }
         let mut spent = RequestSpend::default();

@@ -59,7 +59,7 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
                 requests.progress().segment_started();
                 let read_settings = Arc::clone(&read_settings);
                 let pass = Arc::clone(&pass);
-                let requests = requests.in_segment();
+                let requests = requests.in_segment(lease.unit);
                 workers.spawn(async move {
                     // Ignore the result: the store contains the progress, and the stopper records why the run stopped.
                     let _ = work_segment(&lease, read_settings, requests, pass, lane_guard).await;

@@ -136,7 +136,7 @@ impl<'a> Survey<'a> {
             consistent: self.read_settings.consistent,
             keys_only: true,
         };
-        let requests = self.requests.in_segment();
+        let requests = self.requests.in_segment(segment);
         let estimate = PageSize::first(&self.read_settings, &requests).estimate(limit);
         let read = AbortOnDropHandle::new(tokio::spawn(async move {
             let stop = requests.stop().clone();

@@ -71,6 +71,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
             }
         };
         number += 1;
+        requests.begin_page(number);
         size.learn_cost(&page);
         lane_guard.promote_if_large(&page, read_settings);
         requests.move_to(lane_guard.lane());

@@ -1,73 +1,109 @@
 //! Shows the progress of a running pass, and stores its pace in the state file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Driver;
-use crate::clock::Clock;
 use crate::engine::Job;
 use crate::migration::{Observer, ProgressUpdate};
-use crate::state::{self, SegmentTotals, StoredFact};
-use crate::telemetry::display::{ProgressLine, ProgressSources};
-use crate::telemetry::{PACE_RECORD_INTERVAL, PaceRecord, ProgressMeter};
+use crate::state::{RunId, RunRecord, SegmentTotals, State, StoredFact};
+use crate::telemetry::display::ProgressLine;
+use crate::telemetry::{ClocksByRun, PACE_RECORD_INTERVAL, PaceRecord, PassView, ProgressSources, RunningMonitor};
 
 impl Driver {
-    pub(super) fn line(&self, job: &Job, total_segments: u32, before: Option<&SegmentTotals>) -> PassProgress {
-        let sources = || job.progress_sources(total_segments, before);
-        let recorder =
-            spawn_pace_recorder(self.store.clone(), sources(), self.machine.wall(), Arc::clone(&self.observer));
-        PassProgress { _recorder: recorder, line: self.show(sources()) }
+    /// Watches a pass of this run until [`PassProgress::clear`] is called or the result is dropped. `before` contains
+    /// the totals of the run's earlier sessions.
+    pub(super) async fn watch(&self, job: &Job, run: &RunRecord, before: Option<&SegmentTotals>) -> PassProgress {
+        let sources = job.progress_sources(run.total_segments, before);
+        // The table's description may have changed since the run began. With the first estimate, the percentage never
+        // goes back.
+        let item_estimate = run.table_items_estimate.unwrap_or(sources.item_estimate);
+        self.watch_sources(ProgressSources { item_estimate, ..sources }, run.id).await
     }
 
-    /// Shows the progress line if the observer wants it.
-    pub(super) fn show(&self, sources: ProgressSources) -> Option<ProgressLine> {
-        self.observer.shows_progress_line().then(|| ProgressLine::show(sources))
+    /// Like [`Driver::watch`], for a pass with other sources.
+    pub(super) async fn watch_sources(&self, sources: ProgressSources, run: RunId) -> PassProgress {
+        let clocks = self.clocks().await;
+        let clocks_before = clocks.of(run);
+        let monitor = RunningMonitor::start(ProgressSources { clocks_before, ..sources });
+        let line = self.observer.shows_progress_line().then(|| ProgressLine::show(&monitor));
+        let item_estimate = monitor.views().borrow().pace.estimate();
+        let observer = Arc::clone(&self.observer);
+        let recorder = Recorder { store: self.store.clone(), run, clocks, observer, item_estimate };
+        let _task = AbortOnDropHandle::new(tokio::spawn(recorder.clone().record(monitor.views())));
+        PassProgress { line, recorder, monitor, _task }
+    }
+
+    /// Returns the time that each run has spent in each activity so far, according to the state file.
+    pub(in crate::migration) async fn clocks(&self) -> ClocksByRun {
+        ClocksByRun::from_fact(self.store.fact(StoredFact::ActivityClocks).await)
     }
 }
 
 /// The progress of a running pass: the progress line, and the pace in the state file.
 pub(super) struct PassProgress {
     line: Option<ProgressLine>,
-    _recorder: AbortOnDropHandle<()>,
+    recorder: Recorder,
+    monitor: RunningMonitor,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl PassProgress {
+    /// Removes the progress line, and stores the last pace. Call it when the pass has ended.
     pub(super) async fn clear(self) {
         if let Some(line) = self.line {
             line.clear().await;
         }
+        drop(self._task);
+        let last = self.monitor.end().await;
+        self.recorder.store(&last).await;
     }
 }
 
-/// Until the handle is dropped, stores the pass's pace in the state file for `status`, and reports progress to the
-/// observer.
-fn spawn_pace_recorder(
-    store: state::State,
-    sources: ProgressSources,
-    wall: Clock,
+/// Stores the pass's pace in the state file for `status`, and reports progress to the observer.
+#[derive(Clone)]
+struct Recorder {
+    store: State,
+    run: RunId,
+    /// The clocks of all runs, without what the current session adds.
+    clocks: ClocksByRun,
     observer: Arc<dyn Observer>,
-) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let start = Instant::now();
-        let mut tick = tokio::time::interval(PACE_RECORD_INTERVAL);
-        let mut pace = ProgressMeter::new(sources.items_before, sources.item_estimate);
+    item_estimate: u64,
+}
+
+impl Recorder {
+    async fn record(self, mut views: watch::Receiver<Arc<PassView>>) {
+        let mut recorded: Option<Instant> = None;
         loop {
-            tick.tick().await;
-            let now = sources.progress.snapshot();
-            pace.note(start.elapsed(), now.counts.scanned, now.counts.spend().write);
-            observer.progress(&ProgressUpdate {
-                items: sources.items_before + now.counts.scanned,
-                item_estimate: sources.item_estimate,
-                segments_done: sources.segments_before + now.segments_done,
-                total_segments: sources.total_segments,
-                throttled: now.throttled,
-            });
-            let record = PaceRecord::new(&pace, wall());
-            // Ignore the error, because the pass does not need a recorded pace. If the state file fails, the next
-            // commit stops the pass.
-            let _ = store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
+            let view = Arc::clone(&views.borrow_and_update());
+            if recorded.is_none_or(|recorded| recorded.elapsed() + Duration::from_millis(500) >= PACE_RECORD_INTERVAL) {
+                recorded = Some(Instant::now());
+                self.observer.progress(&ProgressUpdate {
+                    items: view.pace.done(),
+                    item_estimate: self.item_estimate,
+                    segments_done: view.segments_done,
+                    total_segments: view.total_segments,
+                    throttled: view.figures.throttled,
+                });
+                self.store(&view).await;
+            }
+            if views.changed().await.is_err() {
+                return;
+            }
         }
-    }))
+    }
+
+    async fn store(&self, view: &PassView) {
+        let record = PaceRecord::new(view, self.run);
+        let mut clocks = self.clocks.clone();
+        clocks.set(self.run, view.clocks.clone());
+        // Ignore errors, because the pass does not need these records. If the state file fails, the next commit stops
+        // the pass.
+        let _ = self.store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
+        let _ = self.store.set_fact(StoredFact::ActivityClocks, clocks.to_text()).await;
+    }
 }

@@ -7,7 +7,7 @@ use crate::engine::Job;
 use crate::migration::DriverError;
 use crate::playbook::{EventBody, Phase};
 use crate::state::{StoreError, phase};
-use crate::telemetry::display::ProgressSources;
+use crate::telemetry::ProgressSources;
 impl Driver {
     pub(super) async fn retry(&mut self, job: &Job, flag: Option<Flag>) -> Result<PassEnd, DriverError> {
         let phase = Phase::Retry;
@@ -18,11 +18,10 @@ impl Driver {
         };
         self.store.accept(run.session(), self.input.accepted.clone()).await?;
         let due = self.store.open_work_of_phase(&run.phase).await?.failures;
-        let line = self.show(ProgressSources { item_estimate: due, ..job.progress_sources(0, None) });
+        let sources = ProgressSources { item_estimate: due, ..job.progress_sources(0, None) };
+        let line = self.watch_sources(sources, run.id).await;
         let retried = job.retry_failures(&self.store, &run).await;
-        if let Some(line) = line {
-            line.clear().await;
-        }
+        line.clear().await;
         let retried = retried?;
         let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {

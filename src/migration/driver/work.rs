@@ -62,7 +62,7 @@ impl Driver {
         if phase == Phase::Expand {
             self.store.accept(session.run.session(), self.input.accepted.clone()).await?;
         }
-        let line = self.line(job, session.run.total_segments, Some(&self.store.totals(session.run.id).await?));
+        let line = self.watch(job, &session.run, Some(&self.store.totals(session.run.id).await?)).await;
         let ended = job.work(&self.store, &session).await;
         line.clear().await;
         let ended = ended?;
@@ -104,7 +104,7 @@ impl Driver {
         let dual_writes = pass_job.changes.dual_writes() || self.state.dual_written;
         job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
-        let line = self.line(&job, pass.total_segments, Some(&self.store.totals(pass.id).await?));
+        let line = self.watch(&job, &pass, Some(&self.store.totals(pass.id).await?)).await;
         let done = job.complete_baseline(&self.store).await;
         line.clear().await;
         Ok(done?)

@@ -20,6 +20,7 @@ use crate::preflight::{
 use crate::ratelimit::Budgets;
 use crate::state::phase::EXPAND;
 use crate::state::{self, HistoryReader, Identity};
+use crate::telemetry::RunningMonitor;
 use crate::telemetry::display::ProgressLine;
 
 impl Migration {
@@ -181,14 +182,18 @@ impl Migration {
     }
 
     /// Connects the job to this migration's stopper, and shows the job's progress.
-    fn begin(&self, job: &mut Job) -> Result<Option<ProgressLine>, MigrationError> {
+    fn begin(&self, job: &mut Job) -> Result<Option<(RunningMonitor, ProgressLine)>, MigrationError> {
         job.stop = self.stop.clone();
         // Set `job.stop` before the next call starts the task that reads the table's description, because that task
         // must stop with the job.
         job.watch_table(Instant::now(), DESCRIBE_INTERVAL);
         self.observer.opened(&job.stop)?;
         let shows = self.observer.shows_progress_line();
-        Ok(shows.then(|| ProgressLine::show(job.progress_sources(job.segments().segments, None))))
+        Ok(shows.then(|| {
+            let monitor = RunningMonitor::start(job.progress_sources(job.segments().segments, None));
+            let line = ProgressLine::show(&monitor);
+            (monitor, line)
+        }))
     }
 }
 
@@ -196,8 +201,8 @@ fn all_accepted(accept: &[Acceptance], recorded: impl Iterator<Item = Acceptance
     accept.iter().copied().chain(recorded).collect()
 }
 
-async fn clear(line: Option<ProgressLine>) {
-    if let Some(line) = line {
+async fn clear(line: Option<(RunningMonitor, ProgressLine)>) {
+    if let Some((_monitor, line)) = line {
         line.clear().await;
     }
 }

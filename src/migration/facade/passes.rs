@@ -62,6 +62,7 @@ impl Migration {
         let input = OperatorInput::from_step_options(&self.actor, options);
         let (session, ends, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
         let unfinished = ends.iter().any(|end| end.unfinished);
+        let clocks = session.driver.clocks().await;
         let mut passes = Vec::new();
         for end in ends {
             if let Some(PassResult::Worked(ended)) = end.result {
@@ -69,6 +70,7 @@ impl Migration {
                 let not_as_before = not_as_before::leftovers_of_run(store, &ended.run).await?;
                 passes.push(PassSummary {
                     journaled: store.pre_image_count(ended.run.id).await?,
+                    clocks: clocks.of(ended.run.id),
                     ended: *ended,
                     not_as_before,
                 });

@@ -10,6 +10,8 @@ use crate::migration::{
 use crate::playbook::Goal;
 use crate::preflight::{Acceptance, check_begun_plan, check_plan};
 use crate::state::phase::EXPAND;
+use crate::telemetry::ActivityClocks;
+
 impl Migration {
     /// Runs the plan's expand phase, or resumes it from its checkpoints.
     ///
@@ -53,8 +55,12 @@ impl Migration {
             Some(ended) => Some(ended),
             None => recorded_run(&session.driver.store).await?,
         };
+        let clocks = match &ended {
+            Some(ended) => session.driver.clocks().await.of(ended.run.id),
+            None => ActivityClocks::default(),
+        };
         let target = session.close().await?;
-        Ok(RunOutcome { target, ended, worked, stopped })
+        Ok(RunOutcome { target, ended, clocks, worked, stopped })
     }
 
     /// Runs the preflight for a new or resumed run, and returns the accepted findings. If the run is complete, skips

@@ -25,7 +25,7 @@ pub async fn read_clusters(
     let _watch = requests.watch().await;
     let lanes = usize::try_from(read_settings.active).unwrap_or(1).max(1);
     let mut clusters = stream::iter(segments)
-        .map(|segment| read_cluster(segment, read_settings, changes, requests.in_segment()))
+        .map(|segment| read_cluster(segment, read_settings, changes, requests.in_segment(segment)))
         .buffer_unordered(lanes);
     while let Some(cluster) = clusters.next().await {
         each(cluster?);

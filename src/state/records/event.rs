@@ -25,6 +25,8 @@ pub enum StoredFact {
     Budgets,
     /// The speed of the current pass, or of the last pass if no pass is active.
     Pace,
+    /// The time that each run has spent in each activity.
+    ActivityClocks,
 }
 
 impl StoredFact {
@@ -36,6 +38,7 @@ impl StoredFact {
             StoredFact::LastFlag => "flag_seen",
             StoredFact::Budgets => "budgets",
             StoredFact::Pace => "pace",
+            StoredFact::ActivityClocks => "activity_clocks",
         }
     }
 }

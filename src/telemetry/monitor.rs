@@ -1,0 +1,404 @@
+//! Watches a running pass. One task looks at the live figures about once a second, decides what the pass is doing, and
+//! publishes a view. The progress line, the state file and the observer all use this view, so they never disagree.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::activity::{Activity, ActivityClocks, CurrentActivity, Signals};
+use super::watchdog::{HungRequests, Watchdog};
+use super::{Progress, ProgressMeter, Snapshot};
+use crate::clock::{BootTime, Moment};
+use crate::engine::{Allowance, Job, Stopper, WorkWindow};
+use crate::figure::{count, whole_duration};
+use crate::machine::Machine;
+use crate::plan::Access;
+use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
+use crate::state::SegmentTotals;
+
+/// The time between two looks at the figures.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// If this much more time than expected passes between two looks, the process did not run in that time.
+const SLEPT: Duration = Duration::from_secs(10);
+
+/// For this long after a throttled request, the pass counts as throttled. A throttled scope recovers more slowly.
+const THROTTLED_FOR: Duration = Duration::from_secs(10);
+
+/// The shortest time between two log lines about the same activity. An activity may change every second.
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// The sources of the figures about a pass.
+#[derive(Clone)]
+pub struct ProgressSources {
+    /// The live figures.
+    pub progress: Arc<Progress>,
+    /// The token buckets of every scope.
+    pub scopes: Arc<Scopes>,
+    /// The daily hours in which the run may work, and whether the run waits for them.
+    pub work_window: Arc<WorkWindow>,
+    /// The capacity units that the run may still spend, and the number of items that it may still read.
+    pub allowance: Arc<Allowance>,
+    /// Whether the run stops, and why.
+    pub stop: Stopper,
+    /// The clocks.
+    pub machine: Machine,
+    /// The time without an answer after which the pass counts as stalled.
+    pub stall_after: Duration,
+    /// Number of items that were committed before this process began.
+    pub items_before: u64,
+    /// Number of segments that were done before this process began.
+    pub segments_before: u64,
+    /// Number of segments that the run has.
+    pub total_segments: u64,
+    /// Number of items in the table, according to DynamoDB.
+    pub item_estimate: u64,
+    /// The time that earlier sessions of the run spent in each activity.
+    pub clocks_before: ActivityClocks,
+}
+
+impl Job {
+    /// Returns the sources of the figures about this job.
+    pub fn progress_sources(&self, total_segments: u32, before: Option<&SegmentTotals>) -> ProgressSources {
+        ProgressSources {
+            progress: Arc::clone(&self.progress),
+            work_window: Arc::clone(&self.work_window),
+            allowance: Arc::clone(&self.allowance),
+            scopes: Arc::clone(&self.scopes),
+            stop: self.stop.clone(),
+            machine: self.machine.clone(),
+            stall_after: self.plan.alerts.stall_after,
+            items_before: before.map_or(0, |t| t.counts.scanned),
+            segments_before: before.map_or(0, |t| u64::from(t.done)),
+            total_segments: u64::from(total_segments),
+            item_estimate: self.description.item_count,
+            clocks_before: ActivityClocks::default(),
+        }
+    }
+}
+
+/// What is known about a pass at one moment.
+#[derive(Debug, Clone)]
+pub struct PassView {
+    /// The time of the view.
+    pub at: Timestamp,
+    /// What the pass is doing, and why.
+    pub current: CurrentActivity,
+    /// The time at which this activity began.
+    pub since: Timestamp,
+    /// The time that the run has spent in each activity, over all its sessions.
+    pub clocks: ActivityClocks,
+    /// The segments whose requests hang.
+    pub hung: Vec<HungRequests>,
+    /// The rate, the progress and the ETA.
+    pub pace: ProgressMeter,
+    /// The live figures of this session.
+    pub figures: Snapshot,
+    /// Number of segments done, over all sessions.
+    pub segments_done: u64,
+    /// Number of segments that the run has; 0 if the pass has no segments.
+    pub total_segments: u64,
+}
+
+/// A monitor that is running. It ends when this value is dropped.
+pub struct RunningMonitor {
+    view: watch::Receiver<Arc<PassView>>,
+    ends: CancellationToken,
+    task: AbortOnDropHandle<PassView>,
+}
+
+impl RunningMonitor {
+    /// Starts to watch a pass.
+    pub fn start(sources: ProgressSources) -> RunningMonitor {
+        let mut monitor = Monitor::new(sources);
+        let (publish, view) = watch::channel(Arc::new(monitor.look()));
+        let ends = CancellationToken::new();
+        let ended = ends.clone();
+        let task = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(LOOK_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tick.tick().await;
+            while ended.run_until_cancelled(tick.tick()).await.is_some() {
+                let _ = publish.send(Arc::new(monitor.look()));
+            }
+            monitor.end()
+        });
+        RunningMonitor { view, ends, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Returns a receiver of the views. A new view arrives about every second.
+    pub fn views(&self) -> watch::Receiver<Arc<PassView>> {
+        self.view.clone()
+    }
+
+    /// Ends the monitor, because the pass has ended. Returns the last view.
+    pub async fn end(self) -> Arc<PassView> {
+        self.ends.cancel();
+        match self.task.await {
+            Ok(last) => Arc::new(last),
+            // The task panicked. Its last published view is almost as new.
+            Err(_) => Arc::clone(&self.view.borrow()),
+        }
+    }
+}
+
+/// Watches a pass. Call [`Monitor::look`] about once a second.
+pub struct Monitor {
+    sources: ProgressSources,
+    pace: ProgressMeter,
+    watchdog: Watchdog,
+    clocks: ActivityClocks,
+    began: Moment,
+    looked: Moment,
+    booted: Option<BootTime>,
+    throttled: RecentThrottles,
+    current: CurrentActivity,
+    since: Timestamp,
+    logged: HashMap<Activity, Moment>,
+}
+
+impl Monitor {
+    /// Creates a monitor for the pass of these sources.
+    pub fn new(sources: ProgressSources) -> Monitor {
+        let now = (sources.machine.moments)();
+        Monitor {
+            pace: ProgressMeter::new(sources.items_before, sources.item_estimate),
+            watchdog: Watchdog::new(sources.stall_after),
+            clocks: sources.clocks_before.clone(),
+            began: now,
+            looked: now,
+            booted: sources.machine.boot_time(),
+            throttled: RecentThrottles::default(),
+            current: CurrentActivity::new(Activity::Starting, ""),
+            since: now.wall,
+            logged: HashMap::new(),
+            sources,
+        }
+    }
+
+    /// Looks at the figures, and returns the current view.
+    pub fn look(&mut self) -> PassView {
+        let now = (self.sources.machine.moments)();
+        let passed = self.time_awake(now);
+        let figures = self.sources.progress.snapshot();
+        let elapsed = now.monotonic.saturating_duration_since(self.began.monotonic);
+        self.pace.note(elapsed, figures.counts.scanned, figures.counts.spend().write);
+        let scopes = self.sources.scopes.status();
+        self.throttled.note(now, &figures, self.sources.scopes.throttles());
+        let mut current = self.signals(now, &figures, &scopes).activity();
+        let silence = self.watchdog.observe(passed, current.activity, figures.answers, &figures.segments);
+        if silence.stalled {
+            current = CurrentActivity::new(Activity::Stalled, stall_text(silence.unexplained, &silence.hung, &figures));
+        }
+        self.clocks.add(current.activity, passed);
+        self.change_to(now, current);
+        PassView {
+            at: now.wall,
+            current: self.current.clone(),
+            since: self.since,
+            clocks: self.clocks.clone(),
+            hung: silence.hung,
+            pace: self.pace.clone(),
+            segments_done: self.sources.segments_before + figures.segments_done,
+            total_segments: self.sources.total_segments,
+            figures,
+        }
+    }
+
+    /// Takes the last look, after the pass has ended.
+    fn end(mut self) -> PassView {
+        let view = self.look();
+        let current =
+            if self.sources.stop.is_stopping() { view.current } else { CurrentActivity::new(Activity::Done, "") };
+        PassView { current, ..view }
+    }
+
+    /// Returns the time since the last look in which this process ran. Adds the rest to the clock of
+    /// [`Activity::Asleep`].
+    fn time_awake(&mut self, now: Moment) -> Duration {
+        let booted = self.sources.machine.boot_time();
+        let by_boot = match (&self.booted, &booted) {
+            (Some(before), Some(now)) if before.boot == now.boot => now.since.saturating_sub(before.since),
+            _ => Duration::ZERO,
+        };
+        let passed = now.monotonic.saturating_duration_since(self.looked.monotonic).max(by_boot);
+        self.looked = now;
+        self.booted = booted;
+        if passed < LOOK_EVERY + SLEPT {
+            return passed;
+        }
+        let asleep = passed - LOOK_EVERY;
+        self.clocks.add(Activity::Asleep, asleep);
+        tracing::warn!(
+            activity = Activity::Asleep.name(),
+            "this process did not run for {}: its machine slept, or a signal had stopped the process",
+            whole_duration(asleep)
+        );
+        LOOK_EVERY
+    }
+
+    fn signals(&self, now: Moment, figures: &Snapshot, scopes: &[ScopeStatus]) -> Signals {
+        let sources = &self.sources;
+        let slowed: Vec<String> = scopes.iter().filter(|s| s.rate < s.budget).map(scope_rate).collect();
+        let slowed = if slowed.is_empty() { String::new() } else { format!("slowed: {}", slowed.join(", ")) };
+        let waits_for_slowed = scopes.iter().any(|scope| scope.rate < scope.budget && scope.waiting > 0);
+        let throttled = (self.throttled.recently(now) || figures.throttle_backoffs > 0 || waits_for_slowed)
+            .then(|| self.throttled.text(now, figures.throttled, &slowed));
+        let backing_off = (figures.backing_off > 0).then(|| {
+            let why = figures.last_error.as_deref().unwrap_or("unknown error");
+            format!("{}: {why}", count(figures.backing_off, "request", "requests"))
+        });
+        let confirming = "the lease and the flag to be read again";
+        let budgets = awaited_budgets(sources, scopes).join(", and for ");
+        let waiting = if figures.confirming > 0 { confirming.to_owned() } else { budgets };
+        let paused = scopes.iter().find(|scope| scope.budget <= 0.0);
+        let at_limit = (figures.without_slot > 0).then(|| "at the in-flight limit, waiting for DynamoDB".to_owned());
+        let note: Vec<String> = at_limit.into_iter().chain(Some(slowed).filter(|text| !text.is_empty())).collect();
+        Signals {
+            ended: false,
+            stopping: sources.stop.reason().map(ToString::to_string),
+            paused: paused.map(|scope| format!("the budget of {} is 0", scope_name(scope))),
+            window: sources.work_window.waiting(),
+            throttled,
+            backing_off,
+            waiting: Some(waiting).filter(|text| !text.is_empty()),
+            answered: figures.answers > 0,
+            note: note.join("; "),
+        }
+    }
+
+    /// Records a change of the activity. Logs it if the operator should know of it.
+    fn change_to(&mut self, now: Moment, current: CurrentActivity) {
+        if self.current.activity != current.activity {
+            if self.current.activity == Activity::Stalled {
+                tracing::info!(activity = current.activity.name(), "the stall is over: {current}");
+            }
+            self.since = now.wall;
+            let again = self.logged.get(&current.activity).is_none_or(|last| now.since(*last) >= LOG_AGAIN_AFTER);
+            if again {
+                self.logged.insert(current.activity, now);
+                log(&current);
+            }
+        }
+        self.current = current;
+    }
+}
+
+fn log(current: &CurrentActivity) {
+    let activity = current.activity.name();
+    match current.activity {
+        Activity::Stalled => tracing::error!(activity, "{current}"),
+        Activity::Throttled | Activity::BackingOff => tracing::warn!(activity, "{current}"),
+        Activity::Paused | Activity::Draining => tracing::info!(activity, "{current}"),
+        // The window logs its own changes, with the time at which it opens.
+        Activity::OutsideWindow | Activity::Starting | Activity::Scanning | Activity::Waiting => {
+            tracing::debug!(activity, "{current}");
+        }
+        Activity::Asleep | Activity::Done => {}
+    }
+}
+
+fn stall_text(unexplained: Duration, hung: &[HungRequests], figures: &Snapshot) -> String {
+    let mut text = format!("no request was answered for {}", whole_duration(unexplained));
+    for hung in hung.iter().take(3) {
+        text += &format!("; {hung}");
+    }
+    if hung.len() > 3 {
+        text += &format!("; and {} more", count(hung.len() as u64 - 3, "segment", "segments"));
+    }
+    if let Some(error) = figures.last_error.as_ref().filter(|_| figures.backing_off > 0) {
+        text += &format!("; last error: {error}");
+    }
+    text
+}
+
+/// The throttles of the last seconds, by scope.
+#[derive(Debug, Default)]
+struct RecentThrottles {
+    requests: u64,
+    last: Option<Moment>,
+    scopes: HashMap<String, (u64, Moment)>,
+}
+
+impl RecentThrottles {
+    fn note(&mut self, now: Moment, figures: &Snapshot, scopes: Vec<(String, u64)>) {
+        if figures.throttled > self.requests {
+            self.requests = figures.throttled;
+            self.last = Some(now);
+        }
+        for (scope, throttles) in scopes {
+            let known = self.scopes.entry(scope).or_insert((0, now));
+            if throttles > known.0 {
+                *known = (throttles, now);
+            }
+        }
+    }
+
+    fn recently(&self, now: Moment) -> bool {
+        self.last.is_some_and(|last| is_recent(now, last))
+    }
+
+    /// Names the scopes that DynamoDB throttled just now: `the table's writes (1,234 requests so far); slowed: …`.
+    fn text(&self, now: Moment, requests: u64, slowed: &str) -> String {
+        let recent = self.scopes.iter().filter(|(_, (_, last))| is_recent(now, *last));
+        let mut recent: Vec<&str> = recent.map(|(scope, _)| scope.as_str()).collect();
+        recent.sort_unstable();
+        let so_far = format!("{} so far", count(requests, "request", "requests"));
+        let by = if recent.is_empty() { so_far } else { format!("{} ({so_far})", recent.join(", ")) };
+        if slowed.is_empty() { by } else { format!("{by}; {slowed}") }
+    }
+}
+
+fn is_recent(now: Moment, then: Moment) -> bool {
+    now.monotonic.saturating_duration_since(then.monotonic) < THROTTLED_FOR
+}
+
+/// Returns the tool's own budgets that requests are waiting for, from the narrowest scope to the widest. If some
+/// requests wait for the table and some for an index, the list contains only the index. A request that waits for an
+/// index uses no capacity of the table.
+fn awaited_budgets(sources: &ProgressSources, scopes: &[ScopeStatus]) -> Vec<String> {
+    let narrow = sources.scopes.narrow_status().iter().map(narrow_rate).collect::<Vec<_>>();
+    let named = scopes.iter().rev().find(|scope| scope.waiting > 0).map(scope_rate);
+    let budgets = narrow.into_iter().chain(named).map(|scope| format!("the budget of {scope}"));
+    budgets.chain(sources.allowance.waiting().map(str::to_owned)).collect()
+}
+
+/// Returns the text for a scope and its rate. If the scope is slowed, the text also contains the scope's budget: `index
+/// by-email, 50 of 200 WCU/s`.
+fn scope_rate(scope: &ScopeStatus) -> String {
+    let of = if scope.rate < scope.budget { format!(" of {}", scope.budget.round()) } else { String::new() };
+    format!("{}, {}{of} {}", scope_name(scope), scope.rate.round(), unit(scope.access))
+}
+
+fn scope_name(scope: &ScopeStatus) -> String {
+    match (scope.is_index, scope.access) {
+        (true, _) => format!("index {}", scope.name),
+        (false, Access::Write) => "the table's writes".to_owned(),
+        (false, Access::Read) => "the table's reads".to_owned(),
+    }
+}
+
+/// Returns the text for all narrow scopes of one kind, with the budget of a single one of these scopes: `a key range,
+/// up to 250 WCU/s (3 requests)`. The text does not identify the scopes, because there can be many of them, and because
+/// a key is private data.
+fn narrow_rate(narrow: &NarrowStatus) -> String {
+    let NarrowStatus { kind, access, budget, waiting } = narrow;
+    let requests = count(*waiting as u64, "request", "requests");
+    format!("a {kind}, up to {} {} ({requests})", budget.round(), unit(*access))
+}
+
+fn unit(access: Access) -> &'static str {
+    match access {
+        Access::Write => "WCU/s",
+        Access::Read => "RCU/s",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Notices that a pass is stalled: no request is answered for a long time, and nothing explains it. This module is pure.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::activity::Activity;
+use crate::engine::SegmentSnapshot;
+use crate::figure::{count, whole_duration};
+
+/// Requests that a segment has sent and that have not been answered for a long time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HungRequests {
+    /// The segment and its requests in flight.
+    pub requests: SegmentSnapshot,
+    /// How long the segment has been without an answer, while it had requests in flight.
+    pub silent: Duration,
+}
+
+/// Shows the segment, the page and the operation: `segment 7, page 12: 1 read without an answer for 5 min 0 s`.
+impl fmt::Display for HungRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SegmentSnapshot { segment, page, reads, writes, .. } = self.requests;
+        match segment {
+            Some(segment) => write!(f, "segment {segment}, page {}: ", page.max(1))?,
+            None => f.write_str("single items: ")?,
+        }
+        let kinds = [(reads, "read", "reads"), (writes, "write", "writes")];
+        let kinds: Vec<_> =
+            kinds.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, many)| count(n, one, many)).collect();
+        write!(f, "{} without an answer for {}", kinds.join(" and "), whole_duration(self.silent))
+    }
+}
+
+/// The state of a stall.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// How long no request was answered, without any explanation. Zero if a request was just answered.
+    pub unexplained: Duration,
+    /// The segments that hang.
+    pub hung: Vec<HungRequests>,
+    /// Whether the pass is stalled.
+    pub stalled: bool,
+}
+
+/// Watches for answers. Two clocks run: one for the whole pass, and one for each segment with requests in flight.
+#[derive(Debug, Clone)]
+pub struct Watchdog {
+    limit: Duration,
+    answers: u64,
+    unexplained: Duration,
+    segments: HashMap<Option<u32>, (u64, Duration)>,
+}
+
+impl Watchdog {
+    /// Creates a watchdog that reports a stall after `limit`.
+    pub fn new(limit: Duration) -> Watchdog {
+        Watchdog { limit, answers: 0, unexplained: Duration::ZERO, segments: HashMap::new() }
+    }
+
+    /// Takes notice of the current counters, `passed` after the previous call. `activity` is what the pass was doing in
+    /// that time, as far as the signals show. Time in which the process slept must not be included.
+    pub fn observe(
+        &mut self,
+        passed: Duration,
+        activity: Activity,
+        answers: u64,
+        segments: &[SegmentSnapshot],
+    ) -> Silence {
+        if answers != self.answers {
+            self.answers = answers;
+            self.unexplained = Duration::ZERO;
+        } else if !activity.explains_silence() {
+            self.unexplained += passed;
+        }
+        let before = std::mem::take(&mut self.segments);
+        for requests in segments.iter().filter(|requests| requests.reads + requests.writes > 0) {
+            let silent = match before.get(&requests.segment) {
+                Some((answers, silent)) if *answers == requests.answers => *silent + passed,
+                _ => Duration::ZERO,
+            };
+            self.segments.insert(requests.segment, (requests.answers, silent));
+        }
+        let hangs = |requests: &&SegmentSnapshot| self.silent(requests.segment) >= self.limit;
+        let mut hung: Vec<_> = segments
+            .iter()
+            .filter(hangs)
+            .map(|requests| HungRequests { requests: *requests, silent: self.silent(requests.segment) })
+            .collect();
+        hung.sort_by_key(|hung| hung.requests.segment);
+        let stalled = self.unexplained >= self.limit;
+        Silence { unexplained: self.unexplained, hung, stalled }
+    }
+
+    fn silent(&self, segment: Option<u32>) -> Duration {
+        self.segments.get(&segment).map_or(Duration::ZERO, |(_, silent)| *silent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn reading(segment: u32, answers: u64) -> SegmentSnapshot {
+        SegmentSnapshot { segment: Some(segment), page: 12, reads: 1, writes: 0, answers }
+    }
+
+    #[test]
+    fn a_hung_request_is_a_stall_and_is_named() {
+        let mut watchdog = Watchdog::new(5 * MINUTE);
+        watchdog.observe(MINUTE, Activity::Scanning, 10, &[reading(7, 10)]);
+        for _ in 0..4 {
+            let silence = watchdog.observe(MINUTE, Activity::Scanning, 10, &[reading(7, 10)]);
+            assert!(!silence.stalled && silence.hung.is_empty(), "{silence:?}");
+        }
+        let silence = watchdog.observe(MINUTE, Activity::Scanning, 10, &[reading(7, 10)]);
+        assert!(silence.stalled);
+        assert_eq!(silence.hung[0].to_string(), "segment 7, page 12: 1 read without an answer for 5 min 0 s");
+        let silence = watchdog.observe(MINUTE, Activity::Scanning, 11, &[reading(7, 11)]);
+        assert_eq!(silence, Silence::default(), "one answer ends the stall");
+    }
+
+    #[test]
+    fn a_segment_hangs_while_others_work() {
+        let mut watchdog = Watchdog::new(5 * MINUTE);
+        let mut silence = Silence::default();
+        for minute in 0..7 {
+            silence = watchdog.observe(MINUTE, Activity::Scanning, minute, &[reading(3, 2), reading(4, minute)]);
+        }
+        assert!(!silence.stalled, "the pass makes progress");
+        assert_eq!(silence.hung.iter().map(|hung| hung.requests.segment).collect::<Vec<_>>(), [Some(3)]);
+    }
+
+    /// RUNBOOK: "A pass that is throttled, or that waits for a budget or for the window, is never stalled".
+    #[test]
+    fn an_explained_silence_is_no_stall() {
+        for activity in Activity::ALL {
+            let mut watchdog = Watchdog::new(5 * MINUTE);
+            // No request is in flight: all of them wait.
+            let waiting = SegmentSnapshot { reads: 0, ..reading(1, 0) };
+            let mut stalled = false;
+            for _ in 0..30 {
+                stalled |= watchdog.observe(MINUTE, activity, 0, &[waiting]).stalled;
+            }
+            assert_eq!(stalled, !activity.explains_silence(), "{activity:?}");
+        }
+    }
+
+    #[test]
+    fn an_explained_time_does_not_count_towards_a_stall() {
+        let mut watchdog = Watchdog::new(5 * MINUTE);
+        for _ in 0..4 {
+            watchdog.observe(MINUTE, Activity::BackingOff, 0, &[]);
+        }
+        for _ in 0..480 {
+            assert!(!watchdog.observe(MINUTE, Activity::Throttled, 0, &[]).stalled);
+        }
+        assert!(watchdog.observe(MINUTE, Activity::BackingOff, 0, &[]).stalled, "five minutes with errors alone");
+    }
+}
