@@ -15,7 +15,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Move, copy, set or remove attributes on every item of a live Amazon DynamoDB table while the application keeps using
-/// it. You can kill it at any moment; it resumes where it stopped.
+/// it. You can kill a command at any moment: the same command, started again, resumes where it stopped.
 #[derive(Debug, Parser)]
 #[command(name = "backfill", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 refused, nothing begun · \

@@ -1,6 +1,6 @@
 //! Clocks. The wall clock provides timestamps for storage and display, and the time of day for deadlines and windows. A
-//! duration that spans a restart of the process is measured by the time since the machine started, because nobody can
-//! set that time and it continues while the machine sleeps. All code that waits uses `tokio::time`.
+//! duration that spans a restart of the process is measured by the time since the machine started. Nobody can set that
+//! time, and it continues while the machine sleeps. All code that waits uses `tokio::time`.
 
 use std::fs;
 use std::sync::Arc;
@@ -55,7 +55,8 @@ pub struct BootTime {
     pub since: Duration,
 }
 
-/// Returns the time since this machine started; `None` on systems that do not report this time (only Linux does).
+/// Returns the time since this machine started, from files in `/proc`. Returns `None` if these files do not exist. Only
+/// Linux has them.
 pub fn boot_time() -> Option<BootTime> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
     let uptime = fs::read_to_string("/proc/uptime").ok()?;

@@ -84,14 +84,14 @@
 //!
 //! **Capacity.** Every request needs permits, in capacity units, from every scope that the request touches. Permits are
 //! acquired in this order: partition key, key range (the item's segment), each index, table. So a request that waits
-//! for a narrow scope holds no permit from a wider one. Items of a hot partition key are set aside, and the scan of
-//! their segment continues. Permits are reconciled with the consumption that DynamoDB reports. If DynamoDB throttles a
-//! request, the scopes that the reply names slow down. If the reply names no scope, the table slows down. Repeated
-//! throttles of a key range also slow down the partition key or the table. All these rates recover automatically.
-//! During a run, percentage budgets and default budgets follow the table's current description. The SDK's retries are
-//! off: one module of this crate decides whether to retry a request, how long to wait before the retry, and when to
-//! give up. If the plan limits spending, a run durably reserves a slice of capacity before it uses the capacity. If the
-//! process dies, the whole slice counts as spent.
+//! for one scope holds no permit from a later scope in this list. Items of a hot partition key are set aside, and the
+//! scan of their segment continues. Permits are reconciled with the consumption that DynamoDB reports. If DynamoDB
+//! throttles a request, the scopes that the reply names slow down. If the reply names no scope, the table slows down.
+//! Repeated throttles of a key range also slow down the partition key or the table. All these rates recover
+//! automatically. During a run, percentage budgets and default budgets follow the table's current description. The
+//! SDK's retries are off: one module of this crate decides whether to retry a request, how long to wait before the
+//! retry, and when to give up. If the plan limits spending, a run durably reserves a slice of capacity before it uses
+//! the capacity. If the process dies, the whole slice counts as spent.
 //!
 //! **Honesty.** Every figure is either counted, or labelled as an estimate together with its basis. Attribute values
 //! never reach logs, errors or reports.

@@ -75,8 +75,9 @@ impl Changes {
     }
 
     /// Sets whether all applications write both attributes. Pass true only if the applications began to write both
-    /// attributes before this pass. For an undo pass, it is enough that they wrote both attributes at some time. The
-    /// applications may then have written a pair of equal values, so an equal pair does not count as preexisting.
+    /// attributes before this pass. For an undo pass, it is enough that the applications wrote both attributes at some
+    /// time. The applications may then have written a pair of equal values, so an equal pair does not count as
+    /// preexisting.
     pub fn with_dual_writes(self, dual_writes: bool) -> Changes {
         Changes { dual_writes, ..self }
     }

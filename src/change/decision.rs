@@ -23,7 +23,7 @@ pub enum Decision {
     Skipped(Vec<Path>),
     /// The values of these targets differ from what the plan implies. The values stay, and the item is not written.
     Diverged(Vec<Path>),
-    /// The item's shape does not allow a change. The text explains why, without attribute values.
+    /// The item's shape does not allow a change. The text states the reason, and contains no attribute values.
     Rejected(String),
     /// This write would make the item match the plan, but this rule forbids it, so it is not sent.
     Refused(Box<GuardedWrite>, Rule),

@@ -146,8 +146,8 @@ impl ItemHistory {
         self.without_baseline || self.equal_targets.contains(target)
     }
 
-    /// Returns the same history for a table whose baseline is incomplete. A target may have existed before the
-    /// migration even if the baseline does not list it.
+    /// Returns the same history, marked to show that the table's baseline is incomplete. With this mark, a target may
+    /// have existed before the migration even if the baseline does not list it.
     #[must_use]
     pub fn without_baseline(self) -> ItemHistory {
         ItemHistory { without_baseline: true, ..self }

@@ -9,9 +9,9 @@
 //! requests in flight to end. A holder that cannot renew the lease stops its work.
 //!
 //! After a sleep of the machine or a pause of the process, the last renewal is too old, so the holder sends nothing.
-//! The holder then renews the lease, on condition that the lease is unchanged. If no other process has taken the lease,
-//! the work continues. Only requests that were handed to the network before the pause may still arrive. Item writes and
-//! changes to the flag have their own conditions, which guard against such late requests.
+//! The holder then renews the lease with a conditional write, which fails if the lease has changed. If no other process
+//! has taken the lease, the work continues. Only requests that were handed to the network before the pause may still
+//! arrive. Item writes and changes to the flag have their own conditions, which guard against such late requests.
 
 use std::future::Future;
 use std::time::Duration;
@@ -32,7 +32,7 @@ use crate::outside::UntrustedText;
 /// work for two thirds of this time without a renewal. After a crash, an operator can accept a wait of this length.
 pub const LEASE_DURATION: Duration = Duration::from_secs(60);
 
-/// The longest wait for a lease. It applies even if the lease item states a longer duration.
+/// The longest wait for a lease. A wait ends after this time even if the lease item states a longer duration.
 const MAX_DURATION: Duration = Duration::from_secs(600);
 
 /// The pause after a failed attempt to renew the lease.
@@ -117,7 +117,7 @@ pub struct LeaseRecord {
 /// The state of a lease, as far as a watching process can determine it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseState {
-    /// A process may take the lease, on condition that the lease is unchanged.
+    /// A process may try to take the lease. The attempt fails if the lease has changed.
     Free,
     /// The watching process does not know yet whether the holder is alive.
     Unknown {
@@ -167,8 +167,8 @@ pub struct Lease {
     renewals: JoinHandle<()>,
 }
 
-/// Returns the name of a lease's owner: host, pid, and a random number that distinguishes this process from every other
-/// one.
+/// Returns the name of a lease's owner: host, pid, and a random number. Because of the random number, two processes
+/// with the same host and pid have different names.
 pub fn lease_owner(host: &str, pid: u32, random: &Random) -> String {
     format!("{host} pid {pid} ({:016x})", random.number())
 }

@@ -12,19 +12,19 @@ use crate::item::Value;
 /// The value of a pair from which the other value is derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Truth {
-    /// The old value. This applies before a plan's cutover, and whenever `read = old` and old values are not stale.
+    /// The old value. It is the truth before a plan's cutover, and whenever `read = old` and old values are not stale.
     Old,
-    /// The new value or, if the new value is missing, the old value. This applies if `read = new` while both attributes
-    /// are written, because readers then fall back.
+    /// The new value or, if the new value is missing, the old value. This order is the truth if `read = new` while both
+    /// attributes are written, because readers then fall back.
     NewThenOld,
-    /// Only the new value. This applies if `write = new`.
+    /// Only the new value. It is the truth if `write = new`.
     New,
     /// The new value, during a rollback. In this state both attributes are written again, and old values may be stale.
     /// If an item has only an old value, readers will find that old value.
     NewDuringRollback,
 }
 
-/// Which value is the truth for each key under one flag.
+/// Says for each partition key which value of a pair is the truth. The answer depends on the state of the flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TruthByKey {
     /// The same truth for every key.
@@ -52,7 +52,7 @@ impl Truth {
 }
 
 impl TruthByKey {
-    /// Returns which value is the truth for each key under this flag.
+    /// Determines from this state of the flag, for each partition key, which value is the truth.
     pub fn from_flag(flag: &Flag) -> TruthByKey {
         TruthByKey::All(match (flag.read, flag.write) {
             (_, WriteTo::New) => Truth::New,

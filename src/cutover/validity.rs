@@ -122,7 +122,7 @@ mod tests {
         (moments, jump)
     }
 
-    /// Whichever clock shows more time decides whether the confirmation is still valid.
+    /// The confirmation expires as soon as one of the two clocks shows that `GOOD_FOR` has passed.
     #[tokio::test(start_paused = true)]
     async fn the_clock_that_shows_more_time_counts() {
         for (monotonic, jump, fresh) in [

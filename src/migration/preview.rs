@@ -16,8 +16,8 @@ use crate::playbook::{BackTarget, Goal, MigrationState, PlanKind, Rehearsal, Ste
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, OpenWork, StoredFact};
 
-/// The preview of a command: the steps that it would take before its first lasting work, according to the current state
-/// file and flag.
+/// The preview of a command: the steps that the command would take before its first lasting work if the state file and
+/// the flag stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preview {
     /// The goal of the command. For `--back`, the goal names the stage to which the current flag would return.

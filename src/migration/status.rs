@@ -133,8 +133,8 @@ pub async fn record_flag(
     Ok(true)
 }
 
-/// Returns the number of failures that keep a contract, rollback or old-from-new pass from ending. Returns 0 if there
-/// is no such pass, or if it has not yet covered the whole table.
+/// Returns the number of failures that prevent the end of contract, rollback or old-from-new. Returns 0 if there is no
+/// such pass, or if it has not yet covered the whole table.
 async fn unfinished(file: &dyn StateReader, state: &MigrationState) -> Result<u64, StoreError> {
     let name = match state.open.map(|open| open.phase) {
         Some(Phase::Contract) => phase::CONTRACT,

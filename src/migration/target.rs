@@ -43,7 +43,8 @@ pub struct MigrationTarget {
     pub advice: bool,
 }
 
-/// Reads a plan file. Options that are set replace the fields of its `[table]`.
+/// Reads a plan file. If the endpoint, the region or the profile is set in `options`, it replaces the field of the same
+/// name in `[table]`.
 ///
 /// # Errors
 ///

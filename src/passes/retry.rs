@@ -52,7 +52,11 @@ impl Job {
             let Some(last) = batch.last() else { return Ok(all) };
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |failure| failure.id);
             batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
-                tracing::warn!("failure {} stays as it is: {}. A complete `run --again` resolves it", row.id, row.why);
+                tracing::warn!(
+                    "failure {} stays as it is: {}. When a `run --again` is complete, this failure is resolved",
+                    row.id,
+                    row.why
+                );
             });
             let failures = batch.iter().flatten();
             let tries = failures.map(|failure| try_again(store, session, &writer, &requests, failure).boxed());

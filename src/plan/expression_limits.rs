@@ -67,8 +67,8 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
         // Undo puts the value back into the map that contained it.
         terms.extend(sources.iter().filter_map(|path| path.parent()).flat_map(|parent| [path_bytes(&parent); 2]));
         for to in &paths.writes {
-            // `SET` copies a value, or sets a constant through a placeholder. For a constant's value, the bound uses
-            // the longer of the target's path and a placeholder.
+            // `SET` copies a value from a source's path, or sets a constant through a placeholder. For a constant, the
+            // bound uses the length of the target's path, which is at least the length of a placeholder.
             let value =
                 if paths.reads.is_empty() { path_bytes(to) } else { longest(&paths.reads) }.max(MAX_PLACEHOLDER_BYTES);
             bound.update_bytes += path_bytes(to) + " = ".len() + value + ", ".len();

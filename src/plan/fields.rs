@@ -157,7 +157,7 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     /// Reads a number above zero, with or without decimals. `range_help` is the help text for a number that is out of
-    /// range. It explains what the number means, and what applies if the field is absent.
+    /// range. This text explains what the number means, and which value is used if the field is absent.
     pub(super) fn number(
         &self,
         name: &str,

@@ -260,8 +260,9 @@ impl StepRequest<'_> {
         }
     }
 
-    /// Refuses if any verification found a mismatch, until a later full verification is clean. A later sampled
-    /// verification is not enough, because it may miss the items that differ.
+    /// Refuses if the last full verification, or a later sampled verification, found more mismatches than the plan
+    /// accepts. A clean sampled verification does not end this refusal, because it may miss the items that differ. A
+    /// clean full verification ends it.
     fn check_mismatches(&self, flag: &Flag) -> Result<(), StepRefusal> {
         let full = self.state.full.as_ref();
         let is_later = |report: &&ReportSummary| full.is_none_or(|full| report.span.began >= full.span.began);

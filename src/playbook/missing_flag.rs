@@ -64,8 +64,9 @@ impl StepRequest<'_> {
         self.context.missing_flag.filter(|_| begun && self.context.flag.is_none())
     }
 
-    /// Returns whether old values may be older than new values, according to the last known flag and to an intended
-    /// change that may have taken effect.
+    /// Returns whether old values may be stale. They may be stale if the last known flag has new-only writes or marks
+    /// old values as stale. They may also be stale if a change to new-only writes was intended, because this change may
+    /// have taken effect.
     fn may_be_stale(&self, last: &Flag) -> bool {
         let intended = self.state.intended.as_ref().is_some_and(|intended| intended.change == FlagChange::WriteNew);
         intended || last.write == WriteTo::New || last.old_stale

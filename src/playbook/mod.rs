@@ -28,20 +28,20 @@
 //! stale caches, and kills. The model showed that two rules were wrong. The corrected rules are:
 //!
 //! - **The old-from-new pass skips no item while old values are stale.** Consider an item that had its new attribute
-//!   before the migration and has no old attribute. Verification used to count this item as a match, so repair and
-//!   rollback skipped the item. But an application may have written the item during new-only writes. Then readers with
-//!   `read = old` found no value, even after a rollback in the correct order. An unchanged new value does not prove
-//!   that nobody wrote the item, because an application may have written the same value again. So while `old_stale` is
-//!   set, verification treats the item as a mismatch, and the pass derives the item's old value. The pass adds this old
-//!   attribute even if nobody wrote the item, and a rollback after new-only writes does not remove it. While old values
-//!   are fresh, the pass skips the item.
+//!   before the migration and has no old attribute. In earlier versions, verification counted this item as a match, so
+//!   repair and rollback skipped the item. But an application may have written the item during new-only writes. Then
+//!   readers with `read = old` found no value, even after a rollback in the correct order. An unchanged new value does
+//!   not prove that nobody wrote the item, because an application may have written the same value again. So while
+//!   `old_stale` is set, verification treats the item as a mismatch, and the pass derives the item's old value. The
+//!   pass adds this old attribute even if nobody wrote the item, and a rollback after new-only writes does not remove
+//!   it. While old values are fresh, the pass skips the item.
 //!
-//! - **The old-from-new pass removes nothing.** If an item had no new value, the pass used to journal and remove its
-//!   old value. But an application that deletes the value always deletes both attributes, under every setting of
-//!   `write`. So if an item has only an old value after new-only writes, the item never got a new value. Either the
-//!   operator forced the gate, or somebody wrote only the old attribute. In this case the old value is the only copy.
-//!   So the pass leaves the old value unchanged, counts the item as a match, and reports the item. This rule never
-//!   makes a reader see an older value than before.
+//! - **The old-from-new pass removes nothing.** In earlier versions, if an item had no new value, the pass journaled
+//!   and removed its old value. But an application that deletes the value always deletes both attributes, under every
+//!   setting of `write`. So if an item has only an old value after new-only writes, the item never got a new value.
+//!   Either the operator overrode a closed gate, or somebody wrote only the old attribute. In this case the old value
+//!   is the only copy. So the pass leaves the old value unchanged, counts the item as a match, and reports the item.
+//!   This rule never makes a reader see an older value than before.
 //!
 //! The model also confirmed these rules, which are not obvious:
 //!
@@ -131,8 +131,8 @@ pub enum PlanKind {
     Stated,
     /// A single write per item makes all changes. The migration ends at verify, and a rollback stays possible.
     InPlace,
-    /// The plan only sets constants. Readers and writers have no old attribute to leave, so the migration ends at
-    /// verify.
+    /// The plan only sets constants. There is no old attribute that readers and writers must stop using, so the
+    /// migration ends at verify.
     SetOnly,
     /// The plan only removes attributes, and contract removes them. The migration has no expand phase, no verify phase,
     /// and no new attribute to read.

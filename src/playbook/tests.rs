@@ -264,7 +264,7 @@ fn back_goes_one_stage() {
     assert_eq!(
         BackTarget::new(&back, time(301), wait(59)),
         BackTarget::OldReads,
-        "a rerun after a kill during the wait must request the same step"
+        "if `--back` is killed while it waits, a rerun must request the same step"
     );
     assert_eq!(step(&back, BackTarget::OldReads, wait(59)), Step::Wait(wait(59)));
     assert_eq!(step(&back, BackTarget::OldReads, wait(0)), Step::Done);

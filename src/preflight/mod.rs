@@ -148,7 +148,7 @@ pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, Preflight
     connect_table(&plan.table).await
 }
 
-/// Connects to a table and describes it, without a plan. Changes nothing.
+/// Connects to a table and describes it. Needs no plan. Changes nothing.
 ///
 /// # Errors
 ///

@@ -47,7 +47,7 @@ pub(super) struct CapacityTotals<'a> {
 /// The duration of a run, and the needs that determine the duration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunPace {
-    /// All needs of the run.
+    /// The capacity that the run needs, for each scope and for reads and writes.
     pub needs: Vec<CapacityNeed>,
     /// The duration if the run uses its full budgets, and the duration if it uses half of them. `None` if a budget is 0
     /// or the need is unknown.

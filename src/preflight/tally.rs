@@ -62,11 +62,11 @@ struct Sum {
     nonzero_clusters: usize,
     /// Number of clusters whose figure is lower than their number of items.
     partial_clusters: usize,
-    /// The largest figure per item in any cluster.
+    /// The largest mean per item in any cluster: the cluster's figure, divided by its number of items.
     most: f64,
 }
 
-/// A cluster is kept separate if its number of items is more than this factor times the mean.
+/// If a cluster has more items than this factor times the mean, its figures are not extrapolated.
 const LARGE: f64 = 10.0;
 
 impl SampleTally {
@@ -149,8 +149,8 @@ impl SampleTally {
         self.add_large_clusters(figure, range, 1.0)
     }
 
-    /// Returns the total of a figure for the whole table, with 95 % confidence. `most` is the largest possible value
-    /// for one item.
+    /// Returns the total of a figure for the whole table, with 95 % confidence. `most` is the largest value that the
+    /// figure can have for one item.
     pub fn amount(&self, figure: usize, most: f64) -> Range {
         let counted = self.sum_of(figure);
         let mean = self.sum_of(0).sum / f64::from(self.read.max(1));
@@ -189,9 +189,9 @@ impl SampleTally {
         }
     }
 
-    /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster. It is used if the
-    /// figure is zero in every sampled cluster. `others` is a pair: the sum of the items that the figure does not
-    /// count, and the total number of items.
+    /// Extrapolates a sum to the whole table. `each` is the largest possible figure of a cluster. The Poisson bounds
+    /// need `each` if no sampled cluster is exceptional. `others` is a pair: the sum of the items that the figure does
+    /// not count, and the total number of items.
     fn range(&self, counted: Sum, scale: Scale, each: f64, others: Option<(Sum, f64)>) -> Range {
         let Sum { sum, nonzero_clusters, .. } = counted;
         if self.is_whole() {

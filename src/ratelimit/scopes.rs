@@ -1,9 +1,9 @@
 //! The scopes that a request touches, each with a token bucket: partition key, key range, index, table.
 //!
-//! Permits are acquired one scope after the other, from narrow to wide. A request that waits for a narrow scope holds
-//! no permits of wider scopes. So a request for a hot key never blocks tokens that other requests could use. Clients
-//! cannot see partitions, so the tool uses *key ranges* instead. A key range is the range of the key hash that one
-//! segment of the run reads.
+//! Permits are acquired in this order, one scope after the other. A request that waits for one scope holds no permits
+//! of later scopes. So a request that waits for a hot key does not hold tokens of the table that other requests could
+//! use. Clients cannot see partitions, so the tool uses *key ranges* instead. A key range is the range of the key hash
+//! that one segment of the run reads.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -305,8 +305,7 @@ impl Scopes {
         tables.into_iter().chain(global.map(|(name, writes)| status(name, Access::Write, writes))).collect()
     }
 
-    /// Returns the state of partition keys and of key ranges, narrowest first. Leaves out those for which no request
-    /// waits.
+    /// Returns the state of partition keys, then of key ranges. Leaves out a kind of scope if no request waits for it.
     pub fn narrow_status(&self) -> Vec<NarrowStatus> {
         let status =
             |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };

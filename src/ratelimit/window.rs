@@ -143,7 +143,7 @@ mod tests {
             })
     }
 
-    /// Returns any second from 2009 to 2027, all equally likely. Some of them are on days with a clock change.
+    /// Returns any second from 2009 to 2027, all equally likely. Some of these seconds are on days with a clock change.
     fn any_moment() -> impl Strategy<Value = Timestamp> {
         (1_230_768_000_i64..1_798_761_600).prop_map(|second| Timestamp::from_second(second).unwrap())
     }

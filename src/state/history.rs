@@ -21,8 +21,8 @@ use crate::item::{ItemKey, Path};
 #[async_trait]
 pub trait History: Send + Sync {
     /// Appends pre-images. When this method returns `Ok`, the pre-images are durable and readable. The caller must not
-    /// send the writes that destroy these values before this method has returned `Ok`. After an error, no pre-image is
-    /// stored. Returns the ids of the pre-images, in ascending order.
+    /// send the writes that destroy these values before this method has returned `Ok`. If this method returns an error,
+    /// it has stored none of these pre-images. Returns the ids of the pre-images, in ascending order.
     ///
     /// The session need not be open, because a retry of failures writes after its run has ended.
     async fn append_pre_images(
@@ -58,8 +58,8 @@ pub trait History: Send + Sync {
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Records the baseline of a page's items. When this method returns `Ok`, the baseline is durable. The caller must
-    /// not send a write to any item of the page before this method has returned `Ok`. After an error, no part of the
-    /// page's baseline is stored. Existing records of an item stay unchanged.
+    /// not send a write to any item of the page before this method has returned `Ok`. If this method returns an error,
+    /// it has stored no part of the page's baseline. Existing records of an item stay unchanged.
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError>;
 
     /// Returns the key digests of the items that the run may have written in uncommitted pages of this segment. The

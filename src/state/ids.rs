@@ -14,8 +14,8 @@ macro_rules! id_type {
         pub struct $name(pub(super) i64);
 
         impl $name {
-            /// Creates the id from the number that users see. A store treats an unassigned number like any other
-            /// unknown id.
+            /// Creates the id from the number that users see. If no store has assigned this number, each store treats
+            /// the id as unknown.
             pub const fn from_number(number: i64) -> $name {
                 $name(number)
             }

@@ -1,4 +1,4 @@
-//! The trait for storing runs, their sessions, and their failures and diverged items.
+//! The trait for storing runs, and the sessions, failures and diverged items of each run.
 
 use async_trait::async_trait;
 
@@ -9,7 +9,7 @@ use super::{
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path};
 
-/// Stores runs, their sessions, and their failures and diverged items.
+/// Stores runs, and the sessions, failures and diverged items of each run.
 ///
 /// When a method that changes something returns `Ok`, the whole change is durable. After an error, no part of the
 /// change is stored.

@@ -59,7 +59,7 @@ fn a_wait_by_the_flags_time_is_found() {
     assert_found_in(Tool { mistake, skew: -3, ..correct_tool(1) }, system::READS_ARE_FRESH);
 }
 
-/// If the operator forces every closed gate, readers may see stale values, but no value is lost. In this test, the
+/// If the operator overrides every closed gate, readers may see stale values, but no value is lost. In this test, the
 /// application only reads. With one write, the property also holds in all 898,581 states, but exploring these states
 /// takes too long for a test.
 #[test]

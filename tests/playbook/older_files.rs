@@ -32,7 +32,7 @@ impl StoredMigration {
         for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
             std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
         }
-        // Shorten the soak and raise the write budget for the test. Neither is part of the plan's fingerprint.
+        // Shorten the soak and raise the write budget for the test. Neither value is part of the plan's fingerprint.
         let plan = std::fs::read_to_string(dir.path().join("plan.toml")).unwrap();
         let soak = if plan.contains("[cutover]") && !plan.contains("soak") { "soak = \"0s\"\n" } else { "" };
         let plan = plan.replace("write = 5\n", "write = 200\n") + soak;

@@ -99,7 +99,7 @@ async fn a_rollback_of_every_kind_of_change_restores_the_table() {
     }
 }
 
-/// A rollback also restores the table if the plan has a flag, during dual writes. The tool cannot distinguish values
+/// If the plan has a flag, a rollback during dual writes also restores the table. The tool cannot distinguish values
 /// that were equal before the migration from values that dual writes made equal, so this test contains no such items.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_during_dual_writes_restores_the_table() {

@@ -175,7 +175,7 @@ impl Scene {
     }
 
     /// Runs a command and kills it at a random moment. Repeats this `kills` times, then runs the command to its end.
-    /// After every kill, each value that the application wrote last must be in its item or in the journal.
+    /// After every kill, the application's last value for each item must be in the item or in the journal.
     pub(crate) async fn run_with_kills(
         &self,
         words: &str,
@@ -232,7 +232,8 @@ impl Scene {
         None
     }
 
-    /// Checks that every value that the application wrote last is in its item, in either attribute, or in the journal.
+    /// Checks that the application's last value for each item is not lost: it must be in the item's old or new
+    /// attribute, or in the journal.
     pub(crate) async fn assert_nothing_lost(&self, app: &Application) {
         let began = Instant::now();
         let items = self.dump().await;

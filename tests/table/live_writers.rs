@@ -23,7 +23,8 @@ async fn campaign(strategy: &'static str, on_existing: &'static str) {
     for kind in OperationKind::ALL {
         assert!(figures.operations.get(&kind).is_some_and(|n| *n > 10), "too few of {kind:?}");
         // After some kinds of operation, the tool rarely writes the item. The tool cannot change a deleted item. If the
-        // plan keeps existing values, operations on its targets mostly leave diverged items.
+        // plan keeps existing values, most items are diverged after an operation that sets a target, and the tool does
+        // not write diverged items.
         let rare = kind == OperationKind::Delete
             || keep && matches!(kind, OperationKind::UpdateNew | OperationKind::PutNew | OperationKind::UpdateMarker);
         let followed = figures.transitions.get(&kind).copied().unwrap_or(0);

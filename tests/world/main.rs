@@ -103,8 +103,8 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     assert!(missing.is_empty() && kills > 0, "never fired: {missing:?}, {kills} kills");
 }
 
-/// Plays each seed twice, and compares the two traces. They must contain the same requests, replies, item versions and
-/// state.
+/// Plays each seed twice, and compares the two traces. Both traces must contain the same requests, replies, item
+/// versions and state.
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in 1..=12 {

@@ -10,7 +10,7 @@ fn an_existing_value_counts_as_done() {
         for strategy in [ExpandContract, InPlace] {
             let skipped = Decision::Skipped(vec![path(left)]);
             assert_eq!(decide(std::slice::from_ref(&change), strategy, Skip, &item(image.clone())), skipped);
-            // The item's other changes are written, on condition that the target still has the existing value.
+            // The item's other changes are written. The write fails if the target no longer has the existing value.
             let plan = [change.clone(), copy("c", "d")];
             let Decision::Write(write) = decide(&plan, strategy, Skip, &item(image.clone())) else { panic!() };
             assert_eq!(write.actions.len(), 1);

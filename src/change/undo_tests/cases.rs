@@ -148,7 +148,7 @@ fn preexisting_new_values_stay() {
         assert_eq!(scenario.apply(&scenario.rollback()), Decision::NothingToDo, "{undone}");
         assert_eq!(text(&scenario.image), text(&item(image)));
     }
-    // While applications write both attributes, the tool assumes that they wrote an equal pair.
+    // If two values of a pair are equal during dual writes, the tool assumes that an application wrote both of them.
     let changes = Changes::for_expand(&moves(), ExpandContract, key(), Vec::new());
     let pair = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
     let baseline = Baseline { pairs: vec![(path("b"), BaselinePair::Equal)], ..Baseline::default() };

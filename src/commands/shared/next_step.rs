@@ -30,7 +30,7 @@ impl NextStep {
         NextStep::from_status(&outcome.snapshot().status, commands)
     }
 
-    /// Returns the next step according to a status, or `None` if the migration is over.
+    /// Returns the next step that this status contains. Returns `None` if the migration is over.
     pub(crate) fn from_status(status: &MigrationStatus, commands: &CommandLine) -> Option<NextStep> {
         let command = status.next.as_ref()?.render(commands);
         Some(NextStep { command, not_before: status.not_before.map(to_text) })

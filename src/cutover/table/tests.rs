@@ -66,7 +66,8 @@ async fn the_times_of_a_change_are_never_too_early() {
         let meta = meta();
         let mut latest = clock();
         let mut change = store.change(Some(&flag), &next, &meta);
-        // This process may die at any moment. A process that then reads the flag must wait long enough.
+        // This process may die at any moment. The next process then measures its wait from the stored `changed_at`, so
+        // this time must not be too early at any moment.
         let stored = loop {
             let ended = tokio::time::timeout(Duration::from_millis(100), &mut change).await;
             let seen = store.read().await.unwrap().unwrap().0;

@@ -41,7 +41,7 @@ const EMPTY_REPLY_RETRIES: u32 = 2;
 /// Checks every reply on a connection.
 #[derive(Debug, Default)]
 pub(super) struct ReplyCheck {
-    /// Whether any reply, to whatever operation, has reported capacity.
+    /// Whether the reply to any operation has reported capacity.
     stated: AtomicBool,
     scans: CapacityReporting,
     gets: CapacityReporting,

@@ -1,5 +1,5 @@
 //! Admits requests: waits until a request may be sent. A request needs permits from every scope that it touches. The
-//! permits are acquired from the narrowest scope to the widest. A write also needs a slot.
+//! permits are acquired in this order: partition key, key range, each index, table. A write also needs a slot.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -27,8 +27,9 @@ const MAX_SLOTS: usize = 512;
 /// has already read. A write in flight needs additional memory for its request, its connection and the SDK's data. A
 /// write in flight takes about 60 KB (measured with 64 more slots in a run of `tests/table/memory.rs`). All slots
 /// together take about 30 MB. With default budgets, there are twice as many lanes as the budget needs, so the slots are
-/// the tighter bound. If the plan sets a small number of lanes, or gives one key range the whole budget, the tighter
-/// bound is eight writes for each shared lane. For example, 16 lanes reach 2,560 WCU/s if a write takes 50 ms.
+/// the tighter bound. If the plan sets a small number of lanes, or gives one key range the whole budget, the other
+/// bound is tighter: each shared lane has at most eight outstanding writes. For example, 16 lanes reach 2,560 WCU/s if
+/// a write takes 50 ms.
 #[derive(Debug)]
 pub(crate) struct Slots {
     free: Arc<Semaphore>,

@@ -27,7 +27,8 @@ const MAX_SEGMENTS: u32 = 65_536;
 /// the key space.
 const MIN_ACTIVE: u32 = 16;
 
-/// The largest number of segments that are processed at the same time. Each of them keeps two pages in memory.
+/// The largest number of segments that are processed at the same time. Each of these segments keeps two pages in
+/// memory.
 const MAX_ACTIVE: u32 = 256;
 
 /// The number of lanes for each partition of the table. Lanes are spread over the partitions so evenly that two
@@ -50,7 +51,8 @@ const MIN_ITEMS: u64 = 25;
 /// The smallest number of lanes for large segments. A table that has one large item collection usually has several.
 const MIN_LARGE: u32 = 4;
 
-/// The largest number of lanes for large segments, for any budget. Each of them keeps many requests outstanding.
+/// The largest number of lanes for large segments, for any budget. Each of these segments keeps many requests
+/// outstanding.
 const MAX_LARGE: u32 = 64;
 
 /// The number of segments and lanes of a run.

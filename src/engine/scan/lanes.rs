@@ -39,9 +39,9 @@ struct LaneCounts {
     /// Total number of lanes of each kind, both used and free.
     shared: u32,
     large: u32,
-    /// The segments in shared lanes that wait for a large lane, in the order of their requests. Each is represented by
-    /// its `large` flag. These segments turned out to be large when no large lane was available. Each segment is in
-    /// this list at most once, so the list is never longer than the number of shared lanes.
+    /// The segments in shared lanes that wait for a large lane, in the order of their requests. The list contains the
+    /// `large` flag of each such segment. These segments turned out to be large when no large lane was available. Each
+    /// segment is in this list at most once, so the list is never longer than the number of shared lanes.
     waiting_for_large: Vec<Arc<AtomicBool>>,
     /// Read units that the survey consumed and that no page's counts include yet.
     surveyed: Units,

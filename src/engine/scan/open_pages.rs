@@ -50,8 +50,8 @@ impl<O: PageOutcome> OpenPage<O> {
         self.rest.as_ref().is_none_or(AbortOnDropHandle::is_finished)
     }
 
-    /// Waits until every item is processed or abandoned. The future can be dropped, and the function can then be called
-    /// again.
+    /// Waits until every item is processed or abandoned. This function is cancel-safe: if the caller drops the future,
+    /// a later call continues to wait for the same items.
     async fn wait_until_processed(&mut self, requests: &Requests) -> Result<(), Stopped> {
         if let Some(rest) = &mut self.rest {
             let ended = rest.await;
@@ -98,8 +98,7 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         Ok(())
     }
 
-    /// Waits until the first page is processed. If there is no page, waits forever. The future can be dropped at any
-    /// point.
+    /// Waits until the first page is processed. If there is no page, waits forever. This function is cancel-safe.
     pub(crate) async fn wait_for_first_page(&mut self, requests: &Requests) -> Result<(), Stopped> {
         match self.pages.front_mut() {
             Some(first) => first.wait_until_processed(requests).await,

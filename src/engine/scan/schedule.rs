@@ -30,8 +30,7 @@ use crate::state::{SegmentState, SegmentStatus};
 /// - **Every unit.** Every unit is leased until it is done. If a holder gives back an unfinished unit or dies, the unit
 ///   is leased again, in its last committed state.
 /// - **Errors** stop the run, but the run can be resumed. A caller must not treat an error as the end of the work.
-/// - **Dropped calls.** If the future of a call is dropped, the call leaves no lease, or the lease that it leaves ends
-///   by itself.
+/// - **Dropped calls.** If the future of a call is dropped, the unit stays unleased, or its lease ends by itself.
 ///
 /// Everything except the leases is advisory. If a unit's first page is never reported to
 /// [`Scheduler::record_first_page`], the unit is leased all the same, but perhaps late. With several machines,
@@ -170,9 +169,9 @@ impl ActiveSegments {
         }
     }
 
-    /// Chooses the candidate with the fewest active neighbours. First keeps the candidates in the half of the hash
-    /// space with the fewest active segments, then those in the quarter with the fewest, and so on. If several
-    /// candidates are left, returns the first of them.
+    /// Chooses the candidate with the fewest active neighbours. First drops all candidates outside the half of the hash
+    /// space with the fewest active segments. Then does the same for quarters, eighths and so on. If several candidates
+    /// remain, returns the first of them.
     fn least_crowded(&self, mut segments: Vec<u32>) -> Option<u32> {
         for level in 1..=LEVELS {
             let active_nearby = |segment: &u32| self.parts[self.part(*segment, level)];

@@ -52,7 +52,7 @@ pub struct Demand {
     pub position: f64,
     /// The hash of the partition key. With the hash, the model distinguishes a hot key from a hot range.
     pub key: u64,
-    /// The index that the request reads, by its number in the spec. `None` if the request reads the table or writes.
+    /// The index that the request reads: its number in the spec. `None` if the request reads the table or writes.
     pub index: Option<usize>,
 }
 
@@ -93,7 +93,7 @@ pub enum LimitScope {
     Table,
     /// One partition of the table.
     Partition,
-    /// An index, by its number in the spec.
+    /// An index: its number in the spec.
     Index(usize),
     /// One partition of an index that has its own partitions.
     IndexPartition(usize),

@@ -1,4 +1,4 @@
-//! The model, which admits requests, charges the units that they consumed, and counts both.
+//! The model, which admits requests, charges the units that they consumed, and counts requests and units.
 
 use std::time::Duration;
 
@@ -195,7 +195,8 @@ impl Model {
         partitions.map(Partitions::stats).unwrap_or_default()
     }
 
-    /// Adds every limit that blocks the demand to `reached_limits`, from narrow to wide. Each limit is added only once.
+    /// Adds every limit that blocks the demand to `reached_limits`: first the limits of key ranges and indexes, then
+    /// the table's limit, then the account's limit. Adds each limit only once.
     fn reached_limits(&mut self, now: Duration, demand: &Demand, reached_limits: &mut Vec<ReachedLimit>) {
         let kind = demand.kind;
         let own = self.spec.own_limit();

@@ -140,8 +140,8 @@ pub struct Throttle {
     pub error: &'static str,
     /// The exception's message.
     pub message: &'static str,
-    /// The limits that were reached, each with its resource, from narrow to wide. The list is empty if the spec turns
-    /// reasons off.
+    /// The limits that were reached, each with its resource. The limits of key ranges and indexes come first, then the
+    /// table's limit, then the account's limit. The list is empty if the spec turns reasons off.
     pub reasons: Vec<ThrottlingReason>,
 }
 

@@ -124,8 +124,8 @@ pub struct IndexSpec {
     /// Write capacity units per second. The index has no write limit if this field is absent.
     #[serde(default, deserialize_with = "some_positive")]
     pub write: Option<Units>,
-    /// Number of the index's own partitions. They have the same limits as the table's partitions. If this field is
-    /// absent, the index has no partition limits.
+    /// Number of the index's own partitions. These partitions have the same limits as the table's partitions. If this
+    /// field is absent, the index has no partition limits.
     #[serde(default, deserialize_with = "some_count")]
     pub partitions: Option<u32>,
 }

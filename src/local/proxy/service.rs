@@ -39,9 +39,9 @@ const MAX_IDLE_CONNECTIONS: usize = 512;
 /// The reason for closing a connection without a reply.
 #[derive(Debug, thiserror::Error)]
 enum CloseReason {
-    #[error("a fault asked for a closed connection")]
+    #[error("a fault closed the connection")]
     Close,
-    #[error("a fault asked for a reset connection")]
+    #[error("a fault reset the connection")]
     Reset,
     #[error("the request did not arrive completely, or a rule panicked")]
     Broken,

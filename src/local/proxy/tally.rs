@@ -37,9 +37,10 @@ pub struct OperationTally {
     pub injected: u64,
     /// Number of requests that the capacity model throttled. The proxy did not forward these requests.
     pub throttled: u64,
-    /// Number of replies that a fault withheld from the client. `ok` or `errors` include these replies, too.
+    /// Number of replies that a fault withheld from the client. Each of these replies is also counted in `ok` or in
+    /// `errors`.
     pub dropped: u64,
-    /// Number of replies that a fault made unusable. `ok` or `errors` include the original replies.
+    /// Number of replies that a fault made unusable. Each original reply is also counted in `ok` or in `errors`.
     pub corrupted: u64,
     /// Number of connections that a fault reset before the request was forwarded.
     pub reset: u64,

@@ -34,7 +34,7 @@ pub struct PassEnd {
     pub result: Option<PassResult>,
     /// The reason why the pass stopped early; `None` if it completed. The same command resumes the pass.
     pub stopped: Option<StopReason>,
-    /// Whether failed items keep the phase from ending. If so, the same command starts a new pass.
+    /// Whether failed items prevent the end of the phase. If so, the same command starts a new pass.
     pub unfinished: bool,
 }
 
@@ -80,8 +80,8 @@ impl Driver {
         Ok(job)
     }
 
-    /// Carries out the pass of this phase, or resumes its run. If the pass completes and no failure keeps the phase
-    /// open, records the end of the phase. If `restart` is set, an expand pass starts from the beginning.
+    /// Carries out the pass of this phase, or resumes its run. If the pass completes and no failed item prevents the
+    /// end of the phase, records this end. If `restart` is set, an expand pass starts from the beginning.
     pub async fn run_pass(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         let moments = Arc::clone(&self.machine.moments);
         let requested_at = moments();

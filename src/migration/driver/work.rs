@@ -82,8 +82,8 @@ impl Driver {
         Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
     }
 
-    /// Returns whether a run left failures that keep its phase from ending. Failures of expand do not keep expand from
-    /// ending, because `failures retry` can retry them later.
+    /// Returns whether a run has failures that prevent the end of its phase. Failures of expand do not prevent the end
+    /// of expand, because `failures retry` can retry them later.
     async fn has_failures(&self, phase: Phase, run: RunId) -> Result<bool, DriverError> {
         Ok(phase != Phase::Expand && self.store.open_work(Some(run)).await?.failures > 0)
     }

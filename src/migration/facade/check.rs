@@ -89,8 +89,8 @@ impl Migration {
                 let accepted: Vec<Acceptance> =
                     all_accepted(&options.accept, recorded.into_iter().flat_map(|run| run.1));
                 let job = target.job_accepting(&accepted)?;
-                // If readers and writers must leave an old attribute, begin with dual writes, so that items inserted
-                // behind the scan position get both attributes.
+                // If readers and writers must stop using an old attribute, begin with dual writes, so that items
+                // inserted behind the scan position get both attributes.
                 let kind = kind(&target.plan);
                 let has_dual_writes = matches!(kind, PlanKind::Flagged | PlanKind::Stated);
                 let next = match has_dual_writes && state::is_absent(&target.state).await {

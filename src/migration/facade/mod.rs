@@ -144,7 +144,7 @@ impl Migration {
         Migration { tables: Some(tables), ..self }
     }
 
-    /// Returns the plan. The fields of `[table]` that the options set are already replaced.
+    /// Returns the plan. In this plan, the values from the options have already replaced those in `[table]`.
     pub fn plan(&self) -> &Plan {
         &self.loaded.plan
     }

@@ -87,7 +87,7 @@ fn skip_large(n: u32, large: &[Range<u32>]) -> u32 {
     large.iter().fold(n, |n, range| if n >= range.start { n + (range.end - range.start) } else { n })
 }
 
-/// Draws `wanted` different numbers below `below`. All sets of numbers are equally likely. This is R. W. Floyd's
+/// Draws `wanted` different numbers below `below`. All sets of numbers are equally likely. Uses R. W. Floyd's
 /// algorithm, which needs memory only for the drawn numbers.
 fn draw_distinct(below: u32, wanted: u32, seed: u64) -> BTreeSet<u32> {
     let mut random = SplitMix64(seed);

@@ -256,7 +256,7 @@ fn no_step_forward_without_a_way_back() {
         later.unrestorable_targets = None;
         later.run(goal);
     }
-    // The operator gives a reason and confirms the step. This does not override other obstacles.
+    // The operator gives a reason and confirms the step. The reason does not override other obstacles.
     sim.force = Some("the table is a copy");
     assert_eq!(sim.next_step(DUAL, false), Ok(Step::Confirm));
     sim.run(DUAL);
@@ -327,8 +327,8 @@ fn a_verification_that_compared_nothing_sends_no_reader_back() {
     assert_eq!(sim.flag.as_ref().unwrap().read, ReadFrom::Old);
 }
 
-/// A sample of a table that has items may contain no item. In that case, the next command is a full verification,
-/// because a further expand pass would prove nothing new.
+/// If a sampled verification compared no item although the table has items, the next command is a full verification. A
+/// further expand pass would prove nothing new.
 #[test]
 fn an_empty_sample_of_a_table_with_items_leads_to_a_full_verification() {
     let mut sim = SimulatedMigration::new(PlanKind::Flagged);

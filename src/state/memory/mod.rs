@@ -25,7 +25,8 @@ use crate::change::{BaselinePair, Digest, PreImage};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
 
-/// Records about items, by the item key's text and by path. Each record contains the run that recorded it.
+/// Records about the values of items. The key of the outer map is the item key's text, and the key of the inner map is
+/// the value's path. Each record contains the run that recorded it.
 type ByItem<T> = BTreeMap<String, BTreeMap<Path, (RunId, T)>>;
 
 /// A function that returns the current time in its stored form.
@@ -57,7 +58,7 @@ struct StateTables {
     failures: Vec<FailureRecord>,
     diverged: Vec<DivergedRecord>,
     journal: Vec<JournalRow>,
-    /// For each item, by the item key's text: the indexes of the item's rows in `journal`.
+    /// The indexes of each item's rows in `journal`. The map's key is the text of the item's key.
     item_journal: BTreeMap<String, Vec<usize>>,
     /// The digests of preexisting targets.
     preexisting: ByItem<Digest>,

@@ -1,4 +1,4 @@
-//! Stores runs, their sessions, and their failures and diverged items.
+//! Stores runs, and the sessions, failures and diverged items of each run.
 
 use std::collections::BTreeSet;
 

@@ -57,7 +57,7 @@ impl SpendLedger for MemoryState {
 }
 
 impl StateTables {
-    /// Returns the capacity that a run's committed pages consumed, according to the counts of these pages.
+    /// Returns the capacity that the counts of a run's committed pages contain.
     fn counted(&self, run: RunId) -> Result<Spend, StoreError> {
         Ok(self.totals(run)?.counts.spend())
     }

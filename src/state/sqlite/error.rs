@@ -73,8 +73,8 @@ impl From<TransitionError> for StateFileError {
     }
 }
 
-/// The end of every error about an unusable file. This text names the state of the file and what the operator can do
-/// next.
+/// The end of an error that says that the state file is damaged, empty, or not a state file. This text says that
+/// nothing was written, and what the operator can do next.
 pub(super) const REMEDY: &str = "Nothing was written to the file or to the table. Restore the file from a copy. Or start a \
      new migration state: move the file away (together with its -wal file), or name another file with --state. A new run is \
      safe, because it recognises items that are already changed, but it does not know the start keys, failures or pre-images \

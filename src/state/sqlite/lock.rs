@@ -46,9 +46,10 @@ impl CommitCount {
     }
 }
 
-/// The number of failed attempts after which a lock counts as held. The next constant is the time between two attempts.
-/// Several attempts are needed, because a reader briefly takes the lock to find out who holds it.
+/// The number of failed attempts after which a lock counts as held. Several attempts are needed, because a reader
+/// briefly takes the lock to find out who holds it.
 const MAX_ATTEMPTS: u32 = 10;
+/// The time between two attempts to take a lock.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// The fields of a lock file, one per line.
@@ -85,8 +86,8 @@ impl Lock {
         self.recorded_commits
     }
 
-    /// Writes the current number of commits to the lock file. Ignores a failed write, because the failure loses no
-    /// commit: the lock file only keeps an older number.
+    /// Writes the current number of commits to the lock file. Ignores a failed write, because no commit is lost: the
+    /// lock file then only contains an older number.
     pub(super) fn write_commit_count(&mut self, commit_count: CommitCount) {
         let line = commit_count.line();
         let _ = self.file.seek(SeekFrom::Start(self.commits_at)).and_then(|_| self.file.write_all(line.as_bytes()));
@@ -181,8 +182,9 @@ fn open_or_create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns whether the locked file is a lock file of this program: it is empty, or [`Lock::acquire`] wrote it, possibly
-/// in a process that was killed.
+/// Returns whether the locked file can be a lock file of this program. It can be one if it is empty, or if it has the
+/// fields that [`Lock::acquire`] writes. Fields at the end may be missing, because a process may die while it writes
+/// the file.
 fn is_lock_file(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.rewind()?;

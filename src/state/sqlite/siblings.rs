@@ -112,7 +112,7 @@ pub(super) fn refuse_foreign_siblings(state: &Path) -> Result<(), StoreError> {
 /// Creates the error for a foreign file that has a sibling's name.
 pub(super) fn foreign_sibling_error(state: &Path, path: &Path) -> StoreError {
     StoreError::Foreign(format!(
-        "{} is not a file of backfill, but the state file {} would need this name. Nothing was changed, and nothing was read \
+        "{} is not a backfill file, but the state file {} would need this name. Nothing was changed, and nothing was read \
          from or written to the table. Name another file with --state.",
         path.display(),
         state.display()

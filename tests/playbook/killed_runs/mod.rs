@@ -279,7 +279,8 @@ fn log_of(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("log")).unwrap_or_default()
 }
 
-/// `backfill --help`: "You can kill it at any moment; it resumes where it stopped."
+/// `backfill --help`: "You can kill a command at any moment: the same command, started again, resumes where it
+/// stopped."
 /// RUNBOOK: "the state file holds everything that was committed".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_at_random_moments_gives_the_same_result() {

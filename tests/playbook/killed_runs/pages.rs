@@ -9,8 +9,9 @@ use backfill::internals::local::proxy::ScanPage;
 use backfill::internals::state::SegmentStatus;
 use backfill::internals::state::sqlite::StateFile;
 
-/// If items are set aside or the lane is large, at most this number of pages in one segment may be read but not
-/// committed. This limit consists of eight pages, the page that is being written, and the page that is being fetched.
+/// The maximum number of open pages in a segment if items are set aside or the lane is large. A page is open if it was
+/// read but is not committed. This limit consists of eight pages, the page that is being written, and the page that is
+/// being fetched.
 pub(crate) const OPEN_AT_MOST: usize = 10;
 
 /// The pages of a run, across all its sessions.
@@ -25,7 +26,7 @@ pub(crate) struct Pages {
     /// Start keys of all pages that the server has returned, by segment.
     chains: BTreeMap<u32, Vec<Option<String>>>,
     committed: BTreeMap<u32, Committed>,
-    /// The maximum number of pages in a segment that may be read but not committed.
+    /// The maximum number of open pages in a segment. Only a segment in a large lane may exceed it.
     most_open: usize,
 }
 
@@ -74,7 +75,7 @@ impl SessionPages {
 }
 
 impl Pages {
-    /// Starts without pages. In each segment, at most `most_open` pages may be read but not committed.
+    /// Starts without pages. In a shared lane, a segment may have at most `most_open` open pages.
     pub(crate) fn with_open(most_open: usize) -> Pages {
         Pages { most_open, ..Pages::default() }
     }

@@ -38,7 +38,7 @@ pub(super) struct Control {
     pub(super) dirty: bool,
     pub(super) failed: bool,
     pub(super) diverged: bool,
-    /// Whether the operator accepted stale reads, and whether the operator forced the gate.
+    /// Whether the operator accepted stale reads, and whether the operator overrode the gate with `--force`.
     pub(super) accepted: bool,
     pub(super) forced: bool,
 }

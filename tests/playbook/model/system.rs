@@ -47,9 +47,9 @@ pub(super) struct Tool {
     pub(super) mistake: Option<Mistake>,
     /// The maximum number of writes that the application may make.
     pub(super) writes: u8,
-    /// Whether the operator forces a closed gate.
+    /// Whether the operator overrides a closed gate with `--force`.
     pub(super) force: bool,
-    /// The number of items that may differ at the gate, according to the plan.
+    /// The plan's `max_mismatch`: the gate opens only if no more than this number of items differ.
     pub(super) max_mismatch: u64,
     /// How many seconds the other host's clock is ahead of the clock of the host with the state file. Negative if the
     /// other host's clock is behind.
@@ -116,7 +116,8 @@ pub(super) enum Action {
     Refresh(usize),
     /// An instance writes a value, or deletes the item.
     Write(usize, Option<Value>),
-    /// One step of a command with this goal, which the operator has just started or which was already running.
+    /// One step of a command with this goal. The operator has just started the command, or the command was already
+    /// running.
     Step(Goal),
     /// The phase takes the next step with the item that it has read: it journals values, or sends the write to the
     /// table.
@@ -193,8 +194,8 @@ impl System {
     }
 
     /// Returns false if a complete rollback has not restored the old value of an item that nobody wrote. There are two
-    /// exceptions. An item that had no old value may get one. If the gate was forced, a preexisting new value may
-    /// replace an old value.
+    /// exceptions. An item that had no old value may get one. If the operator overrode the gate, a preexisting new
+    /// value may replace an old value.
     fn is_rolled_back(&self) -> bool {
         let must_hold =
             self.last.is_none() && self.first.old.is_some() && (self.first.new.is_none() || !self.control.forced);
@@ -265,8 +266,8 @@ impl Model for Tool {
     type Action = Action;
 
     fn init_states(&self) -> Vec<System> {
-        // If the operator forces the gate, begin only with the two items that would have kept the gate closed, because
-        // exploring more items would take longer than a minute.
+        // If the operator overrides the gate, begin only with the two items that would have kept the gate closed,
+        // because exploring more items would take longer than a minute.
         let gated = [(Some(0), None), (Some(0), Some(FOREIGN))];
         let others = [(None, None), (Some(0), Some(0)), (None, Some(FOREIGN))];
         gated

@@ -48,7 +48,8 @@ async fn a_commit_that_fails_stops_the_run() {
 }
 
 impl Scene {
-    /// Creates a scene with this number of items, in which [`MOVE`] overwrites a different value at the target.
+    /// Creates a scene with this number of items. Each item has a different value at the target, and [`MOVE`]
+    /// overwrites this value.
     async fn with_overwriting_move(count: usize, more: &str) -> Scene {
         let items = items(count).map(|mut item| {
             item.insert("new".into(), secret("x".repeat(300)));

@@ -74,7 +74,8 @@ pub(crate) struct Scenario {
 pub(crate) struct LiveFigures {
     /// Number of operations of live writers, by kind.
     pub(crate) operations: BTreeMap<OperationKind, u64>,
-    /// Number of changes by the tool that the oracle found, by the kind of the live operation before the change.
+    /// Number of changes by the tool that the oracle found, counted separately for each kind of live operation before
+    /// the change.
     pub(crate) transitions: BTreeMap<OperationKind, u64>,
     /// Number of changes by the tool that the oracle found in items that no writer had changed before.
     pub(crate) first_transitions: u64,

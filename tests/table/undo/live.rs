@@ -17,7 +17,7 @@ use crate::harness::{key_of, to_sdk};
 
 const ITEMS: usize = 400;
 
-/// The last value that a writer wrote to each item, by key.
+/// For each item's key, the last value that a writer wrote to the item.
 type Written = BTreeMap<String, Value>;
 
 /// Writers that set one attribute of random items until they are asked to stop. Each writer has its own items. The

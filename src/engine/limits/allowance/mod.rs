@@ -137,7 +137,7 @@ impl Allowance {
         if spends && self.state().ledger.is_reserving() {
             return Some("the next slice of the spending limit to be stored");
         }
-        // All other waiters wait for capacity or items that a request or a page in flight may give back.
+        // Every other waiter waits until a request gives back capacity, or a page gives back items.
         let reasons = [
             (spends, "requests in flight: little is left of [limits] max_wcu or max_cost_usd"),
             (self.item_waiters.count() > 0, "pages in progress: they may use all that is left of [limits] max_items"),

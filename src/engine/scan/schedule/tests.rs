@@ -115,8 +115,9 @@ proptest! {
 }
 
 proptest! {
-    /// A run has several sessions, and some of them are killed. A unit has one holder at a time. A later session leases
-    /// the unit with a higher epoch and with its committed state. Every unit is leased until it is done.
+    /// A run has several sessions, and some of them are killed. A unit has one holder at a time. Each new lease of a
+    /// unit has a higher epoch than the unit's earlier leases, and contains the unit's committed state. Every unit is
+    /// leased until it is done.
     #[test]
     fn a_unit_has_one_holder_and_every_unit_is_leased_until_done(
         total in 1_u32..60,

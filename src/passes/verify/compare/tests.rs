@@ -64,8 +64,9 @@ fn each_pair_has_the_expected_verdict() {
     ] {
         for change in [mv(), copy()] {
             assert_eq!(verdicts(change.clone(), ExpandContract, Expanded, truth, false), expected, "{truth:?}");
-            // A preexisting new value without an old one matches, as long as old values cannot be stale. If there is an
-            // old value, the preexisting value is compared with the old value like any other new value.
+            // If an item has a preexisting new value and no old value, the pair matches, as long as old values cannot
+            // be stale. If the item also has an old value, the two values are compared, as for a new value that is not
+            // preexisting.
             let mut preexisting = expected;
             preexisting[4] = if truth.is_new_only() { Missing } else { Matching };
             assert_eq!(verdicts(change, ExpandContract, Expanded, truth, true), preexisting, "{truth:?}");

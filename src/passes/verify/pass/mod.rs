@@ -30,8 +30,8 @@ use crate::state::{
 };
 use shadow::Verifier;
 
-/// The phase of the run that is used to locate large item collections. The counts of that run's segments show which
-/// segments contain large collections.
+/// The name of the expand phase. A verification of a sample looks up the run of this phase, because the counts of that
+/// run's segments show which segments contain large item collections.
 const EXPAND: &str = "expand";
 
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \

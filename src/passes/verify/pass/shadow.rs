@@ -168,8 +168,8 @@ impl Verifier {
         Ok((again, units))
     }
 
-    /// Repairs these items. For each item that could not be repaired, returns the reason, by the text of the item's
-    /// key.
+    /// Repairs these items. Returns why items could not be repaired: a map from the text of an item's key to the
+    /// reason.
     async fn repair_suspects(
         &self,
         repair: &Repair,

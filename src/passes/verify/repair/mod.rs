@@ -1,5 +1,5 @@
-//! Decides on the write that repairs one mismatching item. This module is pure. A repair makes the derived side equal
-//! to the true side.
+//! Decides which write repairs one mismatching item. This module is pure. A repair makes the derived side equal to the
+//! true side.
 //!
 //! Every write's condition requires that both values of a pair are still the same as in the image. Before a write
 //! overwrites or removes a value, the tool durably stores the value as a pre-image. DynamoDB copies values itself, as
@@ -38,7 +38,7 @@ pub struct Repair {
 pub(super) struct PageRepair {
     /// Decides on the repair of one item.
     pub(super) repair: Repair,
-    /// The recorded history of each item, by the text of its key.
+    /// The recorded history of the items. The map's key is the text of the item's key.
     pub(super) records: BTreeMap<String, ItemHistory>,
 }
 
@@ -86,9 +86,9 @@ impl Repair {
         &self.indexes
     }
 
-    /// Decides on the write that this item needs. An item with a preexisting new value and no old value needs no write,
-    /// except while applications write only new values. If the item also has an old value, a preexisting new value is
-    /// repaired like any other value, unless it counts as done because of `on_existing = "skip"`.
+    /// Decides which write this item needs. An item with a preexisting new value and no old value needs no write,
+    /// except while applications write only new values. If the item also has an old value, the repair ignores that the
+    /// new value is preexisting. Only with `on_existing = "skip"`, a preexisting new value may count as done.
     ///
     /// If the item must not be written, the result is `Diverged` with the paths that prevent the write. Each of these
     /// cases prevents the write:

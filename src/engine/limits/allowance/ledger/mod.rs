@@ -146,7 +146,7 @@ impl Ledger {
         Ledger { spend_limits, used: spent, reserved: spent, ..Ledger::default() }
     }
 
-    /// Returns the limit that leaves less than one write unit, or `None` if there is no such limit.
+    /// If a limit does not allow one more write unit, returns this limit. Otherwise, returns `None`.
     pub(crate) fn exhausted(&self) -> Option<ExhaustedLimit> {
         let spent = self.spent();
         self.spend_limits.exceeded_limit(spent + Spend { write: 1.0, read: 0.0 }, spent)
@@ -218,7 +218,7 @@ impl Ledger {
         self.granted = if self.holders == 0 { Spend::default() } else { self.granted.excess_over(need) };
     }
 
-    /// Returns the capacity that was used or was granted to unanswered requests.
+    /// Returns the capacity that answered requests consumed, plus the capacity granted to unanswered requests.
     pub(crate) fn spent(&self) -> Spend {
         self.used + self.granted
     }
