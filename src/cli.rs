@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Show the state of the migration and the next command; works during a run and after a crash
     Status(StatusArgs),
+    /// Pause, resume, slow down, speed up or stop a running migration
+    Ctl(CtlArgs),
     /// List or retry items that could not be changed; list diverged items
     Failures(FailuresArgs),
     /// List the overwritten and removed values that the state file stores
@@ -370,6 +372,60 @@ pub(crate) struct ManArgs {
     /// Write the pages of all commands into this folder
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// `ctl`
+#[derive(Debug, Args)]
+pub(crate) struct CtlArgs {
+    #[command(subcommand)]
+    pub action: CtlAction,
+}
+
+/// `ctl pause|resume|rate|drain|status`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlAction {
+    /// Send no requests until `ctl resume`, even after a restart
+    Pause {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Record why
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Continue after a pause
+    Resume {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+    },
+    /// Change the table's rate, even after a restart
+    Rate {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Write capacity units per second
+        #[arg(long, value_name = "UNITS", required_unless_present_any = ["read", "plan_rate"])]
+        write: Option<f64>,
+        /// Read capacity units per second
+        #[arg(long, value_name = "UNITS")]
+        read: Option<f64>,
+        /// Use the budgets of the plan again
+        #[arg(long = "plan", conflicts_with_all = ["write", "read"])]
+        plan_rate: bool,
+    },
+    /// Stop: finish the requests in flight, commit and end
+    Drain {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+    },
+    /// Show the pause, the rate and the last commands
+    Status {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+    },
 }
 
 /// `failures list|retry`

@@ -13,8 +13,8 @@ pub struct CommandLine {
     options: String,
 }
 
-/// The first word of two-word commands such as `failures retry`.
-const FAILURES: &str = "failures ";
+/// The first words of two-word commands, such as `failures retry`.
+const TWO_WORDS: [&str; 2] = ["failures ", "ctl "];
 
 /// The options that select the state and the table. If a printed command omitted one of these options, it could change
 /// a different table.
@@ -49,7 +49,8 @@ impl CommandLine {
     /// that begin with `failures` consist of two words.
     pub fn render(&self, words: &str) -> String {
         let CommandLine { plan, options } = self;
-        let (group, words) = words.strip_prefix(FAILURES).map_or(("", words), |action| (FAILURES, action));
+        let group = TWO_WORDS.into_iter().find(|group| words.starts_with(group)).unwrap_or("");
+        let words = &words[group.len()..];
         match words.split_once(' ') {
             Some((command, rest)) => format!("backfill {group}{command} {plan} {rest}{options}"),
             None => format!("backfill {group}{words} {plan}{options}"),

@@ -154,6 +154,7 @@ mod playbook;
 mod preflight;
 mod ratelimit;
 mod state;
+mod steering;
 mod telemetry;
 
 #[cfg(feature = "local")]
@@ -271,6 +272,9 @@ pub mod internals {
     }
     pub mod state {
         pub use crate::state::*;
+    }
+    pub mod steering {
+        pub use crate::steering::*;
     }
     pub mod telemetry {
         pub use crate::telemetry::*;

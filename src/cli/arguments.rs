@@ -2,10 +2,12 @@
 
 use std::ffi::OsString;
 
-const ACTIONS: [&str; 2] = ["list", "retry"];
+/// The commands that consist of two words, and their second words.
+const ACTIONS: [(&str, &[&str]); 2] =
+    [("failures", &["list", "retry"]), ("ctl", &["pause", "resume", "rate", "drain", "status"])];
 
 /// The options whose value is the next word. A test compares them with the definition of the command line.
-const OPTIONS_WITH_VALUE: [&str; 9] = [
+const OPTIONS_WITH_VALUE: [&str; 12] = [
     "--state",
     "--output",
     "--color",
@@ -15,16 +17,20 @@ const OPTIONS_WITH_VALUE: [&str; 9] = [
     "--profile",
     "--limit",
     "--accept",
+    "--reason",
+    "--write",
+    "--read",
 ];
 
-/// Rewrites `failures PLAN list` to `failures list PLAN`, so that both are accepted.
+/// Rewrites `failures PLAN list` to `failures list PLAN`, and `ctl PLAN pause` to `ctl pause PLAN`, so that both orders
+/// are accepted.
 pub(crate) fn normalize_order(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words = Vec::from_iter(arguments);
     let places = positionals(&words);
-    let is_action = |at: &usize| ACTIONS.iter().any(|action| words[*at] == *action);
-    if let [command, plan, ..] = places[..]
-        && words[command] == "failures"
-        && !is_action(&plan)
+    let [command, plan, ..] = places[..] else { return words };
+    let Some((_, actions)) = ACTIONS.iter().find(|(group, _)| words[command] == *group) else { return words };
+    let is_action = |at: &usize| actions.iter().any(|action| words[*at] == *action);
+    if !is_action(&plan)
         && let Some(action) = places.iter().copied().find(is_action)
     {
         words[plan..=action].rotate_right(1);
@@ -67,6 +73,8 @@ mod tests {
         }
         assert_eq!(ordered("backfill failures p --state list retry"), "backfill failures retry p --state list");
         assert_eq!(ordered("backfill --state failures failures p list"), "backfill --state failures failures list p");
+        assert_eq!(ordered("backfill ctl plan.toml rate --write 5"), "backfill ctl rate plan.toml --write 5");
+        assert_eq!(ordered("backfill ctl p --reason resume pause"), "backfill ctl pause p --reason resume");
         assert_eq!(ordered("backfill failures list list"), "backfill failures list list");
         assert_eq!(ordered("backfill run list"), "backfill run list");
     }

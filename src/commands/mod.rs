@@ -2,6 +2,7 @@
 //! `shared/`.
 
 mod check;
+mod ctl;
 mod cutover;
 #[cfg(feature = "local")]
 mod demo;
@@ -48,6 +49,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Contract(args) => Box::pin(rollback::contract::contract(&global, args)).await,
         Command::Rollback(args) => Box::pin(rollback::rollback(&global, args)).await,
         Command::Status(args) => Box::pin(status::status(&global, args)).await,
+        Command::Ctl(args) => Box::pin(ctl::ctl(&global, args)).await,
         Command::Failures(args) => failures::failures(&global, args).await,
         Command::Iam(args) => iam::iam(&global, &args),
         Command::Completions(args) => manual::completions(&global, &args),

@@ -12,6 +12,7 @@ use crate::cutover::Validity;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::client::{RequestLimits, Requests};
 use crate::engine::limits::allowance::Allowance;
+use crate::engine::limits::pause::PauseSwitch;
 use crate::engine::limits::segments::{SegmentChoice, auto_segments};
 use crate::engine::limits::table_watch::{DESCRIBE_INTERVAL, TableWatch, WatchedTable};
 use crate::engine::limits::window::WorkWindow;
@@ -47,6 +48,8 @@ pub struct Job {
     pub allowance: Arc<Allowance>,
     /// The daily hours in which the run may work.
     pub work_window: Arc<WorkWindow>,
+    /// Pauses the run.
+    pub pause: PauseSwitch,
     /// Adjusts the budgets to the table's description during the run. `None` if the budgets do not come from the plan,
     /// because such budgets never change.
     pub table_watch: Option<Arc<TableWatch>>,
@@ -98,6 +101,7 @@ impl Job {
             budgets: budgets.clone(),
             allowance: Allowance::new(&plan.limits, budgets.table, prices),
             work_window: WorkWindow::new(&plan.limits, machine.wall()),
+            pause: PauseSwitch::default(),
             plan,
             changes,
             tables,
@@ -153,6 +157,7 @@ impl Job {
             scopes: Arc::clone(&self.scopes),
             allowance: Arc::clone(&self.allowance),
             work_window: Arc::clone(&self.work_window),
+            pause: self.pause.clone(),
             retry: self.plan.retry.clone(),
             connections: host::max_connections(),
             random: self.machine.random.clone(),

@@ -18,8 +18,8 @@ pub use in_flight::SegmentSnapshot;
 pub(crate) use job::schedule;
 pub use job::{Job, SessionResult};
 pub use limits::{
-    Allowance, CurrentBudgets, DESCRIBE_INTERVAL, SegmentChoice, StoredBudgets, TableWatch, WorkWindow, auto_segments,
-    slice,
+    Allowance, CurrentBudgets, DESCRIBE_INTERVAL, PauseSource, PauseSwitch, SegmentChoice, StoredBudgets, TableWatch,
+    WorkWindow, auto_segments, slice,
 };
 pub use progress::{Progress, Snapshot};
 pub use scan::{

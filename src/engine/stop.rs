@@ -18,6 +18,12 @@ pub enum StopReason {
     /// The operator pressed Ctrl-C, or the process received SIGTERM.
     #[error("it was interrupted")]
     Interrupted,
+    /// An operator asked the run to stop with `backfill ctl drain`.
+    #[error("{by} stopped it with `backfill ctl drain`")]
+    Drained {
+        /// The operator: `user@host`.
+        by: String,
+    },
     /// No request can succeed until somebody fixes the cause.
     #[error("{message}. {}", .kind.remedy())]
     Fatal {

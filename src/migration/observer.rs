@@ -146,6 +146,8 @@ pub enum Notice<'a> {
         /// The findings that the operator accepts.
         accepted: &'a [Acceptance],
     },
+    /// The pause or the rate that an operator set with `ctl` in an earlier session.
+    Steering(&'a str),
     /// A pass other than expand begins.
     PassBegins(Phase),
     /// The names of the `[limits]` that do not apply, because the command is part of the way back.
@@ -172,6 +174,7 @@ impl Display for Notice<'_> {
         match self {
             Notice::BudgetCut(text)
             | Notice::RunHeader(text)
+            | Notice::Steering(text)
             | Notice::RepairPreview(text)
             | Notice::UnrestoredItems(text) => f.write_str(text),
             Notice::LeaseHeld { owner, within } => write!(

@@ -1,17 +1,20 @@
 //! A session, which gives this process exclusive access to a migration. A session holds the state file's lock, and the
 //! lease next to the flag.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
 use super::target::MigrationTarget;
-use super::{CommandRequest, Driver, DriverSetup, MigrationError, Notice, Observer, OperatorInput};
+use super::{CommandRequest, Driver, DriverSetup, MigrationError, Notice, Observer, OperatorInput, Steerer};
 use crate::clock::wall_clock;
 use crate::cutover::{FlagAccess, LEASE_DURATION, Lease, lease_owner};
 use crate::engine::{StopReason, Stopper};
 use crate::machine::{Machine, Random};
 use crate::state::{State, StoredFact};
+use crate::steering::Reply;
+use crate::steering::socket::{Handler, Server};
 
 /// An open migration on which no other process can work.
 pub struct Session {
@@ -21,6 +24,8 @@ pub struct Session {
     pub driver: Driver,
     pub(super) observer: Arc<dyn Observer>,
     lease: Option<SessionLease>,
+    /// Listens to `ctl` until the session ends. `None` if the socket could not be created.
+    _control: Option<Server>,
 }
 
 impl Session {
@@ -85,12 +90,18 @@ impl Session {
         };
         let mut driver = Driver::open(setup, store, flag, wall_clock(), input).await?;
         driver.machine = machine;
+        driver.steerer.steer(stop.clone());
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
+        let remembered = driver.steerer.restore().await?;
+        if let Some(text) = remembered.text(&target.commands) {
+            observer.notice(&Notice::Steering(&text));
+        }
+        let control = listen(&target.state, &driver.steerer);
         observer.opened(&driver.stop)?;
         let lease = lease.map(|lease| SessionLease::new(lease, driver.stop.clone()));
         driver.lease = lease.as_ref().map(|session_lease| session_lease.lease.validity());
-        Ok(Session { target, driver, observer, lease })
+        Ok(Session { target, driver, observer, lease, _control: control })
     }
 
     /// Releases the lease and closes the state file. Returns the target, which reports need. Everything that was
@@ -105,6 +116,25 @@ impl Session {
         }
         self.driver.store.close().await?;
         Ok(self.target)
+    }
+}
+
+/// Listens to `ctl`. If the socket cannot be created, the migration works all the same, and the log says so.
+fn listen(state: &Path, steerer: &Steerer) -> Option<Server> {
+    let steerer = steerer.clone();
+    let handler: Handler = Arc::new(move |request| {
+        let steerer = steerer.clone();
+        Box::pin(async move {
+            let carried_out = steerer.carry_out(&request).await;
+            carried_out.unwrap_or_else(|error| Reply::refusal(format!("{error}. Nothing was done")))
+        })
+    });
+    match Server::listen(state, handler) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            tracing::warn!("`ctl` cannot reach this process: {error}. Signals stop it as usual");
+            None
+        }
     }
 }
 

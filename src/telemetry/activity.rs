@@ -126,11 +126,22 @@ impl CurrentActivity {
 impl fmt::Display for CurrentActivity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words = self.activity.words();
-        match (self.activity, self.detail.as_str()) {
-            (_, "") => f.write_str(words),
-            (Activity::OutsideWindow, detail) => f.write_str(detail),
-            (Activity::Waiting, detail) => write!(f, "{words} for {detail}"),
-            (_, detail) => write!(f, "{words}: {detail}"),
+        let detail = self.detail.as_str();
+        if detail.is_empty() {
+            return f.write_str(words);
+        }
+        match self.activity {
+            Activity::OutsideWindow => f.write_str(detail),
+            Activity::Waiting => write!(f, "{words} for {detail}"),
+            Activity::Starting
+            | Activity::Scanning
+            | Activity::Throttled
+            | Activity::BackingOff
+            | Activity::Paused
+            | Activity::Draining
+            | Activity::Asleep
+            | Activity::Stalled
+            | Activity::Done => write!(f, "{words}: {detail}"),
         }
     }
 }

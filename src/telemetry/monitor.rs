@@ -15,7 +15,7 @@ use super::activity::{Activity, ActivityClocks, CurrentActivity, Signals};
 use super::watchdog::{HungRequests, Watchdog};
 use super::{Progress, ProgressMeter, Snapshot};
 use crate::clock::{BootTime, Moment};
-use crate::engine::{Allowance, Job, Stopper, WorkWindow};
+use crate::engine::{Allowance, Job, PauseSwitch, Stopper, WorkWindow};
 use crate::figure::{count, whole_duration};
 use crate::machine::Machine;
 use crate::plan::Access;
@@ -45,6 +45,8 @@ pub struct ProgressSources {
     pub work_window: Arc<WorkWindow>,
     /// The capacity units that the run may still spend, and the number of items that it may still read.
     pub allowance: Arc<Allowance>,
+    /// Whether an operator has paused the run.
+    pub pause: PauseSwitch,
     /// Whether the run stops, and why.
     pub stop: Stopper,
     /// The clocks.
@@ -71,6 +73,7 @@ impl Job {
             work_window: Arc::clone(&self.work_window),
             allowance: Arc::clone(&self.allowance),
             scopes: Arc::clone(&self.scopes),
+            pause: self.pause.clone(),
             stop: self.stop.clone(),
             machine: self.machine.clone(),
             stall_after: self.plan.alerts.stall_after,
@@ -257,13 +260,14 @@ impl Monitor {
         let confirming = "the lease and the flag to be read again";
         let budgets = awaited_budgets(sources, scopes).join(", and for ");
         let waiting = if figures.confirming > 0 { confirming.to_owned() } else { budgets };
-        let paused = scopes.iter().find(|scope| scope.budget <= 0.0);
+        let by_budget = || scopes.iter().find(|scope| scope.budget <= 0.0).map(no_budget);
+        let paused = sources.pause.paused().or_else(by_budget);
         let at_limit = (figures.without_slot > 0).then(|| "at the in-flight limit, waiting for DynamoDB".to_owned());
         let note: Vec<String> = at_limit.into_iter().chain(Some(slowed).filter(|text| !text.is_empty())).collect();
         Signals {
             ended: false,
             stopping: sources.stop.reason().map(ToString::to_string),
-            paused: paused.map(|scope| format!("the budget of {} is 0", scope_name(scope))),
+            paused,
             window: sources.work_window.waiting(),
             throttled,
             backing_off,
@@ -374,6 +378,10 @@ fn awaited_budgets(sources: &ProgressSources, scopes: &[ScopeStatus]) -> Vec<Str
 fn scope_rate(scope: &ScopeStatus) -> String {
     let of = if scope.rate < scope.budget { format!(" of {}", scope.budget.round()) } else { String::new() };
     format!("{}, {}{of} {}", scope_name(scope), scope.rate.round(), unit(scope.access))
+}
+
+fn no_budget(scope: &ScopeStatus) -> String {
+    format!("the budget of {} is 0", scope_name(scope))
 }
 
 fn scope_name(scope: &ScopeStatus) -> String {

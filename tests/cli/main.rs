@@ -26,6 +26,7 @@ mod rollback;
 mod runs;
 mod sessions;
 mod states;
+mod steering;
 mod table_access;
 
 use std::path::PathBuf;

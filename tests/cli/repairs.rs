@@ -152,7 +152,7 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     assert_eq!(harness.dump(&table).await, before);
     // A second repair without `--repair-remove` would leave the value in place as well, so `status` does not suggest a
     // repair.
-    assert_eq!(next(&harness, &plan).as_deref(), Some("backfill cutover --to read-new --force REASON"));
+    assert_eq!(next(&harness, &plan).as_deref(), Some("backfill cutover --to read-new --readers-moved --force REASON"));
     tool(&harness, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
     let key = crate::harness::key_of(&alone).to_text();
     assert!(!harness.dump(&table).await[&key].contains_key("new"));

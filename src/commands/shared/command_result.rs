@@ -165,7 +165,7 @@ impl ErrorKind {
 
     fn from_stop(reason: &StopReason) -> ErrorKind {
         match reason {
-            StopReason::Interrupted => ErrorKind::Interrupted,
+            StopReason::Interrupted | StopReason::Drained { .. } => ErrorKind::Interrupted,
             StopReason::Fatal { kind, .. } => match kind {
                 FatalKind::Credentials | FatalKind::Clock => ErrorKind::Credentials,
                 FatalKind::Permission => ErrorKind::Permission,

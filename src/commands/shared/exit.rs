@@ -42,7 +42,8 @@ impl Exit {
         match reason {
             StopReason::Interrupted => Exit::Interrupted,
             StopReason::Internal(_) => Exit::Unexpected,
-            StopReason::Fatal { .. }
+            StopReason::Drained { .. }
+            | StopReason::Fatal { .. }
             | StopReason::MaxFailures { .. }
             | StopReason::MaxWcu { .. }
             | StopReason::MaxCost { .. }

@@ -70,6 +70,7 @@ fn is_important(notice: &Notice<'_>) -> bool {
         Notice::BudgetCut(_)
         | Notice::LeaseHeld { .. }
         | Notice::RunHeader(_)
+        | Notice::Steering(_)
         | Notice::RepairPreview(_)
         | Notice::Mismatches(_)
         | Notice::UnrestoredItems(_)

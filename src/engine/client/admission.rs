@@ -32,6 +32,7 @@ pub(crate) struct Admission {
 pub(crate) struct SendingPeriod {
     opening: Opening,
     holds: u64,
+    pauses: u64,
 }
 
 impl Requests {
@@ -63,13 +64,14 @@ impl Requests {
     /// that the caller already has them. Then acquires units of the key range and of the indexes, then a slot, and
     /// finally units of the table. If the run stops meanwhile, sends nothing and returns an error.
     ///
-    /// Permits become invalid when the window closes, or when the lease or the flag is not confirmed in time. This
+    /// Permits become invalid when the window closes, when the run is paused, or when the lease or the flag is not confirmed in time. This
     /// function then acquires them again. With the old permits, all waiting requests would be sent in one burst as soon
     /// as sending is allowed again. The function does not give the old permits back. The buckets have refilled
     /// meanwhile, so each unit that is given back to a full bucket would immediately allow an additional request.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], has_key_units: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
-        let may_pass = !self.work_window.is_closed() && self.validities.iter().all(Validity::is_fresh);
+        let may_pass =
+            !self.work_window.is_closed() && !self.pause.is_paused() && self.validities.iter().all(Validity::is_fresh);
         let mut has_key_units = has_key_units && may_pass;
         loop {
             let opening = self.wait_until_open().await?;
@@ -102,9 +104,10 @@ impl Requests {
         }
     }
 
-    /// Waits until the work window is open and the lease and the flag are confirmed.
+    /// Waits until the run is not paused, the work window is open, and the lease and the flag are confirmed.
     pub(crate) async fn wait_until_open(&self) -> Result<SendingPeriod, Stopped> {
         let all = async {
+            let mut pauses = self.pause.wait_until_resumed().await;
             let mut opening = self.work_window.wait_until_open().await;
             let mut holds = 0;
             for validity in self.validities.iter() {
@@ -115,7 +118,11 @@ impl Requests {
                 }
                 holds += validity.expirations();
             }
-            SendingPeriod { opening, holds }
+            // The run may have been paused while this request waited for the window, the lease or the flag.
+            if self.pause.is_paused() {
+                pauses = self.pause.wait_until_resumed().await;
+            }
+            SendingPeriod { opening, holds, pauses }
         };
         self.stop.unless_stopping(all).await
     }

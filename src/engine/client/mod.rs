@@ -27,6 +27,7 @@ use crate::dynamodb::{
 };
 use crate::engine::in_flight::SegmentRequests;
 use crate::engine::limits::allowance::Allowance;
+use crate::engine::limits::pause::PauseSwitch;
 use crate::engine::limits::table_watch::TableWatch;
 use crate::engine::limits::window::WorkWindow;
 use crate::engine::progress::Progress;
@@ -47,6 +48,8 @@ pub struct RequestLimits {
     pub allowance: Arc<Allowance>,
     /// The hours in which the requests may be sent.
     pub work_window: Arc<WorkWindow>,
+    /// Pauses the requests.
+    pub pause: PauseSwitch,
     /// How a failed request is retried, and for how long.
     pub retry: Retry,
     /// The number of connections that the requests may use at the same time.
@@ -72,6 +75,7 @@ pub struct Requests {
     progress: Arc<Progress>,
     allowance: Arc<Allowance>,
     work_window: Arc<WorkWindow>,
+    pause: PauseSwitch,
     /// The watch that describes the table repeatedly and adjusts the budgets. `None` if the budgets are fixed.
     table_watch: Option<Arc<TableWatch>>,
     /// The lease and the flag's value, which must both be valid when anything is sent.
@@ -114,7 +118,7 @@ impl Requests {
         stop: Stopper,
         progress: Arc<Progress>,
     ) -> Requests {
-        let RequestLimits { scopes, allowance, work_window, retry, connections, random } = request_limits;
+        let RequestLimits { scopes, allowance, work_window, pause, retry, connections, random } = request_limits;
         let slots = Arc::new(Slots::new(scopes.table(Access::Write).budget(), connections));
         let partition_key = description.key.partition.name.as_str().into();
         let range = scopes.key_range();
@@ -132,6 +136,7 @@ impl Requests {
             progress,
             allowance,
             work_window,
+            pause,
             table_watch: None,
             validities: Arc::default(),
             slots,

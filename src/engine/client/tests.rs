@@ -79,6 +79,7 @@ fn with_closing_window([table, range, key]: [Units; 3]) -> (Requests, Arc<Record
     let description = TableDescription::for_tests();
     let prices = UnitPrices::for_table(&description, &Prices::default());
     let request_limits = RequestLimits {
+        pause: crate::engine::PauseSwitch::default(),
         scopes: Scopes::new(&budgets, &[], Feedback::default()),
         allowance: Allowance::new(&limits, budgets.table, prices),
         work_window: WorkWindow::new(&limits, Arc::new(clock)),

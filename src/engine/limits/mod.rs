@@ -2,12 +2,14 @@
 //! of segments and lanes.
 
 pub(crate) mod allowance;
+pub(crate) mod pause;
 pub(crate) mod segments;
 pub(crate) mod stored_budgets;
 pub(crate) mod table_watch;
 pub(crate) mod window;
 
 pub use allowance::{Allowance, slice};
+pub use pause::{PauseSource, PauseSwitch};
 pub use segments::{SegmentChoice, auto_segments};
 pub use stored_budgets::{CurrentBudgets, StoredBudgets};
 pub use table_watch::{DESCRIBE_INTERVAL, TableWatch};

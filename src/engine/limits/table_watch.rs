@@ -31,7 +31,7 @@ use crate::machine::Machine;
 use crate::plan::{Access, Capacity, ScanOptions};
 use crate::ratelimit::{
     Bucket, Budget, BudgetTracker, Budgets, RAISE_STEPS, ResolvedBudgets, STALE_DESCRIPTION_FACTOR, Scope, ScopeBudget,
-    Scopes, sink_reads,
+    Scopes, resolve_within, sink_reads,
 };
 use crate::state::{Events, RunId, StoreError, StoredFact};
 
@@ -167,6 +167,17 @@ impl TableWatch {
     /// Stops storing the budgets.
     pub(crate) fn stop_storing(&self) {
         self.storing_task().take();
+    }
+
+    /// Replaces the plan's `[capacity]`. The new budgets apply at once, even to requests that wait. A budget above the
+    /// table's capacity is lowered. Returns the new budgets.
+    pub(crate) fn set_capacity(&self, capacity: &Capacity) -> ResolvedBudgets {
+        let mut state = self.state();
+        let resolved = resolve_within(capacity, &state.description);
+        state.tracker = BudgetTracker::new(capacity.clone(), &resolved);
+        drop(state);
+        self.apply();
+        resolved
     }
 
     /// Returns the number of segments and lanes that a new run would use for this table now. If the budgets have risen

@@ -3,7 +3,7 @@
 use super::Driver;
 use crate::cutover::Flag;
 use crate::migration::history::limits;
-use crate::migration::{DriverError, Wait};
+use crate::migration::{DriverError, Notice, Wait};
 use crate::playbook::{Goal, Phase, Step, StepContext, one_way, step};
 use crate::state::phase::EXPAND;
 use crate::state::{OpenWork, StoreError};
@@ -29,7 +29,12 @@ pub enum Advance {
 impl Driver {
     /// Takes the next step towards this goal. If the caller must act first, returns the required action instead.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, DriverError> {
-        self.is_way_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
+        let is_way_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
+        // Nothing that was set before the command may block the way back. A pause that an operator sets later applies.
+        if is_way_back && !self.is_way_back && self.steerer.clear_for_way_back(&self.input.actor).await? {
+            self.observer.notice(&Notice::Steering("resumed  an earlier pause does not apply to the way back"));
+        }
+        self.is_way_back = is_way_back;
         let observed = self.observe_flag().await?;
         let flag = observed.as_ref().map(|(flag, _)| flag.clone());
         let missing_flag = if flag.is_none() { Some(self.last_known_flag().await?) } else { None };

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::history::{migration_kind, note_phase_start, other_flag, read, replay};
-use super::{DriverError, FlagTracker, Observer, OperatorInput, Silent};
+use super::{DriverError, FlagTracker, Observer, OperatorInput, Silent, Steerer};
 use crate::clock::Clock;
 use crate::cutover::{Flag, FlagMeta, FlagStore, Validity};
 use crate::dynamodb::{TableDescription, Tables};
@@ -50,6 +50,8 @@ pub struct Driver {
     pub machine: Machine,
     /// Proves whether this process still holds the lease; `None` if the migration has no lease.
     pub lease: Option<Validity>,
+    /// Obeys `ctl`.
+    pub steerer: Steerer,
     /// Receives the notices of the passes.
     pub observer: Arc<dyn Observer>,
     flags: Option<Arc<dyn FlagStore>>,
@@ -107,7 +109,9 @@ impl Driver {
             return Err(other);
         }
         let flags = flags.filter(|_| migration_kind(&plan, &state) == PlanKind::Flagged);
+        let steerer = Steerer::new(store.clone(), plan.capacity.clone(), Arc::clone(&clock));
         Ok(Driver {
+            steerer,
             plan,
             tables,
             description,

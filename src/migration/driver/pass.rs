@@ -9,9 +9,10 @@ use crate::engine::{DESCRIBE_INTERVAL, Job, SessionResult, StopReason};
 use crate::migration::{DriverError, job_for_phase};
 use crate::passes::RetryResult;
 use crate::passes::verify::VerificationResult;
-use crate::plan::{Plan, PlanLimits};
+use crate::plan::PlanLimits;
 use crate::playbook::{EventBody, Phase};
 use crate::preflight::Acceptance;
+use crate::ratelimit::resolve_within;
 use crate::state::{RunId, RunRecord, RunStatus, phase};
 
 /// How the run of a phase begins.
@@ -66,12 +67,19 @@ impl Driver {
     }
 
     /// Returns the job of a phase.
-    pub fn job(&self, phase: Phase) -> Result<Job, DriverError> {
-        let unlimited = self.is_way_back.then(|| Plan { limits: PlanLimits::none(), ..self.plan.clone() });
-        let plan = unlimited.as_ref().unwrap_or(&self.plan);
-        let mut job = job_for_phase(phase, plan, &self.tables, &self.description, &self.budgets)?
-            .with_machine(self.machine.clone());
+    pub async fn job(&self, phase: Phase) -> Result<Job, DriverError> {
+        let mut plan = self.plan.clone();
+        if self.is_way_back {
+            plan.limits = PlanLimits::none();
+        }
+        plan.capacity = self.steerer.capacity().await;
+        let steered = plan.capacity != self.plan.capacity;
+        let steered = steered.then(|| resolve_within(&plan.capacity, &self.description).budgets);
+        let budgets = steered.as_ref().unwrap_or(&self.budgets);
+        let mut job =
+            job_for_phase(phase, &plan, &self.tables, &self.description, budgets)?.with_machine(self.machine.clone());
         job.stop = self.stop.clone();
+        job.pause = self.steerer.pause();
         // On the way back, a pass waits only briefly for the table's description.
         job.urgent = self.is_way_back;
         // A process may run two phases a week apart, so the job rereads the table's description if it is too old.
@@ -86,7 +94,8 @@ impl Driver {
         let moments = Arc::clone(&self.machine.moments);
         let requested_at = moments();
         let flag = self.flag().await?;
-        let mut job = self.job(phase)?;
+        let mut job = self.job(phase).await?;
+        self.steerer.begin_pass(job.table_watch.clone());
         let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
             let flags = Arc::clone(flags);
             let plan = self.plan.clone();

@@ -30,6 +30,7 @@ impl Driver {
         let clocks = self.clocks().await;
         let clocks_before = clocks.of(run);
         let monitor = RunningMonitor::start(ProgressSources { clocks_before, ..sources });
+        self.steerer.show(monitor.views());
         let line = self.observer.shows_progress_line().then(|| ProgressLine::show(&monitor));
         let item_estimate = monitor.views().borrow().pace.estimate();
         let observer = Arc::clone(&self.observer);

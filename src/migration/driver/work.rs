@@ -100,7 +100,7 @@ impl Driver {
     }
 
     async fn complete_baseline(&self, pass_job: &Job) -> Result<bool, DriverError> {
-        let mut job = self.job(Phase::Expand)?;
+        let mut job = self.job(Phase::Expand).await?;
         let dual_writes = pass_job.changes.dual_writes() || self.state.dual_written;
         job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };

@@ -5,7 +5,10 @@ mod cutover;
 mod passes;
 mod run;
 mod status;
+mod steer;
 mod verify;
+
+pub use steer::{SteerError, SteerOutcome};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -27,6 +27,8 @@ pub enum StoredFact {
     Pace,
     /// The time that each run has spent in each activity.
     ActivityClocks,
+    /// What operators have set with `ctl`.
+    Steering,
 }
 
 impl StoredFact {
@@ -39,6 +41,7 @@ impl StoredFact {
             StoredFact::Budgets => "budgets",
             StoredFact::Pace => "pace",
             StoredFact::ActivityClocks => "activity_clocks",
+            StoredFact::Steering => "steering",
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::change::WriteCost;
 use crate::clock;
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
-use crate::engine::StopReason;
+use crate::engine::{PauseSource, StopReason};
 use crate::item::{PartitionHash, Value};
 use crate::plan::{PlanLimits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
@@ -41,6 +41,7 @@ fn sources_in([table, range, key, index]: [f64; 4], window: Option<Window>) -> P
         scopes: Scopes::new(&budgets, &["by-email".to_owned()], Feedback::default()),
         work_window: WorkWindow::new(&limits, machine.wall()),
         allowance: Allowance::new(&limits, budgets.table, prices),
+        pause: PauseSwitch::default(),
         stop: Stopper::default(),
         machine,
         stall_after: Duration::from_secs(300),
@@ -190,11 +191,14 @@ async fn a_pause_a_closed_window_and_a_drain_are_no_stall() {
     let window = Window { opens, closes: opens.wrapping_add(1.minute()), zone: TimeZone::UTC };
     let night = sources_in(WIDE, Some(window));
     let paused = sources([0.0, 1e6, 1e6, 1e6]);
+    let by_operator = sources(WIDE);
+    by_operator.pause.pause(PauseSource::Operator, "by ann@host since noon");
     let draining = sources(WIDE);
     draining.stop.stop(StopReason::Interrupted);
     for (sources, activity, text) in [
         (night, Activity::OutsideWindow, "waiting for the window until "),
         (paused, Activity::Paused, "paused: the budget of the table's reads is 0"),
+        (by_operator, Activity::Paused, "paused: by ann@host since noon"),
         (draining, Activity::Draining, "draining: it was interrupted"),
     ] {
         let mut monitor = Monitor::new(sources.clone());

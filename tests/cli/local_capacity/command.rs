@@ -32,7 +32,7 @@ fn a_bad_model_is_refused_with_a_line_number() {
 #[test]
 fn the_readme_shows_a_model_that_loads() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let (_, after) = readme.split_once("A capacity model.").unwrap();
+    let (_, after) = readme.split_once("an example of a capacity model.").unwrap();
     let (_, toml) = after.split_once("```toml\n").unwrap();
     let spec = ModelSpec::from_toml(toml.split_once("```").unwrap().0).unwrap();
     assert_eq!((spec.table.as_str(), spec.indexes.len(), spec.storms.len()), ("shop", 1, 1));

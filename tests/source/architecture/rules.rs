@@ -205,6 +205,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["engine"],
     &["local"],
     &["playbook"],
+    &["steering"],
     &["cutover", "state"],
     &["cost"],
     &["ratelimit"],

@@ -224,6 +224,7 @@ impl Scene {
             table.clone(),
             &TableDescription::for_tests(),
             RequestLimits {
+                pause: crate::engine::PauseSwitch::default(),
                 scopes,
                 allowance,
                 work_window,

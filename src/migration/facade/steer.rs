@@ -1,0 +1,90 @@
+//! Steers the process that works on a migration, or stores what the next process obeys.
+
+use std::sync::Arc;
+
+use crate::clock::{now, wall_clock};
+use crate::migration::{Migration, MigrationError, Steerer};
+use crate::state::{self, StateReader, StoredFact};
+use crate::steering::socket::{SendError, send};
+use crate::steering::{Command, Reply, Request, Settings};
+
+/// The error of [`Migration::steer`].
+#[derive(Debug, thiserror::Error)]
+pub enum SteerError {
+    /// The running process could not be reached.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The state file could not be used, or the command was refused.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+}
+
+/// The result of a command that steers a migration.
+#[derive(Debug)]
+pub struct SteerOutcome {
+    /// The answer.
+    pub reply: Reply,
+    /// Whether a running process carried out the command. If not, the next process obeys it.
+    pub is_live: bool,
+}
+
+impl Migration {
+    /// Carries out a command of an operator: in the process that works on this migration, or, if there is none, in the
+    /// state file. When this function returns, the effect is durable.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the running process cannot be reached or refuses, if the state file cannot be used, or if nothing is
+    /// running that could be drained.
+    pub async fn steer(&self, command: Command) -> Result<SteerOutcome, SteerError> {
+        let request = Request::new(&self.actor, command);
+        let sent = match send(&self.state, &request).await {
+            Ok(reply) => Some(reply),
+            Err(SendError::NoProcess(_)) => None,
+            Err(error @ (SendError::Denied(_) | SendError::NoAnswer { .. })) => return Err(error.into()),
+        };
+        let is_live = sent.is_some();
+        let reply = match sent {
+            Some(reply) => reply,
+            None => self.steer_without_process(&request).await?,
+        };
+        match &reply.refused {
+            Some(why) => Err(self.refuse(why).into()),
+            None => Ok(SteerOutcome { reply, is_live }),
+        }
+    }
+
+    async fn steer_without_process(&self, request: &Request) -> Result<Reply, MigrationError> {
+        let file = state::read(&self.state)?;
+        let identity = file.identity().await?;
+        if identity.fingerprint != self.plan().fingerprint().as_str() {
+            return Err(self.refuse("the state file belongs to another plan. Nothing was done"));
+        }
+        match &request.command {
+            Command::Status => return stored_settings(file).await,
+            Command::Drain => {
+                return Err(self.refuse("no process works on this migration, so there is nothing to stop"));
+            }
+            Command::Pause { .. } | Command::Resume | Command::Rate { .. } | Command::PlanRate => drop(file),
+        }
+        let store = state::open(&self.state, &identity, now)?;
+        let steerer = Steerer::new(store.clone(), self.plan().capacity.clone(), wall_clock());
+        steerer.restore().await?;
+        let reply = steerer.carry_out(request).await?;
+        drop(steerer);
+        store.close().await?;
+        let text = "stored: no process works on this migration now, and the next one obeys it".to_owned();
+        Ok(Reply { text, ..reply })
+    }
+
+    fn refuse(&self, why: &str) -> MigrationError {
+        MigrationError::Refused { why: why.to_owned(), next: self.commands.render("status") }
+    }
+}
+
+async fn stored_settings(file: Arc<dyn StateReader>) -> Result<Reply, MigrationError> {
+    let text = file.fact(StoredFact::Steering).await?;
+    let Settings { paused, rate, record } = text.map(|text| Settings::from_text(&text)).unwrap_or_default();
+    let state = serde_json::json!({ "paused": paused, "rate": rate, "record": record, "activity": null });
+    Ok(Reply { refused: None, text: "no process works on this migration".to_owned(), state })
+}

@@ -1,0 +1,219 @@
+//! Obeys `ctl` while a session is open: stores each command, then applies it to the passes of the session.
+
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+
+use serde_json::{Value as Json, json};
+use tokio::sync::{Mutex, watch};
+
+use crate::clock::Clock;
+use crate::command_line::CommandLine;
+use crate::engine::{PauseSource, PauseSwitch, StopReason, Stopper, TableWatch};
+use crate::plan::Capacity;
+use crate::state::{State, StoreError, StoredFact};
+use crate::steering::{Command, Rate, Reply, Request, Settings};
+use crate::telemetry::PassView;
+
+/// Steers the passes of one session. Clones share one state.
+#[derive(Clone)]
+pub struct Steerer(Arc<Inner>);
+
+struct Inner {
+    store: State,
+    /// The plan's `[capacity]`.
+    capacity: Capacity,
+    clock: Clock,
+    pause: PauseSwitch,
+    /// The settings that are stored. The lock is held while a command is stored, so commands take effect one by one.
+    settings: Mutex<Settings>,
+    running: StdMutex<Running>,
+}
+
+/// The pass that is running.
+#[derive(Default)]
+struct Running {
+    stop: Option<Stopper>,
+    table_watch: Option<Arc<TableWatch>>,
+    views: Option<watch::Receiver<Arc<PassView>>>,
+}
+
+/// What a process finds when it starts: the settings of an earlier process.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// The settings that apply.
+    pub settings: Settings,
+    /// A rate that no longer applies, because `[capacity]` has changed since.
+    pub outdated: Option<Rate>,
+}
+
+impl Remembered {
+    /// Returns the lines that tell the operator what applies from earlier commands; `None` if there is nothing.
+    pub fn text(&self, commands: &CommandLine) -> Option<String> {
+        let Remembered { settings: Settings { paused, rate, .. }, outdated } = self;
+        let resume = commands.render("ctl resume");
+        let plan_rate = commands.render("ctl rate --plan");
+        let lines = [
+            paused.as_ref().map(|paused| format!("paused   {paused}. To continue: {resume}")),
+            rate.as_ref().map(|rate| format!("rate     {rate}. To use the plan's budgets: {plan_rate}")),
+            outdated
+                .as_ref()
+                .map(|rate| format!("rate     {rate}, no longer applies, because [capacity] has changed since")),
+        ];
+        let lines: Vec<String> = lines.into_iter().flatten().collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+}
+
+impl Steerer {
+    /// Creates a steerer without settings. `capacity` is the plan's.
+    pub fn new(store: State, capacity: Capacity, clock: Clock) -> Steerer {
+        Steerer(Arc::new(Inner {
+            store,
+            capacity,
+            clock,
+            pause: PauseSwitch::default(),
+            settings: Mutex::default(),
+            running: StdMutex::default(),
+        }))
+    }
+
+    /// Obeys the settings in the state file. Removes a rate that was set for another `[capacity]`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state file cannot be read or written.
+    pub async fn restore(&self) -> Result<Remembered, StoreError> {
+        let mut stored = self.0.settings.lock().await;
+        let text = self.0.store.fact(StoredFact::Steering).await?;
+        let mut settings = text.map(|text| Settings::from_text(&text)).unwrap_or_default();
+        let outdated = settings.take_outdated_rate(&self.0.capacity);
+        if outdated.is_some() {
+            self.0.store.set_fact(StoredFact::Steering, settings.to_text()).await?;
+        }
+        self.apply_pause(&settings);
+        *stored = settings.clone();
+        Ok(Remembered { settings, outdated })
+    }
+
+    /// Ends a pause of an earlier command, because nothing that was set before may block the way back. A pause that an
+    /// operator sets later applies. Returns whether there was a pause.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state file cannot be written. The pause is over all the same.
+    pub async fn clear_for_way_back(&self, by: &str) -> Result<bool, StoreError> {
+        let paused = self.0.settings.lock().await.paused.is_some();
+        if paused {
+            self.0.pause.resume(PauseSource::Operator);
+            let reply = self.carry_out(&Request::new(by, Command::Resume)).await?;
+            debug_assert!(reply.refused.is_none());
+        }
+        Ok(paused)
+    }
+
+    /// Returns the switch that pauses the session's passes.
+    pub fn pause(&self) -> PauseSwitch {
+        self.0.pause.clone()
+    }
+
+    /// Returns the `[capacity]` to use: the plan's, with the rate that an operator set.
+    pub async fn capacity(&self) -> Capacity {
+        self.0.settings.lock().await.capacity(&self.0.capacity)
+    }
+
+    /// Applies later commands to this stopper.
+    pub fn steer(&self, stop: Stopper) {
+        self.running().stop = Some(stop);
+    }
+
+    /// Applies later rates to the budgets of the pass that begins now.
+    pub fn begin_pass(&self, table_watch: Option<Arc<TableWatch>>) {
+        self.running().table_watch = table_watch;
+    }
+
+    /// Shows these views to `ctl status`.
+    pub fn show(&self, views: watch::Receiver<Arc<PassView>>) {
+        self.running().views = Some(views);
+    }
+
+    /// Carries out a command of an operator. The settings are durable before they take effect.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the settings cannot be stored. They then have no effect.
+    pub async fn carry_out(&self, request: &Request) -> Result<Reply, StoreError> {
+        let Request { actor, command, .. } = request;
+        let mut stored = self.0.settings.lock().await;
+        let next = match stored.after(command, actor, (self.0.clock)(), &self.0.capacity) {
+            Ok(next) => next,
+            Err(why) => return Ok(Reply::refusal(format!("{why}. Nothing was done"))),
+        };
+        if next != *stored {
+            self.0.store.set_fact(StoredFact::Steering, next.to_text()).await?;
+            *stored = next;
+        }
+        let text = self.apply(command, actor, &stored);
+        Ok(Reply { refused: None, text, state: self.state(&stored) })
+    }
+
+    /// Applies a command, and says what happened.
+    fn apply(&self, command: &Command, actor: &str, settings: &Settings) -> String {
+        match command {
+            Command::Pause { .. } => {
+                self.apply_pause(settings);
+                "paused: no request is sent from now on. Requests in flight are finished".to_owned()
+            }
+            Command::Resume => {
+                self.apply_pause(settings);
+                match self.0.pause.paused() {
+                    Some(why) => format!("resumed, but still paused: {why}"),
+                    None => "resumed".to_owned(),
+                }
+            }
+            Command::Rate { .. } | Command::PlanRate => self.apply_rate(settings),
+            Command::Drain => match &self.running().stop {
+                Some(stop) => {
+                    stop.stop(StopReason::Drained { by: actor.to_owned() });
+                    "stops: it finishes the requests in flight, commits and ends".to_owned()
+                }
+                None => "nothing is running".to_owned(),
+            },
+            Command::Status => match &self.running().views {
+                Some(views) => views.borrow().current.to_string(),
+                None => "no pass is running".to_owned(),
+            },
+        }
+    }
+
+    fn apply_pause(&self, settings: &Settings) {
+        match &settings.paused {
+            Some(paused) => self.0.pause.pause(PauseSource::Operator, paused.to_string()),
+            None => self.0.pause.resume(PauseSource::Operator),
+        }
+    }
+
+    fn apply_rate(&self, settings: &Settings) -> String {
+        let Some(table_watch) = self.running().table_watch.clone() else {
+            return "stored: the next pass uses this rate".to_owned();
+        };
+        let resolved = table_watch.set_capacity(&settings.capacity(&self.0.capacity));
+        let table = resolved.lines().next().map_or_else(String::new, |(scope, budget)| format!("{scope}: {budget}"));
+        let reductions: String = resolved.reductions.iter().map(|line| format!(". {line}")).collect();
+        format!("the budget is now, for the {table}{reductions}")
+    }
+
+    fn state(&self, settings: &Settings) -> Json {
+        let running = self.running();
+        let view = running.views.as_ref().map(|views| Arc::clone(&views.borrow()));
+        let activity = view.map(|view| {
+            let (items_per_s, wcu_per_s) = view.pace.rates().unzip();
+            json!({ "state": view.current.activity.name(), "detail": view.current.detail,
+                    "since": view.since.to_string(), "items": view.pace.done(), "items_per_s": items_per_s,
+                    "wcu_per_s": wcu_per_s, "eta_s": view.pace.eta().map(|eta| eta.as_secs()) })
+        });
+        json!({ "paused": settings.paused, "rate": settings.rate, "record": settings.record, "activity": activity })
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

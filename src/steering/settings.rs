@@ -1,0 +1,236 @@
+//! What operators have set with `ctl`. The settings are stored in the state file, and a process obeys them after a
+//! restart. This module is pure.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::command::Command;
+use crate::plan::{Capacity, CapacityRate};
+
+/// Number of commands that the record keeps. The oldest ones are dropped.
+const MAX_RECORD: usize = 100;
+
+/// The settings, and the commands that led to them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Who paused the migration; `None` if nobody did.
+    pub paused: Option<Paused>,
+    /// The rate that replaces the plan's budgets; `None` if the plan's budgets apply.
+    pub rate: Option<Rate>,
+    /// The last commands, oldest first.
+    pub record: Vec<Steered>,
+}
+
+/// A pause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Who paused the migration: `user@host`.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why, if the operator said so.
+    pub reason: Option<String>,
+}
+
+/// A rate that an operator has set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Who set the rate: `user@host`.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Write capacity units per second for the table; `None` if the plan's budget applies.
+    pub write: Option<f64>,
+    /// Read capacity units per second for the table; `None` if the plan's budget applies.
+    pub read: Option<f64>,
+    /// The plan's `[capacity]` at that time. If the plan changes it later, the rate no longer applies.
+    pub capacity: CapacityMark,
+}
+
+/// Identifies the content of a plan's `[capacity]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapacityMark(String);
+
+/// A command of the record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Steered {
+    /// When the command was carried out.
+    pub at: Timestamp,
+    /// Who gave it: `user@host`.
+    pub by: String,
+    /// The command: `rate --write 500`.
+    pub command: String,
+}
+
+impl CapacityMark {
+    /// Returns the mark of this `[capacity]`.
+    pub fn new(capacity: &Capacity) -> CapacityMark {
+        CapacityMark(format!("{capacity:?}"))
+    }
+}
+
+impl Settings {
+    /// Reads stored settings. Text that cannot be read counts as no settings.
+    pub fn from_text(text: &str) -> Settings {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Returns the text that the state file stores.
+    pub fn to_text(&self) -> String {
+        // All keys are text, so this never fails.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Returns the settings after a command. `capacity` is the plan's `[capacity]`.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason, for people, if the command is not valid.
+    pub fn after(&self, command: &Command, by: &str, at: Timestamp, capacity: &Capacity) -> Result<Settings, String> {
+        let mut next = self.clone();
+        match command {
+            Command::Pause { reason } => {
+                next.paused = Some(Paused { by: by.to_owned(), at, reason: reason.clone() });
+            }
+            Command::Resume => next.paused = None,
+            Command::Rate { write, read } => {
+                let valid = |units: &f64| units.is_finite() && *units > 0.0 && *units <= 1e9;
+                if write.is_none() && read.is_none() {
+                    return Err("a rate needs `--write` or `--read`".to_owned());
+                }
+                if ![write, read].into_iter().flatten().all(valid) {
+                    return Err(
+                        "a rate is above 0 capacity units per second. To send nothing, use `ctl pause`".to_owned()
+                    );
+                }
+                let before = self.rate_for(capacity);
+                next.rate = Some(Rate {
+                    by: by.to_owned(),
+                    at,
+                    write: write.or(before.and_then(|rate| rate.write)),
+                    read: read.or(before.and_then(|rate| rate.read)),
+                    capacity: CapacityMark::new(capacity),
+                });
+            }
+            Command::PlanRate => next.rate = None,
+            Command::Drain | Command::Status => {}
+        }
+        if *command != Command::Status {
+            next.record.push(Steered { at, by: by.to_owned(), command: command.words() });
+            let surplus = next.record.len().saturating_sub(MAX_RECORD);
+            next.record.drain(..surplus);
+        }
+        Ok(next)
+    }
+
+    /// Returns the rate, if it was set for this `[capacity]`.
+    pub fn rate_for(&self, capacity: &Capacity) -> Option<&Rate> {
+        self.rate.as_ref().filter(|rate| rate.capacity == CapacityMark::new(capacity))
+    }
+
+    /// Returns the `[capacity]` to use: the plan's, with the rate that an operator set.
+    pub fn capacity(&self, plan: &Capacity) -> Capacity {
+        let mut capacity = plan.clone();
+        if let Some(rate) = self.rate_for(plan) {
+            capacity.write = rate.write.map(CapacityRate::Units).or(capacity.write);
+            capacity.read = rate.read.map(CapacityRate::Units).or(capacity.read);
+        }
+        capacity
+    }
+
+    /// Removes a rate that was set for another `[capacity]`. Returns it, so that the operator can be told.
+    pub fn take_outdated_rate(&mut self, plan: &Capacity) -> Option<Rate> {
+        if self.rate_for(plan).is_some() { None } else { self.rate.take() }
+    }
+}
+
+/// Shows who paused the migration: `by ann@host since 2026-01-01T00:00:00Z: the application is slow`.
+impl std::fmt::Display for Paused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "by {} since {}", self.by, crate::clock::to_text(self.at))?;
+        self.reason.iter().try_for_each(|reason| write!(f, ": {reason}"))
+    }
+}
+
+/// Shows the rate and who set it: `500 WCU/s, set by ann@host at 2026-01-01T00:00:00Z`.
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rates = [(self.write, "WCU/s"), (self.read, "RCU/s")];
+        let rates = rates.into_iter().filter_map(|(units, unit)| Some(format!("{} {unit}", units?)));
+        let rates = rates.collect::<Vec<_>>().join(", ");
+        write!(f, "{rates}, set by {} at {}", self.by, crate::clock::to_text(self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn capacity(write: f64) -> Capacity {
+        Capacity { write: Some(CapacityRate::Units(write)), ..Capacity::default() }
+    }
+
+    fn rate(write: f64) -> Command {
+        Command::Rate { write: Some(write), read: None }
+    }
+
+    #[test]
+    fn a_changed_capacity_clears_the_rate() {
+        let plan = capacity(1_000.0);
+        let mut settings = Settings::default().after(&rate(500.0), "ann@h", at(0), &plan).unwrap();
+        assert_eq!(settings.capacity(&plan).write, Some(CapacityRate::Units(500.0)));
+        assert_eq!(settings.take_outdated_rate(&plan), None);
+        let changed = capacity(2_000.0);
+        assert_eq!(settings.capacity(&changed), changed, "the rate was set for another [capacity]");
+        let outdated = settings.take_outdated_rate(&changed).unwrap();
+        assert_eq!(outdated.to_string(), "500 WCU/s, set by ann@h at 1970-01-01T00:00:00Z");
+        assert_eq!(settings.rate, None);
+    }
+
+    #[test]
+    fn reads_and_writes_are_set_one_by_one() {
+        let plan = capacity(1_000.0);
+        let read = Command::Rate { write: None, read: Some(50.0) };
+        let settings = Settings::default().after(&rate(500.0), "a", at(0), &plan).unwrap();
+        let settings = settings.after(&read, "b", at(1), &plan).unwrap();
+        let both = settings.capacity(&plan);
+        assert_eq!((both.write, both.read), (Some(CapacityRate::Units(500.0)), Some(CapacityRate::Units(50.0))));
+        let settings = settings.after(&Command::PlanRate, "b", at(2), &plan).unwrap();
+        assert_eq!(settings.capacity(&plan), plan);
+    }
+
+    #[test]
+    fn an_invalid_rate_changes_nothing() {
+        let none = Command::Rate { write: None, read: None };
+        for command in [rate(0.0), rate(-1.0), rate(f64::NAN), rate(f64::INFINITY), none] {
+            assert!(Settings::default().after(&command, "a", at(0), &capacity(1.0)).is_err(), "{command:?}");
+        }
+    }
+
+    proptest! {
+        /// The settings take bounded space, and a restart reads exactly what was stored.
+        #[test]
+        fn settings_read_back_and_stay_small(commands in prop::collection::vec(0_u8..5, 0..300)) {
+            let plan = capacity(1_000.0);
+            let mut settings = Settings::default();
+            for (second, number) in commands.iter().enumerate() {
+                let command = match number {
+                    0 => Command::Pause { reason: Some("why".into()) },
+                    1 => Command::Resume,
+                    2 => rate(f64::from(*number) + second as f64),
+                    3 => Command::PlanRate,
+                    _ => Command::Drain,
+                };
+                settings = settings.after(&command, "ann@host", at(second as i64), &plan).unwrap();
+            }
+            prop_assert!(settings.record.len() <= MAX_RECORD);
+            prop_assert_eq!(Settings::from_text(&settings.to_text()), settings);
+        }
+    }
+}

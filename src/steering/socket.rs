@@ -1,0 +1,239 @@
+//! The Unix socket through which `ctl` reaches the process that works on a migration.
+//!
+//! The socket lies beside the state file and has mode 0600. Each connection carries one request and one reply, each as
+//! one line. The server also asks the kernel who connects, and refuses other users.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use nix::unistd::{Uid, geteuid};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::command::{Reply, Request};
+
+/// The longest path of a Unix socket in bytes, on Linux (`sun_path` has 108 bytes and ends with a zero byte).
+const MAX_PATH: usize = 107;
+
+/// The longest request or reply in bytes.
+const MAX_LINE: u64 = 256 * 1024;
+
+/// The time within which a connection must carry its request, and within which a process must reply.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Carries out a request and returns the reply.
+pub type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Reply> + Send + Sync>;
+
+/// A server that listens on a socket until it is dropped. It then removes the socket.
+pub struct Server {
+    path: PathBuf,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// The error of a request.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// No process listens.
+    #[error("no process listens on {0}")]
+    NoProcess(String),
+    /// The socket belongs to another user.
+    #[error("{0} belongs to another user. Nothing was done. Run the command as the user who started the migration")]
+    Denied(String),
+    /// The process accepted the connection and did not answer.
+    #[error(
+        "the process did not answer on {path}: {error}. It is unknown whether it carried out the command: see `status`"
+    )]
+    NoAnswer {
+        /// The socket.
+        path: String,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+/// Returns the path of the socket for a state file. If the path beside the state file is too long for a socket, the
+/// socket lies in a folder of this user that nobody else can open.
+pub fn socket_path(state: &Path) -> PathBuf {
+    let absolute = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+    let mut beside = absolute.clone().into_os_string();
+    beside.push(".sock");
+    if beside.as_bytes().len() <= MAX_PATH {
+        return beside.into();
+    }
+    let digest = Sha256::digest(absolute.as_os_str().as_bytes());
+    let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    private_folder(geteuid()).join(format!("{name}.sock"))
+}
+
+fn private_folder(user: Uid) -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        Some(folder) if folder.is_absolute() && folder.as_os_str().len() < 60 => folder.join("backfill"),
+        _ => PathBuf::from(format!("/tmp/backfill-{user}")),
+    }
+}
+
+impl Server {
+    /// Listens on the socket of a state file. The caller must hold the lock of the state file: a socket that lies there
+    /// was left by a process that is gone, and is replaced.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the socket cannot be created, or if its folder belongs to another user.
+    pub fn listen(state: &Path, handler: Handler) -> io::Result<Server> {
+        let path = socket_path(state);
+        let beside = path.parent() == std::path::absolute(state)?.parent();
+        if let Some(folder) = path.parent().filter(|_| !beside) {
+            create_private(folder)?;
+        }
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        // Before this call, others may be able to connect. The check of the user in `serve` refuses them.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(timeout(2 * PATIENCE, serve(stream, Arc::clone(&handler))));
+            }
+        });
+        Ok(Server { path, _task: AbortOnDropHandle::new(task) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A socket that stays does no harm: the next process replaces it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Creates a folder that only this user can open, or checks that an existing one is like that.
+fn create_private(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let found = fs::symlink_metadata(folder)?;
+    let is_private = found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0;
+    let why = || format!("{} is not a folder that only this user can open", folder.display());
+    if is_private { Ok(()) } else { Err(io::Error::new(io::ErrorKind::PermissionDenied, why())) }
+}
+
+/// Serves one connection.
+async fn serve(mut stream: UnixStream, handler: Handler) -> io::Result<()> {
+    let user = stream.peer_cred()?.uid();
+    let reply = if user != geteuid().as_raw() && user != 0 {
+        tracing::warn!("user {user} tried to steer this migration: refused");
+        Reply::refusal("the migration belongs to another user. Nothing was done")
+    } else {
+        match read_line(&mut stream).await.map(|line| Request::parse(&line)) {
+            Ok(Ok(request)) => handler(request).await,
+            Ok(Err(why)) => Reply::refusal(format!("{why}. Nothing was done")),
+            Err(error) => Reply::refusal(format!("the request could not be read: {error}. Nothing was done")),
+        }
+    };
+    let mut line = serde_json::to_vec(&reply)?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    stream.shutdown().await
+}
+
+async fn read_line(stream: &mut UnixStream) -> io::Result<String> {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream.take(MAX_LINE));
+    timeout(PATIENCE, reader.read_line(&mut line)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(line)
+}
+
+/// Sends a request to the process that works on the migration of this state file.
+///
+/// # Errors
+///
+/// Fails if no process listens, if this user may not connect, or if the process does not answer.
+pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
+    let path = socket_path(state);
+    let shown = path.display().to_string();
+    let mut stream = match UnixStream::connect(&path).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(SendError::Denied(shown)),
+        Err(_) => return Err(SendError::NoProcess(shown)),
+    };
+    let answer = async {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let reply = read_line(&mut stream).await?;
+        serde_json::from_str(&reply).map_err(io::Error::from)
+    };
+    let no_answer = |error: String| SendError::NoAnswer { path: shown.clone(), error };
+    match timeout(2 * PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| no_answer(error.to_string())),
+        Err(_) => Err(no_answer("no reply in time".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Command;
+    use super::*;
+
+    fn echo() -> Handler {
+        Arc::new(|request| {
+            Box::pin(async move {
+                Reply { refused: None, text: request.actor, state: serde_json::to_value(request.command).unwrap() }
+            })
+        })
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_and_the_socket_disappears() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("m.db");
+        let request = Request::new("ann@h", Command::Resume);
+        assert!(matches!(send(&state, &request).await, Err(SendError::NoProcess(_))));
+        fs::write(socket_path(&state), "left by a process that is gone").unwrap();
+        let server = Server::listen(&state, echo()).unwrap();
+        let mode = fs::metadata(socket_path(&state)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(send(&state, &request).await.unwrap().text, "ann@h");
+        let mut stream = UnixStream::connect(socket_path(&state)).await.unwrap();
+        stream.write_all(b"nonsense\n").await.unwrap();
+        let refused: Reply = serde_json::from_str(&read_line(&mut stream).await.unwrap()).unwrap();
+        assert!(refused.refused.unwrap().contains("not JSON"));
+        drop(server);
+        assert!(!socket_path(&state).exists());
+    }
+
+    #[tokio::test]
+    async fn a_long_path_moves_into_a_private_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a".repeat(120));
+        fs::create_dir(&folder).unwrap();
+        let state = folder.join("m.db");
+        let path = socket_path(&state);
+        assert!(path.as_os_str().len() <= MAX_PATH && !path.starts_with(&folder), "{}", path.display());
+        assert_ne!(path, socket_path(&folder.join("n.db")), "each state file has its own socket");
+        let _server = Server::listen(&state, echo()).unwrap();
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o077, 0);
+        assert!(send(&state, &Request::new("a", Command::Drain)).await.is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_open_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(create_private(&open).is_err());
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+        assert!(create_private(&dir.path().join("link")).is_err());
+        assert!(create_private(&dir.path().join("new")).is_ok());
+    }
+}
