@@ -4,9 +4,9 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /source
 COPY . .
-RUN cargo build --locked --profile dist --bin backfill \
+RUN cargo build --locked --release --bin backfill \
     && mkdir -p /out/state/.backfill \
-    && cp target/dist/backfill /out/
+    && cp target/release/backfill /out/
 
 # At run time the binary needs only glibc and the CA certificates. It runs as a user without privileges.
 FROM debian:bookworm-slim

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_takes_the_plan_before_or_after_the_action() {
+    fn a_group_takes_the_plan_before_or_after_the_action() {
         for line in ["backfill failures plan.toml list --limit 3", "backfill failures list plan.toml --limit 3"] {
             assert_eq!(ordered(line), "backfill failures list plan.toml --limit 3");
         }
@@ -82,8 +82,9 @@ mod tests {
     #[test]
     fn every_option_with_a_value_is_known() {
         let cli = Cli::command();
-        let failures = cli.find_subcommand("failures").unwrap();
-        let all = failures.get_subcommands().flat_map(clap::Command::get_arguments).chain(cli.get_arguments());
+        let groups = ACTIONS.map(|(group, _)| cli.find_subcommand(group).unwrap());
+        let commands = groups.into_iter().flat_map(clap::Command::get_subcommands);
+        let all = commands.flat_map(clap::Command::get_arguments).chain(cli.get_arguments());
         let valued = all.filter(|argument| argument.get_action().takes_values());
         let names = valued.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
         assert_eq!(names.collect::<BTreeSet<_>>(), OPTIONS_WITH_VALUE.map(str::to_owned).into());
