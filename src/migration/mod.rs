@@ -17,6 +17,7 @@ mod not_as_before;
 mod observer;
 mod options;
 mod outcome;
+mod pause_file;
 mod preflight;
 mod preview;
 mod reason;

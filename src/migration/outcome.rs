@@ -14,6 +14,7 @@ use crate::plan::Fingerprint;
 use crate::preflight::{Acceptance, CheckReport, Estimate, Finding, FinishRequirements, SampleResult};
 use crate::state::phase::EXPAND;
 use crate::state::{AffectedItems, OpenWork, State, StateSummary};
+use crate::steering::Settings;
 use crate::telemetry::{
     ActivityClocks, DryRunReport, PaceRecord, RunReport, StoredBudgets, Subject, UnrestoredItems, Worker,
 };
@@ -303,6 +304,7 @@ pub struct StatusOutcome {
     pub(super) snapshot: MigrationSnapshot,
     pub(super) budgets: Option<StoredBudgets>,
     pub(super) pace: Option<PaceRecord>,
+    pub(super) steering: Settings,
     pub(super) suspended: bool,
     pub(super) now: Timestamp,
 }
@@ -312,6 +314,11 @@ impl StatusOutcome {
     pub fn worker(&self) -> Option<Worker<'_>> {
         let holder = self.summary.holder.as_ref()?;
         Some(Worker::new(holder, self.pace.clone(), self.suspended, self.now))
+    }
+
+    /// Returns what operators have set with `ctl`.
+    pub fn steering(&self) -> &Settings {
+        &self.steering
     }
 
     /// Returns the runs recorded in the state file.

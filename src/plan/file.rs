@@ -1,6 +1,7 @@
 //! Reads the text of a plan and turns it into a [`Plan`].
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use super::capacity::{self, BudgetError, CapacityField};
 use super::changes::{self, WrittenChange};
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines};
 use super::fields::{Fields, check, format_duration};
-use super::names::{account, endpoint_url, migration_name, profile, region, table_name};
+use super::names::{account, endpoint_url, migration_name, pause_file, profile, region, table_name};
 use super::section::section;
-use super::{Alerts, Plan, Retry, ScanOptions, TableRef, cutover, limits, rules};
+use super::{Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
@@ -144,8 +145,19 @@ struct PlanSpans {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 10] =
-        ["migration", "table", "change", "scan", "capacity", "limits", "prices", "retry", "cutover", "alerts"];
+    const TABLES: [&str; 11] = [
+        "migration",
+        "table",
+        "change",
+        "scan",
+        "capacity",
+        "limits",
+        "prices",
+        "retry",
+        "cutover",
+        "alerts",
+        "steering",
+    ];
     // An error about a missing section points at the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
@@ -162,6 +174,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let migrated = target.as_ref().map(|t| t.0.name.as_str());
     let cutover = cutover::read(&root, named, migrated, problems);
     let alerts = read_alerts(&root, problems);
+    let steering = read_steering(&root, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
         rules::check_keys(&changes, &key.iter().map(String::as_str).collect::<Vec<_>>(), problems);
@@ -170,8 +183,21 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let (table, key) = target?;
     let written = changes;
     let changes = written.iter().map(|written| written.change.clone()).collect();
-    let plan =
-        Plan { name, strategy, on_existing, table, changes, scan, capacity, limits, prices, retry, cutover, alerts };
+    let plan = Plan {
+        name,
+        strategy,
+        on_existing,
+        table,
+        changes,
+        scan,
+        capacity,
+        limits,
+        prices,
+        retry,
+        cutover,
+        alerts,
+        steering,
+    };
     Some((plan, PlanSpans { changes: written, key, budgets }))
 }
 
@@ -245,6 +271,13 @@ fn read_alerts(root: &Fields<'_, '_>, problems: &mut Problems) -> Alerts {
     let stall_after = fields.duration("stall_after", "\"5m\"", 10 * SECOND..=86_400 * SECOND, problems);
     alerts.stall_after = stall_after.map_or(alerts.stall_after, Spanned::into_inner);
     alerts
+}
+
+fn read_steering(root: &Fields<'_, '_>, problems: &mut Problems) -> SteeringOptions {
+    let fields = section(root, "steering", "[steering]", &["pause_file"], None, problems);
+    let pause_file =
+        fields.and_then(|fields| fields.checked_text("pause_file", "\"/etc/backfill/pause\"", problems, pause_file));
+    SteeringOptions { pause_file: pause_file.map(PathBuf::from) }
 }
 
 fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {

@@ -36,6 +36,7 @@ pub use meaning::excerpt;
 pub use permissions::least_privilege_policy;
 pub use template::{TemplateTable, template};
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -73,6 +74,8 @@ pub struct Plan {
     pub cutover: Cutover,
     /// When the tool alerts the operator.
     pub alerts: Alerts,
+    /// What pauses the migration from outside.
+    pub steering: SteeringOptions,
 }
 
 /// `[table]`
@@ -212,6 +215,14 @@ pub struct Prices {
     pub write_per_million: Option<f64>,
     /// US dollars for a million read capacity units.
     pub read_per_million: Option<f64>,
+}
+
+/// `[steering]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SteeringOptions {
+    /// While this file exists, the migration sends nothing. Several migrations may name the same file. `None` if the
+    /// plan names no file.
+    pub pause_file: Option<PathBuf>,
 }
 
 /// `[alerts]`

@@ -57,6 +57,17 @@ pub(super) fn profile(name: &str) -> Result<(), (String, String)> {
     ))
 }
 
+/// Checks the path of a pause file.
+pub(super) fn pause_file(path: &str) -> Result<(), (String, String)> {
+    if std::path::Path::new(path).is_absolute() && path.len() <= 4_096 && !path.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err((
+        "this is not an absolute path".into(),
+        "several migrations may name the same file, so write its whole path, such as \"/etc/backfill/pause\"".into(),
+    ))
+}
+
 /// Checks an AWS account id.
 pub(super) fn account(id: &str) -> Result<(), (String, String)> {
     if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {

@@ -204,6 +204,9 @@ give_up_after = "15m"               # if one request fails for this long, the ru
 [alerts]
 stall_after = "5m"                  # without any answer for this long, and without an explanation, a pass is stalled
 
+# [steering]
+# pause_file = "/etc/backfill/pause"  # while this file exists, every migration that names it sends nothing
+
 [cutover]                           # how readers and writers switch over; see docs/flag.md
 # table = "my-flags"                # the table whose item is the flag that applications read
 # key = "my-migration"              # the key of that item; or { pk = "FLAG", sk = "my-migration" }

@@ -129,11 +129,14 @@ fn create_private(folder: &Path) -> io::Result<()> {
 /// Serves one connection.
 async fn serve(mut stream: UnixStream, handler: Handler) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
+    // Read the request of another user too: if the connection ended before it was read, the other side would not see
+    // the reply.
+    let line = read_line(&mut stream).await;
     let reply = if user != geteuid().as_raw() && user != 0 {
         tracing::warn!("user {user} tried to steer this migration: refused");
         Reply::refusal("the migration belongs to another user. Nothing was done")
     } else {
-        match read_line(&mut stream).await.map(|line| Request::parse(&line)) {
+        match line.map(|line| Request::parse(&line)) {
             Ok(Ok(request)) => handler(request).await,
             Ok(Err(why)) => Reply::refusal(format!("{why}. Nothing was done")),
             Err(error) => Reply::refusal(format!("the request could not be read: {error}. Nothing was done")),

@@ -128,9 +128,29 @@ async fn a_drain_ends_the_run_so_that_it_can_be_resumed() {
     assert_eq!(ctl(&harness, &["pause", plan_text])["live"], false);
     let shown = tool(&harness, &["ctl", "status", plan_text]).exits(0).stdout;
     assert!(shown.contains("no process works on this migration") && shown.contains("paused by "), "{shown}");
+    let status = tool(&harness, &["status", plan_text]).exits(0).stdout;
+    assert!(status.contains("paused by ") && status.contains("backfill ctl resume"), "{status}");
     let back = ["rollback", plan_text, "--readers-back", "--new-writes-stopped", "--yes"];
     let back = tool(&harness, &back).exits(0);
     assert!(back.messages().contains("an earlier pause does not apply to the way back"), "{}", back.messages());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_file_pauses_a_running_command() {
+    let (harness, _, plan) = setup(2_000, BUSY).await;
+    let file = harness.dir().join("pause");
+    let named = format!("{}[steering]\npause_file = {:?}\n", std::fs::read_to_string(&plan).unwrap(), text(&file));
+    std::fs::write(&plan, named).unwrap();
+    let running = start(&harness, &plan);
+    wait_for_writes(&harness, 100).await;
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(writes_after_a_second(&harness).await, 0, "nothing is sent while the file exists");
+    let told = ctl(&harness, &["status", text(&plan)]);
+    assert!(told["text"].as_str().unwrap().starts_with("paused: the file "), "{told}");
+    let resumed = ctl(&harness, &["resume", text(&plan)]);
+    assert!(resumed["text"].as_str().unwrap().contains("still paused: the file "), "{resumed}");
+    std::fs::remove_file(&file).unwrap();
+    tokio::task::block_in_place(|| running.end()).exits(0);
 }
 
 #[test]

@@ -12,8 +12,10 @@ use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::command_line::CommandLine;
 use backfill::internals::migration::{MigrationError, StatusOptions};
 use backfill::internals::state::is_absent;
+use backfill::internals::steering::Settings;
 use backfill::internals::telemetry::{StoredBudgets, Worker};
 use standing::{standing_json, write_standing};
 use text::write_status;
@@ -51,11 +53,13 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         &command_result,
         || {
             json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
-                    "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json), "playbook": standing_json(snapshot, next_step.as_ref()) })
+                    "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json),
+                    "steering": { "paused": outcome.steering().paused, "rate": outcome.steering().rate }, "playbook": standing_json(snapshot, next_step.as_ref()) })
         },
         |out| {
             write_status(out, summary, worker.as_ref(), &migration.plan().limits)?;
             budgets.iter().try_for_each(|budgets| budgets.write(out))?;
+            write_steering(out, outcome.steering(), &commands)?;
             write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref())?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed: this state belongs to another plan.")?;
@@ -63,4 +67,15 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
             Ok(())
         },
     )
+}
+
+/// Writes the pause and the rate that an operator set with `ctl`.
+fn write_steering(out: &mut Vec<u8>, settings: &Settings, commands: &CommandLine) -> std::io::Result<()> {
+    if let Some(paused) = &settings.paused {
+        writeln!(out, "paused {paused}. To continue: {}", commands.render("ctl resume"))?;
+    }
+    match &settings.rate {
+        Some(rate) => writeln!(out, "rate: {rate}. To use the plan's budgets: {}", commands.render("ctl rate --plan")),
+        None => Ok(()),
+    }
 }

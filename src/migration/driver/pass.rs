@@ -6,6 +6,7 @@ use super::Driver;
 use super::flag_watch::{FlagWatch, flag_change_reason, flag_removal_reason};
 use crate::cutover::{Flag, WriteTo};
 use crate::engine::{DESCRIBE_INTERVAL, Job, SessionResult, StopReason};
+use crate::migration::pause_file::PauseFile;
 use crate::migration::{DriverError, job_for_phase};
 use crate::passes::RetryResult;
 use crate::passes::verify::VerificationResult;
@@ -96,6 +97,11 @@ impl Driver {
         let flag = self.flag().await?;
         let mut job = self.job(phase).await?;
         self.steerer.begin_pass(job.table_watch.clone());
+        // Like the other limits of the plan, the pause file does not apply to the way back.
+        let _pause_file = match self.plan.steering.pause_file.clone().filter(|_| !self.is_way_back) {
+            Some(path) => Some(PauseFile::watch(path, self.steerer.pause()).await),
+            None => None,
+        };
         let watched = self.flags.as_ref().zip(flag.as_ref()).map(|(flags, flag)| {
             let flags = Arc::clone(flags);
             let plan = self.plan.clone();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::clock::wall_clock;
 use crate::migration::{FlagRecord, Migration, MigrationError, StatusOptions, StatusOutcome, read_flag_now, snapshot};
-use crate::state;
+use crate::state::{self, StoredFact};
+use crate::steering::Settings;
 use crate::telemetry::{PaceRecord, StoredBudgets};
 /// The maximum time that `status` spends on reading the flag.
 const FLAG_LIMIT: Duration = Duration::from_secs(2);
@@ -42,7 +43,9 @@ impl Migration {
             .is_some_and(|holder| holder.host == Some(here.into()) && holder.pid.is_some_and(crate::host::is_stopped));
         let pace = PaceRecord::from_file(file.as_ref(), summary.holder.as_ref()).await;
         let budgets = StoredBudgets::load(file.as_ref(), summary.current.as_ref().map(|current| &current.run)).await?;
+        let steering = file.fact(StoredFact::Steering).await?;
         Ok(StatusOutcome {
+            steering: steering.map(|text| Settings::from_text(&text)).unwrap_or_default(),
             summary,
             fingerprint: plan.fingerprint(),
             snapshot,
