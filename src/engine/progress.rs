@@ -15,6 +15,7 @@ pub struct Progress {
     segments_active: AtomicU64,
     segments_done: AtomicU64,
     answers: AtomicU64,
+    processed: AtomicU64,
     throttled: AtomicU64,
     failed_requests: AtomicU64,
     backing_off: Arc<AtomicU64>,
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub segments_active: u64,
     /// Number of segments whose last page this process has committed.
     pub segments_done: u64,
+    /// Number of items whose outcome is known, committed or not. Passes that do not write report only committed items.
+    pub processed: u64,
     /// Number of answers so far: pages, items and evaluated conditions. Throttles and errors do not count.
     pub answers: u64,
     /// Number of requests that DynamoDB throttled.
@@ -69,6 +72,7 @@ impl Progress {
             pages: load(&self.pages),
             segments_active: load(&self.segments_active),
             segments_done: load(&self.segments_done),
+            processed: load(&self.processed),
             answers: load(&self.answers),
             throttled: load(&self.throttled),
             failed_requests: load(&self.failed_requests),
@@ -135,6 +139,11 @@ impl Progress {
     /// Begins to count the requests of a segment, or of requests that belong to no segment.
     pub(crate) fn begin_segment(&self, segment: Option<u32>) -> Arc<SegmentRequests> {
         self.in_flight.begin(segment)
+    }
+
+    /// Counts items whose outcome is known. They are committed later, with their page.
+    pub(crate) fn items_processed(&self, items: u64) {
+        self.processed.fetch_add(items, Ordering::Relaxed);
     }
 
     /// Counts an answer that makes progress: a page, an item, or an evaluated condition.

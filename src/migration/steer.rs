@@ -208,7 +208,7 @@ impl Steerer {
             let (items_per_s, wcu_per_s) = view.pace.rates().unzip();
             json!({ "state": view.current.activity.name(), "detail": view.current.detail,
                     "since": view.since.to_string(), "items": view.pace.done(), "items_per_s": items_per_s,
-                    "wcu_per_s": wcu_per_s, "eta_s": view.pace.eta().map(|eta| eta.as_secs()) })
+                    "wcu_per_s": wcu_per_s, "eta_s": view.pace.eta().map(|eta| eta.likely.as_secs()) })
         });
         json!({ "paused": settings.paused, "rate": settings.rate, "record": settings.record, "activity": activity })
     }

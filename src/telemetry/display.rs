@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::monitor::{PassView, RunningMonitor};
-use super::number;
-use crate::figure::{count, whole_duration};
+use super::{eta_text, number};
+use crate::figure::count;
 use crate::outside::escaped;
 
 /// The time between two log lines if stderr is not a terminal.
@@ -77,7 +77,7 @@ fn log(view: &PassView) {
         items = view.pace.done(),
         items_per_s,
         wcu_per_s,
-        eta_s = view.pace.eta().map(|eta| eta.as_secs()),
+        eta_s = view.pace.eta().map(|eta| eta.likely.as_secs()),
         "{} · {}",
         figures(view),
         eta_and_activity(view)
@@ -125,6 +125,5 @@ fn figures(view: &PassView) -> String {
 
 /// Returns the text with the ETA and with the reason that currently limits the speed.
 fn eta_and_activity(view: &PassView) -> String {
-    let eta = view.pace.eta().map_or_else(|| "ETA unknown".to_owned(), |eta| format!("ETA ~{}", whole_duration(eta)));
-    format!("{eta} · {}", view.current)
+    format!("{} · {}", eta_text(view.pace.eta()), view.current)
 }

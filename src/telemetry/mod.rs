@@ -15,7 +15,7 @@ mod watchdog;
 pub use activity::{Activity, ActivityClocks, ClocksByRun, CurrentActivity, Signals};
 pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
 pub use monitor::{LOOK_EVERY, Monitor, PassView, ProgressSources, RunningMonitor};
-pub use pace::ProgressMeter;
+pub use pace::{Eta, ProgressMeter, eta_text};
 pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};
 pub use report::{RunReport, Subject};
 pub use spend::{limits_text, write_spend};

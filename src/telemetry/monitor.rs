@@ -191,7 +191,7 @@ impl Monitor {
         let passed = self.time_awake(now);
         let figures = self.sources.progress.snapshot();
         let elapsed = now.monotonic.saturating_duration_since(self.began.monotonic);
-        self.pace.note(elapsed, figures.counts.scanned, figures.counts.spend().write);
+        self.pace.note(elapsed, figures.counts.scanned, figures.processed, figures.counts.spend().write);
         let scopes = self.sources.scopes.status();
         self.throttled.note(now, &figures, self.sources.scopes.throttles());
         let mut current = self.signals(now, &figures, &scopes).activity();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::{Activity, ActivityClocks, CurrentActivity, PassView, number};
+use super::{Activity, ActivityClocks, CurrentActivity, Eta, PassView, eta_text, number};
 use crate::clock::to_text;
 use crate::figure::whole_duration;
 use crate::state::{LockHolder, RunId, StateReader, StoredFact};
@@ -27,7 +27,7 @@ pub struct PaceRecord {
     /// The number of items per second and the number of write units per second, over the last minute; `None` while no
     /// rate is known.
     rates: Option<(f64, f64)>,
-    left: Option<Duration>,
+    left: Option<Eta>,
     /// What the pass was doing; `None` if an earlier version of the tool made the record.
     doing: Option<Doing>,
 }
@@ -70,7 +70,9 @@ impl PaceRecord {
     /// Returns the pace as the JSON that the state file stores.
     pub fn to_json(&self) -> Json {
         json!({ "at": self.at.to_string(), "pid": self.pid, "items_per_s": self.rates.map(|(items, _)| items),
-                "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.as_secs()),
+                "wcu_per_s": self.rates.map(|(_, units)| units), "eta_s": self.left.map(|left| left.likely.as_secs()),
+                "eta_low_s": self.left.map(|left| left.low.as_secs()),
+                "eta_high_s": self.left.map(|left| left.high.as_secs()),
                 "run": self.doing.as_ref().map(|doing| doing.run.number()),
                 "activity": self.doing.as_ref().map(Doing::to_json) })
     }
@@ -81,10 +83,16 @@ impl PaceRecord {
             at: kept["at"].as_str()?.parse().ok()?,
             pid: kept["pid"].as_u64()?.try_into().ok()?,
             rates: kept["items_per_s"].as_f64().zip(kept["wcu_per_s"].as_f64()),
-            left: kept["eta_s"].as_u64().map(Duration::from_secs),
+            left: eta_from_json(&kept),
             doing: kept["run"].as_i64().and_then(|run| Doing::from_json(RunId::from_number(run), &kept["activity"])),
         })
     }
+}
+
+/// Reads an ETA. A record of an earlier version of the tool has no range, so its ETA is unknown.
+fn eta_from_json(json: &Json) -> Option<Eta> {
+    let read = |name: &str| json[name].as_u64().map(Duration::from_secs);
+    Some(Eta { low: read("eta_low_s")?, likely: read("eta_s")?, high: read("eta_high_s")? })
 }
 
 impl Doing {
@@ -188,8 +196,7 @@ impl<'a> Worker<'a> {
         }
         match pace.rates {
             Some((items, units)) => {
-                let left =
-                    pace.left.map_or_else(|| "ETA unknown".to_owned(), |left| format!("ETA ~{}", whole_duration(left)));
+                let left = eta_text(pace.left);
                 let items = number(items.round() as u64);
                 let units = number(units.round() as u64);
                 writeln!(
@@ -237,7 +244,11 @@ mod tests {
             at: at(100),
             pid: 7,
             rates: Some((12.4, 30.0)),
-            left: Some(Duration::from_secs(90)),
+            left: Some(Eta {
+                low: Duration::from_secs(80),
+                likely: Duration::from_secs(90),
+                high: Duration::from_secs(110),
+            }),
             doing: Some(doing),
         }
     }
@@ -268,7 +279,7 @@ mod tests {
         assert_eq!(
             rate,
             "  scanning (since 1970-01-01T00:00:50Z)\n  time so far: scanning 50 s\n  rate 12 items/s, 30 WCU/s over the \
-             last minute; ETA ~1 min 30 s; as of 1970-01-01T00:01:40Z\n"
+             last minute; ETA 1 min 20 s to 1 min 50 s; as of 1970-01-01T00:01:40Z\n"
         );
         let (description, rate) = status_text(Some(pace()), true, 105);
         assert!(

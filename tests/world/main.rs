@@ -12,6 +12,7 @@
 mod application;
 mod budgets;
 mod checks;
+mod eta;
 mod flag;
 mod plan;
 mod scene;

@@ -358,7 +358,7 @@ fn faults(share: f64, preferred: Option<SimulatedFault>) -> FaultPlan {
 }
 
 /// Returns the wall clock of the world.
-fn wall(began: Instant) -> Timestamp {
+pub(crate) fn wall(began: Instant) -> Timestamp {
     let since = SignedDuration::try_from(began.elapsed()).unwrap_or_default();
     Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * 365 * 56) + since
 }

@@ -97,6 +97,7 @@ impl Writer {
                 outcomes.record_decision(self.key_of(&item), decision, false);
             }
         }
+        let without_write = outcomes.counts.scanned;
         let mut writes = writes.into_iter();
         let mut set_aside = SetAsideItems::default();
         let context = Arc::new((self.clone(), requests.clone()));
@@ -119,6 +120,8 @@ impl Writer {
                 None => break,
             }
         }
+        // Count these items only now: at the beginning of the page they would make the rate look too high.
+        requests.progress().items_processed(without_write);
         let nothing_left = in_progress.is_empty() && set_aside.keys.is_empty();
         let bytes = set_aside.bytes;
         let set_aside = set_aside.queue().await;
@@ -279,6 +282,7 @@ impl Writer {
                 return self.abandon(outcomes, pending).await;
             }
         }
+        requests.progress().items_processed(outcomes.counts.scanned);
         Ok(outcomes)
     }
 
