@@ -45,8 +45,8 @@ pub fn escaped_lines(text: &str) -> impl fmt::Display + '_ {
     Escaped { text, allowed: "\n" }
 }
 
-/// Escapes text that contains the program's own colours. Escape characters and line feeds are not escaped, so the text
-/// must not contain escape sequences from outside.
+/// Escapes text that contains the program's own colours. ESC and LF characters stay as they are, so text from outside
+/// must already be escaped.
 pub fn escaped_styled(text: &str) -> String {
     Escaped { text, allowed: "\n\u{1b}" }.to_string()
 }

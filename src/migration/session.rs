@@ -119,7 +119,7 @@ impl Session {
     }
 }
 
-/// Listens to `ctl`. If the socket cannot be created, the migration works all the same, and the log says so.
+/// Listens to `ctl`. If the socket cannot be created, the migration runs without it, and the log contains a warning.
 fn listen(state: &Path, steerer: &Steerer) -> Option<Server> {
     let steerer = steerer.clone();
     let handler: Handler = Arc::new(move |request| {

@@ -93,7 +93,7 @@ pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
     bound
 }
 
-/// Returns the length of a path in bytes, with each of its names replaced by a placeholder.
+/// Returns the length in bytes of a path after each name is replaced by a placeholder.
 fn path_bytes(path: &Path) -> usize {
     let steps = path.steps().iter().map(|step| match step {
         PathStep::Name(_) => MAX_PLACEHOLDER_BYTES + ".".len(),

@@ -50,7 +50,7 @@ impl StepRequest<'_> {
     /// Decides the next step if the flag says that contract has begun, but this state file does not record it. Usually,
     /// a command with another state file began contract. The other cause is a process that was killed after it changed
     /// the flag, but before it recorded the event. What contract does with an item depends only on that item, so a
-    /// command with this state file may finish contract.
+    /// command with this state file can safely finish contract.
     fn contract_begun_elsewhere(&self) -> Result<Step, StepRefusal> {
         if self.check_expanded().is_err() {
             let obstacle = Obstacle::ForeignContract;

@@ -54,7 +54,7 @@ pub enum Basis {
     /// A sample of the table's clusters, just read. The fields are the number of clusters that were read, the total
     /// number of clusters, and whether DynamoDB's own count of items scales the figures.
     Sample(u32, u32, bool),
-    /// All items of the table, just read.
+    /// All items of the table, which a dry run has just counted.
     Whole,
 }
 

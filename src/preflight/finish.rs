@@ -56,7 +56,7 @@ pub struct FinishRequirements {
     notes: Vec<String>,
 }
 
-/// The budget that a run needs from one scope.
+/// The budget that a run needs for one scope.
 #[derive(Debug, Clone, PartialEq)]
 struct RequiredBudget {
     need: CapacityNeed,

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use system::{Action, Mistake, System, Tool};
 
-/// Returns the model of a tool without mistakes, and of an application that writes or deletes at most `writes` times.
+/// Returns a model that combines a tool without bugs with an application that writes or deletes at most `writes` times.
 fn correct_tool(writes: u8) -> Tool {
     Tool { mistake: None, writes, force: false, max_mismatch: 0, skew: 3, controls: Arc::default() }
 }

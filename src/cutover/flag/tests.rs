@@ -117,8 +117,8 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     // If the change would still be refused after the wait, it is refused immediately.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
     assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::AlreadyInState(_))));
-    // Readers may go back immediately if old values are fresh, and if applications write both attributes under every
-    // state that they may still obey.
+    // Readers can go back to old values without a wait on two conditions: old values are fresh, and every state of the
+    // flag that applications may still obey makes them write both attributes.
     let back = FlagChange::ReadOld { accept_stale: false };
     assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
     let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());

@@ -161,7 +161,7 @@ fn large(budgets: &Budgets) -> u32 {
     truncated_u32((budgets.table.write / one).ceil()).clamp(MIN_LARGE, MAX_LARGE)
 }
 
-/// Returns the need with the largest number, or the first of these needs if several have this number.
+/// Returns the need with the largest number. If several have the same number, returns the first.
 fn largest(needs: Vec<ReasonedCount>) -> ReasonedCount {
     needs.into_iter().reduce(|largest, need| if need.0 > largest.0 { need } else { largest }).unwrap_or_default()
 }

@@ -79,7 +79,7 @@ fn no_reason_overrides_items_without_a_new_value() {
 }
 
 /// While readers fall back to old values, they do not see mismatches. From `write = new` on, they would see them.
-/// RUNBOOK: "`write-new` checks again what verification found since readers moved"
+/// RUNBOOK: "`write-new` refuses if a verification has found mismatches since readers moved"
 #[test]
 fn write_new_is_refused_while_a_later_verification_found_mismatches() {
     for found_by in [VERIFY, SAMPLE] {

@@ -148,8 +148,8 @@ pub fn resolve_within(capacity: &Capacity, table: &TableDescription) -> Resolved
 }
 
 /// Returns the budget for reads of single items from the sink, in capacity units per second. Returns `None` if source
-/// and sink are the same table. The budget is the default for reads of the sink, because the plan's read budget is for
-/// the source.
+/// and sink are the same table. This is always the tool's default budget, because the plan's read budget applies only
+/// to the source.
 pub fn sink_reads(table: &TableDescription) -> Option<Units> {
     let sink = table.sink.as_deref()?;
     Some(ResourceCapacity::from_table(sink, Access::Read).default(ON_DEMAND_DEFAULT.read).0)

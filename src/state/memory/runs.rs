@@ -261,7 +261,7 @@ impl StateTables {
         Ok(run.clone())
     }
 
-    /// Resolves the open work that earlier runs of the phase left. The reason is that a complete run has read every
+    /// Marks the open work of earlier runs of the phase as resolved. The reason is that a complete run has read every
     /// item again, and has recorded every remaining failure or diverged item itself.
     fn resolve_earlier(&mut self, run: &RunRecord, now: &str) {
         let earlier: BTreeSet<RunId> =

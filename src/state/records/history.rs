@@ -35,8 +35,8 @@ pub struct AffectedItems {
     pub count: u64,
     /// The first items, each with one affected path. An item with two affected paths appears twice.
     pub first: Vec<(ItemKey, Path)>,
-    /// Whether more than `count` items may be affected, because the first pass ran with an earlier version of this
-    /// program that did not record pairs.
+    /// Whether more than `count` items may be affected. This is the case if the first pass ran with an earlier version
+    /// of this program, which did not record pairs.
     pub pairs_unrecorded: bool,
 }
 

@@ -74,9 +74,9 @@ pub struct RunRecord {
     pub sessions: u32,
     /// Whether a session is open. If a session is open, a process is working on the run, or died while working on it.
     pub open_session: bool,
-    /// Whether the number of applied items is a lower bound, because pages were abandoned, a session was killed or a
-    /// reply was lost. When another session reads the pages again, items that the first session wrote count as already
-    /// applied. So reports show the number of applied items with "at least".
+    /// Whether the number of applied items is only a lower bound. This is the case if pages were abandoned, a session
+    /// was killed or a reply was lost. When another session reads the pages again, items that the first session wrote
+    /// count as already applied. So reports show the number of applied items with "at least".
     pub lower_bound: bool,
     /// Number of pages that the run's sessions began but did not finish.
     pub abandoned_pages: u64,

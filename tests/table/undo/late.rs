@@ -200,7 +200,7 @@ async fn a_live_value_after_a_killed_write_is_kept() {
     }
 }
 
-/// A live writer's value also stays if no process was killed, but the reply to a write was lost.
+/// A live writer's value also stays if the reply to a write is lost, even if no process is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_value_after_a_lost_reply_is_kept() {
     let one = item(0, &[("old", s("first"))]);
