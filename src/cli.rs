@@ -2,10 +2,12 @@
 
 mod arguments;
 mod global;
+mod report_args;
 mod step_args;
 
 pub(crate) use arguments::normalize_order;
 pub(crate) use global::{Color, Global, LogFormat, Output};
+pub(crate) use report_args::{ReportArgs, ReportFormat};
 pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 
 use std::path::PathBuf;
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Failures(FailuresArgs),
     /// List the overwritten and removed values that the state file stores
     Journal(JournalArgs),
+    /// Write a report of the migration for people: an HTML page, or Markdown for a ticket
+    Report(ReportArgs),
     /// Print the smallest IAM policy that a plan needs
     Iam(IamArgs),
     /// Print the completion script for a shell

@@ -55,6 +55,7 @@
 //! | `plan` | parses TOML once into a valid [`Plan`] |
 //! | `preflight`, `cost` | findings and estimates before anything is written |
 //! | `playbook` | decides which step is next and which is refused (pure) |
+//! | `report` | the report of a whole migration, as HTML and as Markdown |
 //! | `migration` | carries out the steps: the driver, the session, and [`Migration`] |
 //! | `passes` | one walk over the table for one purpose: expand, verify, contract, undo, dry run |
 //! | `engine` | the machinery of every pass: scan, write, client, limits |
@@ -153,6 +154,7 @@ mod plan;
 mod playbook;
 mod preflight;
 mod ratelimit;
+mod report;
 mod state;
 mod steering;
 mod telemetry;
@@ -269,6 +271,9 @@ pub mod internals {
     }
     pub mod ratelimit {
         pub use crate::ratelimit::*;
+    }
+    pub mod report {
+        pub use crate::report::*;
     }
     pub mod state {
         pub use crate::state::*;

@@ -13,6 +13,7 @@ mod journal;
 #[cfg(feature = "local")]
 mod local;
 mod manual;
+mod report;
 mod rollback;
 mod run;
 mod shared;
@@ -51,6 +52,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => Box::pin(status::status(&global, args)).await,
         Command::Ctl(args) => Box::pin(ctl::ctl(&global, args)).await,
         Command::Failures(args) => failures::failures(&global, args).await,
+        Command::Report(args) => Box::pin(report::report(&global, args)).await,
         Command::Iam(args) => iam::iam(&global, &args),
         Command::Completions(args) => manual::completions(&global, &args),
         Command::Man(args) => manual::man(&global, &args),

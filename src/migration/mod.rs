@@ -51,6 +51,6 @@ pub use preview::{Preview, preview};
 pub use reason::reason;
 pub use request::CommandRequest;
 pub use session::Session;
-pub use status::{FlagRecord, MigrationSnapshot, read_flag_now, record_flag, snapshot};
+pub use status::{FlagRecord, MigrationSnapshot, is_suspended, read_flag_now, record_flag, snapshot};
 pub use steer::{Remembered, Steerer};
 pub use target::{MigrationTarget, apply_options, read_plan, state_path};

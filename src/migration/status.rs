@@ -15,7 +15,7 @@ use crate::cutover::schema::{from_json, to_json};
 use crate::cutover::{Flag, FlagMeta, open};
 use crate::plan::Plan;
 use crate::playbook::{MigrationState, MigrationStatus, Phase, StepContext, status};
-use crate::state::{self, RunStatus, StateReader, StateSummary, StoreError, StoredFact, phase};
+use crate::state::{self, LockHolder, RunStatus, StateReader, StateSummary, StoreError, StoredFact, phase};
 
 /// The status of a migration, from the state file and, if the flag was read, from the flag.
 #[derive(Debug, Clone)]
@@ -87,6 +87,12 @@ pub async fn snapshot(
     };
     let status = status(&state, &context, now);
     Ok(MigrationSnapshot { state, flag_record, may_be_stale, status })
+}
+
+/// Returns whether a signal has stopped the process that holds the state file. Returns false if the process runs on
+/// another host.
+pub fn is_suspended(holder: &LockHolder) -> bool {
+    holder.host == Some(crate::host::name().into()) && holder.pid.is_some_and(crate::host::is_stopped)
 }
 
 /// Reads a plan's flag for [`snapshot`], for at most `limit`.

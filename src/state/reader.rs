@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
-    AffectedItems, DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord,
-    RunRecord, StateSummary, StoreError, StoredFact, UnreadableRow,
+    AffectedItems, DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, MigrationRecord, OpenWork,
+    PreImageRecord, RecordLimits, RunRecord, StateSummary, StoreError, StoredFact, UnreadableRow,
 };
 use crate::change::{BaselinePair, HistoryLookup, ItemHistory};
 use crate::item::ItemKey;
@@ -26,6 +26,9 @@ pub trait HistoryReader: Send + Sync {
 pub trait StateReader: HistoryReader {
     /// Returns the data that `status` shows.
     async fn summary(&self) -> Result<StateSummary, StoreError>;
+
+    /// Returns everything that a report needs, as it was at one moment.
+    async fn migration(&self, limits: RecordLimits) -> Result<MigrationRecord, StoreError>;
 
     /// Returns the plan and table to which the state belongs.
     async fn identity(&self) -> Result<Identity, StoreError>;

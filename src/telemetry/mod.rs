@@ -5,6 +5,7 @@ pub mod display;
 mod dry_run;
 mod monitor;
 mod pace;
+mod pace_history;
 mod pace_record;
 mod report;
 mod spend;
@@ -16,10 +17,11 @@ pub use activity::{Activity, ActivityClocks, ClocksByRun, CurrentActivity, Signa
 pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
 pub use monitor::{LOOK_EVERY, Monitor, PassView, ProgressSources, RunningMonitor};
 pub use pace::{Eta, ProgressMeter, eta_text};
+pub use pace_history::{MAX_SLOTS, PaceHistory, PaceSampler, PaceSlot};
 pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};
 pub use report::{RunReport, Subject};
 pub use spend::{limits_text, write_spend};
-pub use summary::{counts_json, write_counts};
+pub use summary::{counts_json, outcome_note, write_counts};
 pub use unrestored::{UnrestoredItems, write_listed};
 pub use watchdog::{HungRequests, Silence, Watchdog};
 

@@ -15,25 +15,8 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
     writeln!(out, "  {:<16} {:>14}", "items scanned", number(counts.scanned))?;
     for outcome in Outcome::ALL {
         let label = outcome.name().replace('_', " ");
-        let note = match outcome {
-            Outcome::Applied if lower_bound => {
-                "  at least: a write whose reply was lost, or that was sent just before an interruption, counts as \
-                 already applied"
-            }
-            Outcome::Skipped if counts.of(outcome) > 0 => "  a target has another value; it is kept and counts as done",
-            Outcome::Diverged if counts.of(outcome) > 0 => {
-                "  the values differ from what the plan implies; they stay as they are"
-            }
-            Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "  failures",
-            Outcome::Applied
-            | Outcome::AlreadyApplied
-            | Outcome::NothingToDo
-            | Outcome::Skipped
-            | Outcome::Gone
-            | Outcome::Diverged
-            | Outcome::Conflict
-            | Outcome::Rejected => "",
-        };
+        let note = outcome_note(outcome, counts, lower_bound);
+        let note = if note.is_empty() { String::new() } else { format!("  {note}") };
         writeln!(out, "    {label:<16} {:>12}{note}", number(counts.of(outcome)))?;
     }
     let write = units(counts.write_units);
@@ -47,6 +30,29 @@ pub fn write_counts(out: &mut impl Write, counts: &Counts, lower_bound: bool) ->
         writeln!(out, "  assumed, if a reply states no units (failed conditions, lost replies): {assumed} WCU")?;
     }
     Ok(())
+}
+
+/// Returns the remark about an outcome's number of items; empty if there is nothing to add.
+pub fn outcome_note(outcome: Outcome, counts: &Counts, lower_bound: bool) -> &'static str {
+    match outcome {
+        Outcome::Applied if lower_bound => {
+            "at least: a write whose reply was lost, or that was sent just before an interruption, counts as already \
+             applied"
+        }
+        Outcome::Skipped if counts.of(outcome) > 0 => "a target has another value; it is kept and counts as done",
+        Outcome::Diverged if counts.of(outcome) > 0 => {
+            "the values differ from what the plan implies; they stay as they are"
+        }
+        Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "failures",
+        Outcome::Applied
+        | Outcome::AlreadyApplied
+        | Outcome::NothingToDo
+        | Outcome::Skipped
+        | Outcome::Gone
+        | Outcome::Diverged
+        | Outcome::Conflict
+        | Outcome::Rejected => "",
+    }
 }
 
 /// Returns a comparison of the estimated units with the consumed units. The comparison includes only writes whose

@@ -22,6 +22,7 @@ mod playbook;
 mod preflight;
 mod refusals;
 mod repairs;
+mod report;
 mod rollback;
 mod runs;
 mod sessions;

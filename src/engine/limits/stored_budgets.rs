@@ -38,7 +38,12 @@ impl StoredBudgets {
         run: Option<&RunRecord>,
     ) -> std::result::Result<Option<StoredBudgets>, StoreError> {
         let kept = file.fact(StoredFact::Budgets).await?.and_then(|text| StoredBudgets::from_text(&text));
-        Ok(kept.filter(|kept| run.is_some_and(|run| run.id == kept.run && run.is_unfinished())))
+        Ok(kept.filter(|kept| run.is_some_and(|run| kept.belongs_to(run))))
+    }
+
+    /// Returns whether these are the budgets of this run, and the run is unfinished.
+    pub fn belongs_to(&self, run: &RunRecord) -> bool {
+        run.id == self.run && run.is_unfinished()
     }
 
     /// Converts the budgets to the stored form.
@@ -61,6 +66,11 @@ impl StoredBudgets {
             at: kept["at"].as_str()?.to_owned(),
             current_budgets,
         })
+    }
+
+    /// Returns the budgets as text: each scope, and its budget.
+    pub fn lines(&self) -> impl Iterator<Item = (String, String)> {
+        lines(&self.current_budgets.scopes)
     }
 
     /// Writes the budgets as text for the operator.

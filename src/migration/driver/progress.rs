@@ -1,6 +1,6 @@
-//! Shows the progress of a running pass, and stores its pace in the state file.
+//! Shows the progress of a running pass, and stores its pace and the history of its pace in the state file.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,7 +12,9 @@ use crate::engine::Job;
 use crate::migration::{Observer, ProgressUpdate};
 use crate::state::{RunId, RunRecord, SegmentTotals, State, StoredFact};
 use crate::telemetry::display::ProgressLine;
-use crate::telemetry::{ClocksByRun, PACE_RECORD_INTERVAL, PaceRecord, PassView, ProgressSources, RunningMonitor};
+use crate::telemetry::{
+    ClocksByRun, PACE_RECORD_INTERVAL, PaceHistory, PaceRecord, PaceSampler, PassView, ProgressSources, RunningMonitor,
+};
 
 impl Driver {
     /// Watches a pass of this run until [`PassProgress::clear`] is called or the result is dropped. `before` contains
@@ -29,12 +31,16 @@ impl Driver {
     pub(super) async fn watch_sources(&self, sources: ProgressSources, run: RunId) -> PassProgress {
         let clocks = self.clocks().await;
         let clocks_before = clocks.of(run);
+        let recorded = self.store.fact(StoredFact::PaceHistory(run)).await.ok().flatten();
+        let history = recorded.and_then(|text| PaceHistory::from_text(&text)).unwrap_or_default();
+        let began = (sources.machine.moments)().wall;
+        let sampler = Arc::new(Mutex::new(PaceSampler::new(history, began, clocks_before.clone())));
         let monitor = RunningMonitor::start(ProgressSources { clocks_before, ..sources });
         self.steerer.show(monitor.views());
         let line = self.observer.shows_progress_line().then(|| ProgressLine::show(&monitor));
         let item_estimate = monitor.views().borrow().pace.estimate();
         let observer = Arc::clone(&self.observer);
-        let recorder = Recorder { store: self.store.clone(), run, clocks, observer, item_estimate };
+        let recorder = Recorder { store: self.store.clone(), run, clocks, sampler, observer, item_estimate };
         let _task = AbortOnDropHandle::new(tokio::spawn(recorder.clone().record(monitor.views())));
         PassProgress { line, recorder, monitor, _task }
     }
@@ -65,13 +71,14 @@ impl PassProgress {
     }
 }
 
-/// Stores the pass's pace in the state file for `status`, and reports progress to the observer.
+/// Stores the pass's pace in the state file for `status`, stores the history of the pace for `report`, and reports progress to the observer.
 #[derive(Clone)]
 struct Recorder {
     store: State,
     run: RunId,
     /// The clocks of all runs, without what the current session adds.
     clocks: ClocksByRun,
+    sampler: Arc<Mutex<PaceSampler>>,
     observer: Arc<dyn Observer>,
     item_estimate: u64,
 }
@@ -102,9 +109,11 @@ impl Recorder {
         let record = PaceRecord::new(view, self.run);
         let mut clocks = self.clocks.clone();
         clocks.set(self.run, view.clocks.clone());
+        let history = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).note(view).to_text();
         // Ignore errors, because the pass does not need these records. If the state file fails, the next commit stops
         // the pass.
         let _ = self.store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
         let _ = self.store.set_fact(StoredFact::ActivityClocks, clocks.to_text()).await;
+        let _ = self.store.set_fact(StoredFact::PaceHistory(self.run), history).await;
     }
 }

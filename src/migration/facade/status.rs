@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::clock::wall_clock;
-use crate::migration::{FlagRecord, Migration, MigrationError, StatusOptions, StatusOutcome, read_flag_now, snapshot};
+use crate::migration::{
+    FlagRecord, Migration, MigrationError, StatusOptions, StatusOutcome, is_suspended, read_flag_now, snapshot,
+};
 use crate::state::{self, StoredFact};
 use crate::steering::Settings;
 use crate::telemetry::{PaceRecord, StoredBudgets};
@@ -36,11 +38,7 @@ impl Migration {
             false => None,
         };
         let snapshot = snapshot(file.as_ref(), &summary, plan, wall_clock()(), read).await?;
-        let here = crate::host::name();
-        let suspended = summary
-            .holder
-            .as_ref()
-            .is_some_and(|holder| holder.host == Some(here.into()) && holder.pid.is_some_and(crate::host::is_stopped));
+        let suspended = summary.holder.as_ref().is_some_and(is_suspended);
         let pace = PaceRecord::from_file(file.as_ref(), summary.holder.as_ref()).await;
         let budgets = StoredBudgets::load(file.as_ref(), summary.current.as_ref().map(|current| &current.run)).await?;
         let steering = file.fact(StoredFact::Steering).await?;

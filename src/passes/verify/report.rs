@@ -162,11 +162,9 @@ impl VerifyReport {
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Writes the report as text for the operator.
-    pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        let all = if self.is_full() { "every item, strongly consistently" } else { "a sample" };
-        writeln!(out, "Verified {all}: begun {}, ended {}", self.began_at, self.ended_at)?;
-        let truth = match self.truth.as_str() {
+    /// Returns which side is the truth, in words.
+    pub fn truth_text(&self) -> &'static str {
+        match self.truth.as_str() {
             "old" => "the old values are the truth",
             "new" => "the new values are the truth",
             "new_on_the_way_back" => "the new values are the truth, and old values without a new one stay",
@@ -174,7 +172,14 @@ impl VerifyReport {
                 "the new values are the truth for keys that are already read there, the old ones for the others"
             }
             _ => "the new values are the truth, or the old ones if the new ones are missing",
-        };
+        }
+    }
+
+    /// Writes the report as text for the operator.
+    pub fn write(&self, out: &mut impl Write) -> Result<()> {
+        let all = if self.is_full() { "every item, strongly consistently" } else { "a sample" };
+        writeln!(out, "Verified {all}: begun {}, ended {}", self.began_at, self.ended_at)?;
+        let truth = self.truth_text();
         let flag = self.flag_version.map_or(String::new(), |version| format!(" (version {version} of the flag)"));
         writeln!(out, "  {truth}{flag}")?;
         writeln!(out, "  {:<16} {:>14}", "items compared", number(self.compared))?;

@@ -26,7 +26,7 @@ impl Events for MemoryState {
     }
 
     async fn fact(&self, fact: StoredFact) -> Result<Option<String>, StoreError> {
-        self.call(|tables, _| Ok(tables.facts.get(fact.name()).cloned())).await
+        self.call(|tables, _| Ok(tables.facts.get(&fact.name()).cloned())).await
     }
 
     async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError> {

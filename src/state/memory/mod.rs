@@ -11,6 +11,7 @@ mod runs;
 mod spend;
 mod verifications;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,7 +73,7 @@ struct StateTables {
     verdicts: BTreeMap<(RunId, u32), VerdictCounts>,
     mismatches: BTreeMap<RunId, Vec<Mismatch>>,
     events: Vec<EventRecord>,
-    facts: BTreeMap<&'static str, String>,
+    facts: BTreeMap<Cow<'static, str>, String>,
 }
 
 #[derive(Debug, Clone)]

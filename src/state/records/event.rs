@@ -1,5 +1,7 @@
 //! Events of a migration, and facts. Each fact is stored under a name.
 
+use std::borrow::Cow;
+
 use super::super::RunId;
 
 /// An event of the migration.
@@ -29,12 +31,14 @@ pub enum StoredFact {
     ActivityClocks,
     /// What operators have set with `ctl`.
     Steering,
+    /// The pace of this run over time.
+    PaceHistory(RunId),
 }
 
 impl StoredFact {
     /// Returns the name under which the fact is stored.
-    pub fn name(self) -> &'static str {
-        match self {
+    pub fn name(self) -> Cow<'static, str> {
+        let name = match self {
             StoredFact::FlagLocation => "flag_place",
             StoredFact::LeaseOwner => "lease_owner",
             StoredFact::LastFlag => "flag_seen",
@@ -42,6 +46,8 @@ impl StoredFact {
             StoredFact::Pace => "pace",
             StoredFact::ActivityClocks => "activity_clocks",
             StoredFact::Steering => "steering",
-        }
+            StoredFact::PaceHistory(run) => return format!("pace_history:{run}").into(),
+        };
+        name.into()
     }
 }

@@ -4,6 +4,7 @@ mod commit;
 mod event;
 mod history;
 mod identity;
+mod migration;
 mod run;
 mod spend;
 mod verification;
@@ -13,6 +14,7 @@ pub use commit::{Commit, DivergedItem, Failure};
 pub use event::{EventRecord, StoredFact};
 pub use history::{AffectedItems, BaselinePage, FilledTargets, PreImageRecord, PreImageRow};
 pub use identity::Identity;
+pub use migration::{DivergedGroup, FailureGroup, MigrationRecord, RecordLimits, RunDetails, SegmentCell, WorkGroups};
 pub use run::{BeginMode, LockHolder, NewRun, RunProgress, RunRecord, RunSession, SegmentTotals, StateSummary};
 pub use spend::SpendRecord;
 pub use verification::{

@@ -1,5 +1,7 @@
 //! Stores the events of a migration, and a few facts.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{EventRecord, RunId, StoredFact, rules};
@@ -44,4 +46,11 @@ pub(super) fn set_fact(connection: &Connection, fact: StoredFact, value: &str) -
 pub(super) fn fact(connection: &Connection, fact: StoredFact) -> Result<Option<String>, StateFileError> {
     let sql = "SELECT value FROM kept WHERE name = ?1";
     Ok(connection.query_row(sql, [fact.name()], |row| row.get(0)).optional()?)
+}
+
+/// Returns all facts by name.
+pub(super) fn facts(connection: &Connection) -> Result<BTreeMap<String, String>, StateFileError> {
+    let mut statement = connection.prepare_cached("SELECT name, value FROM kept")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

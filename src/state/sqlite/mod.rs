@@ -11,6 +11,7 @@ mod journal;
 mod layout;
 mod leftovers;
 mod lock;
+mod migration;
 mod open;
 mod owned;
 mod ports;

@@ -355,7 +355,7 @@ fn row_status(row: &Row<'_>, at: usize) -> Result<RowStatus, StateFileError> {
     }
 }
 
-fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, StateFileError> {
+pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, StateFileError> {
     let name: String = row.get(at)?;
     let found = Outcome::ALL.into_iter().find(|o| o.name() == name);
     found.ok_or_else(|| StateFileError::Row("a failure in it has no outcome".to_owned()))

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, DivergedRecord, EventRecord, FailureRecord, HistoryReader, Identity, ListQuery, OpenWork,
-    PreImageRecord, RunRecord, StateReader, StateSummary, StoreError, StoredFact, UnreadableRow,
+    AffectedItems, DivergedRecord, EventRecord, FailureRecord, HistoryReader, Identity, ListQuery, MigrationRecord,
+    OpenWork, PreImageRecord, RecordLimits, RunRecord, StateReader, StateSummary, StoreError, StoredFact,
+    UnreadableRow,
 };
 use super::StateFile;
 use super::journal::history_of;
@@ -62,6 +63,10 @@ impl HistoryReader for SqliteReader {
 impl StateReader for SqliteReader {
     async fn summary(&self) -> Result<StateSummary, StoreError> {
         self.file().summary()
+    }
+
+    async fn migration(&self, limits: RecordLimits) -> Result<MigrationRecord, StoreError> {
+        self.file().migration(limits)
     }
 
     async fn identity(&self) -> Result<Identity, StoreError> {

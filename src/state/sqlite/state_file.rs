@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::super::{
-    DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, OpenWork, PreImageRecord, RunId, RunProgress,
-    RunRecord, SegmentState, StateSummary, StoreError, StoredFact, UnreadableRow,
+    DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, LockHolder, OpenWork, PreImageRecord, RunId,
+    RunProgress, RunRecord, SegmentState, StateSummary, StoreError, StoredFact, UnreadableRow,
 };
 use super::error::{StateFileError, io_error};
 use super::lock::Lock;
@@ -51,38 +51,50 @@ impl StateFile {
     /// Returns the data that `status` shows. All of the file's data is read in one transaction.
     pub fn summary(&self) -> Result<StateSummary, StoreError> {
         let holder = Lock::holder(&self.path);
-        self.read(|connection| {
-            let (identity, created_at) = read::read_identity(connection)?;
-            let runs = read::runs(connection)?;
-            let current = match runs.last() {
-                None => None,
-                Some(run) => {
-                    let has_no_holder = holder.is_none() && Lock::holder(&self.path).is_none();
-                    Some(RunProgress {
-                        totals: read::totals(connection, run)?,
-                        spend: spend::record(connection, run, has_no_holder)?,
-                        accepted: accepted::findings_of_run(connection, run.id)?,
-                        // Read the holder before and after the transaction. Otherwise, a process that starts or ends
-                        // during the transaction could be reported as dead.
-                        died: run.open_session && has_no_holder,
-                        run: run.clone(),
-                    })
-                }
-            };
-            let open = read::open_work(connection, None)?;
-            Ok(StateSummary {
-                path: self.path.clone(),
-                layout_version: self.version,
-                identity,
-                created_at,
-                runs,
-                current,
-                open_failures: open.failures,
-                open_diverged: open.diverged,
-                pre_images: journal::pre_image_count(connection, None)?,
-                holder,
-            })
+        self.read(|connection| self.summarize(connection, holder))
+    }
+
+    /// Returns the data that `status` shows. `holder` is the process that owned the file before the transaction began.
+    pub(super) fn summarize(
+        &self,
+        connection: &Connection,
+        holder: Option<LockHolder>,
+    ) -> Result<StateSummary, StateFileError> {
+        let (identity, created_at) = read::read_identity(connection)?;
+        let runs = read::runs(connection)?;
+        let current = match runs.last() {
+            None => None,
+            Some(run) => {
+                let has_no_holder = holder.is_none() && Lock::holder(&self.path).is_none();
+                Some(RunProgress {
+                    totals: read::totals(connection, run)?,
+                    spend: spend::record(connection, run, has_no_holder)?,
+                    accepted: accepted::findings_of_run(connection, run.id)?,
+                    // Read the holder before and after the transaction. Otherwise, a process that starts or ends during
+                    // the transaction could be reported as dead.
+                    died: run.open_session && has_no_holder,
+                    run: run.clone(),
+                })
+            }
+        };
+        let open = read::open_work(connection, None)?;
+        Ok(StateSummary {
+            path: self.path.clone(),
+            layout_version: self.version,
+            identity,
+            created_at,
+            runs,
+            current,
+            open_failures: open.failures,
+            open_diverged: open.diverged,
+            pre_images: journal::pre_image_count(connection, None)?,
+            holder,
         })
+    }
+
+    /// Returns the path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the newest run of a phase, and the preflight findings that the operator accepted for that run.

@@ -29,6 +29,7 @@ pub(crate) const PURE: &[&str] = &[
     "command_line",
     "cost",
     "figure",
+    "report/cleanup",
     "preflight/aws",
     "preflight/constants",
     "preflight/finding",
@@ -198,6 +199,7 @@ pub(crate) const LONGEST: &[(&str, usize, &str)] = &[("main", 40, "main.rs has n
 /// lower layers. Cycles within a layer or within a module are forbidden.
 pub(crate) const LAYERS: &[&[&str]] = &[
     &["cli", "commands"],
+    &["report"],
     &["migration"],
     &["telemetry"],
     &["preflight"],

@@ -7,6 +7,7 @@ mod durable;
 mod journal;
 mod kills;
 mod layouts;
+mod migration;
 mod neighbours;
 mod owners;
 mod runs;

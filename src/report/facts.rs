@@ -1,0 +1,214 @@
+//! The facts of a report, as the state file records them.
+
+use jiff::Timestamp;
+
+use super::{CleanupEntry, RunEntry, StepEntry, VerificationEntry};
+use crate::clock::to_text;
+use crate::command_line::CommandLine;
+use crate::migration::{DriverError, FlagRecord, MigrationSnapshot, is_suspended, parse_event, snapshot};
+use crate::plan::Plan;
+use crate::playbook::{MigrationStage, Override};
+use crate::state::{
+    DivergedGroup, FailureGroup, Identity, MigrationRecord, RecordLimits, StateReader, StateSummary, WorkGroups,
+};
+use crate::telemetry::{PaceRecord, Worker};
+
+/// The number of cells in a heat map of segments.
+const CELLS: u32 = 480;
+
+/// The maximum number of verifications in a report. The newest are shown.
+const REPORTS: u32 = 50;
+
+/// The maximum number of groups of failures and of diverged items in a report. The largest are shown.
+const GROUPS: u32 = 50;
+
+/// The maximum number of keys in a group.
+const KEYS: u32 = 25;
+
+/// The number of times that the facts are read, if a process appends an event meanwhile.
+const ATTEMPTS: u32 = 10;
+
+/// What a report needs besides the state file.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportSource<'a> {
+    /// The current plan.
+    pub plan: &'a Plan,
+    /// The command line of this migration.
+    pub commands: &'a CommandLine,
+    /// The current time.
+    pub now: Timestamp,
+    /// Whether the report shows item keys.
+    pub show_keys: bool,
+}
+
+/// The facts of a migration, from the state file alone.
+#[derive(Debug, Clone)]
+pub struct MigrationReport {
+    /// The time at which the report was made.
+    pub at: Timestamp,
+    /// Whether the report shows item keys.
+    pub show_keys: bool,
+    /// The plan and the table, as the state file records them.
+    pub identity: Identity,
+    /// The data that `status` shows.
+    pub summary: StateSummary,
+    /// The fingerprint of the current plan.
+    pub fingerprint: String,
+    /// The stage of the migration.
+    pub stage: MigrationStage,
+    /// The flag that a command read last, and the time at which it first read this state.
+    pub flag: Option<FlagRecord>,
+    /// What the process is doing, its rate and its ETA; empty if no process works on the migration.
+    pub live: Vec<String>,
+    /// The next command; `None` if a process works on the migration, or if the migration is over.
+    pub next: Option<String>,
+    /// The time before which the next command is refused.
+    pub not_before: Option<Timestamp>,
+    /// The overrides that apply.
+    pub overrides: Vec<Override>,
+    /// The steps, oldest first.
+    pub steps: Vec<StepEntry>,
+    /// The runs, oldest first.
+    pub runs: Vec<RunEntry>,
+    /// The failures, grouped by reason.
+    pub failures: WorkGroups<FailureGroup>,
+    /// The diverged items, grouped by paths.
+    pub diverged: WorkGroups<DivergedGroup>,
+    /// The verifications, newest first.
+    pub verifications: Vec<VerificationEntry>,
+    /// What can go after the migration.
+    pub cleanup: Vec<CleanupEntry>,
+}
+
+impl MigrationReport {
+    /// Reads the facts. All figures are from one moment.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state file cannot be read. Changes nothing.
+    pub async fn gather(file: &dyn StateReader, source: ReportSource<'_>) -> Result<MigrationReport, DriverError> {
+        let keys = if source.show_keys { KEYS } else { 0 };
+        let limits = RecordLimits { cells: CELLS, reports: REPORTS, groups: GROUPS, keys };
+        let mut attempt = 1;
+        loop {
+            let record = file.migration(limits).await?;
+            let status = snapshot(file, &record.summary, source.plan, source.now, None).await?;
+            // The stage comes from a second transaction. If a process appended an event in between, read both again.
+            if attempt == ATTEMPTS || file.events().await?.len() == record.events.len() {
+                let live = live_lines(file, &record.summary, source.now).await;
+                return Ok(MigrationReport { live, ..MigrationReport::new(record, status, source)? });
+            }
+            attempt += 1;
+        }
+    }
+
+    fn new(
+        record: MigrationRecord,
+        snapshot: MigrationSnapshot,
+        source: ReportSource<'_>,
+    ) -> Result<MigrationReport, DriverError> {
+        let steps = record.events.iter().map(|event| Ok(StepEntry::from_event(&parse_event(&event.event)?)));
+        let steps = steps.collect::<Result<_, DriverError>>()?;
+        let idle = record.summary.holder.is_none();
+        let next = snapshot.status.next.as_ref().filter(|_| idle).map(|next| next.render(source.commands));
+        Ok(MigrationReport {
+            at: source.now,
+            show_keys: source.show_keys,
+            identity: record.summary.identity.clone(),
+            fingerprint: source.plan.fingerprint().to_string(),
+            stage: snapshot.status.stage,
+            flag: snapshot.flag_record,
+            live: Vec::new(),
+            next,
+            not_before: snapshot.status.not_before,
+            overrides: snapshot.state.overrides,
+            steps,
+            runs: RunEntry::all(&record, &source.plan.limits),
+            failures: record.failures,
+            diverged: record.diverged,
+            verifications: record.reports.iter().map(VerificationEntry::new).collect(),
+            cleanup: CleanupEntry::all(source.plan),
+            summary: record.summary,
+        })
+    }
+
+    /// Returns whether the plan file still has the meaning with which the migration began.
+    pub fn same_plan(&self) -> bool {
+        self.identity.fingerprint == self.fingerprint
+    }
+
+    /// Returns the account of the table; `None` if its ARN names none, as on a local engine.
+    pub fn account(&self) -> Option<&str> {
+        self.arn_part(4)
+    }
+
+    /// Returns the region of the table; `None` if its ARN names none.
+    pub fn region(&self) -> Option<&str> {
+        self.arn_part(3)
+    }
+
+    fn arn_part(&self, at: usize) -> Option<&str> {
+        self.identity.table_arn.split(':').nth(at).filter(|part| !part.is_empty())
+    }
+
+    /// Returns the next step in one sentence.
+    pub fn next_text(&self) -> String {
+        match (&self.next, self.not_before, &self.summary.holder) {
+            (Some(command), Some(until), _) => format!("not before {}: {command}", to_text(until)),
+            (Some(command), None, _) => command.clone(),
+            (None, _, Some(holder)) => format!("nothing until this process ends: {holder}"),
+            (None, _, None) if self.stage == MigrationStage::Verify => "nothing; rollback is possible".to_owned(),
+            (None, _, None) => "nothing; the migration is over".to_owned(),
+        }
+    }
+
+    /// Returns what the process of the migration is doing.
+    pub fn process_text(&self) -> String {
+        let died = self.summary.current.as_ref().is_some_and(|current| current.died);
+        match &self.summary.holder {
+            Some(holder) => format!("working when this report was made: {holder}"),
+            None if died => "the process of the newest run died; the next step resumes it".to_owned(),
+            None => "no process".to_owned(),
+        }
+    }
+
+    /// Returns the stage in one sentence.
+    pub fn stage_text(&self) -> &'static str {
+        match self.stage {
+            MigrationStage::Preflight => "Not begun",
+            MigrationStage::Expand => "Writing new values",
+            MigrationStage::Verify => "New values written; not cut over",
+            MigrationStage::Cutover => "Cutting over",
+            MigrationStage::Soak => "Cut over; soaking",
+            MigrationStage::Contract => "Removing old values",
+            MigrationStage::Contracted => "Complete",
+            MigrationStage::Rollback => "Rolling back",
+            MigrationStage::RolledBack => "Rolled back",
+        }
+    }
+
+    /// Returns whether the migration is over, so that everything in `cleanup` can go.
+    pub fn is_over(&self) -> bool {
+        match self.stage {
+            MigrationStage::Contracted | MigrationStage::RolledBack => true,
+            MigrationStage::Preflight
+            | MigrationStage::Expand
+            | MigrationStage::Verify
+            | MigrationStage::Cutover
+            | MigrationStage::Soak
+            | MigrationStage::Contract
+            | MigrationStage::Rollback => false,
+        }
+    }
+}
+
+/// Returns what the process that works on the migration has recorded just now.
+async fn live_lines(file: &dyn StateReader, summary: &StateSummary, now: Timestamp) -> Vec<String> {
+    let Some(holder) = &summary.holder else { return Vec::new() };
+    let pace = PaceRecord::from_file(file, Some(holder)).await;
+    let worker = Worker::new(holder, pace, is_suspended(holder), now);
+    let mut lines = Vec::new();
+    // A write to memory cannot fail.
+    worker.write(&mut lines).unwrap_or_default();
+    String::from_utf8_lossy(&lines).lines().map(|line| line.trim().to_owned()).collect()
+}

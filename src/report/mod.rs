@@ -1,0 +1,25 @@
+//! The report of a migration: one document for the people who approve, check and archive it.
+//!
+//! [`MigrationReport::gather`] reads the facts from the state file, also while a process works on it and after a process
+//! died. [`MigrationReport::html`] and [`MigrationReport::markdown`] format them. A report contains only what the state
+//! file records. What it does not record is called unknown.
+//!
+//! Text from outside (keys, reasons, names, errors) reaches a page in two steps: the template escapes HTML, and the
+//! finished document escapes control characters and characters that reverse or hide text.
+
+mod charts;
+mod cleanup;
+mod facts;
+mod html;
+mod markdown;
+mod rows;
+mod runs;
+mod steps;
+mod verifications;
+
+pub use charts::{ActivityShare, ClockChart, HeatCell, HeatMap, PaceChart};
+pub use cleanup::CleanupEntry;
+pub use facts::{MigrationReport, ReportSource};
+pub use runs::RunEntry;
+pub use steps::{GateResult, StepEntry};
+pub use verifications::VerificationEntry;

@@ -1,0 +1,78 @@
+//! The verifications of a migration: what each one found, what it proves, and what it cannot prove. This module is pure.
+
+use crate::figure::{count, number};
+use crate::passes::verify::VerifyReport;
+use crate::state::StoredReport;
+
+/// A complete verification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerificationEntry {
+    /// The number of the verification's run.
+    pub run: i64,
+    /// The SHA-256 of the stored report.
+    pub hash: String,
+    /// The stored report; `None` if it cannot be read or does not match its hash.
+    pub report: Option<VerifyReport>,
+}
+
+impl VerificationEntry {
+    /// Reads a stored report, and checks it against its hash.
+    pub fn new(stored: &StoredReport) -> VerificationEntry {
+        let intact = VerifyReport::hash_of(&stored.json) == stored.hash;
+        let report = VerifyReport::from_canonical(&stored.json).ok().filter(|_| intact);
+        VerificationEntry { run: stored.run.number(), hash: stored.hash.clone(), report }
+    }
+
+    /// Returns the result in one sentence.
+    pub fn result(&self) -> String {
+        let Some(report) = &self.report else {
+            return "unknown: the stored report cannot be read, or does not match its hash".to_owned();
+        };
+        match (report.mismatches, report.is_full()) {
+            (0, true) => "Parity holds.".to_owned(),
+            (0, false) => "No mismatch is in the sample.".to_owned(),
+            (left, true) => format!("Parity does not hold: {}.", count(left, "mismatch", "mismatches")),
+            (left, false) => format!("The sample contains {}.", count(left, "mismatch", "mismatches")),
+        }
+    }
+
+    /// Returns what the verification proves.
+    pub fn proves(&self) -> String {
+        let Some(report) = &self.report else { return "nothing".to_owned() };
+        let compared = count(report.compared, "item", "items");
+        match &report.sample {
+            None if report.compared == 0 => "that the pass found no item".to_owned(),
+            None => format!(
+                "the pass read {compared}, each strongly consistently, between {} and {}; {} of them did not match at that \
+                 moment and are not repaired",
+                report.began_at,
+                report.ended_at,
+                number(report.mismatches)
+            ),
+            Some(sample) => sample.statement.clone(),
+        }
+    }
+
+    /// Returns what the verification cannot prove.
+    pub fn cannot_prove(&self) -> Vec<String> {
+        let Some(report) = &self.report else { return Vec::new() };
+        let mut limits = vec![
+            "items that a writer changed or inserted after the pass read their place: a writer that writes only one \
+             attribute can make them differ"
+                .to_owned(),
+        ];
+        if report.sample.is_some() {
+            limits.push(
+                "single items outside the sample: the bound counts clusters, and ordinary reads may return an old state"
+                    .to_owned(),
+            );
+        }
+        if report.stage == "contracted" {
+            limits.push("values whose old attribute is gone: there is no value to compare with".to_owned());
+        }
+        if report.repair && report.mismatches > 0 {
+            limits.push("items that the repair left as they are".to_owned());
+        }
+        limits
+    }
+}
