@@ -10,6 +10,7 @@ pub(crate) use global::{Color, Global, LogFormat, Output};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
 pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use backfill::internals::preflight::{Acceptance, FinishIn, SampleSize};
@@ -189,6 +190,9 @@ pub(crate) struct RunArgs {
     /// Do not ask before starting a new run
     #[arg(short, long)]
     pub yes: bool,
+    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `verify`
@@ -219,6 +223,9 @@ pub(crate) struct VerifyArgs {
     /// With --repair: do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The target of `cutover --to`.
@@ -255,6 +262,9 @@ pub(crate) struct CutoverArgs {
     /// With --back: do not wait, even if readers may then read stale old values
     #[arg(long, requires = "back")]
     pub now: bool,
+    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
+    pub metrics: Option<SocketAddr>,
     /// Override a closed gate (mismatches, diverged items, an old verification) or abandon a way back, and record this
     /// reason. It cannot override an incomplete expansion or, for write-new, failed items. With --back: leave items
     /// unequal, but no more of them than the refusal named
@@ -283,6 +293,9 @@ pub(crate) struct PhaseArgs {
     /// Write nothing; count what the command would change in the table now
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
+    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `contract`
@@ -453,6 +466,9 @@ pub(crate) enum FailuresAction {
         /// commands too
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
+        /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+        #[arg(long, value_name = "ADDRESS")]
+        metrics: Option<SocketAddr>,
     },
 }
 

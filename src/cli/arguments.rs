@@ -7,7 +7,7 @@ const ACTIONS: [(&str, &[&str]); 2] =
     [("failures", &["list", "retry"]), ("ctl", &["pause", "resume", "rate", "drain", "status"])];
 
 /// The options whose value is the next word. A test compares them with the definition of the command line.
-const OPTIONS_WITH_VALUE: [&str; 12] = [
+const OPTIONS_WITH_VALUE: [&str; 13] = [
     "--state",
     "--output",
     "--color",
@@ -20,6 +20,7 @@ const OPTIONS_WITH_VALUE: [&str; 12] = [
     "--reason",
     "--write",
     "--read",
+    "--metrics",
 ];
 
 /// Rewrites `failures PLAN list` to `failures list PLAN`, and `ctl PLAN pause` to `ctl pause PLAN`, so that both orders

@@ -14,7 +14,7 @@ use backfill::internals::migration::VerifyOptions;
 /// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
 /// durable.
 pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
-    let migration = terminal::open(global, &args.plan, args.yes)?;
+    let migration = terminal::open(global, &args.plan, args.yes)?.with_metrics(args.metrics);
     let mut options = VerifyOptions::default();
     options.repair = args.repair;
     options.repair_remove = args.repair_remove;

@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod in_flight;
 pub(crate) mod job;
 pub(crate) mod limits;
+pub(crate) mod measure;
 pub(crate) mod progress;
 pub(crate) mod scan;
 pub(crate) mod stop;
@@ -18,8 +19,12 @@ pub use in_flight::SegmentSnapshot;
 pub(crate) use job::schedule;
 pub use job::{Job, SessionResult};
 pub use limits::{
-    Allowance, CurrentBudgets, DESCRIBE_INTERVAL, PauseSource, PauseSwitch, SegmentChoice, StoredBudgets, TableWatch,
-    WorkWindow, auto_segments, slice,
+    Allowance, AllowanceStatus, CurrentBudgets, DESCRIBE_INTERVAL, LimitStatus, PauseSource, PauseSwitch,
+    SegmentChoice, StoredBudgets, TableWatch, WorkWindow, auto_segments, slice,
+};
+pub use measure::{
+    ConsumedUnits, ErrorClass, LATENCY_BOUNDS, LatencySnapshot, MAX_SEGMENT_RANGES, MeasuresSnapshot, Operation,
+    SegmentRange, SegmentRanges, UnitPair,
 };
 pub use progress::{Progress, Snapshot};
 pub use scan::{

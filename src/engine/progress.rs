@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::in_flight::{InFlight, SegmentRequests, SegmentSnapshot};
+use super::measure::{Measures, MeasuresSnapshot};
 use crate::state::Counts;
 
 /// Live figures. The engine writes them; progress displays read them.
@@ -26,6 +27,7 @@ pub struct Progress {
     last_error: Mutex<Option<String>>,
     unusable_replies: Mutex<BTreeMap<String, u64>>,
     in_flight: InFlight,
+    measures: Measures,
 }
 
 /// A snapshot of the figures.
@@ -61,6 +63,8 @@ pub struct Snapshot {
     pub last_error: Option<String>,
     /// The requests in flight, by segment.
     pub segments: Vec<SegmentSnapshot>,
+    /// What happened to the requests of this session.
+    pub measures: MeasuresSnapshot,
 }
 
 impl Progress {
@@ -83,14 +87,24 @@ impl Progress {
             abandoned_pages: load(&self.abandoned_pages),
             last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             segments: self.in_flight.snapshot(),
+            measures: self.measures.snapshot(),
         }
     }
 
-    /// Adds committed pages. If `ends` is true, they are the last pages of their segment.
-    pub(crate) fn record_commit(&self, counts: &Counts, pages: u64, ends: bool) {
+    /// Adds committed pages of a segment. If `ends` is true, they are the last pages of their segment. `segment` is
+    /// `None` for single items, such as retried failures.
+    pub(crate) fn record_commit(&self, segment: Option<u32>, counts: &Counts, pages: u64, ends: bool) {
+        if let Some(segment) = segment {
+            self.measures.ranges.record(segment, counts.scanned, ends);
+        }
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);
         self.segments_done.fetch_add(u64::from(ends), Ordering::Relaxed);
+    }
+
+    /// Returns the measurements, to add to them.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
     }
 
     pub(crate) fn segment_started(&self) {

@@ -60,6 +60,17 @@ pub enum MigrationError {
          the same command again to see what a repair does now"
     )]
     RepairChanged,
+    /// The address of the metrics endpoint cannot be bound.
+    #[error(
+        "the metrics address {address} cannot be bound: {error}. Nothing was done. Free this address, or choose \
+         another one with --metrics; with port 0, the system chooses a free port"
+    )]
+    MetricsAddress {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The reason.
+        error: std::io::Error,
+    },
     /// The state file was replaced while it was read.
     #[error("the state file {0} was changed while it was read. Nothing was done; run the same command again")]
     StateChanged(String),

@@ -2,6 +2,7 @@
 //! because the library never reads from a terminal.
 
 use std::fmt::{Display, Formatter};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -167,6 +168,8 @@ pub enum Notice<'a> {
     UnrestoredItems(&'a str),
     /// The flag was changed, but the state file could not record the change.
     FlagNotRecorded(&'a StoreError),
+    /// The metrics endpoint serves at this address.
+    MetricsServed(SocketAddr),
 }
 
 impl Display for Notice<'_> {
@@ -203,6 +206,16 @@ impl Display for Notice<'_> {
                 // A write to memory cannot fail.
                 let _ = report.write(&mut text);
                 f.write_str(&String::from_utf8_lossy(&text))
+            }
+            Notice::MetricsServed(address) => {
+                write!(f, "metrics  http://{address}/metrics")?;
+                if address.ip().is_loopback() {
+                    return Ok(());
+                }
+                f.write_str(
+                    "\n         everyone who can reach this address can read the metrics. They contain names of tables \
+                     and indexes, but no keys, no values and no credentials",
+                )
             }
             Notice::FlagNotRecorded(error) => {
                 write!(f, "note     this change of the flag could not be recorded in the state file: {error}")

@@ -88,7 +88,7 @@ async fn try_again(
         requests.stop().stop(StopReason::Store(error.to_string()));
     }
     stored?;
-    requests.progress().record_commit(&retried.counts, 0, false);
+    requests.progress().record_commit(None, &retried.counts, 0, false);
     Ok(Some(retried))
 }
 

@@ -6,7 +6,7 @@ mod limiter;
 
 use std::num::NonZeroU32;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::clock::SpeedClock;
 use super::feedback::{AdaptiveRate, Feedback};
+use super::waiters::{Waiter, Waiters};
 use crate::item::Units;
 
 use limiter::{ArrivalTime, Limiter, TOKENS_PER_UNIT};
@@ -40,7 +41,7 @@ pub struct Bucket {
     began: Instant,
     /// Notifies waiters when the rate changes or tokens are refunded, so that they check again.
     changed: Notify,
-    waiting: AtomicUsize,
+    waiters: Waiters,
     throttles: AtomicU64,
     /// Consumed tokens that have not been reported to `rate` yet. Many tokens are reported together, because each
     /// report has to read the clock.
@@ -65,7 +66,7 @@ impl Bucket {
             rate: std::sync::Mutex::new(AdaptiveRate::new(units_per_second, feedback)),
             began: Instant::now(),
             changed: Notify::new(),
-            waiting: AtomicUsize::new(0),
+            waiters: Waiters::default(),
             throttles: AtomicU64::new(0),
             served: AtomicU64::new(0),
             report_threshold: AtomicU64::new(to_tokens(units_per_second * REPORT_SECONDS)),
@@ -110,7 +111,12 @@ impl Bucket {
 
     /// Returns the number of requests that wait for permits now.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiters.count()
+    }
+
+    /// Returns the total time that requests waited for permits. Waits that have not ended are not included.
+    pub fn waited(&self) -> Duration {
+        self.waiters.waited()
     }
 
     /// Returns the number of requests that DynamoDB throttled because of this scope.
@@ -126,7 +132,7 @@ impl Bucket {
             return;
         }
         let tokens = to_tokens(units);
-        let _counted = WaiterGuard::new(&self.waiting);
+        let _counted = self.count_waiter();
         let mut limiter = self.queue.lock().await;
         loop {
             // Register for notifications before the check. Otherwise a change between the check and the sleep would be
@@ -185,12 +191,19 @@ impl Bucket {
 
     fn refund(&self, tokens: u64) {
         self.tat.refund(tokens);
-        // This fence pairs with the fence in `WaiterGuard::new`: either this thread sees the waiter, or the waiter sees
-        // the refund.
+        // This fence pairs with the fence in `count_waiter`: either this thread sees the waiter, or the waiter sees the
+        // refund.
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
             self.changed.notify_waiters();
         }
+    }
+
+    /// Counts one waiting request until the returned value is dropped.
+    fn count_waiter(&self) -> Waiter<'_> {
+        let counted = self.waiters.add_waiter();
+        fence(Ordering::SeqCst);
+        counted
     }
 
     fn report_served(&self) {
@@ -214,23 +227,6 @@ impl Bucket {
 /// Returns the burst for a budget, in tokens. During a pause, the burst is zero.
 fn burst_for(units_per_second: Units) -> u32 {
     if units_per_second > 0.0 { burst_tokens(units_per_second).get() } else { 0 }
-}
-
-/// Counts one waiting request until this value is dropped.
-struct WaiterGuard<'a>(&'a AtomicUsize);
-
-impl<'a> WaiterGuard<'a> {
-    fn new(count: &'a AtomicUsize) -> WaiterGuard<'a> {
-        count.fetch_add(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        WaiterGuard(count)
-    }
-}
-
-impl Drop for WaiterGuard<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::plan::Access;
 #[derive(Debug)]
 pub struct KeyRange {
     id: u64,
+    /// The segment that reads this key range. `None` for requests that belong to no segment.
+    segment: Option<u32>,
     tracker: Arc<RangeTracker>,
     reads: Bucket,
     writes: Bucket,
@@ -30,7 +32,8 @@ pub struct KeyRange {
 pub(super) struct RangeTracker {
     active: AtomicUsize,
     next_id: AtomicU64,
-    throttles: AtomicU64,
+    read_throttles: AtomicU64,
+    write_throttles: AtomicU64,
     /// The time at which each key range was throttled last. Entries older than [`SAME_TIME_WINDOW`] are removed, so
     /// that the map stays small.
     throttled: Mutex<HashMap<u64, Instant>>,
@@ -49,10 +52,11 @@ const MIN_WIDESPREAD_RANGES: usize = 4;
 
 impl RangeTracker {
     /// Creates the buckets of a segment that is about to begin.
-    pub(super) fn begin(self: &Arc<Self>, budget: Budget, feedback: Feedback) -> KeyRange {
+    pub(super) fn begin(self: &Arc<Self>, segment: Option<u32>, budget: Budget, feedback: Feedback) -> KeyRange {
         self.active.fetch_add(1, Ordering::Relaxed);
         KeyRange {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            segment,
             tracker: Arc::clone(self),
             reads: Bucket::new(budget.read, feedback),
             writes: Bucket::new(budget.write, feedback),
@@ -61,12 +65,24 @@ impl RangeTracker {
     }
 
     /// Returns the number of requests that were throttled because of a key range.
-    pub(super) fn throttles(&self) -> u64 {
-        self.throttles.load(Ordering::Relaxed)
+    pub(super) fn throttles(&self, access: Access) -> u64 {
+        self.throttle_counter(access).load(Ordering::Relaxed)
+    }
+
+    fn throttle_counter(&self, access: Access) -> &AtomicU64 {
+        match access {
+            Access::Read => &self.read_throttles,
+            Access::Write => &self.write_throttles,
+        }
     }
 }
 
 impl KeyRange {
+    /// Returns the segment that reads this key range. `None` for requests that belong to no segment.
+    pub fn segment(&self) -> Option<u32> {
+        self.segment
+    }
+
     /// Returns the rate that this key range may use now, in capacity units per second.
     pub fn rate(&self, access: Access) -> Units {
         self.bucket(access).rate()
@@ -88,8 +104,8 @@ impl KeyRange {
     }
 
     /// Records a throttle of this range. Returns whether many ranges were throttled recently.
-    pub(super) fn record_throttle(&self) -> bool {
-        self.tracker.throttles.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn record_throttle(&self, access: Access) -> bool {
+        self.tracker.throttle_counter(access).fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         let mut throttled = self.tracker.throttled.lock().unwrap_or_else(PoisonError::into_inner);
         throttled.insert(self.id, now);

@@ -5,6 +5,8 @@
 //! use. Clients cannot see partitions, so the tool uses *key ranges* instead. A key range is the range of the key hash
 //! that one segment of the run reads.
 
+mod status;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use super::bucket::Bucket;
@@ -18,6 +20,8 @@ use crate::change::WriteCost;
 use crate::dynamodb::ThrottlingReason;
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
+
+pub use status::{KeyRangeStatus, NarrowStatus, ScopeStatus};
 
 /// The token buckets of one job.
 #[derive(Debug)]
@@ -56,39 +60,6 @@ struct IndexScope {
     writes: Option<Arc<Bucket>>,
 }
 
-/// The state of a scope, for display.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScopeStatus {
-    /// The index's name. Empty if the scope is the table.
-    pub name: String,
-    /// Whether the scope is an index.
-    pub is_index: bool,
-    /// Whether the bucket is for reads or for writes.
-    pub access: Access,
-    /// The highest rate that the scope may use, in capacity units per second.
-    pub budget: Units,
-    /// The rate that the scope may use now. After DynamoDB throttled the scope, the rate is lower than the budget until
-    /// it has recovered.
-    pub rate: Units,
-    /// Number of requests that wait for this scope.
-    pub waiting: usize,
-    /// Number of requests that DynamoDB throttled because of this scope.
-    pub throttles: u64,
-}
-
-/// The combined state of all scopes of one kind, that is, of all partition keys or of all key ranges, for display.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NarrowStatus {
-    /// `partition key` or `key range`.
-    pub kind: &'static str,
-    /// Whether the buckets are for reads or for writes.
-    pub access: Access,
-    /// The highest rate that each scope of this kind may use, in capacity units per second.
-    pub budget: Units,
-    /// Number of requests that wait for any scope of this kind.
-    pub waiting: usize,
-}
-
 impl Scopes {
     /// Creates the buckets of a job with these budgets. `index_names` contains the names of the table's indexes, in the
     /// order of its description.
@@ -113,10 +84,19 @@ impl Scopes {
         })
     }
 
-    /// Creates the buckets of a segment that is about to begin.
+    /// Creates the buckets of requests that belong to no segment.
     pub fn key_range(&self) -> Arc<KeyRange> {
+        self.begin_key_range(None)
+    }
+
+    /// Creates the buckets of a segment that is about to begin.
+    pub fn segment_key_range(&self, segment: u32) -> Arc<KeyRange> {
+        self.begin_key_range(Some(segment))
+    }
+
+    fn begin_key_range(&self, segment: Option<u32>) -> Arc<KeyRange> {
         let mut ranges = self.key_ranges();
-        let range = Arc::new(self.ranges.begin(ranges.budget, self.feedback));
+        let range = Arc::new(self.ranges.begin(segment, ranges.budget, self.feedback));
         ranges.active.retain(|range| range.strong_count() > 0);
         ranges.active.push(Arc::downgrade(&range));
         range
@@ -157,6 +137,11 @@ impl Scopes {
     /// the table had when the job began, in the order of its description. Newer indexes follow.
     pub fn index_position(&self, name: &str) -> Option<usize> {
         self.indexes().iter().position(|index| index.name == name)
+    }
+
+    /// Returns the names of the indexes, in the order of [`Scopes::index_position`].
+    pub fn index_names(&self) -> Vec<String> {
+        self.indexes().iter().map(|index| index.name.clone()).collect()
     }
 
     /// Returns the table's bucket.
@@ -276,7 +261,7 @@ impl Scopes {
                 self.index_or_table_throttled(access, resource);
             } else if reason.contains("KeyRange") {
                 range.bucket(access).throttled();
-                if range.record_throttle() {
+                if range.record_throttle(access) {
                     self.table(access).throttled();
                 }
                 if let Some(key) = key {
@@ -286,51 +271,6 @@ impl Scopes {
                 self.table(access).throttled();
             }
         }
-    }
-
-    /// Returns the state of the table's reads, of the table's writes, and of each index.
-    pub fn status(&self) -> Vec<ScopeStatus> {
-        let status = |name: &str, access, bucket: &Bucket| ScopeStatus {
-            name: name.to_owned(),
-            is_index: !name.is_empty(),
-            access,
-            budget: bucket.budget(),
-            rate: bucket.rate(),
-            waiting: bucket.waiting(),
-            throttles: bucket.throttles(),
-        };
-        let tables = [Access::Read, Access::Write].map(|access| status("", access, self.table(access)));
-        let indexes = self.indexes();
-        let global = indexes.iter().filter_map(|index| Some((&index.name, index.writes.as_ref()?)));
-        tables.into_iter().chain(global.map(|(name, writes)| status(name, Access::Write, writes))).collect()
-    }
-
-    /// Returns the state of partition keys, then of key ranges. Leaves out a kind of scope if no request waits for it.
-    pub fn narrow_status(&self) -> Vec<NarrowStatus> {
-        let status =
-            |kind, access, budget, waiting: &Waiters| NarrowStatus { kind, access, budget, waiting: waiting.count() };
-        let range = self.key_ranges().budget;
-        let all = [
-            status("partition key", Access::Write, self.writes.keys.budget(), &self.writes.key_waiters),
-            status("partition key", Access::Read, self.reads.keys.budget(), &self.reads.key_waiters),
-            status("key range", Access::Write, range.write, &self.writes.range_waiters),
-            status("key range", Access::Read, range.read, &self.reads.range_waiters),
-        ];
-        all.into_iter().filter(|narrow| narrow.waiting > 0).collect()
-    }
-
-    /// Returns the number of requests that DynamoDB throttled, by the scope that slowed down because of the throttle.
-    /// Leaves out scopes without throttles. One throttled request can count for several scopes.
-    pub fn throttles(&self) -> Vec<(String, u64)> {
-        let named = self.status().into_iter().map(|scope| match (scope.is_index, scope.access) {
-            (true, _) => (format!("index {}", scope.name), scope.throttles),
-            (false, Access::Write) => ("the table's writes".to_owned(), scope.throttles),
-            (false, Access::Read) => ("the table's reads".to_owned(), scope.throttles),
-        });
-        let keys = self.reads.keys.throttles() + self.writes.keys.throttles();
-        let ranges = self.ranges.throttles();
-        let narrow = [("key ranges".to_owned(), ranges), ("single partition keys".to_owned(), keys)];
-        named.chain(narrow).filter(|(_, throttles)| *throttles > 0).collect()
     }
 
     fn access_buckets(&self, access: Access) -> &AccessBuckets {

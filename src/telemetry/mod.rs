@@ -3,6 +3,7 @@
 mod activity;
 pub mod display;
 mod dry_run;
+pub mod metrics;
 mod monitor;
 mod pace;
 mod pace_history;
@@ -15,7 +16,7 @@ mod watchdog;
 
 pub use activity::{Activity, ActivityClocks, ClocksByRun, CurrentActivity, Signals};
 pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
-pub use monitor::{LOOK_EVERY, Monitor, PassView, ProgressSources, RunningMonitor};
+pub use monitor::{CapacityView, LOOK_EVERY, LastTimes, Monitor, PassView, ProgressSources, RunningMonitor};
 pub use pace::{Eta, ProgressMeter, eta_text};
 pub use pace_history::{MAX_SLOTS, PaceHistory, PaceSampler, PaceSlot};
 pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};

@@ -1,5 +1,9 @@
 //! Watches a running pass. One task looks at the live figures about once a second, decides what the pass is doing, and
-//! publishes a view. The progress line, the state file and the observer all use this view, so they never disagree.
+//! publishes a view. The progress line, the metrics, the state file and the observer all use this view, so they never
+//! disagree.
+
+mod throttles;
+mod view;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,21 +19,20 @@ use super::activity::{Activity, ActivityClocks, CurrentActivity, Signals};
 use super::watchdog::{HungRequests, Watchdog};
 use super::{Progress, ProgressMeter, Snapshot};
 use crate::clock::{BootTime, Moment};
-use crate::engine::{Allowance, Job, PauseSwitch, Stopper, WorkWindow};
+use crate::engine::{Allowance, AllowanceStatus, Job, PauseSwitch, SegmentRanges, Stopper, WorkWindow};
 use crate::figure::{count, whole_duration};
 use crate::machine::Machine;
 use crate::plan::Access;
 use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
-use crate::state::SegmentTotals;
+use crate::state::{Counts, SegmentTotals};
+use throttles::RecentThrottles;
+pub use view::{CapacityView, LastTimes};
 
 /// The time between two looks at the figures.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// If this much more time than expected passes between two looks, the process did not run in that time.
 const SLEPT: Duration = Duration::from_secs(10);
-
-/// For this long after a throttled request, the pass counts as throttled. A throttled scope recovers more slowly.
-const THROTTLED_FOR: Duration = Duration::from_secs(10);
 
 /// The shortest time between two log lines about the same activity. An activity may change every second.
 const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
@@ -53,8 +56,10 @@ pub struct ProgressSources {
     pub machine: Machine,
     /// The time without an answer after which the pass counts as stalled.
     pub stall_after: Duration,
-    /// Number of items that were committed before this process began.
-    pub items_before: u64,
+    /// The counts that were committed before this process began.
+    pub counts_before: Counts,
+    /// The progress of each range of segments before this process began.
+    pub ranges_before: SegmentRanges,
     /// Number of segments that were done before this process began.
     pub segments_before: u64,
     /// Number of segments that the run has.
@@ -77,7 +82,8 @@ impl Job {
             stop: self.stop.clone(),
             machine: self.machine.clone(),
             stall_after: self.plan.alerts.stall_after,
-            items_before: before.map_or(0, |t| t.counts.scanned),
+            counts_before: before.map_or_else(Counts::default, |t| t.counts.clone()),
+            ranges_before: SegmentRanges::default(),
             segments_before: before.map_or(0, |t| u64::from(t.done)),
             total_segments: u64::from(total_segments),
             item_estimate: self.description.item_count,
@@ -107,6 +113,16 @@ pub struct PassView {
     pub segments_done: u64,
     /// Number of segments that the run has; 0 if the pass has no segments.
     pub total_segments: u64,
+    /// The committed counts, over all sessions.
+    pub totals: Counts,
+    /// The progress of each range of segments, over all sessions.
+    pub ranges: SegmentRanges,
+    /// The budgets, rates and waits of this session.
+    pub capacity: CapacityView,
+    /// The spend, and what is left of each limit. `None` before the run begins to count.
+    pub allowance: Option<AllowanceStatus>,
+    /// The time of the last answer, and of the last commit.
+    pub last: LastTimes,
 }
 
 /// A monitor that is running. It ends when this value is dropped.
@@ -130,7 +146,9 @@ impl RunningMonitor {
             while ended.run_until_cancelled(tick.tick()).await.is_some() {
                 let _ = publish.send(Arc::new(monitor.look()));
             }
-            monitor.end()
+            let last = monitor.end();
+            let _ = publish.send(Arc::new(last.clone()));
+            last
         });
         RunningMonitor { view, ends, task: AbortOnDropHandle::new(task) }
     }
@@ -163,6 +181,9 @@ pub struct Monitor {
     throttled: RecentThrottles,
     current: CurrentActivity,
     since: Timestamp,
+    last: LastTimes,
+    /// The numbers of answers and of committed items and pages at the last look.
+    seen: (u64, u64),
     logged: HashMap<Activity, Moment>,
 }
 
@@ -171,7 +192,7 @@ impl Monitor {
     pub fn new(sources: ProgressSources) -> Monitor {
         let now = (sources.machine.moments)();
         Monitor {
-            pace: ProgressMeter::new(sources.items_before, sources.item_estimate),
+            pace: ProgressMeter::new(sources.counts_before.scanned, sources.item_estimate),
             watchdog: Watchdog::new(sources.stall_after),
             clocks: sources.clocks_before.clone(),
             began: now,
@@ -180,6 +201,8 @@ impl Monitor {
             throttled: RecentThrottles::default(),
             current: CurrentActivity::new(Activity::Starting, ""),
             since: now.wall,
+            last: LastTimes { answer: now.wall, commit: now.wall, looked: now.monotonic },
+            seen: (0, 0),
             logged: HashMap::new(),
             sources,
         }
@@ -201,6 +224,11 @@ impl Monitor {
         }
         self.clocks.add(current.activity, passed);
         self.change_to(now, current);
+        self.note_progress(now, &figures);
+        let mut totals = self.sources.counts_before.clone();
+        totals.add(&figures.counts);
+        let mut ranges = figures.measures.ranges.clone();
+        ranges.add_all(&self.sources.ranges_before);
         PassView {
             at: now.wall,
             current: self.current.clone(),
@@ -210,8 +238,30 @@ impl Monitor {
             pace: self.pace.clone(),
             segments_done: self.sources.segments_before + figures.segments_done,
             total_segments: self.sources.total_segments,
+            totals,
+            ranges,
+            capacity: CapacityView {
+                scopes,
+                narrow: self.sources.scopes.all_narrow_status().into(),
+                key_ranges: self.sources.scopes.key_range_status(),
+                index_names: self.sources.scopes.index_names(),
+            },
+            allowance: self.sources.allowance.status(),
+            last: self.last,
             figures,
         }
+    }
+
+    fn note_progress(&mut self, now: Moment, figures: &Snapshot) {
+        self.last.looked = now.monotonic;
+        let seen = (figures.answers, figures.pages + figures.counts.scanned);
+        if seen.0 != self.seen.0 {
+            self.last.answer = now.wall;
+        }
+        if seen.1 != self.seen.1 {
+            self.last.commit = now.wall;
+        }
+        self.seen = seen;
     }
 
     /// Takes the last look, after the pass has ended.
@@ -322,47 +372,6 @@ fn stall_text(unexplained: Duration, hung: &[HungRequests], figures: &Snapshot) 
     text
 }
 
-/// The throttles of the last seconds, by scope.
-#[derive(Debug, Default)]
-struct RecentThrottles {
-    requests: u64,
-    last: Option<Moment>,
-    scopes: HashMap<String, (u64, Moment)>,
-}
-
-impl RecentThrottles {
-    fn note(&mut self, now: Moment, figures: &Snapshot, scopes: Vec<(String, u64)>) {
-        if figures.throttled > self.requests {
-            self.requests = figures.throttled;
-            self.last = Some(now);
-        }
-        for (scope, throttles) in scopes {
-            let known = self.scopes.entry(scope).or_insert((0, now));
-            if throttles > known.0 {
-                *known = (throttles, now);
-            }
-        }
-    }
-
-    fn recently(&self, now: Moment) -> bool {
-        self.last.is_some_and(|last| is_recent(now, last))
-    }
-
-    /// Names the scopes that DynamoDB throttled just now: `the table's writes (1,234 requests so far); slowed: …`.
-    fn text(&self, now: Moment, requests: u64, slowed: &str) -> String {
-        let recent = self.scopes.iter().filter(|(_, (_, last))| is_recent(now, *last));
-        let mut recent: Vec<&str> = recent.map(|(scope, _)| scope.as_str()).collect();
-        recent.sort_unstable();
-        let so_far = format!("{} so far", count(requests, "request", "requests"));
-        let by = if recent.is_empty() { so_far } else { format!("{} ({so_far})", recent.join(", ")) };
-        if slowed.is_empty() { by } else { format!("{by}; {slowed}") }
-    }
-}
-
-fn is_recent(now: Moment, then: Moment) -> bool {
-    now.monotonic.saturating_duration_since(then.monotonic) < THROTTLED_FOR
-}
-
 /// Returns the tool's own budgets that requests are waiting for, from the narrowest scope to the widest. If some
 /// requests wait for the table and some for an index, the list contains only the index. A request that waits for an
 /// index uses no capacity of the table.
@@ -396,7 +405,7 @@ fn scope_name(scope: &ScopeStatus) -> String {
 /// up to 250 WCU/s (3 requests)`. The text does not identify the scopes, because there can be many of them, and because
 /// a key is private data.
 fn narrow_rate(narrow: &NarrowStatus) -> String {
-    let NarrowStatus { kind, access, budget, waiting } = narrow;
+    let NarrowStatus { kind, access, budget, waiting, .. } = narrow;
     let requests = count(*waiting as u64, "request", "requests");
     format!("a {kind}, up to {} {} ({requests})", budget.round(), unit(*access))
 }
@@ -409,4 +418,4 @@ fn unit(access: Access) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

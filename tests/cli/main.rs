@@ -17,6 +17,7 @@ mod gates;
 mod harness;
 mod local;
 mod local_capacity;
+mod metrics;
 mod plans;
 mod playbook;
 mod preflight;

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use backfill::internals::item::{Item, Num, Value};
@@ -76,6 +76,8 @@ pub(crate) struct RunningTool {
     child: Child,
     stdout: std::thread::JoinHandle<String>,
     stderr: std::thread::JoinHandle<String>,
+    /// What the process has written on stderr so far.
+    so_far: Arc<Mutex<Vec<u8>>>,
     began: Instant,
     what: String,
 }
@@ -93,17 +95,28 @@ impl RunningTool {
             out.read_to_end(&mut text).unwrap();
             String::from_utf8(text).unwrap()
         });
+        let so_far = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&so_far);
         let stderr = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            err.read_to_end(&mut text).unwrap();
-            String::from_utf8(text).unwrap()
+            let mut part = [0; 4096];
+            loop {
+                match err.read(&mut part).unwrap() {
+                    0 => return String::from_utf8(written.lock().unwrap().clone()).unwrap(),
+                    read => written.lock().unwrap().extend_from_slice(&part[..read]),
+                }
+            }
         });
-        RunningTool { child, stdout, stderr, began: Instant::now(), what }
+        RunningTool { child, stdout, stderr, so_far, began: Instant::now(), what }
     }
 
     /// Returns the process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Returns what the process has written on stderr so far.
+    pub(crate) fn stderr_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned()
     }
 
     /// Returns whether the process has ended.

@@ -19,7 +19,7 @@ use backfill::internals::playbook::PlanKind;
 pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
     let step_args = args.step_args();
     let step = step_of(&args);
-    let migration = terminal::open(global, &args.plan, step_args.yes)?;
+    let migration = terminal::open(global, &args.plan, step_args.yes)?.with_metrics(args.metrics);
     let options = terminal::step_options(&step_args);
     if args.dry_run {
         return dry_run::dry_run(global, &migration, step, &options).await;

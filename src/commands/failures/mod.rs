@@ -3,6 +3,7 @@
 mod list;
 
 use std::io::{Result as IoResult, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::json;
@@ -25,12 +26,17 @@ const ACCEPT_ENCRYPTED: &str = "failures retry --accept client-encryption";
 pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
     match args.action {
         FailuresAction::List { plan, limit } => list(global, &plan, limit).await,
-        FailuresAction::Retry { plan, accept } => retry(global, &plan, accept).await,
+        FailuresAction::Retry { plan, accept, metrics } => retry(global, &plan, accept, metrics).await,
     }
 }
 
-async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>) -> anyhow::Result<Exit> {
-    let migration = terminal::open(global, plan, false)?;
+async fn retry(
+    global: &Global,
+    plan: &Path,
+    accept: Vec<Acceptance>,
+    metrics: Option<SocketAddr>,
+) -> anyhow::Result<Exit> {
+    let migration = terminal::open(global, plan, false)?.with_metrics(metrics);
     let outcome = Box::pin(migration.retry_failures(&accept)).await?;
     let RetryResult { counts, encrypted } = outcome.retried();
     let encrypted = *encrypted;

@@ -13,7 +13,7 @@ pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
         return dry_run(global, &args.phase.plan, DryRunPhase::Contract, None, args.confirm.accept).await;
     }
     let step_args = args.step_args();
-    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
+    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?.with_metrics(args.phase.metrics);
     let outcome = Box::pin(migration.contract(&terminal::step_options(&step_args))).await?;
     report(global, &outcome, "contract", &args.phase.plan, true)
 }

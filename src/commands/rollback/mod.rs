@@ -23,7 +23,7 @@ pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
         return dry_run(global, &args.phase.plan, DryRunPhase::Rollback, None, args.confirm.accept).await;
     }
     let step_args = args.step_args();
-    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
+    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?.with_metrics(args.phase.metrics);
     let outcome = Box::pin(migration.rollback(&terminal::step_options(&step_args))).await?;
     let is_rolled_back = is_rolled_back(&migration).await;
     report(global, &outcome, "rollback", &args.phase.plan, is_rolled_back)

@@ -21,7 +21,7 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
     if args.dry_run {
         return dry_run::dry_run(global, &args.plan, DryRunPhase::Run, args.sample, args.accept).await;
     }
-    let migration = terminal::open(global, &args.plan, args.yes)?;
+    let migration = terminal::open(global, &args.plan, args.yes)?.with_metrics(args.metrics);
     let mut options = RunOptions::default();
     options.again = args.again;
     options.restart = args.restart;

@@ -46,6 +46,7 @@ pub(crate) enum ErrorKind {
     Table,
     Flag,
     Lease,
+    MetricsAddress,
     StateLocked,
     StateForeign,
     StateDamaged,
@@ -74,6 +75,7 @@ impl ErrorKind {
             ErrorKind::Table => "table",
             ErrorKind::Flag => "flag",
             ErrorKind::Lease => "lease",
+            ErrorKind::MetricsAddress => "metrics_address",
             ErrorKind::StateLocked => "state_locked",
             ErrorKind::StateForeign => "state_foreign",
             ErrorKind::StateDamaged => "state_damaged",
@@ -102,6 +104,7 @@ impl ErrorKind {
             ErrorKind::Table => "Check `name`, `region`, `account` and `endpoint_url` in [table].",
             ErrorKind::Flag => "Check [cutover] and the flag's table, then run the same command again.",
             ErrorKind::Lease => "Wait until the other process ends, or stop it; then run the same command again.",
+            ErrorKind::MetricsAddress => "Choose another address with --metrics, or run the command without it.",
             ErrorKind::StateLocked => "Wait until the other process ends; then run the same command again.",
             ErrorKind::StateForeign => "Name the state file of this plan with --state.",
             ErrorKind::StateDamaged => "Keep the state file, and restore a copy of it as the RUNBOOK says.",
@@ -134,6 +137,7 @@ impl ErrorKind {
             MigrationError::NotConfirmed | MigrationError::CannotConfirm | MigrationError::RepairChanged => {
                 ErrorKind::NotConfirmed
             }
+            MigrationError::MetricsAddress { .. } => ErrorKind::MetricsAddress,
             MigrationError::StateChanged(_) => ErrorKind::StateLocked,
             MigrationError::Driver(error) => ErrorKind::from_driver(error),
             MigrationError::State(error) => ErrorKind::from_store_error(error),

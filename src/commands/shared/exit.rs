@@ -91,6 +91,7 @@ impl Exit {
             MigrationError::StateChanged(_)
             | MigrationError::Lease(LeaseError::Held { .. } | LeaseError::Foreign { .. }) => Exit::State,
             MigrationError::Preflight(_)
+            | MigrationError::MetricsAddress { .. }
             | MigrationError::Findings(_)
             | MigrationError::Refused { .. }
             | MigrationError::NoCompletePass

@@ -76,6 +76,7 @@ fn is_important(notice: &Notice<'_>) -> bool {
         | Notice::UnrestoredItems(_)
         | Notice::FlagNotRecorded(_) => true,
         Notice::Finding { finding, .. } => finding.severity != Severity::Note,
+        Notice::MetricsServed(address) => !address.ip().is_loopback(),
         Notice::PassBegins(_)
         | Notice::LimitsLifted(_)
         | Notice::FlagChanged(_)

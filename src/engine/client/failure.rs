@@ -39,6 +39,7 @@ impl Attempts {
 impl Requests {
     /// Applies the effects of a failed request: a throttle slows a scope down, and an unusable reply is counted.
     pub(crate) fn handle_failure(&self, access: Access, key: Option<PartitionHash>, error: &TableError) {
+        self.progress.measures().record_error(error);
         match error {
             TableError::Throttled { reasons, .. } => self.scopes.throttled(access, &self.range, key, reasons),
             TableError::UnusableReply { operation, flaw } => self.progress.reply_unusable(operation, flaw),

@@ -30,6 +30,7 @@ use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::pause::PauseSwitch;
 use crate::engine::limits::table_watch::TableWatch;
 use crate::engine::limits::window::WorkWindow;
+use crate::engine::measure::Operation;
 use crate::engine::progress::Progress;
 use crate::engine::stop::{Stopped, Stopper};
 use crate::item::{Item, ItemKey, PartitionHash, Position, Units, read_units};
@@ -181,7 +182,7 @@ impl Requests {
     /// Returns the same client for a new segment, which gets its own key range.
     pub(crate) fn in_segment(&self, segment: u32) -> Requests {
         let in_flight = self.progress.begin_segment(Some(segment));
-        Requests { range: self.scopes.key_range(), large: Arc::default(), in_flight, ..self.clone() }
+        Requests { range: self.scopes.segment_key_range(segment), large: Arc::default(), in_flight, ..self.clone() }
     }
 
     /// Records for the watchdog that the items of this page are processed from now on.
@@ -248,7 +249,7 @@ impl Requests {
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
         let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
-        self.read(key, estimate, None, || self.source.read_page(request), consumed).await
+        self.read(Operation::Scan, key, estimate, None, || self.source.read_page(request), consumed).await
     }
 
     /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read needs
@@ -258,11 +259,12 @@ impl Requests {
         let hash = key.partition_hash(&self.partition_key);
         let consumed = |got: &GetReply| got.units.map(|units| (units, units));
         let sink = self.sink_reads.as_deref();
-        self.read(Some(hash), read_units(4096, true), sink, || self.sink.get(key), consumed).await
+        self.read(Operation::Get, Some(hash), read_units(4096, true), sink, || self.sink.get(key), consumed).await
     }
 
     async fn read<'a, T>(
         &'a self,
+        operation: Operation,
         key: Option<PartitionHash>,
         estimate: Units,
         sink: Option<&Bucket>,
@@ -283,13 +285,17 @@ impl Requests {
             }
             grant.send();
             let in_flight = self.in_flight.send(Access::Read);
-            let result = send().await;
+            let result = self.progress.measures().timed(operation, send()).await;
             drop(in_flight);
             if result.is_ok() {
                 self.answered();
             }
+            let reported = result.as_ref().ok().and_then(&consumed);
+            if let Some((units, _)) = reported {
+                self.progress.measures().units.record_read(units, estimate);
+            }
             let (units, of_key) = match &result {
-                Ok(reply) => consumed(reply).unwrap_or((estimate, estimate)),
+                Ok(_) => reported.unwrap_or((estimate, estimate)),
                 Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
             };
             if !matches!(result, Err(TableError::Throttled { .. })) {
@@ -319,6 +325,7 @@ impl Requests {
     fn handle_read_failure(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
         if let (TableError::Throttled { .. }, Some(sink)) = (error, sink) {
             sink.throttled();
+            self.progress.measures().record_error(error);
         } else {
             self.handle_failure(Access::Read, key, error);
         }
@@ -338,7 +345,7 @@ impl Requests {
         let Admission { mut grant, _slot, .. } = admission;
         grant.send();
         let in_flight = self.in_flight.send(Access::Write);
-        let replies = self.sink.write(chunk).await;
+        let replies = self.progress.measures().timed(Operation::Update, self.sink.write(chunk)).await;
         drop(in_flight);
         if replies.iter().any(Result::is_ok) {
             self.answered();
@@ -352,7 +359,9 @@ impl Requests {
                     spent.write += consumed.total();
                     // Compare the estimate only with consumption that a reply reports.
                     spent.estimated_write += write.cost.total();
-                    self.to_write_cost(consumed)
+                    let listed = self.to_write_cost(consumed);
+                    self.progress.measures().units.record_write(consumed, &listed, &write.cost);
+                    listed
                 }
                 Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
                 // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges

@@ -8,7 +8,7 @@ pub(crate) mod stored_budgets;
 pub(crate) mod table_watch;
 pub(crate) mod window;
 
-pub use allowance::{Allowance, slice};
+pub use allowance::{Allowance, AllowanceStatus, LimitStatus, slice};
 pub use pause::{PauseSource, PauseSwitch};
 pub use segments::{SegmentChoice, auto_segments};
 pub use stored_budgets::{CurrentBudgets, StoredBudgets};

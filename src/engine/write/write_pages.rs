@@ -67,7 +67,7 @@ impl WritePages {
             self.requests.stop().stop(StopReason::Store(error.to_string()));
             return Err(Stopped);
         }
-        self.requests.progress().record_commit(&progress, pages, ends);
+        self.requests.progress().record_commit(Some(segment), &progress, pages, ends);
         if encrypted > 0 {
             self.requests.stop().stop(StopReason::ClientEncryption);
         }

@@ -2,6 +2,7 @@
 
 mod advance;
 mod flag_watch;
+mod metrics;
 mod pass;
 mod progress;
 mod recorded_flag;
@@ -29,6 +30,7 @@ use crate::plan::Plan;
 use crate::playbook::{Event, EventBody, Mark, MigrationState, Phase, PlanKind};
 use crate::ratelimit::Budgets;
 use crate::state::{self, RunId, StoreError, StoredFact};
+use crate::telemetry::metrics::MetricsSource;
 /// Carries out a migration. Owns the plan, the tables, the state file and the flag.
 pub struct Driver {
     /// The plan.
@@ -54,6 +56,8 @@ pub struct Driver {
     pub steerer: Steerer,
     /// Receives the notices of the passes.
     pub observer: Arc<dyn Observer>,
+    /// What the metrics endpoint shows; `None` without an endpoint.
+    pub metrics: Option<Arc<MetricsSource>>,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
     input: OperatorInput,
@@ -122,6 +126,7 @@ impl Driver {
             machine: Machine::system(),
             lease: None,
             observer: Arc::new(Silent),
+            metrics: None,
             flags,
             clock,
             input,

@@ -92,6 +92,7 @@ impl Driver {
     /// Carries out the pass of this phase, or resumes its run. If the pass completes and no failed item prevents the
     /// end of the phase, records this end. If `restart` is set, an expand pass starts from the beginning.
     pub async fn run_pass(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
+        self.name_phase_in_metrics(phase);
         let moments = Arc::clone(&self.machine.moments);
         let requested_at = moments();
         let flag = self.flag().await?;

@@ -24,7 +24,8 @@ impl Driver {
         // The table's description may have changed since the run began. With the first estimate, the percentage never
         // goes back.
         let item_estimate = run.table_items_estimate.unwrap_or(sources.item_estimate);
-        self.watch_sources(ProgressSources { item_estimate, ..sources }, run.id).await
+        let ranges_before = self.ranges_before(run, before.is_some()).await;
+        self.watch_sources(ProgressSources { item_estimate, ranges_before, ..sources }, run.id).await
     }
 
     /// Like [`Driver::watch`], for a pass with other sources.
@@ -37,6 +38,7 @@ impl Driver {
         let sampler = Arc::new(Mutex::new(PaceSampler::new(history, began, clocks_before.clone())));
         let monitor = RunningMonitor::start(ProgressSources { clocks_before, ..sources });
         self.steerer.show(monitor.views());
+        self.metrics.iter().for_each(|metrics| metrics.show(run, &monitor));
         let line = self.observer.shows_progress_line().then(|| ProgressLine::show(&monitor));
         let item_estimate = monitor.views().borrow().pace.estimate();
         let observer = Arc::clone(&self.observer);

@@ -39,7 +39,7 @@ impl Driver {
         }
         let restart = !matches!(self.pass_start(phase).await?, PassStart::Resumes(_));
         let record = begin(job, &self.store, request, restart, self.machine.random.number()).await?;
-        let line = self.watch(job, &record.run, None).await;
+        let line = self.watch(job, &record.run, Some(&self.store.totals(record.run.id).await?)).await;
         let input = VerifyInput { history: Arc::new(self.store.clone()), removes: self.input.repair_remove };
         let verified = verify(job, &self.store, &record, input).await;
         line.clear().await;

@@ -10,17 +10,20 @@ mod verify;
 
 pub use steer::{SteerError, SteerOutcome};
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::options::command_line;
 use super::target::{MigrationTarget, read_plan, read_text, state_path};
-use super::{CommandRequest, MigrationError, Observer, OperatorInput, Options, PassEnd, Session};
+use super::{CommandRequest, MigrationError, Notice, Observer, OperatorInput, Options, PassEnd, Session};
 use crate::command_line::CommandLine;
 use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{LoadedPlan, Plan};
 use crate::preflight::PlanCheck;
+use crate::telemetry::metrics::{MetricsListener, MetricsServer, MetricsSource};
+
 /// A plan and the location of its state. Each command of the playbook is a method.
 ///
 /// A command opens the table and the state file, does its work, and closes both again. When a command returns a result,
@@ -50,6 +53,9 @@ pub struct Migration {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) stop: Stopper,
     tables: Option<Tables>,
+    metrics: Option<SocketAddr>,
+    /// The metrics endpoint of the running command. It lives until the command has printed its result.
+    metrics_server: Mutex<Option<MetricsServer>>,
 }
 
 impl Migration {
@@ -110,7 +116,18 @@ impl Migration {
         let state = state_path(&options, &loaded.plan);
         let commands = command_line(&path, &options);
         let Options { actor, observer, .. } = options;
-        Migration { path, commands, state, loaded, actor, observer, stop: Stopper::default(), tables: None }
+        Migration {
+            path,
+            commands,
+            state,
+            loaded,
+            actor,
+            observer,
+            stop: Stopper::default(),
+            tables: None,
+            metrics: None,
+            metrics_server: Mutex::default(),
+        }
     }
 
     /// Uses these tables instead of connecting to the table in the plan's `[table]`. Use this method to provide your
@@ -145,6 +162,13 @@ impl Migration {
     #[must_use]
     pub fn with_tables(self, tables: Tables) -> Migration {
         Migration { tables: Some(tables), ..self }
+    }
+
+    /// Serves metrics at this address while a command has the migration open.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn with_metrics(self, address: Option<SocketAddr>) -> Migration {
+        Migration { metrics: address, ..self }
     }
 
     /// Returns the plan. In this plan, the values from the options have already replaced those in `[table]`.
@@ -187,7 +211,12 @@ impl Migration {
     ) -> Result<(Session, Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let observer = Arc::clone(&self.observer);
         let stop = self.stop.clone();
+        // Bind before anything is created, so that an address in use refuses the command.
+        let listener = self.bind_metrics().await?;
         let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop)).await?;
+        if let Some(listener) = listener {
+            self.serve_metrics(listener, &mut session);
+        }
         match Box::pin(session.run_request(request)).await {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
@@ -197,5 +226,23 @@ impl Migration {
                 Err(error)
             }
         }
+    }
+
+    async fn bind_metrics(&self) -> Result<Option<MetricsListener>, MigrationError> {
+        let Some(address) = self.metrics else { return Ok(None) };
+        let listener = MetricsListener::bind(address).await;
+        listener.map(Some).map_err(|error| MigrationError::MetricsAddress { address, error })
+    }
+
+    fn serve_metrics(&self, listener: MetricsListener, session: &mut Session) {
+        let source = MetricsSource::new(
+            &session.target.plan.name,
+            &session.target.description.name,
+            session.driver.store.clone(),
+        );
+        let server = listener.serve(source);
+        session.driver.metrics = Some(server.source());
+        self.observer.notice(&Notice::MetricsServed(server.address()));
+        *self.metrics_server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
     }
 }

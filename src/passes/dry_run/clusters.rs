@@ -56,7 +56,7 @@ async fn read_cluster(
             counts.count(found.add(item, changes, &ItemHistory::default()).outcome());
         }
         cluster.merge(found);
-        requests.progress().record_commit(&counts, 1, page.next.is_none());
+        requests.progress().record_commit(Some(segment), &counts, 1, page.next.is_none());
         start = page.next;
         if start.is_none() {
             requests.progress().segment_released();

@@ -117,7 +117,7 @@ impl CommitPage<PagePrediction> for DryRun {
         total.merge(prediction);
         total.read_units += counts.read_units;
         total.pages += pages.pages;
-        self.requests.progress().record_commit(&counts, pages.pages, pages.next.is_none());
+        self.requests.progress().record_commit(Some(pages.segment), &counts, pages.pages, pages.next.is_none());
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ const WIDE: [f64; 4] = [1e6; 4];
 
 /// Creates sources with four budgets, for the table, a key range, a partition key and an index. The budgets are in
 /// write units per second. The clocks follow the paused time of the test.
-fn sources(budgets: [f64; 4]) -> ProgressSources {
+pub(in crate::telemetry) fn sources(budgets: [f64; 4]) -> ProgressSources {
     sources_in(budgets, None)
 }
 
@@ -45,7 +45,8 @@ fn sources_in([table, range, key, index]: [f64; 4], window: Option<Window>) -> P
         stop: Stopper::default(),
         machine,
         stall_after: Duration::from_secs(300),
-        items_before: 0,
+        counts_before: Counts::default(),
+        ranges_before: SegmentRanges::default(),
         segments_before: 0,
         total_segments: 1,
         item_estimate: 0,

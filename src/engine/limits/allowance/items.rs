@@ -31,6 +31,11 @@ impl Items {
         self.limit.filter(|limit| self.scanned >= *limit).map(|limit| (self.scanned, limit))
     }
 
+    /// Returns the limit and the number of scanned items. `None` without a limit.
+    pub(crate) fn limit(&self) -> Option<(f64, f64)> {
+        self.limit.map(|limit| (limit as f64, self.scanned as f64))
+    }
+
     /// Asks for up to this number of items for a page.
     pub(crate) fn request(&mut self, page: u32) -> ItemsReply {
         let left = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.scanned + self.promised));

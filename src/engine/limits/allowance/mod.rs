@@ -8,10 +8,13 @@
 
 mod items;
 mod ledger;
+mod status;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+pub use self::status::{AllowanceStatus, LimitStatus};
 
 use self::items::{Items, ItemsReply};
 use self::ledger::{CapacityReply, ExhaustedLimit, Ledger, SpendLimits};

@@ -250,3 +250,32 @@ async fn pages_share_the_last_items_and_the_run_stops_when_all_are_done() {
     assert!(allowance.items(50, &stop).await.is_err());
     assert_eq!(stop.reason(), Some(&StopReason::MaxItems { scanned: 100, limit: 100 }));
 }
+
+/// The display of a limit agrees with the rule that stops the run: both count the same spend, without the exempt part.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_limit_is_what_may_still_be_spent() {
+    let limits = PlanLimits {
+        max_failures: 0,
+        max_wcu: Some(1_000.0),
+        max_cost_usd: Some(0.001),
+        max_items: Some(50),
+        deadline: None,
+        window: None,
+    };
+    let allowance = Allowance::new(&limits, Budget { write: 1_000.0, read: 2_000.0 }, PRICES);
+    assert_eq!(allowance.status(), None, "nothing is known before the run begins");
+    let store = Arc::new(SlowStore::default());
+    let before = SpendState { spent: Spend { write: 400.0, read: 80.0 }, ..SpendState::default() };
+    allowance.begin(store.clone(), SESSION, before, 20);
+    let status = allowance.status().unwrap();
+    let left = |name| status.limits.iter().find(|limit| limit.name == name).map(|limit| (limit.limit, limit.left));
+    assert_eq!(left("max_wcu"), Some((1_000.0, 600.0)));
+    assert_eq!(left("max_items"), Some((50.0, 30.0)));
+    let (limit, money) = left("max_cost_usd").unwrap();
+    assert!((limit - money - status.dollars).abs() < 1e-12 && (status.dollars - 0.000_26).abs() < 1e-12, "{status:?}");
+    // On the way back, the spend so far is exempt, and the number of items is not limited.
+    allowance.begin_with_exempt_spend(store, SESSION, before, before.spent);
+    let status = allowance.status().unwrap();
+    let names: Vec<_> = status.limits.iter().map(|limit| (limit.name, limit.limit - limit.left)).collect();
+    assert_eq!((names, status.spent), (vec![("max_wcu", 0.0), ("max_cost_usd", 0.0)], before.spent));
+}

@@ -133,7 +133,7 @@ impl CommitPage<ItemOutcomes> for SlowPass {
 
     async fn commit(&self, pages: Pages) -> Result<(), Stopped> {
         let ends = pages.next.is_none();
-        self.progress.record_commit(&pages.outcome.counts, pages.pages, ends);
+        self.progress.record_commit(Some(pages.segment), &pages.outcome.counts, pages.pages, ends);
         assert!(!ends || self.done.lock().unwrap().insert(pages.segment), "a segment ended twice");
         Ok(())
     }

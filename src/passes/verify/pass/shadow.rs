@@ -339,7 +339,7 @@ impl CommitPage<PageVerdicts> for Verifier {
         let session = SessionId { epoch, ..self.session };
         let verified = VerifiedPages { session, segment, event, verdicts, mismatches, refused };
         self.store.commit_verified(verified).await.map_err(|error| self.give_up(&error))?;
-        self.requests.progress().record_commit(&progress, pages, ends);
+        self.requests.progress().record_commit(Some(segment), &progress, pages, ends);
         Ok(())
     }
 }

@@ -152,6 +152,14 @@ impl Ledger {
         self.spend_limits.exceeded_limit(spent + Spend { write: 1.0, read: 0.0 }, spent)
     }
 
+    /// Returns `max_wcu` and `max_cost_usd`, each with the part that is used. `None` for a limit that is not set.
+    pub(crate) fn limits(&self) -> [Option<(f64, f64)>; 2] {
+        let SpendLimits { max_wcu, money, before, slice: _ } = self.spend_limits;
+        let counts = self.spent() - before;
+        let wcu = max_wcu.map(|limit| (limit, counts.write));
+        [wcu, money.map(|(limit, prices)| (limit, prices.dollars(counts)))]
+    }
+
     /// Asks for capacity.
     pub(crate) fn take(&mut self, need: Spend) -> CapacityReply {
         let taken = self.spent();

@@ -1,0 +1,43 @@
+//! The answers of `/livez` and `/readyz`. This module is pure.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::figures::ShownPass;
+use crate::telemetry::Activity;
+
+/// A running pass whose monitor has not looked for this long is not alive: the process's runtime does not work.
+const MONITOR_LATE: Duration = Duration::from_secs(30);
+
+/// The answer to a health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Whether the check passes.
+    pub is_good: bool,
+    /// The answer's text: the activity, or the reason.
+    pub text: &'static str,
+}
+
+/// Returns whether the process works. Nothing that DynamoDB or an operator does fails this check, not even a stall: a
+/// restart would stall again.
+pub fn livez(pass: Option<&ShownPass>, now: Instant) -> Health {
+    match pass {
+        Some(pass) if is_late(pass, now) => Health { is_good: false, text: "the monitor of the pass is late" },
+        Some(pass) if pass.is_running => Health { is_good: true, text: pass.view.current.activity.name() },
+        Some(_) | None => Health { is_good: true, text: "no pass is running" },
+    }
+}
+
+/// Returns whether a pass runs and is not stalled.
+pub fn readyz(pass: Option<&ShownPass>, now: Instant) -> Health {
+    let Some(pass) = pass.filter(|pass| pass.is_running) else {
+        return Health { is_good: false, text: "no pass is running" };
+    };
+    let live = livez(Some(pass), now);
+    Health { is_good: live.is_good && pass.view.current.activity != Activity::Stalled, ..live }
+}
+
+fn is_late(pass: &ShownPass, now: Instant) -> bool {
+    pass.is_running && now.saturating_duration_since(pass.view.last.looked) > MONITOR_LATE
+}
