@@ -9,8 +9,10 @@ use crate::migration::{DriverError, FlagRecord, MigrationSnapshot, is_suspended,
 use crate::plan::Plan;
 use crate::playbook::{MigrationStage, Override};
 use crate::state::{
-    DivergedGroup, FailureGroup, Identity, MigrationRecord, RecordLimits, StateReader, StateSummary, WorkGroups,
+    DivergedGroup, FailureGroup, Identity, MigrationRecord, RecordLimits, StateReader, StateSummary, StoredFact,
+    WorkGroups,
 };
+use crate::steering::Settings;
 use crate::telemetry::{PaceRecord, Worker};
 
 /// The number of cells in a heat map of segments.
@@ -107,8 +109,10 @@ impl MigrationReport {
         snapshot: MigrationSnapshot,
         source: ReportSource<'_>,
     ) -> Result<MigrationReport, DriverError> {
-        let steps = record.events.iter().map(|event| Ok(StepEntry::from_event(&parse_event(&event.event)?)));
-        let steps = steps.collect::<Result<_, DriverError>>()?;
+        let events = record.events.iter().map(|event| parse_event(&event.event));
+        let events = events.collect::<Result<Vec<_>, _>>()?;
+        let steering = record.fact(StoredFact::Steering).map(Settings::from_text).unwrap_or_default();
+        let steps = StepEntry::all(&events, &steering.record);
         let idle = record.summary.holder.is_none();
         let next = snapshot.status.next.as_ref().filter(|_| idle).map(|next| next.render(source.commands));
         Ok(MigrationReport {

@@ -6,6 +6,7 @@ use crate::clock::to_text;
 use crate::cutover::FlagChange;
 use crate::figure::{count, number};
 use crate::playbook::{Event, EventBody, Fact, Override, Phase, PlanKind, VerifyScope};
+use crate::steering::Steered;
 
 /// One step of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,27 @@ impl GateResult {
 }
 
 impl StepEntry {
+    /// Returns the steps of a history and the commands that steered its passes, oldest first. The state file keeps only
+    /// the last commands.
+    pub fn all(events: &[Event], steered: &[Steered]) -> Vec<StepEntry> {
+        let commands = steered.iter().map(StepEntry::from_command);
+        let mut steps: Vec<_> = events.iter().map(StepEntry::from_event).chain(commands).collect();
+        // The sort is stable, so events with the same time keep their order.
+        steps.sort_by_key(|step| step.at);
+        steps
+    }
+
+    fn from_command(steered: &Steered) -> StepEntry {
+        StepEntry {
+            at: steered.at,
+            actor: steered.by.clone(),
+            what: format!("Steered: ctl {}", steered.command),
+            details: Vec::new(),
+            gate: GateResult::NoGate,
+            flag_version: None,
+        }
+    }
+
     /// Returns the step that an event records.
     pub fn from_event(event: &Event) -> StepEntry {
         let (what, details, gate) = describe(&event.body);

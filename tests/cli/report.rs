@@ -113,6 +113,8 @@ async fn the_report_shows_what_the_state_records() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let live = tool(&harness, &["report", plan, "--out", "live.html", "--output", "json"]).exits(0).json();
+    hostile_user(&harness, &["ctl", "pause", plan, "--reason", HOSTILE]).exits(0);
+    hostile_user(&harness, &["ctl", "resume", plan]).exits(0);
     killed.signal(Signal::SIGKILL);
     tokio::task::block_in_place(|| killed.end());
     assert_eq!((&live["file"], &live["phase"]), (&json!("live.html"), &json!("expand")), "{live:#}");
@@ -163,6 +165,7 @@ async fn the_report_shows_what_the_state_records() {
     let status = tool(&harness, &["status", plan, "--offline", "--output", "json"]).exits(0).json();
     check_runs(&harness, &html, &status);
     check_story(&html, &status);
+    assert!(html.contains("Steered: ctl pause --reason ") && html.contains("Steered: ctl resume"), "{html}");
 
     // Keys are shown only on request.
     assert!(html.contains("item would exceed") || html.contains("400 KB"), "the reason of the failure is shown");
