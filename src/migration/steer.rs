@@ -48,18 +48,24 @@ pub struct Remembered {
 impl Remembered {
     /// Returns the lines that tell the operator what applies from earlier commands; `None` if there is nothing.
     pub fn text(&self, commands: &CommandLine) -> Option<String> {
-        let Remembered { settings: Settings { paused, rate, .. }, outdated } = self;
+        let Settings { paused, rate, .. } = &self.settings;
         let resume = commands.render("ctl resume");
         let plan_rate = commands.render("ctl rate --plan");
         let lines = [
             paused.as_ref().map(|paused| format!("paused   {paused}. To continue: {resume}")),
             rate.as_ref().map(|rate| format!("rate     {rate}. To use the plan's budgets: {plan_rate}")),
-            outdated
-                .as_ref()
-                .map(|rate| format!("rate     {rate}, no longer applies, because [capacity] has changed since")),
+            self.outdated_text().map(|text| format!("rate     {text}")),
         ];
         let lines: Vec<String> = lines.into_iter().flatten().collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+}
+
+impl Remembered {
+    /// Returns the text about a rate that no longer applies; `None` if there is none.
+    pub fn outdated_text(&self) -> Option<String> {
+        let rate = self.outdated.as_ref()?;
+        Some(format!("{rate}, no longer applies, because [capacity] has changed since"))
     }
 }
 

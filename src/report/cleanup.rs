@@ -1,6 +1,6 @@
-//! What can go after a migration. This module is pure.
+//! What can go after a migration or after its rollback. This module is pure.
 
-use crate::change::Strategy;
+use crate::change::{Change, Strategy};
 use crate::plan::{FlagLocation, LEASE_SUFFIX, Plan, least_privilege_policy};
 
 /// A thing that the migration needed, and that can go afterwards.
@@ -17,15 +17,20 @@ impl CleanupEntry {
         CleanupEntry { what: what.into(), when: when.into() }
     }
 
-    /// Returns everything that this plan needs only during the migration.
-    pub fn all(plan: &Plan) -> Vec<CleanupEntry> {
+    /// Returns everything that is needed only until the migration is over. After a rollback, the new attributes can go
+    /// instead of the old ones.
+    pub fn all(plan: &Plan, rolled_back: bool) -> Vec<CleanupEntry> {
         let mut entries = Vec::new();
-        let old: Vec<String> =
-            plan.changes.iter().flat_map(|change| change.paths().removes).map(ToString::to_string).collect();
-        if plan.strategy == Strategy::ExpandContract && !old.is_empty() {
+        let paths = plan.changes.iter().map(Change::paths);
+        let unused: Vec<String> = match rolled_back {
+            true => paths.flat_map(|paths| paths.writes).map(ToString::to_string).collect(),
+            false => paths.flat_map(|paths| paths.removes).map(ToString::to_string).collect(),
+        };
+        if plan.strategy == Strategy::ExpandContract && !unused.is_empty() {
+            let which = if rolled_back { "new" } else { "old" };
             entries.push(CleanupEntry::new(
-                format!("code that reads or writes {}", old.join(", ")),
-                "no application needs the old attribute",
+                format!("code that reads or writes {}", unused.join(", ")),
+                format!("no application needs the {which} attribute"),
             ));
         }
         match &plan.cutover.flag {
@@ -56,9 +61,9 @@ impl CleanupEntry {
                 "nobody runs this plan any more",
             ));
         }
-        if !old.is_empty() {
+        if !unused.is_empty() {
             entries.push(CleanupEntry::new(
-                format!("indexes whose key or projection contains {}", old.join(", ")),
+                format!("indexes whose key or projection contains {}", unused.join(", ")),
                 "their readers use another index. Unknown here: the state file does not record the table's indexes; \
                  `aws dynamodb describe-table` lists them",
             ));

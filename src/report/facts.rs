@@ -131,7 +131,7 @@ impl MigrationReport {
             failures: record.failures,
             diverged: record.diverged,
             verifications: record.reports.iter().map(VerificationEntry::new).collect(),
-            cleanup: CleanupEntry::all(source.plan),
+            cleanup: CleanupEntry::all(source.plan, snapshot.status.stage == MigrationStage::RolledBack),
             summary: record.summary,
         })
     }

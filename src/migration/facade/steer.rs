@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::{now, wall_clock};
 use crate::migration::{Migration, MigrationError, Steerer};
+use crate::plan::Capacity;
 use crate::state::{self, StateReader, StoredFact};
 use crate::steering::socket::{SendError, send};
 use crate::steering::{Command, Reply, Request, Settings};
@@ -61,7 +62,7 @@ impl Migration {
             return Err(self.refuse("the state file belongs to another plan. Nothing was done"));
         }
         match &request.command {
-            Command::Status => return stored_settings(file).await,
+            Command::Status => return stored_settings(file, &self.plan().capacity).await,
             Command::Drain => {
                 return Err(self.refuse("no process works on this migration, so there is nothing to stop"));
             }
@@ -69,12 +70,13 @@ impl Migration {
         }
         let store = state::open(&self.state, &identity, now)?;
         let steerer = Steerer::new(store.clone(), self.plan().capacity.clone(), wall_clock());
-        steerer.restore().await?;
+        let remembered = steerer.restore().await?;
         let reply = steerer.carry_out(request).await?;
         drop(steerer);
         store.close().await?;
         let text = "stored: no process works on this migration now, and the next one obeys it".to_owned();
-        Ok(Reply { text, ..reply })
+        let outdated = remembered.outdated_text().map_or_else(String::new, |outdated| format!(". {outdated}"));
+        Ok(Reply { text: text + &outdated, ..reply })
     }
 
     fn refuse(&self, why: &str) -> MigrationError {
@@ -82,9 +84,11 @@ impl Migration {
     }
 }
 
-async fn stored_settings(file: Arc<dyn StateReader>) -> Result<Reply, MigrationError> {
+async fn stored_settings(file: Arc<dyn StateReader>, capacity: &Capacity) -> Result<Reply, MigrationError> {
     let text = file.fact(StoredFact::Steering).await?;
-    let Settings { paused, rate, record } = text.map(|text| Settings::from_text(&text)).unwrap_or_default();
+    let mut settings = text.map(|text| Settings::from_text(&text)).unwrap_or_default();
+    settings.take_outdated_rate(capacity);
+    let Settings { paused, rate, record } = settings;
     let state = serde_json::json!({ "paused": paused, "rate": rate, "record": record, "activity": null });
     Ok(Reply { refused: None, text: "no process works on this migration".to_owned(), state })
 }
