@@ -1,6 +1,6 @@
 //! `report`: writes one document about a migration, from the state file alone.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -82,9 +82,7 @@ fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let Some(name) = path.file_name() else {
         return Err(std::io::Error::other("this path names no file"));
     };
-    if path.is_dir() {
-        return Err(std::io::Error::other("this is a directory"));
-    }
+    check_replaceable(path)?;
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     temporary.push(format!(".{}.tmp", std::process::id()));
@@ -98,6 +96,25 @@ fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
     // Make the rename durable. Not every file system can sync a directory.
     let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
+}
+
+/// The beginnings of the reports that this command writes.
+const REPORT_MARKS: [&[u8]; 2] = [b"<!doctype html>", b"# Migration report"];
+
+/// Refuses to replace anything but an earlier report: a slip of the keyboard must not destroy a state file or a plan.
+fn check_replaceable(path: &Path) -> std::io::Result<()> {
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !found.is_file() {
+        return Err(std::io::Error::other("this is not an ordinary file"));
+    }
+    let mut beginning = Vec::new();
+    std::fs::File::open(path)?.take(64).read_to_end(&mut beginning)?;
+    let is_report = REPORT_MARKS.iter().any(|mark| beginning.starts_with(mark));
+    if is_report { Ok(()) } else { Err(std::io::Error::other("this file exists and is not a report")) }
 }
 
 fn write_and_sync(path: &Path, content: &[u8]) -> std::io::Result<()> {

@@ -9,6 +9,7 @@ use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::change::Change;
 use backfill::internals::migration::VerifyOptions;
 
 /// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
@@ -48,7 +49,9 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     // refused.
     let can_repair = !is_clean && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
-    let next_step = match is_clean {
+    // A plan that only sets constants has its own next step, because a repair would overwrite live values.
+    let only_sets = migration.plan().changes.iter().all(|change| matches!(change, Change::Set { .. }));
+    let next_step = match is_clean || (can_repair && only_sets) {
         true => NextStep::find(&migration, &commands).await,
         false => can_repair.then(|| NextStep::now(commands.render("verify --all --repair"))),
     };

@@ -111,6 +111,8 @@ impl Session {
     ///
     /// Fails if the state file cannot be closed.
     pub async fn close(self) -> Result<MigrationTarget, MigrationError> {
+        // Remove the socket before the state file is unlocked. The next process may create its own at once.
+        drop(self._control);
         if let Some(lease) = self.lease {
             lease.release().await;
         }

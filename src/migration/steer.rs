@@ -8,7 +8,8 @@ use tokio::sync::{Mutex, watch};
 use crate::clock::Clock;
 use crate::command_line::CommandLine;
 use crate::engine::{PauseSource, PauseSwitch, StopReason, Stopper, TableWatch};
-use crate::plan::Capacity;
+use crate::plan::{Access, Capacity, Plan};
+use crate::ratelimit::{Scope, rate_text};
 use crate::state::{State, StoreError, StoredFact};
 use crate::steering::{Command, Rate, Reply, Request, Settings};
 use crate::telemetry::PassView;
@@ -19,6 +20,8 @@ pub struct Steerer(Arc<Inner>);
 
 struct Inner {
     store: State,
+    /// The fingerprint of the plan.
+    plan: String,
     /// The plan's `[capacity]`.
     capacity: Capacity,
     clock: Clock,
@@ -70,11 +73,12 @@ impl Remembered {
 }
 
 impl Steerer {
-    /// Creates a steerer without settings. `capacity` is the plan's.
-    pub fn new(store: State, capacity: Capacity, clock: Clock) -> Steerer {
+    /// Creates a steerer without settings, for the migration of this plan.
+    pub fn new(store: State, plan: &Plan, clock: Clock) -> Steerer {
         Steerer(Arc::new(Inner {
             store,
-            capacity,
+            plan: plan.fingerprint().as_str().to_owned(),
+            capacity: plan.capacity.clone(),
             clock,
             pause: PauseSwitch::default(),
             settings: Mutex::default(),
@@ -90,7 +94,12 @@ impl Steerer {
     pub async fn restore(&self) -> Result<Remembered, StoreError> {
         let mut stored = self.0.settings.lock().await;
         let text = self.0.store.fact(StoredFact::Steering).await?;
-        let mut settings = text.map(|text| Settings::from_text(&text)).unwrap_or_default();
+        let mut settings = match text.map(|text| Settings::from_text(&text)) {
+            None => Settings::default(),
+            Some(Some(settings)) => settings,
+            // Somebody may have wanted a pause, so wait until somebody says what to do.
+            Some(None) => Settings::unreadable((self.0.clock)()),
+        };
         let outdated = settings.take_outdated_rate(&self.0.capacity);
         if outdated.is_some() {
             self.0.store.set_fact(StoredFact::Steering, settings.to_text()).await?;
@@ -110,7 +119,7 @@ impl Steerer {
         let paused = self.0.settings.lock().await.paused.is_some();
         if paused {
             self.0.pause.resume(PauseSource::Operator);
-            let reply = self.carry_out(&Request::new(by, Command::Resume)).await?;
+            let reply = self.carry_out(&Request::new(&*self.0.plan, by, Command::Resume)).await?;
             debug_assert!(reply.refused.is_none());
         }
         Ok(paused)
@@ -131,9 +140,21 @@ impl Steerer {
         self.running().stop = Some(stop);
     }
 
-    /// Applies later rates to the budgets of the pass that begins now.
-    pub fn begin_pass(&self, table_watch: Option<Arc<TableWatch>>) {
+    /// Applies later rates to the budgets of the pass that begins now. Also applies a rate that was set after the
+    /// pass's budgets were chosen.
+    pub async fn begin_pass(&self, table_watch: Option<Arc<TableWatch>>) {
+        let settings = self.0.settings.lock().await;
+        if let Some(table_watch) = &table_watch {
+            table_watch.set_capacity(&settings.capacity(&self.0.capacity));
+        }
         self.running().table_watch = table_watch;
+    }
+
+    /// Forgets the pass, which has ended.
+    pub fn end_pass(&self) {
+        let mut running = self.running();
+        running.table_watch = None;
+        running.views = None;
     }
 
     /// Shows these views to `ctl status`.
@@ -147,7 +168,14 @@ impl Steerer {
     ///
     /// Fails if the settings cannot be stored. They then have no effect.
     pub async fn carry_out(&self, request: &Request) -> Result<Reply, StoreError> {
-        let Request { actor, command, .. } = request;
+        let Request { plan, actor, command, .. } = request;
+        if *plan != self.0.plan {
+            return Ok(Reply::refusal("the running process works on another plan. Nothing was done"));
+        }
+        // A drain needs nothing that is stored, so it works even if the state file does not.
+        if *command == Command::Drain {
+            self.drain(actor);
+        }
         let mut stored = self.0.settings.lock().await;
         let next = match stored.after(command, actor, (self.0.clock)(), &self.0.capacity) {
             Ok(next) => next,
@@ -176,17 +204,21 @@ impl Steerer {
                 }
             }
             Command::Rate { .. } | Command::PlanRate => self.apply_rate(settings),
-            Command::Drain => match &self.running().stop {
-                Some(stop) => {
-                    stop.stop(StopReason::Drained { by: actor.to_owned() });
-                    "stops: it finishes the requests in flight, commits and ends".to_owned()
-                }
-                None => "nothing is running".to_owned(),
-            },
+            Command::Drain => self.drain(actor),
             Command::Status => match &self.running().views {
                 Some(views) => views.borrow().current.to_string(),
                 None => "no pass is running".to_owned(),
             },
+        }
+    }
+
+    fn drain(&self, actor: &str) -> String {
+        match &self.running().stop {
+            Some(stop) => {
+                stop.stop(StopReason::Drained { by: actor.to_owned() });
+                "draining: the process finishes the requests in flight, commits and ends".to_owned()
+            }
+            None => "nothing is running".to_owned(),
         }
     }
 
@@ -201,10 +233,19 @@ impl Steerer {
         let Some(table_watch) = self.running().table_watch.clone() else {
             return "stored: the next pass uses this rate".to_owned();
         };
-        let resolved = table_watch.set_capacity(&settings.capacity(&self.0.capacity));
-        let table = resolved.lines().next().map_or_else(String::new, |(scope, budget)| format!("{scope}: {budget}"));
-        let reductions: String = resolved.reductions.iter().map(|line| format!(". {line}")).collect();
-        format!("the budget is now, for the {table}{reductions}")
+        let budgets = table_watch.set_capacity(&settings.capacity(&self.0.capacity));
+        let text = |scope: &Scope, access| {
+            let found = budgets.iter().find(|budget| budget.scope == *scope && budget.access == access);
+            found.map(|budget| rate_text(budget.units, access))
+        };
+        let lines: Vec<String> = [(Scope::Table, "table"), (Scope::KeyRange, "each segment")]
+            .iter()
+            .filter_map(|(scope, name)| {
+                let rates = [text(scope, Access::Write)?, text(scope, Access::Read)?];
+                Some(format!("{name}: {}", rates.join(", ")))
+            })
+            .collect();
+        format!("new budgets: {}", lines.join("; "))
     }
 
     fn state(&self, settings: &Settings) -> Json {

@@ -105,6 +105,8 @@ impl MigrationState {
                 let repair = *repair;
                 let report =
                     ReportSummary { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
+                // A clean verification shows that a further pass helped, so it may help again later.
+                next.expanded_again &= *scope != VerifyScope::Full || mismatches > 0;
                 match scope {
                     VerifyScope::Full => next.full = Some(report),
                     VerifyScope::Sampled => next.sampled = Some(report),

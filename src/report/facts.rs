@@ -111,7 +111,7 @@ impl MigrationReport {
     ) -> Result<MigrationReport, DriverError> {
         let events = record.events.iter().map(|event| parse_event(&event.event));
         let events = events.collect::<Result<Vec<_>, _>>()?;
-        let steering = record.fact(StoredFact::Steering).map(Settings::from_text).unwrap_or_default();
+        let steering = record.fact(StoredFact::Steering).and_then(Settings::from_text).unwrap_or_default();
         let steps = StepEntry::all(&events, &steering.record);
         let idle = record.summary.holder.is_none();
         let next = snapshot.status.next.as_ref().filter(|_| idle).map(|next| next.render(source.commands));

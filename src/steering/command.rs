@@ -60,6 +60,8 @@ fn shlex_quote(text: &str) -> String {
 #[serde(deny_unknown_fields)]
 pub struct Request {
     version: u32,
+    /// The fingerprint of the plan that the operator named. The process refuses another one.
+    pub plan: String,
     /// Who sends the request: `user@host`.
     pub actor: String,
     /// What to do.
@@ -79,8 +81,8 @@ pub struct Reply {
 
 impl Request {
     /// Creates a request.
-    pub fn new(actor: impl Into<String>, command: Command) -> Request {
-        Request { version: PROTOCOL, actor: actor.into(), command }
+    pub fn new(plan: impl Into<String>, actor: impl Into<String>, command: Command) -> Request {
+        Request { version: PROTOCOL, plan: plan.into(), actor: actor.into(), command }
     }
 
     /// Reads a request from a line.
@@ -119,7 +121,7 @@ mod tests {
             Command::Drain,
             Command::Status,
         ] {
-            let request = Request::new("ann@host", command);
+            let request = Request::new("abc", "ann@host", command);
             let line = serde_json::to_string(&request).unwrap();
             assert!(!line.contains('\n'));
             assert_eq!(Request::parse(&line), Ok(request));
@@ -127,8 +129,8 @@ mod tests {
         for (line, why) in [
             ("{", "not JSON"),
             (r#"{"version":2,"actor":"a","command":{"command":"resume"}}"#, "different versions"),
-            (r#"{"version":1,"actor":"a","command":{"command":"explode"}}"#, "cannot be read"),
-            (r#"{"version":1,"actor":"a","command":{"command":"resume"},"more":1}"#, "cannot be read"),
+            (r#"{"version":1,"plan":"abc","actor":"a","command":{"command":"explode"}}"#, "cannot be read"),
+            (r#"{"version":1,"plan":"abc","actor":"a","command":{"command":"resume"},"more":1}"#, "cannot be read"),
         ] {
             let refused = Request::parse(line).unwrap_err();
             assert!(refused.contains(why), "{line}: {refused}");

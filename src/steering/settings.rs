@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::command::Command;
 use crate::plan::{Capacity, CapacityRate};
 
+/// The lowest and the highest rate. A lower rate would stop the way back, which obeys it.
+const MIN_RATE: f64 = 1.0;
+const MAX_RATE: f64 = 1e9;
+
+/// The maximum length of a reason in bytes, so that a reply stays small.
+const MAX_REASON: usize = 500;
+
 /// Number of commands that the record keeps. The oldest ones are dropped.
 const MAX_RECORD: usize = 100;
 
@@ -70,9 +77,15 @@ impl CapacityMark {
 }
 
 impl Settings {
-    /// Reads stored settings. Text that cannot be read counts as no settings.
-    pub fn from_text(text: &str) -> Settings {
-        serde_json::from_str(text).unwrap_or_default()
+    /// Reads stored settings; `None` if another version of the tool stored them in a form that this one cannot read.
+    pub fn from_text(text: &str) -> Option<Settings> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Returns the settings to use instead of stored ones that cannot be read: a pause.
+    pub fn unreadable(at: Timestamp) -> Settings {
+        let reason = "the stored settings of `ctl` cannot be read; `ctl resume` clears them".to_owned();
+        Settings { paused: Some(Paused { by: "backfill".to_owned(), at, reason: Some(reason) }), ..Settings::default() }
     }
 
     /// Returns the text that the state file stores.
@@ -89,19 +102,22 @@ impl Settings {
     pub fn after(&self, command: &Command, by: &str, at: Timestamp, capacity: &Capacity) -> Result<Settings, String> {
         let mut next = self.clone();
         match command {
+            Command::Pause { reason: Some(reason) } if reason.len() > MAX_REASON => {
+                return Err(format!("a reason has at most {MAX_REASON} bytes"));
+            }
             Command::Pause { reason } => {
                 next.paused = Some(Paused { by: by.to_owned(), at, reason: reason.clone() });
             }
             Command::Resume => next.paused = None,
             Command::Rate { write, read } => {
-                let valid = |units: &f64| units.is_finite() && *units > 0.0 && *units <= 1e9;
+                let valid = |units: &f64| (MIN_RATE..=MAX_RATE).contains(units);
                 if write.is_none() && read.is_none() {
                     return Err("a rate needs `--write` or `--read`".to_owned());
                 }
                 if ![write, read].into_iter().flatten().all(valid) {
-                    return Err(
-                        "a rate is above 0 capacity units per second. To send nothing, use `ctl pause`".to_owned()
-                    );
+                    return Err(format!(
+                        "a rate is from {MIN_RATE} to {MAX_RATE} capacity units per second. To send nothing, use `ctl pause`"
+                    ));
                 }
                 let before = self.rate_for(capacity);
                 next.rate = Some(Rate {
@@ -208,7 +224,7 @@ mod tests {
     #[test]
     fn an_invalid_rate_changes_nothing() {
         let none = Command::Rate { write: None, read: None };
-        for command in [rate(0.0), rate(-1.0), rate(f64::NAN), rate(f64::INFINITY), none] {
+        for command in [rate(0.0), rate(0.5), rate(-1.0), rate(f64::NAN), rate(f64::INFINITY), none] {
             assert!(Settings::default().after(&command, "a", at(0), &capacity(1.0)).is_err(), "{command:?}");
         }
     }
@@ -230,7 +246,7 @@ mod tests {
                 settings = settings.after(&command, "ann@host", at(second as i64), &plan).unwrap();
             }
             prop_assert!(settings.record.len() <= MAX_RECORD);
-            prop_assert_eq!(Settings::from_text(&settings.to_text()), settings);
+            prop_assert_eq!(Settings::from_text(&settings.to_text()), Some(settings));
         }
     }
 }

@@ -30,6 +30,9 @@ const MAX_LINE: u64 = 256 * 1024;
 /// The time within which a connection must carry its request, and within which a process must reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The time between two attempts to accept a connection, if the first one failed.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// Carries out a request and returns the reply.
 pub type Handler = Arc<dyn Fn(Request) -> BoxFuture<'static, Reply> + Send + Sync>;
 
@@ -102,8 +105,14 @@ impl Server {
         // Before this call, others may be able to connect. The check of the user in `serve` refuses them.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(timeout(2 * PATIENCE, serve(stream, Arc::clone(&handler))));
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => drop(tokio::spawn(timeout(4 * PATIENCE, serve(stream, Arc::clone(&handler))))),
+                    Err(error) => {
+                        tracing::warn!("a connection of `ctl` failed: {error}");
+                        tokio::time::sleep(RETRY).await;
+                    }
+                }
             }
         });
         Ok(Server { path, _task: AbortOnDropHandle::new(task) })
@@ -137,7 +146,11 @@ async fn serve(mut stream: UnixStream, handler: Handler) -> io::Result<()> {
         Reply::refusal("the migration belongs to another user. Nothing was done")
     } else {
         match line.map(|line| Request::parse(&line)) {
-            Ok(Ok(request)) => handler(request).await,
+            // A task of its own: if the connection takes too long, the command is still carried out completely.
+            Ok(Ok(request)) => match tokio::spawn(handler(request)).await {
+                Ok(reply) => reply,
+                Err(_) => Reply::refusal("the command failed because of a bug. See the log of the process"),
+            },
             Ok(Err(why)) => Reply::refusal(format!("{why}. Nothing was done")),
             Err(error) => Reply::refusal(format!("the request could not be read: {error}. Nothing was done")),
         }
@@ -155,6 +168,11 @@ async fn read_line(stream: &mut UnixStream) -> io::Result<String> {
     Ok(line)
 }
 
+/// Returns the user that owns the state file.
+fn owner(state: &Path) -> Option<u32> {
+    fs::metadata(state).ok().map(|found| found.uid())
+}
+
 /// Sends a request to the process that works on the migration of this state file.
 ///
 /// # Errors
@@ -168,6 +186,11 @@ pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(SendError::Denied(shown)),
         Err(_) => return Err(SendError::NoProcess(shown)),
     };
+    // Somebody else may have created the socket at a path that everybody can write to.
+    let served_by = stream.peer_cred().map(|peer| peer.uid()).ok();
+    if served_by.is_none_or(|user| user != 0 && user != geteuid().as_raw() && Some(user) != owner(state)) {
+        return Err(SendError::Denied(shown));
+    }
     let answer = async {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
@@ -199,7 +222,7 @@ mod tests {
     async fn a_request_is_answered_and_the_socket_disappears() {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("m.db");
-        let request = Request::new("ann@h", Command::Resume);
+        let request = Request::new("abc", "ann@h", Command::Resume);
         assert!(matches!(send(&state, &request).await, Err(SendError::NoProcess(_))));
         fs::write(socket_path(&state), "left by a process that is gone").unwrap();
         let server = Server::listen(&state, echo()).unwrap();
@@ -225,7 +248,7 @@ mod tests {
         assert_ne!(path, socket_path(&folder.join("n.db")), "each state file has its own socket");
         let _server = Server::listen(&state, echo()).unwrap();
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o077, 0);
-        assert!(send(&state, &Request::new("a", Command::Drain)).await.is_ok());
+        assert!(send(&state, &Request::new("abc", "a", Command::Drain)).await.is_ok());
     }
 
     #[test]

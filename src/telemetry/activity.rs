@@ -106,6 +106,22 @@ impl Activity {
     }
 }
 
+impl Activity {
+    /// Returns whether somebody wanted the pass to send nothing. After that, a silence begins anew.
+    pub fn is_deliberate(self) -> bool {
+        match self {
+            Activity::Paused | Activity::OutsideWindow | Activity::Draining | Activity::Done => true,
+            Activity::Starting
+            | Activity::Scanning
+            | Activity::Waiting
+            | Activity::Throttled
+            | Activity::BackingOff
+            | Activity::Asleep
+            | Activity::Stalled => false,
+        }
+    }
+}
+
 /// An activity and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrentActivity {

@@ -127,7 +127,12 @@ impl ProgressMeter {
         }
         let settled = last.at >= 4 * BURST;
         let whole = self.rate_since(if settled { BURST } else { Duration::ZERO })?;
-        let recent = self.rate_since(last.at.saturating_sub(RECENT)).filter(|_| last.at >= 2 * RECENT).unwrap_or(whole);
+        // If nothing was completed just now, the rate of the last minute says nothing about the end.
+        let recent = match self.rate_since(last.at.saturating_sub(RECENT)) {
+            Some(recent) if last.at >= 2 * RECENT => recent,
+            None if last.at >= 2 * RECENT => return None,
+            Some(_) | None => whole,
+        };
         let changed = (recent - whole).abs() > whole * CHANGED;
         let rate = if changed { recent } else { whole };
         let margin = if changed { MARGIN.1 } else { self.variation().clamp(MARGIN.0, MARGIN.1) };

@@ -67,7 +67,7 @@ impl Watchdog {
         answers: u64,
         segments: &[SegmentSnapshot],
     ) -> Silence {
-        if answers != self.answers {
+        if answers != self.answers || activity.is_deliberate() {
             self.answers = answers;
             self.unexplained = Duration::ZERO;
         } else if !activity.explains_silence() {
@@ -88,7 +88,7 @@ impl Watchdog {
             .map(|requests| HungRequests { requests: *requests, silent: self.silent(requests.segment) })
             .collect();
         hung.sort_by_key(|hung| hung.requests.segment);
-        let stalled = self.unexplained >= self.limit;
+        let stalled = self.unexplained >= self.limit && !activity.explains_silence();
         Silence { unexplained: self.unexplained, hung, stalled }
     }
 
@@ -146,6 +146,25 @@ mod tests {
             }
             assert_eq!(stalled, !activity.explains_silence(), "{activity:?}");
         }
+    }
+
+    #[test]
+    fn a_pause_a_closed_window_and_a_drain_end_a_stall() {
+        for activity in [Activity::Paused, Activity::OutsideWindow, Activity::Draining] {
+            let mut watchdog = Watchdog::new(5 * MINUTE);
+            for _ in 0..9 {
+                watchdog.observe(MINUTE, Activity::BackingOff, 0, &[]);
+            }
+            assert!(watchdog.observe(MINUTE, Activity::BackingOff, 0, &[]).stalled);
+            assert!(!watchdog.observe(MINUTE, activity, 0, &[]).stalled, "{activity:?}");
+            assert!(!watchdog.observe(4 * MINUTE, Activity::BackingOff, 0, &[]).stalled, "the time counts anew");
+            assert!(watchdog.observe(MINUTE, Activity::BackingOff, 0, &[]).stalled);
+        }
+        // A throttle hides a stall only while it lasts.
+        let mut watchdog = Watchdog::new(5 * MINUTE);
+        watchdog.observe(6 * MINUTE, Activity::BackingOff, 0, &[]);
+        assert!(!watchdog.observe(MINUTE, Activity::Throttled, 0, &[]).stalled);
+        assert!(watchdog.observe(MINUTE, Activity::BackingOff, 0, &[]).stalled);
     }
 
     #[test]

@@ -299,6 +299,27 @@ async fn a_report_without_a_state_or_a_target_is_refused() {
 }
 
 /// The whole Markdown of a migration without a cutover.
+/// A slip of the keyboard destroys neither the state file nor the plan, and a device stays a device.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_replaces_only_a_report() {
+    let (harness, _, plan) = setup(5, "").await;
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
+    std::os::unix::fs::symlink("plan.toml", harness.dir().join("link")).unwrap();
+    let state = harness.dir().join(".backfill/plan.db");
+    for path in [state.as_path(), &harness.dir().join(".backfill/plan.db.lock"), &plan, &harness.dir().join("link")] {
+        let before = std::fs::read(path).unwrap();
+        let refused = tool(&harness, &["report", text(&plan), "--out", text(path)]).exits(1);
+        assert!(refused.messages().contains("Nothing was changed"), "{}", refused.messages());
+        assert_eq!(std::fs::read(path).unwrap(), before, "{}", path.display());
+    }
+    tool(&harness, &["report", text(&plan), "--out", "/dev/null"]).exits(1);
+    for format in ["html", "md"] {
+        for _ in 0..2 {
+            tool(&harness, &["report", text(&plan), "--format", format, "--out", "mine"]).exits(0);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_markdown_is_complete() {
     let (harness, table, plan) = setup(40, "[scan]\nsegments = 2\n").await;

@@ -31,7 +31,7 @@ use crate::machine::Machine;
 use crate::plan::{Access, Capacity, ScanOptions};
 use crate::ratelimit::{
     Bucket, Budget, BudgetTracker, Budgets, RAISE_STEPS, ResolvedBudgets, STALE_DESCRIPTION_FACTOR, Scope, ScopeBudget,
-    Scopes, resolve_within, sink_reads,
+    Scopes, sink_reads,
 };
 use crate::state::{Events, RunId, StoreError, StoredFact};
 
@@ -169,15 +169,18 @@ impl TableWatch {
         self.storing_task().take();
     }
 
-    /// Replaces the plan's `[capacity]`. The new budgets apply at once, even to requests that wait. A budget above the
-    /// table's capacity is lowered. Returns the new budgets.
-    pub(crate) fn set_capacity(&self, capacity: &Capacity) -> ResolvedBudgets {
+    /// Replaces the plan's `[capacity]`. The budgets of reads or writes that it changes apply at once, even to requests
+    /// that wait. A budget above the table's capacity is lowered. All other budgets stay as they are. Returns the
+    /// current budgets.
+    pub(crate) fn set_capacity(&self, capacity: &Capacity) -> Vec<ScopeBudget> {
         let mut state = self.state();
-        let resolved = resolve_within(capacity, &state.description);
-        state.tracker = BudgetTracker::new(capacity.clone(), &resolved);
+        let description = state.description.clone();
+        let is_stale = state.failed >= FAILURES_BEFORE_HALVING;
+        state.tracker.steer(capacity, &description, is_stale);
+        let budgets = state.tracker.now().cloned().collect();
         drop(state);
         self.apply();
-        resolved
+        budgets
     }
 
     /// Returns the number of segments and lanes that a new run would use for this table now. If the budgets have risen

@@ -113,7 +113,7 @@ impl Driver {
             return Err(other);
         }
         let flags = flags.filter(|_| migration_kind(&plan, &state) == PlanKind::Flagged);
-        let steerer = Steerer::new(store.clone(), plan.capacity.clone(), Arc::clone(&clock));
+        let steerer = Steerer::new(store.clone(), &plan, Arc::clone(&clock));
         Ok(Driver {
             steerer,
             plan,

@@ -97,7 +97,7 @@ impl Driver {
         let requested_at = moments();
         let flag = self.flag().await?;
         let mut job = self.job(phase).await?;
-        self.steerer.begin_pass(job.table_watch.clone());
+        self.steerer.begin_pass(job.table_watch.clone()).await;
         // Like the other limits of the plan, the pause file does not apply to the way back.
         let _pause_file = match self.plan.steering.pause_file.clone().filter(|_| !self.is_way_back) {
             Some(path) => Some(PauseFile::watch(path, self.steerer.pause()).await),
@@ -118,13 +118,15 @@ impl Driver {
         let dual_writes = flag.as_ref().is_some_and(|flag| flag.write == WriteTo::Both);
         let dual_writes = dual_writes || (phase == Phase::Undo && self.state.dual_written);
         job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));
-        match phase {
+        let ended = match phase {
             Phase::Verify { scope, repair } => Box::pin(self.verify(&job, scope, repair, flag)).await,
             Phase::Retry => Box::pin(self.retry(&job, flag)).await,
             Phase::Expand | Phase::OldFromNew | Phase::Undo | Phase::Contract => {
                 Box::pin(self.work(&job, phase, restart, flag)).await
             }
-        }
+        };
+        self.steerer.end_pass();
+        ended
     }
 
     /// Returns whether the operator accepted by name that this pass changes items that are signed on the client. The

@@ -101,12 +101,15 @@ impl Driver {
 
     async fn complete_baseline(&self, pass_job: &Job) -> Result<bool, DriverError> {
         let mut job = self.job(Phase::Expand).await?;
+        // A rate that an operator sets now must reach this job. Afterwards, it must reach the pass again.
+        self.steerer.begin_pass(job.table_watch.clone()).await;
         let dual_writes = pass_job.changes.dual_writes() || self.state.dual_written;
         job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
         let line = self.watch(&job, &pass, Some(&self.store.totals(pass.id).await?)).await;
         let done = job.complete_baseline(&self.store).await;
         line.clear().await;
+        self.steerer.begin_pass(pass_job.table_watch.clone()).await;
         Ok(done?)
     }
 }

@@ -42,7 +42,7 @@ impl Migration {
         let pace = PaceRecord::from_file(file.as_ref(), summary.holder.as_ref()).await;
         let budgets = StoredBudgets::load(file.as_ref(), summary.current.as_ref().map(|current| &current.run)).await?;
         let steering = file.fact(StoredFact::Steering).await?;
-        let mut steering = steering.map(|text| Settings::from_text(&text)).unwrap_or_default();
+        let mut steering = steering.and_then(|text| Settings::from_text(&text)).unwrap_or_default();
         // Show a rate only if it applies. The next start removes an outdated rate, and says so.
         steering.take_outdated_rate(&plan.capacity);
         Ok(StatusOutcome {

@@ -38,7 +38,7 @@ impl Migration {
     /// Fails if the running process cannot be reached or refuses, if the state file cannot be used, or if nothing is
     /// running that could be drained.
     pub async fn steer(&self, command: Command) -> Result<SteerOutcome, SteerError> {
-        let request = Request::new(&self.actor, command);
+        let request = Request::new(self.plan().fingerprint().as_str(), &self.actor, command);
         let sent = match send(&self.state, &request).await {
             Ok(reply) => Some(reply),
             Err(SendError::NoProcess(_)) => None,
@@ -69,7 +69,7 @@ impl Migration {
             Command::Pause { .. } | Command::Resume | Command::Rate { .. } | Command::PlanRate => drop(file),
         }
         let store = state::open(&self.state, &identity, now)?;
-        let steerer = Steerer::new(store.clone(), self.plan().capacity.clone(), wall_clock());
+        let steerer = Steerer::new(store.clone(), self.plan(), wall_clock());
         let remembered = steerer.restore().await?;
         let reply = steerer.carry_out(request).await?;
         drop(steerer);
@@ -86,7 +86,7 @@ impl Migration {
 
 async fn stored_settings(file: Arc<dyn StateReader>, capacity: &Capacity) -> Result<Reply, MigrationError> {
     let text = file.fact(StoredFact::Steering).await?;
-    let mut settings = text.map(|text| Settings::from_text(&text)).unwrap_or_default();
+    let mut settings = text.and_then(|text| Settings::from_text(&text)).unwrap_or_default();
     settings.take_outdated_rate(capacity);
     let Settings { paused, rate, record } = settings;
     let state = serde_json::json!({ "paused": paused, "rate": rate, "record": record, "activity": null });

@@ -15,7 +15,8 @@ use super::{Budget, Budgets};
 use crate::dynamodb::{IndexDescription, TableDescription};
 use crate::item::Units;
 use crate::plan::{Access, BudgetError, Capacity, CapacityField, CapacityRate, ScopeCapacity};
-use resource_capacity::{BudgetResult, ResourceCapacity, rate_text};
+pub use resource_capacity::rate_text;
+use resource_capacity::{BudgetResult, ResourceCapacity};
 pub use tracker::{BudgetTracker, RAISE_STEPS, STALE_DESCRIPTION_FACTOR};
 
 /// The default budget of a job on an on-demand table. This budget is a quarter of the writes that a new on-demand table

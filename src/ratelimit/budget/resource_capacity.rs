@@ -157,7 +157,7 @@ fn unit(access: Access) -> &'static str {
 
 /// Returns the text of a rate, for example `1,012.5 WCU/s`. Rounds the rate, because a percentage of a capacity may
 /// have many decimal places.
-pub(super) fn rate_text(units: Units, access: Access) -> String {
+pub fn rate_text(units: Units, access: Access) -> String {
     let rounded = (units * 1e3).round() / 1e3;
     let text = (if rounded > 0.0 { rounded } else { units }).to_string();
     let whole = text.split('.').next().unwrap_or_default();

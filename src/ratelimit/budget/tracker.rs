@@ -62,6 +62,33 @@ impl BudgetTracker {
         changed
     }
 
+    /// Replaces the plan's `[capacity]`, because an operator changed the rate. Only the budgets of the table, of key
+    /// ranges and of partition keys change, and only those for the access whose rate changed. They apply immediately.
+    /// `is_stale` says that budgets that follow the table are halved, because its description is outdated.
+    pub fn steer(&mut self, capacity: &Capacity, table: &TableDescription, is_stale: bool) {
+        let changed = |access: Access| match access {
+            Access::Write => capacity.write != self.capacity.write,
+            Access::Read => capacity.read != self.capacity.read,
+        };
+        let changed = [Access::Write, Access::Read].map(|access| (access, changed(access)));
+        let is_changed = |access: Access| changed.iter().any(|(of, changed)| *of == access && *changed);
+        self.capacity = capacity.clone();
+        let before: Vec<ScopeBudget> = self.now().cloned().collect();
+        for mut goal in resolve_running(capacity, table, &before) {
+            if matches!(goal.scope, Scope::Index(_)) || !is_changed(goal.access) {
+                continue;
+            }
+            let follows_table = !is_stated_in_units(capacity, &Scope::Table, goal.access);
+            if is_stale && follows_table {
+                goal.units *= STALE_DESCRIPTION_FACTOR;
+            }
+            match self.scopes.iter_mut().find(|entry| entry.now.has_same_scope(&goal)) {
+                Some(entry) => *entry = TrackedBudget::at_goal(goal),
+                None => self.scopes.push(TrackedBudget::at_goal(goal)),
+            }
+        }
+    }
+
     /// Raises each budget that is below its goal by one step. Returns false if no budget is below its goal.
     pub fn raise(&mut self) -> bool {
         let mut raised = false;
@@ -194,6 +221,27 @@ mod tests {
             write_budget(&tracker).basis,
             "from the plan: 50% of the 1,300 WCU/s that the table is provisioned with"
         );
+    }
+
+    #[test]
+    fn an_operator_changes_one_rate_and_nothing_else() {
+        let small = table(Some(100.0));
+        let mut tracker = tracker(None, &small);
+        let budget = |tracker: &BudgetTracker, scope: Scope, access| {
+            tracker.now().find(|budget| budget.scope == scope && budget.access == access).unwrap().units
+        };
+        // The table got more capacity, and the budgets are on their way up.
+        tracker.follow(&table(Some(1_000.0)));
+        tracker.raise();
+        let on_the_way = budget(&tracker, Scope::Table, Access::Write);
+        let slower = Capacity { read: Some(CapacityRate::Units(10.0)), ..Capacity::default() };
+        tracker.steer(&slower, &table(Some(1_000.0)), false);
+        assert_eq!(budget(&tracker, Scope::Table, Access::Read), 10.0);
+        assert_eq!(budget(&tracker, Scope::KeyRange, Access::Read), 10.0);
+        assert_eq!(budget(&tracker, Scope::Table, Access::Write), on_the_way, "writes rise step by step as before");
+        // Without a recent description, a return to the plan's default stays halved.
+        tracker.steer(&Capacity::default(), &table(Some(1_000.0)), true);
+        assert_eq!(budget(&tracker, Scope::Table, Access::Read), 1_250.0, "half of a quarter of 10,000");
     }
 
     #[test]
