@@ -190,7 +190,8 @@ pub(crate) struct RunArgs {
     /// Do not ask before starting a new run
     #[arg(short, long)]
     pub yes: bool,
-    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
+    /// 127.0.0.1:9464; port 0 selects a free port)
     #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
     pub metrics: Option<SocketAddr>,
 }
@@ -223,7 +224,8 @@ pub(crate) struct VerifyArgs {
     /// With --repair: do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
+    /// 127.0.0.1:9464; port 0 selects a free port)
     #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
 }
@@ -262,12 +264,13 @@ pub(crate) struct CutoverArgs {
     /// With --back: do not wait, even if readers may then read stale old values
     #[arg(long, requires = "back")]
     pub now: bool,
-    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
+    /// 127.0.0.1:9464; port 0 selects a free port)
     #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
     pub metrics: Option<SocketAddr>,
     /// Override a closed gate (mismatches, diverged items, an old verification) or abandon a way back, and record this
-    /// reason. It cannot override an incomplete expansion or, for write-new, failed items. With --back: leave items
-    /// unequal, but no more of them than the refusal named
+    /// reason. It cannot override an incomplete expansion or, for write-new, failed items. With --back: continue only
+    /// if no more items stay unequal than the earlier refusal reported
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -293,7 +296,8 @@ pub(crate) struct PhaseArgs {
     /// Write nothing; count what the command would change in the table now
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
-    /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
+    /// 127.0.0.1:9464; port 0 selects a free port)
     #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
     pub metrics: Option<SocketAddr>,
 }
@@ -321,8 +325,8 @@ pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Continue even if some values cannot be restored, and record this reason. Leaves no more items unrestored than
-    /// the refusal named
+    /// Continue although some values cannot be restored, and record this reason. Continues only if no more items stay
+    /// unrestored than the earlier refusal reported
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -401,12 +405,12 @@ pub(crate) struct CtlArgs {
 /// `ctl pause|resume|rate|drain|status`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlAction {
-    /// Send no requests until `ctl resume`, even after a restart
+    /// Stop reading and writing items until `ctl resume`, also after a restart
     Pause {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
-        /// Record why
+        /// Reason to record; `status` shows it
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
@@ -416,7 +420,7 @@ pub(crate) enum CtlAction {
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
-    /// Change the table's rate, even after a restart
+    /// Set the table's rate; it also applies after a restart
     Rate {
         /// The plan file
         #[arg(value_name = "PLAN")]
@@ -453,7 +457,7 @@ pub(crate) enum FailuresAction {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
-        /// List at most this number of failures, and at most this number of diverged items
+        /// Maximum number of failures to list; the same maximum applies to diverged items
         #[arg(long, default_value_t = 1000)]
         limit: u32,
     },
@@ -466,7 +470,8 @@ pub(crate) enum FailuresAction {
         /// commands too
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
-        /// Serve metrics at http://ADDRESS/metrics while the command runs, such as 127.0.0.1:9464; port 0 picks a free port
+        /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
+        /// 127.0.0.1:9464; port 0 selects a free port)
         #[arg(long, value_name = "ADDRESS")]
         metrics: Option<SocketAddr>,
     },

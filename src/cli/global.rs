@@ -18,7 +18,7 @@ pub(crate) struct Global {
     /// Log more on stderr; repeat to log everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// On stderr, print only warnings, errors, questions, and what a command is about to write; no progress
+    /// Hide progress; print only warnings, errors, questions and the summary before a write
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// When to use colors on stderr; `auto` uses them on a terminal, unless NO_COLOR is set

@@ -1,4 +1,4 @@
-//! `report`: writes one document about a migration, from the state file alone.
+//! `report`: writes one document about a migration, from the state file and the plan file.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -44,7 +44,8 @@ pub(crate) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
     if let Some(out) = &out {
         write_file(out, document.as_bytes()).map_err(|error| {
             anyhow::anyhow!(
-                "the report could not be written to {}: {error}. Nothing was changed. Name another file with --out",
+                "the report could not be written to {}: {error}. The old file, if any, is unchanged. Choose another \
+                 file with --out",
                 out.display()
             )
         })?;
@@ -80,7 +81,7 @@ fn write_file(path: &Path, content: &[u8]) -> std::io::Result<()> {
         Some(_) | None => Path::new("."),
     };
     let Some(name) = path.file_name() else {
-        return Err(std::io::Error::other("this path names no file"));
+        return Err(std::io::Error::other("this path has no file name"));
     };
     check_replaceable(path)?;
     let mut temporary = std::ffi::OsString::from(".");

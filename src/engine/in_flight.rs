@@ -1,7 +1,7 @@
 //! The requests that each segment has in flight. A watchdog finds out from them which request hangs.
 //!
-//! The engine only counts here, and reads no clock. The watchdog compares two looks at the counters: a request hangs if
-//! it is in flight and its segment got no answer in between.
+//! The engine only counts here, and reads no clock. The watchdog compares two readings of the counters: a request hangs
+//! if it is in flight and its segment got no answer in between.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

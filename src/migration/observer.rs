@@ -213,8 +213,8 @@ impl Display for Notice<'_> {
                     return Ok(());
                 }
                 f.write_str(
-                    "\n         everyone who can reach this address can read the metrics. They contain names of tables \
-                     and indexes, but no keys, no values and no credentials",
+                    "\n         everyone who can reach this address can read the metrics. They contain the names of \
+                     the migration, the table and its indexes, but no keys, no values and no credentials",
                 )
             }
             Notice::FlagNotRecorded(error) => {

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::{PauseSource, PauseSwitch};
 
-/// The time between two looks at the file.
+/// The time between two checks of the file.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Watches a pause file until it is dropped. The pause of the file then ends.
@@ -18,7 +18,7 @@ pub(super) struct PauseFile {
 }
 
 impl PauseFile {
-    /// Starts to watch the file. When this function returns, the file has been looked at once.
+    /// Starts to watch the file. When this function returns, the file has been checked once.
     pub(super) async fn watch(path: PathBuf, pause: PauseSwitch) -> PauseFile {
         look(&path, &pause).await;
         let switch = pause.clone();
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(pause.paused(), None);
         std::fs::write(&path, "").unwrap();
         let again = PauseFile::watch(path, pause.clone()).await;
-        assert!(pause.paused().is_some(), "the first look comes before the pass begins");
+        assert!(pause.paused().is_some(), "the first check comes before the pass begins");
         drop((watched, again));
         assert_eq!(pause.paused(), None);
     }

@@ -134,7 +134,10 @@ fn listen(state: &Path, steerer: &Steerer) -> Option<Server> {
     match Server::listen(state, handler) {
         Ok(server) => Some(server),
         Err(error) => {
-            tracing::warn!("`ctl` cannot reach this process: {error}. Signals stop it as usual");
+            tracing::warn!(
+                "`ctl` cannot steer this process, because its socket could not be created: {error}. You can still stop \
+                 the process with a signal"
+            );
             None
         }
     }

@@ -199,7 +199,7 @@ impl Steerer {
             Command::Resume => {
                 self.apply_pause(settings);
                 match self.0.pause.paused() {
-                    Some(why) => format!("resumed, but still paused: {why}"),
+                    Some(why) => format!("this pause ended, but the run is still paused: {why}"),
                     None => "resumed".to_owned(),
                 }
             }

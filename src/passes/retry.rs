@@ -53,7 +53,7 @@ impl Job {
             after = last.as_ref().map_or_else(|unreadable| unreadable.id, |failure| failure.id);
             batch.iter().flat_map(|row| row.as_ref().err()).for_each(|row| {
                 tracing::warn!(
-                    "failure {} stays as it is: {}. When a `run --again` is complete, this failure is resolved",
+                    "failure {} was not retried: {}. To resolve it, complete a `run --again`",
                     row.id,
                     row.why
                 );

@@ -202,10 +202,10 @@ cap = "20s"                         # longest wait of all
 give_up_after = "15m"               # if one request fails for this long, the run stops and can be resumed
 
 [alerts]
-stall_after = "5m"                  # without any answer for this long, and without an explanation, a pass is stalled
+stall_after = "5m"                  # a pass is stalled if it gets no answer for this long and nothing explains it
 
 # [steering]
-# pause_file = "/etc/backfill/pause"  # while this file exists, every migration that names it sends nothing
+# pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; the way back ignores it
 
 [cutover]                           # how readers and writers switch over; see docs/flag.md
 # table = "my-flags"                # the table whose item is the flag that applications read

@@ -30,7 +30,7 @@ const KEYS: u32 = 25;
 /// The number of times that the facts are read, if a process appends an event meanwhile.
 const ATTEMPTS: u32 = 10;
 
-/// What a report needs besides the state file.
+/// What a report needs in addition to the state file.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportSource<'a> {
     /// The current plan.
@@ -43,7 +43,7 @@ pub struct ReportSource<'a> {
     pub show_keys: bool,
 }
 
-/// The facts of a migration, from the state file alone.
+/// The facts of a migration, from the state file and the plan file.
 #[derive(Debug, Clone)]
 pub struct MigrationReport {
     /// The time at which the report was made.
@@ -162,7 +162,7 @@ impl MigrationReport {
             (Some(command), None, _) => command.clone(),
             (None, _, Some(holder)) => format!("nothing until this process ends: {holder}"),
             (None, _, None) if self.stage == MigrationStage::Verify => "nothing; rollback is possible".to_owned(),
-            (None, _, None) => "nothing; the migration is over".to_owned(),
+            (None, _, None) => "nothing. The migration is over. Keep the state file as its record".to_owned(),
         }
     }
 

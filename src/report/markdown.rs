@@ -71,8 +71,10 @@ impl MigrationReport {
         let keys = if self.show_keys { "It shows item keys" } else { "It shows no item keys" };
         writeln!(
             out,
-            "\n---\nMade by backfill {} from the state file alone, without a read of the table or the flag. {keys}, and no \
-             attribute values.",
+            "\n---\nMade by backfill {} from the state file and the plan file. It did not read the table or the flag. \
+             Counts are exact unless a row says *at least*, *about* or *estimated*. Costs are always estimates. The \
+             report shows no values of attributes from the table, except keys with `--show-keys`. It shows the \
+             constants in the plan. {keys}.",
             env!("CARGO_PKG_VERSION")
         )
     }

@@ -1,8 +1,8 @@
 //! The report of a migration: one document for the people who approve, check and archive it.
 //!
 //! [`MigrationReport::gather`] reads the facts from the state file, also while a process works on it and after a process
-//! died. [`MigrationReport::html`] and [`MigrationReport::markdown`] format them. A report contains only what the state
-//! file records. What it does not record is called unknown.
+//! died. The limits, the next step and the clean-up list come from the current plan file. [`MigrationReport::html`] and
+//! [`MigrationReport::markdown`] format the report. What the state file does not record is called unknown.
 //!
 //! Text from outside (keys, reasons, names, errors) reaches a page in two steps: the template escapes HTML, and the
 //! finished document escapes control characters and characters that reverse or hide text.

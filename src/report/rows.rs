@@ -110,7 +110,7 @@ impl MigrationReport {
         };
         let diverged = WorkList {
             caption: "Diverged items by attribute",
-            column: "Attributes whose values differ from what the plan implies; the values stay as they are",
+            column: "Attributes that differ from the plan (not changed)",
             none: "No diverged item is recorded.",
             rows: self.diverged.groups.iter().map(|group| self.diverged_row(group)).collect(),
             notes: notes(&self.diverged, "diverged items"),
@@ -255,20 +255,20 @@ impl RunEntry {
             noted("RCU consumed", reported, units(counts.read_units)),
         ];
         if counts.estimated_write_units > 0.0 {
-            let note = "made before the same writes were sent, by DynamoDB's rules";
+            let note = "by DynamoDB's rules, before the writes were sent";
             rows.push(noted("WCU estimated", note, units(counts.estimated_write_units)));
         }
         if counts.assumed_write_units > 0.0 {
-            let note = "if a reply states no units (failed conditions, lost replies)";
+            let note = "for requests whose reply reported no units (failed conditions, lost replies)";
             rows.push(noted("WCU assumed", note, units(counts.assumed_write_units)));
         }
         let total = "including pages that were not committed";
         rows.push(noted("WCU spent", total, format!("{}{}", units(spent.write), of(max_wcu.map(units)))));
         rows.push(noted("RCU spent", total, units(spent.read)));
         if lost != Spend::default() {
-            let note = "counts as spent, because a process was killed after it reserved them";
+            let note = "counted as spent, because the tool cannot know how much of it was used";
             let value = format!("{} WCU, {} RCU", units(lost.write), units(lost.read));
-            rows.push(noted("of this, at most reserved", note, value));
+            rows.push(noted("reserved by a killed process", note, value));
         }
         if slice != Spend::default() {
             let value = format!("{} WCU, {} RCU", units(slice.write), units(slice.read));
@@ -292,7 +292,7 @@ impl RunEntry {
         };
         let interval = self.history.as_ref().map_or(0, |history| history.interval().as_secs());
         format!(
-            "Sampled every few seconds and merged into stretches of up to {}. It covers {share:.1} % of the scanned \
+            "Sampled every few seconds and merged into intervals of up to {}. It covers {share:.1} % of the scanned \
              items: a killed process loses its last seconds. Gaps: no process worked.",
             count(interval, "second", "seconds")
         )

@@ -41,10 +41,10 @@ impl VerificationEntry {
         let Some(report) = &self.report else { return "nothing".to_owned() };
         let compared = count(report.compared, "item", "items");
         match &report.sample {
-            None if report.compared == 0 => "that the pass found no item".to_owned(),
+            None if report.compared == 0 => "The pass found no items.".to_owned(),
             None => format!(
-                "the pass read {compared}, each strongly consistently, between {} and {}; {} of them did not match at that \
-                 moment and are not repaired",
+                "Between {} and {}, the pass read {compared} with strong consistency. {} of them did not match and \
+                 were not repaired.",
                 report.began_at,
                 report.ended_at,
                 number(report.mismatches)
@@ -57,13 +57,14 @@ impl VerificationEntry {
     pub fn cannot_prove(&self) -> Vec<String> {
         let Some(report) = &self.report else { return Vec::new() };
         let mut limits = vec![
-            "items that a writer changed or inserted after the pass read their place: a writer that writes only one \
-             attribute can make them differ"
+            "items that a writer changed or inserted after the pass had read that part of the table: a writer that \
+             writes only one attribute can make them differ"
                 .to_owned(),
         ];
         if report.sample.is_some() {
             limits.push(
-                "single items outside the sample: the bound counts clusters, and ordinary reads may return an old state"
+                "individual items outside the sample: the bound is for clusters of items, and eventually consistent \
+                 reads may return old values"
                     .to_owned(),
             );
         }

@@ -1,4 +1,4 @@
-//! What `backfill ctl` asks a running process, and what the process answers. Both travel as one line of JSON.
+//! Requests from `ctl` and replies from the process, each one line of JSON.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;

@@ -33,9 +33,9 @@ pub struct Settings {
 pub struct Paused {
     /// Who paused the migration: `user@host`.
     pub by: String,
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// Why, if the operator said so.
+    /// The reason, if given.
     pub reason: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Paused {
 pub struct Rate {
     /// Who set the rate: `user@host`.
     pub by: String,
-    /// When.
+    /// The time.
     pub at: Timestamp,
     /// Write capacity units per second for the table; `None` if the plan's budget applies.
     pub write: Option<f64>,
@@ -116,7 +116,7 @@ impl Settings {
                 }
                 if ![write, read].into_iter().flatten().all(valid) {
                     return Err(format!(
-                        "a rate is from {MIN_RATE} to {MAX_RATE} capacity units per second. To send nothing, use `ctl pause`"
+                        "a rate must be from {MIN_RATE} to {MAX_RATE} capacity units per second. To send nothing, use `ctl pause`"
                     ));
                 }
                 let before = self.rate_for(capacity);

@@ -1,7 +1,8 @@
 //! The Unix socket through which `ctl` reaches the process that works on a migration.
 //!
 //! The socket lies beside the state file and has mode 0600. Each connection carries one request and one reply, each as
-//! one line. The server also asks the kernel who connects, and refuses other users.
+//! one line. The server also asks the kernel who connects. It accepts the user who started the process, and root, and
+//! refuses all other users.
 
 use std::fs;
 use std::io;
@@ -49,11 +50,15 @@ pub enum SendError {
     #[error("no process listens on {0}")]
     NoProcess(String),
     /// The socket belongs to another user.
-    #[error("{0} belongs to another user. Nothing was done. Run the command as the user who started the migration")]
+    #[error(
+        "the socket {0} belongs to another user. Nothing was done. Run the command as the user who started the \
+         migration"
+    )]
     Denied(String),
     /// The process accepted the connection and did not answer.
     #[error(
-        "the process did not answer on {path}: {error}. It is unknown whether it carried out the command: see `status`"
+        "the process did not answer on {path}: {error}. The command may have been carried out: check with `backfill \
+         ctl status`"
     )]
     NoAnswer {
         /// The socket.
@@ -85,8 +90,8 @@ fn private_folder(user: Uid) -> PathBuf {
 }
 
 impl Server {
-    /// Listens on the socket of a state file. The caller must hold the lock of the state file: a socket that lies there
-    /// was left by a process that is gone, and is replaced.
+    /// Listens on the socket of a state file. The caller must hold the lock of the state file: an existing socket
+    /// is from a process that has ended, and is replaced.
     ///
     /// # Errors
     ///
@@ -143,7 +148,7 @@ async fn serve(mut stream: UnixStream, handler: Handler) -> io::Result<()> {
     let line = read_line(&mut stream).await;
     let reply = if user != geteuid().as_raw() && user != 0 {
         tracing::warn!("user {user} tried to steer this migration: refused");
-        Reply::refusal("the migration belongs to another user. Nothing was done")
+        Reply::refusal("another user started this process. Nothing was done")
     } else {
         match line.map(|line| Request::parse(&line)) {
             // A task of its own: if the connection takes too long, the command is still carried out completely.
@@ -201,7 +206,7 @@ pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
     let no_answer = |error: String| SendError::NoAnswer { path: shown.clone(), error };
     match timeout(2 * PATIENCE, answer).await {
         Ok(answer) => answer.map_err(|error| no_answer(error.to_string())),
-        Err(_) => Err(no_answer("no reply in time".to_owned())),
+        Err(_) => Err(no_answer("no reply within 10 seconds".to_owned())),
     }
 }
 

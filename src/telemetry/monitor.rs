@@ -1,4 +1,4 @@
-//! Watches a running pass. One task looks at the live figures about once a second, decides what the pass is doing, and
+//! Watches a running pass. One task reads the live figures about once a second, decides what the pass is doing, and
 //! publishes a view. The progress line, the metrics, the state file and the observer all use this view, so they never
 //! disagree.
 
@@ -28,10 +28,10 @@ use crate::state::{Counts, SegmentTotals};
 use throttles::RecentThrottles;
 pub use view::{CapacityView, LastTimes};
 
-/// The time between two looks at the figures.
+/// The time between two readings of the figures.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// If this much more time than expected passes between two looks, the process did not run in that time.
+/// If this much more time than expected passes between two readings, the process did not run in that time.
 const SLEPT: Duration = Duration::from_secs(10);
 
 /// The shortest time between two log lines about the same activity. An activity may change every second.
@@ -182,7 +182,7 @@ pub struct Monitor {
     current: CurrentActivity,
     since: Timestamp,
     last: LastTimes,
-    /// The numbers of answers and of committed items and pages at the last look.
+    /// The numbers of answers and of committed items and pages at the last reading.
     seen: (u64, u64),
     logged: HashMap<Activity, Moment>,
 }
@@ -208,7 +208,7 @@ impl Monitor {
         }
     }
 
-    /// Looks at the figures, and returns the current view.
+    /// Reads the figures, and returns the current view.
     pub fn look(&mut self) -> PassView {
         let now = (self.sources.machine.moments)();
         let passed = self.time_awake(now);
@@ -264,7 +264,7 @@ impl Monitor {
         self.seen = seen;
     }
 
-    /// Takes the last look, after the pass has ended.
+    /// Takes the last reading, after the pass has ended.
     fn end(mut self) -> PassView {
         let view = self.look();
         let current =
@@ -272,7 +272,7 @@ impl Monitor {
         PassView { current, ..view }
     }
 
-    /// Returns the time since the last look in which this process ran. Adds the rest to the clock of
+    /// Returns the time since the last reading in which this process ran. Adds the rest to the clock of
     /// [`Activity::Asleep`].
     fn time_awake(&mut self, now: Moment) -> Duration {
         let booted = self.sources.machine.boot_time();

@@ -58,8 +58,8 @@ impl Watchdog {
         Watchdog { limit, answers: 0, unexplained: Duration::ZERO, segments: HashMap::new() }
     }
 
-    /// Takes notice of the current counters, `passed` after the previous call. `activity` is what the pass was doing in
-    /// that time, as far as the signals show. Time in which the process slept must not be included.
+    /// Processes the current counters. `passed` is the time since the previous call. `activity` is what the pass was
+    /// doing in that time, as far as the signals show. `passed` must not include time in which the process slept.
     pub fn observe(
         &mut self,
         passed: Duration,
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(silence.hung.iter().map(|hung| hung.requests.segment).collect::<Vec<_>>(), [Some(3)]);
     }
 
-    /// RUNBOOK: "A pass that is throttled, or that waits for a budget or for the window, is never stalled".
+    /// RUNBOOK: "throttled, paused or draining, or that waits for a budget or for the window, is never stalled".
     #[test]
     fn an_explained_silence_is_no_stall() {
         for activity in Activity::ALL {

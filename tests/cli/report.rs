@@ -95,7 +95,7 @@ fn read(path: &Path) -> String {
 
 /// A run is killed, throttled and resumed, and an item fails. A verification finds the item, and the operator overrides
 /// the gate. The report shows all of this, with the figures of the state.
-/// RUNBOOK: "The report's figures are those of the state file"
+/// RUNBOOK: "The figures come from the state file, all from one moment"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_shows_what_the_state_records() {
     let more = format!("{SLOWLY}[limits]\nmax_wcu = 90000\n[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n");

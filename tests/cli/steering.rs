@@ -123,8 +123,8 @@ async fn a_drain_ends_the_run_so_that_it_can_be_resumed() {
     let ended = tokio::task::block_in_place(|| running.end()).exits(6).json();
     assert!(ended["stopped"].as_str().unwrap().contains("stopped it with `backfill ctl drain`"), "{ended}");
     let refused = tool(&harness, &["ctl", "drain", plan_text]).exits(3);
-    assert!(refused.messages().contains("there is nothing to stop"), "{}", refused.messages());
-    // Without a process, a pause is stored for the next one. The way back does not obey it.
+    assert!(refused.messages().contains("there is nothing to drain"), "{}", refused.messages());
+    // Without a process, a pause is stored for the next one. The way back ends the pause.
     assert_eq!(ctl(&harness, &["pause", plan_text])["live"], false);
     let shown = tool(&harness, &["ctl", "status", plan_text]).exits(0).stdout;
     assert!(shown.contains("no process works on this migration") && shown.contains("paused by "), "{shown}");
@@ -132,7 +132,7 @@ async fn a_drain_ends_the_run_so_that_it_can_be_resumed() {
     assert!(status.contains("paused by ") && status.contains("backfill ctl resume"), "{status}");
     let back = ["rollback", plan_text, "--readers-back", "--new-writes-stopped", "--yes"];
     let back = tool(&harness, &back).exits(0);
-    assert!(back.messages().contains("an earlier pause does not apply to the way back"), "{}", back.messages());
+    assert!(back.messages().contains("the earlier pause ended, because"), "{}", back.messages());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,7 @@ fn an_invalid_rate_is_a_usage_error() {
     }
 }
 
-/// RUNBOOK: "Only the user who started the process can steer it"
+/// RUNBOOK: "Only the user who started the process, and root, can steer it"
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the log of CI must say that the test was skipped")]
 async fn another_user_cannot_steer() {
@@ -195,7 +195,7 @@ async fn another_user_cannot_steer() {
     // Even if somebody opens the socket's file to all users, the process refuses them.
     set_mode(&socket, 0o666);
     let refused = tokio::task::block_in_place(as_nobody).exits(3);
-    assert!(refused.messages().contains("belongs to another user"), "{}", refused.messages());
+    assert!(refused.messages().contains("another user started this process"), "{}", refused.messages());
     let before = writes(&harness);
     wait_for_writes(&harness, before).await;
     running.signal(Signal::SIGTERM);

@@ -32,7 +32,8 @@ impl Driver {
         let is_way_back = matches!(goal, Goal::Back { .. } | Goal::Rollback);
         // Nothing that was set before the command may block the way back. A pause that an operator sets later applies.
         if is_way_back && !self.is_way_back && self.steerer.clear_for_way_back(&self.input.actor).await? {
-            self.observer.notice(&Notice::Steering("resumed  an earlier pause does not apply to the way back"));
+            self.observer
+                .notice(&Notice::Steering("resumed  the earlier pause ended, because nothing may block the way back"));
         }
         self.is_way_back = is_way_back;
         let observed = self.observe_flag().await?;

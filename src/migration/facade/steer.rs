@@ -1,4 +1,4 @@
-//! Steers the process that works on a migration, or stores what the next process obeys.
+//! Steers the process that works on a migration, or stores the settings for the next process.
 
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ pub enum SteerError {
 pub struct SteerOutcome {
     /// The answer.
     pub reply: Reply,
-    /// Whether a running process carried out the command. If not, the next process obeys it.
+    /// Whether a running process carried out the command. If not, a changed setting is stored, and the next step
+    /// forward uses it.
     pub is_live: bool,
 }
 
@@ -35,8 +36,8 @@ impl Migration {
     ///
     /// # Errors
     ///
-    /// Fails if the running process cannot be reached or refuses, if the state file cannot be used, or if nothing is
-    /// running that could be drained.
+    /// Fails if the running process cannot be reached or refuses, if the state file cannot be used, or if the command
+    /// is `drain` and no process is running.
     pub async fn steer(&self, command: Command) -> Result<SteerOutcome, SteerError> {
         let request = Request::new(self.plan().fingerprint().as_str(), &self.actor, command);
         let sent = match send(&self.state, &request).await {
@@ -64,7 +65,7 @@ impl Migration {
         match &request.command {
             Command::Status => return stored_settings(file, &self.plan().capacity).await,
             Command::Drain => {
-                return Err(self.refuse("no process works on this migration, so there is nothing to stop"));
+                return Err(self.refuse("no process is working on this migration, so there is nothing to drain"));
             }
             Command::Pause { .. } | Command::Resume | Command::Rate { .. } | Command::PlanRate => drop(file),
         }
@@ -74,7 +75,10 @@ impl Migration {
         let reply = steerer.carry_out(request).await?;
         drop(steerer);
         store.close().await?;
-        let text = "stored: no process works on this migration now, and the next one obeys it".to_owned();
+        let text =
+            "stored: no process works on this migration now. The next `run`, `verify` or other step forward uses \
+                    this setting"
+                .to_owned();
         let outdated = remembered.outdated_text().map_or_else(String::new, |outdated| format!(". {outdated}"));
         Ok(Reply { text: text + &outdated, ..reply })
     }

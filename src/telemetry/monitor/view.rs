@@ -25,6 +25,6 @@ pub struct LastTimes {
     pub answer: Timestamp,
     /// The last time at which pages or retried items were committed.
     pub commit: Timestamp,
-    /// The time of the look itself, by the clock that nobody can set.
+    /// The time of the reading itself, by the monotonic clock.
     pub looked: Instant,
 }
