@@ -309,7 +309,7 @@ async fn a_report_replaces_only_a_report() {
     for path in [state.as_path(), &harness.dir().join(".backfill/plan.db.lock"), &plan, &harness.dir().join("link")] {
         let before = std::fs::read(path).unwrap();
         let refused = tool(&harness, &["report", text(&plan), "--out", text(path)]).exits(1);
-        assert!(refused.messages().contains("Nothing was changed"), "{}", refused.messages());
+        assert!(refused.messages().contains("is not a"), "{}", refused.messages());
         assert_eq!(std::fs::read(path).unwrap(), before, "{}", path.display());
     }
     tool(&harness, &["report", text(&plan), "--out", "/dev/null"]).exits(1);
@@ -400,7 +400,10 @@ async fn a_finished_migration_lists_what_can_go() {
     .await;
     assert!(html.contains("<span class=\"badge good\">Complete</span>"), "{html}");
     assert_eq!((fact(&html, "Stage"), fact(&html, "Process")), ("contracted", "no process"));
-    assert!(html.contains("<code>nothing; the migration is over</code>"), "the next step");
+    assert!(
+        html.contains("<code>nothing. The migration is over. Keep the state file as its record</code>"),
+        "the next step"
+    );
     let steps = part(&html, "section", "steps");
     for (step, gate) in [
         ("Flag change: writers write both attributes", false),
