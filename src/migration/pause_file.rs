@@ -4,12 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::{PauseSource, PauseSwitch};
 
 /// The time between two checks of the file.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The time within which the file system must answer. A network file system may hang.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Watches a pause file until it is dropped. The pause of the file then ends.
 pub(super) struct PauseFile {
@@ -40,7 +44,8 @@ impl Drop for PauseFile {
 
 /// Pauses if the file exists. If the tool cannot find out, it pauses too: somebody may want the pause.
 async fn look(path: &PathBuf, pause: &PauseSwitch) {
-    match tokio::fs::symlink_metadata(path).await {
+    let found = timeout(PATIENCE, tokio::fs::symlink_metadata(path)).await;
+    match found.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
         Ok(_) => pause.pause(PauseSource::File, format!("the file {} exists", path.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => pause.resume(PauseSource::File),
         Err(error) => {

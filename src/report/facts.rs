@@ -181,6 +181,7 @@ impl MigrationReport {
         match self.stage {
             MigrationStage::Preflight => "Not begun",
             MigrationStage::Expand => "Writing new values",
+            MigrationStage::Verify if self.is_over() => "Complete",
             MigrationStage::Verify => "New values written; not cut over",
             MigrationStage::Cutover => "Cutting over",
             MigrationStage::Soak => "Cut over; soaking",
@@ -191,13 +192,14 @@ impl MigrationReport {
         }
     }
 
-    /// Returns whether the migration is over, so that everything in `cleanup` can go.
+    /// Returns whether the migration is over, so that everything in `cleanup` can go. A plan without a cutover is over
+    /// when it is verified and no step is left.
     pub fn is_over(&self) -> bool {
         match self.stage {
             MigrationStage::Contracted | MigrationStage::RolledBack => true,
+            MigrationStage::Verify => self.next.is_none() && self.summary.holder.is_none(),
             MigrationStage::Preflight
             | MigrationStage::Expand
-            | MigrationStage::Verify
             | MigrationStage::Cutover
             | MigrationStage::Soak
             | MigrationStage::Contract

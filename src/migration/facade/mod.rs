@@ -21,6 +21,7 @@ use crate::command_line::CommandLine;
 use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{LoadedPlan, Plan};
+use crate::playbook::Goal;
 use crate::preflight::PlanCheck;
 use crate::telemetry::metrics::{MetricsListener, MetricsServer, MetricsSource};
 
@@ -211,8 +212,15 @@ impl Migration {
     ) -> Result<(Session, Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let observer = Arc::clone(&self.observer);
         let stop = self.stop.clone();
-        // Bind before anything is created, so that an address in use refuses the command.
-        let listener = self.bind_metrics().await?;
+        // Bind before anything is created, so that an address in use refuses the command. Nothing of that kind may block
+        // the way back, so there it is only a warning.
+        let listener = match (self.bind_metrics().await, request.goal) {
+            (Err(error), Goal::Back { .. } | Goal::Rollback) => {
+                tracing::warn!("{error}. The way back continues without metrics");
+                None
+            }
+            (listener, _) => listener?,
+        };
         let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop)).await?;
         if let Some(listener) = listener {
             self.serve_metrics(listener, &mut session);
