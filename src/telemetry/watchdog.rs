@@ -28,7 +28,8 @@ impl fmt::Display for HungRequests {
         let kinds = [(reads, "read", "reads"), (writes, "write", "writes")];
         let kinds: Vec<_> =
             kinds.into_iter().filter(|(n, ..)| *n > 0).map(|(n, one, many)| count(n, one, many)).collect();
-        write!(f, "{} without an answer for {}", kinds.join(" and "), whole_duration(self.silent))
+        let kinds = if kinds.is_empty() { "requests".to_owned() } else { kinds.join(" and ") };
+        write!(f, "{kinds} without an answer for {}", whole_duration(self.silent))
     }
 }
 
@@ -74,10 +75,15 @@ impl Watchdog {
             self.unexplained += passed;
         }
         let before = std::mem::take(&mut self.segments);
-        for requests in segments.iter().filter(|requests| requests.reads + requests.writes > 0) {
+        for requests in segments {
+            // Between two attempts, a request that hangs is not in flight. It then counts as long as nothing explains
+            // the silence.
+            let counts = requests.reads + requests.writes > 0 || !activity.explains_silence();
             let silent = match before.get(&requests.segment) {
-                Some((answers, silent)) if *answers == requests.answers => *silent + passed,
-                _ => Duration::ZERO,
+                Some((answers, _)) if *answers != requests.answers || activity.is_deliberate() => Duration::ZERO,
+                Some((_, silent)) if counts => *silent + passed,
+                Some((_, silent)) => *silent,
+                None => Duration::ZERO,
             };
             self.segments.insert(requests.segment, (requests.answers, silent));
         }
@@ -120,6 +126,22 @@ mod tests {
         assert_eq!(silence.hung[0].to_string(), "segment 7, page 12: 1 read without an answer for 5 min 0 s");
         let silence = watchdog.observe(MINUTE, Activity::Scanning, 11, &[reading(7, 11)]);
         assert_eq!(silence, Silence::default(), "one answer ends the stall");
+    }
+
+    /// A request that times out and is sent again is not in flight between two attempts.
+    #[test]
+    fn a_request_that_times_out_again_and_again_hangs() {
+        let mut watchdog = Watchdog::new(5 * MINUTE);
+        let between = SegmentSnapshot { reads: 0, ..reading(7, 10) };
+        watchdog.observe(MINUTE, Activity::Scanning, 10, &[reading(7, 10)]);
+        let mut silence = Silence::default();
+        for minute in 0..5 {
+            let (activity, segment) =
+                if minute % 2 == 0 { (Activity::BackingOff, between) } else { (Activity::Scanning, reading(7, 10)) };
+            silence = watchdog.observe(MINUTE, activity, 10, &[segment]);
+        }
+        assert!(silence.stalled);
+        assert_eq!(silence.hung[0].to_string(), "segment 7, page 12: requests without an answer for 5 min 0 s");
     }
 
     #[test]

@@ -214,12 +214,13 @@ impl Migration {
         let stop = self.stop.clone();
         // Bind before anything is created, so that an address in use refuses the command. Nothing of that kind may block
         // the way back, so there it is only a warning.
-        let listener = match (self.bind_metrics().await, request.goal) {
-            (Err(error), Goal::Back { .. } | Goal::Rollback) => {
+        let is_way_back = matches!(request.goal, Goal::Back { .. } | Goal::Rollback);
+        let listener = match self.bind_metrics().await {
+            Err(error) if is_way_back => {
                 tracing::warn!("{error}. The way back continues without metrics");
                 None
             }
-            (listener, _) => listener?,
+            listener => listener?,
         };
         let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop)).await?;
         if let Some(listener) = listener {
