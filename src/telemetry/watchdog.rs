@@ -50,7 +50,16 @@ pub struct Watchdog {
     limit: Duration,
     answers: u64,
     unexplained: Duration,
-    segments: HashMap<Option<u32>, (u64, Duration)>,
+    segments: HashMap<Option<u32>, SegmentSilence>,
+}
+
+/// How long a segment has been without an answer.
+#[derive(Debug, Clone, Copy)]
+struct SegmentSilence {
+    answers: u64,
+    /// Whether the segment has sent a request since its last answer.
+    has_sent: bool,
+    silent: Duration,
 }
 
 impl Watchdog {
@@ -76,16 +85,17 @@ impl Watchdog {
         }
         let before = std::mem::take(&mut self.segments);
         for requests in segments {
+            let in_flight = requests.reads + requests.writes > 0;
+            let known = before.get(&requests.segment).filter(|known| known.answers == requests.answers);
+            let known = known.filter(|_| !activity.is_deliberate());
             // Between two attempts, a request that hangs is not in flight. It then counts as long as nothing explains
             // the silence.
-            let counts = requests.reads + requests.writes > 0 || !activity.explains_silence();
-            let silent = match before.get(&requests.segment) {
-                Some((answers, _)) if *answers != requests.answers || activity.is_deliberate() => Duration::ZERO,
-                Some((_, silent)) if counts => *silent + passed,
-                Some((_, silent)) => *silent,
-                None => Duration::ZERO,
-            };
-            self.segments.insert(requests.segment, (requests.answers, silent));
+            let has_sent = known.is_some_and(|known| known.has_sent);
+            let counts = known.is_some() && (in_flight || (has_sent && !activity.explains_silence()));
+            let silent = known.map_or(Duration::ZERO, |known| known.silent);
+            let silent = if counts { silent + passed } else { silent };
+            let now = SegmentSilence { answers: requests.answers, has_sent: has_sent || in_flight, silent };
+            self.segments.insert(requests.segment, now);
         }
         let hangs = |requests: &&SegmentSnapshot| self.silent(requests.segment) >= self.limit;
         let mut hung: Vec<_> = segments
@@ -99,7 +109,7 @@ impl Watchdog {
     }
 
     fn silent(&self, segment: Option<u32>) -> Duration {
-        self.segments.get(&segment).map_or(Duration::ZERO, |(_, silent)| *silent)
+        self.segments.get(&segment).map_or(Duration::ZERO, |known| known.silent)
     }
 }
 
@@ -133,14 +143,17 @@ mod tests {
     fn a_request_that_times_out_again_and_again_hangs() {
         let mut watchdog = Watchdog::new(5 * MINUTE);
         let between = SegmentSnapshot { reads: 0, ..reading(7, 10) };
+        // This segment waits and has sent nothing.
+        let other = SegmentSnapshot { segment: Some(8), reads: 0, ..reading(8, 0) };
         watchdog.observe(MINUTE, Activity::Scanning, 10, &[reading(7, 10)]);
         let mut silence = Silence::default();
         for minute in 0..5 {
             let (activity, segment) =
                 if minute % 2 == 0 { (Activity::BackingOff, between) } else { (Activity::Scanning, reading(7, 10)) };
-            silence = watchdog.observe(MINUTE, activity, 10, &[segment]);
+            silence = watchdog.observe(MINUTE, activity, 10, &[segment, other]);
         }
         assert!(silence.stalled);
+        assert_eq!(silence.hung.len(), 1, "{:?}", silence.hung);
         assert_eq!(silence.hung[0].to_string(), "segment 7, page 12: requests without an answer for 5 min 0 s");
     }
 
