@@ -1,0 +1,59 @@
+//! The arguments of `ctl`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `ctl`
+#[derive(Debug, Args)]
+pub(crate) struct CtlArgs {
+    #[command(subcommand)]
+    pub action: CtlAction,
+}
+
+/// `ctl pause|resume|rate|drain|status`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CtlAction {
+    /// Stop reading and writing items until `ctl resume`, also after a restart
+    Pause {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Reason to record; `status` shows it
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Continue after a pause
+    Resume {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+    },
+    /// Set the table's rate; it also applies after a restart
+    Rate {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Write capacity units per second
+        #[arg(long, value_name = "UNITS", required_unless_present_any = ["read", "plan_rate"])]
+        write: Option<f64>,
+        /// Read capacity units per second
+        #[arg(long, value_name = "UNITS")]
+        read: Option<f64>,
+        /// Use the budgets of the plan again
+        #[arg(long = "plan", conflicts_with_all = ["write", "read"])]
+        plan_rate: bool,
+    },
+    /// Stop: finish the requests in flight, commit and end
+    Drain {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+    },
+    /// Show the pause, the rate and the last commands
+    Status {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+    },
+}
