@@ -70,9 +70,31 @@ pub struct Steered {
 }
 
 impl CapacityMark {
-    /// Returns the mark of this `[capacity]`.
+    /// Returns the mark of this `[capacity]`. It contains only the fields that the plan states, so a later version of the
+    /// tool that knows more fields computes the same mark.
     pub fn new(capacity: &Capacity) -> CapacityMark {
-        CapacityMark(format!("{capacity:?}"))
+        let Capacity { write, read, per_key_range, per_partition_key, indexes } = capacity;
+        let units = |units: Option<f64>| units.map(|units| units.to_string());
+        let mut stated: Vec<(String, Option<String>)> = vec![
+            ("write".into(), write.map(rate_of)),
+            ("read".into(), read.map(rate_of)),
+            ("per_key_range.write".into(), units(per_key_range.write)),
+            ("per_key_range.read".into(), units(per_key_range.read)),
+            ("per_partition_key.write".into(), units(per_partition_key.write)),
+            ("per_partition_key.read".into(), units(per_partition_key.read)),
+        ];
+        stated.extend(indexes.iter().map(|(name, rate)| (format!("index.{name}"), Some(rate_of(*rate)))));
+        let mut fields: Vec<String> =
+            stated.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
+        fields.sort_unstable();
+        CapacityMark(fields.join(";"))
+    }
+}
+
+fn rate_of(rate: CapacityRate) -> String {
+    match rate {
+        CapacityRate::Units(units) => units.to_string(),
+        CapacityRate::Percent(percent) => format!("{percent}%"),
     }
 }
 
@@ -207,6 +229,18 @@ mod tests {
         let outdated = settings.take_outdated_rate(&changed).unwrap();
         assert_eq!(outdated.to_string(), "500 WCU/s, set by ann@h at 1970-01-01T00:00:00Z");
         assert_eq!(settings.rate, None);
+    }
+
+    /// The mark is stored, so its form must not change.
+    #[test]
+    fn the_mark_names_the_stated_fields() {
+        let plan = Capacity {
+            write: Some(CapacityRate::Percent(40.0)),
+            indexes: vec![("by-email".to_owned(), CapacityRate::Units(7.5))],
+            ..Capacity::default()
+        };
+        assert_eq!(CapacityMark::new(&plan), CapacityMark("index.by-email=7.5;write=40%".to_owned()));
+        assert_eq!(CapacityMark::new(&Capacity::default()), CapacityMark(String::new()));
     }
 
     #[test]
