@@ -14,7 +14,7 @@ use crate::item::Units;
 ///
 /// The constants were chosen by simulation: `cargo bench --bench capacity -- --sweep` runs the real engine against the
 /// capacity model in virtual time. A request takes 3 to 9 ms, and the budget is twice the limit. The column "table" is
-/// for a limit of the whole table, and the column "partitions" is for a limit of each partition. In both columns, the
+/// for a limit of the table, and the column "partitions" is for a limit of each partition. In both columns, the
 /// first number is the fraction of the limit that was used, and the second number is the fraction of requests that were
 /// throttled. For the last column, every request was throttled for a minute. The number in this column is the time
 /// until the rate was back at nine tenths of its earlier value:

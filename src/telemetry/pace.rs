@@ -8,9 +8,13 @@ use crate::figure::whole_duration;
 /// The length of the window over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// If the rate of this last part of the window differs by more than [`CHANGED`] from the rate of the whole window, the
-/// rate has changed, and only this part counts for the ETA.
+/// The last part of the window. If its rate differs by more than [`CHANGED`] from the rate of the window, the rate has
+/// changed. Then only this part counts for the ETA.
 const RECENT: Duration = Duration::from_secs(10);
+
+/// If no item is completed for this long, the ETA is unknown. A pass that only reads completes its items page by page,
+/// and a page may take longer than [`RECENT`].
+const STILL: Duration = Duration::from_secs(30);
 
 /// At the beginning, requests use units that have not been used before. So the first seconds of a session do not count
 /// for the ETA, if there are enough later ones.
@@ -127,12 +131,10 @@ impl ProgressMeter {
         }
         let settled = last.at >= 4 * BURST;
         let whole = self.rate_since(if settled { BURST } else { Duration::ZERO })?;
-        // If nothing was completed just now, the rate of the last minute says nothing about the end.
-        let recent = match self.rate_since(last.at.saturating_sub(RECENT)) {
-            Some(recent) if last.at >= 2 * RECENT => recent,
-            None if last.at >= 2 * RECENT => return None,
-            Some(_) | None => whole,
-        };
+        if last.at >= STILL {
+            self.rate_since(last.at - STILL)?;
+        }
+        let recent = self.rate_since(last.at.saturating_sub(RECENT)).filter(|_| last.at >= 2 * RECENT).unwrap_or(whole);
         let changed = (recent - whole).abs() > whole * CHANGED;
         let rate = if changed { recent } else { whole };
         let margin = if changed { MARGIN.1 } else { self.variation().clamp(MARGIN.0, MARGIN.1) };
@@ -150,7 +152,7 @@ impl ProgressMeter {
         (rate.is_finite() && rate > 0.0).then_some(rate)
     }
 
-    /// Returns how uncertain the mean rate of the window is: twice its standard error, as a fraction of the rate.
+    /// Returns the uncertainty of the window's mean rate. The result is twice the standard error, divided by the rate.
     fn variation(&self) -> f64 {
         let (Some(first), Some(last)) = (self.points.front(), self.points.back()) else { return MARGIN.1 };
         let part = (last.at - first.at) / PARTS;
@@ -197,6 +199,21 @@ mod tests {
             (Some(99), None),
             "the run has more items than the table's stale count"
         );
+    }
+
+    /// A pass that reads one page every 20 seconds has an ETA. A pass that stands still has none.
+    #[test]
+    fn the_eta_is_unknown_when_nothing_is_completed() {
+        let mut pace = ProgressMeter::new(0, 100_000);
+        for second in 1..=120_u64 {
+            let items = second / 20 * 1_000;
+            pace.note(Duration::from_secs(second), items, items, 0.0);
+            assert_eq!(pace.eta().is_some(), second >= 40, "second {second}");
+        }
+        for second in 121..=200 {
+            pace.note(Duration::from_secs(second), 6_000, 6_000, 0.0);
+            assert_eq!(pace.eta().is_some(), second < 150, "second {second}");
+        }
     }
 
     #[test]

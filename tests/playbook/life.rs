@@ -231,7 +231,7 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
 /// them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cutover_back_now_reads_stale_values_and_records_that() {
-    // There are so many items that the application reads most of the stale items before it rewrites them.
+    // With this number of items, the application reads most of the stale items before it rewrites them.
     let scene = scene(800).await;
     let mut app = scene.application(Habit::Obedient).await;
     run_all(&scene, &app, &TO_READ_NEW).await;

@@ -30,7 +30,7 @@ pub(crate) enum OperationKind {
     UpdateMarker,
     /// `REMOVE` of the old attribute.
     RemoveOld,
-    /// `REMOVE` of the new attribute. If the new attribute is in a document, `REMOVE` of the whole document.
+    /// `REMOVE` of the new attribute. If the new attribute is in a document, removes that document.
     RemoveNew,
     /// `DeleteItem`.
     Delete,
