@@ -162,11 +162,12 @@ impl Steerer {
         self.running().views = Some(views);
     }
 
-    /// Carries out a command of an operator. The settings are durable before they take effect.
+    /// Carries out a command of an operator. Settings are durable before they take effect, except a pause: it takes
+    /// effect at once, and the reply says so if it could not be stored.
     ///
     /// # Errors
     ///
-    /// Fails if the settings cannot be stored. They then have no effect.
+    /// Fails if other settings cannot be stored. They then have no effect.
     pub async fn carry_out(&self, request: &Request) -> Result<Reply, StoreError> {
         let Request { plan, actor, command, .. } = request;
         if *plan != self.0.plan {
@@ -182,8 +183,20 @@ impl Steerer {
             Err(why) => return Ok(Reply::refusal(format!("{why}. Nothing was done"))),
         };
         if next != *stored {
-            self.0.store.set_fact(StoredFact::Steering, next.to_text()).await?;
-            *stored = next;
+            // A pause only makes the run slower, so it takes effect even if it cannot be stored.
+            let pauses = matches!(command, Command::Pause { .. });
+            if pauses {
+                self.apply_pause(&next);
+            }
+            match self.0.store.set_fact(StoredFact::Steering, next.to_text()).await {
+                Ok(()) => *stored = next,
+                Err(error) if pauses => {
+                    return Ok(Reply::refusal(format!(
+                        "the process is paused, but the pause could not be stored: {error}. A restart would not be paused"
+                    )));
+                }
+                Err(error) => return Err(error),
+            }
         }
         let text = self.apply(command, actor, &stored);
         Ok(Reply { refused: None, text, state: self.state(&stored) })
