@@ -25,7 +25,7 @@ pub(crate) const DEVIATIONS: [Deviation; 8] = [
     Deviation {
         engine: "moto",
         test: "table::contract::probe::one_of_many_conditional_writers_wins",
-        message: "updates were accepted on the same condition",
+        message: "not exactly one write was accepted on the same condition",
         reason: "it checks a condition and writes in two steps, without a lock",
     },
     dynalite(
