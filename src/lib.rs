@@ -153,11 +153,13 @@ mod passes;
 mod plan;
 mod playbook;
 mod preflight;
+mod program;
 mod ratelimit;
 mod report;
 mod state;
 mod steering;
 mod telemetry;
+mod web;
 
 #[cfg(feature = "local")]
 mod local;
@@ -269,6 +271,9 @@ pub mod internals {
     pub mod preflight {
         pub use crate::preflight::*;
     }
+    pub mod program {
+        pub use crate::program::*;
+    }
     pub mod ratelimit {
         pub use crate::ratelimit::*;
     }
@@ -283,6 +288,9 @@ pub mod internals {
     }
     pub mod telemetry {
         pub use crate::telemetry::*;
+    }
+    pub mod web {
+        pub use crate::web::*;
     }
     #[cfg(feature = "local")]
     pub mod local {

@@ -12,29 +12,23 @@
 //! This module cannot prevent two hosts from running `set` at the same time. If the service supports compare-and-set,
 //! `set` must check the expected version.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value as Json;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::schema::{from_json, to_json};
 use super::store::{FlagStore, FlagStoreError, HookError, time_after};
 use super::{Flag, FlagMeta};
 use crate::clock::Clock;
-use crate::outside::escaped;
 use crate::plan::FlagHooks;
+use crate::program::Program;
 
 const UNREAD: &str = "The flag could not be read, and nothing was changed: fix the hook and run the same command again";
 const UNCHANGED: &str = "The flag is unchanged (`get` shows this): fix the hook and run the same command again";
 const UNKNOWN: &str = "The current flag is unknown: check what `get` prints, fix the hook and run the same command again. \
      It reads the flag first";
-
-/// The maximum size of a hook's output, in bytes. A flag takes less than a kilobyte, so longer output is not a flag.
-const MAX_OUTPUT: u64 = 64 * 1024;
 
 /// The maximum number of `set` calls for one change. A call that fails may take effect anyway. In that case, only a
 /// later call that succeeds proves by what time the flag was in effect.
@@ -154,57 +148,14 @@ fn changed(expected: Option<Flag>, found: Option<(Flag, FlagMeta)>) -> FlagStore
 }
 
 fn program(argv: &[String]) -> String {
-    argv.first().cloned().unwrap_or_default()
+    Program::name(argv).to_owned()
 }
 
-/// Runs a program to its end. Returns the program's output, or a description of the failure.
+/// Runs a hook. `set` finds the version that it replaces in its environment.
 async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Duration) -> Result<String, String> {
-    let mut command = Command::new(program(argv));
-    command.args(argv.iter().skip(1)).kill_on_drop(true);
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-    if input.is_some() {
-        command.env("BACKFILL_EXPECTED_VERSION", expected.to_string());
-    }
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("could not be started ({error})"))?;
-    let stdin = child.stdin.take();
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
-    let write_input = async {
-        if let (Some(mut stdin), Some(text)) = (stdin, input) {
-            // Ignore an error here, because a program may read only a part of its input. The exit code shows whether
-            // the program succeeded.
-            let _ = stdin.write_all(text.as_bytes()).await;
-        }
-    };
-    let all = async { tokio::join!(write_input, read_limited(stdout), read_limited(stderr), child.wait()) };
-    // The program is killed when `child` goes out of scope.
-    let Ok((_, output, errors, status)) = timeout(limit, all).await else {
-        return Err(format!("did not end within its `timeout` ({} s)", limit.as_secs()));
-    };
-    if output.len() as u64 > MAX_OUTPUT {
-        return Err(format!("printed more than {MAX_OUTPUT} bytes"));
-    }
-    let status = status.map_err(|error| format!("could not be waited for ({error})"))?;
-    if !status.success() {
-        let stderr_text: String = String::from_utf8_lossy(&errors).trim().chars().take(400).collect();
-        let separator = if stderr_text.is_empty() { "" } else { ", saying: " };
-        return Err(format!("failed ({status}){separator}{}", escaped(&stderr_text)));
-    }
-    String::from_utf8(output).map_err(|_| "printed something that is not UTF-8 text".to_owned())
-}
-
-/// Reads at most one byte more than the allowed size. A program that never stops printing is killed at its time limit.
-async fn read_limited(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        // Output beyond the limit is truncated, so the result does not parse as a flag.
-        let _ = from.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await;
-    }
-    bytes
+    let environment = input.iter().map(|_| ("BACKFILL_EXPECTED_VERSION", expected.to_string())).collect();
+    let program = Program { argv, input, environment, limit };
+    program.run().await.map_err(|error| error.to_string())
 }
 
 #[cfg(all(test, unix))]

@@ -216,6 +216,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["change"],
     &["figure"],
     &["item"],
+    &["program", "web"],
     &["backoff", "clock", "command_line", "host", "locked", "machine", "outside"],
 ];
 

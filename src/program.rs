@@ -1,0 +1,188 @@
+//! Runs a program of the operator: a hook or a health check. No shell is involved. The program must end within a time
+//! limit, and its output is limited.
+
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::outside::escaped;
+
+/// The maximum size of a program's output, in bytes.
+pub const MAX_OUTPUT: u64 = 64 * 1024;
+
+/// The maximum number of characters of a failed program's stderr that an error shows.
+const SHOWN_STDERR: usize = 400;
+
+/// A program and what it receives.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// The program and its arguments.
+    pub argv: &'a [String],
+    /// The text that the program reads from stdin. Without it, stdin is empty.
+    pub input: Option<String>,
+    /// Environment variables, in addition to those of this process.
+    pub environment: Vec<(&'static str, String)>,
+    /// The time within which the program must end.
+    pub limit: Duration,
+}
+
+/// Why a program did not succeed. The text completes the sentence "the hook PROGRAM …".
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// The program could not be started. It did nothing.
+    #[error("could not be started ({0})")]
+    NotStarted(std::io::Error),
+    /// The program did not end in time, and was killed. It may have done its work or a part of it.
+    #[error("did not end within its `timeout` ({} s)", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// The program printed too much.
+    #[error("printed more than {MAX_OUTPUT} bytes")]
+    TooMuchOutput,
+    /// The exit status is unknown.
+    #[error("could not be waited for ({0})")]
+    NotWaitedFor(std::io::Error),
+    /// The program ended with an exit status that is not 0. The second field is the beginning of its stderr, escaped.
+    #[error("failed ({0}){separator}{1}", separator = if .1.is_empty() { "" } else { ", saying: " })]
+    Failed(ExitStatus, String),
+    /// The output is not UTF-8.
+    #[error("printed something that is not UTF-8 text")]
+    NotText,
+}
+
+impl Program<'_> {
+    /// Returns the name of the program, without its arguments.
+    pub fn name(argv: &[String]) -> &str {
+        argv.first().map_or("", String::as_str)
+    }
+
+    /// Runs the program to its end. Returns its output. A program that does not end in time is killed, with the
+    /// programs that it has started, unless they have left its process group. The program does not receive the signals
+    /// of the terminal: Ctrl-C ends this process only.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the program does not succeed within its time limit. See [`ProgramError`].
+    pub async fn run(self) -> Result<String, ProgramError> {
+        let mut command = Command::new(Program::name(self.argv));
+        command.args(self.argv.iter().skip(1)).envs(self.environment);
+        command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut child = Group(command.spawn().map_err(ProgramError::NotStarted)?);
+        let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
+        let input = self.input;
+        let write_input = async {
+            if let (Some(mut stdin), Some(text)) = (stdin, input) {
+                // Ignore an error here, because a program may read only a part of its input. The exit status shows
+                // whether the program succeeded.
+                let _ = stdin.write_all(text.as_bytes()).await;
+            }
+        };
+        let all = async { tokio::join!(write_input, read_limited(stdout), read_limited(stderr), child.0.wait()) };
+        let Ok((_, output, errors, status)) = timeout(self.limit, all).await else {
+            return Err(ProgramError::TimedOut(self.limit));
+        };
+        if output.len() as u64 > MAX_OUTPUT {
+            return Err(ProgramError::TooMuchOutput);
+        }
+        let status = status.map_err(ProgramError::NotWaitedFor)?;
+        if !status.success() {
+            let stderr: String = String::from_utf8_lossy(&errors).trim().chars().take(SHOWN_STDERR).collect();
+            return Err(ProgramError::Failed(status, escaped(&stderr).to_string()));
+        }
+        String::from_utf8(output).map_err(|_| ProgramError::NotText)
+    }
+}
+
+/// A running program and its process group. Dropping it kills the group, unless the program has ended.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Once `wait` has returned, the child has no id: the number may belong to another process.
+        #[cfg(unix)]
+        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
+            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+/// Reads at most one byte more than the allowed size. A program that never stops printing is killed at its time limit.
+async fn read_limited(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(from) = from {
+        // The caller refuses output of this size.
+        let _ = from.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await;
+    }
+    bytes
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    async fn sh(script: &str, input: Option<&str>, limit: Duration) -> Result<String, ProgramError> {
+        let argv = ["/bin/sh", "-c", script, "sh", "an $argument"].map(str::to_owned);
+        let environment = vec![("BACKFILL_TEST", "v".to_owned())];
+        Program { argv: &argv, input: input.map(str::to_owned), environment, limit }.run().await
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_program_gets_its_arguments_input_and_environment() {
+        let output = sh("printf '%s|%s|' \"$1\" $BACKFILL_TEST; cat", Some("text"), LONG).await.unwrap();
+        assert_eq!(output, "an $argument|v|text");
+        assert_eq!(sh("cat", None, LONG).await.unwrap(), "");
+        assert_eq!(sh("exit 0", Some(&"x".repeat(1 << 20)), LONG).await.unwrap(), "", "the input may stay unread");
+    }
+
+    #[tokio::test]
+    async fn each_failure_says_what_happened() {
+        for (script, says) in [
+            ("echo '\u{1b}[2J' >&2; exit 3", "failed (exit status: 3), saying: \\u{1b}[2J"),
+            ("exit 1", "failed (exit status: 1)"),
+            ("head -c 100000 /dev/zero", "printed more than 65536 bytes"),
+            ("printf '\\377'", "printed something that is not UTF-8 text"),
+            ("kill -9 $$", "failed (signal: 9 (SIGKILL))"),
+        ] {
+            assert_eq!(sh(script, None, LONG).await.unwrap_err().to_string(), says);
+        }
+        let argv = ["/nowhere/at/all".to_owned()];
+        let program = Program { argv: &argv, input: None, environment: Vec::new(), limit: LONG };
+        assert!(matches!(program.run().await.unwrap_err(), ProgramError::NotStarted(_)));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_killed_with_its_children() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let script = format!("sleep 1000 & echo $! >{0}.new; mv {0}.new {0}; wait", pid.display());
+        let limit = Duration::from_millis(500);
+        let error = loop {
+            let error = sh(&script, None, limit).await.unwrap_err();
+            // On a busy machine, the script may be killed before it has written the file.
+            if pid.exists() {
+                break error;
+            }
+        };
+        assert_eq!(error.to_string(), "did not end within its `timeout` (0.5 s)");
+        let child: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        let is_gone = || match std::fs::read_to_string(format!("/proc/{child}/stat")) {
+            // A killed process stays in the table until its new parent has waited for it.
+            Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
+            Err(_) => true,
+        };
+        for _ in 0..200 {
+            if is_gone() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("process {child} still runs");
+    }
+}

@@ -1,0 +1,227 @@
+//! Sends one HTTP request to an address that the operator chose: a health check or a webhook. HTTPS checks the server's
+//! certificate against the certificates of the system (or of `SSL_CERT_FILE`).
+//!
+//! Redirects are not followed, proxies are not used, and connections are not kept: each request shows what the address
+//! itself answers now.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{CONTENT_TYPE, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::timeout;
+
+/// The maximum size of an answer, in bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// An address that answers HTTP requests.
+///
+/// Its `Debug` form and its errors do not contain the address, because the address of a webhook is a secret.
+pub struct Address {
+    uri: Uri,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// What the address answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why a text is not an address.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// The text is not an HTTP address.
+    #[error("it must begin with http:// or https:// and name a host, like \"https://example.com/health\"")]
+    NotHttp,
+    /// The address contains a user name or password, which HTTP requests of this program do not send.
+    #[error("it must not contain a user name or password")]
+    HasCredentials,
+    /// HTTPS needs certificates.
+    #[error("the certificates of this system cannot be loaded ({0})")]
+    Certificates(std::io::Error),
+}
+
+/// Why there is no answer. The text completes a sentence like "the health check …".
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The request could not be sent, or the connection failed.
+    #[error("could not be reached ({0})")]
+    Unreachable(String),
+    /// The answer did not arrive in time.
+    #[error("did not answer within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// The answer is too large, or the connection failed before its end.
+    #[error("sent an answer that could not be read ({0})")]
+    Unreadable(String),
+}
+
+/// Checks that a text is an address for [`Address::new`].
+///
+/// # Errors
+///
+/// Fails if it is not an HTTP or HTTPS address, or if it contains credentials.
+pub fn parse(text: &str) -> Result<Uri, AddressError> {
+    let uri: Uri = text.parse().map_err(|_| AddressError::NotHttp)?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    match (uri.scheme_str(), authority) {
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+            Err(AddressError::HasCredentials)
+        }
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err(AddressError::NotHttp),
+    }
+}
+
+impl Address {
+    /// Prepares requests to this address. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the address cannot be used: see [`AddressError`].
+    pub fn new(text: &str) -> Result<Address, AddressError> {
+        let uri = parse(text)?;
+        let provider = rustls::crypto::aws_lc_rs::default_provider;
+        let builder = HttpsConnectorBuilder::new();
+        let builder = if uri.scheme_str() == Some("https") {
+            builder.with_provider_and_native_roots(provider()).map_err(AddressError::Certificates)?
+        } else {
+            // Plain HTTP must work on a system without certificates.
+            let none = rustls::RootCertStore::empty();
+            let config = rustls::ClientConfig::builder_with_provider(provider().into())
+                .with_safe_default_protocol_versions()
+                .map_err(|error| AddressError::Certificates(std::io::Error::other(error)))?
+                .with_root_certificates(none)
+                .with_no_client_auth();
+            builder.with_tls_config(config)
+        };
+        let connector = builder.https_or_http().enable_http1().build();
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        Ok(Address { uri, client })
+    }
+
+    /// Sends a GET request. `limit` is the time until the whole answer must be there.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no complete answer. An answer of any HTTP status is not an error.
+    pub async fn get(&self, limit: Duration) -> Result<Answer, WebError> {
+        self.send(Request::builder().method(Method::GET), Bytes::new(), limit).await
+    }
+
+    /// Sends a JSON document as a POST request. `limit` is the time until the whole answer must be there.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no complete answer. The address may have received the document all the same.
+    pub async fn post_json(&self, document: &serde_json::Value, limit: Duration) -> Result<Answer, WebError> {
+        let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json");
+        self.send(request, document.to_string().into(), limit).await
+    }
+
+    async fn send(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Answer, WebError> {
+        let request = request
+            .uri(self.uri.clone())
+            .header(USER_AGENT, concat!("backfill/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(body))
+            .map_err(|error| WebError::Unreachable(error.to_string()))?;
+        let answer = async {
+            let answer = self.client.request(request).await.map_err(|error| WebError::Unreachable(cause(&error)))?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| WebError::Unreadable(error.to_string()))?;
+            Ok(Answer { status: head.status, body: body.to_bytes() })
+        };
+        timeout(limit, answer).await.unwrap_or(Err(WebError::TimedOut(limit)))
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Address").field("scheme", &self.uri.scheme_str()).finish_non_exhaustive()
+    }
+}
+
+/// Returns the first cause of an error, which says more than the error: "client error (Connect)" says nothing.
+fn cause(error: &hyper_util::client::legacy::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    // A cause can quote what the server sent.
+    crate::outside::escaped(&cause.to_string()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::HeaderMap;
+    use axum::routing::get;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    async fn serve(router: Router) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn each_status_is_an_answer_and_redirects_are_not_followed() {
+        let echo = |headers: HeaderMap, body: String| async move {
+            format!("{} {body}", headers.get(CONTENT_TYPE).map_or("none", |value| value.to_str().unwrap()))
+        };
+        let gone = (StatusCode::TEMPORARY_REDIRECT, [("location", "/echo")]);
+        let router = Router::new().route("/echo", get(echo).post(echo)).route("/away", get(async move || gone));
+        let base = serve(router).await;
+        let address = |path: &str| Address::new(&format!("{base}{path}")).unwrap();
+        let answer = address("/echo").get(LONG).await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, &b"none "[..]));
+        let answer = address("/echo").post_json(&serde_json::json!({"a": 1}), LONG).await.unwrap();
+        assert_eq!(answer.body, "application/json {\"a\":1}");
+        assert_eq!(address("/away").get(LONG).await.unwrap().status, StatusCode::TEMPORARY_REDIRECT);
+        assert_eq!(address("/none").get(LONG).await.unwrap().status, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_the_error_names_the_cause_and_not_the_address() {
+        let hangs = get(async || tokio::time::sleep(Duration::from_secs(1000)).await);
+        let large = get(async || "x".repeat(MAX_ANSWER + 1));
+        let base = serve(Router::new().route("/hangs", hangs).route("/large", large)).await;
+        let short = Duration::from_millis(100);
+        let error = Address::new(&format!("{base}/hangs")).unwrap().get(short).await.unwrap_err();
+        assert_eq!(error.to_string(), "did not answer within 0.1 s");
+        let error = Address::new(&format!("{base}/large")).unwrap().get(LONG).await.unwrap_err();
+        assert_eq!(error.to_string(), "sent an answer that could not be read (length limit exceeded)");
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let refused = Address::new(&format!("http://{free}/secret")).unwrap();
+        let error = refused.get(LONG).await.unwrap_err().to_string();
+        assert!(error.contains("onnection refused") && !error.contains("secret"), "{error}");
+        assert!(!format!("{refused:?}").contains("secret"));
+    }
+
+    #[test]
+    fn only_http_addresses_without_credentials_are_accepted() {
+        assert!(parse("https://example.com/health?a=b").is_ok() && parse("http://[::1]:80").is_ok());
+        for text in ["", "example.com", "ftp://example.com", "/health", "https://", "https:///path", "http:// x"] {
+            assert!(matches!(parse(text), Err(AddressError::NotHttp)), "{text}");
+        }
+        assert!(matches!(parse("https://a:b@example.com"), Err(AddressError::HasCredentials)));
+    }
+}
