@@ -6,6 +6,7 @@
 //! contains one document of type `error`.
 #![cfg(feature = "local")]
 
+mod activities;
 mod commands;
 mod demo;
 mod documents;

@@ -88,8 +88,10 @@ struct Recorder {
 impl Recorder {
     async fn record(self, mut views: watch::Receiver<Arc<PassView>>) {
         let mut recorded: Option<Instant> = None;
+        let mut activity = None;
         loop {
             let view = Arc::clone(&views.borrow_and_update());
+            let changed = activity.replace(view.current.activity) != Some(view.current.activity);
             if recorded.is_none_or(|recorded| recorded.elapsed() + Duration::from_millis(500) >= PACE_RECORD_INTERVAL) {
                 recorded = Some(Instant::now());
                 self.observer.progress(&ProgressUpdate {
@@ -100,6 +102,9 @@ impl Recorder {
                     throttled: view.figures.throttled,
                 });
                 self.store(&view).await;
+            } else if changed {
+                // `status` shows a new activity at once.
+                self.store_pace(&view).await;
             }
             if views.changed().await.is_err() {
                 return;
@@ -107,14 +112,19 @@ impl Recorder {
         }
     }
 
-    async fn store(&self, view: &PassView) {
+    /// Stores the pace that `status` shows. Ignores errors, because the pass does not need the record. If the state
+    /// file fails, the next commit stops the pass.
+    async fn store_pace(&self, view: &PassView) {
         let record = PaceRecord::new(view, self.run);
+        let _ = self.store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
+    }
+
+    /// Stores the pace, the clocks and the history of the pace. Ignores errors, for the same reason.
+    async fn store(&self, view: &PassView) {
+        self.store_pace(view).await;
         let mut clocks = self.clocks.clone();
         clocks.set(self.run, view.clocks.clone());
         let history = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).note(view).to_text();
-        // Ignore errors, because the pass does not need these records. If the state file fails, the next commit stops
-        // the pass.
-        let _ = self.store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
         let _ = self.store.set_fact(StoredFact::ActivityClocks, clocks.to_text()).await;
         let _ = self.store.set_fact(StoredFact::PaceHistory(self.run), history).await;
     }

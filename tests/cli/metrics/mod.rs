@@ -1,7 +1,7 @@
 //! Tests the metrics endpoint of the real binary: `--metrics`.
 
 mod endpoint;
-mod exposition;
+pub(super) mod exposition;
 mod figures;
 mod ops;
 
@@ -13,7 +13,7 @@ use super::*;
 use exposition::{Samples, get, get_with, scrape};
 use nix::sys::signal::Signal::{SIGINT, SIGTERM};
 
-const LOOPBACK: &str = "127.0.0.1:0";
+pub(super) const LOOPBACK: &str = "127.0.0.1:0";
 
 /// Starts the tool with an endpoint on a free port.
 fn start(harness: &Harness, args: &[&str]) -> RunningTool {
