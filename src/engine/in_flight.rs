@@ -11,12 +11,15 @@ use crate::plan::Access;
 /// The counters of all segments in progress.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
+    /// Whether nothing is counted, to find out what counting costs.
+    off: bool,
     segments: Mutex<Vec<Weak<SegmentRequests>>>,
 }
 
 /// The counters of one segment, or of the requests that belong to no segment.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentRequests {
+    off: bool,
     /// The segment; `None` for requests that belong to no segment, such as the retries of failures.
     segment: Option<u32>,
     /// The number of the page whose items are processed, from 1. 0 before the first page.
@@ -42,9 +45,14 @@ pub struct SegmentSnapshot {
 }
 
 impl InFlight {
+    /// Returns counters that stay at zero.
+    pub(crate) fn none() -> InFlight {
+        InFlight { off: true, ..InFlight::default() }
+    }
+
     /// Adds a segment. Its counters disappear when the returned value is dropped.
     pub(crate) fn begin(&self, segment: Option<u32>) -> Arc<SegmentRequests> {
-        let counters = Arc::new(SegmentRequests { segment, ..SegmentRequests::default() });
+        let counters = Arc::new(SegmentRequests { off: self.off, segment, ..SegmentRequests::default() });
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         segments.retain(|counters| counters.strong_count() > 0);
         segments.push(Arc::downgrade(&counters));
@@ -60,9 +68,12 @@ impl InFlight {
 
 impl SegmentRequests {
     /// Counts a request as in flight until the guard is dropped.
-    pub(crate) fn send(self: &Arc<Self>, access: Access) -> impl Drop + use<> {
+    pub(crate) fn send(self: &Arc<Self>, access: Access) -> Option<impl Drop + use<>> {
+        if self.off {
+            return None;
+        }
         self.counter(access).fetch_add(1, Ordering::Relaxed);
-        SentRequest { counters: Arc::clone(self), access }
+        Some(SentRequest { counters: Arc::clone(self), access })
     }
 
     /// Counts an answer.

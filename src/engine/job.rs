@@ -124,6 +124,11 @@ impl Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
+    /// Returns the same job without the measurements that only displays need. Call it before the job's first request.
+    pub fn without_measures(self) -> Job {
+        Job { progress: Arc::new(Progress::without_measures()), ..self }
+    }
+
     /// Makes the budgets follow the table's description. `described` is the time at which the current description was
     /// read. `interval` is the interval between two reads of the description.
     pub fn watch_table(&mut self, described: Instant, interval: Duration) {

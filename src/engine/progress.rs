@@ -68,6 +68,12 @@ pub struct Snapshot {
 }
 
 impl Progress {
+    /// Returns figures without the measurements that only displays need. A benchmark compares a run with and without
+    /// them.
+    pub fn without_measures() -> Progress {
+        Progress { in_flight: InFlight::none(), measures: Measures::none(), ..Progress::default() }
+    }
+
     /// Returns the current figures.
     pub fn snapshot(&self) -> Snapshot {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
@@ -95,7 +101,7 @@ impl Progress {
     /// `None` for single items, such as retried failures.
     pub(crate) fn record_commit(&self, segment: Option<u32>, counts: &Counts, pages: u64, ends: bool) {
         if let Some(segment) = segment {
-            self.measures.ranges.record(segment, counts.scanned, ends);
+            self.measures.record_range(segment, counts.scanned, ends);
         }
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
         self.pages.fetch_add(pages, Ordering::Relaxed);

@@ -292,7 +292,7 @@ impl Requests {
             }
             let reported = result.as_ref().ok().and_then(&consumed);
             if let Some((units, _)) = reported {
-                self.progress.measures().units.record_read(units, estimate);
+                self.progress.measures().record_read(units, estimate);
             }
             let (units, of_key) = match &result {
                 Ok(_) => reported.unwrap_or((estimate, estimate)),
@@ -360,7 +360,7 @@ impl Requests {
                     // Compare the estimate only with consumption that a reply reports.
                     spent.estimated_write += write.cost.total();
                     let listed = self.to_write_cost(consumed);
-                    self.progress.measures().units.record_write(consumed, &listed, &write.cost);
+                    self.progress.measures().record_write(consumed, &listed, &write.cost);
                     listed
                 }
                 Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),

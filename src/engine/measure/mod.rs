@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
-use crate::dynamodb::TableError;
+use crate::change::WriteCost;
+use crate::dynamodb::{TableError, WriteConsumption};
+use crate::item::Units;
 use latency::Latencies;
 use ranges::LiveRanges;
 use units::LiveUnits;
@@ -71,10 +73,12 @@ impl ErrorClass {
 /// The live measurements of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Measures {
+    /// Whether nothing is measured, to find out what the measurements cost.
+    off: bool,
     latencies: Latencies,
     errors: [AtomicU64; ErrorClass::ALL.len()],
-    pub(crate) units: LiveUnits,
-    pub(crate) ranges: LiveRanges,
+    units: LiveUnits,
+    ranges: LiveRanges,
 }
 
 /// The measurements of a session at one moment.
@@ -91,13 +95,49 @@ pub struct MeasuresSnapshot {
 }
 
 impl Measures {
+    /// Returns measurements that stay empty.
+    pub(crate) fn none() -> Measures {
+        Measures { off: true, ..Measures::default() }
+    }
+
     /// Waits for the answer to a request, and records the time until then. If the caller gives up first, records
     /// nothing.
     pub(crate) async fn timed<T>(&self, operation: Operation, request: impl Future<Output = T>) -> T {
+        if self.off {
+            return request.await;
+        }
         let sent = Instant::now();
         let answer = request.await;
         self.latencies.record(operation, sent.elapsed());
         answer
+    }
+
+    /// Counts a read whose reply reports its consumption.
+    pub(crate) fn record_read(&self, consumed: Units, estimated: Units) {
+        if !self.off {
+            self.units.record_read(consumed, estimated);
+        }
+    }
+
+    /// Counts a write whose reply reports its consumption. `listed` is the part of the consumption that belongs to the
+    /// table and to listed indexes.
+    pub(crate) fn record_write(&self, consumed: &WriteConsumption, listed: &WriteCost, estimated: &WriteCost) {
+        if !self.off {
+            self.units.record_write(consumed, listed, estimated);
+        }
+    }
+
+    /// Sets the number of segments. Call it before the first commit. A later call changes nothing, because the number
+    /// of segments of a run is fixed.
+    pub(crate) fn begin_ranges(&self, total_segments: u32) {
+        if !self.off {
+            self.ranges.begin(total_segments);
+        }
+    }
+
+    /// Counts committed items of a segment. Before [`Measures::begin_ranges`], counts nothing.
+    pub(crate) fn record_range(&self, segment: u32, items: u64, is_done: bool) {
+        self.ranges.record(segment, items, is_done);
     }
 
     /// Counts a failed request.

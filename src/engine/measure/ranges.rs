@@ -84,8 +84,7 @@ impl Default for LiveRanges {
 }
 
 impl LiveRanges {
-    /// Sets the number of segments. Call it before the first commit. A later call changes nothing, because the number
-    /// of segments of a run is fixed.
+    /// Sets the number of segments. A later call changes nothing.
     pub(crate) fn begin(&self, total_segments: u32) {
         let _ = self.total_segments.set(total_segments);
     }

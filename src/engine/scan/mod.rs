@@ -47,7 +47,7 @@ pub async fn scan_table<P: ProcessPage + CommitPage<P::Outcome> + 'static>(
     let stop = requests.stop().clone();
     let _watch = requests.watch().await;
     let lanes = Lanes::new(read_settings.active, read_settings.large);
-    requests.progress().measures().ranges.begin(read_settings.total_segments);
+    requests.progress().measures().begin_ranges(read_settings.total_segments);
     let read_settings = Arc::new(read_settings);
     let mut survey = Survey::new(Arc::clone(&read_settings), scheduler, requests, &lanes);
     let mut surveying = true;

@@ -56,6 +56,8 @@ pub struct Driver {
     pub steerer: Steerer,
     /// Receives the notices of the passes.
     pub observer: Arc<dyn Observer>,
+    /// Whether passes are measured and shown. Only a benchmark turns this off.
+    pub has_telemetry: bool,
     /// What the metrics endpoint shows; `None` without an endpoint.
     pub metrics: Option<Arc<MetricsSource>>,
     flags: Option<Arc<dyn FlagStore>>,
@@ -126,6 +128,7 @@ impl Driver {
             machine: Machine::system(),
             lease: None,
             observer: Arc::new(Silent),
+            has_telemetry: true,
             metrics: None,
             flags,
             clock,

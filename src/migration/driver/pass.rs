@@ -79,6 +79,9 @@ impl Driver {
         let budgets = steered.as_ref().unwrap_or(&self.budgets);
         let mut job =
             job_for_phase(phase, &plan, &self.tables, &self.description, budgets)?.with_machine(self.machine.clone());
+        if !self.has_telemetry {
+            job = job.without_measures();
+        }
         job.stop = self.stop.clone();
         job.pause = self.steerer.pause();
         // On the way back, a pass waits only briefly for the table's description.

@@ -18,8 +18,13 @@ use crate::telemetry::{
 
 impl Driver {
     /// Watches a pass of this run until [`PassProgress::clear`] is called or the result is dropped. `before` contains
-    /// the totals of the run's earlier sessions.
-    pub(super) async fn watch(&self, job: &Job, run: &RunRecord, before: Option<&SegmentTotals>) -> PassProgress {
+    /// the totals of the run's earlier sessions. `None` without telemetry.
+    pub(super) async fn watch(
+        &self,
+        job: &Job,
+        run: &RunRecord,
+        before: Option<&SegmentTotals>,
+    ) -> Option<PassProgress> {
         let sources = job.progress_sources(run.total_segments, before);
         // The table's description may have changed since the run began. With the first estimate, the percentage never
         // goes back.
@@ -29,7 +34,10 @@ impl Driver {
     }
 
     /// Like [`Driver::watch`], for a pass with other sources.
-    pub(super) async fn watch_sources(&self, sources: ProgressSources, run: RunId) -> PassProgress {
+    pub(super) async fn watch_sources(&self, sources: ProgressSources, run: RunId) -> Option<PassProgress> {
+        if !self.has_telemetry {
+            return None;
+        }
         let clocks = self.clocks().await;
         let clocks_before = clocks.of(run);
         let recorded = self.store.fact(StoredFact::PaceHistory(run)).await.ok().flatten();
@@ -44,7 +52,7 @@ impl Driver {
         let observer = Arc::clone(&self.observer);
         let recorder = Recorder { store: self.store.clone(), run, clocks, sampler, observer, item_estimate };
         let _task = AbortOnDropHandle::new(tokio::spawn(recorder.clone().record(monitor.views())));
-        PassProgress { line, recorder, monitor, _task }
+        Some(PassProgress { line, recorder, monitor, _task })
     }
 
     /// Returns the time that each run has spent in each activity so far, according to the state file.
@@ -62,14 +70,16 @@ pub(super) struct PassProgress {
 }
 
 impl PassProgress {
-    /// Removes the progress line, and stores the last pace. Call it when the pass has ended.
-    pub(super) async fn clear(self) {
-        if let Some(line) = self.line {
+    /// Removes the progress line, and stores the last pace. Call it when the pass has ended. Without progress, does
+    /// nothing.
+    pub(super) async fn clear(progress: Option<PassProgress>) {
+        let Some(PassProgress { line, recorder, monitor, _task }) = progress else { return };
+        if let Some(line) = line {
             line.clear().await;
         }
-        drop(self._task);
-        let last = self.monitor.end().await;
-        self.recorder.store(&last).await;
+        drop(_task);
+        let last = monitor.end().await;
+        recorder.store(&last).await;
     }
 }
 

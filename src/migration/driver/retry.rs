@@ -2,6 +2,7 @@
 
 use super::Driver;
 use super::pass::{PassEnd, PassResult};
+use super::progress::PassProgress;
 use crate::cutover::Flag;
 use crate::engine::Job;
 use crate::migration::DriverError;
@@ -19,9 +20,9 @@ impl Driver {
         self.store.accept(run.session(), self.input.accepted.clone()).await?;
         let due = self.store.open_work_of_phase(&run.phase).await?.failures;
         let sources = ProgressSources { item_estimate: due, ..job.progress_sources(0, None) };
-        let line = self.watch_sources(sources, run.id).await;
+        let progress = self.watch_sources(sources, run.id).await;
         let retried = job.retry_failures(&self.store, &run).await;
-        line.clear().await;
+        PassProgress::clear(progress).await;
         let retried = retried?;
         let mut stopped = self.stop.reason().cloned();
         if stopped.is_none() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Driver;
 use super::pass::{PassEnd, PassResult, PassStart};
+use super::progress::PassProgress;
 use crate::cutover::Flag;
 use crate::engine::Job;
 use crate::migration::DriverError;
@@ -39,10 +40,10 @@ impl Driver {
         }
         let restart = !matches!(self.pass_start(phase).await?, PassStart::Resumes(_));
         let record = begin(job, &self.store, request, restart, self.machine.random.number()).await?;
-        let line = self.watch(job, &record.run, Some(&self.store.totals(record.run.id).await?)).await;
+        let progress = self.watch(job, &record.run, Some(&self.store.totals(record.run.id).await?)).await;
         let input = VerifyInput { history: Arc::new(self.store.clone()), removes: self.input.repair_remove };
         let verified = verify(job, &self.store, &record, input).await;
-        line.clear().await;
+        PassProgress::clear(progress).await;
         let verified = verified?;
         let mut stopped = verified.stopped.clone();
         if let (None, Some((report, hash))) = (&stopped, &verified.report) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Driver;
 use super::pass::{PassEnd, PassResult, PassStart, run_name};
+use super::progress::PassProgress;
 use crate::cutover::Flag;
 use crate::engine::Job;
 use crate::migration::DriverError;
@@ -62,9 +63,9 @@ impl Driver {
         if phase == Phase::Expand {
             self.store.accept(session.run.session(), self.input.accepted.clone()).await?;
         }
-        let line = self.watch(job, &session.run, Some(&self.store.totals(session.run.id).await?)).await;
+        let progress = self.watch(job, &session.run, Some(&self.store.totals(session.run.id).await?)).await;
         let ended = job.work(&self.store, &session).await;
-        line.clear().await;
+        PassProgress::clear(progress).await;
         let ended = ended?;
         let mut stopped = ended.stopped.clone();
         let unfinished = self.has_failures(phase, ended.run.id).await?;
@@ -106,9 +107,9 @@ impl Driver {
         let dual_writes = pass_job.changes.dual_writes() || self.state.dual_written;
         job.changes = Arc::new(job.changes.as_ref().clone().with_dual_writes(dual_writes));
         let Some(pass) = self.store.current_run(phase::EXPAND).await? else { return Ok(true) };
-        let line = self.watch(&job, &pass, Some(&self.store.totals(pass.id).await?)).await;
+        let progress = self.watch(&job, &pass, Some(&self.store.totals(pass.id).await?)).await;
         let done = job.complete_baseline(&self.store).await;
-        line.clear().await;
+        PassProgress::clear(progress).await;
         self.steerer.begin_pass(pass_job.table_watch.clone()).await;
         Ok(done?)
     }

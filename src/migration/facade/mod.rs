@@ -55,6 +55,7 @@ pub struct Migration {
     pub(super) stop: Stopper,
     tables: Option<Tables>,
     metrics: Option<SocketAddr>,
+    has_telemetry: bool,
     /// The metrics endpoint of the running command. It lives until the command has printed its result.
     metrics_server: Mutex<Option<MetricsServer>>,
 }
@@ -127,6 +128,7 @@ impl Migration {
             stop: Stopper::default(),
             tables: None,
             metrics: None,
+            has_telemetry: true,
             metrics_server: Mutex::default(),
         }
     }
@@ -170,6 +172,13 @@ impl Migration {
     #[must_use]
     pub fn with_metrics(self, address: Option<SocketAddr>) -> Migration {
         Migration { metrics: address, ..self }
+    }
+
+    /// Measures and shows nothing of the passes, so that a benchmark can find out what telemetry costs.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn without_telemetry(self) -> Migration {
+        Migration { has_telemetry: false, ..self }
     }
 
     /// Returns the plan. In this plan, the values from the options have already replaced those in `[table]`.
@@ -223,6 +232,7 @@ impl Migration {
             listener => listener?,
         };
         let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop)).await?;
+        session.driver.has_telemetry = self.has_telemetry;
         if let Some(listener) = listener {
             self.serve_metrics(listener, &mut session);
         }
