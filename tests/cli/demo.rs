@@ -155,6 +155,26 @@ fn a_demo_that_was_killed_anywhere_resumes() {
 }
 
 #[test]
+fn an_interrupted_demo_says_how_to_continue() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join(".backfill/demo/state.db");
+    let has_run = || Some(StateFile::open(&state).ok()?.summary().ok()?.current?.totals.counts.scanned > 0);
+    let mut child = demo(dir.path(), &["--items", "4000"]).spawn().unwrap();
+    let began = Instant::now();
+    while has_run() != Some(true) {
+        assert!(began.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none(), "no run");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let id = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr_text(&output));
+    for part in ["resume where the demo stopped", "needs the demo's server. Resume the demo instead"] {
+        assert!(stderr_text(&output).contains(part), "{part} is missing: {}", stderr_text(&output));
+    }
+}
+
+#[test]
 fn the_demo_leaves_other_folders_alone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("plan.toml"), "# mine").unwrap();

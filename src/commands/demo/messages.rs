@@ -73,9 +73,15 @@ pub(crate) fn suggest_next(exit: Exit, dir: &Path) {
     } else {
         "Try next:\n   resume where the demo stopped"
     };
+    // The server ends with the demo.
+    let note = if matches!(exit, Exit::Done) {
+        ""
+    } else {
+        "\n   The next command that `status` names needs the demo's server. Resume the demo instead"
+    };
     output::stderr(&format!(
         "\n{first}:\n     {me} demo --dir {dir}\n   show the state of the migration, also during a run:\n     {me} status {plan} \
-         --state {state}"
+         --state {state}{note}"
     ));
 }
 
