@@ -13,10 +13,32 @@ fn quotations(folder: &Path, found: &mut Vec<(String, String)>) {
             quotations(&path, found);
         } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("runbook.rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let quoted = text.lines().filter_map(|line| line.trim().strip_prefix(MARK)?.rsplit_once('"'));
-            found.extend(quoted.map(|(quote, _)| (path.display().to_string(), quote.to_owned())));
+            found.extend(quoted_in(&text).into_iter().map(|quote| (path.display().to_string(), quote)));
         }
     }
+}
+
+/// Returns the quotations in a source file. A quotation may continue on the next lines of its doc comment.
+fn quoted_in(text: &str) -> Vec<String> {
+    let mut lines = text.lines().map(str::trim);
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
+        let Some(begin) = line.strip_prefix(MARK) else { continue };
+        let mut quote = begin.to_owned();
+        while !quote.contains('"') {
+            let next = lines.next().and_then(|line| line.strip_prefix("/// "));
+            quote += " ";
+            quote += next.unwrap_or_else(|| panic!("a quotation without an end: {quote}"));
+        }
+        found.push(quote.rsplit_once('"').map_or_else(String::new, |(quote, _)| quote.to_owned()));
+    }
+    found
+}
+
+#[test]
+fn a_quotation_may_have_several_lines() {
+    let text = format!("    {MARK}one `a = \"b\"` two\"\n{MARK}it\n    /// continues\n    /// here\".\n");
+    assert_eq!(quoted_in(&text), ["one `a = \"b\"` two", "it continues here"]);
 }
 
 /// Removes differences in line breaks and emphasis.
