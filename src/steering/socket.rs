@@ -25,6 +25,9 @@ use super::command::{Reply, Request};
 /// The longest path of a Unix socket in bytes, on Linux (`sun_path` has 108 bytes and ends with a zero byte).
 const MAX_PATH: usize = 107;
 
+/// The name of the folder for sockets that are not beside their state file.
+const FOLDER: &str = "backfill";
+
 /// The longest request or reply in bytes.
 const MAX_LINE: u64 = 256 * 1024;
 
@@ -68,25 +71,60 @@ pub enum SendError {
     },
 }
 
-/// Returns the path of the socket for a state file. If the path beside the state file is too long for a socket, the
-/// socket lies in a folder of this user that nobody else can open.
+/// Returns the path at which a process of this user listens for a state file. If the path beside the state file is too
+/// long for a socket, the socket lies in a folder of this user that nobody else can open.
 pub fn socket_path(state: &Path) -> PathBuf {
-    let absolute = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
-    let mut beside = absolute.clone().into_os_string();
-    beside.push(".sock");
-    if beside.as_bytes().len() <= MAX_PATH {
-        return beside.into();
-    }
-    let digest = Sha256::digest(absolute.as_os_str().as_bytes());
-    let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    private_folder(geteuid()).join(format!("{name}.sock"))
+    beside(state).unwrap_or_else(|| {
+        let runtime = runtime_folder().unwrap_or_else(|| temporary_folder(geteuid()));
+        runtime.join(short_name(state))
+    })
 }
 
-fn private_folder(user: Uid) -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        Some(folder) if folder.is_absolute() && folder.as_os_str().len() < 60 => folder.join("backfill"),
-        _ => PathBuf::from(format!("/tmp/backfill-{user}")),
+/// Returns the socket that exists for a state file; `None` if no process listens.
+pub fn existing_socket(state: &Path) -> Option<PathBuf> {
+    candidates(state).into_iter().find(|path| path.exists())
+}
+
+/// Returns every path at which a process may listen for a state file. That process may belong to the owner of the state
+/// file, and its `XDG_RUNTIME_DIR` may differ from the one of this process.
+fn candidates(state: &Path) -> Vec<PathBuf> {
+    if let Some(beside) = beside(state) {
+        return vec![beside];
     }
+    let owner = owner(state).map(Uid::from_raw).filter(|owner| *owner != geteuid());
+    let folders = [geteuid()]
+        .into_iter()
+        .chain(owner)
+        .flat_map(|user| [PathBuf::from(format!("/run/user/{user}")).join(FOLDER), temporary_folder(user)]);
+    runtime_folder().into_iter().chain(folders).map(|folder| folder.join(short_name(state))).collect()
+}
+
+/// Returns the path beside the state file; `None` if it is too long for a socket.
+fn beside(state: &Path) -> Option<PathBuf> {
+    let mut path = absolute(state).into_os_string();
+    path.push(".sock");
+    (path.as_bytes().len() <= MAX_PATH).then(|| path.into())
+}
+
+fn absolute(state: &Path) -> PathBuf {
+    std::path::absolute(state).unwrap_or_else(|_| state.to_owned())
+}
+
+/// Returns the name of a socket that is not beside its state file.
+fn short_name(state: &Path) -> String {
+    let digest = Sha256::digest(absolute(state).as_os_str().as_bytes());
+    let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{name}.sock")
+}
+
+/// Returns the folder for sockets in `XDG_RUNTIME_DIR`; `None` if the variable is not set or too long.
+fn runtime_folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)?;
+    (folder.is_absolute() && folder.as_os_str().len() < 60).then(|| folder.join(FOLDER))
+}
+
+fn temporary_folder(user: Uid) -> PathBuf {
+    PathBuf::from(format!("/tmp/{FOLDER}-{user}"))
 }
 
 impl Server {
@@ -184,13 +222,8 @@ fn owner(state: &Path) -> Option<u32> {
 ///
 /// Fails if no process listens, if this user may not connect, or if the process does not answer.
 pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
-    let path = socket_path(state);
+    let (path, mut stream) = connect(state).await?;
     let shown = path.display().to_string();
-    let mut stream = match UnixStream::connect(&path).await {
-        Ok(stream) => stream,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(SendError::Denied(shown)),
-        Err(_) => return Err(SendError::NoProcess(shown)),
-    };
     // Somebody else may have created the socket at a path that everybody can write to.
     let served_by = stream.peer_cred().map(|peer| peer.uid()).ok();
     if served_by.is_none_or(|user| user != 0 && user != geteuid().as_raw() && Some(user) != owner(state)) {
@@ -208,6 +241,22 @@ pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
         Ok(answer) => answer.map_err(|error| no_answer(error.to_string())),
         Err(_) => Err(no_answer("no reply within 10 seconds".to_owned())),
     }
+}
+
+/// Connects to the process that works on the migration of this state file.
+async fn connect(state: &Path) -> Result<(PathBuf, UnixStream), SendError> {
+    let mut denied = None;
+    for path in candidates(state) {
+        match UnixStream::connect(&path).await {
+            Ok(stream) => return Ok((path, stream)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(path),
+            Err(_) => {}
+        }
+    }
+    Err(match denied {
+        Some(path) => SendError::Denied(path.display().to_string()),
+        None => SendError::NoProcess(socket_path(state).display().to_string()),
+    })
 }
 
 #[cfg(test)]
@@ -254,6 +303,20 @@ mod tests {
         let _server = Server::listen(&state, echo()).unwrap();
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o077, 0);
         assert!(send(&state, &Request::new("abc", "a", Command::Drain)).await.is_ok());
+        assert_eq!(existing_socket(&state), Some(path));
+        assert_eq!(existing_socket(&folder.join("n.db")), None);
+    }
+
+    /// A process that cron or a service started may have no `XDG_RUNTIME_DIR`.
+    #[tokio::test]
+    async fn a_process_with_another_runtime_folder_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a".repeat(120));
+        fs::create_dir(&folder).unwrap();
+        let state = folder.join("m.db");
+        for folder in [format!("/run/user/{}/{FOLDER}", geteuid()).into(), temporary_folder(geteuid())] {
+            assert!(candidates(&state).contains(&folder.join(short_name(&state))), "{}", folder.display());
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use backfill::internals::command_line::CommandLine;
 use backfill::internals::migration::{MigrationError, StatusOptions};
 use backfill::internals::state::is_absent;
 use backfill::internals::steering::Settings;
+use backfill::internals::steering::socket::existing_socket;
 use backfill::internals::telemetry::{StoredBudgets, Worker};
 use standing::{standing_json, write_standing};
 use text::write_status;
@@ -47,6 +48,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         Some(_) => None,
         None => NextStep::from_status(&snapshot.status, &commands),
     };
+    let socket = summary.holder.as_ref().and_then(|_| existing_socket(migration.state_path()));
     let command_result = CommandResult::done().next_step(next_step.as_ref());
     output::write_result(
         global,
@@ -54,12 +56,15 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         || {
             json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
                     "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json),
-                    "steering": { "paused": outcome.steering().paused, "rate": outcome.steering().rate }, "playbook": standing_json(snapshot, next_step.as_ref()) })
+                    "steering": { "paused": outcome.steering().paused, "rate": outcome.steering().rate, "socket": socket }, "playbook": standing_json(snapshot, next_step.as_ref()) })
         },
         |out| {
             write_status(out, summary, worker.as_ref(), &migration.plan().limits)?;
             budgets.iter().try_for_each(|budgets| budgets.write(out))?;
             write_steering(out, outcome.steering(), &commands)?;
+            if let Some(socket) = &socket {
+                writeln!(out, "ctl: {}", socket.display())?;
+            }
             write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref())?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed: this state belongs to another plan.")?;
