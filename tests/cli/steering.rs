@@ -65,6 +65,8 @@ async fn a_pause_takes_effect_within_a_second_and_outlives_the_process() {
     let activity = &status_later["process"]["activity"];
     assert_eq!(activity["state"], "paused", "{status:#} {status_later:#}");
     assert!(activity["detail"].as_str().unwrap().contains("the application is slow"), "{activity}");
+    let socket = socket_path(&harness.dir().join(".backfill/plan.db"));
+    assert_eq!(status["steering"]["socket"], json!(socket), "`status` names the socket");
     running.signal(Signal::SIGKILL);
     tokio::task::block_in_place(|| running.end());
 
