@@ -1,6 +1,6 @@
-//! Compares the units that a run spends with the server's count. Measures the error of the run's own estimate. Also
-//! measures how much a run with `[limits] max_wcu` spends if it is killed repeatedly. The benchmark uses the real
-//! binary, which talks to the embedded engine over sockets.
+//! Compares the units that a run reports as spent with the units that the server counted. Measures the error of the
+//! run's own estimate. Also measures how much a run with `[limits] max_wcu` spends if it is killed repeatedly. The
+//! benchmark uses the real binary, which talks to the embedded engine over sockets.
 //!
 //! `cargo bench --bench spend [-- SCENARIO…]` runs the scenarios whose names begin with one of the arguments, or all
 //! scenarios without arguments. The exit code is 1 if a figure misses its target.
@@ -9,10 +9,10 @@
 #[expect(unreachable_pub, reason = "shared with the simulator")]
 #[path = "../tests/table/simulator/figure.rs"]
 mod figure;
-#[expect(dead_code, unreachable_pub, reason = "tests use more of it")]
+#[expect(dead_code, unreachable_pub, reason = "the tests use the other parts of this module")]
 #[path = "../tests/harness/mod.rs"]
 mod harness;
-#[expect(dead_code, reason = "tests use more of it")]
+#[expect(dead_code, reason = "the tests use the other parts of this module")]
 #[path = "../tests/table/spend/mod.rs"]
 mod spend;
 

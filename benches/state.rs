@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Creates a state file with a complete run. The run has destroyed one value of every item.
+/// Creates a state file with a stopped run. The run has destroyed one value of every item.
 async fn fill(path: &Path, rows: u64) -> Result<RunId, Box<dyn std::error::Error>> {
     let store = backfill::internals::state::open(path, &identity(), clock)?;
     let new = NewRun {

@@ -1,12 +1,12 @@
 //! Measures what telemetry costs: the CPU time and the memory of whole runs with and without it, in alternating rounds.
 //!
-//! With telemetry, a run measures its requests, watches its pass, draws the progress line on a terminal, stores the
-//! pace and its history, and serves metrics, which this benchmark scrapes every second. Without telemetry, the same
-//! process does none of this. The table is in the embedded engine of another process.
+//! With telemetry, a run measures its requests, watches its pass, draws the progress line on a terminal, and stores the
+//! current pace and the pace history. It also serves metrics, which this benchmark scrapes every second. Without
+//! telemetry, the same process does none of this. The table is in the embedded engine of another process.
 //!
 //! Run it with `cargo bench --bench telemetry [-- --items 20000 --rounds 20]`. With `--instructions`, valgrind counts
-//! the instructions of one run of each kind. A run is about 50 times slower under valgrind, so whatever telemetry does
-//! once a second counts about 50 times as much as in a normal run: the result is an upper bound.
+//! the instructions of one run of each kind. A run is about 50 times slower under valgrind, so work that telemetry does
+//! once per second is counted about 50 times as often as in a normal run. The result is therefore an upper bound.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 
 use std::io::{Read as _, Write as _};
@@ -45,7 +45,8 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs a plan in this process, with or without telemetry. Prints what the process used, as JSON.
+/// Runs a plan in this process, with or without telemetry. Prints the CPU time and the memory that the process used, as
+/// JSON.
 fn child(plan: &str, on: bool) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let outcome = runtime.block_on(async {
@@ -87,7 +88,7 @@ impl Observer for Terminal {
     }
 }
 
-/// What one run used.
+/// The resources that one run used.
 #[derive(Clone, Copy)]
 struct Used {
     cpu_s: f64,
@@ -97,7 +98,7 @@ struct Used {
     scrapes: u64,
 }
 
-/// A table, and plans that each add another attribute to its items.
+/// A table, and a directory for plans. Each plan adds a different attribute to the table's items.
 struct Tables {
     local: Local,
     dir: tempfile::TempDir,
@@ -133,7 +134,7 @@ impl Tables {
     }
 }
 
-/// Starts the measured process, scrapes its metrics, and waits for its end.
+/// Starts the measured process, scrapes its metrics, and waits until it ends.
 fn measure(dir: &Path, plan: &Path, on: bool, valgrind: bool) -> (Used, Json) {
     let this = std::env::current_exe().unwrap();
     let mut command = Command::new(if valgrind { "valgrind".as_ref() } else { this.as_path() });
@@ -151,7 +152,7 @@ fn measure(dir: &Path, plan: &Path, on: bool, valgrind: bool) -> (Used, Json) {
     let pty = openpty(Some(&size), None).unwrap();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::from(pty.slave));
     let mut child = command.spawn().unwrap();
-    // The command's copy of the terminal must be closed, or reading from the terminal would never end.
+    // Close the command's copy of the terminal. Otherwise, reading from the terminal would never end.
     drop(command);
     let terminal = std::thread::spawn(move || scrape_until_closed(pty.master.into()));
     let mut document = String::new();
@@ -171,7 +172,7 @@ fn scrape_until_closed(mut terminal: std::fs::File) -> u64 {
     let scraper = std::thread::spawn(move || {
         let Ok(address) = receive.recv() else { return 0 };
         let mut scrapes = 0;
-        // The channel is closed when the terminal is.
+        // The channel closes when the terminal closes.
         while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = receive.recv_timeout(Duration::from_secs(1)) {
             let Ok(mut stream) = TcpStream::connect(&address) else { continue };
             let _ = write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -201,11 +202,11 @@ fn instructions(text: &str) -> f64 {
 
 fn compare_cpu(items: u64, rounds: u64) {
     let mut tables = Tables::new(items);
-    // The first run warms the machine up.
+    // The first run warms up the machine. Its result is ignored.
     tables.run(true, false);
     let (mut ratios, mut memory, mut scrapes) = (Vec::new(), Vec::new(), 0);
     for round in 0..rounds {
-        // Each round begins with the other kind, so that neither always comes first.
+        // The order alternates from round to round, so that neither kind of run always comes first.
         let order = [round % 2 == 0, round % 2 != 0];
         let [first, second] = order.map(|on| tables.run(on, false));
         let (on, off) = if order[0] { (first, second) } else { (second, first) };
@@ -226,7 +227,7 @@ fn compare_instructions(items: u64) {
     println!("{items} items: on {on:.0}, off {off:.0} instructions for each item: {:+.2} %", 100.0 * (on / off - 1.0));
 }
 
-/// Returns the median, and the quartiles and extremes around it.
+/// Returns the median, the quartiles and the extremes as text.
 fn spread(mut values: Vec<f64>, unit: &str) -> String {
     values.sort_by(f64::total_cmp);
     let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];

@@ -13,12 +13,12 @@ use crate::item::{Item, Path};
 pub struct Baseline {
     /// Preexisting targets of moves and copies, with digests of their values.
     pub preexisting: Vec<(Path, Digest)>,
-    /// Preexisting targets that need a [`BaselinePair`]: a rollback may change the target's value, or readers see the
-    /// value for the first time after the cutover. The target's source may be missing.
+    /// Targets that had a value and need a [`BaselinePair`]: a rollback may change the target's value, or readers see
+    /// the value for the first time after the cutover. The target's source may be missing.
     pub pairs: Vec<(Path, BaselinePair)>,
     /// Whether the phase may write a target of this item. This includes a target whose source is missing now, if
-    /// another change needs a write: a live writer may create the source meanwhile, and the tool then decides again and
-    /// fills the target. After the phase has written a target, the target looks like a preexisting target.
+    /// another change needs a write. A live writer may create the source before this write. The tool then decides again
+    /// and fills the target. After the phase has written a target, the target looks like a preexisting target.
     pub may_write: bool,
 }
 

@@ -191,7 +191,7 @@ impl AffectedIndex {
     }
 
     /// Returns whether an item is in the index. An item is in the index if it has every key attribute with the declared
-    /// type. A write cannot give an index key a value of a different type or an empty value, but the item may already
+    /// type. A write cannot give an index key a value of a different type or an empty value. But the item may already
     /// have had such a value when the index was created.
     fn has_entry<'v>(&self, value: impl Fn(&str) -> Option<&'v Value>) -> bool {
         self.key.iter().all(|key| match value(&key.name) {

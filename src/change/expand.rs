@@ -69,10 +69,10 @@ impl ExpandOp {
 impl Draft<'_> {
     /// Plans one operation.
     ///
-    /// An operation adds a condition even if the item already matches it. Other operations may need a write to the
-    /// item, and a live writer may change the item before this write arrives. If the item then no longer matches the
-    /// operation, the condition makes the write fail. Without the condition, the item would be only partly changed, or
-    /// the write would change an item that has diverged.
+    /// An operation adds a condition even if the item already matches the operation. Other operations may need a write
+    /// to the item, and a live writer may change the item before this write arrives. If the item then no longer matches
+    /// the operation, the condition makes the write fail. Without the condition, the item would be only partly changed,
+    /// or the write would change an item that has diverged.
     pub(super) fn expand(&mut self, op: &ExpandOp) {
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {

@@ -4,9 +4,9 @@
 //!
 //! # Which pre-image to restore
 //!
-//! A path can have several pre-images: from several passes, from a write that was planned a second time after a lost
-//! reply, or from a write that was in flight when the process was killed. Such a write may never have arrived. Neither
-//! the oldest nor the newest pre-image is always the right one:
+//! A path can have several pre-images. They can come from several passes, or from a write that was planned a second
+//! time after a lost reply. They can also come from a write that was in flight when the process was killed. Such a
+//! write may never have arrived. Neither the oldest nor the newest pre-image is always the right one:
 //!
 //! - The oldest can be wrong. A pass recorded `x0` and died before it sent its write. A live writer wrote `x1`. The
 //!   next pass recorded `x1` and overwrote it. The application's last value was `x1`, but the oldest pre-image would
@@ -47,8 +47,8 @@
 //! journal, with the digest of the written value. If a pass wrote the path before the repair, the value that the repair
 //! found did not exist before the migration, so a rollback ignores that value. If no pass wrote the path, the repair
 //! was the tool's first write to it, and a rollback uses the pre-image of the repair. This happens if the passes kept a
-//! preexisting target, because its value was equal to the source or had diverged. The baseline has a digest of the
-//! preexisting value, so the rollback detects whether a different value has replaced the preexisting value since.
+//! preexisting target, because its value was equal to the source's value or had diverged. The baseline has a digest of
+//! the preexisting value, so the rollback detects whether a different value has replaced the preexisting value since.
 //!
 //! # Digests
 //!

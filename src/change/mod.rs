@@ -5,7 +5,7 @@
 //!
 //! Each phase has its own operations (`ops.rs`): `run` (`expand.rs`), `contract` (`contract.rs`), and the two phases of
 //! `rollback` (`old_from_new.rs`, `undo.rs`). The two phases of `rollback` depend on an item's recorded history
-//! ([`ItemHistory`]).
+//! ([`ItemHistory`]). `contract` depends on it only for changes with `skip`.
 
 mod baseline;
 mod contract;

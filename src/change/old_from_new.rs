@@ -1,9 +1,11 @@
 //! The first phase of `rollback`, for one item: it makes old values equal to new values. This phase is needed if
 //! applications have written only the new attribute.
 //!
-//! Every write is compare-and-set. If a live writer has changed a value since, the value stays and the item is reported
-//! as diverged. This phase also writes an item that had only its new attribute before the migration; `playbook`
-//! explains why in "What the model taught".
+//! Every write is compare-and-set. If a live writer has changed a value since the item was read, the write fails and
+//! the tool decides again. An item is reported as diverged in three cases. Its new values contradict each other. It has
+//! an old value but no new value, and needs no other change. Or the old value that must change is a list element. This
+//! phase also writes an item that had only its new attribute before the migration; `playbook` explains why in "What the
+//! model taught".
 
 use std::collections::BTreeMap;
 

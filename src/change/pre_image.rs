@@ -23,8 +23,8 @@ pub enum PriorValue {
     /// The path has this value, which the write destroys.
     Value(Value),
     /// The path has no value, and the write creates one. This state is recorded for constants, for maps that the write
-    /// creates for a target, and for targets of in-place moves. A rollback needs no other information to undo such a
-    /// write.
+    /// creates for a target, and for targets of in-place moves and of changes with `skip`. A rollback needs no other
+    /// information to undo such a write.
     Nothing,
     /// The path has the same value as the source. The write is an in-place move that only removes the source.
     SameAsSource,

@@ -5,7 +5,7 @@
 //! reported as diverged. An item is also reported as diverged if its shape no longer allows the tool to restore a
 //! value. The journal stores every value that a removal would lose. This phase removes a value that existed before the
 //! migration only if the value equals the item's old value and the records do not show who wrote it. If an item has no
-//! baseline, this phase removes only values that are equal to the item's old value.
+//! baseline, this phase removes a copy only if the copy is equal to the item's old value.
 
 use std::collections::BTreeMap;
 

@@ -228,8 +228,8 @@ proptest! {
         }
     }
 
-    /// After a run every item passes verification, for each strategy and each `on_existing`, unless the run itself
-    /// reported the item.
+    /// After a run, every item passes verification, unless the run itself reported the item. This is true for each
+    /// strategy and each `on_existing`.
     #[test]
     fn items_pass_verification_after_a_run(
         plan in any_rollback_plan(), image in any_item(), in_place in any::<bool>(), on_existing in any_on_existing(),

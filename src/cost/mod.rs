@@ -1,5 +1,5 @@
-//! Prices of capacity units. Every amount that is based on these prices is an estimate. The prices are the list prices
-//! of one region. List prices exclude taxes, discounts, storage, streams and replicas.
+//! Prices of capacity units. Every amount that is based on these prices is an estimate. Unless the plan sets them, the
+//! prices are the list prices of one region. List prices exclude taxes, discounts, storage, streams and replicas.
 
 mod spend;
 

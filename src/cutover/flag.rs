@@ -147,7 +147,8 @@ impl Flag {
             && self.dual_since != Some(self.changed_at)
     }
 
-    /// Whether applications behave in the same way under this state and under `other`.
+    /// Whether this state and `other` have the same version, and settings under which applications behave in the same
+    /// way.
     pub fn has_same_settings(&self, other: &Flag) -> bool {
         let state = |flag: &Flag| {
             (

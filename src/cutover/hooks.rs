@@ -151,7 +151,7 @@ fn program(argv: &[String]) -> String {
     Program::name(argv).to_owned()
 }
 
-/// Runs a hook. `set` finds the version that it replaces in its environment.
+/// Runs a hook. For `set`, an environment variable contains the version that the new flag replaces.
 async fn run(argv: &[String], input: Option<String>, expected: u64, limit: Duration) -> Result<String, String> {
     let environment = input.iter().map(|_| ("BACKFILL_EXPECTED_VERSION", expected.to_string())).collect();
     let program = Program { argv, input, environment, limit };

@@ -112,7 +112,7 @@ impl FlagStore for TableStore {
     }
 }
 
-/// Returns the attributes that a change's condition compares: the version, and every setting that applications obey.
+/// Returns the attributes that a change's condition compares: the version, and the settings that a change can modify.
 fn state_of(flag: &Flag, meta: &FlagMeta) -> Item {
     const STATE: [&str; 6] = ["version", "write", "read", "read_percent", "contracting", "old_stale"];
     to_item(flag, meta).into_iter().filter(|(name, _)| STATE.contains(&name.as_str())).collect()

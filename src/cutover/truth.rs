@@ -14,7 +14,7 @@ use crate::item::Value;
 pub enum Truth {
     /// The old value. It is the truth before a plan's cutover, and whenever `read = old` and old values are not stale.
     Old,
-    /// The new value or, if the new value is missing, the old value. This order is the truth if `read = new` while both
+    /// The new value or, if the new value is missing, the old value. This is the truth if `read = new` while both
     /// attributes are written, because readers then fall back.
     NewThenOld,
     /// Only the new value. It is the truth if `write = new`.

@@ -199,8 +199,8 @@ impl ControlItem {
         }
     }
 
-    /// Reads the item once more after the last attempt failed. If this write was applied after all, returns the item.
-    /// Otherwise returns the last attempt's error.
+    /// Decides the result after the last attempt failed. If the write may have been applied, reads the item once more.
+    /// Returns the item if this write was applied after all. Otherwise returns the last attempt's error.
     async fn check_after_last_attempt(
         &self,
         item: Item,

@@ -11,7 +11,7 @@ use crate::plan::Access;
 /// The counters of all segments in progress.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    /// Whether nothing is counted, to find out what counting costs.
+    /// Whether counting is switched off. A benchmark switches it off to measure what counting costs.
     off: bool,
     segments: Mutex<Vec<Weak<SegmentRequests>>>,
 }
@@ -22,7 +22,7 @@ pub(crate) struct SegmentRequests {
     off: bool,
     /// The segment; `None` for requests that belong to no segment, such as the retries of failures.
     segment: Option<u32>,
-    /// The number of the page whose items are processed, from 1. 0 before the first page.
+    /// The number of the page whose items are processed, counted from 1; 0 before the first page.
     page: AtomicU64,
     reads: AtomicU64,
     writes: AtomicU64,
@@ -34,7 +34,7 @@ pub(crate) struct SegmentRequests {
 pub struct SegmentSnapshot {
     /// The segment; `None` for requests that belong to no segment, such as the retries of failures.
     pub segment: Option<u32>,
-    /// The number of the page whose items are processed, from 1. 0 before the first page.
+    /// The number of the page whose items are processed, counted from 1; 0 before the first page.
     pub page: u64,
     /// Number of reads that were sent and are not answered yet.
     pub reads: u64,

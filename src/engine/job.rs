@@ -119,12 +119,14 @@ impl Job {
         job
     }
 
-    /// Returns the same job with these clocks and this source of randomness. Call it before [`Job::watch_table`].
+    /// Returns the same job with these clocks and this source of randomness. Call this method before
+    /// [`Job::watch_table`].
     pub fn with_machine(self, machine: Machine) -> Job {
         Job { work_window: WorkWindow::new(&self.plan.limits, machine.wall()), machine, ..self }
     }
 
-    /// Returns the same job without the measurements that only displays need. Call it before the job's first request.
+    /// Returns the same job without the measurements that only displays need. Call this method before the job's first
+    /// request.
     pub fn without_measures(self) -> Job {
         Job { progress: Arc::new(Progress::without_measures()), ..self }
     }
@@ -236,15 +238,15 @@ impl Job {
         }
     }
 
-    /// Stops the run if a limit is used up or the deadline has passed. Call it before anything is sent.
+    /// Stops the run if a limit is used up or the deadline has passed. Call this method before anything is sent.
     pub(crate) fn stop_at_limits(&self) {
         if let Some(reason) = self.work_window.past_deadline().or_else(|| self.allowance.exhausted()) {
             self.stop.stop(reason);
         }
     }
 
-    /// Makes the final spend durable. The final spend excludes reserved capacity that was not used. Call it when no
-    /// request is in flight.
+    /// Makes the final spend durable. The final spend excludes reserved capacity that was not used. Call this method
+    /// when no request is in flight.
     pub(crate) async fn end_spend(&self, store: &State, run: &RunRecord) -> Result<SpendRecord, StoreError> {
         self.table_watch.iter().for_each(|watch| watch.stop_storing());
         store.settle_spend(run.session(), self.allowance.end().await).await

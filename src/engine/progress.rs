@@ -108,7 +108,7 @@ impl Progress {
         self.segments_done.fetch_add(u64::from(ends), Ordering::Relaxed);
     }
 
-    /// Returns the measurements, to add to them.
+    /// Returns the measurements, so that callers can add to them.
     pub(crate) fn measures(&self) -> &Measures {
         &self.measures
     }

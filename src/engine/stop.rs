@@ -18,7 +18,7 @@ pub enum StopReason {
     /// The operator pressed Ctrl-C, or the process received SIGTERM.
     #[error("it was interrupted")]
     Interrupted,
-    /// An operator asked the run to stop with `backfill ctl drain`.
+    /// An operator stopped the run with `backfill ctl drain`.
     #[error("{by} stopped it with `backfill ctl drain`")]
     Drained {
         /// The operator: `user@host`.

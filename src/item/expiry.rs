@@ -42,7 +42,7 @@ impl Expiry {
 /// The number of time-to-live values, and how many of them have an unsupported unit or type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExpiryCounts {
-    /// Number of all values.
+    /// Total number of values.
     pub values: u64,
     /// Number of values in milliseconds.
     pub milliseconds: u64,

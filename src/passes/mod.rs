@@ -31,7 +31,8 @@ impl Job {
     /// When this function returns, everything that it reports is durable.
     ///
     /// # Errors
-    /// Fails if the end of the session could not be stored. Earlier commits remain durable.
+    /// Fails if the run's phase writes nothing, or if the store failed at the beginning or the end of the session.
+    /// Earlier commits remain durable.
     pub async fn work(&self, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
         match session.run.phase.as_str() {
             phase::EXPAND => expand::work(self, store, session).await,

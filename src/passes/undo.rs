@@ -17,7 +17,7 @@ pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
 /// pass records the missing baselines before it changes an item (`baseline/completion.rs`).
 pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
     let write_pass = WritePass::begin(job, store, &session.run).await?;
-    // If the job is stopped during this call, the next call ends before its first page.
+    // If the job is stopped during this call, `execute` below ends before its first page.
     job.complete_baseline_within(store).await?;
     write_pass.execute(None, job.reads_consistently()).await?;
     write_pass.end().await

@@ -55,7 +55,7 @@
 //! - If no expand pass has read an item, rollback removes the item's new value only if that value equals the old one.
 //!   The reason is that no record says whether the new value existed before the migration.
 //! - If the operator moved readers with `--force` while the gate was closed, the step to `write = new` checks the gate
-//!   again, because from then on readers no longer fall back to old values.
+//!   again. After this step, readers no longer fall back to old values.
 //! - `--force` never overrides an incomplete expand pass. For `write = new`, `--force` does not override a failed item
 //!   either, because readers would find no value in that item.
 //! - If somebody else changes the flag while a command is running, the command ends. Otherwise the command could undo a

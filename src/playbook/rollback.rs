@@ -155,7 +155,7 @@ impl StepRequest<'_> {
     }
 
     /// Decides the next step before the old-from-new pass runs again. If the operator gave a `--force` reason, it is
-    /// recorded before the pass. The reason covers at most as many unequal items as were found so far.
+    /// recorded before the pass. The reason covers at most the number of unequal items that were found so far.
     fn accept_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
         Ok(match self.context.force {
             Some(_) if self.state.accepted_unequal < items && !self.context.confirmed => Step::Confirm,
@@ -169,7 +169,7 @@ impl StepRequest<'_> {
 
     /// Decides the next step if the old and new values of some items still differ after this command's passes. If the
     /// operator gave a `--force` reason that covers all these items, leaves them unequal and continues. Otherwise,
-    /// refuses. A reason covers at most as many unequal items as the operator knew of when giving it.
+    /// refuses. A reason covers at most the number of unequal items that were known when the operator gave it.
     fn leave_unequal(&self, items: u64) -> Result<Step, StepRefusal> {
         let known = self.state.accepted_unequal;
         let only = match self.context.force {

@@ -26,7 +26,7 @@ pub struct MigrationState {
     pub sampled: Option<ReportSummary>,
     /// Number of items that the last complete expand pass read; `None` if its reads were not strongly consistent.
     pub expanded_items: Option<u64>,
-    /// Whether a further expand pass has begun after a complete one.
+    /// Whether a further expand pass has begun after a complete one, and no full verification has been clean since.
     pub expanded_again: bool,
     /// Whether the open failures have been retried since the last expand pass began.
     pub retried: bool,

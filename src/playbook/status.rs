@@ -14,7 +14,7 @@ use crate::cutover::{Flag, ReadFrom, WriteTo};
 pub enum MigrationStage {
     /// The migration has not begun.
     Preflight,
-    /// Expand is writing new values.
+    /// The preflight was accepted, but expand is not complete.
     Expand,
     /// Expand is complete. If the plan has a cutover, the gate is closed.
     Verify,

@@ -100,8 +100,8 @@ impl StepRequest<'_> {
         }
     }
 
-    /// If it was unknown whether an intended change took effect, and the current flag shows this, returns the step that
-    /// records the outcome.
+    /// If the outcome of an intended change was unknown and the current flag reveals it, returns the step that records
+    /// the outcome.
     fn flag_seen(&self) -> Option<Step> {
         let intended = self.state.intended.as_ref()?;
         let flag = self.context.flag.filter(|flag| flag.version != intended.version)?;

@@ -10,14 +10,14 @@ use crate::item::Units;
 use crate::plan::Access;
 use crate::ratelimit::{Budget, Scope};
 
-/// The maximum throughput of one partition key (developer guide, "Partition key design"). No budget can exceed it.
+/// The maximum throughput of one partition key (developer guide, "Partition key design"). No budget can raise it.
 pub(super) const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
 
 /// The number of capacity units that a run needs from one scope, and the rate at which the run can consume them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CapacityNeed {
-    /// The scope. For [`Scope::KeyRange`], the need is the sum over all key ranges, and the rate is the sum over the
-    /// key ranges that the run works on at the same time.
+    /// The scope. For [`Scope::KeyRange`], the need is the sum over all key ranges. The rate is the sum over the key
+    /// ranges that the run works on at the same time.
     pub scope: Scope,
     /// Whether the units are for writes or for reads.
     pub access: Access,
@@ -49,8 +49,8 @@ pub(super) struct CapacityTotals<'a> {
 pub struct RunPace {
     /// The capacity that the run needs, for each scope and for reads and writes.
     pub needs: Vec<CapacityNeed>,
-    /// The duration if the run uses its full budgets, and the duration if it uses half of them. `None` if a budget is 0
-    /// or the need is unknown.
+    /// The shortest and the longest duration. The shortest assumes the lower bounds of the needs and the full budgets.
+    /// The longest assumes the upper bounds and half of the budgets. `None` if a budget is 0 or the need is unknown.
     pub duration: Option<(Duration, Duration)>,
 }
 

@@ -155,8 +155,8 @@ mod tests {
             let with = || item(json!({ "new": { kind: "1" } }));
             let without = || item(json!({}));
             assert!(!delivers(&stream_filter, without(), with()), "the run's own record");
-            assert!(delivers(&stream_filter, with(), with()), "a later change of the application");
-            assert!(delivers(&stream_filter, without(), without()), "a change of an old writer");
+            assert!(delivers(&stream_filter, with(), with()), "a later change by the application");
+            assert!(delivers(&stream_filter, without(), without()), "a change by an old writer");
             assert!(delivers(&stream_filter, None, with()), "an insert");
             assert!(delivers(&stream_filter, with(), None), "a delete");
             assert!(delivers(&stream_filter, with(), without()), "an old writer that replaces the item");

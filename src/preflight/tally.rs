@@ -60,7 +60,7 @@ struct Sum {
     products: f64,
     /// Number of clusters in which the figure is above zero.
     nonzero_clusters: usize,
-    /// Number of clusters whose figure is lower than their number of items.
+    /// Number of clusters in which the figure is lower than the number of items.
     partial_clusters: usize,
     /// The largest mean per item in any cluster: the cluster's figure, divided by its number of items.
     most: f64,

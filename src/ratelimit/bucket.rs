@@ -165,7 +165,7 @@ impl Bucket {
     }
 
     /// Takes these tokens. If they are not available, returns the time until they are available at speed 1. During a
-    /// pause, this time is infinite.
+    /// pause, this time is `Duration::MAX`.
     fn take(&self, limiter: &mut Limiter, tokens: u64) -> Result<(), Duration> {
         let burst = NonZeroU32::new(self.burst.load(Ordering::Relaxed)).ok_or(Duration::MAX)?;
         limiter.set_burst(burst);

@@ -30,8 +30,9 @@ use crate::item::Units;
 /// | 0.8 | 30 s | 99.9 %, 0.12 % | 99.6 %, 0.64 % | 26 s |
 /// | 0.8 | 40 s | 100.0 %, 0.10 % | 99.6 %, 1.00 % | 37 s |
 ///
-/// A floor of 5 % instead of 1 % made no difference. The simulated limits are a tenth of a real table's, so a few
-/// requests are a large fraction. With a real table's limits, the fraction of throttled requests is smaller.
+/// A floor of 5 % instead of 1 % made no difference. The simulated limits are a tenth of a real table's limits, so a
+/// few throttled requests are a large fraction. With a real table's limits, the fraction of throttled requests is
+/// smaller.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Feedback {
     /// A throttle reduces the rate to this fraction of the served rate.

@@ -180,7 +180,7 @@ impl KeyBuckets {
         }
     }
 
-    /// Returns the number of throttles that were attributed to one key.
+    /// Returns the number of throttles that were attributed to single keys.
     pub(super) fn throttles(&self) -> u64 {
         self.throttles.load(Ordering::Relaxed)
     }

@@ -13,15 +13,16 @@ const SEGMENTS_PER_BATCH: u32 = 10_000;
 pub trait Checkpoints: Send + Sync {
     /// Commits a segment's progress together with its failures, diverged items and refused pre-images.
     ///
-    /// When this method returns `Ok`, the whole commit is durable. From then on, [`History::items_under_way`] no longer
-    /// returns the items of the committed pages. After an error, no part of the commit is stored. After
-    /// [`StoreError::Broken`], the store accepts no more changes and the run must stop. The next session can safely
-    /// read and write the uncommitted pages again.
+    /// When this method returns `Ok`, the whole commit is durable. The commit also deletes the digests that this
+    /// session has stored for the committed pages ([`History::items_under_way`]). After an error, no part of the commit
+    /// is stored. After [`StoreError::Broken`], the store accepts no more changes and the run must stop. The next
+    /// session can safely read and write the uncommitted pages again.
     ///
     /// Returns [`StoreError::Fenced`] if a later session of the run has begun. Returns [`StoreError::Refused`] in three
     /// cases: the run has no open session, the run has no such segment, or the commit's counts of failures and diverged
-    /// items do not match its records. Returns [`StoreError::Transition`] if [`SegmentState::next`] does not allow the
-    /// event. Returns [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
+    /// items do not match its records. Also returns [`StoreError::Refused`] if the outcome of a recorded failure is not
+    /// a failure. Returns [`StoreError::Transition`] if [`SegmentState::next`] does not allow the event. Returns
+    /// [`StoreError::Corrupt`] if the run or a refused pre-image is unknown.
     ///
     /// [`History::items_under_way`]: super::History::items_under_way
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;

@@ -9,7 +9,7 @@ use super::{AffectedItems, BaselinePage, PreImageId, PreImageRecord, PreImageRow
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use crate::item::{ItemKey, Path};
 
-/// For each path that a write changes, the journal records the value from before the write. The baseline records the
+/// For each path that a write changes, the journal records the path's value before the write. The baseline records the
 /// state that each item had before the migration wrote it for the first time.
 ///
 /// Records from before the last complete rollback are ignored, because they do not apply to an expansion that began
@@ -39,11 +39,11 @@ pub trait History: Send + Sync {
     /// returns [`StoreError::Corrupt`].
     async fn mark_refused(&self, session: SessionId, ids: Vec<PreImageId>) -> Result<(), StoreError>;
 
-    /// Returns the recorded history of these items, in the order of the keys. The history contains records of the
-    /// expansion and of repairs. An unreadable record makes only its own item's history unreadable
-    /// ([`ItemHistory::unreadable`]). With [`HistoryLookup::ForDecision`], the method first proves that the records are
-    /// readable, and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], it succeeds even if the
-    /// store is damaged.
+    /// Returns the recorded history of these items, in the order of the keys. An unreadable record makes only its own
+    /// item's history unreadable ([`ItemHistory::unreadable`]). With [`HistoryLookup::ForDecision`], the history
+    /// contains records of the expansion and of repairs. The method then first proves that the records are readable,
+    /// and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], the history contains only
+    /// preexisting targets. The method then succeeds even if the store is damaged.
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// Returns an item's pre-images, newest first: those at `path`, or those at all paths if `path` is `None`. Omits

@@ -12,8 +12,8 @@
 //! | [`Verifications`] | the parameters, counts and mismatches of verifications; their reports |
 //! | [`Events`] | the events of the migration, and a few facts |
 //!
-//! [`State`] gives access to all of these traits. [`StateReader`] gives read-only access to code that does not own the
-//! state. Modules outside this one use only these traits, [`open`] and [`read`]. `sqlite/` stores a state in one file.
+//! [`State`] gives access to all of these traits. Code that does not own the state reads it through [`StateReader`].
+//! Modules outside this one use only these traits, [`open`] and [`read`]. `sqlite/` stores a state in one file.
 //! [`memory`] keeps a state in memory, for tests. A new store must implement the traits and pass the conformance suite
 //! (`tests/state/`).
 //!

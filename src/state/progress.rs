@@ -1,4 +1,4 @@
-//! The states of segments and runs, as plain data. Only the functions in this module change these states.
+//! The states of segments and runs, as plain data. The functions in this module decide how these states may change.
 
 use super::Spend;
 use crate::change::Outcome;
@@ -125,12 +125,12 @@ pub enum TransitionError {
     /// end.
     #[error("the start key did not move")]
     StuckKey,
-    /// The outcomes that the event counts do not add up to its number of scanned items.
+    /// The event's outcome counts do not add up to its number of scanned items.
     #[error("{outcomes} outcomes for {scanned} scanned items")]
     Unbalanced {
         /// Number of scanned items.
         scanned: u64,
-        /// Sum of the outcomes that were counted.
+        /// Sum of the event's outcome counts.
         outcomes: u64,
     },
     /// The run's status cannot change in this way.

@@ -17,8 +17,8 @@ pub trait HistoryReader: Send + Sync {
 }
 
 /// Read-only access to a state. A reader works while the owner is using the state, and also after the owner has died. A
-/// reader takes no lock, blocks no other process and changes nothing. Each result is a snapshot of the durable data at
-/// one time. A later result may contain more data.
+/// reader never takes ownership of the state, blocks no other process and changes nothing. Each result is a snapshot of
+/// the durable data at one time. A later result may contain more data.
 ///
 /// Every method returns [`StoreError::Corrupt`] if the data that it reads is damaged, and [`StoreError::Io`] if the
 /// data cannot be read.

@@ -221,7 +221,8 @@ pub(super) fn finish_verification(
 }
 
 /// Refuses a commit in three cases: its session is not the run's open session, the run has no such segment, or the
-/// commit's records do not match the counts of its pages.
+/// commit's records do not match the counts of its pages. Also refuses a recorded failure whose outcome is not a
+/// failure.
 pub(super) fn check_commit(run: &RunRecord, commit: &Commit) -> Result<(), StoreError> {
     check_session(run, commit.session)?;
     if commit.segment >= run.total_segments {
@@ -310,8 +311,8 @@ pub(super) fn reserve(
     check_epoch(run, session)?;
     match stored {
         Some(state) if begun => Ok(state.reserved(reservation)),
-        // When a state is opened, every session is closed. So if a session is not open, the state was opened again
-        // after the session began.
+        // A session calls `begin_spend` before it reserves capacity. If the store no longer knows of this call and the
+        // session is closed, the state was opened again after the call.
         Some(_) if !run.open_session => Err(StoreError::Fenced(format!(
             "session {} of run {} cannot reserve capacity: the state was opened again after the session began, so the \
              capacity that the session had reserved counts as spent. Nothing was stored",

@@ -15,7 +15,7 @@ use crate::item::{ItemKey, Path};
 /// change is stored.
 ///
 /// Every method that changes something, except [`Runs::begin`], takes the id of the calling session. The method fails
-/// with [`StoreError::Fenced`] if a later session of that run has begun, or if a later run has superseded that run.
+/// with [`StoreError::Fenced`] if a later session of the same run has begun, or if a later run has superseded this run.
 ///
 /// A command that retries failures begins no session, because the run may be complete. Instead, the command uses the id
 /// of the newest session of the phase's newest run, even if that session is closed. Once the next session begins, the
@@ -41,9 +41,10 @@ pub trait Runs: Send + Sync {
     /// A complete run resolves the failures and diverged items that earlier runs of its phase left open, because it has
     /// read every item again. The `resolved_as` of these failures and diverged items becomes `later_pass`.
     ///
-    /// Returns [`StoreError::Refused`], and leaves the session open, in these cases: the status is neither `Stopped`
-    /// nor `Complete`; the run has no open session; or the status is `Complete`, but a segment is not done or a page
-    /// was abandoned. Returns [`StoreError::Fenced`] if a later session has begun.
+    /// Returns [`StoreError::Refused`], and leaves the session open, if the status is neither `Stopped` nor `Complete`.
+    /// Does the same if the status is `Complete`, but a segment is not done or a page was abandoned. Also returns
+    /// [`StoreError::Refused`] if the run has no open session. Returns [`StoreError::Fenced`] if a later session has
+    /// begun.
     async fn end_session(
         &self,
         session: SessionId,

@@ -13,10 +13,10 @@ use super::{Checkpoints, Events, History, Runs, SpendLedger, StoreError, Verific
 ///
 /// Opening a state closes the sessions that dead processes left open. The runs of these sessions become `Stopped`, and
 /// their counts become a lower bound. Capacity that the sessions had reserved counts as spent. If the state belongs to
-/// a different plan or table whose migration has begun, opening fails with [`StoreError::Foreign`].
+/// a different plan or table, and its migration has begun, opening fails with [`StoreError::Foreign`].
 ///
-/// Requests take effect in the order in which they are called. After [`StoreError::Broken`], every later request fails
-/// with the same error. So no change is reported as stored unless it is stored.
+/// Requests take effect in the order in which they are made. After [`StoreError::Broken`], every later request fails
+/// with the same error. So a change is reported as stored only if it is stored.
 #[async_trait]
 pub trait StateStore: Runs + Checkpoints + History + SpendLedger + Verifications + Events {
     /// Returns the current time in its stored form.

@@ -41,7 +41,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// All verdicts that are mismatches, in the order of reports.
+    /// All verdicts that are mismatches, in the order in which reports list them.
     pub const MISMATCHES: [Verdict; 3] = [Verdict::Missing, Verdict::Stale, Verdict::Unexpected];
 
     /// Returns the name that is used in state files and JSON.

@@ -20,8 +20,9 @@ pub trait Verifications: Send + Sync {
     /// When a new verification begins, the store deletes the counts and mismatches of all verifications that are older
     /// than the newest complete one. The reports of these verifications stay.
     ///
-    /// Returns [`StoreError::Refused`] in three cases: a session of the verification is open, the sample size is given
-    /// without the inputs of the draw (or the inputs without the size), or the seed is 2^63 or more.
+    /// Returns [`StoreError::Refused`] in three cases: a session of the verification is open, the seed is 2^63 or more,
+    /// or the number of segments is not from 1 to 1,000,000. Also returns [`StoreError::Refused`] if the sample size is
+    /// given without the inputs of the draw, or if these inputs are given without the size.
     async fn begin_verification(&self, new: NewVerification, force_new: bool)
     -> Result<VerificationRecord, StoreError>;
 

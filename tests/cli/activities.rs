@@ -1,5 +1,5 @@
-//! Brings about each activity with the real binary, and checks that all displays agree on it: the progress line on a
-//! terminal, `status --output json`, the metrics and the log. No activity may be shown as another one.
+//! Puts a run of the real binary into each activity, and checks that all displays show this activity and no other: the
+//! progress line on a terminal, `status --output json`, the metrics and the log.
 
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -15,12 +15,13 @@ use super::metrics::LOOPBACK;
 use super::metrics::exposition::{Samples, scrape};
 use super::*;
 
-/// How long the displays must agree. A request without an answer ends after five seconds.
+/// How long the displays must agree. This time is less than five seconds, because then a request without an answer
+/// ends.
 const HOLD: Duration = Duration::from_millis(2_500);
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the progress line says for each activity. The texts differ, so a line never fits two activities.
+/// What the progress line says for each activity. No line contains the texts of two activities.
 const LINES: [(&str, &str); 9] = [
     ("starting", "· starting"),
     ("scanning", "· scanning"),
@@ -38,7 +39,7 @@ struct Shown<'a> {
     harness: &'a Harness,
     plan: &'a Path,
     child: Child,
-    /// Each part of the terminal's input, with the time at which it arrived.
+    /// Each part of the run's output to the terminal, with the time at which it arrived.
     terminal: Arc<Mutex<Vec<(Instant, Vec<u8>)>>>,
     address: String,
     began: Instant,
@@ -108,7 +109,7 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// Checks that every display shows this activity, and nothing else, for [`HOLD`].
+    /// Checks for the time [`HOLD`] that every display shows this activity and no other.
     async fn all_show(&self, activity: &str) {
         let began = Instant::now();
         while began.elapsed() < HOLD {
@@ -120,7 +121,8 @@ impl<'a> Shown<'a> {
         }
         let shown = &self.status()["process"];
         assert_eq!((&shown["state"], &shown["activity"]["state"]), (&json!("running"), &json!(activity)), "{shown:#}");
-        // The line shows what it showed a moment before the metrics, so its first second does not count.
+        // The progress line may show a new activity about a second later than the metrics. So the check ignores the
+        // output of the first 1.2 seconds.
         let screen = self.terminal_since(began + Duration::from_millis(1_200));
         for (name, line) in LINES {
             assert_eq!(screen.contains(line), name == activity, "{line:?} on the terminal, {activity}: {screen}");
@@ -171,7 +173,8 @@ fn shown_by(samples: &Samples) -> Option<String> {
     Some(shown.first()?.split('"').nth(1)?.to_owned())
 }
 
-/// The run report's clocks contain this activity, and no stall that was none.
+/// Checks that the document records time in this activity, and no time in activities that did not occur, such as
+/// `stalled`.
 fn check_clocks(document: &Json, activity: &str) {
     let seconds = &document["activity_seconds"];
     assert!(seconds[activity].as_f64().unwrap() >= 2.0, "{seconds}");
@@ -297,7 +300,8 @@ async fn a_run_that_ends_its_requests_is_draining() {
     check_clocks(&run.end(Some(130)).await, "draining");
 }
 
-/// While it sleeps, the process shows nothing. Afterwards, the time counts as sleep and not as a stall.
+/// A process that a signal has stopped shows nothing. After the process continues, the time counts as sleep and not as
+/// a stall.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_process_is_asleep() {
     let (harness, _, plan) = setup(2_000, "[capacity]\nwrite = 10\n[alerts]\nstall_after = \"10s\"\n").await;

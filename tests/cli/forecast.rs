@@ -207,8 +207,8 @@ async fn items_that_are_signed_on_the_client_are_edited_only_if_that_is_accepted
     assert!(harness.dump(&table).await.values().all(|item| !item.contains_key("new")));
 }
 
-/// If the signed item is on the last page, the run records the item as a failure and has then read every item, so a
-/// later `run` does not read the item again. With `--accept client-encryption`, `failures retry` and `verify --repair`
+/// If the signed item is on the last page, the run records the item as a failure. The run has then read every item, so
+/// a later `run` does not read it again. With `--accept client-encryption`, `failures retry` and `verify --repair`
 /// can still change the item. `failures list` shows this option with the item.
 ///
 /// RUNBOOK: "`failures retry` and `verify --repair` take `--accept client-encryption` too"

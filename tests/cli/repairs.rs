@@ -101,8 +101,8 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&harness, &plan), None);
 }
 
-/// The verification took old values as correct, and compared new values with them. The later repair takes new values as
-/// correct, so the result of the verification does not describe this repair.
+/// The verification treated old values as correct, and compared new values with them. The later repair treats new
+/// values as correct, so the result of the verification does not describe this repair.
 /// RUNBOOK: "that was made while the same side was the truth"
 #[tokio::test(flavor = "multi_thread")]
 async fn findings_for_the_other_side_do_not_describe_a_repair() {

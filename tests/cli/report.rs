@@ -270,7 +270,7 @@ fn check_story(html: &str, status: &Json) {
     assert_eq!((fact(verification, "Items compared"), fact(verification, "Missing (no value)")), ("61", "1"));
 }
 
-/// Every write of the report is complete or absent, and a command that refuses writes nothing.
+/// A report file is written completely or not at all, and a refused command writes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_without_a_state_or_a_target_is_refused() {
     let (harness, _, plan) = setup(5, "").await;
@@ -291,15 +291,14 @@ async fn a_report_without_a_state_or_a_target_is_refused() {
     assert_eq!((json["bytes"].as_u64(), &json["file"]), (Some(html.len() as u64), &Json::Null));
     let piped = tool(&harness, &["report", plan, "--out", "-"]).exits(0).stdout;
     assert!(piped.starts_with("<!doctype html>") && piped.trim_end().ends_with("</html>"));
-    // Another plan may have the same state file. The report says so.
+    // The plan file now differs from the plan in the state file. The report says so.
     let changed = read(Path::new(plan)).replace("to = \"new\"", "to = \"newer\"");
     std::fs::write(plan, changed).unwrap();
     let other = tool(&harness, &["report", plan, "--format", "md", "--out", "-"]).exits(0).stdout;
     assert!(other.contains("**The plan file has changed.**") && other.contains("move old to new\n"), "{other}");
 }
 
-/// The whole Markdown of a migration without a cutover.
-/// A slip of the keyboard destroys neither the state file nor the plan, and a device stays a device.
+/// If `--out` is the path of a state file, of a plan or of a device by mistake, `report` refuses and changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_replaces_only_a_report() {
     let (harness, _, plan) = setup(5, "").await;
@@ -335,7 +334,7 @@ async fn the_markdown_is_complete() {
     settings.bind(|| insta::assert_snapshot!("report_markdown", masked.join("\n")));
 }
 
-/// Replaces what differs from run to run: times, hashes, paths, and figures that depend on the machine's speed.
+/// Replaces text that differs from run to run: times, hashes, paths, and figures that depend on the machine's speed.
 fn mask(line: &str) -> String {
     for label in ["- Time: ", "- Pace: ", "- State file: ", "- Next step: ", "- Table id: ", "- Fingerprint: "] {
         if line.starts_with(label) {
@@ -384,7 +383,7 @@ async fn flagged_life(commands: &[&[&str]]) -> (Harness, String) {
     (harness, html)
 }
 
-/// A sort key of the flag's item that would be markup.
+/// A sort key for the flag's item. Without escaping, it would be markup.
 const HOSTILE_SORT: &str = "<script>alert(3)</script>";
 
 #[tokio::test(flavor = "multi_thread")]

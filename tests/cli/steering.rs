@@ -1,4 +1,4 @@
-//! `ctl` steers a running process, and what it sets outlives the process.
+//! Tests `ctl`: it steers a running process, and its settings also apply to later processes.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -37,7 +37,7 @@ async fn wait_for_writes(harness: &Harness, more_than: u64) {
     }
 }
 
-/// Returns the writes that the table receives in two seconds, from one second after now.
+/// Waits one second. Then counts the writes that the table receives in the next two seconds, and returns their number.
 async fn writes_after_a_second(harness: &Harness) -> u64 {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = writes(harness);
@@ -78,7 +78,7 @@ async fn a_pause_takes_effect_within_a_second_and_outlives_the_process() {
     assert!(ended.messages().contains("paused   by "), "{}", ended.messages());
     let seconds = &ended.json()["activity_seconds"];
     assert!(seconds["paused"].as_f64().unwrap() >= 8.0, "both sessions count: {seconds}");
-    assert!(seconds.get("stalled").is_none(), "a pause is no stall: {seconds}");
+    assert!(seconds.get("stalled").is_none(), "a pause is not a stall: {seconds}");
     let record = ctl(&harness, &["status", plan_text]);
     let commands: Vec<&str> =
         record["state"]["record"].as_array().unwrap().iter().map(|r| r["command"].as_str().unwrap()).collect();
@@ -126,7 +126,7 @@ async fn a_drain_ends_the_run_so_that_it_can_be_resumed() {
     assert!(ended["stopped"].as_str().unwrap().contains("stopped it with `backfill ctl drain`"), "{ended}");
     let refused = tool(&harness, &["ctl", "drain", plan_text]).exits(3);
     assert!(refused.messages().contains("there is nothing to drain"), "{}", refused.messages());
-    // Without a process, a pause is stored for the next one. The way back ends the pause.
+    // If no process works on the migration, `ctl` stores the pause for the next process. The way back ends the pause.
     assert_eq!(ctl(&harness, &["pause", plan_text])["live"], false);
     let shown = tool(&harness, &["ctl", "status", plan_text]).exits(0).stdout;
     assert!(shown.contains("no process works on this migration") && shown.contains("paused by "), "{shown}");

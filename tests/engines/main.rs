@@ -13,8 +13,8 @@ mod run;
 use deviations::{DEVIATIONS, Deviation};
 use run::{Outcome, Suite, binaries, run};
 
-/// The tests that show whether an engine applies conditions atomically. On any other engine, only the suites with a
-/// single writer prove anything.
+/// The tests that show whether an engine applies conditions atomically. On an engine that does not, only the suites
+/// with a single writer prove anything.
 const PROBE: Suite = Suite { binary: "table", only: &["contract::probe::"], without: &[], writers: Writers::Many };
 
 /// Whether a suite has concurrent writers.

@@ -78,7 +78,7 @@ async fn the_rollback_continues_after_unequal_items_are_corrected_by_hand() {
         }
         assert!(!listed.contains("P#0"), "{listed}");
         for item in [&no_map, &too_large, &disagree] {
-            assert_eq!(found(&scene, item).await, *item, "the rollback must not change it");
+            assert_eq!(found(&scene, item).await, *item, "the rollback must not change the item");
         }
     }
     // `--force` accepts only the failures that the tool has reported. It has not reported the item whose copies differ.
@@ -173,7 +173,7 @@ async fn constants_that_applications_change_do_not_block_a_rollback() {
     for item in [&changed, &inserted] {
         put(&scene, item).await;
     }
-    // If a live writer has changed a value since, the tool keeps and reports this value.
+    // If a live writer has changed a value since the run, the tool keeps and reports this value.
     let ran = scene.run_command("rollback --yes").await.exits(5);
     assert!(ran.stdout.contains("is complete"), "{}", ran.stdout);
     let flag = scene.flag().await;

@@ -1,10 +1,10 @@
 //! The operations of an application on one item, and the values that a read of the item may return.
 //!
-//! A request takes effect at some instant between its beginning and its end. A read is correct if all requests can be
-//! put into an order that fits their times, and in this order, the read returns the value of the last write before it.
-//! So a read must not return the value of a write A if a write B has certainly replaced A. B has certainly replaced A
-//! if two conditions are met. First, B certainly took effect before the read began. Second, B began after A had
-//! certainly taken effect, that is, after A had ended or after a read had returned A's value.
+//! A request takes effect at some instant between its beginning and its end. A read is correct if there is an order of
+//! all requests that fits their times, and in which the read returns the value of the last write before it. So a read
+//! must not return the value of a write A if a write B has certainly replaced A. B has certainly replaced A if two
+//! conditions are met. First, B certainly took effect before the read began. Second, B began after A had certainly
+//! taken effect, that is, after A had ended or after a read had returned A's value.
 
 use std::time::Instant;
 

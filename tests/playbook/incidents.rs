@@ -330,7 +330,7 @@ async fn only_one_of_two_runs_on_two_hosts_continues() {
     let lost = lost.exits(7).messages();
     assert!(lost.contains(&holder), "no {holder} in: {lost}");
     assert!(lost.contains("expires 60 s after its last renewal"), "{lost}");
-    assert_eq!(won.code, -1, "it was still running: {}", won.messages());
+    assert_eq!(won.code, -1, "this run must not have ended before the kill: {}", won.messages());
 
     // The killed run's lease expires one second after its last renewal, and the other run takes over. After that, the
     // test also resumes the killed run.

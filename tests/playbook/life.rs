@@ -215,7 +215,8 @@ async fn a_rollback_from_new_only_writes_without_a_flag() {
     both.old_stale = true;
     app.set_flag(both).await;
     let since = jiff::Timestamp::now();
-    // The rollback makes old values equal to new ones, and verifies the result. Only then must readers go back.
+    // The rollback makes old values equal to new ones, and verifies the result. Only after that do readers have to go
+    // back.
     let words = format!("rollback --dual-writes-since {since} --yes");
     asks("--readers-back", scene.run_command(&words).await.exits(3).messages());
     app.wait_for_operations(BETWEEN).await;

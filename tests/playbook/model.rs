@@ -1,6 +1,6 @@
 //! Explores all states of the playbook together with an application. The model consists of one item, the flag, the
-//! migration's state, a tool that can be killed anywhere, two application instances whose caches may contain an older
-//! flag, and an operator who may run any command at any time.
+//! migration's state, a tool, two application instances and an operator. The tool can be killed anywhere. The caches of
+//! the instances may contain an older flag. The operator may run any command at any time.
 //!
 //! The model uses the real flag, the real state and the real decisions ([`backfill::internals::cutover::Flag`],
 //! [`backfill::internals::playbook`]). `model/sweep.rs` describes the guarded writes of each phase to the item.
@@ -11,7 +11,7 @@
 //! kill between steps, every rerun of a command, and every other command that the operator may run instead. If a pass
 //! is killed, the image that it has read is lost.
 //!
-//! **Time.** The cache time is one second, and so is the soak. The rules only depend on which of two times is earlier,
+//! **Time.** The cache time is one second, and so is the soak. The rules depend only on which of two times is earlier,
 //! and on whether they differ by a second. So the model replaces times by their ranks, which keeps the number of states
 //! finite.
 //!

@@ -174,8 +174,9 @@ impl Scene {
         self.harness.dump(&self.table).await
     }
 
-    /// Runs a command and kills it at a random moment. Repeats this `kills` times, then runs the command to its end.
-    /// After every kill, the application's last value for each item must be in the item or in the journal.
+    /// Runs a command and kills it at a random moment, up to `kills` times. Then runs the command to its end, unless
+    /// one of the runs ended before its kill. After every kill, the application's last value for each item must be in
+    /// the item or in the journal.
     pub(crate) async fn run_with_kills(
         &self,
         words: &str,

@@ -209,7 +209,7 @@ pub(super) async fn a_complete_rollback_ends_the_recorded_history(fixture: &mut 
     let records = store.history_of(vec![key("b"), key("none")], HistoryLookup::ForDecision).await.unwrap();
     assert_eq!(records[0], records[1], "the new expansion must begin without records");
     store.record_baseline(page(expansion, 1, &[], &["a"])).await.unwrap();
-    assert!(existed(&store, "a").await, "the new expansion records it again");
+    assert!(existed(&store, "a").await, "the new expansion must record the item again");
 }
 
 pub(super) async fn restarting_the_first_pass_makes_a_rollback_unsure(fixture: &mut dyn StoreFixture) {

@@ -1,5 +1,5 @@
-//! The conformance suite for stores. Each promise of the traits in `src/state/` is one function. This function runs
-//! with every implementation. To add a new store, add it to [`conformance`] with its [`StoreFixture`].
+//! The conformance suite for stores. For each promise of the traits in `src/state/`, there is one test function, which
+//! runs with every implementation. To add a new store, add it to [`conformance`] with its [`StoreFixture`].
 //!
 //! `broken.rs` checks that the suite fails for each store that breaks a promise.
 

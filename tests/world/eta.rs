@@ -20,12 +20,12 @@ use tokio::time::Instant;
 use super::plan;
 use super::scene::wall;
 
-/// Number of runs. The rate of every second one changes when 35 % of the items are done.
+/// Number of runs. In every second run, the rate changes when 35 % of the items are done.
 const RUNS: u64 = 40;
 
 const CHANGE_AT: f64 = 0.35;
 
-/// An ETA, and when it was given.
+/// An ETA, and the time at which it was given.
 #[derive(Debug, Clone, Copy)]
 struct Forecast {
     /// The fraction of the items that were done.

@@ -50,8 +50,8 @@ struct Campaign {
 }
 
 impl Campaign {
-    /// Plays `seeds` seeds, beginning with the seed `first`. Plays them in parallel, with as many threads as there are
-    /// cores. Each seed runs on a single thread, independently of the other seeds.
+    /// Plays `seeds` seeds, beginning with the seed `first`. Plays them in parallel, with one thread per core. Each
+    /// seed runs on a single thread, independently of the other seeds.
     fn play(first: u64, seeds: u64) -> Campaign {
         let next = AtomicU64::new(first);
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);

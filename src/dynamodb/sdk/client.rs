@@ -177,8 +177,8 @@ impl Connection {
     }
 }
 
-/// After a failed renewal, the credentials are not reloaded for this long. Within this time, DynamoDB has refused every
-/// request that was in flight during the renewal.
+/// After a failed renewal, the credentials are not reloaded for this long. By the end of this time, DynamoDB has
+/// refused every request that was in flight during the renewal.
 const RENEWAL_COOLDOWN: Duration = Duration::from_secs(5);
 
 /// The timeout for the DescribeTable call with renewed credentials, including its retries. If the call does not succeed
@@ -286,7 +286,7 @@ fn endpoint(shared: &SdkConfig) -> Option<String> {
 }
 
 /// Returns the credentials for a local engine: made-up ones, or those from a profile. Returns `None` if the client
-/// should use the normally configured credentials.
+/// should use the normally configured credentials. Call this function only if the plan names no profile.
 ///
 /// Credentials from the environment are always used. Credentials from a profile are used only if the profile's endpoint
 /// is the local engine, because other profiles' credentials are for AWS.

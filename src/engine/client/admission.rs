@@ -62,12 +62,13 @@ impl Requests {
 
     /// Waits until these writes may be sent. First acquires units of the partition keys, unless `has_key_units` says
     /// that the caller already has them. Then acquires units of the key range and of the indexes, then a slot, and
-    /// finally units of the table. If the run stops meanwhile, sends nothing and returns an error.
+    /// finally units of the table. If the run stops during the wait, returns an error.
     ///
-    /// Permits become invalid when the window closes, when the run is paused, or when the lease or the flag is not confirmed in time. This
-    /// function then acquires them again. With the old permits, all waiting requests would be sent in one burst as soon
-    /// as sending is allowed again. The function does not give the old permits back. The buckets have refilled
-    /// meanwhile, so each unit that is given back to a full bucket would immediately allow an additional request.
+    /// Permits become invalid when the window closes, when the run is paused, or when the lease or the flag is not
+    /// confirmed in time. This function then acquires new permits. With the old permits, all waiting requests would be
+    /// sent in one burst as soon as sending is allowed again. The function does not give the old permits back. The
+    /// buckets have refilled meanwhile, so each unit that is given back to a full bucket would immediately allow an
+    /// additional request.
     pub(crate) async fn admit(&self, chunk: &[&GuardedWrite], has_key_units: bool) -> Result<Admission, Stopped> {
         let since = Instant::now();
         let may_pass =

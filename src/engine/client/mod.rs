@@ -89,7 +89,7 @@ pub struct Requests {
     shared_lane_turn: Arc<Mutex<()>>,
     /// Whether the segment of these requests is in a large lane.
     large: Arc<AtomicBool>,
-    /// Counts the requests in flight of this segment.
+    /// Counts this segment's requests in flight.
     in_flight: Arc<SegmentRequests>,
     /// Whether DynamoDB has accepted any write, that is, applied the write or evaluated its condition.
     accepted: Arc<AtomicBool>,
@@ -336,7 +336,7 @@ impl Requests {
         write.key.partition_hash(&self.partition_key)
     }
 
-    /// Sends an admitted chunk once. Once the chunk is sent, this function always waits for the replies.
+    /// Sends an admitted chunk, without retries. After the chunk is sent, this function always waits for the replies.
     pub(crate) async fn write(
         &self,
         admission: Admission,

@@ -16,7 +16,8 @@ struct PauseState {
     pauses: u64,
 }
 
-/// Where a pause comes from. Each source pauses and resumes on its own; the run continues when no source pauses it.
+/// Where a pause comes from. Each source pauses and resumes the run independently. The run continues when no source
+/// pauses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PauseSource {
     /// An operator, with `backfill ctl pause`.
@@ -32,8 +33,8 @@ impl Default for PauseSwitch {
 }
 
 impl PauseSwitch {
-    /// Pauses the run. `why` says who paused it, for people. If this source has already paused the run, replaces the
-    /// text.
+    /// Pauses the run. `why` is a text for people that says who paused the run. If this source has already paused the
+    /// run, replaces the text.
     pub fn pause(&self, source: PauseSource, why: impl Into<String>) {
         let why = why.into();
         self.0.send_if_modified(|state| {
@@ -60,7 +61,7 @@ impl PauseSwitch {
         });
     }
 
-    /// Returns who paused the run, for people; `None` if the run is not paused.
+    /// Returns a text for people that says who paused the run; `None` if the run is not paused.
     pub fn paused(&self) -> Option<String> {
         let state = self.0.borrow();
         let reasons: Vec<&str> = state.reasons.iter().map(|(_, why)| why.as_str()).collect();

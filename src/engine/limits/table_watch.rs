@@ -169,9 +169,9 @@ impl TableWatch {
         self.storing_task().take();
     }
 
-    /// Replaces the plan's `[capacity]`. The budgets of reads or writes that it changes apply at once, even to requests
-    /// that wait. A budget above the table's capacity is lowered. All other budgets stay as they are. Returns the
-    /// current budgets.
+    /// Replaces the plan's `[capacity]`. If the rate of reads or of writes has changed, the new budgets for it apply at
+    /// once, even to requests that wait. A budget above the table's capacity is lowered. All other budgets stay as they
+    /// are. Returns the current budgets.
     pub(crate) fn set_capacity(&self, capacity: &Capacity) -> Vec<ScopeBudget> {
         let mut state = self.state();
         let description = state.description.clone();

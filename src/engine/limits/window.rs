@@ -15,8 +15,8 @@ use crate::engine::stop::{StopReason, Stopper};
 use crate::figure::whole_duration;
 use crate::plan::{PlanLimits, Window};
 
-/// The interval at which every wait checks the wall clock. After a jump of the wall clock, a run may continue up to
-/// this interval after the window has opened, and may stop up to this interval after the deadline.
+/// The interval at which every wait checks the wall clock. After a jump of the wall clock, up to this interval may pass
+/// before a run notices that the window has opened or that the deadline has passed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The daily hours in which a run may work, and its deadline. Requests may be sent while the window is open.

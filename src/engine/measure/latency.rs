@@ -1,9 +1,10 @@
-//! Histograms of the time between a request and its answer. A record costs two atomic additions.
+//! Histograms of the time between a request and its answer. Recording one request costs two atomic additions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the histogram's buckets, in seconds. Slower requests are in a last bucket without a bound.
+/// The upper bounds of the histogram's buckets, in seconds. Slower requests are counted in a last bucket without an
+/// upper bound.
 pub const LATENCY_BOUNDS: [f64; 14] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
 const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;

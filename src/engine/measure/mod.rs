@@ -1,7 +1,7 @@
 //! Measures what happened to the requests of a session, for the metrics: how long they took, why they failed, what they
 //! consumed, and which parts of the table are done.
 //!
-//! Everything here is counted in this process, and nothing of it is stored.
+//! All of these figures are counted in this process and are not stored.
 
 mod latency;
 mod ranges;
@@ -73,7 +73,7 @@ impl ErrorClass {
 /// The live measurements of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Measures {
-    /// Whether nothing is measured, to find out what the measurements cost.
+    /// Whether measuring is switched off. A benchmark switches it off to find out what the measurements cost.
     off: bool,
     latencies: Latencies,
     errors: [AtomicU64; ErrorClass::ALL.len()],
@@ -127,8 +127,8 @@ impl Measures {
         }
     }
 
-    /// Sets the number of segments. Call it before the first commit. A later call changes nothing, because the number
-    /// of segments of a run is fixed.
+    /// Sets the number of segments. Call this method before the first commit. A later call changes nothing, because the
+    /// number of segments of a run is fixed.
     pub(crate) fn begin_ranges(&self, total_segments: u32) {
         if !self.off {
             self.ranges.begin(total_segments);

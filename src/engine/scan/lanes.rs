@@ -72,8 +72,8 @@ impl Lanes {
         })
     }
 
-    /// Adds lanes until there are at least this number of each kind. Returns true if it added any. Never removes lanes,
-    /// because the budgets limit the work in them anyway.
+    /// Adds lanes until there are at least `shared` shared lanes and `large` large lanes. Returns true if it added any.
+    /// Never removes lanes, because the budgets limit the work in them anyway.
     fn grow(&self, shared: u32, large: u32) -> bool {
         self.0.with_state(|state| {
             let more_shared = shared.saturating_sub(state.shared);
@@ -130,9 +130,9 @@ impl LaneGuard {
     }
 
     /// Moves the segment to a large lane if the segment continues after `page` and all items of the page belong to one
-    /// collection. If no large lane is available, the segment moves as soon as one is. The next segment can then use
-    /// the shared lane. The segment stays in the large lane until it ends, because the part after the collection is no
-    /// longer than an ordinary segment.
+    /// collection. If no large lane is available, the segment moves as soon as one becomes available. The next segment
+    /// can then use the shared lane. The segment stays in the large lane until it ends, because the part after the
+    /// collection is no longer than an ordinary segment.
     pub(crate) fn promote_if_large(&self, page: &Page, read_settings: &ReadSettings) {
         if page.next.is_none()
             || self.lane() == Lane::Large

@@ -16,7 +16,7 @@ use crate::item::Item;
 /// waits for its set-aside items. The limit is large enough to set aside a few thousand items of a hot partition key.
 /// Together with the number of active segments, this limit bounds the memory. The limit does not include the writes
 /// that a large lane has in flight at the end of a page. [`MAX_OPEN_PAGES`] bounds these writes, because they belong to
-/// at most this number of pages of at most 1 MB each.
+/// open pages, and each page has at most 1 MB.
 const MAX_SET_ASIDE_BYTES: usize = 1 << 20;
 
 /// The largest number of pages that may wait for their set-aside items. After a kill, the work to repeat is at most

@@ -56,7 +56,8 @@ impl ReadSettings {
         }
     }
 
-    /// Returns the smallest and the largest number of items in a page. The last page of a segment may have fewer items.
+    /// Returns the smallest and the largest number of items in a page. The last page of a segment may have fewer items,
+    /// and so may any page if the read budget is very small.
     pub fn page_items(&self) -> (u64, u64) {
         let stated = self.page_limit.map(|limit| (u64::from(limit), u64::from(limit)));
         stated.unwrap_or((MIN_PAGE_ITEMS as u64, MAX_PAGE_ITEMS as u64))

@@ -1,12 +1,13 @@
 //! Decides which segment is processed next. Another implementation of [`Scheduler`] could distribute the segments over
 //! several machines.
 //!
-//! Parallel-scan segments are ranges of the key hash, so neighbouring segments share a partition. For this reason,
-//! fresh segments are handed out in bit-reversed order, which spreads them over the hash space. Suppose that the hash
-//! space is divided into 2^k equal parts. Then each aligned group of 2^k consecutive segments in this order contains
-//! one segment of each part. But segments do not end in the order in which they began. So the scheduler first selects
-//! the half of the hash space with the fewest active segments. Within that half it selects the quarter with the fewest,
-//! and so on. The next segment comes from the selected part. This order loads the partitions evenly at every moment.
+//! Parallel-scan segments are ranges of the key hash, so neighbouring segments usually share a partition. For this
+//! reason, fresh segments are handed out in bit-reversed order, which spreads them over the hash space. Suppose that
+//! the hash space is divided into 2^k equal parts. Then each aligned group of 2^k consecutive segments in this order
+//! contains one segment of each part. But segments do not end in the order in which they began. So the scheduler first
+//! selects the half of the hash space with the fewest active segments. Within that half, it selects the quarter with
+//! the fewest active segments, and so on. The next segment comes from the selected part. This order loads the
+//! partitions evenly at every moment.
 //!
 //! What is known about a segment overrides this order. The longest segment must begin first. The pace of one partition
 //! key is limited even if no other segment is active, so a long segment that begins late makes the whole run longer.
@@ -33,7 +34,7 @@ use crate::state::{SegmentState, SegmentStatus};
 /// - **Dropped calls.** If the future of a call is dropped, the unit stays unleased, or its lease ends by itself.
 ///
 /// Everything except the leases is advisory. If a unit's first page is never reported to
-/// [`Scheduler::record_first_page`], the unit is leased all the same, but perhaps late. With several machines,
+/// [`Scheduler::record_first_page`], the unit is still leased, but perhaps late. With several machines,
 /// [`Scheduler::next_unsurveyed`] divides the survey among them, and every machine benefits from each surveyed page.
 #[async_trait]
 pub trait Scheduler: Send + Sync {
@@ -73,7 +74,7 @@ pub struct WorkLease {
 pub struct SchedulerError(pub String);
 
 /// A begun segment counts as large if its number of scanned items is at least this multiple of the mean number of items
-/// in finished segments.
+/// in a finished segment.
 const LARGE_FACTOR: u64 = 4;
 
 /// A segment with fewer scanned items than this never counts as large, because these items are written in seconds.
@@ -235,7 +236,7 @@ impl LocalScheduler {
         self
     }
 
-    /// Adds the stored state of a segment. Call it before any segment is handed out.
+    /// Adds the stored state of a segment. Call this method before any segment is handed out.
     pub fn restore(&mut self, segment: u32, state: SegmentState) {
         let queue = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
         if segment >= queue.order.total || state.status == SegmentStatus::Pending {

@@ -100,9 +100,9 @@ impl Probation {
         CommitDecision::Hold
     }
 
-    /// Returns the pages that are still held back, and whether they may be committed. Call it when all workers have
-    /// ended. The pages may be committed if the whole table was read, because then a few rejected writes do not mean
-    /// that the plan is wrong. The pages may also be committed if a write has been accepted since.
+    /// Returns the pages that are still held back, and whether they may be committed. Call this method when all workers
+    /// have ended. The pages may be committed if the whole table was read, because then a few rejected writes do not
+    /// mean that the plan is wrong. The pages may also be committed if a write has been accepted since.
     pub(crate) fn finish(&self, every_segment_ended: bool, accepted: bool) -> (Vec<Pages>, bool) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held_pages = std::mem::take(&mut state.held_pages).into_values().collect();

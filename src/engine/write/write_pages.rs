@@ -40,8 +40,8 @@ impl WritePages {
         WritePages { writer, checkpoints, run, requests, probation, max_failures, failures }
     }
 
-    /// Commits the pages that the probation still holds back, if they may be committed. Call it when all workers have
-    /// ended.
+    /// Commits the pages that the probation still holds back, if they may be committed. Call this method when all
+    /// workers have ended.
     pub async fn finish(&self, every_segment_ended: bool) -> Result<(), Stopped> {
         let (held_pages, may_commit) = self.probation.finish(every_segment_ended, self.requests.has_accepted_write());
         for pages in held_pages {

@@ -105,8 +105,8 @@ struct RequestTimes {
 }
 
 impl RequestTimes {
-    /// Returns the time of the next request, which is in the middle of the request's interval. Otherwise every stream
-    /// would start with a request at time 0.
+    /// Returns the time of the next request, which is in the middle of the request's interval. If it were at the start
+    /// of the interval, every stream would start with a request at time 0.
     fn at(&self) -> Option<Duration> {
         if self.per_second <= 0.0 {
             return None;

@@ -24,7 +24,8 @@ const COMPLETION_REASON: &str = "ended: it recorded the baseline of the items th
 impl Job {
     /// Records the baseline of every item that a stopped first pass did not reach. Writes no item. Call this method
     /// before a restarted run ([`BeginMode::Restart`]), with a separate job. The spend is added to the stopped pass's
-    /// spend. But this method may spend as much as a new run, because it may read all items.
+    /// spend. But the limits do not count what the pass spent before, because this method may read all items, like a
+    /// new run.
     ///
     /// Returns false if the job was stopped. The next call then continues from the last commit.
     pub async fn complete_baseline(&self, store: &State) -> Result<bool, StoreError> {

@@ -45,7 +45,7 @@ impl BaselineRecorder {
             let digest = Digest::from_text(&key.to_text());
             if written.contains(&digest) {
                 // An earlier session or a live writer filled these targets. The store decides from the journal which of
-                // them it was.
+                // the two it was.
                 let targets = self.changes.skipped_targets(item);
                 page.filled.extend((!targets.is_empty()).then(|| FilledTargets { key, targets, refused: Vec::new() }));
                 continue;

@@ -56,7 +56,7 @@ impl HeaviestKeys {
         most
     }
 
-    /// Forgets the lighter half of the keys if there are at least twice as many as should be kept.
+    /// Forgets the lighter half of the keys if there are at least `2 * MAX_KEYS` of them.
     fn drop_lightest(&mut self) {
         if self.keys.len() < 2 * MAX_KEYS {
             return;

@@ -66,7 +66,7 @@ pub struct Prediction {
     pub types: BTreeMap<Path, BTreeSet<&'static str>>,
     /// For each written path, the number of values that look like times.
     pub times: BTreeMap<Path, ExpiryCounts>,
-    /// Number of items that need a write even though they are signed or encrypted on the client.
+    /// Number of items that need a write and are signed or encrypted on the client.
     pub encrypted: u64,
 }
 

@@ -125,7 +125,7 @@ impl Clusters {
     /// The drawn clusters with items are a random sample of all clusters with items, except those in the stratum that
     /// was read in full. The total number of clusters with items is unknown. So the calculation assumes a sample with
     /// replacement, as if there were infinitely many clusters. A test checks that the exact bound for any finite number
-    /// of clusters is not larger.
+    /// of clusters is not larger than this bound.
     pub fn at_most_percent_of_filled(&self) -> Option<f64> {
         let filled = self.drawn - self.empty;
         if self.empty * 20 <= self.drawn || filled == 0 {

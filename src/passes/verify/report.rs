@@ -76,7 +76,7 @@ pub struct VerifyReport {
     #[serde(default)]
     pub new_alone: u64,
     /// Number of items that did not match at first, but matched or were gone when they were read again. For example,
-    /// the first read occurred between a live writer's two writes.
+    /// the first read may have occurred between a live writer's two writes.
     pub raced: u64,
     /// Number of missing, stale and unexpected items that were repaired.
     pub repaired: u64,

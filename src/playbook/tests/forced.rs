@@ -51,7 +51,7 @@ fn a_reason_given_for_one_refusal_covers_no_other_refusal() {
     );
 }
 
-/// A reason covers at most as many items as the operator knew of when giving it.
+/// A reason covers at most the number of items that were known when the operator gave it.
 /// RUNBOOK: "A reason covers at most the number of items that the refusal named"
 #[test]
 fn a_reason_given_for_one_item_covers_no_other_items() {

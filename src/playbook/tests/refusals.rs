@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// For each state that a migration with this kind of plan can reach, returns the commands that lead to it.
+/// Returns the commands that lead to each tested state of a migration with this kind of plan.
 fn states(kind: PlanKind) -> Vec<Vec<Goal>> {
     let life: &[Goal] = match kind {
         PlanKind::Flagged | PlanKind::Stated => &[DUAL, RUN, VERIFY, READ, WRITE, BACK, Goal::Rollback],

@@ -103,8 +103,8 @@ pub(in crate::ratelimit) fn nanos(duration: Duration) -> u64 {
 }
 
 /// The governor state of a bucket: the theoretical arrival time of the next token, in nanoseconds of the bucket's
-/// clock. From this time, governor decides whether a request may pass. We store this time ourselves, so that debt and
-/// refunds can change it.
+/// clock. Based on this time, governor decides whether a request may pass. We store this time ourselves, so that debt
+/// and refunds can change it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ArrivalTime(Arc<AtomicU64>);
 
@@ -139,7 +139,8 @@ fn token_nanos(tokens: u64) -> u64 {
 }
 
 /// The state as seen by a limiter that was created at `start`. The times are converted, because governor counts time
-/// from the creation of a limiter. An arrival time before `start` is converted to zero. Both times mean a full bucket.
+/// from the creation of a limiter. An arrival time before `start` is converted to zero, because both of these times
+/// mean a full bucket.
 #[derive(Debug)]
 struct LimiterState {
     tat: ArrivalTime,

@@ -110,7 +110,7 @@ fn budgets_that_must_not_be_refused_are_lowered_to_the_tables_capacity() {
     let share = resolve_within(&percent(40.0), &table());
     assert_eq!(share.budgets.table, ON_DEMAND_DEFAULT);
     assert_eq!(share.reductions.len(), 2, "{:?}", share.reductions);
-    // Budgets that are valid anyway stay the same.
+    // Budgets that are already valid stay the same.
     for capacity in [Capacity::default(), Capacity { write: units(20.0), ..percent(40.0) }] {
         assert_eq!(resolve_within(&capacity, &small), resolved(&capacity, &small));
     }

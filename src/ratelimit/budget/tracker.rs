@@ -64,7 +64,7 @@ impl BudgetTracker {
 
     /// Replaces the plan's `[capacity]`, because an operator changed the rate. Only the budgets of the table, of key
     /// ranges and of partition keys change, and only those for the access whose rate changed. They apply immediately.
-    /// `is_stale` says that budgets that follow the table are halved, because its description is outdated.
+    /// If the table's description is outdated (`is_stale`), budgets that follow the table are halved.
     pub fn steer(&mut self, capacity: &Capacity, table: &TableDescription, is_stale: bool) {
         let changed = |access: Access| match access {
             Access::Write => capacity.write != self.capacity.write,
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(budget(&tracker, Scope::Table, Access::Read), 10.0);
         assert_eq!(budget(&tracker, Scope::KeyRange, Access::Read), 10.0);
         assert_eq!(budget(&tracker, Scope::Table, Access::Write), on_the_way, "writes rise step by step as before");
-        // Without a recent description, a return to the plan's default stays halved.
+        // The operator returns to the default budget. Without a recent description, this budget is halved.
         tracker.steer(&Capacity::default(), &table(Some(1_000.0)), true);
         assert_eq!(budget(&tracker, Scope::Table, Access::Read), 1_250.0, "half of a quarter of 10,000");
     }

@@ -59,7 +59,7 @@ pub struct KeyRangeStatus {
 }
 
 impl Scopes {
-    /// Returns the state of the table's reads, of the table's writes, and of each index.
+    /// Returns the state of the table's reads, of the table's writes, and of each global index.
     pub fn status(&self) -> Vec<ScopeStatus> {
         let status = |name: &str, access, bucket: &Bucket| ScopeStatus {
             name: name.to_owned(),

@@ -228,7 +228,7 @@ impl StateTables {
         self.segments.range(range).map(|((_, segment), (state, _))| (*segment, state))
     }
 
-    /// Returns whether all of these pre-images are stored.
+    /// Returns an error if one of these pre-images is not stored.
     fn check_pre_images(&self, ids: &[PreImageId]) -> Result<(), StoreError> {
         let known = |id: &PreImageId| journal_index(*id).is_some_and(|index| index < self.journal.len());
         match ids.iter().find(|id| !known(id)) {

@@ -19,7 +19,7 @@ pub struct EventRecord {
 pub enum StoredFact {
     /// The location of the cutover flag when the migration began.
     FlagLocation,
-    /// The owner name in the lease when a process with this state file last took the lease.
+    /// The owner's name in the lease, as it was when a process with this state file last took the lease.
     LeaseOwner,
     /// The content of the cutover flag when a command with this state file last read the flag.
     LastFlag,

@@ -15,7 +15,7 @@ pub struct PreImageRecord {
     pub key: ItemKey,
     /// The path of the value.
     pub path: Path,
-    /// The value; `None` if the stored row cannot be read.
+    /// The value; `None` if the stored value cannot be read.
     pub value: Option<Value>,
     /// The time at which the pre-image was recorded.
     pub at: String,
@@ -72,9 +72,9 @@ pub struct BaselinePage {
 
 /// One item's targets that were filled after the pass had read the item for the first time, and whose values differ
 /// from the values of their sources. If the journal contains the digest of the target's value, the migration itself may
-/// have filled the target: the reply to its write was lost, or a process was killed. Otherwise, a live writer filled
-/// the target, so the target counts as preexisting. Only changes with `on_existing = "skip"` need this record. The
-/// journal contains the digest of every value that such a change writes.
+/// have filled the target: the reply to its write was lost, or a process was killed. If the journal does not contain
+/// the digest, a live writer filled the target, so the target counts as preexisting. Only changes with `on_existing =
+/// "skip"` need this record. The journal contains the digest of every value that such a change writes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilledTargets {
     /// The key of the item.

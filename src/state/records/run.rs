@@ -75,8 +75,8 @@ pub struct RunRecord {
     /// Whether a session is open. If a session is open, a process is working on the run, or died while working on it.
     pub open_session: bool,
     /// Whether the number of applied items is only a lower bound. This is the case if pages were abandoned, a session
-    /// was killed or a reply was lost. When another session reads the pages again, items that the first session wrote
-    /// count as already applied. So reports show the number of applied items with "at least".
+    /// was killed or a reply was lost. When a later session reads these pages again, the items that the earlier session
+    /// wrote count as already applied. So reports show the number of applied items with "at least".
     pub lower_bound: bool,
     /// Number of pages that the run's sessions began but did not finish.
     pub abandoned_pages: u64,
@@ -163,7 +163,7 @@ pub struct StateSummary {
     pub current: Option<RunProgress>,
     /// Number of items with an open failure, over all runs.
     pub open_failures: u64,
-    /// Number of items that are still open as diverged, over all runs.
+    /// Number of open diverged items, over all runs.
     pub open_diverged: u64,
     /// Number of recorded pre-images. Does not count pre-images of refused writes.
     pub pre_images: u64,

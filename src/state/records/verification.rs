@@ -31,7 +31,7 @@ pub struct VerificationParameters {
 pub struct SampleDraw {
     /// The seed of the random draw, below 2^63.
     pub seed: u64,
-    /// The number of segments of an earlier run. The item counts of its segments showed which segments are large.
+    /// The number of segments of an earlier run. The item counts of these segments showed which of them are large.
     pub run_segments: u32,
     /// The large segments of the earlier run.
     pub large: Vec<u32>,

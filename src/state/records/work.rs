@@ -85,7 +85,7 @@ pub struct DivergedRecord {
 pub struct OpenWork {
     /// Number of items with a failure that is still open.
     pub failures: u64,
-    /// Number of items that are still open as diverged.
+    /// Number of diverged items that are still open.
     pub diverged: u64,
 }
 

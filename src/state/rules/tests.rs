@@ -60,7 +60,7 @@ fn is_refused<T>(answer: Result<T, StoreError>) -> bool {
 #[test]
 fn a_phase_has_at_most_one_unfinished_run_and_a_run_one_open_session() {
     for (mode, run) in MODES.into_iter().flat_map(|mode| runs().into_iter().map(move |run| (mode, run))) {
-        let context = format!("{mode:?} behind {run:?}");
+        let context = format!("{mode:?} after {run:?}");
         match begin(mode, Some(&run)) {
             Ok(BeginDecision::Resume) => assert!(!run.open_session && run.can_be_resumed(), "{context}"),
             Ok(BeginDecision::ReadOnly) => {
@@ -186,8 +186,9 @@ fn event(counts: Counts) -> SegmentEvent {
 }
 
 proptest! {
-    /// A commit is accepted if and only if three conditions are true: its session is open and is the newest one, the
-    /// run has the segment, and the commit has as many records of failed and diverged items as its counts say.
+    /// A commit is accepted if and only if four conditions are true. Its session is open and is the newest one. The run
+    /// has the segment. The commit has as many records of failed and diverged items as its counts say. The outcome of
+    /// each recorded failure is a failure.
     #[test]
     fn a_commit_needs_the_open_session_and_a_record_of_each_failure(
         (open, epoch) in (any::<bool>(), 1_u64..6),

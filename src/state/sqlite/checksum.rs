@@ -1,5 +1,5 @@
-//! Checksums of the rows on which rollbacks depend. The checksums detect bits that flipped on the disk before the rows
-//! are used.
+//! Checksums of the rows on which rollbacks depend. If a bit of a row has flipped on the disk, the checksum shows this
+//! before the row is used.
 //!
 //! SQLite detects damage to its own structure, but does not check the contents of rows. So a flipped bit in a row could
 //! make a rollback skip an item or restore a wrong value. To prevent this, each row has a checksum of its columns:
@@ -47,7 +47,7 @@ pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, page
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
-// The following checksums protect rows on which no rollback depends. These rows are checked when they are read. A
+// The next five checksums protect rows on which no rollback depends. These rows are checked when they are read. A
 // damaged row is ignored or listed as unreadable, without any other effect.
 
 /// The checksum of an accepted finding.
@@ -189,7 +189,7 @@ pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, StateFileE
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Returns whether this item's record is damaged. Call [`audit`] first.
+/// Returns whether a record of this item may be damaged. Call [`audit`] first.
 pub(super) fn is_doubtful(connection: &Connection, key: &str) -> Result<bool, StateFileError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM temp.doubtful WHERE half = item_checksum(?1) >> 32)";
     Ok(connection.prepare_cached(sql)?.query_row([key], |row| row.get(0))?)

@@ -22,7 +22,8 @@
 //!
 //! A page's commit deletes the page's digests, because the page will not be read again. The commit that ends a segment
 //! also deletes the digests that killed sessions left, because the pages of these sessions may have had different
-//! bounds. So the file contains eight bytes of digests for each item of the uncommitted pages.
+//! bounds. So the file contains one digest of eight bytes for each item that may have been written in an uncommitted
+//! page.
 //!
 //! Later passes record nothing. The first pass has read every item that existed before the migration, and items that
 //! were inserted later did not exist before the migration. Likewise, a new run (`--restart`) records nothing if the
@@ -160,8 +161,9 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
-/// Returns the recorded history of these items, in the order of the keys. The history contains records of the expansion
-/// and of repairs. Omits records that a rollback has made obsolete. A lookup for a report never fails.
+/// Returns the recorded history of these items, in the order of the keys. A history for a decision contains records of
+/// the expansion and of repairs. A history for a report contains only preexisting targets. Omits records that a
+/// rollback has made obsolete. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
@@ -385,7 +387,7 @@ pub(super) fn delete_pages_under_way(
 }
 
 /// Returns the last run that undid an earlier expansion; 0 if no run did. Records of that run and of earlier runs are
-/// obsolete. A later pass of the same rollback still uses the same records as the rollback's first pass.
+/// obsolete. A rollback counts only once a new expansion has begun. So all passes of one rollback use the same records.
 pub(super) fn last_rollback(connection: &Connection) -> Result<i64, StateFileError> {
     let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
          AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";

@@ -162,7 +162,7 @@ mod tests {
         migrate(&owned.connection, &newer_migrations()).unwrap();
         drop(owned);
         // In the first round, the log of a killed process is opened together with the file. In the second round, the
-        // file was closed before.
+        // log has already been moved into the file.
         for _ in 0..2 {
             let before = std::fs::read(&path).unwrap();
             for error in [open_owned(&path, &identity(), NOW).err().unwrap(), StateFile::open(&path).err().unwrap()] {

@@ -1,6 +1,5 @@
-//! Lists the items that a rollback or a step back did not restore to their state from before the migration, as the
-//! journal records them. Also lists the pairs of an old and a new attribute that the first pass recorded
-//! ([`BaselinePair`]).
+//! Lists the items that, according to the journal, a rollback or a step back did not restore to their state from before
+//! the migration. Also lists the pairs of an old and a new attribute that the first pass recorded ([`BaselinePair`]).
 
 use rusqlite::{Connection, Params, Row, params};
 

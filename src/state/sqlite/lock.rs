@@ -29,7 +29,8 @@ pub(super) struct Lock {
 }
 
 /// The number of commits that a state file contains. The owner writes this number to the lock file after each commit.
-/// The owner does not sync the lock file, because written data survives a kill of the process even without a sync.
+/// The owner does not sync the lock file after these writes, because written data survives a kill of the process even
+/// without a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CommitCount {
     /// The state file's identifier: a random number that the lock file repeats.
@@ -94,7 +95,7 @@ impl Lock {
     }
 
     /// Writes the number of commits to the lock file and syncs the lock file, so that the number survives a power cut.
-    /// Called before a session begins.
+    /// Call this function before a session begins.
     pub(super) fn write_commit_count_durably(&mut self, commit_count: CommitCount) {
         self.write_commit_count(commit_count);
         let _ = self.file.sync_all();

@@ -43,7 +43,7 @@ use thread::StoreThread;
 ///
 /// A method that changes something stores either the whole change or nothing. The change is durable before the method
 /// returns: it is in the file's write-ahead log, and synced to the disk. Concurrent requests share one sync. After the
-/// file or the disk has failed once, every later call fails too. So no change is reported as stored unless it is
+/// file or the disk has failed once, every later call fails too. So a change is reported as stored only if it is
 /// stored.
 ///
 /// Clones share the file. Dropping the last clone, or [`StateStore::close`](super::StateStore::close), finishes pending

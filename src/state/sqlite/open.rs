@@ -115,8 +115,8 @@ fn has_lost_commits(
     Ok(true)
 }
 
-/// If the file has an older layout, begins to report the migration's progress, as the number of rows that already have
-/// a checksum. Dropping the result ends the reports.
+/// If the file has an older layout, begins to report the progress of the layout migration. The progress is the number
+/// of rows that already have a checksum. Dropping the result ends the reports.
 fn report_migration(connection: &Connection, version: usize) -> Result<Option<ProgressReporter>, StateFileError> {
     if version == LAYOUT_VERSION {
         return Ok(None);
@@ -253,7 +253,8 @@ fn refuse_log_without_file(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Creates a complete state file under a temporary name, and then renames it. So a partial file never has the final
-/// name. A file that a different program creates under the final name in the meantime is not overwritten.
+/// name. A file that a different program creates under the final name in the meantime is not overwritten if the file
+/// system supports hard links.
 fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError> {
     let new = sibling(path, &format!(".new-{}-{:08x}", process::id(), Random::from_entropy().number() >> 32));
     open_private(OpenOptions::new().write(true).create_new(true), &new)
@@ -274,12 +275,13 @@ fn create(path: &Path, identity: &Identity, now: &str) -> Result<(), StoreError>
     }
 }
 
-/// Renames the new file to its final name, unless a file with that name exists.
+/// Renames the new file to its final name. If a file with that name exists, fails where the file system supports hard
+/// links.
 fn name(new: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(new, path) {
         Ok(()) => fs::remove_file(new),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
-        // The file system does not support hard links.
+        // The file system does not support hard links. The rename overwrites an existing file.
         Err(_) => fs::rename(new, path),
     }
 }

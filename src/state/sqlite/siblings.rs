@@ -3,8 +3,8 @@
 //!
 //! Siblings of a state file are files whose name is the state file's name with a suffix. This program writes `.lock`,
 //! and SQLite writes `-wal`, `-shm` and `-journal`. A foreign file may have such a name, for example `Gemfile.lock` if
-//! the operator passes `--state Gemfile`. SQLite would truncate the foreign file. So each file is inspected before it
-//! is opened for writing, and the program does not follow links.
+//! the operator passes `--state Gemfile`. This program or SQLite would overwrite the foreign file. So each file is
+//! inspected before it is opened for writing, and the program does not follow links.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};

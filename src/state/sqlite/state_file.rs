@@ -13,7 +13,8 @@ use super::error::{StateFileError, io_error};
 use super::lock::Lock;
 use super::{accepted, events, journal, layout, open, read, siblings, spend};
 
-/// A state file, opened read-only. Reading takes no lock and blocks no other process.
+/// A state file, opened read-only. Reading blocks no other process. A reader takes the file's lock only for a moment,
+/// to find out whether another process holds it.
 #[derive(Debug)]
 pub struct StateFile {
     connection: Connection,
@@ -70,8 +71,9 @@ impl StateFile {
                     totals: read::totals(connection, run)?,
                     spend: spend::record(connection, run, has_no_holder)?,
                     accepted: accepted::findings_of_run(connection, run.id)?,
-                    // Read the holder before and after the transaction. Otherwise, a process that starts or ends during
-                    // the transaction could be reported as dead.
+                    // `holder` was read before the transaction, and the holder is read again during the transaction.
+                    // With only one of these reads, a process that starts or ends during the transaction could be
+                    // reported as dead.
                     died: run.open_session && has_no_holder,
                     run: run.clone(),
                 })
@@ -188,7 +190,7 @@ impl StateFile {
 
 /// Opens a file for reading. If a file uses a write-ahead log, SQLite needs additional files next to it, even for a
 /// reader. If the reader lacks the permission to create these files, a state file without a log is opened as immutable.
-/// This is safe, because such a file contains everything itself.
+/// This is safe, because such a file contains all of the data.
 fn open_for_reading(path: &Path) -> Result<Connection, StateFileError> {
     let open = |path: &Path, flags| -> Result<Connection, StateFileError> {
         let connection = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY | flags)?;

@@ -106,7 +106,7 @@ async fn a_refused_request_does_not_affect_the_rest_of_its_group() {
     assert_eq!(pages, [(0, 2), (3, 1)]);
 }
 
-/// A group is one transaction. If the group's COMMIT fails, nothing of the group is stored, no request of the group
+/// A group is one transaction. If the group's COMMIT fails, no change of the group is stored, no request of the group
 /// reports success, and all later requests fail.
 #[tokio::test]
 async fn a_failed_commit_fails_the_whole_group_and_everything_after_it() {

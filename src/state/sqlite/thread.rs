@@ -64,7 +64,7 @@ where
             (Ok(()), None) => Err(StoreError::Io("a request to the state file was never carried out".to_owned())),
             (Err(error), _) => Err(error),
         };
-        // Ignore a failure, which means that the caller no longer waits for the result.
+        // Ignore a failure: the caller no longer waits for the result.
         let _ = self.reply.send(answer);
     }
 }

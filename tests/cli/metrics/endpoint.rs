@@ -1,4 +1,4 @@
-//! Tests the endpoint itself: its address, its health checks, its formats, and the commands that have it.
+//! Tests the endpoint itself: its address, its health checks, its formats, and the commands that serve it.
 
 use super::*;
 
@@ -110,7 +110,7 @@ async fn another_address_than_loopback_prints_a_warning() {
     refused(&harness, 2, &["run", text(&plan), "--dry-run", "--metrics", LOOPBACK]);
 }
 
-/// Every command that can run a pass has the option.
+/// Every command that can run a pass has the option `--metrics`.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_with_a_pass_serves_metrics() {
     let (harness, _, plan) = setup(10, "").await;
@@ -125,7 +125,7 @@ async fn every_command_with_a_pass_serves_metrics() {
         let ran = tool(&harness, &[&args[..], &["--metrics", LOOPBACK]].concat()).exits(code);
         assert!(ran.messages().contains("metrics  http://127.0.0.1:"), "{args:?}: {}", ran.messages());
     }
-    // These are refused because they are out of order, and not because of the option.
+    // The tool refuses these commands because they are out of order, not because of `--metrics`.
     for args in [vec!["cutover", plan, "--to", "write-new", "--yes"], vec!["contract", plan, "--yes"]] {
         refused(&harness, 3, &[&args[..], &["--metrics", LOOPBACK]].concat());
     }

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     pub(crate) values: BTreeMap<String, f64>,
-    /// The text.
+    /// The text of the exposition.
     pub(crate) text: String,
 }
 
@@ -48,7 +48,7 @@ pub(crate) async fn scrape(address: &str) -> Option<Samples> {
 }
 
 impl Samples {
-    /// Reads the text. Panics if a line is no sample, or if a sample occurs twice.
+    /// Reads the text. Panics if a line is not a sample, or if a sample occurs twice.
     pub(crate) fn parse(text: &str) -> Samples {
         let mut values = BTreeMap::new();
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
@@ -73,14 +73,14 @@ impl Samples {
         self.values.get(sample).copied()
     }
 
-    /// Returns the samples whose name is this.
+    /// Returns the samples with this name.
     pub(crate) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         let is_named =
             move |sample: &str| sample == name || sample.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
         self.values.iter().filter(move |(sample, _)| is_named(sample)).map(|(sample, value)| (sample.as_str(), *value))
     }
 
-    /// Returns the sum of the samples whose name is this and whose labels contain this text.
+    /// Returns the sum of the samples that have this name and whose labels contain this text.
     pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
         self.named(name).filter(|(sample, _)| sample.contains(label)).map(|(_, value)| value).sum()
     }

@@ -12,7 +12,8 @@ async fn the_figures_grow_and_end_equal_to_the_report() {
     let flag =
         format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"x\" }}\nmax_cache_seconds = 1\n");
     let plan = harness.plan("plan", &table, "", &format!("{MOVE}{SLOWLY}{flag}"));
-    // The command reads the flag after its pass. Delay this, so that the test can scrape after the end of the pass.
+    // The command reads the flag after its pass. The fault delays this read, so that the test can scrape after the pass
+    // has ended.
     let written = std::sync::atomic::AtomicU32::new(0);
     inject_fault(&harness, move |request| {
         let count = |n| written.fetch_add(n, std::sync::atomic::Ordering::Relaxed) + n;
@@ -164,7 +165,7 @@ async fn counters_of_a_verification_span_its_sessions() {
     assert_eq!(report["compared"], 80);
 }
 
-/// The endpoint shows the open failures and the result of the last verification, which are in the state file.
+/// While a verification runs, the endpoint shows the result of the last complete verification.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_shows_the_last_result() {
     let (harness, table, plan) = setup(60, "[scan]\nsegments = 2\npage_limit = 5\n").await;

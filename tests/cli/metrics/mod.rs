@@ -54,7 +54,8 @@ async fn scrape_until(address: &str, what: &str, is_met: impl Fn(&Samples) -> bo
     }
 }
 
-/// Checks what every exposition promises: exactly one activity, and no secret.
+/// Checks what every exposition promises: at most one activity, outcomes that add up to the scanned items, and no
+/// secret.
 #[track_caller]
 fn check(samples: &Samples) {
     let activities: Vec<f64> = samples.named("backfill_activity").map(|(_, value)| value).collect();

@@ -1,5 +1,5 @@
-//! Checks `ops/` and `docs/metrics.md` against the exposition of real commands: a renamed metric or label must not leave
-//! an alert that never fires, or an empty panel.
+//! Checks `ops/` and `docs/metrics.md` against the exposition of real commands. If a metric or a label were renamed in
+//! the code only, an alert would never fire, or a panel would stay empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +18,8 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// Returns the samples of a run with limits, and of a verification after a verification that found mismatches.
+/// Returns the metrics and labels of a run with limits, and of a verification that runs after an earlier verification
+/// has found mismatches.
 async fn known() -> Known {
     let harness = Harness::embedded();
     let index = super::harness::index("by-new", &[("by", "S")], Projection::All, false);

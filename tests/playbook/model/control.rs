@@ -30,8 +30,8 @@ pub(super) struct Control {
     /// The time at which each host first read the flag's current state; `None` if the host has not read this state.
     pub(super) first_seen: [Option<i64>; 2],
     pub(super) state: MigrationState,
-    /// The durable progress: whether the expand pass is done, and whether the pass of the open phase is done, if
-    /// another phase is open.
+    /// The durable progress: whether the expand pass is done and, if another phase is open, whether the pass of that
+    /// phase is done.
     pub(super) expanded: bool,
     pub(super) pass_done: bool,
     /// Whether the open verification found a mismatch.

@@ -30,7 +30,7 @@ pub(super) struct PassInProgress {
     pub(super) journaled: bool,
 }
 
-/// The phases, as far as they treat an item differently.
+/// The phases of the model. A verification that repairs is a separate phase, because it treats an item differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum ModelPhase {
     Expand,

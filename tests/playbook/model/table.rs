@@ -135,9 +135,9 @@ impl Case {
         }
     }
 
-    /// Returns whether the tool restores the overwritten value. If so, checks three properties of the tool's write: it
-    /// keeps the old attribute, it succeeds only if both attributes are equal or as they were read, and it journals the
-    /// values that it destroys.
+    /// Returns whether the tool restores the overwritten value. If so, checks three properties of the tool's write. The
+    /// write keeps the old attribute. It succeeds only if both attributes are equal or as they were read. It journals
+    /// the values that it destroys.
     fn restores_overwritten(&self, tool: &Decided, what: &str) -> bool {
         let Decided::Write(made) = tool else { return false };
         for item in images(&VALUES) {

@@ -7,9 +7,9 @@
 //! that the file imports from its enum.
 //!
 //! The check ignores code that is compiled only for tests, because there an unexpected variant makes the test fail. It
-//! ignores `matches!`, `if let` and `let … else`, because they test for one variant. It also ignores a catch-all inside
-//! a larger pattern, such as `(_, true)` or `Err(other)`, a `match` in the arguments of another macro, and an enum that
-//! is used under an alias.
+//! ignores `matches!`, `if let` and `let … else`, because they test for one variant. It also ignores enums that are
+//! used under an alias, and each `match` in the arguments of another macro. Finally, it ignores a catch-all inside a
+//! larger pattern, such as `(_, true)` or `Err(other)`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! To find the numbers of journal rows, failures and diverged items, `status` and every step read counters, not rows.
-//! Otherwise, the cost of `status` and of every step would grow with the table.
+//! `status` and every step read the numbers of journal rows, failures and diverged items from counters. They do not
+//! count the rows. Otherwise, the cost of `status` and of every step would grow with the table.
 
 use backfill::internals::state::BaselinePage;
 

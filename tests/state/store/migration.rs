@@ -1,4 +1,4 @@
-//! Tests the read of a whole migration: its figures agree with each other, also while an owner commits.
+//! Tests reading a whole migration. The figures must agree with each other, even while an owner commits.
 
 use backfill::internals::state::{FailureGroup, MigrationRecord, RecordLimits, SegmentCell};
 
@@ -62,7 +62,7 @@ async fn failures_are_grouped_by_reason() {
     assert!(record.failures.groups[0].keys.is_empty(), "no key is read");
 }
 
-/// A damaged failure belongs to no group, and the report of the others is not affected.
+/// A damaged failure belongs to no group. It does not affect the groups of the other failures.
 #[tokio::test]
 async fn a_damaged_failure_is_only_counted() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ async fn a_damaged_failure_is_only_counted() {
     store.commit(page).await.unwrap();
     store.close().await.unwrap();
     let connection = rusqlite::Connection::open(&path).unwrap();
-    // The triggers would correct the row's checksum.
+    // Drop the triggers, because they would correct the row's checksum.
     let find = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'failures'";
     let mut statement = connection.prepare(find).unwrap();
     let triggers: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();

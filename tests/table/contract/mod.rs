@@ -1,7 +1,7 @@
 //! Tests the server's properties on which the tool relies. The server is the embedded engine, unless
 //! `BACKFILL_TEST_ENDPOINT` contains the address of another server.
 //!
-//! - `probe` checks conditions with concurrent writers. All other tests depend on these conditions.
+//! - `probe` checks that conditions hold when several writers write at the same time. All other tests depend on this.
 //! - `capacity` compares the expected cost of a write with the server's report.
 //! - `control` tests the flag and the lease.
 //! - `writes` compares every kind of guarded write with a model.

@@ -19,8 +19,8 @@ const WRITERS: usize = 12;
 /// Number of rounds. A server that checks and writes in two steps fails within the first few rounds.
 const ROUNDS: usize = 40;
 
-/// Both kinds of write fail with this message, because chance decides which of them shows the two steps first. The list
-/// of known deviations in `tests/engines` contains the same words.
+/// The message of both assertions. On a server with two separate steps, chance decides which assertion fails first. The
+/// list of known deviations in `tests/engines` contains the same words.
 const LOST_RACE: &str = "not exactly one write was accepted on the same condition";
 
 /// In each round, every writer sends an update. The condition is the same for all writers: the counter still has the

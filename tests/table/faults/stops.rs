@@ -25,7 +25,7 @@ fn after_writes(
 
 const EVERYTHING: &[&str] = &["Scan", "UpdateItem", "GetItem", "DescribeTable"];
 
-/// Tests credentials that stop working after a third of the items.
+/// Tests credentials or a permission that are revoked after a third of the items.
 async fn credentials(fault: Fault, on: &'static [&'static str], says: &[&str]) {
     let scene = Scene::with_move(300, QUICK).await;
     scene.fault(after_writes(100, on, fault));

@@ -356,7 +356,7 @@ pub struct MeanRates {
     pub seconds: usize,
     /// The job's write units per second.
     pub writes: f64,
-    /// The job's write units on the index per second.
+    /// The index's write units that the job consumes per second.
     pub index_writes: f64,
 }
 

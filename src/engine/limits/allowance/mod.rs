@@ -148,8 +148,8 @@ impl Allowance {
         reasons.into_iter().find(|(waits, _)| *waits).map(|(_, what)| what)
     }
 
-    /// Ends the session. Waits until no reservation is pending, then returns the spend. Call it when the job sends no
-    /// more requests.
+    /// Ends the session. Waits until no reservation is pending, then returns the spend. Call this method when the job
+    /// sends no more requests.
     pub async fn end(&self) -> Spend {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());

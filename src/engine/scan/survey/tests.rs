@@ -262,7 +262,7 @@ impl ScanResult {
 }
 
 /// The longest segment is the last one in the order, but it begins during the survey. The run takes hardly longer than
-/// that segment.
+/// the work on that segment.
 #[tokio::test(start_paused = true)]
 async fn a_giant_collection_at_the_end_of_the_order_begins_early() {
     const GIANT: usize = 10_000;

@@ -161,7 +161,7 @@ impl Writer {
     }
 
     /// Waits for all of these futures. If one of them gives up because the run is stopping, discards all results. Even
-    /// then, it first waits until all requests in flight have been answered.
+    /// then, this function first waits until all requests in flight have been answered.
     pub(crate) async fn gather<F>(&self, mut in_progress: FuturesUnordered<F>) -> Result<ItemOutcomes, Stopped>
     where
         F: Future<Output = Result<ItemOutcomes, Stopped>>,
@@ -191,7 +191,8 @@ impl Writer {
         Ok(records.into_iter().map(Arc::new).collect())
     }
 
-    /// Makes the pre-images of these writes durable, if they are not durable yet. Call it before the writes are sent.
+    /// Makes the pre-images of these writes durable, if they are not durable yet. Call this method before the writes
+    /// are sent.
     async fn journal(&self, requests: &Requests, chunk: &mut [PendingWrite]) -> Result<(), Stopped> {
         let due = |member: &PendingWrite| member.journaled.is_empty() && !member.write.pre_images.is_empty();
         let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };

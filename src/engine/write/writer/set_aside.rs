@@ -41,8 +41,8 @@ impl SetAsideItems {
         self.keys.entry(key).or_insert_with(|| (requests.turn(key), VecDeque::new())).1.push_back(member);
     }
 
-    /// Adds the items of each partition key to the queue of that key. They wait there until it is the key's turn. Items
-    /// of earlier pages come first in the queue, because earlier pages are committed first.
+    /// Adds the items of each partition key to the queue of that key. They wait there until they get the key's turn.
+    /// Items of earlier pages come first in the queue, because earlier pages are committed first.
     pub(crate) async fn queue(self) -> QueuedItems {
         let mut queued = Vec::new();
         for (turn, waiting) in self.keys.into_values() {

@@ -31,8 +31,8 @@
 //! With `on_existing = "skip"`, an unequal new value may count as done. The item is then skipped. For a constant and
 //! for an in-place plan, every value counts as done. In a pair of an expand-contract plan, only the preexisting value
 //! counts as done. The state file contains the digest of this value. A pair that became unequal later is stale. For
-//! example, if an application writes only the old value, readers of the new value would get an outdated value. A
-//! skipped pair keeps its old value after `contract`, and is then still skipped.
+//! example, if an application writes only the old value, readers of the new value get an outdated value. A skipped pair
+//! keeps its old value after `contract`, and is then still skipped.
 //!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the

@@ -130,8 +130,8 @@ pub async fn begin(
 
 /// Processes a verification's segments until all of them are done or the job is stopped. Then ends the session.
 ///
-/// When this function returns, everything that it reports is durable. An error means that the end of the session could
-/// not be stored. Earlier commits remain durable.
+/// When this function returns, everything that it reports is durable. An error means that the store failed at the
+/// beginning or the end of the session. Earlier commits remain durable.
 pub async fn verify(
     job: &Job,
     store: &State,

@@ -88,7 +88,8 @@ impl Repair {
 
     /// Decides which write this item needs. An item with a preexisting new value and no old value needs no write,
     /// except while applications write only new values. If the item also has an old value, the repair ignores that the
-    /// new value is preexisting. Only with `on_existing = "skip"`, a preexisting new value may count as done.
+    /// new value is preexisting. There is one exception: with `on_existing = "skip"`, a preexisting new value may count
+    /// as done.
     ///
     /// If the item must not be written, the result is `Diverged` with the paths that prevent the write. Each of these
     /// cases prevents the write:
@@ -96,7 +97,7 @@ impl Repair {
     /// - an old value without a new one while applications write only new values, because the old value may be the only
     ///   copy
     /// - a value that differs from the plan's constant while readers read the new side
-    /// - a source whose targets disagree, or that is an element of a list
+    /// - a source whose targets have different values, or that is an element of a list
     /// - a value that nothing implies, unless this repair [removes](Repair::with_removals) such values
     /// - with `skip`, a new value that is neither the preexisting one nor one that the migration wrote
     pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
