@@ -2,17 +2,18 @@
 
 mod arguments;
 mod ctl_args;
+mod export_args;
 mod global;
 mod report_args;
 mod step_args;
 
 pub(crate) use arguments::normalize_order;
 pub(crate) use ctl_args::{CtlAction, CtlArgs};
+pub(crate) use export_args::ExportArgs;
 pub(crate) use global::{Color, Global, LogFormat, Output};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
 pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use backfill::internals::preflight::{Acceptance, FinishIn, SampleSize};
@@ -57,7 +58,7 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Show the state of the migration and the next command; works during a run and after a crash
     Status(StatusArgs),
-    /// Pause, resume, slow down, speed up or stop a running migration
+    /// Pause, resume, slow down, speed up or stop a migration; shows what it is doing
     Ctl(CtlArgs),
     /// List or retry items that could not be changed; list diverged items
     Failures(FailuresArgs),
@@ -175,7 +176,7 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
     /// Write nothing; count what the run would do
-    #[arg(long, conflicts_with_all = ["again", "restart", "yes"])]
+    #[arg(long, conflicts_with_all = ["again", "restart", "yes", "exports"])]
     pub dry_run: bool,
     /// With --dry-run: read a sample of the table (a percentage or a number of items) and estimate the rest
     #[arg(long, value_name = "5%|ITEMS", requires = "dry_run", num_args = 0..=1, default_missing_value = "5%")]
@@ -192,10 +193,9 @@ pub(crate) struct RunArgs {
     /// Do not ask before starting a new run
     #[arg(short, long)]
     pub yes: bool,
-    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
-    /// 127.0.0.1:9464; port 0 selects a free port)
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
-    pub metrics: Option<SocketAddr>,
+    /// What the command exports
+    #[command(flatten)]
+    pub exports: ExportArgs,
 }
 
 /// `verify`
@@ -226,10 +226,9 @@ pub(crate) struct VerifyArgs {
     /// With --repair: do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
-    /// 127.0.0.1:9464; port 0 selects a free port)
-    #[arg(long, value_name = "ADDRESS")]
-    pub metrics: Option<SocketAddr>,
+    /// What the command exports
+    #[command(flatten)]
+    pub exports: ExportArgs,
 }
 
 /// The target of `cutover --to`.
@@ -261,15 +260,14 @@ pub(crate) struct CutoverArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
     pub percent: u8,
     /// Change nothing; report whether the step is possible, and which values readers would see for the first time
-    #[arg(long, conflicts_with_all = ["yes", "back"])]
+    #[arg(long, conflicts_with_all = ["yes", "back", "exports"])]
     pub dry_run: bool,
     /// With --back: do not wait, even if readers may then read stale old values
     #[arg(long, requires = "back")]
     pub now: bool,
-    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
-    /// 127.0.0.1:9464; port 0 selects a free port)
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
-    pub metrics: Option<SocketAddr>,
+    /// What the command exports
+    #[command(flatten)]
+    pub exports: ExportArgs,
     /// Override a closed gate (mismatches, diverged items, an old verification) or abandon a way back, and record this
     /// reason. It cannot override an incomplete expansion or, for write-new, failed items. With --back: continue only
     /// if no more items stay unequal than the earlier refusal reported
@@ -296,12 +294,11 @@ pub(crate) struct PhaseArgs {
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
     /// Write nothing; count what the command would change in the table now
-    #[arg(long, conflicts_with = "yes")]
+    #[arg(long, conflicts_with_all = ["yes", "exports"])]
     pub dry_run: bool,
-    /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
-    /// 127.0.0.1:9464; port 0 selects a free port)
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "dry_run")]
-    pub metrics: Option<SocketAddr>,
+    /// What the command exports
+    #[command(flatten)]
+    pub exports: ExportArgs,
 }
 
 /// `contract`
@@ -418,10 +415,9 @@ pub(crate) enum FailuresAction {
         /// commands too
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
-        /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
-        /// 127.0.0.1:9464; port 0 selects a free port)
-        #[arg(long, value_name = "ADDRESS")]
-        metrics: Option<SocketAddr>,
+        /// What the command exports
+        #[command(flatten)]
+        exports: ExportArgs,
     },
 }
 

@@ -1,4 +1,5 @@
-//! Sends one HTTP request to an address that the operator chose: a health check or a webhook. HTTPS checks the server's
+//! Sends one HTTP request to an address that the operator chose: a health check, a webhook or a
+//! collector of metrics. HTTPS checks the server's
 //! certificate against the certificates of the system (or of `SSL_CERT_FILE`).
 //!
 //! Redirects are not followed, proxies are not used, and connections are not kept: each request shows what the address
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{CONTENT_TYPE, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -125,6 +126,22 @@ impl Address {
     pub async fn post_json(&self, document: &serde_json::Value, limit: Duration) -> Result<Answer, WebError> {
         let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json");
         self.send(request, document.to_string().into(), limit).await
+    }
+
+    /// Sends a body as a POST request with these headers. `limit` is the time until the whole answer must be there.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no complete answer. The address may have received the body all the same.
+    pub async fn post(
+        &self,
+        headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Answer, WebError> {
+        let request = Request::builder().method(Method::POST);
+        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        self.send(request, body, limit).await
     }
 
     async fn send(

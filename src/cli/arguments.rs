@@ -7,7 +7,7 @@ const ACTIONS: [(&str, &[&str]); 2] =
     [("failures", &["list", "retry"]), ("ctl", &["pause", "resume", "rate", "drain", "status"])];
 
 /// The options whose value is the next word. A test compares them with the definition of the command line.
-const OPTIONS_WITH_VALUE: [&str; 13] = [
+const OPTIONS_WITH_VALUE: &[&str] = &[
     "--state",
     "--output",
     "--color",
@@ -21,6 +21,10 @@ const OPTIONS_WITH_VALUE: [&str; 13] = [
     "--write",
     "--read",
     "--metrics",
+    "--emf",
+    "--emf-interval",
+    #[cfg(feature = "otlp")]
+    "--otlp",
 ];
 
 /// Rewrites `failures PLAN list` to `failures list PLAN`, and `ctl PLAN pause` to `ctl pause PLAN`, so that both orders
@@ -48,7 +52,7 @@ fn positionals(words: &[OsString]) -> Vec<usize> {
         if !is_value && !is_option {
             places.push(at);
         }
-        is_value = !is_value && OPTIONS_WITH_VALUE.iter().any(|option| word == option);
+        is_value = !is_value && OPTIONS_WITH_VALUE.iter().any(|option| *word == **option);
     }
     places
 }
@@ -88,6 +92,6 @@ mod tests {
         let all = commands.flat_map(clap::Command::get_arguments).chain(cli.get_arguments());
         let valued = all.filter(|argument| argument.get_action().takes_values());
         let names = valued.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
-        assert_eq!(names.collect::<BTreeSet<_>>(), OPTIONS_WITH_VALUE.map(str::to_owned).into());
+        assert_eq!(names.collect::<BTreeSet<_>>(), OPTIONS_WITH_VALUE.iter().map(|name| (*name).to_owned()).collect());
     }
 }

@@ -14,7 +14,8 @@ pub(crate) struct CtlArgs {
 /// `ctl pause|resume|rate|drain|status`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlAction {
-    /// Stop reading and writing items until `ctl resume`, also after a restart
+    /// Stop reading and writing items until `ctl resume`, also after a restart. Without a running process, the next one
+    /// begins paused
     Pause {
         /// The plan file
         #[arg(value_name = "PLAN")]
@@ -23,13 +24,13 @@ pub(crate) enum CtlAction {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Continue after a pause
+    /// Continue after a pause. Without a running process, the next one is not paused
     Resume {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
-    /// Set the table's rate; it also applies after a restart
+    /// Set the table's rate, also after a restart. Without a running process, the next one uses it
     Rate {
         /// The plan file
         #[arg(value_name = "PLAN")]
@@ -44,13 +45,14 @@ pub(crate) enum CtlAction {
         #[arg(long = "plan", conflicts_with_all = ["write", "read"])]
         plan_rate: bool,
     },
-    /// Stop: finish the requests in flight, commit and end
+    /// Stop: finish the requests in flight, commit and end. Refused without a running process
     Drain {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
-    /// Show the pause, the rate and the last commands
+    /// Show what the process is doing and why, the pause, the rate, and the last commands with who gave them. Also works
+    /// without a running process; changes nothing
     Status {
         /// The plan file
         #[arg(value_name = "PLAN")]

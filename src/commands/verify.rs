@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::{Global, VerifyArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::change::Change;
@@ -15,7 +16,7 @@ use backfill::internals::migration::VerifyOptions;
 /// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
 /// durable.
 pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
-    let migration = terminal::open(global, &args.plan, args.yes)?.with_metrics(args.metrics);
+    let migration = terminal::open(global, &args.plan, args.yes)?.with_exports(exports(global, args.exports, false)?);
     let mut options = VerifyOptions::default();
     options.repair = args.repair;
     options.repair_remove = args.repair_remove;

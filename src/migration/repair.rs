@@ -31,7 +31,7 @@ impl Session {
         if let Some(found) = found {
             self.show(&found, basis.1);
         }
-        request.ask(&self.target, self.observer.as_ref())?;
+        request.ask(&self.target, None, self.observer.as_ref())?;
         if self.driver.verification_basis().await? == basis { Ok(None) } else { Err(MigrationError::RepairChanged) }
     }
 

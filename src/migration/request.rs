@@ -10,6 +10,7 @@ use crate::clock::wall_clock;
 use crate::cutover::FlagStore;
 use crate::playbook::{Goal, Phase};
 use crate::preflight::Acceptance;
+use crate::ratelimit::ResolvedBudgets;
 use crate::state::RunRecord;
 
 /// A command's request to the playbook.
@@ -62,7 +63,7 @@ impl CommandRequest {
         match (rehearsal.confirm, asks_later) {
             (true, true) if !observer.can_confirm() => return Err(MigrationError::CannotConfirm),
             (true, false) => {
-                self.ask(target, observer)?;
+                self.ask(target, None, observer)?;
                 self.confirmed = true;
             }
             (true, true) | (false, _) => {}
@@ -71,10 +72,15 @@ impl CommandRequest {
     }
 
     /// Asks for confirmation before the first step that changes anything. For a run, first shows the header of the run:
-    /// the table, the budgets and the limits.
-    pub(super) fn ask(&self, target: &MigrationTarget, observer: &dyn Observer) -> Result<(), MigrationError> {
+    /// the table, the budgets and the limits. `steered` has the budgets if they are not the plan's.
+    pub(super) fn ask(
+        &self,
+        target: &MigrationTarget,
+        steered: Option<&ResolvedBudgets>,
+        observer: &dyn Observer,
+    ) -> Result<(), MigrationError> {
         if matches!(self.goal, Goal::Run { .. }) {
-            header(target, None, observer);
+            header(target, steered, None, observer);
         }
         // No question may delay the way back, so a step back needs no confirmation here.
         if matches!(self.goal, Goal::Back { .. }) {
@@ -106,6 +112,13 @@ impl CommandRequest {
 }
 
 /// Sends the observer the header of a run: the table, the budgets, the limits, and whether the run begins or resumes.
-pub(super) fn header(target: &MigrationTarget, resumed: Option<&RunRecord>, observer: &dyn Observer) {
-    observer.notice(&Notice::RunHeader(&target.subject().header(&target.resolved, resumed)));
+/// `steered` has the budgets if they are not the plan's, because an operator has set a rate.
+pub(super) fn header(
+    target: &MigrationTarget,
+    steered: Option<&ResolvedBudgets>,
+    resumed: Option<&RunRecord>,
+    observer: &dyn Observer,
+) {
+    let budgets = steered.unwrap_or(&target.resolved);
+    observer.notice(&Notice::RunHeader(&target.subject().header(budgets, resumed)));
 }

@@ -76,7 +76,8 @@ impl Session {
         if let Goal::Verify { scope, repair: true } = request.goal {
             return self.ask_for_repair(scope, request).await;
         }
-        request.ask(&self.target, self.observer.as_ref())?;
+        let steered = self.driver.steered_budgets().await;
+        request.ask(&self.target, steered.as_ref(), self.observer.as_ref())?;
         Ok(None)
     }
 
@@ -91,11 +92,15 @@ impl Session {
             }
             return Ok(());
         }
+        let steered = self.driver.steered_budgets().await;
+        let steered = steered.as_ref();
         match self.driver.pass_start(phase).await? {
-            PassStart::Resumes(run) if !request.restart => header(&self.target, Some(&run), observer),
+            PassStart::Resumes(run) if !request.restart => header(&self.target, steered, Some(&run), observer),
             PassStart::Ended(_) if !request.restart => {}
             PassStart::New | PassStart::Resumes(_) | PassStart::Ended(_) if confirmed => {}
-            PassStart::New | PassStart::Resumes(_) | PassStart::Ended(_) => request.ask(&self.target, observer)?,
+            PassStart::New | PassStart::Resumes(_) | PassStart::Ended(_) => {
+                request.ask(&self.target, steered, observer)?
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -12,9 +13,11 @@ use crate::clock::wall_clock;
 use crate::cutover::{FlagAccess, LEASE_DURATION, Lease, lease_owner};
 use crate::engine::{StopReason, Stopper};
 use crate::machine::{Machine, Random};
+use crate::outside::UntrustedText;
 use crate::state::{State, StoredFact};
 use crate::steering::Reply;
 use crate::steering::socket::{Handler, Server};
+use crate::telemetry::metrics::{MetricsSource, Stage};
 
 /// An open migration on which no other process can work.
 pub struct Session {
@@ -42,11 +45,11 @@ impl Session {
         stop: Stopper,
     ) -> Result<Session, MigrationError> {
         let opened = target.open_flag().await?;
-        Box::pin(Session::start(target, input, opened, observer, stop)).await
+        Box::pin(Session::start(target, input, opened, observer, stop, None)).await
     }
 
     /// Opens a session like [`Session::open`]. But before creating or changing anything, checks whether the command
-    /// would be refused, and asks for confirmation.
+    /// would be refused, and asks for confirmation. `metrics` shows whether the session waits for the lease.
     ///
     /// # Errors
     ///
@@ -58,11 +61,12 @@ impl Session {
         request: &mut CommandRequest,
         observer: Arc<dyn Observer>,
         stop: Stopper,
+        metrics: Option<Arc<MetricsSource>>,
     ) -> Result<Session, MigrationError> {
         let opened = target.open_flag().await?;
         let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
         Box::pin(request.prepare(&target, flags, &input, observer.as_ref())).await?;
-        Box::pin(Session::start(target, input, opened, observer, stop)).await
+        Box::pin(Session::start(target, input, opened, observer, stop, metrics)).await
     }
 
     async fn start(
@@ -71,15 +75,44 @@ impl Session {
         opened: Option<FlagAccess>,
         observer: Arc<dyn Observer>,
         stop: Stopper,
+        metrics: Option<Arc<MetricsSource>>,
     ) -> Result<Session, MigrationError> {
         let store = target.open_store()?;
+        let started = Session::start_with(store.clone(), target, input, opened, observer, stop, metrics);
+        let started = Box::pin(started).await;
+        if started.is_err() {
+            // Report the first error. A connection of `ctl` may still hold the store, so close it instead of dropping it.
+            let _ = store.close().await;
+        }
+        started
+    }
+
+    async fn start_with(
+        store: State,
+        target: MigrationTarget,
+        input: OperatorInput,
+        opened: Option<FlagAccess>,
+        observer: Arc<dyn Observer>,
+        stop: Stopper,
+        metrics: Option<Arc<MetricsSource>>,
+    ) -> Result<Session, MigrationError> {
+        // Listen to `ctl` before the wait for the lease: this process already holds the state file, so nobody else can
+        // store a setting.
+        let steerer = Steerer::new(store.clone(), &target.plan, wall_clock());
+        let remembered = steerer.restore().await?;
+        let control = listen(&target.state, &steerer);
         let (flag, item) = opened.map_or((None, None), |opened| (Some(opened.flag), opened.lease));
         let machine = Machine::system();
         let mut lease = None;
         if let Some(item) = item {
             let (owner, previous_owner) = lease_owners(&store, &target, &machine.random).await?;
-            let waits = |owner: &_, within| observer.notice(&Notice::LeaseHeld { owner, within });
+            let waits = |owner: &_, within| {
+                observer.notice(&Notice::LeaseHeld { owner, within });
+                metrics.iter().for_each(|metrics| metrics.set_stage(Stage::AwaitingLease));
+                steerer.set_awaited_lease(Some(awaited_lease(owner, within)));
+            };
             lease = Some(Lease::acquire(item, &owner, previous_owner.as_deref(), LEASE_DURATION, waits).await?);
+            steerer.set_awaited_lease(None);
         }
         let setup = DriverSetup {
             plan: target.plan.clone(),
@@ -90,14 +123,15 @@ impl Session {
         };
         let mut driver = Driver::open(setup, store, flag, wall_clock(), input).await?;
         driver.machine = machine;
+        // Opening the driver may have deleted the settings together with an abandoned preflight.
+        steerer.keep().await?;
+        driver.steerer = steerer;
         driver.steerer.steer(stop.clone());
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
-        let remembered = driver.steerer.restore().await?;
         if let Some(text) = remembered.text(&target.commands) {
             observer.notice(&Notice::Steering(&text));
         }
-        let control = listen(&target.state, &driver.steerer);
         observer.opened(&driver.stop)?;
         let lease = lease.map(|lease| SessionLease::new(lease, driver.stop.clone()));
         driver.lease = lease.as_ref().map(|session_lease| session_lease.lease.validity());
@@ -119,6 +153,15 @@ impl Session {
         self.driver.store.close().await?;
         Ok(self.target)
     }
+}
+
+/// Describes the wait for the lease, for `ctl`.
+fn awaited_lease(owner: &UntrustedText, within: Duration) -> String {
+    format!(
+        "this process waits for the lease of the migration, which {owner} holds or held when it died. Within {} s, it \
+         takes the lease, or ends because that process is alive",
+        within.as_secs_f64().ceil()
+    )
 }
 
 /// Listens to `ctl`. If the socket cannot be created, the migration runs without it, and the log contains a warning.
@@ -186,8 +229,6 @@ async fn lease_owners(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::runtime::Handle;
 
     use super::*;

@@ -34,6 +34,8 @@ struct Inner {
 /// The pass that is running.
 #[derive(Default)]
 struct Running {
+    /// The text about the lease for which the session waits; `None` if it does not wait.
+    awaited_lease: Option<String>,
     stop: Option<Stopper>,
     table_watch: Option<Arc<TableWatch>>,
     views: Option<watch::Receiver<Arc<PassView>>>,
@@ -109,6 +111,25 @@ impl Steerer {
         Ok(Remembered { settings, outdated })
     }
 
+    /// Stores the settings again, if the state file no longer has them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the state file cannot be read or written.
+    pub async fn keep(&self) -> Result<(), StoreError> {
+        let settings = self.0.settings.lock().await;
+        if *settings != Settings::default() && self.0.store.fact(StoredFact::Steering).await?.is_none() {
+            self.0.store.set_fact(StoredFact::Steering, settings.to_text()).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the text about the lease for which the session waits; `None` when it holds the lease. Before that, it has
+    /// no pass that a command could steer.
+    pub fn set_awaited_lease(&self, text: Option<String>) {
+        self.running().awaited_lease = text;
+    }
+
     /// Ends a pause of an earlier command, because nothing that was set before may block the way back. A pause that an
     /// operator sets later applies. Returns whether there was a pause.
     ///
@@ -173,6 +194,14 @@ impl Steerer {
         if *plan != self.0.plan {
             return Ok(Reply::refusal("the running process works on another plan. Nothing was done"));
         }
+        if *command == Command::Drain && self.running().stop.is_none() {
+            let waits = self.running().awaited_lease.clone();
+            let waits = waits.unwrap_or_else(|| "this process has not begun a pass yet".to_owned());
+            return Ok(Reply::refusal(format!(
+                "{waits}. There is nothing to drain yet. To end the process now, send it SIGINT or SIGTERM: it has changed no \
+                 item. Nothing was done"
+            )));
+        }
         // A drain needs nothing that is stored, so it works even if the state file does not.
         if *command == Command::Drain {
             self.drain(actor);
@@ -198,7 +227,15 @@ impl Steerer {
                 Err(error) => return Err(error),
             }
         }
-        let text = self.apply(command, actor, &stored);
+        let mut text = self.apply(command, actor, &stored);
+        if let Some(waits) = self.running().awaited_lease.clone() {
+            text = match command {
+                Command::Status => waits,
+                Command::Pause { .. } | Command::Resume | Command::Rate { .. } | Command::PlanRate | Command::Drain => {
+                    format!("stored for the first pass: {waits}")
+                }
+            };
+        }
         Ok(Reply { refused: None, text, state: self.state(&stored) })
     }
 

@@ -124,7 +124,7 @@ pub struct Capacity {
     pub indexes: Vec<(String, CapacityRate)>,
 }
 
-/// A budget in the form in which the plan sets it.
+/// A budget in the form in which the plan or an operator sets it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CapacityRate {
     /// Capacity units per second.
@@ -132,6 +132,8 @@ pub enum CapacityRate {
     /// Percentage of the table's or index's provisioned capacity, on-demand maximum, or warm throughput; above 0, at
     /// most 100.
     Percent(f64),
+    /// Capacity units per second that an operator set with `ctl rate`. A plan never contains this.
+    Steered(f64),
 }
 
 /// Whether capacity units are for writes or reads.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{EventRecord, StoreError, StoredFact};
+use super::{EventRecord, RunId, StoreError, StoredFact};
 
 /// Stores the append-only events of a migration, and a few named facts.
 #[async_trait]
@@ -25,4 +25,8 @@ pub trait Events: Send + Sync {
 
     /// Stores a fact. Replaces the fact's previous value. The fact is durable when the method returns `Ok`.
     async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError>;
+
+    /// Deletes the facts [`StoredFact::PaceHistory`] of all runs that are not in `kept`. The deletion is durable when the
+    /// method returns `Ok`. Other facts stay.
+    async fn forget_histories(&self, kept: Vec<RunId>) -> Result<(), StoreError>;
 }

@@ -124,4 +124,6 @@ pub mod phase {
     pub const ROLLBACK: &str = "rollback";
     /// The phase of `verify`.
     pub const VERIFY: &str = "verify";
+    /// All of these names.
+    pub const ALL: [&str; 5] = [EXPAND, CONTRACT, OLD_EQUAL_NEW, ROLLBACK, VERIFY];
 }

@@ -93,7 +93,7 @@ impl CapacityMark {
 
 fn rate_of(rate: CapacityRate) -> String {
     match rate {
-        CapacityRate::Units(units) => units.to_string(),
+        CapacityRate::Units(units) | CapacityRate::Steered(units) => units.to_string(),
         CapacityRate::Percent(percent) => format!("{percent}%"),
     }
 }
@@ -170,8 +170,8 @@ impl Settings {
     pub fn capacity(&self, plan: &Capacity) -> Capacity {
         let mut capacity = plan.clone();
         if let Some(rate) = self.rate_for(plan) {
-            capacity.write = rate.write.map(CapacityRate::Units).or(capacity.write);
-            capacity.read = rate.read.map(CapacityRate::Units).or(capacity.read);
+            capacity.write = rate.write.map(CapacityRate::Steered).or(capacity.write);
+            capacity.read = rate.read.map(CapacityRate::Steered).or(capacity.read);
         }
         capacity
     }
@@ -222,7 +222,7 @@ mod tests {
     fn a_changed_capacity_clears_the_rate() {
         let plan = capacity(1_000.0);
         let mut settings = Settings::default().after(&rate(500.0), "ann@h", at(0), &plan).unwrap();
-        assert_eq!(settings.capacity(&plan).write, Some(CapacityRate::Units(500.0)));
+        assert_eq!(settings.capacity(&plan).write, Some(CapacityRate::Steered(500.0)));
         assert_eq!(settings.take_outdated_rate(&plan), None);
         let changed = capacity(2_000.0);
         assert_eq!(settings.capacity(&changed), changed, "the rate was set for another [capacity]");
@@ -250,7 +250,7 @@ mod tests {
         let settings = Settings::default().after(&rate(500.0), "a", at(0), &plan).unwrap();
         let settings = settings.after(&read, "b", at(1), &plan).unwrap();
         let both = settings.capacity(&plan);
-        assert_eq!((both.write, both.read), (Some(CapacityRate::Units(500.0)), Some(CapacityRate::Units(50.0))));
+        assert_eq!((both.write, both.read), (Some(CapacityRate::Steered(500.0)), Some(CapacityRate::Steered(50.0))));
         let settings = settings.after(&Command::PlanRate, "b", at(2), &plan).unwrap();
         assert_eq!(settings.capacity(&plan), plan);
     }

@@ -294,6 +294,11 @@ impl ClocksByRun {
         self.0.insert(run.number(), clocks);
     }
 
+    /// Forgets the clocks of all runs that are not in `kept`.
+    pub fn keep(&mut self, kept: &[RunId]) {
+        self.0.retain(|run, _| kept.contains(&RunId::from_number(*run)));
+    }
+
     /// Returns the text that the state file stores.
     pub fn to_text(&self) -> String {
         let runs: serde_json::Map<_, _> =

@@ -18,7 +18,7 @@ pub use activity::{Activity, ActivityClocks, ClocksByRun, CurrentActivity, Signa
 pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
 pub use monitor::{CapacityView, LOOK_EVERY, LastTimes, Monitor, PassView, ProgressSources, RunningMonitor};
 pub use pace::{Eta, ProgressMeter, eta_text};
-pub use pace_history::{MAX_SLOTS, PaceHistory, PaceSampler, PaceSlot};
+pub use pace_history::{KEPT_RUNS, MAX_SLOTS, PaceHistory, PaceSampler, PaceSlot, kept_runs};
 pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};
 pub use report::{RunReport, Subject};
 pub use spend::{limits_text, write_spend};

@@ -11,12 +11,27 @@ use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 use super::{Activity, ActivityClocks, PACE_RECORD_INTERVAL, PassView};
+use crate::state::RunId;
 
 /// The maximum number of slots in a history. A chart is about 720 pixels wide, so each slot has at least three pixels.
 pub const MAX_SLOTS: usize = 240;
 
+/// Number of runs whose pace and whose clocks a state file keeps, so that years of nightly verifications do not fill it.
+/// See [`kept_runs`].
+pub const KEPT_RUNS: u32 = 100;
+
 /// An interval of 2^50 ms is longer than the whole range of timestamps, so at most two slots are left at this interval.
 const MAX_INTERVAL_MS: i64 = 1 << 50;
+
+/// Returns the runs whose pace and clocks a state file keeps: the newest [`KEPT_RUNS`], and the newest run of each phase,
+/// which may be older and can still be resumed. `newest_of_phases` has the newest run of each phase that has one.
+pub fn kept_runs(newest_of_phases: &[RunId]) -> Vec<RunId> {
+    let newest = newest_of_phases.iter().map(|run| run.number()).max().unwrap_or_default();
+    let recent = (newest - i64::from(KEPT_RUNS) + 1).max(1)..=newest;
+    let older = newest_of_phases.iter().copied().filter(|run| !recent.contains(&run.number()));
+    let older: Vec<RunId> = older.collect();
+    recent.map(RunId::from_number).chain(older).collect()
+}
 
 /// What a run did in one stretch of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -301,6 +316,19 @@ mod tests {
     fn another_form_is_not_read() {
         for other in ["", "{}", r#"{"interval_ms":0,"slots":[]}"#, r#"{"interval_ms":5000,"slots":[[1,2]]}"#] {
             assert_eq!(PaceHistory::from_text(other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        /// However many runs there are, the number of kept ones is bounded, and each run that can be resumed is kept.
+        #[test]
+        fn the_kept_runs_are_bounded_and_contain_the_newest(newest in prop::collection::vec(1_i64..100_000, 0..6)) {
+            let newest: Vec<RunId> = newest.into_iter().map(RunId::from_number).collect();
+            let kept = kept_runs(&newest);
+            prop_assert!(kept.len() <= KEPT_RUNS as usize + newest.len());
+            prop_assert!(newest.iter().all(|run| kept.contains(run)));
+            let last = newest.iter().map(|run| run.number()).max().unwrap_or_default();
+            prop_assert!((1..=last).rev().take(KEPT_RUNS as usize).all(|run| kept.contains(&RunId::from_number(run))));
         }
     }
 

@@ -22,6 +22,7 @@ mod metrics;
 mod plans;
 mod playbook;
 mod preflight;
+mod records;
 mod refusals;
 mod repairs;
 mod report;

@@ -95,6 +95,9 @@ async fn a_rate_takes_effect_within_a_second_and_a_changed_capacity_clears_it() 
     assert!(slower["text"].as_str().unwrap().contains("table: 20 WCU/s"), "{slower}");
     let slow = writes_after_a_second(&harness).await;
     assert!((1..=60).contains(&slow), "{slow} writes in two seconds at 20 WCU/s");
+    let status = tool(&harness, &["status", plan_text]).exits(0).stdout;
+    assert!(status.contains("    table: 20 WCU/s (set with `ctl rate`), "), "{status}");
+    assert!(status.contains("changed once since the run began"), "{status}");
     running.signal(Signal::SIGKILL);
     tokio::task::block_in_place(|| running.end());
 
@@ -105,6 +108,8 @@ async fn a_rate_takes_effect_within_a_second_and_a_changed_capacity_clears_it() 
     running.signal(Signal::SIGTERM);
     let stopped = tokio::task::block_in_place(|| running.end()).exits(130);
     assert!(stopped.messages().contains("rate     20 WCU/s, set by "), "{}", stopped.messages());
+    let header = "budget   table: 20 WCU/s (set with `ctl rate`), ";
+    assert!(stopped.messages().contains(header), "{}", stopped.messages());
 
     let changed = std::fs::read_to_string(&plan).unwrap().replace("write = 250", "write = 900");
     std::fs::write(&plan, changed).unwrap();

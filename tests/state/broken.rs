@@ -314,6 +314,7 @@ port! {
         fn clear_unless_begun() -> bool;
         fn fact(fact: StoredFact) -> Option<String>;
         fn set_fact(fact: StoredFact, value: String) -> ();
+        fn forget_histories(kept: Vec<RunId>) -> ();
     }
 }
 

@@ -46,6 +46,22 @@ pub(super) async fn a_fact_replaces_its_earlier_value_and_is_durable(fixture: &m
     assert_eq!(store.fact(StoredFact::Budgets).await.unwrap().as_deref(), Some("3"));
 }
 
+pub(super) async fn only_the_kept_histories_stay(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = RunId::from_number;
+    for number in [1, 2, 12] {
+        store.set_fact(StoredFact::PaceHistory(run(number)), number.to_string()).await.unwrap();
+    }
+    store.set_fact(StoredFact::Pace, "now".to_owned()).await.unwrap();
+    store.forget_histories(vec![run(1), run(7)]).await.unwrap();
+    let store = fixture.crash(store);
+    for (number, expected) in [(1, Some("1")), (2, None), (7, None), (12, None)] {
+        let found = store.fact(StoredFact::PaceHistory(run(number))).await.unwrap();
+        assert_eq!(found.as_deref(), expected, "run {number}");
+    }
+    assert_eq!(store.fact(StoredFact::Pace).await.unwrap().as_deref(), Some("now"));
+}
+
 pub(super) async fn a_state_without_a_run_can_be_forgotten(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     append(&store, ACCEPTED).await;

@@ -125,6 +125,7 @@ conformance! {
     events::events_are_durable_and_in_order,
     events::an_event_names_the_newest_run,
     events::a_fact_replaces_its_earlier_value_and_is_durable,
+    events::only_the_kept_histories_stay,
     events::a_state_without_a_run_can_be_forgotten,
     exclusive::another_plan_is_refused_once_something_has_begun,
     exclusive::a_closed_state_takes_no_request_and_can_be_opened_again,

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use crate::cli::{CutoverArgs, CutoverStepArg, Global};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::cutover::Flag;
@@ -19,7 +20,8 @@ use backfill::internals::playbook::PlanKind;
 pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Result<Exit> {
     let step_args = args.step_args();
     let step = step_of(&args);
-    let migration = terminal::open(global, &args.plan, step_args.yes)?.with_metrics(args.metrics);
+    let migration = terminal::open(global, &args.plan, step_args.yes)?;
+    let migration = migration.with_exports(exports(global, args.exports, args.back)?);
     let options = terminal::step_options(&step_args);
     if args.dry_run {
         return dry_run::dry_run(global, &migration, step, &options).await;

@@ -3,15 +3,15 @@
 mod list;
 
 use std::io::{Result as IoResult, Write as _};
-use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::{FailuresAction, FailuresArgs, Global};
+use crate::cli::{ExportArgs, FailuresAction, FailuresArgs, Global};
 use crate::commands::failures::list::list;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::figure::count;
@@ -26,17 +26,12 @@ const ACCEPT_ENCRYPTED: &str = "failures retry --accept client-encryption";
 pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
     match args.action {
         FailuresAction::List { plan, limit } => list(global, &plan, limit).await,
-        FailuresAction::Retry { plan, accept, metrics } => retry(global, &plan, accept, metrics).await,
+        FailuresAction::Retry { plan, accept, exports } => retry(global, &plan, accept, exports).await,
     }
 }
 
-async fn retry(
-    global: &Global,
-    plan: &Path,
-    accept: Vec<Acceptance>,
-    metrics: Option<SocketAddr>,
-) -> anyhow::Result<Exit> {
-    let migration = terminal::open(global, plan, false)?.with_metrics(metrics);
+async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>, export_args: ExportArgs) -> anyhow::Result<Exit> {
+    let migration = terminal::open(global, plan, false)?.with_exports(exports(global, export_args, false)?);
     let outcome = Box::pin(migration.retry_failures(&accept)).await?;
     let RetryResult { counts, encrypted } = outcome.retried();
     let encrypted = *encrypted;

@@ -4,6 +4,7 @@ use crate::cli::{ContractArgs, Global};
 use crate::commands::rollback::report;
 use crate::commands::run::dry_run::dry_run;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::exports::exports;
 use crate::commands::shared::terminal;
 use backfill::internals::migration::DryRunPhase;
 
@@ -13,7 +14,8 @@ pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
         return dry_run(global, &args.phase.plan, DryRunPhase::Contract, None, args.confirm.accept).await;
     }
     let step_args = args.step_args();
-    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?.with_metrics(args.phase.metrics);
+    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
+    let migration = migration.with_exports(exports(global, args.phase.exports, false)?);
     let outcome = Box::pin(migration.contract(&terminal::step_options(&step_args))).await?;
     report(global, &outcome, "contract", &args.phase.plan, true)
 }

@@ -11,6 +11,7 @@ use crate::cli::{Global, RollbackArgs};
 use crate::commands::run::dry_run::dry_run;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::exports::exports;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::figure::count;
 use backfill::internals::migration::{DryRunPhase, Migration, PassOutcome, PassSummary, StatusOptions};
@@ -23,7 +24,8 @@ pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Res
         return dry_run(global, &args.phase.plan, DryRunPhase::Rollback, None, args.confirm.accept).await;
     }
     let step_args = args.step_args();
-    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?.with_metrics(args.phase.metrics);
+    let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
+    let migration = migration.with_exports(exports(global, args.phase.exports, true)?);
     let outcome = Box::pin(migration.rollback(&terminal::step_options(&step_args))).await?;
     let is_rolled_back = is_rolled_back(&migration).await;
     report(global, &outcome, "rollback", &args.phase.plan, is_rolled_back)

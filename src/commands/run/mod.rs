@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cli::{Global, RunArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
+use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::engine::StopReason;
@@ -21,7 +22,7 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
     if args.dry_run {
         return dry_run::dry_run(global, &args.plan, DryRunPhase::Run, args.sample, args.accept).await;
     }
-    let migration = terminal::open(global, &args.plan, args.yes)?.with_metrics(args.metrics);
+    let migration = terminal::open(global, &args.plan, args.yes)?.with_exports(exports(global, args.exports, false)?);
     let mut options = RunOptions::default();
     options.again = args.again;
     options.restart = args.restart;

@@ -2,6 +2,7 @@
 
 pub(crate) mod command_result;
 pub(crate) mod exit;
+pub(crate) mod exports;
 pub(crate) mod logging;
 pub(crate) mod next_step;
 pub(crate) mod output;

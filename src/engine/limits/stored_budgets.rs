@@ -78,8 +78,8 @@ impl StoredBudgets {
         let CurrentBudgets { scopes, changes, failed_descriptions } = &self.current_budgets;
         let changed = match changes {
             0 => "unchanged since the run began".to_owned(),
-            1 => "changed once with the table".to_owned(),
-            n => format!("changed {n} times with the table"),
+            1 => "changed once since the run began".to_owned(),
+            n => format!("changed {n} times since the run began"),
         };
         writeln!(out, "  budgets at {}, {changed}:", self.at)?;
         lines(scopes).try_for_each(|(scope, budget)| writeln!(out, "    {scope}: {budget}"))?;
@@ -116,7 +116,10 @@ mod tests {
         let mut text = Vec::new();
         kept.write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
-        assert!(text.starts_with("  budgets at 2026-01-10T12:00:00Z, changed 2 times with the table:\n"), "{text}");
+        assert!(
+            text.starts_with("  budgets at 2026-01-10T12:00:00Z, changed 2 times since the run began:\n"),
+            "{text}"
+        );
         assert!(text.contains("    table: 80.5 WCU/s (80% of \"it\"), 400 RCU/s (80% of \"it\")\n"), "{text}");
         assert!(text.contains("    index by-email: 25 WCU/s") && text.contains("failed in a row: 1)"), "{text}");
         for other in ["", "{}", "[1]", "{\"run\":1,\"at\":\"\",\"changes\":0,\"failed_looks\":0,\"budgets\":[{}]}"] {

@@ -323,7 +323,8 @@ impl TableWatch {
                     changed = true;
                 }
             }
-            let modified = changed || published.failed_descriptions != failed_descriptions;
+            // The reason for a budget can change without its rate: somebody may set the plan's rate with `ctl rate`.
+            let modified = published.scopes != scopes || published.failed_descriptions != failed_descriptions;
             let changes = published.changes + u64::from(changed);
             *published = CurrentBudgets { scopes, changes, failed_descriptions };
             modified

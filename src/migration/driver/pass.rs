@@ -13,7 +13,7 @@ use crate::passes::verify::VerificationResult;
 use crate::plan::PlanLimits;
 use crate::playbook::{EventBody, Phase};
 use crate::preflight::Acceptance;
-use crate::ratelimit::resolve_within;
+use crate::ratelimit::{ResolvedBudgets, resolve_within};
 use crate::state::{RunId, RunRecord, RunStatus, phase};
 
 /// How the run of a phase begins.
@@ -90,6 +90,12 @@ impl Driver {
         job.watch_table(self.described_at, DESCRIBE_INTERVAL);
         job.validities.extend(self.lease.clone());
         Ok(job)
+    }
+
+    /// Returns the budgets if an operator has set a rate; `None` if the plan's budgets apply.
+    pub async fn steered_budgets(&self) -> Option<ResolvedBudgets> {
+        let capacity = self.steerer.capacity().await;
+        (capacity != self.plan.capacity).then(|| resolve_within(&capacity, &self.description))
     }
 
     /// Carries out the pass of this phase, or resumes its run. If the pass completes and no failed item prevents the

@@ -10,10 +10,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Driver;
 use crate::engine::Job;
 use crate::migration::{Observer, ProgressUpdate};
-use crate::state::{RunId, RunRecord, SegmentTotals, State, StoredFact};
+use crate::state::{RunId, RunRecord, SegmentTotals, State, StoredFact, phase};
 use crate::telemetry::display::ProgressLine;
 use crate::telemetry::{
     ClocksByRun, PACE_RECORD_INTERVAL, PaceHistory, PaceRecord, PaceSampler, PassView, ProgressSources, RunningMonitor,
+    kept_runs,
 };
 
 impl Driver {
@@ -30,27 +31,61 @@ impl Driver {
         // goes back.
         let item_estimate = run.table_items_estimate.unwrap_or(sources.item_estimate);
         let ranges_before = self.ranges_before(run, before.is_some()).await;
-        self.watch_sources(ProgressSources { item_estimate, ranges_before, ..sources }, run.id).await
+        let sources = ProgressSources { item_estimate, ranges_before, ..sources };
+        let mut clocks = self.clocks().await;
+        if let Some(kept) = self.forget_old_histories().await {
+            clocks.keep(&kept);
+        }
+        let clocks_before = clocks.of(run.id);
+        let recorded = self.store.fact(StoredFact::PaceHistory(run.id)).await.ok().flatten();
+        let history = recorded.and_then(|text| PaceHistory::from_text(&text)).unwrap_or_default();
+        let began = (sources.machine.moments)().wall;
+        let sampler = PaceSampler::new(history, began, clocks_before.clone());
+        let records = RunRecords { clocks, sampler: Arc::new(Mutex::new(sampler)) };
+        self.watch_sources(ProgressSources { clocks_before, ..sources }, run.id, Some(records)).await
     }
 
-    /// Like [`Driver::watch`], for a pass with other sources.
-    pub(super) async fn watch_sources(&self, sources: ProgressSources, run: RunId) -> Option<PassProgress> {
+    /// Watches a retry of the failures of this run. Its pace and its time are not the run's, because the run may have
+    /// ended long ago. So they do not become part of the run's records.
+    pub(super) async fn watch_retry(&self, sources: ProgressSources, run: RunId) -> Option<PassProgress> {
+        self.watch_sources(sources, run, None).await
+    }
+
+    /// Deletes the pace histories of old runs. Returns the runs whose histories and clocks stay;
+    /// `None` if they are not known.
+    async fn forget_old_histories(&self) -> Option<Vec<RunId>> {
+        let mut newest = Vec::new();
+        for phase in phase::ALL {
+            // If the state file fails, the pass fails with it soon. Until then, nothing is deleted.
+            match self.store.current_run(phase).await {
+                Ok(run) => newest.extend(run.map(|run| run.id)),
+                Err(_) => return None,
+            }
+        }
+        let kept = kept_runs(&newest);
+        // The pass does not need the deletion, and the next pass tries again.
+        if let Err(error) = self.store.forget_histories(kept.clone()).await {
+            tracing::debug!(%error, "the pace histories of old runs were not deleted");
+        }
+        Some(kept)
+    }
+
+    async fn watch_sources(
+        &self,
+        sources: ProgressSources,
+        run: RunId,
+        records: Option<RunRecords>,
+    ) -> Option<PassProgress> {
         if !self.has_telemetry {
             return None;
         }
-        let clocks = self.clocks().await;
-        let clocks_before = clocks.of(run);
-        let recorded = self.store.fact(StoredFact::PaceHistory(run)).await.ok().flatten();
-        let history = recorded.and_then(|text| PaceHistory::from_text(&text)).unwrap_or_default();
-        let began = (sources.machine.moments)().wall;
-        let sampler = Arc::new(Mutex::new(PaceSampler::new(history, began, clocks_before.clone())));
-        let monitor = RunningMonitor::start(ProgressSources { clocks_before, ..sources });
+        let monitor = RunningMonitor::start(sources);
         self.steerer.show(monitor.views());
         self.metrics.iter().for_each(|metrics| metrics.show(run, &monitor));
         let line = self.observer.shows_progress_line().then(|| ProgressLine::show(&monitor));
         let item_estimate = monitor.views().borrow().pace.estimate();
         let observer = Arc::clone(&self.observer);
-        let recorder = Recorder { store: self.store.clone(), run, clocks, sampler, observer, item_estimate };
+        let recorder = Recorder { store: self.store.clone(), run, records, observer, item_estimate };
         let _task = AbortOnDropHandle::new(tokio::spawn(recorder.clone().record(monitor.views())));
         Some(PassProgress { line, recorder, monitor, _task })
     }
@@ -83,16 +118,24 @@ impl PassProgress {
     }
 }
 
-/// Stores the pass's pace in the state file for `status`, stores the history of the pace for `report`, and reports progress to the observer.
+/// Stores the pass's pace in the state file for `status`, stores the history of the pace for `report`, and reports
+/// progress to the observer.
 #[derive(Clone)]
 struct Recorder {
     store: State,
     run: RunId,
+    /// `None` for a retry of failures.
+    records: Option<RunRecords>,
+    observer: Arc<dyn Observer>,
+    item_estimate: u64,
+}
+
+/// The records of the run to which the current session adds.
+#[derive(Clone)]
+struct RunRecords {
     /// The clocks of all runs, without what the current session adds.
     clocks: ClocksByRun,
     sampler: Arc<Mutex<PaceSampler>>,
-    observer: Arc<dyn Observer>,
-    item_estimate: u64,
 }
 
 impl Recorder {
@@ -129,12 +172,14 @@ impl Recorder {
         let _ = self.store.set_fact(StoredFact::Pace, record.to_json().to_string()).await;
     }
 
-    /// Stores the pace, the clocks and the history of the pace. Ignores errors, for the same reason.
+    /// Stores the pace, and the clocks and the history of the pace, if they are kept. Ignores errors, for the same
+    /// reason.
     async fn store(&self, view: &PassView) {
         self.store_pace(view).await;
-        let mut clocks = self.clocks.clone();
+        let Some(RunRecords { clocks, sampler }) = &self.records else { return };
+        let mut clocks = clocks.clone();
         clocks.set(self.run, view.clocks.clone());
-        let history = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).note(view).to_text();
+        let history = sampler.lock().unwrap_or_else(PoisonError::into_inner).note(view).to_text();
         let _ = self.store.set_fact(StoredFact::ActivityClocks, clocks.to_text()).await;
         let _ = self.store.set_fact(StoredFact::PaceHistory(self.run), history).await;
     }

@@ -20,7 +20,7 @@ impl Driver {
         self.store.accept(run.session(), self.input.accepted.clone()).await?;
         let due = self.store.open_work_of_phase(&run.phase).await?.failures;
         let sources = ProgressSources { item_estimate: due, ..job.progress_sources(0, None) };
-        let progress = self.watch_sources(sources, run.id).await;
+        let progress = self.watch_retry(sources, run.id).await;
         let retried = job.retry_failures(&self.store, &run).await;
         PassProgress::clear(progress).await;
         let retried = retried?;

@@ -40,6 +40,14 @@ impl Migration {
     /// # }
     /// ```
     pub async fn cutover(&self, step: CutoverStep, options: &StepOptions) -> Result<CutoverOutcome, MigrationError> {
+        Box::pin(self.exporting(matches!(step, CutoverStep::Back { .. }), self.cutover_command(step, options))).await
+    }
+
+    async fn cutover_command(
+        &self,
+        step: CutoverStep,
+        options: &StepOptions,
+    ) -> Result<CutoverOutcome, MigrationError> {
         let (back, now) = match step {
             CutoverStep::Back { now } => (true, now),
             CutoverStep::DualWrite | CutoverStep::ReadNew(_) | CutoverStep::WriteNew => (false, false),

@@ -10,9 +10,9 @@ mod verify;
 
 pub use steer::{SteerError, SteerOutcome};
 
-use std::net::SocketAddr;
+use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::command_line;
 use super::target::{MigrationTarget, read_plan, read_text, state_path};
@@ -21,9 +21,8 @@ use crate::command_line::CommandLine;
 use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{LoadedPlan, Plan};
-use crate::playbook::Goal;
 use crate::preflight::PlanCheck;
-use crate::telemetry::metrics::{MetricsListener, MetricsServer, MetricsSource};
+use crate::telemetry::metrics::{Exports, MetricsSource, RunningExport, RunningExports, Stage};
 
 /// A plan and the location of its state. Each command of the playbook is a method.
 ///
@@ -54,10 +53,11 @@ pub struct Migration {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) stop: Stopper,
     tables: Option<Tables>,
-    metrics: Option<SocketAddr>,
     has_telemetry: bool,
-    /// The metrics endpoint of the running command. It lives until the command has printed its result.
-    metrics_server: Mutex<Option<MetricsServer>>,
+    /// What the next command exports.
+    exports: Mutex<Exports>,
+    /// What the running command exports. The metrics endpoint lives until the command has printed its result.
+    exporting: Mutex<Option<RunningExports>>,
 }
 
 impl Migration {
@@ -127,9 +127,9 @@ impl Migration {
             observer,
             stop: Stopper::default(),
             tables: None,
-            metrics: None,
             has_telemetry: true,
-            metrics_server: Mutex::default(),
+            exports: Mutex::default(),
+            exporting: Mutex::default(),
         }
     }
 
@@ -167,11 +167,12 @@ impl Migration {
         Migration { tables: Some(tables), ..self }
     }
 
-    /// Serves metrics at this address while a command has the migration open.
+    /// Exports metrics while the next command runs, from its beginning to its end. Check, dry run and status export
+    /// nothing.
     #[cfg(feature = "internals")]
     #[must_use]
-    pub fn with_metrics(self, address: Option<SocketAddr>) -> Migration {
-        Migration { metrics: address, ..self }
+    pub fn with_exports(self, exports: Exports) -> Migration {
+        Migration { exports: Mutex::new(exports), ..self }
     }
 
     /// Measures and shows nothing of the passes, so that a benchmark can find out what telemetry costs.
@@ -221,22 +222,19 @@ impl Migration {
     ) -> Result<(Session, Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let observer = Arc::clone(&self.observer);
         let stop = self.stop.clone();
-        // Bind before anything is created, so that an address in use refuses the command. Nothing of that kind may block
-        // the way back, so there it is only a warning.
-        let is_way_back = matches!(request.goal, Goal::Back { .. } | Goal::Rollback);
-        let listener = match self.bind_metrics().await {
-            Err(error) if is_way_back => {
-                tracing::warn!("{error}. The way back continues without metrics");
-                None
-            }
-            listener => listener?,
-        };
-        let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop)).await?;
+        let metrics = self.metrics();
+        let stages = metrics.clone();
+        let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop, stages)).await?;
         session.driver.has_telemetry = self.has_telemetry;
-        if let Some(listener) = listener {
-            self.serve_metrics(listener, &mut session);
+        if let Some(metrics) = &metrics {
+            metrics.open(session.driver.store.clone());
+            session.driver.metrics = Some(Arc::clone(metrics));
         }
-        match Box::pin(session.run_request(request)).await {
+        let result = Box::pin(session.run_request(request)).await;
+        if let Some(metrics) = &metrics {
+            metrics.end().await;
+        }
+        match result {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
                 // Report the first error, and not an error from closing the session. A lease that cannot be released
@@ -247,21 +245,49 @@ impl Migration {
         }
     }
 
-    async fn bind_metrics(&self) -> Result<Option<MetricsListener>, MigrationError> {
-        let Some(address) = self.metrics else { return Ok(None) };
-        let listener = MetricsListener::bind(address).await;
-        listener.map(Some).map_err(|error| MigrationError::MetricsAddress { address, error })
+    /// Carries out a command with the exports that were chosen for it. They start before anything else, so that an
+    /// address in use refuses the command before it does anything, and so that `/livez` answers from the beginning.
+    /// Nothing of that kind may block the way back, so there it is only a warning. The last figures are sent when the
+    /// command has closed the state file and released the lease.
+    async fn exporting<T>(
+        &self,
+        is_way_back: bool,
+        command: impl Future<Output = Result<T, MigrationError>>,
+    ) -> Result<T, MigrationError> {
+        let exports = std::mem::take(&mut *lock(&self.exports));
+        if exports.is_empty() {
+            return command.await;
+        }
+        // An endpoint of an earlier command ends first, because it may use the same address.
+        drop(lock(&self.exporting).take());
+        let Plan { name, table, .. } = &self.loaded.plan;
+        let (exporting, failed) = exports.start(name, &table.name).await;
+        if let Some((address, error)) = failed {
+            let error = MigrationError::MetricsAddress { address, error };
+            if !is_way_back {
+                return Err(error);
+            }
+            tracing::warn!("{error}. The way back continues without the endpoint");
+        }
+        if let Some(address) = exporting.address() {
+            self.observer.notice(&Notice::MetricsServed(address));
+        }
+        *lock(&self.exporting) = Some(exporting);
+        let result = command.await;
+        if let Some(metrics) = self.metrics() {
+            metrics.set_stage(Stage::Ended);
+        }
+        let running = lock(&self.exporting).as_mut().map(RunningExports::take_running).unwrap_or_default();
+        futures::future::join_all(running.into_iter().map(RunningExport::finish)).await;
+        result
     }
 
-    fn serve_metrics(&self, listener: MetricsListener, session: &mut Session) {
-        let source = MetricsSource::new(
-            &session.target.plan.name,
-            &session.target.description.name,
-            session.driver.store.clone(),
-        );
-        let server = listener.serve(source);
-        session.driver.metrics = Some(server.source());
-        self.observer.notice(&Notice::MetricsServed(server.address()));
-        *self.metrics_server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+    /// Returns the sources of the figures that the running command exports; `None` if it exports nothing.
+    fn metrics(&self) -> Option<Arc<MetricsSource>> {
+        lock(&self.exporting).as_ref().map(RunningExports::source)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

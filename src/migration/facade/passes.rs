@@ -24,6 +24,10 @@ impl Migration {
     /// # }
     /// ```
     pub async fn contract(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
+        Box::pin(self.exporting(false, self.contract_command(options))).await
+    }
+
+    async fn contract_command(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
         let target = Box::pin(self.target(check_begun_plan)).await?;
         let question = format!("Remove the old attribute from {} now? There is no way back.", target.table_and_size());
         Box::pin(self.passes(target, Goal::Contract, question, options)).await
@@ -45,6 +49,10 @@ impl Migration {
     /// # }
     /// ```
     pub async fn rollback(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
+        Box::pin(self.exporting(true, self.rollback_command(options))).await
+    }
+
+    async fn rollback_command(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
         let target = Box::pin(self.target(check_rollback_plan)).await?;
         not_as_before::notify(&target, self.observer.as_ref()).await;
         let question = format!("Undo the migration on {} now?", target.table_and_size());

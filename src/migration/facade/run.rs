@@ -33,6 +33,10 @@ impl Migration {
     /// # }
     /// ```
     pub async fn run(&self, options: &RunOptions) -> Result<RunOutcome, MigrationError> {
+        Box::pin(self.exporting(false, self.run_command(options))).await
+    }
+
+    async fn run_command(&self, options: &RunOptions) -> Result<RunOutcome, MigrationError> {
         let target = Box::pin(self.target(check_plan)).await?;
         // The preflight runs before the state file is created, so a refused run creates nothing.
         let accepted = self.check_findings(options, &target).await?;
@@ -100,6 +104,10 @@ impl Migration {
     /// # }
     /// ```
     pub async fn retry_failures(&self, accept: &[Acceptance]) -> Result<RetryOutcome, MigrationError> {
+        Box::pin(self.exporting(false, self.retry_failures_command(accept))).await
+    }
+
+    async fn retry_failures_command(&self, accept: &[Acceptance]) -> Result<RetryOutcome, MigrationError> {
         let target = Box::pin(self.target(check_begun_plan)).await?;
         let request = CommandRequest::new(Goal::FailuresRetry, accept, "");
         let input = OperatorInput::new(&self.actor, accept);

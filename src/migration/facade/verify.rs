@@ -28,6 +28,10 @@ impl Migration {
     /// # }
     /// ```
     pub async fn verify(&self, options: &VerifyOptions) -> Result<VerifyOutcome, MigrationError> {
+        Box::pin(self.exporting(false, self.verify_command(options))).await
+    }
+
+    async fn verify_command(&self, options: &VerifyOptions) -> Result<VerifyOutcome, MigrationError> {
         let VerifyOptions { sample, repair, repair_remove, accept } = options;
         let scope = if sample.is_some() { VerifyScope::Sampled } else { VerifyScope::Full };
         let target = Box::pin(self.target(check_begun_plan)).await?;

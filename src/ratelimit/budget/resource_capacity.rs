@@ -58,9 +58,9 @@ impl ResourceCapacity {
     /// percentage of an unknown capacity.
     pub(super) fn stated(&self, rate: CapacityRate, field: CapacityField) -> BudgetResult {
         match rate {
-            CapacityRate::Units(units) => match self.ceiling() {
+            CapacityRate::Units(units) | CapacityRate::Steered(units) => match self.ceiling() {
                 Some((available, what)) if units > available => Err(self.exceeds_capacity_error(&what, field)),
-                _ => Ok((units, "from the plan".into())),
+                Some(_) | None => Ok((units, origin(rate).into())),
             },
             CapacityRate::Percent(percent) => match self.base() {
                 Some((available, what)) => {
@@ -76,10 +76,12 @@ impl ResourceCapacity {
     /// capacity becomes the previous budget or the on-demand default, whichever is lower.
     pub(super) fn capped(&self, rate: CapacityRate, before: Units, on_demand: Units) -> (Units, String) {
         match (rate, self.ceiling(), self.base()) {
-            (CapacityRate::Units(units), Some((available, what)), _) if units > available => {
-                (available, format!("from the plan: {units}, but no more than {what}"))
+            (CapacityRate::Units(units) | CapacityRate::Steered(units), Some((available, what)), _)
+                if units > available =>
+            {
+                (available, format!("{}: {units}, but no more than {what}", origin(rate)))
             }
-            (CapacityRate::Units(units), ..) => (units, "from the plan".into()),
+            (CapacityRate::Units(units) | CapacityRate::Steered(units), ..) => (units, origin(rate).into()),
             (CapacityRate::Percent(percent), _, Some((available, what))) => {
                 (available * percent / 100.0, format!("from the plan: {percent}% of {what}"))
             }
@@ -148,6 +150,14 @@ impl ResourceCapacity {
                 format!("state {} as a number, without quotes", unit(*access)),
             ],
         }
+    }
+}
+
+/// Returns who set a budget.
+fn origin(rate: CapacityRate) -> &'static str {
+    match rate {
+        CapacityRate::Units(_) | CapacityRate::Percent(_) => "from the plan",
+        CapacityRate::Steered(_) => "set with `ctl rate`",
     }
 }
 

@@ -131,6 +131,12 @@ fn a_stated_budget_is_valid_up_to_the_tables_capacity() {
     for table in [table(), provisioned.clone(), limited.clone(), warm] {
         assert_eq!(table_budgets(&stated(200.0, 0.1), &table), from_the_plan);
     }
+    let steered = |units| Capacity { write: Some(CapacityRate::Steered(units)), ..stated(1.0, 0.1) };
+    assert_eq!(table_budgets(&steered(150.0), &provisioned)[0], "150 WCU/s (set with `ctl rate`)");
+    let lowered = resolve_within(&steered(500.0), &provisioned).scopes[0].to_string();
+    let expected =
+        "200 WCU/s (set with `ctl rate`: 500, but no more than the 200 WCU/s that the table is provisioned with)";
+    assert_eq!(lowered, expected);
     assert_eq!(fields(&stated(200.1, 1.1), &provisioned), [Table(Access::Write), Table(Access::Read)]);
     assert_eq!(fields(&stated(200.1, 1e6), &limited), [Table(Access::Write)]);
     let error = &resolve(&stated(201.0, 1.0), &provisioned).unwrap_err()[0];

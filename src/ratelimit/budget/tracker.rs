@@ -175,7 +175,7 @@ fn is_stated_in_units(capacity: &Capacity, scope: &Scope, access: Access) -> boo
         (_, Access::Write) => capacity.write,
         (_, Access::Read) => capacity.read,
     };
-    matches!(stated, Some(CapacityRate::Units(_)))
+    matches!(stated, Some(CapacityRate::Units(_) | CapacityRate::Steered(_)))
 }
 
 /// Returns whether two budgets differ by more than a rounding error.

@@ -36,6 +36,14 @@ impl Events for MemoryState {
         })
         .await
     }
+
+    async fn forget_histories(&self, kept: Vec<RunId>) -> Result<(), StoreError> {
+        self.call(|tables, _| {
+            tables.facts.retain(|name, _| StoredFact::history_run(name).is_none_or(|run| kept.contains(&run)));
+            Ok(())
+        })
+        .await
+    }
 }
 
 impl StateTables {

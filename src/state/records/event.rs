@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use super::super::RunId;
 
+/// The name of the pace of a run over time, without the run.
+const PACE_HISTORY: &str = "pace_history:";
+
 /// An event of the migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRecord {
@@ -46,8 +49,13 @@ impl StoredFact {
             StoredFact::Pace => "pace",
             StoredFact::ActivityClocks => "activity_clocks",
             StoredFact::Steering => "steering",
-            StoredFact::PaceHistory(run) => return format!("pace_history:{run}").into(),
+            StoredFact::PaceHistory(run) => return format!("{PACE_HISTORY}{run}").into(),
         };
         name.into()
+    }
+
+    /// Returns the run if this is the name of a [`StoredFact::PaceHistory`].
+    pub(in crate::state) fn history_run(name: &str) -> Option<RunId> {
+        name.strip_prefix(PACE_HISTORY)?.parse().ok().map(RunId)
     }
 }

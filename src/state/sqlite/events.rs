@@ -48,6 +48,20 @@ pub(super) fn fact(connection: &Connection, fact: StoredFact) -> Result<Option<S
     Ok(connection.query_row(sql, [fact.name()], |row| row.get(0)).optional()?)
 }
 
+/// Deletes the pace histories of all runs that are not in `kept`.
+pub(super) fn forget_histories(connection: &Connection, kept: &[RunId]) -> Result<(), StateFileError> {
+    let names: Vec<String> = {
+        let mut statement = connection.prepare_cached("SELECT name FROM kept")?;
+        let names = statement.query_map([], |row| row.get(0))?;
+        names.collect::<Result<_, _>>()?
+    };
+    let is_old = |name: &&String| StoredFact::history_run(name).is_some_and(|run| !kept.contains(&run));
+    for name in names.iter().filter(is_old) {
+        connection.execute("DELETE FROM kept WHERE name = ?1", [name])?;
+    }
+    Ok(())
+}
+
 /// Returns all facts by name.
 pub(super) fn facts(connection: &Connection) -> Result<BTreeMap<String, String>, StateFileError> {
     let mut statement = connection.prepare_cached("SELECT name, value FROM kept")?;

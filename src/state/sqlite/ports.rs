@@ -287,6 +287,10 @@ impl Events for SqliteStore {
     async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError> {
         self.thread.run(move |c| events::set_fact(c, fact, &value)).await
     }
+
+    async fn forget_histories(&self, kept: Vec<RunId>) -> Result<(), StoreError> {
+        self.thread.run(move |c| events::forget_histories(c, &kept)).await
+    }
 }
 
 #[async_trait]

@@ -1,48 +1,19 @@
-//! The text of `/metrics`. This module is pure: the same figures always give the same text.
+//! Everything that an exporter shows: the families of metrics, from a view of the pass and from the state file. This module
+//! is pure: the same figures always give the same families.
 
-use std::fmt::{Error, Result as FmtResult};
+use std::fmt::Error;
 
 use jiff::Timestamp;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
-use prometheus_client::registry::Registry;
 
-use super::families::{Families, label};
+use super::families::{Families, Family, label};
 use super::figures::{ShownPass, StateFigures};
+use super::prometheus::{Format, text_of};
 use super::scopes;
 use crate::change::Outcome;
 use crate::engine::{ErrorClass, Operation, SegmentRange};
 use crate::telemetry::{Activity, PassView};
 
-/// The prefix of every name.
-const PREFIX: &str = "backfill";
-
-/// A format of the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-    /// The older text format of Prometheus.
-    Prometheus,
-}
-
-impl Format {
-    /// Returns the format that a client accepts, given its `Accept` header.
-    pub fn accepted_by(accept: Option<&str>) -> Format {
-        let accepts = accept.is_some_and(|accept| accept.contains("application/openmetrics-text"));
-        if accepts { Format::OpenMetrics } else { Format::Prometheus }
-    }
-
-    /// Returns the value of the header `Content-Type`.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Format::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-        }
-    }
-}
-
-/// Everything that `/metrics` shows at one moment.
+/// Everything that an exporter shows at one moment.
 #[derive(Debug, Clone)]
 pub struct Exposition {
     /// The pass that runs, or the last one that this command ran. `None` before the first pass.
@@ -54,29 +25,22 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Returns the text.
+    /// Returns the text for Prometheus.
     ///
     /// # Errors
     ///
     /// Fails only if the encoder fails, which writes to memory.
-    pub fn into_text(self, format: Format) -> Result<String, Error> {
-        let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(self));
-        let mut out = String::new();
-        match format {
-            Format::OpenMetrics => text::encode(&mut out, &registry)?,
-            Format::Prometheus => prometheus_text::encode(&mut out, &registry)?,
-        }
-        Ok(out)
+    pub fn to_text(&self, format: Format) -> Result<String, Error> {
+        text_of(self.families(), format)
     }
-}
 
-impl Collector for Exposition {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> FmtResult {
-        let out = &mut Families::new(encoder);
-        out.info("build", "Version of backfill.", &label("version", env!("CARGO_PKG_VERSION")))?;
+    /// Returns the families, always in the same order.
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = Families::default();
+        let out = &mut families;
+        out.info("build", "Version of backfill.", label("version", env!("CARGO_PKG_VERSION")));
         let is_running = self.pass.as_ref().is_some_and(|pass| pass.is_running);
-        out.gauge("pass_active", "1 while a pass runs, else 0.", Some(f64::from(u8::from(is_running))))?;
+        out.gauge("pass_active", "1 while a pass runs, else 0.", Some(f64::from(u8::from(is_running))));
         if let Some(ShownPass { labels, view, .. }) = &self.pass {
             let labels = vec![
                 ("migration", labels.migration.clone()),
@@ -84,84 +48,91 @@ impl Collector for Exposition {
                 ("phase", labels.phase.to_owned()),
                 ("run", labels.run.to_string()),
             ];
-            out.info("run", "The run of the current pass, or of the last one.", &labels)?;
-            write_activity(out, view)?;
-            write_items(out, view)?;
-            write_requests(out, view)?;
-            scopes::write(out, view)?;
-            write_segments(out, view)?;
-            write_progress(out, view, self.now)?;
-            write_spend(out, view)?;
+            out.info("run", "The run of the current pass, or of the last one.", labels);
+            write_activity(out, view);
+            write_items(out, view);
+            write_requests(out, view);
+            scopes::write(out, view);
+            write_segments(out, view);
+            write_progress(out, view, self.now);
+            write_spend(out, view);
         }
-        write_state(out, &self.state)
+        write_state(out, &self.state);
+        families.0
     }
 }
 
-fn write_activity(out: &mut Families<'_>, view: &PassView) -> FmtResult {
+fn write_activity(out: &mut Families, view: &PassView) {
     let is_current = |activity| f64::from(u8::from(activity == view.current.activity));
     let named = |value: &dyn Fn(Activity) -> f64| {
         Activity::ALL.map(|activity| (label("activity", activity.name()), value(activity)))
     };
-    out.gauges("activity", "1 for what the pass is doing, 0 for every other activity.", named(&is_current))?;
+    out.gauges("activity", "1 for what the pass is doing, 0 for every other activity.", named(&is_current));
     out.counters(
         "activity_seconds",
         "Time that the run has spent in each activity, over all its sessions.",
         named(&|activity| view.clocks.of(activity).as_secs_f64()),
-    )?;
+    );
     out.gauge(
         "hung_segments",
         "Segments with requests in flight that have had no answer for a long time.",
         Some(view.hung.len() as f64),
-    )
+    );
 }
 
-fn write_items(out: &mut Families<'_>, view: &PassView) -> FmtResult {
+fn write_items(out: &mut Families, view: &PassView) {
     let totals = &view.totals;
     out.counters(
         "items",
         "Committed items of the pass by outcome, over all its sessions.",
         Outcome::ALL.map(|outcome| (label("outcome", outcome.name()), totals.of(outcome) as f64)),
-    )?;
+    );
+    let session = &view.figures.counts;
+    out.counters(
+        "session_items",
+        "Committed items of this session by outcome. Begins at 0 in each session, so an increase is always new.",
+        Outcome::ALL.map(|outcome| (label("outcome", outcome.name()), session.of(outcome) as f64)),
+    );
     out.counter(
         "items_scanned",
         "Committed items of the pass, over all its sessions. Equals the sum of backfill_items_total.",
         totals.scanned as f64,
-    )?;
+    );
     out.counters(
         "committed_capacity_units",
         "Capacity units that DynamoDB's replies report for committed items, over all sessions of the pass.",
         [(label("access", "read"), totals.read_units), (label("access", "write"), totals.write_units)],
-    )?;
+    );
     out.counter(
         "assumed_write_units",
         "Write units of committed items that are assumed, because a reply reports no consumption.",
         totals.assumed_write_units,
-    )?;
+    );
     let estimate = Some(view.pace.estimate()).filter(|items| *items > 0);
     out.gauge(
         "table_items",
         "Items in the table according to DynamoDB, which may be six hours old. For a retry of failures: the failures to retry.",
         estimate.map(|items| items as f64),
-    )
+    );
 }
 
-fn write_requests(out: &mut Families<'_>, view: &PassView) -> FmtResult {
+fn write_requests(out: &mut Families, view: &PassView) {
     let measures = &view.figures.measures;
     out.histograms(
         "request_duration_seconds",
         "Time from sending a request of this session to its answer or its error, without waits and backoff.",
         Operation::ALL.iter().zip(&measures.latencies).map(|(op, latency)| (label("operation", op.name()), latency)),
-    )?;
+    );
     out.counters(
         "request_errors",
         "Failed requests of this session by class. The tool retries throttle, transient and unusable_reply.",
         ErrorClass::ALL.iter().zip(measures.errors).map(|(class, n)| (label("error", class.name()), n as f64)),
-    )?;
+    );
     out.counter(
         "throttled_requests",
         "Requests of this session that DynamoDB throttled.",
         view.figures.throttled as f64,
-    )?;
+    );
     let in_flight =
         |count: fn(&crate::engine::SegmentSnapshot) -> u64| view.figures.segments.iter().map(count).sum::<u64>();
     let in_flight = [("read", in_flight(|segment| segment.reads)), ("write", in_flight(|segment| segment.writes))];
@@ -169,19 +140,15 @@ fn write_requests(out: &mut Families<'_>, view: &PassView) -> FmtResult {
         "requests_in_flight",
         "Requests that were sent and have no answer yet.",
         in_flight.map(|(access, requests)| (label("access", access), requests as f64)),
-    )
+    );
 }
 
-fn write_segments(out: &mut Families<'_>, view: &PassView) -> FmtResult {
+fn write_segments(out: &mut Families, view: &PassView) {
     // A retry of failures scans no segments.
     let known = |segments: u64| Some(segments as f64).filter(|_| view.total_segments > 0);
-    out.gauge("segments", "Segments of the pass.", known(view.total_segments))?;
-    out.gauge(
-        "segments_done",
-        "Segments of the pass that are done, over all its sessions.",
-        known(view.segments_done),
-    )?;
-    out.gauge("segments_active", "Segments in progress.", known(view.figures.segments_active))?;
+    out.gauge("segments", "Segments of the pass.", known(view.total_segments));
+    out.gauge("segments_done", "Segments of the pass that are done, over all its sessions.", known(view.segments_done));
+    out.gauge("segments_active", "Segments in progress.", known(view.figures.segments_active));
     let of = |figure: fn(&SegmentRange) -> u64| {
         view.ranges.0.iter().map(move |range| (scopes::range_label(range), figure(range) as f64))
     };
@@ -189,85 +156,85 @@ fn write_segments(out: &mut Families<'_>, view: &PassView) -> FmtResult {
         "segment_range_segments",
         "Segments in each range of segments (at most 64 ranges).",
         of(|range| u64::from(range.last - range.first) + 1),
-    )?;
-    out.gauges("segment_range_segments_done", "Segments that are done, by range of segments.", of(|range| range.done))?;
-    out.counters("segment_range_items", "Committed items of the pass, by range of segments.", of(|range| range.items))
+    );
+    out.gauges("segment_range_segments_done", "Segments that are done, by range of segments.", of(|range| range.done));
+    out.counters("segment_range_items", "Committed items of the pass, by range of segments.", of(|range| range.items));
 }
 
-fn write_progress(out: &mut Families<'_>, view: &PassView, now: Timestamp) -> FmtResult {
+fn write_progress(out: &mut Families, view: &PassView, now: Timestamp) {
     let seconds = |time: Timestamp| Some(time.as_duration().as_secs_f64());
     out.gauge(
         "last_progress_timestamp_seconds",
         "Time of the last answered request of this session. Before the first answer: the start of the session.",
         seconds(view.last.answer),
-    )?;
+    );
     out.gauge(
         "last_checkpoint_timestamp_seconds",
         "Time of the last commit of this session. Before the first commit: the start of the session.",
         seconds(view.last.commit),
-    )?;
+    );
     let age = now.duration_since(view.last.commit).as_secs_f64().max(0.0);
-    out.gauge("checkpoint_age_seconds", "Time since the last commit of this session.", Some(age))?;
+    out.gauge("checkpoint_age_seconds", "Time since the last commit of this session.", Some(age));
     out.gauge(
         "eta_seconds",
         "Estimated time until the pass ends, from the items left and the rate of the last minute.",
         view.pace.eta().map(|eta| eta.likely.as_secs_f64()),
-    )
+    );
 }
 
-fn write_spend(out: &mut Families<'_>, view: &PassView) -> FmtResult {
-    let Some(allowance) = &view.allowance else { return Ok(()) };
+fn write_spend(out: &mut Families, view: &PassView) {
+    let Some(allowance) = &view.allowance else { return };
     out.gauges(
         "spent_capacity_units",
         "Capacity units that the run has spent over all its sessions, including requests in flight and lost replies.",
         [(label("access", "read"), allowance.spent.read), (label("access", "write"), allowance.spent.write)],
-    )?;
+    );
     out.gauge(
         "spend_dollars",
         "Estimated cost of backfill_spent_capacity_units in US dollars, by list prices or by the plan's prices.",
         Some(allowance.dollars),
-    )?;
+    );
     let limits = &allowance.limits;
     out.gauges(
         "limit",
         "Limit in [limits], in the unit of the limit.",
         limits.iter().map(|limit| (label("limit", limit.name), limit.limit)),
-    )?;
+    );
     out.gauges(
         "limit_left",
         "What is left of the limit, in the unit of the limit.",
         limits.iter().map(|limit| (label("limit", limit.name), limit.left)),
-    )
+    );
 }
 
-fn write_state(out: &mut Families<'_>, state: &StateFigures) -> FmtResult {
+fn write_state(out: &mut Families, state: &StateFigures) {
     let StateFigures { open, verification } = state;
-    out.gauge("open_failures", "Failed items that are still open in the state file.", open.map(|o| o.failures as f64))?;
+    out.gauge("open_failures", "Failed items that are still open in the state file.", open.map(|o| o.failures as f64));
     out.gauge(
         "open_diverged",
         "Diverged items that are still open in the state file.",
         open.map(|o| o.diverged as f64),
-    )?;
-    let Some(verification) = verification else { return Ok(()) };
-    let labels = || label("scope", verification.scope.clone());
+    );
+    let Some(verification) = verification else { return };
+    let labels = || vec![("migration", verification.migration.clone()), ("scope", verification.scope.clone())];
     out.gauges(
         "verification_items",
         "Items that the last complete verification compared.",
         [(labels(), verification.compared as f64)],
-    )?;
+    );
     out.gauges(
         "verification_mismatches",
         "Items that differ according to the last complete verification, without those that it repaired.",
         [(labels(), verification.mismatches as f64)],
-    )?;
+    );
     out.gauges(
         "verification_repaired",
         "Items that the last complete verification repaired.",
         [(labels(), verification.repaired as f64)],
-    )?;
+    );
     let ended = verification.ended.map(|ended| (labels(), ended.as_duration().as_secs_f64()));
-    out.gauges("verification_end_timestamp_seconds", "Time at which the last complete verification ended.", ended)
+    out.gauges("verification_end_timestamp_seconds", "Time at which the last complete verification ended.", ended);
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::telemetry::metrics) mod tests;

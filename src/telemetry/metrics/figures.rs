@@ -44,6 +44,8 @@ pub struct StateFigures {
 /// The result of a complete verification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VerificationFigures {
+    /// The migration's name in the plan.
+    pub migration: String,
     /// `all` or `sample`.
     pub scope: String,
     /// Number of items that were compared.
@@ -57,18 +59,22 @@ pub struct VerificationFigures {
 }
 
 impl StateFigures {
-    /// Reads the figures.
-    pub(super) async fn read(store: &State) -> Result<StateFigures, StoreError> {
+    /// Reads the figures of a migration.
+    pub(super) async fn read(store: &State, migration: &str) -> Result<StateFigures, StoreError> {
         let open = store.open_work(None).await?;
         let report = store.latest_report().await?;
         let report = report.and_then(|stored| serde_json::from_str::<VerifyReport>(&stored.json).ok());
-        Ok(StateFigures { open: Some(open), verification: report.as_ref().map(VerificationFigures::of) })
+        Ok(StateFigures {
+            open: Some(open),
+            verification: report.as_ref().map(|report| VerificationFigures::of(report, migration)),
+        })
     }
 }
 
 impl VerificationFigures {
-    fn of(report: &VerifyReport) -> VerificationFigures {
+    fn of(report: &VerifyReport, migration: &str) -> VerificationFigures {
         VerificationFigures {
+            migration: migration.to_owned(),
             scope: report.scope.clone(),
             compared: report.compared,
             mismatches: report.mismatches,

@@ -19,22 +19,48 @@ pub struct Health {
     pub text: &'static str,
 }
 
+/// What a command does while no pass runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// It reads the table's description, checks the plan, and may wait for a confirmation.
+    #[default]
+    Checking,
+    /// It waits until the lease of another process ends or expires.
+    AwaitingLease,
+    /// It has opened the state file, and works on the migration.
+    Open,
+    /// It has ended its work, and reports the result.
+    Ended,
+}
+
+impl Stage {
+    /// Returns the reason why no pass runs.
+    fn text(self) -> &'static str {
+        match self {
+            Stage::Checking => "no pass is running: the command checks the table, the plan and the findings",
+            Stage::AwaitingLease => "no pass is running: another process holds the lease, and the command waits for it",
+            Stage::Open => "no pass is running",
+            Stage::Ended => "no pass is running: the command has ended its work",
+        }
+    }
+}
+
 /// Returns whether the process works. Nothing that DynamoDB or an operator does fails this check, not even a stall: a
 /// restart would stall again.
-pub fn livez(pass: Option<&ShownPass>, now: Instant) -> Health {
+pub fn livez(pass: Option<&ShownPass>, stage: Stage, now: Instant) -> Health {
     match pass {
         Some(pass) if is_late(pass, now) => Health { is_good: false, text: "the monitor of the pass is late" },
         Some(pass) if pass.is_running => Health { is_good: true, text: pass.view.current.activity.name() },
-        Some(_) | None => Health { is_good: true, text: "no pass is running" },
+        Some(_) | None => Health { is_good: true, text: stage.text() },
     }
 }
 
 /// Returns whether a pass runs and is not stalled.
-pub fn readyz(pass: Option<&ShownPass>, now: Instant) -> Health {
+pub fn readyz(pass: Option<&ShownPass>, stage: Stage, now: Instant) -> Health {
     let Some(pass) = pass.filter(|pass| pass.is_running) else {
-        return Health { is_good: false, text: "no pass is running" };
+        return Health { is_good: false, text: stage.text() };
     };
-    let live = livez(Some(pass), now);
+    let live = livez(Some(pass), stage, now);
     Health { is_good: live.is_good && pass.view.current.activity != Activity::Stalled, ..live }
 }
 

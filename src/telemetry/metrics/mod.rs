@@ -1,23 +1,37 @@
-//! The metrics endpoint: `/metrics` for Prometheus, `/livez` and `/readyz` for an orchestrator.
+//! The metrics and where they go: the endpoint (`/metrics` for Prometheus, `/livez` and `/readyz` for an orchestrator), EMF
+//! lines for CloudWatch, and OTLP for an OpenTelemetry collector.
 //!
-//! The server only reads. [`MetricsSource`] holds what it shows: the views of the running pass, and the state file.
-//! `exposition.rs` and `health.rs` are pure: they turn a view into text.
+//! All of them only read, and show the same families. [`MetricsSource`] holds what they show: the views of the running pass,
+//! and the state file. `exposition.rs` and `health.rs` are pure: they turn a view into families and texts.
 //!
 //! No attribute value and no key is ever part of a metric. The number of label values is bounded: indexes by DynamoDB's
 //! limit for a table, ranges of segments by [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES), and every other
 //! label by an enum.
 
 mod connection;
+mod emf;
+mod export;
+mod exports;
 mod exposition;
 mod families;
 mod figures;
 mod health;
+#[cfg(feature = "otlp")]
+mod otlp;
+mod prometheus;
 mod scopes;
 mod server;
 mod source;
 
-pub use exposition::{Exposition, Format};
+pub use emf::{EmfOptions, LineWriter};
+pub use export::RunningExport;
+pub use exports::{Exports, RunningExports};
+pub use exposition::Exposition;
+pub use families::{Family, Labels, Sample, Samples};
 pub use figures::{RunLabels, ShownPass, StateFigures, VerificationFigures};
-pub use health::{Health, livez, readyz};
+pub use health::{Health, Stage, livez, readyz};
+#[cfg(feature = "otlp")]
+pub use otlp::{OtlpError, OtlpSettings};
+pub use prometheus::Format;
 pub use server::{MetricsListener, MetricsServer};
-pub use source::MetricsSource;
+pub use source::{MetricsSource, STATE_CACHE};

@@ -1,7 +1,6 @@
 //! The metrics of scopes: capacity, budgets, rates, waits and throttles.
 
 use std::collections::BTreeMap;
-use std::fmt::Result;
 
 use super::families::{Families, Labels, Sample, label};
 use crate::engine::{ConsumedUnits, SegmentRange, UnitPair};
@@ -23,19 +22,19 @@ struct ScopeFigures {
 }
 
 /// Writes the metrics of all scopes.
-pub(super) fn write(out: &mut Families<'_>, view: &PassView) -> Result {
+pub(super) fn write(out: &mut Families, view: &PassView) {
     let scopes = scopes(&view.capacity);
     let of = |figure: fn(&ScopeFigures) -> f64| scopes.iter().map(move |s| (s.labels.clone(), figure(s)));
     out.gauges(
         "budget_units_per_second",
         "Highest rate that the scope may use, in capacity units per second. For partition keys and key ranges: of each of them.",
         of(|scope| scope.budget),
-    )?;
+    );
     out.gauges(
         "rate_units_per_second",
         "Rate that the scope may use now, in capacity units per second. Lower than its budget while it recovers from throttles.",
         scopes.iter().filter_map(|scope| Some((scope.labels.clone(), scope.rate?))),
-    )?;
+    );
     let allowance = view.allowance.as_ref();
     let waits_elsewhere = [
         ("in_flight_limit", view.figures.without_slot),
@@ -50,23 +49,23 @@ pub(super) fn write(out: &mut Families<'_>, view: &PassView) -> Result {
         "waiting_requests",
         "Requests that wait now, by what they wait for.",
         of(|scope| scope.waiting).chain(waits_elsewhere),
-    )?;
+    );
     out.counters(
         "wait_seconds",
         "Time that requests of this session waited for the scope. Waits that have not ended are not included.",
         of(|scope| scope.waited),
-    )?;
+    );
     out.counters(
         "throttles",
         "Requests of this session that DynamoDB throttled, by the scope that slowed down. One request can count for several scopes.",
         of(|scope| scope.throttles),
-    )?;
-    write_units(out, &view.figures.measures.units, &view.capacity.index_names)?;
+    );
+    write_units(out, &view.figures.measures.units, &view.capacity.index_names);
     out.gauges(
         "key_range_rate_units_per_second",
         "Lowest rate of the key ranges in progress, by range of segments (at most 64 ranges).",
         key_range_rates(view),
-    )
+    );
 }
 
 fn scope_labels(scope: &str, index: &str, access: &str) -> Labels {
@@ -100,7 +99,7 @@ fn scopes(capacity: &CapacityView) -> Vec<ScopeFigures> {
     wide.chain(narrow).collect()
 }
 
-fn write_units(out: &mut Families<'_>, units: &ConsumedUnits, index_names: &[String]) -> Result {
+fn write_units(out: &mut Families, units: &ConsumedUnits, index_names: &[String]) {
     let table = [("table", "", "read", units.reads), ("table", "", "write", units.writes)];
     let indexes = units.indexes.iter().zip(index_names).filter(|(pair, _)| **pair != UnitPair::default());
     let indexes = indexes.map(|(pair, name)| ("index", name.as_str(), "write", *pair));
@@ -114,12 +113,12 @@ fn write_units(out: &mut Families<'_>, units: &ConsumedUnits, index_names: &[Str
         "consumed_capacity_units",
         "Capacity units that DynamoDB's replies of this session report, including pages that are not committed yet.",
         of(|pair| pair.consumed),
-    )?;
+    );
     out.counters(
         "estimated_capacity_units",
         "Capacity units that were estimated, before they were sent, for the requests of backfill_consumed_capacity_units_total.",
         of(|pair| pair.estimated),
-    )
+    );
 }
 
 /// Returns the lowest rate in each range of segments.

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::LimitedListener;
-use super::exposition::Format;
 use super::health::{Health, livez, readyz};
+use super::prometheus::Format;
 use super::source::MetricsSource;
 
 /// A bound address whose server does not run yet. Connections wait.
@@ -29,7 +29,6 @@ pub struct MetricsListener {
 
 /// A running server. It ends when this value is dropped.
 pub struct MetricsServer {
-    source: Arc<MetricsSource>,
     address: SocketAddr,
     _task: AbortOnDropHandle<()>,
 }
@@ -47,30 +46,29 @@ impl MetricsListener {
     }
 
     /// Starts the server.
-    pub fn serve(self, source: MetricsSource) -> MetricsServer {
+    pub fn serve(self, source: Arc<MetricsSource>) -> MetricsServer {
         let MetricsListener { listener, address } = self;
-        let source = Arc::new(source);
         let router = Router::new()
             .route("/metrics", get(metrics))
             .route(
                 "/livez",
                 get(async |State(source): State<Arc<MetricsSource>>| {
-                    answer(livez(source.pass().as_ref(), Instant::now()))
+                    answer(livez(source.pass().as_ref(), source.stage(), Instant::now()))
                 }),
             )
             .route(
                 "/readyz",
                 get(async |State(source): State<Arc<MetricsSource>>| {
-                    answer(readyz(source.pass().as_ref(), Instant::now()))
+                    answer(readyz(source.pass().as_ref(), source.stage(), Instant::now()))
                 }),
             )
             .layer(from_fn_with_state(address.ip().is_loopback(), check_and_close))
-            .with_state(Arc::clone(&source));
+            .with_state(source);
         let task = tokio::spawn(async move {
             // `axum::serve` never ends by itself.
             let _ = axum::serve(LimitedListener::new(listener), router).await;
         });
-        MetricsServer { source, address, _task: AbortOnDropHandle::new(task) }
+        MetricsServer { address, _task: AbortOnDropHandle::new(task) }
     }
 }
 
@@ -79,16 +77,11 @@ impl MetricsServer {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-
-    /// Returns the sources of the figures.
-    pub fn source(&self) -> Arc<MetricsSource> {
-        Arc::clone(&self.source)
-    }
 }
 
 async fn metrics(State(source): State<Arc<MetricsSource>>, headers: HeaderMap) -> Response {
     let format = Format::accepted_by(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
-    match source.exposition().await.into_text(format) {
+    match source.exposition().await.to_text(format) {
         Ok(text) => ([(CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n").into_response(),
     }

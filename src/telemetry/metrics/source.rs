@@ -1,46 +1,128 @@
-//! Where the endpoint finds its figures.
+//! Where the exporters find their figures: the metrics endpoint, EMF and OTLP.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
+use tokio::time::{Instant, timeout};
 
 use super::exposition::Exposition;
 use super::figures::{RunLabels, ShownPass, StateFigures};
-use crate::state::{RunId, State};
+use super::health::Stage;
+use crate::state::{RunId, State, StoreError};
 use crate::telemetry::{PassView, RunningMonitor};
 
-/// A scrape waits at most this long for the state file. After that, it shows what the last scrape showed.
+/// A reader waits at most this long for the state file. After that, it shows what was read last.
 const STATE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The sources of the endpoint's figures. The driver announces every pass here.
+/// The figures of the state file are read at most once in this time, however often somebody scrapes. The state file has
+/// one thread, which also commits the pages of the pass.
+pub const STATE_CACHE: Duration = Duration::from_secs(2);
+
+/// The sources of the figures. The driver announces every pass here.
 pub struct MetricsSource {
     migration: String,
     table: String,
-    store: State,
+    stage: Mutex<Stage>,
+    reader: Mutex<Option<StateRead>>,
     phase: Mutex<&'static str>,
     pass: Mutex<Option<AnnouncedPass>>,
-    known: Mutex<StateFigures>,
+    known: AsyncMutex<KnownState>,
+    followers: Mutex<Vec<mpsc::UnboundedSender<AnnouncedPass>>>,
 }
 
-struct AnnouncedPass {
+/// Reads the figures of the state file.
+type StateRead = Arc<dyn Fn() -> BoxFuture<'static, Result<StateFigures, StoreError>> + Send + Sync>;
+
+/// What was read from the state file, and when somebody last tried.
+#[derive(Default)]
+struct KnownState {
+    figures: StateFigures,
+    tried: Option<Instant>,
+}
+
+/// A pass that the driver has announced. It stays readable after the pass has ended.
+#[derive(Clone)]
+pub(super) struct AnnouncedPass {
     labels: RunLabels,
+    first: Arc<PassView>,
     views: watch::Receiver<Arc<PassView>>,
 }
 
+impl AnnouncedPass {
+    /// Returns the pass with its newest view.
+    pub(super) fn shown(&self) -> ShownPass {
+        // The monitor drops its sender when the pass has ended.
+        let is_running = self.views.has_changed().is_ok();
+        let view = Arc::clone(&self.views.borrow());
+        ShownPass { labels: self.labels.clone(), view, is_running }
+    }
+
+    /// Returns the pass as it began in this process.
+    pub(super) fn begun(&self) -> ShownPass {
+        ShownPass { labels: self.labels.clone(), view: Arc::clone(&self.first), is_running: true }
+    }
+}
+
 impl MetricsSource {
-    /// Creates the sources for a migration. Until a pass is announced, they show only the state file.
-    pub fn new(migration: &str, table: &str, store: State) -> MetricsSource {
+    /// Creates the sources for a migration. They show nothing of the state file before [`MetricsSource::open`].
+    pub fn new(migration: &str, table: &str) -> MetricsSource {
         MetricsSource {
             migration: migration.to_owned(),
             table: table.to_owned(),
-            store,
+            stage: Mutex::default(),
+            reader: Mutex::default(),
             phase: Mutex::new(""),
             pass: Mutex::default(),
-            known: Mutex::default(),
+            known: AsyncMutex::default(),
+            followers: Mutex::default(),
         }
+    }
+
+    /// Returns the migration's name.
+    pub fn migration(&self) -> &str {
+        &self.migration
+    }
+
+    /// Returns the table's name.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// Sets what the command does while no pass runs.
+    pub fn set_stage(&self, stage: Stage) {
+        *lock(&self.stage) = stage;
+    }
+
+    /// Returns what the command does while no pass runs.
+    pub fn stage(&self) -> Stage {
+        *lock(&self.stage)
+    }
+
+    /// Shows the figures of this state file from now on.
+    pub fn open(&self, store: State) {
+        let migration = self.migration.clone();
+        self.read_with(Arc::new(move || {
+            let (store, migration) = (store.clone(), migration.clone());
+            Box::pin(async move { StateFigures::read(&store, &migration).await })
+        }));
+        self.set_stage(Stage::Open);
+    }
+
+    fn read_with(&self, read: StateRead) {
+        *lock(&self.reader) = Some(read);
+    }
+
+    /// Reads the state file for the last time, because the command closes it. Its figures stay visible.
+    pub async fn end(&self) {
+        let reader = lock(&self.reader).take();
+        if let Some(read) = reader {
+            let mut known = self.known.lock().await;
+            known.update(&read).await;
+        }
+        self.set_stage(Stage::Ended);
     }
 
     /// Sets the phase of the passes that follow.
@@ -52,29 +134,57 @@ impl MetricsSource {
     pub fn show(&self, run: RunId, monitor: &RunningMonitor) {
         let MetricsSource { migration, table, phase, .. } = self;
         let labels = RunLabels { migration: migration.clone(), table: table.clone(), phase: *lock(phase), run };
-        *lock(&self.pass) = Some(AnnouncedPass { labels, views: monitor.views() });
+        let views = monitor.views();
+        let first = Arc::clone(&views.borrow());
+        let announced = AnnouncedPass { labels, first, views };
+        lock(&self.followers).retain(|follower| follower.send(announced.clone()).is_ok());
+        *lock(&self.pass) = Some(announced);
+    }
+
+    /// Returns the passes that are announced from now on. A command makes only a few passes, so they need no bound.
+    pub(super) fn follow(&self) -> mpsc::UnboundedReceiver<AnnouncedPass> {
+        let (follower, passes) = mpsc::unbounded_channel();
+        lock(&self.followers).push(follower);
+        passes
     }
 
     /// Returns the pass that runs, or the last one.
     pub fn pass(&self) -> Option<ShownPass> {
-        let pass = lock(&self.pass);
-        let AnnouncedPass { labels, views } = pass.as_ref()?;
-        // The monitor drops its sender when the pass has ended.
-        let is_running = views.has_changed().is_ok();
-        let view = Arc::clone(&views.borrow());
-        Some(ShownPass { labels: labels.clone(), view, is_running })
+        lock(&self.pass).as_ref().map(AnnouncedPass::shown)
     }
 
     /// Returns everything that `/metrics` shows now.
     pub async fn exposition(&self) -> Exposition {
-        if let Ok(Ok(state)) = timeout(STATE_PATIENCE, StateFigures::read(&self.store)).await {
-            *lock(&self.known) = state;
-        }
-        let state = lock(&self.known).clone();
+        let state = self.state_figures().await;
         Exposition { pass: self.pass(), state, now: Timestamp::now() }
+    }
+
+    /// Returns the figures of the state file, at most [`STATE_CACHE`] old unless the state file does not answer.
+    pub(super) async fn state_figures(&self) -> StateFigures {
+        // The lock is held while one reader reads. The others wait for its result instead of reading, too.
+        let mut known = self.known.lock().await;
+        let is_due = known.tried.is_none_or(|tried| tried.elapsed() >= STATE_CACHE);
+        let reader = lock(&self.reader).clone();
+        if let Some(read) = reader.filter(|_| is_due) {
+            known.update(&read).await;
+        }
+        known.figures.clone()
+    }
+}
+
+impl KnownState {
+    async fn update(&mut self, read: &StateRead) {
+        if let Ok(Ok(figures)) = timeout(STATE_PATIENCE, read()).await {
+            self.figures = figures;
+        }
+        // After a failure, too: a state file that does not answer must not be asked again at once.
+        self.tried = Some(Instant::now());
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

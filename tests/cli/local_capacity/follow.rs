@@ -83,7 +83,7 @@ async fn a_run_follows_the_capacity_of_its_table_and_status_says_so() {
     let plan_path = path.display().to_string();
     let status = tokio::task::block_in_place(|| tool::tool(&harness, &["status", &plan_path, "--state", "s.db"]));
     let line = "table: 20 WCU/s (from the plan: 50% of the 40 WCU/s that the table is provisioned with)";
-    assert!(status.stdout.contains(line) && status.stdout.contains("changed once with the table"), "{status:?}");
+    assert!(status.stdout.contains(line) && status.stdout.contains("changed once since the run began"), "{status:?}");
 
     set_write_capacity(600.0);
     wait_for_budget(&job, 300.0).await;

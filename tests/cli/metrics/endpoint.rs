@@ -76,13 +76,120 @@ async fn a_command_that_waits_before_its_pass_is_alive_but_not_ready() {
     let plan = harness.plan("waits", &table, "", &format!("{MOVE}{flag}"));
     let mut running = start(&harness, &["run", text(&plan), "--yes"]);
     let address = address_of(&mut running).await;
-    let samples = scrape(&address).await.unwrap();
-    assert_eq!((samples.of("backfill_pass_active"), samples.of("backfill_open_failures")), (0.0, 0.0));
+    // The endpoint exists before the state file is open.
+    let is_open = |samples: &Samples| samples.find("backfill_open_failures") == Some(0.0);
+    let samples = scrape_until(&address, "the state file", is_open).await;
+    assert_eq!(samples.of("backfill_pass_active"), 0.0);
     assert_eq!(samples.named("backfill_activity").count(), 0, "{}", samples.text);
     let answer = get(&address, "/livez").await.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (200, "no pass is running\n"));
     let answer = get(&address, "/readyz").await.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (503, "no pass is running\n"));
+    stop(running);
+}
+
+/// RUNBOOK: "also while the command waits for the lease of another process"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_waits_for_the_lease_is_alive_and_says_why_it_is_not_ready() {
+    let harness = Harness::embedded();
+    let (copy, plan) = copy_with_a_held_lease(&harness).await;
+    let mut waiting = start(&harness, &["run", text(&plan), "--yes", "--state", text(&copy)]);
+    let address = address_of(&mut waiting).await;
+    let began = Instant::now();
+    let ready = loop {
+        let Some(live) = get(&address, "/livez").await else { panic!("it ended: {}", waiting.stderr_so_far()) };
+        assert_eq!(live.status, 200, "{live:?}");
+        let ready = get(&address, "/readyz").await.unwrap();
+        assert_eq!(ready.status, 503, "{ready:?}");
+        if ready.body.contains("another process holds the lease") {
+            break ready;
+        }
+        assert!(ready.body.starts_with("no pass is running") && began.elapsed() < Duration::from_secs(50), "{ready:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(ready.body.contains("the command waits for it"), "{ready:?}");
+
+    // `ctl` reaches the process that waits.
+    let ctl = |args: &[&str]| tool(&harness, &[&["ctl"], args, &[text(&plan), "--state", text(&copy)]].concat());
+    let status = ctl(&["status"]).exits(0).stdout;
+    assert!(status.contains("this process waits for the lease of the migration, which "), "{status}");
+    let paused = ctl(&["pause", "--reason", "not yet"]).exits(0).stdout;
+    assert!(paused.contains("stored for the first pass: this process waits for the lease"), "{paused}");
+    let drain = ctl(&["drain"]).exits(3).messages();
+    assert!(
+        drain.contains("nothing to drain yet") && drain.contains("SIGINT") && drain.contains("Nothing was done"),
+        "{drain}"
+    );
+    waiting.signal(SIGINT);
+    tokio::task::block_in_place(|| waiting.end()).exits(130);
+    let status = ctl(&["status"]).exits(0).stdout;
+    assert!(status.contains("paused by ") && status.contains("not yet"), "{status}");
+}
+
+/// The endpoint answers before the table does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_reads_the_table_is_alive() {
+    let (harness, _, plan) = setup(5, "").await;
+    inject_fault(&harness, |request| match request.operation.as_str() {
+        "DescribeTable" => Fault::Delay(Duration::from_secs(300)),
+        _ => Fault::Pass,
+    });
+    let mut running = start(&harness, &["run", text(&plan), "--yes"]);
+    let address = address_of(&mut running).await;
+    let answer = get(&address, "/livez").await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = get(&address, "/readyz").await.unwrap();
+    assert_eq!((answer.status, answer.body.contains("the command checks the table")), (503, true), "{answer:?}");
+    let samples = scrape(&address).await.unwrap();
+    assert_eq!((samples.of("backfill_pass_active"), samples.find("backfill_open_failures")), (0.0, None));
+    stop(running);
+    assert!(!harness.dir().join(".backfill").exists(), "nothing was created");
+}
+
+/// Returns a copy of the state file of a process that was killed while it held the lease. Another process cannot know
+/// that the holder is dead, so it waits. Also returns the plan.
+async fn copy_with_a_held_lease(harness: &Harness) -> (std::path::PathBuf, std::path::PathBuf) {
+    let table = harness.create_table().await;
+    let flags = harness.create_table().await;
+    harness.load(&table, items(20)).await;
+    let flag =
+        format!("[cutover]\ntable = \"{flags}\"\nkey = {{ pk = \"FLAG\", sk = \"x\" }}\nmax_cache_seconds = 60\n");
+    let plan = harness.plan("waits", &table, "", &format!("{MOVE}{flag}"));
+    let mut holder = start(harness, &["run", text(&plan), "--yes"]);
+    let address = address_of(&mut holder).await;
+    scrape_until(&address, "the state file", |samples| samples.find("backfill_open_failures").is_some()).await;
+    holder.signal(Signal::SIGKILL);
+    tokio::task::block_in_place(|| holder.end());
+    let state = harness.dir().join(".backfill/waits.db");
+    let copy = harness.dir().join("copy.db");
+    std::fs::copy(&state, &copy).unwrap();
+    if state.with_extension("db-wal").exists() {
+        std::fs::copy(state.with_extension("db-wal"), copy.with_extension("db-wal")).unwrap();
+    }
+    (copy, plan)
+}
+
+/// RUNBOOK: "Idle connections never keep `/livez` waiting, however many there are."
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_and_slow_connections_do_not_delay_a_probe() {
+    let (harness, _, plan) = setup(60, SLOWLY).await;
+    let mut running = start(&harness, &["run", text(&plan), "--yes"]);
+    let address = address_of(&mut running).await;
+    let connect = |_| std::net::TcpStream::connect(&address).unwrap();
+    let mut open: Vec<_> = (0..100).map(connect).collect();
+    for round in 0..5 {
+        let began = Instant::now();
+        let answer = get(&address, "/livez").await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        // A connection lives for 15 seconds. A probe that waits for one of them to end takes longer than this.
+        assert!(began.elapsed() < Duration::from_secs(8), "round {round}: {:?}", began.elapsed());
+        // The next ones have sent a part of a request, and never send the rest.
+        for mut slow in (0..40).map(connect) {
+            slow.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
+            open.push(slow);
+        }
+    }
+    drop(open);
     stop(running);
 }
 

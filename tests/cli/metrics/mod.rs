@@ -1,9 +1,12 @@
 //! Tests the metrics endpoint of the real binary: `--metrics`.
 
+mod emf;
 mod endpoint;
 pub(super) mod exposition;
 mod figures;
 mod ops;
+#[cfg(feature = "otlp")]
+mod otlp;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

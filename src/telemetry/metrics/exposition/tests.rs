@@ -9,16 +9,16 @@ use crate::change::Outcome;
 use crate::engine::{AllowanceStatus, LimitStatus, SegmentRanges, UnitPair};
 use crate::ratelimit::KeyRangeStatus;
 use crate::state::{OpenWork, RunId, Spend};
-use crate::telemetry::metrics::{RunLabels, VerificationFigures, livez, readyz};
+use crate::telemetry::metrics::{RunLabels, Stage, VerificationFigures, livez, readyz};
 use crate::telemetry::monitor::tests::sources;
 use crate::telemetry::{CurrentActivity, Monitor};
 
 /// Returns a view of a pass that has done nothing yet.
-fn view() -> PassView {
+pub(in crate::telemetry::metrics) fn view() -> PassView {
     Monitor::new(sources([1_000.0, 250.0, 250.0, 500.0])).look()
 }
 
-fn shown(view: PassView) -> ShownPass {
+pub(in crate::telemetry::metrics) fn shown(view: PassView) -> ShownPass {
     let labels = RunLabels {
         migration: "rename".to_owned(),
         table: "shop".to_owned(),
@@ -30,7 +30,7 @@ fn shown(view: PassView) -> ShownPass {
 
 fn text(view: PassView, format: Format) -> String {
     let now = view.at;
-    Exposition { pass: Some(shown(view)), state: StateFigures::default(), now }.into_text(format).unwrap()
+    Exposition { pass: Some(shown(view)), state: StateFigures::default(), now }.to_text(format).unwrap()
 }
 
 /// Returns the samples: the part of each line before its value, and the value.
@@ -64,17 +64,29 @@ async fn only_a_stall_makes_a_running_pass_unready() {
     let now = tokio::time::Instant::now();
     for activity in Activity::ALL {
         let pass = shown(PassView { current: CurrentActivity::new(activity, ""), ..view() });
-        let ready = readyz(Some(&pass), now);
+        let ready = readyz(Some(&pass), Stage::Open, now);
         assert_eq!((ready.is_good, ready.text), (activity != Activity::Stalled, activity.name()));
-        let live = livez(Some(&pass), now);
+        let live = livez(Some(&pass), Stage::Open, now);
         assert_eq!((live.is_good, live.text), (true, activity.name()));
         // A monitor that does not look any more is not alive, whatever it saw last.
         let late = now + Duration::from_secs(31);
-        assert!(!livez(Some(&pass), late).is_good && !readyz(Some(&pass), late).is_good, "{activity:?}");
+        assert!(
+            !livez(Some(&pass), Stage::Open, late).is_good && !readyz(Some(&pass), Stage::Open, late).is_good,
+            "{activity:?}"
+        );
         let ended = ShownPass { is_running: false, ..pass };
-        assert!(livez(Some(&ended), late).is_good && !readyz(Some(&ended), late).is_good, "{activity:?}");
+        assert!(
+            livez(Some(&ended), Stage::Open, late).is_good && !readyz(Some(&ended), Stage::Open, late).is_good,
+            "{activity:?}"
+        );
     }
-    assert!(livez(None, now).is_good && !readyz(None, now).is_good);
+    let stages = [Stage::Checking, Stage::AwaitingLease, Stage::Open, Stage::Ended];
+    let texts = stages.map(|stage| {
+        let (live, ready) = (livez(None, stage, now), readyz(None, stage, now));
+        assert!(live.is_good && !ready.is_good && live.text == ready.text, "{stage:?}");
+        ready.text
+    });
+    assert!(texts.iter().all(|text| texts.iter().filter(|other| *other == text).count() == 1), "{texts:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,6 +113,7 @@ async fn the_whole_text_for_one_view() {
     view.last.answer = Timestamp::UNIX_EPOCH;
     view.last.commit = Timestamp::UNIX_EPOCH;
     let verification = VerificationFigures {
+        migration: "rename".to_owned(),
         scope: "all".to_owned(),
         compared: 100,
         mismatches: 2,
@@ -109,14 +122,14 @@ async fn the_whole_text_for_one_view() {
     };
     let state = StateFigures { open: Some(OpenWork { failures: 5, diverged: 1 }), verification: Some(verification) };
     let now = Timestamp::UNIX_EPOCH + Duration::from_secs(12);
-    let text = Exposition { pass: Some(shown(view)), state, now }.into_text(Format::OpenMetrics).unwrap();
+    let text = Exposition { pass: Some(shown(view)), state, now }.to_text(Format::OpenMetrics).unwrap();
     insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "[version]"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_pass_only_the_state_is_shown() {
     let state = StateFigures { open: Some(OpenWork { failures: 5, diverged: 1 }), verification: None };
-    let text = Exposition { pass: None, state, now: Timestamp::UNIX_EPOCH }.into_text(Format::Prometheus).unwrap();
+    let text = Exposition { pass: None, state, now: Timestamp::UNIX_EPOCH }.to_text(Format::Prometheus).unwrap();
     let samples = samples(&text);
     let names: Vec<&str> = samples.keys().map(|name| name.split('{').next().unwrap()).collect();
     assert_eq!(

@@ -1,0 +1,121 @@
+//! What a command exports: turns the arguments into destinations.
+
+use std::fs::OpenOptions;
+use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::{ExportArgs, Global, Output};
+use crate::commands::shared::exit::{Exit, Refusal};
+use crate::commands::shared::output;
+use backfill::internals::telemetry::metrics::{EmfOptions, Exports, LineWriter};
+
+/// Returns what a command exports.
+///
+/// # Errors
+///
+/// Fails if a destination cannot be used. Nothing of that kind may block the way back, so there it is only a warning, and
+/// the command continues without that destination.
+pub(crate) fn exports(global: &Global, args: ExportArgs, is_way_back: bool) -> anyhow::Result<Exports> {
+    let or_warn = |result: Result<(), Refusal>| match result {
+        Ok(()) => Ok(true),
+        Err(refusal) if is_way_back => {
+            output::warn(&format!("{refusal}. The way back continues without it"));
+            Ok(false)
+        }
+        Err(Refusal { exit, message }) => Err(Refusal { exit, message: format!("{message}. Nothing was done") }),
+    };
+    let mut emf = None;
+    if let Some(path) = args.emf
+        && or_warn(check_emf(global, &path))?
+    {
+        emf = Some(EmfOptions { write: line_writer(path), every: Duration::from_secs(args.emf_interval) });
+    }
+    #[cfg(feature = "otlp")]
+    let mut otlp = None;
+    #[cfg(feature = "otlp")]
+    match backfill::internals::telemetry::metrics::OtlpSettings::read(args.otlp.as_deref(), &|name| {
+        std::env::var(name).ok()
+    }) {
+        Ok(settings) => otlp = settings,
+        Err(error) => {
+            or_warn(Err(Refusal { exit: Exit::Usage, message: error.to_string() }))?;
+        }
+    }
+    Ok(Exports {
+        metrics: args.metrics,
+        emf,
+        #[cfg(feature = "otlp")]
+        otlp,
+    })
+}
+
+/// Checks that lines can be appended to a file, without creating it: a command that is refused later creates nothing.
+fn check_emf(global: &Global, path: &Path) -> Result<(), Refusal> {
+    let shown = path.display();
+    let unusable = |why: &dyn std::fmt::Display| Refusal {
+        exit: Exit::Refused,
+        message: format!("EMF metrics cannot be appended to {shown} ({why}). Name another file with --emf"),
+    };
+    match Destination::of(path) {
+        Destination::Stdout if global.output == Output::Json => Err(Refusal {
+            exit: Exit::Usage,
+            message:
+                "--emf cannot write to stdout, because with --output json stdout contains exactly one document. Use \
+                      --emf /dev/stderr, or name a file"
+                    .to_owned(),
+        }),
+        Destination::Stdout | Destination::Stderr => Ok(()),
+        Destination::File => match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => Err(unusable(&"it is a folder")),
+            // Do not open a pipe: this would wait until somebody reads from it.
+            Ok(found) if !found.is_file() => Ok(()),
+            Ok(_) => OpenOptions::new().append(true).open(path).map(drop).map_err(|error| unusable(&error)),
+            Err(error) if error.kind() == IoErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = folder.unwrap_or(Path::new("."));
+                if folder.is_dir() { Ok(()) } else { Err(unusable(&"its folder does not exist")) }
+            }
+            Err(error) => Err(unusable(&error)),
+        },
+    }
+}
+
+/// Where EMF lines go.
+enum Destination {
+    Stdout,
+    Stderr,
+    File,
+}
+
+impl Destination {
+    fn of(path: &Path) -> Destination {
+        match path.to_str() {
+            Some("-" | "/dev/stdout") => Destination::Stdout,
+            // The device cannot be opened if stderr is a socket, and a line in it could break the progress bar.
+            Some("/dev/stderr") => Destination::Stderr,
+            Some(_) | None => Destination::File,
+        }
+    }
+}
+
+/// Returns the function that writes lines to a destination.
+fn line_writer(path: PathBuf) -> LineWriter {
+    match Destination::of(&path) {
+        Destination::Stdout => Arc::new(output::write_stdout),
+        Destination::Stderr => Arc::new(output::write_line_to_stderr),
+        Destination::File => Arc::new(move |line| append(&path, line)),
+    }
+}
+
+/// Appends a line with one write, so that lines of several processes do not mix. Opens the file each time, so that a
+/// program may rename it to start a new one. Only this user can read a file that is created here.
+fn append(path: &Path, line: &str) -> IoResult<()> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    match file.write(line.as_bytes())? {
+        written if written == line.len() => Ok(()),
+        _ => Err(IoError::new(IoErrorKind::StorageFull, "only a part of a line was written")),
+    }
+}

@@ -1,0 +1,186 @@
+//! Sends the figures somewhere at an interval, and at the beginning and the end of each pass. EMF and OTLP use it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::exposition::Exposition;
+use super::figures::ShownPass;
+use super::source::{AnnouncedPass, MetricsSource};
+
+/// The end of a command waits at most this long for the last figures to leave.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where the figures go. Nothing that an exporter does may disturb the pass: it reports its own errors to the log.
+#[async_trait]
+pub(super) trait Export: Send + Sync {
+    /// Receives the figures with which a pass begins in this process. Counters rise from here.
+    async fn begin(&mut self, first: &Exposition);
+
+    /// Sends the current figures.
+    async fn send(&mut self, now: &Exposition);
+
+    /// Waits until what was sent has arrived.
+    async fn finish(&mut self) {}
+}
+
+/// An exporter that runs. It ends when this value is dropped.
+pub struct RunningExport {
+    ends: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl RunningExport {
+    /// Starts an exporter.
+    pub(super) fn start(source: Arc<MetricsSource>, every: Duration, export: impl Export + 'static) -> RunningExport {
+        let ends = CancellationToken::new();
+        let passes = source.follow();
+        let ended = ends.clone();
+        let task = tokio::spawn(Exporter { source, passes, export, current: None }.run(every, ended));
+        RunningExport { ends, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Sends the last figures, and waits until they have left, but not for long.
+    pub async fn finish(self) {
+        self.ends.cancel();
+        if timeout(LAST_PATIENCE, self.task).await.is_err() {
+            tracing::warn!(
+                "the last metrics could not be sent within {} s. The migration is not affected",
+                LAST_PATIENCE.as_secs()
+            );
+        }
+    }
+}
+
+struct Exporter<E> {
+    source: Arc<MetricsSource>,
+    passes: UnboundedReceiver<AnnouncedPass>,
+    export: E,
+    current: Option<AnnouncedPass>,
+}
+
+impl<E: Export> Exporter<E> {
+    async fn run(mut self, every: Duration, ends: CancellationToken) {
+        let mut tick = interval_at(Instant::now() + every, every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = ends.cancelled() => break,
+                Some(pass) = self.passes.recv() => self.change_to(pass).await,
+                _ = tick.tick() => self.send().await,
+            }
+        }
+        while let Ok(pass) = self.passes.try_recv() {
+            self.change_to(pass).await;
+        }
+        self.send().await;
+        self.export.finish().await;
+    }
+
+    /// Sends the last figures of the pass before, and begins with the next one.
+    async fn change_to(&mut self, pass: AnnouncedPass) {
+        if self.current.is_some() {
+            self.send().await;
+        }
+        let begun = pass.begun();
+        let first = Exposition { now: begun.view.at, ..self.exposition(Some(begun)).await };
+        self.current = Some(pass);
+        self.export.begin(&first).await;
+    }
+
+    async fn send(&mut self) {
+        let exposition = self.exposition(self.current.as_ref().map(AnnouncedPass::shown)).await;
+        self.export.send(&exposition).await;
+    }
+
+    async fn exposition(&self, pass: Option<ShownPass>) -> Exposition {
+        Exposition { pass, state: self.source.state_figures().await, now: Timestamp::now() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::state::RunId;
+    use crate::telemetry::RunningMonitor;
+    use crate::telemetry::monitor::tests::sources;
+
+    /// Records the calls. `B1` begins run 1, and `S1:5` sends run 1 with five answers.
+    #[derive(Clone, Default)]
+    struct Recorded(Arc<Mutex<Vec<String>>>);
+
+    impl Recorded {
+        fn note(&self, kind: &str, exposition: &Exposition) {
+            let text = match &exposition.pass {
+                Some(pass) => format!("{kind}{}:{}", pass.labels.run, pass.view.figures.answers),
+                None => kind.to_owned(),
+            };
+            self.0.lock().unwrap().push(text);
+        }
+
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    #[async_trait]
+    impl Export for Recorded {
+        async fn begin(&mut self, first: &Exposition) {
+            self.note("B", first);
+        }
+
+        async fn send(&mut self, now: &Exposition) {
+            self.note("S", now);
+        }
+    }
+
+    /// The last figures of every pass are sent, however short the pass is.
+    #[tokio::test(start_paused = true)]
+    async fn no_pass_is_lost_between_two_intervals() {
+        let source = Arc::new(MetricsSource::new("rename", "shop"));
+        let recorded = Recorded::default();
+        let export = RunningExport::start(Arc::clone(&source), Duration::from_secs(60), recorded.clone());
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(recorded.take(), ["S"]);
+        for run in 1..=2 {
+            let sources = sources([1_000.0; 4]);
+            let progress = Arc::clone(&sources.progress);
+            let monitor = RunningMonitor::start(sources);
+            source.show(RunId::from_number(run), &monitor);
+            (0..run).for_each(|_| progress.answered());
+            monitor.end().await;
+        }
+        export.finish().await;
+        assert_eq!(recorded.take(), ["B1:0", "S1:1", "B2:0", "S2:2"]);
+    }
+
+    /// An exporter that hangs delays the end of the command by at most [`LAST_PATIENCE`].
+    #[tokio::test(start_paused = true)]
+    async fn an_exporter_that_hangs_delays_the_end_only_briefly() {
+        struct Hangs;
+
+        #[async_trait]
+        impl Export for Hangs {
+            async fn begin(&mut self, _: &Exposition) {}
+
+            async fn send(&mut self, _: &Exposition) {
+                std::future::pending().await
+            }
+        }
+
+        let source = Arc::new(MetricsSource::new("rename", "shop"));
+        let export = RunningExport::start(source, Duration::from_secs(60), Hangs);
+        let began = Instant::now();
+        export.finish().await;
+        assert_eq!(began.elapsed(), LAST_PATIENCE);
+    }
+}
