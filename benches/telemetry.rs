@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backfill::internals::local::{Local, LocalOptions};
+use backfill::internals::telemetry::metrics::Exports;
 use backfill::{Answer, Migration, Notice, Observer, Options, Question, RunOptions};
 use nix::pty::{Winsize, openpty};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -54,7 +55,7 @@ fn child(plan: &str, on: bool) -> ExitCode {
         options.observer = Arc::new(Terminal { on });
         let migration = Migration::open(plan, options).unwrap();
         let migration = if on {
-            migration.with_metrics(Some("127.0.0.1:0".parse().unwrap()))
+            migration.with_exports(Exports { metrics: Some("127.0.0.1:0".parse().unwrap()), ..Exports::default() })
         } else {
             migration.without_telemetry()
         };

@@ -81,10 +81,10 @@ impl Command {
     /// Whether this command is a server that runs until a signal arrives.
     pub(crate) fn serves(&self) -> bool {
         #[cfg(feature = "local")]
-        let serves = matches!(self, Command::Local(_));
-        #[cfg(not(feature = "local"))]
-        let serves = false;
-        serves
+        if matches!(self, Command::Local(_)) {
+            return true;
+        }
+        matches!(self, Command::Report(args) if args.serve.is_some())
     }
 }
 

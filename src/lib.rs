@@ -144,6 +144,7 @@ mod dynamodb;
 mod engine;
 mod figure;
 mod host;
+mod http_server;
 mod item;
 mod locked;
 mod machine;
@@ -243,6 +244,9 @@ pub mod internals {
     }
     pub mod host {
         pub use crate::host::*;
+    }
+    pub mod http_server {
+        pub use crate::http_server::*;
     }
     pub mod item {
         pub use crate::item::*;

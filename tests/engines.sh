@@ -13,19 +13,14 @@
 # ENGINE: <reason>" and exits with 75, or with 1 if CI=true. An installed engine that does not start is a failure.
 set -euo pipefail
 
-readonly start_seconds=60 fetch_seconds=600
+readonly start_seconds=60
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here source="$here/engines"
 readonly engine=${1:-}
 
-skip() {
-    if [ "${CI:-}" = true ]; then
-        echo "$engine cannot be installed, and CI must test on it: $*" >&2
-        exit 1
-    fi
-    echo "SKIPPED: $engine: $*"
-    exit 75
-}
+readonly installed_thing=$engine folder=engines
+# shellcheck source=tests/install.sh
+source "$here/install.sh"
 
 case $engine in
 ministack | moto) readonly pinned=("$source/$engine.txt") ;;
@@ -73,56 +68,10 @@ require_python() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || skip "this Python has no venv module"
 }
 
-require_node() {
-    command -v node >/dev/null || skip "node 20 or later is needed, and there is none on the PATH"
-    command -v npm >/dev/null || skip "there is no npm on the PATH"
-    local version
-    version=$(node --version)
-    local major=${version#v}
-    [ "${major%%.*}" -ge 20 ] || skip "node is $version, and 20 or later is needed"
-}
-
-# The identifier of an installation. It depends on the pinned files and on the version of the language.
-fingerprint() {
-    local hash=(sha256sum)
-    command -v sha256sum >/dev/null || hash=(shasum -a 256)
-    { cat "${pinned[@]}" && "$@" --version; } | "${hash[@]}" | cut -c 1-16
-}
-
-limited() {
-    if command -v timeout >/dev/null; then timeout "$fetch_seconds" "$@"; else "$@"; fi
-}
-
 install_python() {
     python3 -m venv "$1" &&
         limited "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
             --only-binary :all: --require-hashes --requirement "$source/$engine.txt"
-}
-
-install_node() {
-    cp "$source/dynalite/package.json" "$source/dynalite/package-lock.json" "$source/dynalite/.npmrc" "$1/" &&
-        cd "$1" && limited npm ci --silent --ignore-scripts --no-audit --no-fund
-}
-
-# Installs the engine if necessary and sets `installed` to its directory. The directory gets its final name only when it is
-# complete, so an existing directory is always complete, even if two of these scripts install at the same time.
-install() {
-    local how=$1 language=$2 folder
-    folder="${CARGO_TARGET_DIR:-$here/../target}/engines"
-    installed="$folder/$engine-$(fingerprint "$language")"
-    if [ ! -d "$installed" ]; then
-        echo "installing $engine" >&2
-        mkdir -p "$folder"
-        partial=$(mktemp -d "$folder/partial.XXXXXX")
-        if ! ("$how" "$partial") </dev/null >"$work/install.log" 2>&1; then
-            tail -n 20 "$work/install.log" >&2
-            skip "it could not be fetched"
-        fi
-        chmod 755 "$partial"
-        if [ -d "$installed" ]; then rm -rf "$partial"; else mv "$partial" "$installed"; fi
-        partial=''
-    fi
-    installed=$(cd "$installed" && pwd)
 }
 
 # Succeeds if the server gives any HTTP answer on this port.
@@ -150,6 +99,7 @@ ministack | moto)
     ;;
 dynalite)
     require_node
+    node_files=$source/dynalite
     install install_node node
     serve=(env "NODE_PATH=$installed/node_modules" node "$source/dynalite/serve.js")
     ;;

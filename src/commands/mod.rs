@@ -35,7 +35,8 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         );
     }
     let global = cli.global;
-    // `local` listens for signals itself. When a signal arrives, it stops its server and ends with exit code 0.
+    // `local` and `report --serve` listen for signals themselves. When a signal arrives, they stop their server and end
+    // with exit code 0.
     if !cli.command.serves() {
         shared::signals::listen()?;
     }

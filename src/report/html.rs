@@ -1,5 +1,7 @@
 //! The report as one self-contained HTML page. `templates/report.html` has its text. The page loads nothing and contains
 //! no script. The template escapes every value, because no value is marked as safe.
+//!
+//! The live page of `report --serve` has the same template. It loads its style and its script from its server.
 
 use std::fmt;
 
@@ -18,11 +20,20 @@ use crate::state::phase::VERIFY;
 /// The number of runs with details, newest last. The details of a run take up to 150 KB.
 const DETAILED_RUNS: usize = 20;
 
+/// The style of the page.
+pub(super) const STYLE: &str = include_str!("../../templates/report.css");
+
+/// The place in the live page for the time of its figures. No value can contain this text, because the template escapes
+/// values.
+pub(super) const LIVE_TIME_MARK: &str = "<!--time-->";
+
 /// The content of the page.
 #[derive(Template)]
 #[template(path = "report.html", whitespace = "minimize")]
 struct Page<'a> {
     report: &'a MigrationReport,
+    /// Whether a server serves the page and keeps it current.
+    live: bool,
     at: String,
     version: &'static str,
     tone: &'static str,
@@ -82,11 +93,22 @@ impl MigrationReport {
     ///
     /// Fails only if a value cannot be formatted.
     pub fn html(&self) -> Result<String, fmt::Error> {
+        self.render(false)
+    }
+
+    /// Returns the page that a server keeps current. It contains [`LIVE_TIME_MARK`] instead of the time, so that equal
+    /// figures give an equal page.
+    pub(super) fn live_html(&self) -> Result<String, fmt::Error> {
+        self.render(true)
+    }
+
+    fn render(&self, live: bool) -> Result<String, fmt::Error> {
         let held = self.summary.holder.is_some();
         let hidden = self.runs.len().saturating_sub(DETAILED_RUNS);
         let lines = self.runs.iter().enumerate();
         let page = Page {
             report: self,
+            live,
             at: to_text(self.at),
             version: env!("CARGO_PKG_VERSION"),
             tone: self.tone(),

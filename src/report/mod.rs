@@ -6,11 +6,14 @@
 //!
 //! Text from outside (keys, reasons, names, errors) reaches a page in two steps: the template escapes HTML, and the
 //! finished document escapes control characters and characters that reverse or hide text.
+//!
+//! [`LiveListener`] serves the page and keeps it current.
 
 mod charts;
 mod cleanup;
 mod facts;
 mod html;
+mod live;
 mod markdown;
 mod rows;
 mod runs;
@@ -20,6 +23,7 @@ mod verifications;
 pub use charts::{ActivityShare, ClockChart, HeatCell, HeatMap, PaceChart};
 pub use cleanup::CleanupEntry;
 pub use facts::{MigrationReport, ReportSource};
+pub use live::{FirstPage, LiveListener, LiveServer, LiveSource, PlanReader};
 pub use runs::RunEntry;
 pub use steps::{GateResult, StepEntry};
 pub use verifications::VerificationEntry;

@@ -1,24 +1,18 @@
 //! Tests `report`: its figures equal those of the state, its text adds no markup, and its page loads nothing.
 
+mod browser;
+mod eventful;
+mod serve;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use backfill::internals::item::Value;
 use backfill::internals::state::{RunId, StoredFact, sqlite::StateFile};
 use backfill::internals::telemetry::PaceHistory;
 
-use super::tool::{SECRET, ToolOutput};
+use super::tool::SECRET;
 use super::*;
-
-/// Text that would be markup, or would mislead a reader.
-const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>\u{202e}\u{1b}[2J|`*_";
-
-/// Runs the tool as a user whose name is hostile.
-fn hostile_user(harness: &Harness, args: &[&str]) -> ToolOutput {
-    let mut command = harness.command();
-    command.args(args).env("USER", format!("eve{HOSTILE}"));
-    tool::run(command)
-}
+use eventful::Eventful;
 
 /// Returns the section or article with this id.
 fn part<'a>(html: &'a str, tag: &str, id: &str) -> &'a str {
@@ -98,88 +92,55 @@ fn read(path: &Path) -> String {
 /// RUNBOOK: "The figures come from the state file, all from one moment"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_report_shows_what_the_state_records() {
-    let more = format!("{SLOWLY}[limits]\nmax_wcu = 90000\n[cutover]\nmax_cache_seconds = 1\nsoak = \"0s\"\n");
-    let (harness, table, plan) = setup(60, &more).await;
-    let big = Value::S(format!("{SECRET}{}", "x".repeat(250_000)));
-    harness.load(&table, [item(HOSTILE, "big", [("old", big)])].into_iter()).await;
-    let plan = text(&plan);
-    let dual = ["--to", "dual-write", "--dual-writes-since", "2026-01-01T00:00:00Z"];
-    hostile_user(&harness, &[&["cutover", plan, "--yes"], &dual[..]].concat()).exits(0);
-
-    let mut command = harness.command();
-    command.args(["run", plan, "--yes"]);
-    let killed = RunningTool::start(command);
-    while harness.proxy().tally().operation("UpdateItem").ok < 15 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let live = tool(&harness, &["report", plan, "--out", "live.html", "--output", "json"]).exits(0).json();
-    hostile_user(&harness, &["ctl", "pause", plan, "--reason", HOSTILE]).exits(0);
-    hostile_user(&harness, &["ctl", "resume", plan]).exits(0);
-    killed.signal(Signal::SIGKILL);
-    tokio::task::block_in_place(|| killed.end());
+    let (eventful, killed) = Eventful::begin().await;
+    let Eventful { harness, plan } = &eventful;
+    let plan = text(plan);
+    let live = tool(harness, &["report", plan, "--out", "live.html", "--output", "json"]).exits(0).json();
+    eventful.crash(killed);
     assert_eq!((&live["file"], &live["phase"]), (&json!("live.html"), &json!("expand")), "{live:#}");
     let live = read(&harness.dir().join("live.html"));
     check_page(&live);
     assert!(fact(&live, "Process").starts_with("working when this report was made"), "{}", fact(&live, "Process"));
     assert_eq!(fact(part(&live, "article", "run-1"), "State"), "in progress when this report was made");
 
-    let written = tool(&harness, &["report", plan]).exits(0);
+    let written = tool(harness, &["report", plan]).exits(0);
     let path = harness.dir().join(written.stdout.trim().strip_prefix("report written to ").unwrap());
     assert!(path.ends_with("plan.db.report.html"), "{}", path.display());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let died = read(&path);
     check_page(&died);
     assert_eq!(fact(&died, "Process"), "the process of the newest run died; the next step resumes it");
-    let status = tool(&harness, &["status", plan, "--offline", "--output", "json"]).exits(0).json();
+    let status = tool(harness, &["status", plan, "--offline", "--output", "json"]).exits(0).json();
     let counts = &status["state"]["current"]["totals"]["counts"];
     assert_eq!(figure(part(&died, "article", "run-1"), "applied <small>at least"), grouped(&counts["applied"]));
     assert!(counts["applied"].as_u64().unwrap() < 60, "the run is incomplete");
 
-    let quick = read(Path::new(plan)).replace("write = 20\n", "");
-    std::fs::write(plan, quick).unwrap();
-    let throttles = std::sync::atomic::AtomicU64::new(0);
-    inject_fault(&harness, move |request| {
-        let reply = || Fault::Reply {
-            status: 400,
-            error: "ProvisionedThroughputExceededException".into(),
-            message: "slower".into(),
-            extra: Map::new(),
-        };
-        let is_throttled =
-            request.operation == "UpdateItem" && throttles.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5;
-        if is_throttled { reply() } else { Fault::Pass }
-    });
-    hostile_user(&harness, &["run", plan, "--yes"]).exits(4);
-    harness.proxy().set_faults(None);
-    hostile_user(&harness, &["verify", plan, "--all"]).exits(5);
-    let reason = format!("accepted by the owner {HOSTILE}");
-    let forced = ["cutover", plan, "--yes", "--to", "read-new", "--readers-moved", "--force", &reason];
-    hostile_user(&harness, &forced).exits(0);
+    eventful.finish();
 
     // The report replaces an old file, whatever its mode is.
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    tool(&harness, &["report", plan]).exits(0);
+    tool(harness, &["report", plan]).exits(0);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let html = read(&path);
     check_page(&html);
-    let status = tool(&harness, &["status", plan, "--offline", "--output", "json"]).exits(0).json();
-    check_runs(&harness, &html, &status);
+    let status = tool(harness, &["status", plan, "--offline", "--output", "json"]).exits(0).json();
+    check_runs(harness, &html, &status);
     check_story(&html, &status);
     assert!(html.contains("Steered: ctl pause --reason ") && html.contains("Steered: ctl resume"), "{html}");
 
     // Keys are shown only on request.
     assert!(html.contains("item would exceed") || html.contains("400 KB"), "the reason of the failure is shown");
     assert!(!html.contains("sk=big"), "a key is shown");
-    tool(&harness, &["report", plan, "--show-keys"]).exits(0);
+    tool(harness, &["report", plan, "--show-keys"]).exits(0);
     let html = read(&path);
     check_page(&html);
     assert!(part(&html, "section", "failures").contains("sk=big"), "the key of the failed item");
     assert!(part(&html, "section", "verification").contains("sk=big"), "the key of the mismatch");
 
-    let markdown = tool(&harness, &["report", plan, "--format", "md", "--show-keys", "--out", "-"]).exits(0).stdout;
+    let markdown = tool(harness, &["report", plan, "--format", "md", "--show-keys", "--out", "-"]).exits(0).stdout;
     assert!(!markdown.contains("<script") && !markdown.contains("<img"), "{markdown}");
     assert!(markdown.contains("gate overridden: accepted by the owner"), "{markdown}");
-    let applied = grouped(&run_counts(&harness, 1)["applied"]);
+    let applied = grouped(&run_counts(harness, 1)["applied"]);
     assert!(markdown.contains("| applied (at least") && markdown.contains(&format!(" | {applied} |")));
 }
 
@@ -319,6 +280,7 @@ async fn a_report_replaces_only_a_report() {
     }
 }
 
+/// The whole Markdown of a migration without a cutover.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_markdown_is_complete() {
     let (harness, table, plan) = setup(40, "[scan]\nsegments = 2\n").await;

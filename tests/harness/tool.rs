@@ -1,6 +1,5 @@
 //! Runs the real binary until it ends, and checks the properties that all output must have.
 
-use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -71,13 +70,43 @@ fn schema() -> &'static jsonschema::Validator {
     })
 }
 
+/// Reads what a process writes, until it closes the pipe.
+struct OutputReader {
+    written: Arc<Mutex<Vec<u8>>>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl OutputReader {
+    fn start(mut pipe: impl std::io::Read + Send + 'static) -> OutputReader {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let so_far = Arc::clone(&written);
+        let thread = std::thread::spawn(move || {
+            let mut part = [0; 4096];
+            loop {
+                match pipe.read(&mut part).unwrap() {
+                    0 => return,
+                    read => so_far.lock().unwrap().extend_from_slice(&part[..read]),
+                }
+            }
+        });
+        OutputReader { written, thread }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
+    fn join(self) -> String {
+        self.thread.join().unwrap();
+        String::from_utf8(std::mem::take(&mut self.written.lock().unwrap())).unwrap()
+    }
+}
+
 /// A running process of the tool.
 pub(crate) struct RunningTool {
     child: Child,
-    stdout: std::thread::JoinHandle<String>,
-    stderr: std::thread::JoinHandle<String>,
-    /// What the process has written on stderr so far.
-    so_far: Arc<Mutex<Vec<u8>>>,
+    stdout: OutputReader,
+    stderr: OutputReader,
     began: Instant,
     what: String,
 }
@@ -88,25 +117,9 @@ impl RunningTool {
         command.env("RUST_BACKTRACE", "1").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = format!("{:?}", command.get_args().collect::<Vec<_>>());
         let mut child = command.spawn().unwrap();
-        let mut out = child.stdout.take().unwrap();
-        let mut err = child.stderr.take().unwrap();
-        let stdout = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            out.read_to_end(&mut text).unwrap();
-            String::from_utf8(text).unwrap()
-        });
-        let so_far = Arc::new(Mutex::new(Vec::new()));
-        let written = Arc::clone(&so_far);
-        let stderr = std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            loop {
-                match err.read(&mut part).unwrap() {
-                    0 => return String::from_utf8(written.lock().unwrap().clone()).unwrap(),
-                    read => written.lock().unwrap().extend_from_slice(&part[..read]),
-                }
-            }
-        });
-        RunningTool { child, stdout, stderr, so_far, began: Instant::now(), what }
+        let stdout = OutputReader::start(child.stdout.take().unwrap());
+        let stderr = OutputReader::start(child.stderr.take().unwrap());
+        RunningTool { child, stdout, stderr, began: Instant::now(), what }
     }
 
     /// Returns the process ID.
@@ -116,7 +129,12 @@ impl RunningTool {
 
     /// Returns what the process has written on stderr so far.
     pub(crate) fn stderr_so_far(&self) -> String {
-        String::from_utf8_lossy(&self.so_far.lock().unwrap()).into_owned()
+        self.stderr.so_far()
+    }
+
+    /// Returns what the process has written on stdout so far.
+    pub(crate) fn stdout_so_far(&self) -> String {
+        self.stdout.so_far()
     }
 
     /// Returns whether the process has ended.
@@ -137,13 +155,13 @@ impl RunningTool {
             }
             if self.began.elapsed() > PATIENCE {
                 self.child.kill().unwrap();
-                panic!("{} hangs; so far: {}", self.what, self.stderr.join().unwrap());
+                panic!("{} hangs; so far: {}", self.what, self.stderr.join());
             }
             std::thread::sleep(Duration::from_millis(5));
         };
         let took = self.began.elapsed();
-        let stdout = self.stdout.join().unwrap();
-        let stderr = self.stderr.join().unwrap();
+        let stdout = self.stdout.join();
+        let stderr = self.stderr.join();
         let ran = ToolOutput { code: status.code().unwrap_or(-1), stdout, stderr, took };
         ran.check_output();
         if self.what.contains(r#""--output", "json""#) && !self.what.contains(r#""--help""#) {

@@ -95,6 +95,19 @@ pub(crate) fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Listens for Ctrl-C and SIGTERM. Returns a future that ends when the first of them arrives. For a command that serves
+/// until it is interrupted: its exit code is then 0.
+pub(crate) fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
 /// Stops the work, exits, or ignores the signal, as `Work::receive` decides.
 fn handle(is_hangup: bool) {
     let mut work = work();

@@ -8,7 +8,6 @@
 //! limit for a table, ranges of segments by [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES), and every other
 //! label by an enum.
 
-mod connection;
 mod emf;
 mod export;
 mod exports;

@@ -1,8 +1,9 @@
 //! The HTTP server.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -15,10 +16,16 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connection::LimitedListener;
 use super::health::{Health, livez, readyz};
 use super::prometheus::Format;
 use super::source::MetricsSource;
+use crate::http_server::{ConnectionLimits, LimitedListener, is_literal};
+
+/// A connection serves one request, because the answer closes it.
+const LIFETIME: Duration = Duration::from_secs(15);
+
+/// Enough connections for several scrapers and probes at once.
+const LIMITS: ConnectionLimits = ConnectionLimits { connections: 32, idle: LIFETIME, lifetime: LIFETIME };
 
 /// A bound address whose server does not run yet. Connections wait.
 #[derive(Debug)]
@@ -66,7 +73,7 @@ impl MetricsListener {
             .with_state(source);
         let task = tokio::spawn(async move {
             // `axum::serve` never ends by itself.
-            let _ = axum::serve(LimitedListener::new(listener), router).await;
+            let _ = axum::serve(LimitedListener::new(listener, LIMITS), router).await;
         });
         MetricsServer { address, _task: AbortOnDropHandle::new(task) }
     }
@@ -103,29 +110,4 @@ async fn check_and_close(State(is_loopback): State<bool>, request: Request, next
     };
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// Returns whether a `Host` header contains an IP address or `localhost`, with or without a port.
-fn is_literal(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        Some(_) | None => host,
-    };
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_address_or_localhost_is_literal() {
-        for literal in ["127.0.0.1", "127.0.0.1:9464", "localhost:9464", "LOCALHOST", "[::1]:9464", "[::1]"] {
-            assert!(is_literal(literal), "{literal}");
-        }
-        for name in ["evil.example", "evil.example:9464", "127.0.0.1.evil.example", ""] {
-            assert!(!is_literal(name), "{name}");
-        }
-    }
 }

@@ -29,6 +29,7 @@ pub(crate) const PURE: &[&str] = &[
     "command_line",
     "cost",
     "figure",
+    "http_server/host",
     "report/cleanup",
     "preflight/aws",
     "preflight/constants",
@@ -216,7 +217,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["change"],
     &["figure"],
     &["item"],
-    &["program", "web"],
+    &["http_server", "program", "web"],
     &["backoff", "clock", "command_line", "host", "locked", "machine", "outside"],
 ];
 

@@ -1,4 +1,6 @@
-//! `report`: writes one document about a migration, from the state file and the plan file.
+//! `report`: writes one document about a migration, from the state file and the plan file, or serves it.
+
+mod serve;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,9 @@ pub(crate) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
             path.display()
         );
         return Err(MigrationError::Refused { why, next: commands.render("check") }.into());
+    }
+    if let Some(address) = args.serve {
+        return Box::pin(serve::serve(global, &args, address, &migration, commands)).await;
     }
     let file = state::read(path)?;
     let source =
@@ -59,7 +64,7 @@ pub(crate) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
         global,
         &command_result,
         || {
-            json!({ "type": "report", "file": file, "text": file.is_none().then_some(&document),
+            json!({ "type": "report", "file": file, "text": file.is_none().then_some(&document), "url": null,
                     "format": args.format.name(), "bytes": document.len(), "keys_shown": args.show_keys,
                     "phase": facts.stage.name() })
         },

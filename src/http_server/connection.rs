@@ -1,0 +1,293 @@
+//! Limits the connections to a server: their number, and how long each of them lives. So a client that opens connections
+//! and sends nothing, or that reads nothing, can use neither the process's files nor its memory without bound. It cannot
+//! keep others waiting either: a new connection takes the place of the oldest one that has sent nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::serve::Listener;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// The limits of a server's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// The largest number of open connections. A further connection closes the oldest one that has sent nothing. If
+    /// each of them has sent something, it closes the oldest one.
+    pub connections: usize,
+    /// A connection is closed if no byte of an answer could be sent for this time.
+    pub idle: Duration,
+    /// A connection is closed after this time.
+    pub lifetime: Duration,
+}
+
+/// The pause after an error of `accept`, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts connections within the limits.
+pub struct LimitedListener {
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    open: OpenConnections,
+}
+
+/// A connection that ends when a limit is reached, or when a newer connection needs its place.
+pub struct LimitedConnection {
+    stream: TcpStream,
+    expires: Pin<Box<Sleep>>,
+    idle: Duration,
+    end: Instant,
+    displaced: Pin<Box<WaitForCancellationFutureOwned>>,
+    number: u64,
+    open: OpenConnections,
+}
+
+/// The open connections, oldest first.
+#[derive(Clone, Default)]
+struct OpenConnections(Arc<Mutex<Connections>>);
+
+#[derive(Default)]
+struct Connections {
+    open: Vec<OpenConnection>,
+    /// The number of the next connection.
+    next: u64,
+}
+
+struct OpenConnection {
+    number: u64,
+    has_sent: bool,
+    displace: CancellationToken,
+}
+
+impl OpenConnections {
+    /// Adds a connection, and returns its number. If there are too many, closes the oldest one that has sent nothing,
+    /// or else the oldest one.
+    fn add(&self, limit: usize) -> (u64, CancellationToken) {
+        let connections = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while connections.open.len() >= limit.max(1) {
+            let place = connections.open.iter().position(|connection| !connection.has_sent).unwrap_or_default();
+            connections.open.remove(place).displace.cancel();
+        }
+        let (number, displace) = (connections.next, CancellationToken::new());
+        connections.next += 1;
+        connections.open.push(OpenConnection { number, has_sent: false, displace: displace.clone() });
+        (number, displace)
+    }
+
+    fn note_sent(&self, number: u64) {
+        let open = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).open;
+        open.iter_mut().filter(|connection| connection.number == number).for_each(|found| found.has_sent = true);
+    }
+
+    fn remove(&self, number: u64) {
+        let open = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).open;
+        open.retain(|connection| connection.number != number);
+    }
+}
+
+impl LimitedListener {
+    /// Limits the connections that a listener accepts from now on.
+    pub fn new(listener: TcpListener, limits: ConnectionLimits) -> LimitedListener {
+        LimitedListener { listener, limits, open: OpenConnections::default() }
+    }
+}
+
+impl Listener for LimitedListener {
+    type Io = LimitedConnection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (LimitedConnection, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, from)) => return (LimitedConnection::new(stream, self.limits, &self.open), from),
+                Err(error) => {
+                    tracing::debug!(%error, "a server cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl LimitedConnection {
+    fn new(stream: TcpStream, limits: ConnectionLimits, open: &OpenConnections) -> LimitedConnection {
+        let ConnectionLimits { connections, idle, lifetime } = limits;
+        let (number, displace) = open.add(connections);
+        LimitedConnection {
+            stream,
+            expires: Box::pin(tokio::time::sleep(idle.min(lifetime))),
+            idle,
+            end: Instant::now() + lifetime,
+            displaced: Box::pin(displace.cancelled_owned()),
+            number,
+            open: open.clone(),
+        }
+    }
+
+    /// Returns an error if this connection must end. Also wakes the task when this becomes true.
+    fn check_limits(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let expired = self.expires.as_mut().poll(context).is_ready();
+        let displaced = self.displaced.as_mut().poll(context).is_ready();
+        if expired || displaced { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    /// The client has received a part of an answer, so the connection is not idle.
+    fn extend(&mut self, context: &mut Context<'_>) {
+        let deadline = self.end.min(Instant::now() + self.idle);
+        self.expires.as_mut().reset(deadline);
+        // Register the waker for the new deadline. If the deadline has passed, the next call finds it.
+        let _ = self.expires.as_mut().poll(context);
+    }
+}
+
+impl Drop for LimitedConnection {
+    fn drop(&mut self) {
+        self.open.remove(self.number);
+    }
+}
+
+impl AsyncRead for LimitedConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check_limits(context)?;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.open.note_sent(self.number);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for LimitedConnection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check_limits(context)?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.extend(context);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const LIMITS: ConnectionLimits =
+        ConnectionLimits { connections: 8, idle: Duration::from_secs(15), lifetime: Duration::from_secs(60) };
+
+    async fn listen() -> (LimitedListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (LimitedListener::new(listener, LIMITS), address)
+    }
+
+    async fn connect(limited: &mut LimitedListener) -> (TcpStream, LimitedConnection) {
+        let client = TcpStream::connect(limited.local_addr().unwrap()).await.unwrap();
+        (client, limited.accept().await.0)
+    }
+
+    async fn ends(connection: &mut LimitedConnection) -> bool {
+        let read = connection.read_u8().await;
+        read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    }
+
+    fn number_open(limited: &LimitedListener) -> usize {
+        limited.open.0.lock().unwrap().open.len()
+    }
+
+    /// A client that sends nothing holds its connection only for a limited time, and only while nobody needs its place.
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_are_limited_and_expire() {
+        let (mut limited, _) = listen().await;
+        let mut all = Vec::new();
+        // The oldest connection has sent something, so it stays.
+        let (mut client, mut active) = connect(&mut limited).await;
+        client.write_all(b"GET").await.unwrap();
+        assert_eq!(active.read_u8().await.unwrap(), b'G');
+        for _ in 0..3 * LIMITS.connections {
+            all.push(connect(&mut limited).await);
+        }
+        assert_eq!(number_open(&limited), LIMITS.connections);
+        let before = Instant::now();
+        for (_, displaced) in &mut all[..=2 * LIMITS.connections] {
+            assert!(ends(displaced).await);
+        }
+        assert!(before.elapsed() < LIMITS.idle, "a displaced connection ends at once");
+        assert_eq!(active.read_u8().await.unwrap(), b'E');
+        // The others end after their time, and each of them leaves its place.
+        let (_, last) = all.last_mut().unwrap();
+        assert!(ends(last).await && before.elapsed() >= LIMITS.idle);
+        drop((active, all));
+        assert_eq!(number_open(&limited), 0);
+    }
+
+    /// If every connection has sent something, a new connection takes the place of the oldest one.
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_of_slow_senders_is_displaced() {
+        let (mut limited, _) = listen().await;
+        let mut all = Vec::new();
+        for _ in 0..=LIMITS.connections {
+            let (mut client, mut accepted) = connect(&mut limited).await;
+            client.write_all(b"G").await.unwrap();
+            assert_eq!(accepted.read_u8().await.unwrap(), b'G');
+            all.push((client, accepted));
+        }
+        let before = Instant::now();
+        assert!(ends(&mut all[0].1).await && before.elapsed() < LIMITS.idle);
+        let (client, second) = &mut all[1];
+        client.write_all(b"E").await.unwrap();
+        assert_eq!(second.read_u8().await.unwrap(), b'E');
+    }
+
+    /// A stream of small answers stays open longer than `idle`, but not longer than `lifetime`.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_sends_lives_until_its_lifetime_ends() {
+        let (mut limited, address) = listen().await;
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let mut connection = limited.accept().await.0;
+        let began = Instant::now();
+        let error = loop {
+            if let Err(error) = connection.write_all(b"still here").await {
+                break error;
+            }
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let lived = began.elapsed();
+        assert!(lived >= LIMITS.lifetime && lived <= LIMITS.lifetime + Duration::from_secs(6), "{lived:?}");
+    }
+
+    /// A client that reads nothing does not keep an answer in memory.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_to_a_client_that_reads_nothing_expires() {
+        let (mut limited, address) = listen().await;
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let mut connection = limited.accept().await.0;
+        let began = Instant::now();
+        let error = connection.write_all(&vec![b'x'; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= LIMITS.idle && began.elapsed() < LIMITS.lifetime, "{:?}", began.elapsed());
+    }
+}

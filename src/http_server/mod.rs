@@ -1,0 +1,11 @@
+//! What the program's own HTTP servers share: limits on their connections, and the check of the `Host` header.
+//!
+//! A server on loopback is not private: every web page that a browser on this machine shows can send it requests. A page
+//! can give its own name the address of loopback (DNS rebinding), and then also read the answers. The `Host` header of
+//! such a request contains the page's name, so a server refuses names that are not its own.
+
+mod connection;
+mod host;
+
+pub use connection::{ConnectionLimits, LimitedConnection, LimitedListener};
+pub use host::{is_literal, names_address};
