@@ -65,6 +65,7 @@
 //! | `state` | durable progress and history; only `state/sqlite` names SQLite |
 //! | `cutover` | the flag that applications obey, and the lease in the same table |
 //! | `telemetry` | progress and reports |
+//! | `hooks` | announces what happens to the operator's programs and to a webhook |
 //!
 //! `tests/source/architecture.rs` enforces which names each module may use.
 //!
@@ -143,6 +144,7 @@ mod cutover;
 mod dynamodb;
 mod engine;
 mod figure;
+mod hooks;
 mod host;
 mod http_server;
 mod item;
@@ -241,6 +243,9 @@ pub mod internals {
     }
     pub mod figure {
         pub use crate::figure::*;
+    }
+    pub mod hooks {
+        pub use crate::hooks::*;
     }
     pub mod host {
         pub use crate::host::*;

@@ -9,6 +9,7 @@ use super::{
 use crate::clock::wall_clock;
 use crate::command_line::CommandLine;
 use crate::cutover::{Flag, FlagChange, FlagMeta, FlagStore};
+use crate::hooks::{Announcement, Hooks};
 use crate::plan::Plan;
 use crate::playbook::{BackTarget, Step, step_back};
 use crate::state;
@@ -20,13 +21,14 @@ pub(super) struct StepBack<'a> {
     pub(super) state: &'a Path,
     pub(super) actor: &'a str,
     pub(super) observer: &'a dyn Observer,
+    pub(super) hooks: Hooks,
 }
 
 impl StepBack<'_> {
     /// Moves the flag one step back. This needs no gate and no lock, so it works while other commands run. A state file
     /// is optional: this function uses it only to find out which waits are over, and to record the flag for `status`.
     pub(super) async fn run(&self, flags: &dyn FlagStore, mut flag: Flag) -> Result<Flag, MigrationError> {
-        let StepBack { plan, state, actor, observer, commands: _ } = self;
+        let StepBack { plan, state, actor, observer, hooks, commands: _ } = self;
         let clock = wall_clock();
         let flag_record = match state::read(state) {
             Ok(file) => FlagRecord::from_file(file.as_ref()).await,
@@ -47,6 +49,8 @@ impl StepBack<'_> {
                     flag = flags.change(Some(&flag), &next, &meta).await?;
                     tracker.record_change(&flag);
                     changed = true;
+                    let announcement = Announcement::FlagChange { flag: Box::new(flag.clone()), meta: meta.clone() };
+                    hooks.announce(&announcement, None);
                     observer.notice(&Notice::FlagChanged(&flag));
                     self.record((&flag, &meta), &tracker).await;
                 }

@@ -2,6 +2,7 @@
 
 use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
+use crate::hooks::Veto;
 use crate::plan::PlanErrors;
 use crate::playbook::StepRefusal;
 use crate::preflight::PreflightError;
@@ -71,6 +72,9 @@ pub enum MigrationError {
         /// The reason.
         error: std::io::Error,
     },
+    /// The hook `before_step` refused the step.
+    #[error(transparent)]
+    Vetoed(#[from] Veto),
     /// The state file was replaced while it was read.
     #[error("the state file {0} was changed while it was read. Nothing was done; run the same command again")]
     StateChanged(String),

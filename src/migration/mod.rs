@@ -11,6 +11,7 @@ mod error;
 mod facade;
 mod flag_tracker;
 mod history;
+mod hooks;
 mod input;
 mod job;
 mod not_as_before;

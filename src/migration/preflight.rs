@@ -8,8 +8,8 @@ use crate::engine::Job;
 use crate::passes::Prediction;
 use crate::preflight::{
     Acceptance, Estimate, Finding, FindingInput, PATIENCE, SampleResult, Severity, TableFacts, acceptances_to_record,
-    estimate_from_all_items, estimate_from_description, estimate_from_sample, findings, flag_findings, read_flag,
-    refusal,
+    estimate_from_all_items, estimate_from_description, estimate_from_sample, findings, flag_findings, hook_findings,
+    hook_problems, read_flag, refusal,
 };
 use crate::state::{self, RunRecord, RunStatus};
 
@@ -59,6 +59,7 @@ pub async fn run_preflight(
     let now = wall_clock()().as_second() as f64;
     let mut findings = findings(&FindingInput { facts: &facts, plan, estimate: &estimate, types, times, signed, now });
     findings.extend(flag_findings(plan, &flag));
+    findings.extend(hook_findings(&plan.hooks, &hook_problems(&plan.hooks)));
     findings.sort_by_key(|finding| finding.severity);
     PreflightReport { findings, estimate, accepted }
 }

@@ -39,20 +39,20 @@ impl CommandRequest {
     }
 
     /// Checks every precondition of the command's first durable step. If a preflight or a confirmation comes before
-    /// that step, runs the preflight or asks for the confirmation.
+    /// that step, runs the preflight or asks for the confirmation. Returns whether the command has anything to do.
     pub(super) async fn prepare(
         &mut self,
         target: &MigrationTarget,
         flags: Option<&dyn FlagStore>,
         input: &OperatorInput,
         observer: &dyn Observer,
-    ) -> Result<(), MigrationError> {
+    ) -> Result<bool, MigrationError> {
         let MigrationTarget { commands, state, plan, description, .. } = target;
         let previewed = preview(state, plan, description, flags, input, self.goal, wall_clock()()).await;
         let Some(Preview { goal, rehearsal }) =
             previewed.map_err(|error| MigrationError::from_driver(error, commands))?
         else {
-            return Ok(());
+            return Ok(true);
         };
         self.goal = goal;
         if rehearsal.preflight && self.accepted_findings.is_none() {
@@ -68,7 +68,7 @@ impl CommandRequest {
             }
             (true, true) | (false, _) => {}
         }
-        Ok(())
+        Ok(!rehearsal.is_done)
     }
 
     /// Asks for confirmation before the first step that changes anything. For a run, first shows the header of the run:

@@ -17,6 +17,8 @@ impl Session {
         mut request: CommandRequest,
     ) -> Result<(Vec<PassEnd>, Option<StopReason>), MigrationError> {
         let mut passes = Vec::new();
+        // A command that finds nothing to do announces nothing.
+        let mut has_worked = false;
         let mut confirmed = request.confirmed;
         if confirmed {
             self.driver.confirm();
@@ -27,8 +29,11 @@ impl Session {
                 return Ok((passes, self.driver.stop.reason().cloned()));
             }
             match self.advance(request.goal).await? {
-                Advance::Done => return Ok((passes, None)),
-                Advance::Recorded => {}
+                Advance::Done => {
+                    self.is_step_due = has_worked;
+                    return Ok((passes, None));
+                }
+                Advance::Recorded => has_worked = true,
                 Advance::Confirm => {
                     if let Some(stopped) = self.ask(&request).await? {
                         return Ok((passes, Some(stopped)));
@@ -36,7 +41,10 @@ impl Session {
                     self.driver.confirm();
                     confirmed = true;
                 }
-                Advance::Changed(flag) => self.observer.notice(&Notice::FlagChanged(&flag)),
+                Advance::Changed(flag) => {
+                    has_worked = true;
+                    self.observer.notice(&Notice::FlagChanged(&flag));
+                }
                 Advance::Wait(wait) => {
                     self.observer.notice(&Notice::Waiting(&wait));
                     if !self.driver.wait(wait.left).await {
@@ -53,7 +61,9 @@ impl Session {
                     let stopped = end.stopped.clone();
                     let unfinished = end.unfinished;
                     passes.push(end);
+                    has_worked = true;
                     if stopped.is_some() || unfinished {
+                        self.is_step_due = stopped.is_none();
                         return Ok((passes, stopped));
                     }
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use super::hooks::{announce_next_step, ask_hook, start_hooks};
 use super::target::MigrationTarget;
 use super::{CommandRequest, Driver, DriverSetup, MigrationError, Notice, Observer, OperatorInput, Steerer};
 use crate::clock::wall_clock;
@@ -26,6 +27,8 @@ pub struct Session {
     /// Carries out the playbook's steps.
     pub driver: Driver,
     pub(super) observer: Arc<dyn Observer>,
+    /// Whether the command has reached its goal, so that the next step is due.
+    pub(super) is_step_due: bool,
     lease: Option<SessionLease>,
     /// Listens to `ctl` until the session ends. `None` if the socket could not be created.
     _control: Option<Server>,
@@ -65,7 +68,10 @@ impl Session {
     ) -> Result<Session, MigrationError> {
         let opened = target.open_flag().await?;
         let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
-        Box::pin(request.prepare(&target, flags, &input, observer.as_ref())).await?;
+        if Box::pin(request.prepare(&target, flags, &input, observer.as_ref())).await? {
+            // Nothing is open or locked yet, so the program may take its time.
+            Box::pin(ask_hook(&target.plan, request.goal, &input.actor)).await?;
+        }
         Box::pin(Session::start(target, input, opened, observer, stop, metrics)).await
     }
 
@@ -114,6 +120,7 @@ impl Session {
             lease = Some(Lease::acquire(item, &owner, previous_owner.as_deref(), LEASE_DURATION, waits).await?);
             steerer.set_awaited_lease(None);
         }
+        let hooks = start_hooks(&target.plan, &input.actor, &machine);
         let setup = DriverSetup {
             plan: target.plan.clone(),
             tables: target.tables.clone(),
@@ -126,6 +133,7 @@ impl Session {
         // Opening the driver may have deleted the settings together with an abandoned preflight.
         steerer.keep().await?;
         driver.steerer = steerer;
+        driver.hooks = hooks;
         driver.steerer.steer(stop.clone());
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
@@ -135,11 +143,12 @@ impl Session {
         observer.opened(&driver.stop)?;
         let lease = lease.map(|lease| SessionLease::new(lease, driver.stop.clone()));
         driver.lease = lease.as_ref().map(|session_lease| session_lease.lease.validity());
-        Ok(Session { target, driver, observer, lease, _control: control })
+        Ok(Session { target, driver, observer, is_step_due: false, lease, _control: control })
     }
 
-    /// Releases the lease and closes the state file. Returns the target, which reports need. Everything that was
-    /// reported before is already durable.
+    /// Releases the lease and closes the state file. Then announces the next step, and waits until the hooks have ended,
+    /// at most for their `timeout`. Returns the target, which reports need. Everything that was reported before is
+    /// already durable.
     ///
     /// # Errors
     ///
@@ -150,7 +159,14 @@ impl Session {
         if let Some(lease) = self.lease {
             lease.release().await;
         }
-        self.driver.store.close().await?;
+        let closed = self.driver.store.close().await;
+        // Nothing is locked any more, so the hooks may take their time, and the next command may begin.
+        let hooks = self.driver.hooks.clone();
+        if closed.is_ok() && self.is_step_due {
+            Box::pin(announce_next_step(&self.target, &hooks)).await;
+        }
+        Box::pin(hooks.drain()).await;
+        closed?;
         Ok(self.target)
     }
 }

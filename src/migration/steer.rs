@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::command_line::CommandLine;
 use crate::engine::{PauseSource, PauseSwitch, StopReason, Stopper, TableWatch};
+use crate::hooks::is_recent;
 use crate::plan::{Access, Capacity, Plan};
 use crate::ratelimit::{Scope, rate_text};
 use crate::state::{State, StoreError, StoredFact};
@@ -39,6 +41,8 @@ struct Running {
     stop: Option<Stopper>,
     table_watch: Option<Arc<TableWatch>>,
     views: Option<watch::Receiver<Arc<PassView>>>,
+    /// When an operator last resumed the session, and who did.
+    resumed: Option<(Timestamp, String)>,
 }
 
 /// What a process finds when it starts: the settings of an earlier process.
@@ -178,6 +182,12 @@ impl Steerer {
         running.views = None;
     }
 
+    /// Returns the operator who resumed the session, if this explains why a pause is over at this time.
+    pub fn resumed_by(&self, over_at: Timestamp) -> Option<String> {
+        let running = self.running();
+        running.resumed.as_ref().filter(|(at, _)| is_recent(*at, over_at)).map(|(_, by)| by.clone())
+    }
+
     /// Shows these views to `ctl status`.
     pub fn show(&self, views: watch::Receiver<Arc<PassView>>) {
         self.running().views = Some(views);
@@ -248,6 +258,7 @@ impl Steerer {
             }
             Command::Resume => {
                 self.apply_pause(settings);
+                self.running().resumed = Some(((self.0.clock)(), actor.to_owned()));
                 match self.0.pause.paused() {
                     Some(why) => format!("this pause ended, but the run is still paused: {why}"),
                     None => "resumed".to_owned(),

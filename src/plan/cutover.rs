@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::argv::argv;
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::fields::{Fields, check};
 use super::names::table_name;
@@ -211,46 +212,26 @@ fn key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Option<FlagKe
 
 fn hooks(cutover: &Fields<'_, '_>, problems: &mut Problems) -> Option<FlagHooks> {
     let fields = section(cutover, "exec", "[cutover.exec]", &["get", "set", "timeout"], None, problems)?;
-    let get = argv(&fields, "get", problems);
-    let set = argv(&fields, "set", problems);
+    let get = required_argv(&fields, "get", problems);
+    let set = required_argv(&fields, "set", problems);
     let timeout = fields.long_duration("timeout", "\"10s\"", SECOND..=600 * SECOND, problems);
     Some(FlagHooks { get: get?, set: set?, timeout: timeout.map_or(10 * SECOND, Spanned::into_inner) })
 }
 
-/// Reads a command: a program and its arguments.
-fn argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
-    let Some((_, value)) = fields.get(name) else {
-        if !fields.has_misspelt(&[name]) {
-            problems.add_missing(
-                Diagnostic::new(
-                    format!("[cutover.exec] has no `{name}`"),
-                    fields.at.clone(),
-                    format!("`{name}` is missing"),
-                )
-                .help(format!("write `{name} = [\"/usr/local/bin/flag\", {name:?}]`: the program and its arguments")),
-            );
-        }
-        return None;
-    };
-    let mut report = |at: TextSpan, label: &str| {
-        problems.add(
-            Diagnostic::new(format!("`{name}` must be a program with its arguments"), at, label)
-                .help(format!("write `{name} = [\"/usr/local/bin/flag\", {name:?}]`; there is no shell, so write each argument as a separate string")),
+/// Reads a required command: a program and its arguments.
+fn required_argv(fields: &Fields<'_, '_>, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
+    let example = format!("[\"/usr/local/bin/flag\", {name:?}]");
+    if fields.get(name).is_none() && !fields.has_misspelt(&[name]) {
+        problems.add_missing(
+            Diagnostic::new(
+                format!("[cutover.exec] has no `{name}`"),
+                fields.at.clone(),
+                format!("`{name}` is missing"),
+            )
+            .help(format!("write `{name} = {example}`: the program and its arguments")),
         );
-        None
-    };
-    let DeValue::Array(array) = value.get_ref() else { return report(value.span(), "expected an array of strings") };
-    let mut argv = Vec::new();
-    for part in array.iter() {
-        match part.get_ref().as_str() {
-            Some(text) if !text.contains('\0') => argv.push(text.to_owned()),
-            _ => return report(part.span(), "expected a string"),
-        }
     }
-    match argv.first() {
-        Some(program) if !program.is_empty() => Some(argv),
-        _ => report(value.span(), "the program is missing"),
-    }
+    argv(fields, name, &example, problems)
 }
 
 #[cfg(test)]

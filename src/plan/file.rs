@@ -14,7 +14,7 @@ use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines}
 use super::fields::{Fields, check, format_duration};
 use super::names::{account, endpoint_url, migration_name, pause_file, profile, region, table_name};
 use super::section::section;
-use super::{Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, limits, rules};
+use super::{Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, hooks, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
@@ -145,7 +145,7 @@ struct PlanSpans {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 11] = [
+    const TABLES: [&str; 12] = [
         "migration",
         "table",
         "change",
@@ -157,6 +157,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         "cutover",
         "alerts",
         "steering",
+        "hooks",
     ];
     // An error about a missing section points at the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
@@ -175,6 +176,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let cutover = cutover::read(&root, named, migrated, problems);
     let alerts = read_alerts(&root, problems);
     let steering = read_steering(&root, problems);
+    let hooks = hooks::read(&root, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
         rules::check_keys(&changes, &key.iter().map(String::as_str).collect::<Vec<_>>(), problems);
@@ -197,6 +199,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         cutover,
         alerts,
         steering,
+        hooks,
     };
     Some((plan, PlanSpans { changes: written, key, budgets }))
 }

@@ -5,6 +5,7 @@
 //! use these positions to show the errors that can be found only with the table's description. A plan's [`Fingerprint`]
 //! identifies the plan's meaning.
 
+mod argv;
 mod capacity;
 mod changes;
 mod constant;
@@ -15,6 +16,7 @@ mod expression_limits;
 mod fields;
 mod file;
 mod fingerprint;
+mod hooks;
 mod limits;
 mod meaning;
 mod names;
@@ -32,6 +34,7 @@ pub use expression_limits::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS
 pub use fields::parse_duration;
 pub use file::{LoadedPlan, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;
+pub use hooks::{BeforeStep, HookEvent, HookOptions, VetoStep};
 pub use meaning::excerpt;
 pub use permissions::least_privilege_policy;
 pub use template::{TemplateTable, template};
@@ -76,6 +79,8 @@ pub struct Plan {
     pub alerts: Alerts,
     /// What pauses the migration from outside.
     pub steering: SteeringOptions,
+    /// The programs and the webhook that are called when something happens.
+    pub hooks: HookOptions,
 }
 
 /// `[table]`

@@ -68,6 +68,20 @@ pub(super) fn pause_file(path: &str) -> Result<(), (String, String)> {
     ))
 }
 
+/// Checks the name of an environment variable.
+pub(super) fn environment_variable(name: &str) -> Result<(), (String, String)> {
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    if name.len() <= 255 && name.starts_with(is_first) && name.chars().all(|c| is_first(c) || c.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err((
+        "`webhook_env` is not the name of an environment variable".into(),
+        "write the name of the variable that contains the address, such as \"BACKFILL_WEBHOOK_URL\". The address itself \
+         is a secret, so it does not belong in a plan"
+            .into(),
+    ))
+}
+
 /// Checks an AWS account id.
 pub(super) fn account(id: &str) -> Result<(), (String, String)> {
     if id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()) {

@@ -207,6 +207,22 @@ stall_after = "5m"                  # a pass is stalled if it gets no answer for
 # [steering]
 # pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; the way back ignores it
 
+# [hooks]                           # programs that are run when something happens; see docs/hooks.md
+# on_start = ["/usr/local/bin/announce", "start"]
+# on_stall = ["/usr/local/bin/page"]
+# on_pause = ["/usr/local/bin/announce", "pause"]
+# on_long_throttling = ["/usr/local/bin/announce", "throttled"]
+# on_failures = ["/usr/local/bin/page"]
+# on_step_due = ["/usr/local/bin/announce", "due"]
+# on_pass_end = ["/usr/local/bin/announce", "end"]
+# on_flag_change = ["/usr/local/bin/announce", "flag"]
+# long_throttling = "10m"           # throttling without a break that on_long_throttling reports
+# failure_threshold = 100           # failed items that on_failures reports
+# timeout = "30s"                   # a hook that takes longer is killed
+# webhook_env = "BACKFILL_WEBHOOK_URL"  # the variable with the address of a Slack-compatible webhook
+# before_step = ["/usr/local/bin/approve"]  # if it fails, the step is refused
+# veto = ["run", "repair", "cutover", "contract"]  # the steps that it can refuse; never the way back
+
 [cutover]                           # how readers and writers switch over; see docs/flag.md
 # table = "my-flags"                # the table whose item is the flag that applications read
 # key = "my-migration"              # the key of that item; or { pk = "FLAG", sk = "my-migration" }

@@ -25,6 +25,8 @@ pub struct Rehearsal {
     pub preflight: bool,
     /// Whether the command asks for a confirmation.
     pub confirm: bool,
+    /// Whether the command has already reached its goal, so that it does nothing.
+    pub is_done: bool,
 }
 
 /// Simulates a command up to its first lasting work. If facts are missing, the refusal lists all of them.
@@ -41,7 +43,7 @@ pub fn rehearse(
     let mut confirmed = context.confirmed;
     let mut missing = Vec::new();
     let mut stated = false;
-    for _ in 0..MAX_STEPS {
+    for number in 0..MAX_STEPS {
         let step = {
             let context = StepContext { flag: flag.as_ref(), facts: &facts, confirmed, ..context.clone() };
             (StepRequest { state: &state, context: &context, goal, now }).next_step()
@@ -69,7 +71,11 @@ pub fn rehearse(
                 EventBody::PreflightAccepted { kind: context.kind, accepted: Vec::new() }
             }
             Ok(Step::Record(body)) => body,
-            Ok(Step::Change(_) | Step::RecreateFlag(_) | Step::Wait(_) | Step::RunPass(_) | Step::Done) => break,
+            Ok(Step::Done) => {
+                rehearsal.is_done = number == 0;
+                break;
+            }
+            Ok(Step::Change(_) | Step::RecreateFlag(_) | Step::Wait(_) | Step::RunPass(_)) => break,
         };
         stated |= matches!(recorded, EventBody::FactStated { .. });
         let event = Event {

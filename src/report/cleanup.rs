@@ -2,6 +2,7 @@
 
 use crate::change::{Change, Strategy};
 use crate::plan::{FlagLocation, LEASE_SUFFIX, Plan, least_privilege_policy};
+use crate::playbook::{MigrationStage, MigrationStatus};
 
 /// A thing that the migration needed, and that can go afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +13,34 @@ pub struct CleanupEntry {
     pub when: String,
 }
 
+/// Returns whether a migration is over, so that everything in [`CleanupEntry::all`] can go. A plan without a cutover is
+/// over when it is verified and no work is left. `has_work` is true if there is a next step, or if a process works on
+/// the migration.
+pub(super) fn is_over(stage: MigrationStage, has_work: bool) -> bool {
+    match stage {
+        MigrationStage::Contracted | MigrationStage::RolledBack => true,
+        MigrationStage::Verify => !has_work,
+        MigrationStage::Preflight
+        | MigrationStage::Expand
+        | MigrationStage::Cutover
+        | MigrationStage::Soak
+        | MigrationStage::Contract
+        | MigrationStage::Rollback => false,
+    }
+}
+
 impl CleanupEntry {
     fn new(what: impl Into<String>, when: impl Into<String>) -> CleanupEntry {
         CleanupEntry { what: what.into(), when: when.into() }
+    }
+
+    /// Returns everything that can go now. The result is empty while the migration is not over. `is_held` is true while
+    /// a process works on the migration.
+    pub fn due(plan: &Plan, status: &MigrationStatus, is_held: bool) -> Vec<CleanupEntry> {
+        match is_over(status.stage, status.next.is_some() || is_held) {
+            true => CleanupEntry::all(plan, status.stage == MigrationStage::RolledBack),
+            false => Vec::new(),
+        }
     }
 
     /// Returns everything that is needed only until the migration is over. After a rollback, the new attributes can go

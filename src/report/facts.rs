@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::cleanup::is_over;
 use super::{CleanupEntry, RunEntry, StepEntry, VerificationEntry};
 use crate::clock::to_text;
 use crate::command_line::CommandLine;
@@ -192,19 +193,9 @@ impl MigrationReport {
         }
     }
 
-    /// Returns whether the migration is over, so that everything in `cleanup` can go. A plan without a cutover is over
-    /// when it is verified and no step is left.
+    /// Returns whether the migration is over, so that everything in `cleanup` can go.
     pub fn is_over(&self) -> bool {
-        match self.stage {
-            MigrationStage::Contracted | MigrationStage::RolledBack => true,
-            MigrationStage::Verify => self.next.is_none() && self.summary.holder.is_none(),
-            MigrationStage::Preflight
-            | MigrationStage::Expand
-            | MigrationStage::Cutover
-            | MigrationStage::Soak
-            | MigrationStage::Contract
-            | MigrationStage::Rollback => false,
-        }
+        is_over(self.stage, self.next.is_some() || self.summary.holder.is_some())
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) enum ErrorKind {
     OutOfOrder,
     Findings,
     NotConfirmed,
+    Vetoed,
     Table,
     Flag,
     Lease,
@@ -72,6 +73,7 @@ impl ErrorKind {
             ErrorKind::OutOfOrder => "out_of_order",
             ErrorKind::Findings => "findings",
             ErrorKind::NotConfirmed => "not_confirmed",
+            ErrorKind::Vetoed => "vetoed",
             ErrorKind::Table => "table",
             ErrorKind::Flag => "flag",
             ErrorKind::Lease => "lease",
@@ -101,6 +103,7 @@ impl ErrorKind {
             ErrorKind::OutOfOrder => "Run the command in `next` instead.",
             ErrorKind::Findings => "Fix each finding that prevents the run, or accept it with --accept.",
             ErrorKind::NotConfirmed => "Run the same command again and confirm it, or add --yes.",
+            ErrorKind::Vetoed => "Fix what the hook `before_step` reports, then run the same command again.",
             ErrorKind::Table => "Check `name`, `region`, `account` and `endpoint_url` in [table].",
             ErrorKind::Flag => "Check [cutover] and the flag's table, then run the same command again.",
             ErrorKind::Lease => "Wait until the other process ends, or stop it; then run the same command again.",
@@ -137,6 +140,7 @@ impl ErrorKind {
             MigrationError::NotConfirmed | MigrationError::CannotConfirm | MigrationError::RepairChanged => {
                 ErrorKind::NotConfirmed
             }
+            MigrationError::Vetoed(_) => ErrorKind::Vetoed,
             MigrationError::MetricsAddress { .. } => ErrorKind::MetricsAddress,
             MigrationError::StateChanged(_) => ErrorKind::StateLocked,
             MigrationError::Driver(error) => ErrorKind::from_driver(error),

@@ -98,6 +98,7 @@ impl Exit {
             | MigrationError::NotConfirmed
             | MigrationError::CannotConfirm
             | MigrationError::RepairChanged
+            | MigrationError::Vetoed(_)
             | MigrationError::Lease(LeaseError::Control(_))
             | MigrationError::Driver(
                 DriverError::Refused(_)

@@ -14,11 +14,12 @@ use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::command_line::CommandLine;
 use backfill::internals::migration::{MigrationError, StatusOptions};
+use backfill::internals::report::CleanupEntry;
 use backfill::internals::state::is_absent;
 use backfill::internals::steering::Settings;
 use backfill::internals::steering::socket::existing_socket;
 use backfill::internals::telemetry::{StoredBudgets, Worker};
-use standing::{standing_json, write_standing};
+use standing::{cleanup_json, standing_json, write_cleanup, write_standing};
 use text::write_status;
 
 /// Prints the state of the migration.
@@ -49,6 +50,11 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         None => NextStep::from_status(&snapshot.status, &commands),
     };
     let socket = summary.holder.as_ref().and_then(|_| existing_socket(migration.state_path()));
+    // The plan that began the migration is unknown if the plan file has another meaning now.
+    let cleanup = match same_plan {
+        true => CleanupEntry::due(migration.plan(), &snapshot.status, summary.holder.is_some()),
+        false => Vec::new(),
+    };
     let command_result = CommandResult::done().next_step(next_step.as_ref());
     output::write_result(
         global,
@@ -56,7 +62,8 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         || {
             json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
                     "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json),
-                    "steering": { "paused": outcome.steering().paused, "rate": outcome.steering().rate, "socket": socket }, "playbook": standing_json(snapshot, next_step.as_ref()) })
+                    "steering": { "paused": outcome.steering().paused, "rate": outcome.steering().rate, "socket": socket }, "playbook": standing_json(snapshot, next_step.as_ref()),
+                    "cleanup": cleanup.iter().map(cleanup_json).collect::<Vec<_>>() })
         },
         |out| {
             write_status(out, summary, worker.as_ref(), &migration.plan().limits)?;
@@ -66,6 +73,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
                 writeln!(out, "ctl: {}", socket.display())?;
             }
             write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref())?;
+            write_cleanup(out, &cleanup)?;
             if !same_plan {
                 writeln!(out, "note: the plan file has changed: this state belongs to another plan.")?;
             }

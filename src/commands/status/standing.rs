@@ -9,6 +9,7 @@ use backfill::internals::clock::to_text;
 use backfill::internals::figure::count;
 use backfill::internals::migration::MigrationSnapshot;
 use backfill::internals::playbook::{MigrationStage, Override};
+use backfill::internals::report::CleanupEntry;
 use backfill::internals::state::LockHolder;
 
 /// Writes the text form.
@@ -52,6 +53,19 @@ pub(crate) fn write_standing(
         (None, None) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback is possible"),
         (None, None) => writeln!(out, "next: nothing; the migration is over, and this file is its record"),
     }
+}
+
+/// Writes what can go after the migration.
+pub(crate) fn write_cleanup(out: &mut Vec<u8>, cleanup: &[CleanupEntry]) -> Result<()> {
+    if !cleanup.is_empty() {
+        writeln!(out, "clean up:")?;
+    }
+    cleanup.iter().try_for_each(|CleanupEntry { what, when }| writeln!(out, "  {what}: when {when}"))
+}
+
+/// Returns the JSON form of what can go after the migration.
+pub(crate) fn cleanup_json(CleanupEntry { what, when }: &CleanupEntry) -> Json {
+    json!({ "what": what, "when": when })
 }
 
 /// Returns the JSON form.

@@ -2,6 +2,7 @@
 
 mod advance;
 mod flag_watch;
+mod hooks;
 mod metrics;
 mod pass;
 mod progress;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::cutover::{Flag, FlagMeta, FlagStore, Validity};
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Stopper;
+use crate::hooks::Hooks;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::playbook::{Event, EventBody, Mark, MigrationState, Phase, PlanKind};
@@ -60,6 +62,8 @@ pub struct Driver {
     pub has_telemetry: bool,
     /// What the metrics endpoint shows; `None` without an endpoint.
     pub metrics: Option<Arc<MetricsSource>>,
+    /// Announces what happens.
+    pub hooks: Hooks,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
     input: OperatorInput,
@@ -130,6 +134,7 @@ impl Driver {
             observer: Arc::new(Silent),
             has_telemetry: true,
             metrics: None,
+            hooks: Hooks::default(),
             flags,
             clock,
             input,

@@ -102,6 +102,7 @@ impl Driver {
     /// end of the phase, records this end. If `restart` is set, an expand pass starts from the beginning.
     pub async fn run_pass(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         self.name_phase_in_metrics(phase);
+        self.name_phase_in_hooks(phase);
         let moments = Arc::clone(&self.machine.moments);
         let requested_at = moments();
         let flag = self.flag().await?;
@@ -135,6 +136,7 @@ impl Driver {
             }
         };
         self.steerer.end_pass();
+        self.announce_end(&ended);
         ended
     }
 

@@ -9,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Driver;
 use crate::engine::Job;
+use crate::hooks::PassWatch;
 use crate::migration::{Observer, ProgressUpdate};
 use crate::state::{RunId, RunRecord, SegmentTotals, State, StoredFact, phase};
 use crate::telemetry::display::ProgressLine;
@@ -82,12 +83,13 @@ impl Driver {
         let monitor = RunningMonitor::start(sources);
         self.steerer.show(monitor.views());
         self.metrics.iter().for_each(|metrics| metrics.show(run, &monitor));
+        let hooks = self.watch_for_hooks(run, monitor.views());
         let line = self.observer.shows_progress_line().then(|| ProgressLine::show(&monitor));
         let item_estimate = monitor.views().borrow().pace.estimate();
         let observer = Arc::clone(&self.observer);
         let recorder = Recorder { store: self.store.clone(), run, records, observer, item_estimate };
         let _task = AbortOnDropHandle::new(tokio::spawn(recorder.clone().record(monitor.views())));
-        Some(PassProgress { line, recorder, monitor, _task })
+        Some(PassProgress { line, recorder, monitor, hooks, _task })
     }
 
     /// Returns the time that each run has spent in each activity so far, according to the state file.
@@ -101,6 +103,7 @@ pub(super) struct PassProgress {
     line: Option<ProgressLine>,
     recorder: Recorder,
     monitor: RunningMonitor,
+    hooks: PassWatch,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -108,12 +111,13 @@ impl PassProgress {
     /// Removes the progress line, and stores the last pace. Call it when the pass has ended. Without progress, does
     /// nothing.
     pub(super) async fn clear(progress: Option<PassProgress>) {
-        let Some(PassProgress { line, recorder, monitor, _task }) = progress else { return };
+        let Some(PassProgress { line, recorder, monitor, hooks, _task }) = progress else { return };
         if let Some(line) = line {
             line.clear().await;
         }
         drop(_task);
         let last = monitor.end().await;
+        hooks.end(&last).await;
         recorder.store(&last).await;
     }
 }

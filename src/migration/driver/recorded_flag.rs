@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::Driver;
 use crate::cutover::{Flag, FlagMeta};
+use crate::hooks::Announcement;
 use crate::migration::history::read;
 use crate::migration::{DriverError, FlagRecord};
 use crate::state::StoredFact;
@@ -40,6 +41,8 @@ impl Driver {
     /// Records that this process changed the flag to the given state.
     pub(super) async fn record_flag_change(&mut self, flag: &Flag, meta: &FlagMeta) -> Result<(), DriverError> {
         self.tracker.record_change(flag);
+        let announcement = Announcement::FlagChange { flag: Box::new(flag.clone()), meta: meta.clone() };
+        self.hooks.announce(&announcement, None);
         self.store_flag_record(flag, meta).await
     }
 

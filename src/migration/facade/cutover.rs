@@ -5,7 +5,9 @@ use std::path::Path;
 use crate::change::BaselinePair;
 use crate::clock::wall_clock;
 use crate::cutover::{self, Flag};
+use crate::machine::Machine;
 use crate::migration::back::StepBack;
+use crate::migration::hooks::start_hooks;
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
     CommandRequest, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, Migration, MigrationError, OperatorInput,
@@ -83,8 +85,11 @@ impl Migration {
             state: &self.state,
             actor: &self.actor,
             observer: self.observer.as_ref(),
+            hooks: start_hooks(plan, &self.actor, &Machine::system()),
         };
-        Ok(Some(back.run(opened.flag.as_ref(), flag).await?))
+        let moved = back.run(opened.flag.as_ref(), flag).await;
+        Box::pin(back.hooks.drain()).await;
+        Ok(Some(moved?))
     }
 
     /// Checks every precondition of a step forward. Counts the items that had only the new attribute before the

@@ -30,6 +30,8 @@ use crate::telemetry::metrics::{Exports, MetricsSource, RunningExport, RunningEx
 /// that result is durable. You can call a command again after it was killed, stopped or refused. It then continues from
 /// the durable state, or refuses and names the next command. [`Migration::stopper`] drains the running command.
 ///
+/// If the plan has `[hooks]`, a command runs their programs on this host, and waits for them at its end.
+///
 /// # Example
 ///
 /// ```no_run
@@ -228,6 +230,7 @@ impl Migration {
         session.driver.has_telemetry = self.has_telemetry;
         if let Some(metrics) = &metrics {
             metrics.open(session.driver.store.clone());
+            metrics.show_hook_failures(session.driver.hooks.failure_counter());
             session.driver.metrics = Some(Arc::clone(metrics));
         }
         let result = Box::pin(session.run_request(request)).await;

@@ -101,7 +101,8 @@ impl<E: Export> Exporter<E> {
     }
 
     async fn exposition(&self, pass: Option<ShownPass>) -> Exposition {
-        Exposition { pass, state: self.source.state_figures().await, now: Timestamp::now() }
+        let state = self.source.state_figures().await;
+        Exposition { pass, state, hook_failures: self.source.hook_failures(), now: Timestamp::now() }
     }
 }
 

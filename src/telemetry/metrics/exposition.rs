@@ -20,6 +20,8 @@ pub struct Exposition {
     pub pass: Option<ShownPass>,
     /// The figures of the state file.
     pub state: StateFigures,
+    /// Number of announcements of this command that no hook received.
+    pub hook_failures: u64,
     /// The current time.
     pub now: Timestamp,
 }
@@ -57,6 +59,11 @@ impl Exposition {
             write_progress(out, view, self.now);
             write_spend(out, view);
         }
+        out.counter(
+            "hook_failures",
+            "Announcements that a hook or the webhook of the plan did not receive.",
+            self.hook_failures as f64,
+        );
         write_state(out, &self.state);
         families.0
     }

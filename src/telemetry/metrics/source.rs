@@ -1,5 +1,6 @@
 //! Where the exporters find their figures: the metrics endpoint, EMF and OTLP.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct MetricsSource {
     pass: Mutex<Option<AnnouncedPass>>,
     known: AsyncMutex<KnownState>,
     followers: Mutex<Vec<mpsc::UnboundedSender<AnnouncedPass>>>,
+    /// Number of announcements that no hook received.
+    hook_failures: Mutex<Arc<AtomicU64>>,
 }
 
 /// Reads the figures of the state file.
@@ -78,6 +81,7 @@ impl MetricsSource {
             pass: Mutex::default(),
             known: AsyncMutex::default(),
             followers: Mutex::default(),
+            hook_failures: Mutex::default(),
         }
     }
 
@@ -125,6 +129,11 @@ impl MetricsSource {
         self.set_stage(Stage::Ended);
     }
 
+    /// Shows this number of announcements that no hook received.
+    pub fn show_hook_failures(&self, hook_failures: Arc<AtomicU64>) {
+        *lock(&self.hook_failures) = hook_failures;
+    }
+
     /// Sets the phase of the passes that follow.
     pub fn begin_phase(&self, phase: &'static str) {
         *lock(&self.phase) = phase;
@@ -156,7 +165,12 @@ impl MetricsSource {
     /// Returns everything that `/metrics` shows now.
     pub async fn exposition(&self) -> Exposition {
         let state = self.state_figures().await;
-        Exposition { pass: self.pass(), state, now: Timestamp::now() }
+        Exposition { pass: self.pass(), state, hook_failures: self.hook_failures(), now: Timestamp::now() }
+    }
+
+    /// Returns the number of announcements that no hook received.
+    pub(super) fn hook_failures(&self) -> u64 {
+        lock(&self.hook_failures).load(Ordering::Relaxed)
     }
 
     /// Returns the figures of the state file, at most [`STATE_CACHE`] old unless the state file does not answer.

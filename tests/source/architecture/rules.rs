@@ -202,6 +202,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["cli", "commands"],
     &["report"],
     &["migration"],
+    &["hooks"],
     &["telemetry"],
     &["preflight"],
     &["passes"],

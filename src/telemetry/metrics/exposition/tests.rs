@@ -30,7 +30,9 @@ pub(in crate::telemetry::metrics) fn shown(view: PassView) -> ShownPass {
 
 fn text(view: PassView, format: Format) -> String {
     let now = view.at;
-    Exposition { pass: Some(shown(view)), state: StateFigures::default(), now }.to_text(format).unwrap()
+    Exposition { pass: Some(shown(view)), state: StateFigures::default(), hook_failures: 2, now }
+        .to_text(format)
+        .unwrap()
 }
 
 /// Returns the samples: the part of each line before its value, and the value.
@@ -122,19 +124,28 @@ async fn the_whole_text_for_one_view() {
     };
     let state = StateFigures { open: Some(OpenWork { failures: 5, diverged: 1 }), verification: Some(verification) };
     let now = Timestamp::UNIX_EPOCH + Duration::from_secs(12);
-    let text = Exposition { pass: Some(shown(view)), state, now }.to_text(Format::OpenMetrics).unwrap();
+    let text =
+        Exposition { pass: Some(shown(view)), state, hook_failures: 2, now }.to_text(Format::OpenMetrics).unwrap();
     insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "[version]"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_pass_only_the_state_is_shown() {
     let state = StateFigures { open: Some(OpenWork { failures: 5, diverged: 1 }), verification: None };
-    let text = Exposition { pass: None, state, now: Timestamp::UNIX_EPOCH }.to_text(Format::Prometheus).unwrap();
+    let text = Exposition { pass: None, state, hook_failures: 0, now: Timestamp::UNIX_EPOCH }
+        .to_text(Format::Prometheus)
+        .unwrap();
     let samples = samples(&text);
     let names: Vec<&str> = samples.keys().map(|name| name.split('{').next().unwrap()).collect();
     assert_eq!(
         names,
-        ["backfill_build_info", "backfill_open_diverged", "backfill_open_failures", "backfill_pass_active"]
+        [
+            "backfill_build_info",
+            "backfill_hook_failures_total",
+            "backfill_open_diverged",
+            "backfill_open_failures",
+            "backfill_pass_active"
+        ]
     );
 }
 

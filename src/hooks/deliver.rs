@@ -1,0 +1,228 @@
+//! Delivers announcements, apart from the pass: one queue for the programs and one for the webhook. Each queue delivers
+//! one announcement at a time, in order. A full queue or a failed delivery is a warning in the log.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::current_pass::CurrentPass;
+use super::event::{Announcement, HookOrigin, PassState};
+use super::webhook::Webhook;
+use crate::clock::Clock;
+use crate::machine::Random;
+use crate::plan::{HookEvent, HookOptions};
+use crate::program::Program;
+
+/// The maximum number of announcements that wait in one queue. A pass announces a few events, so a full queue means
+/// that a hook hangs again and again, or that something flaps.
+const MAX_WAITING: usize = 64;
+
+/// The hooks of one session. Clones share the queues. Without hooks in the plan, nothing happens.
+#[derive(Clone, Default)]
+pub struct Hooks(pub(super) Option<Arc<Inner>>);
+
+pub(super) struct Inner {
+    pub(super) options: HookOptions,
+    pub(super) clock: Clock,
+    /// The pass that runs.
+    pub(super) pass: Mutex<Option<CurrentPass>>,
+    origin: HookOrigin,
+    programs: Queue,
+    webhook: Option<Queue>,
+    failures: Arc<AtomicU64>,
+}
+
+/// An announcement in a queue.
+struct Message {
+    event: HookEvent,
+    document: String,
+    text: String,
+}
+
+/// Delivers one message.
+#[async_trait]
+trait Deliver: Send + Sync + 'static {
+    /// Delivers the message within the time limit.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a sentence about what went wrong.
+    async fn deliver(&self, message: &Message) -> Result<(), String>;
+}
+
+impl Hooks {
+    /// Starts the queues, if the plan has hooks. `actor` runs the command. Reads the address of the webhook from the
+    /// environment. If this address cannot be used, the log contains a warning, and there is no webhook.
+    pub fn start(options: &HookOptions, origin: HookOrigin, clock: Clock, random: Random) -> Hooks {
+        if options.programs.is_empty() && options.webhook_env.is_none() {
+            return Hooks::default();
+        }
+        let webhook = options.webhook_env.as_ref().and_then(|variable| match Webhook::from_env(variable, random) {
+            Ok(webhook) => Some(webhook),
+            Err(error) => {
+                tracing::warn!("the webhook {error}. No messages are sent to it");
+                None
+            }
+        });
+        Hooks::with_webhook(options, origin, clock, webhook)
+    }
+
+    /// Like [`Hooks::start`], with this webhook.
+    pub fn with_webhook(options: &HookOptions, origin: HookOrigin, clock: Clock, webhook: Option<Webhook>) -> Hooks {
+        let failures = Arc::new(AtomicU64::new(0));
+        let programs = Queue::start(Programs(options.clone()), Arc::clone(&failures));
+        let limit = options.timeout;
+        let webhook = webhook.map(|webhook| Queue::start(Messenger { webhook, limit }, Arc::clone(&failures)));
+        let options = options.clone();
+        Hooks(Some(Arc::new(Inner { options, clock, pass: Mutex::default(), origin, programs, webhook, failures })))
+    }
+
+    /// Returns whether the plan has hooks that announcements can reach.
+    pub fn is_active(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Queues an announcement. Never waits. `pass` is what the pass is doing, if one runs.
+    pub fn announce(&self, announcement: &Announcement, pass: Option<&PassState>) {
+        let Some(inner) = &self.0 else { return };
+        let event = announcement.event();
+        let document = announcement.document(&inner.origin, (inner.clock)(), pass);
+        let message = Arc::new(Message { event, document, text: announcement.text(&inner.origin, pass) });
+        if inner.options.programs.contains_key(&event) {
+            inner.programs.push(&message);
+        }
+        inner.webhook.iter().for_each(|webhook| webhook.push(&message));
+    }
+
+    /// Returns the number of announcements of this session that were not delivered so far.
+    pub fn failures(&self) -> u64 {
+        self.0.as_ref().map_or(0, |inner| inner.failures.load(Ordering::Relaxed))
+    }
+
+    /// Returns the counter behind [`Hooks::failures`].
+    pub fn failure_counter(&self) -> Arc<AtomicU64> {
+        self.0.as_ref().map_or_else(Arc::default, |inner| Arc::clone(&inner.failures))
+    }
+
+    /// Waits until all announcements are delivered, but at most for the `timeout` in `[hooks]`. Announcements that are
+    /// not delivered by then are lost, and the log contains a warning. Later announcements are lost, too.
+    pub async fn drain(&self) {
+        let Some(inner) = &self.0 else { return };
+        let limit = inner.options.timeout;
+        let webhook = async {
+            if let Some(webhook) = &inner.webhook {
+                webhook.drain(limit).await;
+            }
+        };
+        tokio::join!(inner.programs.drain(limit), webhook);
+    }
+}
+
+impl Inner {
+    pub(super) fn pass(&self) -> MutexGuard<'_, Option<CurrentPass>> {
+        lock(&self.pass)
+    }
+}
+
+/// A queue, and the task that delivers its messages.
+struct Queue {
+    messages: Mutex<Option<mpsc::Sender<Arc<Message>>>>,
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
+    /// Number of messages that are not delivered yet.
+    waiting: Arc<AtomicUsize>,
+    failures: Arc<AtomicU64>,
+}
+
+impl Queue {
+    fn start(deliver: impl Deliver, failures: Arc<AtomicU64>) -> Queue {
+        let (sender, mut receiver) = mpsc::channel::<Arc<Message>>(MAX_WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (left, failed) = (Arc::clone(&waiting), Arc::clone(&failures));
+        let task = tokio::spawn(async move {
+            while let Some(message) = receiver.recv().await {
+                if let Err(problem) = deliver.deliver(&message).await {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(event = message.event.name(), "{problem}. The migration continues");
+                }
+                left.fetch_sub(1, Ordering::Relaxed);
+            }
+        });
+        let task = Mutex::new(Some(AbortOnDropHandle::new(task)));
+        Queue { messages: Mutex::new(Some(sender)), task, waiting, failures }
+    }
+
+    fn push(&self, message: &Arc<Message>) {
+        let messages = lock(&self.messages);
+        let Some(messages) = messages.as_ref() else { return };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if messages.try_send(Arc::clone(message)).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                event = message.event.name(),
+                "an announcement was dropped, because {MAX_WAITING} announcements wait for hooks that are slow or hang"
+            );
+        }
+    }
+
+    async fn drain(&self, limit: Duration) {
+        lock(&self.messages).take();
+        let Some(mut task) = lock(&self.task).take() else { return };
+        if timeout(limit, &mut task).await.is_err() {
+            task.abort();
+            // Wait until the task has killed the program that it runs. The process may end soon.
+            let _ = task.await;
+            let lost = self.waiting.load(Ordering::Relaxed);
+            self.failures.fetch_add(lost as u64, Ordering::Relaxed);
+            tracing::warn!(
+                "{lost} announcements were not delivered within the `timeout` in [hooks] ({} s) after the end of the \
+                 command",
+                limit.as_secs_f64()
+            );
+        }
+    }
+}
+
+/// Runs the programs of `[hooks]`.
+struct Programs(HookOptions);
+
+#[async_trait]
+impl Deliver for Programs {
+    async fn deliver(&self, message: &Message) -> Result<(), String> {
+        let Some(argv) = self.0.programs.get(&message.event) else { return Ok(()) };
+        let program = Program {
+            argv,
+            input: Some(message.document.clone()),
+            environment: vec![("BACKFILL_EVENT", message.event.name().to_owned())],
+            limit: self.0.timeout,
+        };
+        let ended = program.run().await.map(drop);
+        ended.map_err(|error| format!("the hook `{}` ({:?}) {error}", message.event.field(), Program::name(argv)))
+    }
+}
+
+/// Sends messages to the webhook.
+struct Messenger {
+    webhook: Webhook,
+    limit: Duration,
+}
+
+#[async_trait]
+impl Deliver for Messenger {
+    async fn deliver(&self, message: &Message) -> Result<(), String> {
+        let sent = self.webhook.send(&message.text, self.limit).await;
+        sent.map_err(|error| format!("the webhook {error}, so it got no message about `{}`", message.event.name()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -1,0 +1,50 @@
+//! What the driver announces to the hooks of the plan.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Driver;
+use super::pass::{PassEnd, PassResult, run_name};
+use crate::hooks::{EndedBy, PassEnding, PassWatch};
+use crate::migration::DriverError;
+use crate::playbook::Phase;
+use crate::state::RunId;
+use crate::telemetry::PassView;
+
+impl Driver {
+    /// Names the phase of the pass that may begin now.
+    pub(super) fn name_phase_in_hooks(&self, phase: Phase) {
+        self.hooks.begin_phase(run_name(phase).unwrap_or("retry"));
+    }
+
+    /// Announces the pass, and watches it.
+    pub(super) fn watch_for_hooks(&self, run: RunId, views: watch::Receiver<Arc<PassView>>) -> PassWatch {
+        let steerer = self.steerer.clone();
+        let ended_by: EndedBy = Arc::new(move |now| steerer.resumed_by(now));
+        self.hooks.watch(run, views, ended_by)
+    }
+
+    /// Announces the end of the pass, with its result.
+    pub(super) fn announce_end(&self, ended: &Result<PassEnd, DriverError>) {
+        let (outcome, reason) = match ended {
+            Err(error) => (PassEnding::Failed, Some(error.to_string())),
+            Ok(PassEnd { stopped: Some(reason), .. }) => (PassEnding::Stopped, Some(reason.to_string())),
+            Ok(PassEnd { unfinished: true, .. }) => {
+                (PassEnding::Unfinished, Some("failed items prevent the end of the phase".to_owned()))
+            }
+            Ok(PassEnd { .. }) => (PassEnding::Done, None),
+        };
+        let result = ended.as_ref().ok().and_then(|end| end.result.as_ref());
+        let mismatches = match result {
+            Some(PassResult::Verified(verified)) => {
+                verified.report.as_ref().map(|(report, _)| match report.is_full() {
+                    true => report.mismatches,
+                    false => report.mismatches_found(),
+                })
+            }
+            Some(PassResult::Worked(_) | PassResult::Retried(_)) | None => None,
+        };
+        self.hooks.end_pass(outcome, reason, mismatches);
+    }
+}
