@@ -193,6 +193,9 @@ pub(crate) struct RunArgs {
     /// Do not ask before starting a new run
     #[arg(short, long)]
     pub yes: bool,
+    /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+    #[arg(long, conflicts_with = "dry_run")]
+    pub ignore_health_checks: bool,
     /// What the command exports
     #[command(flatten)]
     pub exports: ExportArgs,
@@ -226,6 +229,9 @@ pub(crate) struct VerifyArgs {
     /// With --repair: do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+    #[arg(long)]
+    pub ignore_health_checks: bool,
     /// What the command exports
     #[command(flatten)]
     pub exports: ExportArgs,
@@ -307,6 +313,9 @@ pub(crate) struct ContractArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
+    /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+    #[arg(long, conflicts_with = "dry_run")]
+    pub ignore_health_checks: bool,
     /// Finish a contract whose state file is lost or whose flag was removed; the reason is recorded
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
@@ -415,6 +424,9 @@ pub(crate) enum FailuresAction {
         /// commands too
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
+        /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+        #[arg(long)]
+        ignore_health_checks: bool,
         /// What the command exports
         #[command(flatten)]
         exports: ExportArgs,

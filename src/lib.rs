@@ -144,6 +144,7 @@ mod cutover;
 mod dynamodb;
 mod engine;
 mod figure;
+mod health;
 mod hooks;
 mod host;
 mod http_server;
@@ -243,6 +244,9 @@ pub mod internals {
     }
     pub mod figure {
         pub use crate::figure::*;
+    }
+    pub mod health {
+        pub use crate::health::*;
     }
     pub mod hooks {
         pub use crate::hooks::*;

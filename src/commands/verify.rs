@@ -17,6 +17,7 @@ use backfill::internals::migration::VerifyOptions;
 /// durable.
 pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, &args.plan, args.yes)?.with_exports(exports(global, args.exports, false)?);
+    let migration = migration.ignoring_health_checks(args.ignore_health_checks);
     let mut options = VerifyOptions::default();
     options.repair = args.repair;
     options.repair_remove = args.repair_remove;

@@ -20,7 +20,7 @@ pub(crate) use job::schedule;
 pub use job::{Job, SessionResult};
 pub use limits::{
     Allowance, AllowanceStatus, CurrentBudgets, DESCRIBE_INTERVAL, LimitStatus, PauseSource, PauseSwitch,
-    SegmentChoice, StoredBudgets, TableWatch, WorkWindow, auto_segments, slice,
+    SegmentChoice, Slowdown, StoredBudgets, TableWatch, WorkWindow, auto_segments, slice,
 };
 pub use measure::{
     ConsumedUnits, ErrorClass, LATENCY_BOUNDS, LatencySnapshot, MAX_SEGMENT_RANGES, MeasuresSnapshot, Operation,

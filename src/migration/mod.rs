@@ -10,6 +10,7 @@ mod driver;
 mod error;
 mod facade;
 mod flag_tracker;
+mod health;
 mod history;
 mod hooks;
 mod input;

@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::Clock;
 use crate::command_line::CommandLine;
-use crate::engine::{PauseSource, PauseSwitch, StopReason, Stopper, TableWatch};
+use crate::engine::{PauseSource, PauseSwitch, Slowdown, StopReason, Stopper, TableWatch};
 use crate::hooks::is_recent;
 use crate::plan::{Access, Capacity, Plan};
 use crate::ratelimit::{Scope, rate_text};
@@ -40,6 +40,8 @@ struct Running {
     awaited_lease: Option<String>,
     stop: Option<Stopper>,
     table_watch: Option<Arc<TableWatch>>,
+    /// The part of the budgets that passes may use; `None` if they may use all of them.
+    slowdown: Option<Slowdown>,
     views: Option<watch::Receiver<Arc<PassView>>>,
     /// When an operator last resumed the session, and who did.
     resumed: Option<(Timestamp, String)>,
@@ -172,7 +174,22 @@ impl Steerer {
         if let Some(table_watch) = &table_watch {
             table_watch.set_capacity(&settings.capacity(&self.0.capacity));
         }
-        self.running().table_watch = table_watch;
+        let mut running = self.running();
+        if let Some(table_watch) = &table_watch {
+            table_watch.set_slowdown(running.slowdown.clone());
+        }
+        running.table_watch = table_watch;
+    }
+
+    /// Lowers the budgets of this pass and of the next ones to a part of themselves, or ends that with `None`. A rate that
+    /// an operator sets is lowered in the same way.
+    pub fn slow_down(&self, slowdown: Option<Slowdown>) {
+        self.0.pause.note_slowdown(slowdown.as_ref().map(Slowdown::text));
+        let mut running = self.running();
+        if let Some(table_watch) = &running.table_watch {
+            table_watch.set_slowdown(slowdown.clone());
+        }
+        running.slowdown = slowdown;
     }
 
     /// Forgets the pass, which has ended.
@@ -306,7 +323,8 @@ impl Steerer {
                 Some(format!("{name}: {}", rates.join(", ")))
             })
             .collect();
-        format!("new budgets: {}", lines.join("; "))
+        let slowed = self.0.pause.slowdown().map_or_else(String::new, |why| format!(" ({why})"));
+        format!("new budgets: {}{slowed}", lines.join("; "))
     }
 
     fn state(&self, settings: &Settings) -> Json {

@@ -14,7 +14,7 @@ use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines}
 use super::fields::{Fields, check, format_duration};
 use super::names::{account, endpoint_url, migration_name, pause_file, profile, region, table_name};
 use super::section::section;
-use super::{Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, hooks, limits, rules};
+use super::{Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, rules};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
@@ -145,7 +145,7 @@ struct PlanSpans {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 12] = [
+    const TABLES: [&str; 13] = [
         "migration",
         "table",
         "change",
@@ -157,6 +157,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         "cutover",
         "alerts",
         "steering",
+        "health_check",
         "hooks",
     ];
     // An error about a missing section points at the end of the plan, where the operator can add the section.
@@ -176,6 +177,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let cutover = cutover::read(&root, named, migrated, problems);
     let alerts = read_alerts(&root, problems);
     let steering = read_steering(&root, problems);
+    let health_checks = health::read(&root, problems);
     let hooks = hooks::read(&root, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
@@ -199,6 +201,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         cutover,
         alerts,
         steering,
+        health_checks,
         hooks,
     };
     Some((plan, PlanSpans { changes: written, key, budgets }))
@@ -367,7 +370,7 @@ fn syntax_error(error: &toml::de::Error, span: TextSpan) -> Diagnostic {
     let message = error.message();
     let about_text = ["string", "must be quoted", "invalid float", "invalid integer", "invalid boolean"];
     let help = if message == "duplicate key" {
-        "a name may appear only once in its table: remove one of the two (only [[change]] may repeat)"
+        "a name may appear only once in its table: remove one of the two (only [[change]] and [[health_check]] may repeat)"
     } else if about_text.iter().any(|part| message.contains(part)) {
         "write text in double quotes, \"…\" (with \\\" and \\\\ as escapes), or in single quotes, '…', without escapes"
     } else {

@@ -16,6 +16,7 @@ mod expression_limits;
 mod fields;
 mod file;
 mod fingerprint;
+mod health;
 mod hooks;
 mod limits;
 mod meaning;
@@ -34,6 +35,7 @@ pub use expression_limits::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS
 pub use fields::parse_duration;
 pub use file::{LoadedPlan, PlanFile, load, load_bytes};
 pub use fingerprint::Fingerprint;
+pub use health::{FailMode, HealthCheck, HealthProbe, HealthyBounds, MetricQuery, NoData, OnUnhealthy, SecretUrl};
 pub use hooks::{BeforeStep, HookEvent, HookOptions, VetoStep};
 pub use meaning::excerpt;
 pub use permissions::least_privilege_policy;
@@ -79,6 +81,8 @@ pub struct Plan {
     pub alerts: Alerts,
     /// What pauses the migration from outside.
     pub steering: SteeringOptions,
+    /// The health checks of the application that pause or slow down a pass.
+    pub health_checks: Vec<HealthCheck>,
     /// The programs and the webhook that are called when something happens.
     pub hooks: HookOptions,
 }

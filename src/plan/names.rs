@@ -9,6 +9,16 @@ pub(super) fn migration_name(name: &str) -> Result<(), (String, String)> {
     Err(("the migration's name cannot be used".into(), help.into()))
 }
 
+/// Checks the name of a health check. It appears in messages and in a label of the metrics.
+pub(super) fn health_check_name(name: &str) -> Result<(), (String, String)> {
+    migration_name(name).map_err(|_| {
+        (
+            "this name of a health check cannot be used".into(),
+            "use 1 to 64 letters (a-z, A-Z), digits, `-` and `_`".into(),
+        )
+    })
+}
+
 /// Checks a table's name against DynamoDB's naming rules (developer guide, "Naming rules").
 pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');

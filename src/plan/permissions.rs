@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{FlagLocation, Plan, TableRef};
+use super::{FlagLocation, HealthProbe, Plan, TableRef};
 
 /// Actions that read the table. `check` and `run --dry-run` need only these actions on the table. `verify` needs these
 /// actions, and also actions on the lease.
@@ -23,6 +23,12 @@ const FLAG_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "d
 /// Actions of a command that only reads the flag.
 const FLAG_READ_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem"];
 
+/// The action of a health check that asks for an alarm.
+const ALARM_ACTION: &str = "cloudwatch:DescribeAlarms";
+
+/// The action of a health check that asks for a metric.
+const METRIC_ACTION: &str = "cloudwatch:GetMetricData";
+
 /// Returns the smallest IAM policy for a plan, as a JSON policy document. If the plan does not name the region or the
 /// account, the policy contains `*` instead. With `read_only`, the policy allows only `check`, `run --dry-run` and
 /// `status`. These commands write nothing, not even the lease.
@@ -34,7 +40,27 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
         let actions = if read_only { FLAG_READ_ACTIONS } else { FLAG_ACTIONS };
         statements.push(statement("BackfillFlag", actions, &plan.table, name));
     }
+    let actions = health_check_actions(plan);
+    if !actions.is_empty() {
+        // GetMetricData cannot be limited to a resource (CloudWatch user guide, "Amazon CloudWatch permissions
+        // reference").
+        statements
+            .push(json!({ "Sid": "BackfillHealthChecks", "Effect": "Allow", "Action": actions, "Resource": "*" }));
+    }
     json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// Returns the actions that the plan's health checks need, without duplicates.
+fn health_check_actions(plan: &Plan) -> Vec<&'static str> {
+    let action = |probe: &HealthProbe| match probe {
+        HealthProbe::Alarm { .. } => Some(ALARM_ACTION),
+        HealthProbe::Metric { .. } => Some(METRIC_ACTION),
+        HealthProbe::Http { .. } | HealthProbe::Command(_) => None,
+    };
+    let mut actions: Vec<&str> = plan.health_checks.iter().filter_map(|check| action(&check.probe)).collect();
+    actions.sort_unstable();
+    actions.dedup();
+    actions
 }
 
 fn statement(id: &str, actions: &[&str], table: &TableRef, name: &str) -> Json {
@@ -85,6 +111,22 @@ mod tests {
         let found = policy("", "[cutover]\ntable = \"flags\"\n", true).to_string();
         assert!(!["Update", "Put", "Delete"].iter().any(|write| found.contains(write)), "{found}");
         assert!(found.contains("arn:aws:dynamodb:*:*:table/shop"), "{found}");
+    }
+
+    #[test]
+    fn the_policy_allows_what_the_health_checks_ask() {
+        let alarm = |name: &str| format!("[[health_check]]\nname = \"{name}\"\nalarm = \"x\"\n");
+        let metric = "[[health_check]]\nname = \"m\"\nunhealthy_above = 1\n\
+                      metric = { namespace = \"AWS/DynamoDB\", name = \"n\", statistic = \"Sum\" }\n";
+        let found = policy("", &format!("{}{metric}{}", alarm("a"), alarm("b")), true);
+        let last = &found["Statement"][1];
+        assert_eq!((&last["Action"], &last["Resource"]), (&json!([ALARM_ACTION, METRIC_ACTION]), &json!("*")));
+        let others = "[[health_check]]\nname = \"c\"\ncommand = [\"/bin/true\"]\n";
+        assert_eq!(policy("", others, false), policy("", "", false));
+        // These are the only calls that the checks send.
+        let sent = include_str!("../health/cloudwatch.rs");
+        let sent = |call: &str| sent.matches(call).count();
+        assert_eq!((sent(".describe_alarms()"), sent(".get_metric_data()"), sent(".send()")), (1, 1, 2));
     }
 
     /// The policy allows exactly the calls that the SDK module sends.

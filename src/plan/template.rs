@@ -207,6 +207,16 @@ stall_after = "5m"                  # a pass is stalled if it gets no answer for
 # [steering]
 # pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; the way back ignores it
 
+# [[health_check]]                  # pauses a pass while the application is unhealthy; the way back ignores it
+# name = "api"
+# url = "https://example.com/health"  # or command = ["/path/to/program"], or alarm = "name", or metric = { … }
+# interval = "10s"
+# timeout = "5s"
+# unhealthy_after = 2               # unhealthy answers in a row
+# healthy_after = 3                 # healthy answers in a row
+# on_unhealthy = "slow"             # or "pause", the default
+# slow_to = "25%"                   # of the budgets
+# fail_mode = "closed"              # a check without an answer is unhealthy; "open": it keeps its last state
 # [hooks]                           # programs that are run when something happens; see docs/hooks.md
 # on_start = ["/usr/local/bin/announce", "start"]
 # on_stall = ["/usr/local/bin/page"]
@@ -267,6 +277,7 @@ mod tests {
         assert!(plan.limits.window.is_some() && plan.limits.deadline.is_some() && plan.limits.max_items.is_some());
         assert!(plan.limits.max_wcu.is_some() && plan.limits.max_cost_usd.is_some());
         assert!(plan.prices.read_per_million.is_some() && plan.scan.active.is_some());
+        assert_eq!(plan.health_checks.len(), 1);
         let flag = |text: String| load("t.toml", &text).unwrap_or_else(|errors| panic!("{errors}")).plan.cutover.flag;
         assert!(matches!(plan.cutover.flag, Some(crate::plan::FlagLocation::Table { .. })));
         let hooks = flag(format!("{head}\n{}", format!("\n{exec}").replace("\n# ", "\n")));

@@ -308,12 +308,17 @@ impl Monitor {
             format!("{}: {why}", count(figures.backing_off, "request", "requests"))
         });
         let confirming = "the lease and the flag to be read again";
-        let budgets = awaited_budgets(sources, scopes).join(", and for ");
+        let slowdown = sources.pause.slowdown();
+        let mut budgets = awaited_budgets(sources, scopes).join(", and for ");
+        if let Some(slowdown) = slowdown.as_ref().filter(|_| !budgets.is_empty()) {
+            budgets += &format!("; {slowdown}");
+        }
         let waiting = if figures.confirming > 0 { confirming.to_owned() } else { budgets };
         let by_budget = || scopes.iter().find(|scope| scope.budget <= 0.0).map(no_budget);
         let paused = sources.pause.paused().or_else(by_budget);
         let at_limit = (figures.without_slot > 0).then(|| "at the in-flight limit, waiting for DynamoDB".to_owned());
-        let note: Vec<String> = at_limit.into_iter().chain(Some(slowed).filter(|text| !text.is_empty())).collect();
+        let slowed = Some(slowed).filter(|text| !text.is_empty());
+        let note: Vec<String> = at_limit.into_iter().chain(slowed).chain(slowdown).collect();
         Signals {
             ended: false,
             stopping: sources.stop.reason().map(ToString::to_string),

@@ -16,6 +16,7 @@ mod gates;
 #[expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
 #[path = "../harness/mod.rs"]
 mod harness;
+mod health;
 mod hooks;
 mod local;
 mod local_capacity;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::cli::{ExportArgs, FailuresAction, FailuresArgs, Global};
+use crate::cli::{FailuresAction, FailuresArgs, Global};
 use crate::commands::failures::list::list;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
@@ -15,6 +15,7 @@ use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::figure::count;
+use backfill::internals::migration::Migration;
 use backfill::internals::passes::RetryResult;
 use backfill::internals::preflight::Acceptance;
 use backfill::internals::telemetry::{counts_json, write_counts};
@@ -26,13 +27,16 @@ const ACCEPT_ENCRYPTED: &str = "failures retry --accept client-encryption";
 pub(crate) async fn failures(global: &Global, args: FailuresArgs) -> anyhow::Result<Exit> {
     match args.action {
         FailuresAction::List { plan, limit } => list(global, &plan, limit).await,
-        FailuresAction::Retry { plan, accept, exports } => retry(global, &plan, accept, exports).await,
+        FailuresAction::Retry { plan, accept, ignore_health_checks, exports: export_args } => {
+            let migration = terminal::open(global, &plan, false)?.with_exports(exports(global, export_args, false)?);
+            let migration = migration.ignoring_health_checks(ignore_health_checks);
+            retry(global, &plan, &migration, &accept).await
+        }
     }
 }
 
-async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>, export_args: ExportArgs) -> anyhow::Result<Exit> {
-    let migration = terminal::open(global, plan, false)?.with_exports(exports(global, export_args, false)?);
-    let outcome = Box::pin(migration.retry_failures(&accept)).await?;
+async fn retry(global: &Global, plan: &Path, migration: &Migration, accept: &[Acceptance]) -> anyhow::Result<Exit> {
+    let outcome = Box::pin(migration.retry_failures(accept)).await?;
     let RetryResult { counts, encrypted } = outcome.retried();
     let encrypted = *encrypted;
     let stopped = outcome.stopped();
@@ -42,7 +46,7 @@ async fn retry(global: &Global, plan: &Path, accept: Vec<Acceptance>, export_arg
         (Some(_), ..) => None,
         (None, 1.., _) => Some(NextStep::now(commands.render(ACCEPT_ENCRYPTED))),
         (None, 0, 1..) => Some(NextStep::now(commands.render("failures list"))),
-        (None, 0, 0) => NextStep::find(&migration, &commands).await.map(|next| next.look_first(&commands)),
+        (None, 0, 0) => NextStep::find(migration, &commands).await.map(|next| next.look_first(&commands)),
     };
     let command_result = CommandResult::from_exit_or_stop(exit, stopped).next_step(next_step.as_ref());
     output::write_result(

@@ -16,6 +16,7 @@ pub(crate) async fn contract(global: &Global, args: ContractArgs) -> anyhow::Res
     let step_args = args.step_args();
     let migration = terminal::open(global, &args.phase.plan, step_args.yes)?;
     let migration = migration.with_exports(exports(global, args.phase.exports, false)?);
+    let migration = migration.ignoring_health_checks(args.ignore_health_checks);
     let outcome = Box::pin(migration.contract(&terminal::step_options(&step_args))).await?;
     report(global, &outcome, "contract", &args.phase.plan, true)
 }

@@ -23,6 +23,7 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         return dry_run::dry_run(global, &args.plan, DryRunPhase::Run, args.sample, args.accept).await;
     }
     let migration = terminal::open(global, &args.plan, args.yes)?.with_exports(exports(global, args.exports, false)?);
+    let migration = migration.ignoring_health_checks(args.ignore_health_checks);
     let mut options = RunOptions::default();
     options.again = args.again;
     options.restart = args.restart;

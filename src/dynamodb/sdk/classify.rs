@@ -85,6 +85,27 @@ where
     }
 }
 
+/// Returns why a request to any service failed, on one line for people. The text is safe to print.
+pub(crate) fn failure_text<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(service) => {
+            let status = format!("HTTP {}", service.raw().status().as_u16());
+            let code = service.err().code().unwrap_or(&status);
+            // Some services append the signed request to the message of a signature error.
+            let message = service.err().message().and_then(|text| text.split("The Canonical String").next());
+            escaped(&message.map_or_else(|| code.to_owned(), |message| format!("{code}: {message}")))
+        }
+        SdkError::TimeoutError(_) => "the request timed out".to_owned(),
+        SdkError::ResponseError(_) => "the reply could not be read".to_owned(),
+        SdkError::DispatchFailure(failure) if failure.is_io() || was_never_sent(error) => escaped(&root_cause(error)),
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) => escaped(&without_chain(&causes(error))),
+        _ => "the request failed in an unknown way".to_owned(),
+    }
+}
+
 /// Returns whether new credentials could make the request succeed. This is the case if DynamoDB refused the current
 /// credentials, or if no credentials were found.
 pub(super) fn is_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool

@@ -1,29 +1,26 @@
-//! Builds the SDK client: chooses the credentials, region, endpoint and timeouts.
+//! Builds the SDK client, and renews its credentials.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use aws_config::meta::credentials::CredentialsProviderChain;
-use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::SharedInterceptor;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider, SharedInterceptor};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_types::service_config::ServiceConfigKey;
 use tokio::time::Instant;
 
 use super::classify::{Call, classify, is_credentials_error};
+use super::config::{NO_REGION, Service, ServiceConfig};
 use super::describe::describe;
 use super::reply::ReplyCheck;
 use super::sent::SendCheck;
 use crate::dynamodb::retry::retry_request;
 use crate::dynamodb::{TableDescription, TableError};
 use crate::machine::Random;
-use crate::plan::{TableRef, is_loopback};
+use crate::plan::TableRef;
 
 /// Access to DynamoDB through one connection pool, which the whole process shares.
 #[derive(Debug, Clone)]
@@ -214,9 +211,8 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
 /// Creates a client with the currently configured credentials. Also returns whether the client's endpoint is a loopback
 /// address.
 async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, bool), TableError> {
-    let shared = load(table).await;
-    let endpoint = endpoint(&shared);
-    let on_loopback = endpoint.as_deref().is_some_and(is_loopback);
+    let ServiceConfig { shared, endpoint, region, local_credentials, on_loopback } =
+        ServiceConfig::load(table, Service::DynamoDb).await;
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
     // Only the tool's own engine retries. The SDK's retries would hide throttles and consume capacity that the tool
@@ -227,82 +223,13 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
         .interceptor(SendCheck);
     config.push_interceptor(replies);
     // The client must use the endpoint from which `on_loopback` was determined.
-    config.set_endpoint_url(endpoint.clone());
-    let mut region = shared.region().cloned();
-    if on_loopback && table.profile.is_none() {
-        if let Some(credentials) = local_credentials(table, endpoint.as_deref()) {
-            config = config.credentials_provider(credentials);
-        }
-        region = region.or(Some(LOCAL_REGION));
+    config.set_endpoint_url(endpoint);
+    if let Some(credentials) = local_credentials {
+        config = config.credentials_provider(credentials);
     }
-    if region.is_none() {
-        return Err(TableError::Fatal {
-            kind: super::super::FatalKind::Endpoint,
-            message: "no AWS region is configured in the plan's [table], --region, AWS_REGION or the profile".into(),
-        });
-    }
-    config.set_region(region);
-    Ok((Client::from_conf(config.build()), on_loopback))
-}
-
-/// The region for a local engine if no region is configured.
-const LOCAL_REGION: Region = Region::from_static("us-east-1");
-
-/// Loads the configuration. Settings in `[table]` take precedence over the environment. The environment takes
-/// precedence over the profile.
-async fn load(table: &TableRef) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
-    if let Some(region) = &table.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
-    if let Some(profile) = &table.profile {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(url) = &table.endpoint_url {
-        loader = loader.endpoint_url(url);
-        let stated = table.region.is_some() || std::env::var_os("AWS_REGION").is_some();
-        if is_loopback(url) && table.profile.is_none() && !stated {
-            // Without a region, the SDK would query the instance metadata. Such a query takes seconds on a machine that
-            // has no metadata service.
-            loader = loader.region(LOCAL_REGION);
-        }
-    }
-    loader.load().await
-}
-
-/// Returns the endpoint that is configured for DynamoDB, or `None` if none is configured. The endpoint may come from
-/// `[table]`, `AWS_ENDPOINT_URL_DYNAMODB`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's
-/// `endpoint_url`. The SDK itself chooses among these settings or ignores them, exactly as it does when it builds a
-/// client.
-fn endpoint(shared: &SdkConfig) -> Option<String> {
-    let general_endpoint = shared.endpoint_url().map(str::to_owned);
-    if shared.get_origin("endpoint_url").is_client_config() {
-        return general_endpoint;
-    }
-    let key =
-        ServiceConfigKey::builder().service_id("DynamoDB").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-    let dynamodb_endpoint = key.ok().and_then(|key| shared.service_config()?.load_config(key));
-    dynamodb_endpoint.or(general_endpoint)
-}
-
-/// Returns the credentials for a local engine: made-up ones, or those from a profile. Returns `None` if the client
-/// should use the normally configured credentials. Call this function only if the plan names no profile.
-///
-/// Credentials from the environment are always used. Credentials from a profile are used only if the profile's endpoint
-/// is the local engine, because other profiles' credentials are for AWS.
-fn local_credentials(table: &TableRef, endpoint: Option<&str>) -> Option<SharedCredentialsProvider> {
-    if std::env::var_os("AWS_ACCESS_KEY_ID").is_some() {
-        return None;
-    }
-    let dummy_credentials = Credentials::new("local", "local", None, None, "loopback endpoint");
-    let is_set_by_environment = || {
-        let named = |name| std::env::var(name).is_ok_and(|url| Some(url.as_str()) == endpoint);
-        named("AWS_ENDPOINT_URL_DYNAMODB") || named("AWS_ENDPOINT_URL")
+    let Some(region) = region else {
+        return Err(TableError::Fatal { kind: super::super::FatalKind::Endpoint, message: NO_REGION.into() });
     };
-    if table.endpoint_url.is_some() || is_set_by_environment() {
-        return Some(SharedCredentialsProvider::new(dummy_credentials));
-    }
-    let profile = ProfileFileCredentialsProvider::builder().build();
-    let chain = CredentialsProviderChain::first_try("profile", profile).or_else("made up", dummy_credentials);
-    Some(SharedCredentialsProvider::new(chain))
+    config.set_region(Some(region));
+    Ok((Client::from_conf(config.build()), on_loopback))
 }

@@ -4,6 +4,7 @@
 
 mod classify;
 mod client;
+mod config;
 mod control;
 mod describe;
 mod reply;
@@ -23,7 +24,9 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, Capacity, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
 };
 
+pub(crate) use classify::failure_text;
 pub use client::{Connection, connect};
+pub(crate) use config::{NO_REGION, Service, ServiceConfig};
 
 use super::{
     Describe, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError, WriteConsumption,

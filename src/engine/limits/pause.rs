@@ -1,4 +1,5 @@
-//! Pauses a run. While it is paused, no request is sent; requests in flight are awaited as usual.
+//! Pauses a run. While it is paused, no request is sent; requests in flight are awaited as usual. Also records why a run
+//! is slowed down, so that its activity can say so.
 
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ struct PauseState {
     reasons: Vec<(PauseSource, String)>,
     /// Number of times that the run was paused.
     pauses: u64,
+    /// Why the run uses only a part of its budgets; `None` if it uses all of them.
+    slowdown: Option<String>,
 }
 
 /// Where a pause comes from. Each source pauses and resumes the run independently. The run continues when no source
@@ -24,6 +27,8 @@ pub enum PauseSource {
     Operator,
     /// The pause file of the plan.
     File,
+    /// A health check: its position in the plan.
+    HealthCheck(usize),
 }
 
 impl Default for PauseSwitch {
@@ -66,6 +71,21 @@ impl PauseSwitch {
         let state = self.0.borrow();
         let reasons: Vec<&str> = state.reasons.iter().map(|(_, why)| why.as_str()).collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Records why the run uses only a part of its budgets, for people; `None` if it uses all of them. The budgets
+    /// themselves are set elsewhere.
+    pub fn note_slowdown(&self, why: Option<String>) {
+        self.0.send_if_modified(|state| {
+            let changed = state.slowdown != why;
+            state.slowdown = why;
+            changed
+        });
+    }
+
+    /// Returns why the run uses only a part of its budgets, for people; `None` if it uses all of them.
+    pub fn slowdown(&self) -> Option<String> {
+        self.0.borrow().slowdown.clone()
     }
 
     /// Waits until the run is not paused. Returns the number of pauses so far. If a request gets the same number twice,

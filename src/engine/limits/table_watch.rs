@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::segments::{SegmentChoice, auto_segments};
+use super::slowdown::{Slowdown, lowered};
 use super::stored_budgets::{CurrentBudgets, StoredBudgets};
 use crate::backoff::Backoff;
 use crate::change::Indexes;
@@ -104,6 +105,15 @@ struct WatchState {
     due: Instant,
     /// Number of failed attempts since the last description.
     failed: u32,
+    /// The part of the budgets that the run may use; `None` if it may use all of them.
+    slowdown: Option<Slowdown>,
+}
+
+impl WatchState {
+    /// Returns the budgets that the run may use now.
+    fn budgets(&self) -> Vec<ScopeBudget> {
+        lowered(self.tracker.now(), self.slowdown.as_ref())
+    }
 }
 
 impl TableWatch {
@@ -126,7 +136,7 @@ impl TableWatch {
             interval,
             urgent,
             machine,
-            state: Mutex::new(WatchState { description, tracker, due, failed: 0 }),
+            state: Mutex::new(WatchState { description, tracker, due, failed: 0, slowdown: None }),
             published: watch::Sender::new(CurrentBudgets {
                 scopes: resolved.scopes.clone(),
                 ..CurrentBudgets::default()
@@ -177,10 +187,17 @@ impl TableWatch {
         let description = state.description.clone();
         let is_stale = state.failed >= FAILURES_BEFORE_HALVING;
         state.tracker.steer(capacity, &description, is_stale);
-        let budgets = state.tracker.now().cloned().collect();
+        let budgets = state.budgets();
         drop(state);
         self.apply();
         budgets
+    }
+
+    /// Lowers all budgets to a part of themselves, or ends that with `None`. The change applies at once, even to
+    /// requests that wait. Later changes of the budgets are lowered in the same way.
+    pub(crate) fn set_slowdown(&self, slowdown: Option<Slowdown>) {
+        self.state().slowdown = slowdown;
+        self.apply();
     }
 
     /// Returns the number of segments and lanes that a new run would use for this table now. If the budgets have risen
@@ -307,7 +324,7 @@ impl TableWatch {
     /// Applies the budgets, and notifies receivers if they have changed.
     fn apply(&self) {
         let state = self.state();
-        let scopes = state.tracker.now().cloned().collect::<Vec<_>>();
+        let scopes = state.budgets();
         let failed_descriptions = state.failed;
         self.published.send_if_modified(|published| {
             let mut changed = false;

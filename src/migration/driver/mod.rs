@@ -2,6 +2,7 @@
 
 mod advance;
 mod flag_watch;
+mod health;
 mod hooks;
 mod metrics;
 mod pass;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::clock::wall_clock;
 use crate::engine::{DESCRIBE_INTERVAL, Job, LocalScheduler, ReadSettings, auto_segments, scan_table};
+use crate::health::ask_once;
 use crate::migration::preflight::recorded;
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
@@ -15,7 +17,7 @@ use crate::passes::{DryRun, Prediction};
 use crate::playbook::{Goal, NextCommand, Phase, PlanKind};
 use crate::preflight::{
     Acceptance, FinishRequirements, PlanCheck, SampleResult, SampleSize, check_begun_plan, check_plan,
-    check_rollback_plan, sample,
+    check_rollback_plan, health_findings, sample,
 };
 use crate::ratelimit::Budgets;
 use crate::state::phase::EXPAND;
@@ -51,8 +53,14 @@ impl Migration {
             Some(size) => Some(self.sampled(&mut job, size).await?),
         };
         let read = sampled.as_ref().map_or(ItemsRead::Nothing, ItemsRead::Sample);
-        let found = run_preflight(&target, &job, read, options.accept.clone()).await;
         let plan = &target.plan;
+        let clock = wall_clock();
+        let (mut found, answers) = tokio::join!(
+            run_preflight(&target, &job, read, options.accept.clone()),
+            ask_once(&plan.health_checks, &plan.table, &clock)
+        );
+        found.findings.extend(health_findings(&plan.health_checks, &answers));
+        found.findings.sort_by_key(|finding| finding.severity);
         let table = &target.description;
         let budgets = &target.resolved.budgets;
         let lanes = |budgets: &Budgets| auto_segments(&plan.scan, table, budgets).lanes();

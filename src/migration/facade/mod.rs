@@ -184,6 +184,17 @@ impl Migration {
         Migration { has_telemetry: false, ..self }
     }
 
+    /// Runs the commands without the plan's health checks, if `ignore` is set. Logs this, if the plan has any.
+    #[cfg(feature = "internals")]
+    #[must_use]
+    pub fn ignoring_health_checks(mut self, ignore: bool) -> Migration {
+        if ignore && !self.loaded.plan.health_checks.is_empty() {
+            self.loaded.plan.health_checks.clear();
+            tracing::warn!("the plan's health checks are not asked, because of --ignore-health-checks");
+        }
+        self
+    }
+
     /// Returns the plan. In this plan, the values from the options have already replaced those in `[table]`.
     pub fn plan(&self) -> &Plan {
         &self.loaded.plan

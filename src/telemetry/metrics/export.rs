@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::exposition::Exposition;
-use super::figures::ShownPass;
 use super::source::{AnnouncedPass, MetricsSource};
 
 /// The end of a command waits at most this long for the last figures to leave.
@@ -90,19 +88,14 @@ impl<E: Export> Exporter<E> {
             self.send().await;
         }
         let begun = pass.begun();
-        let first = Exposition { now: begun.view.at, ..self.exposition(Some(begun)).await };
+        let first = Exposition { now: begun.view.at, ..self.source.exposition_of(Some(begun)).await };
         self.current = Some(pass);
         self.export.begin(&first).await;
     }
 
     async fn send(&mut self) {
-        let exposition = self.exposition(self.current.as_ref().map(AnnouncedPass::shown)).await;
+        let exposition = self.source.exposition_of(self.current.as_ref().map(AnnouncedPass::shown)).await;
         self.export.send(&exposition).await;
-    }
-
-    async fn exposition(&self, pass: Option<ShownPass>) -> Exposition {
-        let state = self.source.state_figures().await;
-        Exposition { pass, state, hook_failures: self.source.hook_failures(), now: Timestamp::now() }
     }
 }
 

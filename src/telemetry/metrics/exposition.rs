@@ -1,6 +1,7 @@
 //! Everything that an exporter shows: the families of metrics, from a view of the pass and from the state file. This module
 //! is pure: the same figures always give the same families.
 
+use std::collections::BTreeMap;
 use std::fmt::Error;
 
 use jiff::Timestamp;
@@ -18,6 +19,8 @@ use crate::telemetry::{Activity, PassView};
 pub struct Exposition {
     /// The pass that runs, or the last one that this command ran. `None` before the first pass.
     pub pass: Option<ShownPass>,
+    /// The health checks of the running pass that have answered, by name, and whether they are healthy.
+    pub health: BTreeMap<String, bool>,
     /// The figures of the state file.
     pub state: StateFigures,
     /// Number of announcements of this command that no hook received.
@@ -59,6 +62,11 @@ impl Exposition {
             write_progress(out, view, self.now);
             write_spend(out, view);
         }
+        out.gauges(
+            "health_check_healthy",
+            "1 while a health check of the plan is healthy, 0 while it pauses or slows down the pass.",
+            self.health.iter().map(|(name, healthy)| (label("check", name.as_str()), f64::from(u8::from(*healthy)))),
+        );
         out.counter(
             "hook_failures",
             "Announcements that a hook or the webhook of the plan did not receive.",

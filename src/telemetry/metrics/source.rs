@@ -1,5 +1,6 @@
 //! Where the exporters find their figures: the metrics endpoint, EMF and OTLP.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub struct MetricsSource {
     pass: Mutex<Option<AnnouncedPass>>,
     known: AsyncMutex<KnownState>,
     followers: Mutex<Vec<mpsc::UnboundedSender<AnnouncedPass>>>,
+    health: Mutex<BTreeMap<String, bool>>,
     /// Number of announcements that no hook received.
     hook_failures: Mutex<Arc<AtomicU64>>,
 }
@@ -81,6 +83,7 @@ impl MetricsSource {
             pass: Mutex::default(),
             known: AsyncMutex::default(),
             followers: Mutex::default(),
+            health: Mutex::default(),
             hook_failures: Mutex::default(),
         }
     }
@@ -157,6 +160,12 @@ impl MetricsSource {
         passes
     }
 
+    /// Shows these health checks from now on: their names, and whether they are healthy. A plan has a limited number of
+    /// checks.
+    pub fn show_health(&self, checks: BTreeMap<String, bool>) {
+        *lock(&self.health) = checks;
+    }
+
     /// Returns the pass that runs, or the last one.
     pub fn pass(&self) -> Option<ShownPass> {
         lock(&self.pass).as_ref().map(AnnouncedPass::shown)
@@ -164,13 +173,15 @@ impl MetricsSource {
 
     /// Returns everything that `/metrics` shows now.
     pub async fn exposition(&self) -> Exposition {
-        let state = self.state_figures().await;
-        Exposition { pass: self.pass(), state, hook_failures: self.hook_failures(), now: Timestamp::now() }
+        self.exposition_of(self.pass()).await
     }
 
-    /// Returns the number of announcements that no hook received.
-    pub(super) fn hook_failures(&self) -> u64 {
-        lock(&self.hook_failures).load(Ordering::Relaxed)
+    /// Returns everything that an exporter shows of this pass, and of the migration.
+    pub(super) async fn exposition_of(&self, pass: Option<ShownPass>) -> Exposition {
+        let state = self.state_figures().await;
+        let health = lock(&self.health).clone();
+        let hook_failures = lock(&self.hook_failures).load(Ordering::Relaxed);
+        Exposition { pass, health, state, hook_failures, now: Timestamp::now() }
     }
 
     /// Returns the figures of the state file, at most [`STATE_CACHE`] old unless the state file does not answer.

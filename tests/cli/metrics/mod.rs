@@ -2,7 +2,7 @@
 
 mod emf;
 mod endpoint;
-pub(super) mod exposition;
+pub(crate) mod exposition;
 mod figures;
 mod ops;
 #[cfg(feature = "otlp")]
@@ -30,7 +30,7 @@ fn start(harness: &Harness, args: &[&str]) -> RunningTool {
 }
 
 /// Waits until the tool has printed its address, and returns it.
-async fn address_of(tool: &mut RunningTool) -> String {
+pub(crate) async fn address_of(tool: &mut RunningTool) -> String {
     let began = Instant::now();
     loop {
         let text = tool.stderr_so_far();

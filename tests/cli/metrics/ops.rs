@@ -27,7 +27,8 @@ async fn known() -> Known {
     let item_of = |n: usize| item(&format!("P#{}", n % 7), &n.to_string(), [("old", secret(n)), ("by", secret(n))]);
     harness.load(&table, (0..60).map(item_of)).await;
     let limits = "[limits]\nmax_wcu = 100000\nmax_cost_usd = 5\nmax_items = 1000\n";
-    let plan = harness.plan("plan", &table, "", &format!("{MOVE}{SLOWLY}{limits}"));
+    let health = "[[health_check]]\nname = \"api\"\ncommand = [\"/bin/true\"]\n";
+    let plan = harness.plan("plan", &table, "", &format!("{MOVE}{SLOWLY}{limits}{health}"));
     let mut running = start(&harness, &["run", text(&plan), "--yes"]);
     let address = address_of(&mut running).await;
     let has_eta = |samples: &Samples| samples.find("backfill_eta_seconds").is_some();

@@ -23,6 +23,7 @@ pub(crate) enum RuleScope {
 /// The pure rooms. Their functions depend only on their arguments.
 pub(crate) const PURE: &[&str] = &[
     "plan",
+    "health/hysteresis",
     "item",
     "outside",
     "change",
@@ -35,6 +36,7 @@ pub(crate) const PURE: &[&str] = &[
     "preflight/constants",
     "preflight/finding",
     "preflight/findings",
+    "preflight/health",
     "preflight/estimate",
     "preflight/finish",
     "preflight/pace",
@@ -130,8 +132,8 @@ pub(crate) const RULES: &[Rule] = &[
         remedy: "take the time as an argument; `local/proxy` and `local/traffic/http` supply the real time",
     },
     Rule {
-        message: "only the SDK adapter names the AWS SDK",
-        scope: RuleScope::OnlyIn(&["dynamodb/sdk"]),
+        message: "only the SDK adapter and the health checks of CloudWatch name the AWS SDK",
+        scope: RuleScope::OnlyIn(&["dynamodb/sdk", "health/cloudwatch"]),
         names: &["aws_*"],
         remedy: "go through the port traits of `dynamodb`",
     },
@@ -209,7 +211,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["engine"],
     &["local"],
     &["playbook"],
-    &["steering"],
+    &["health", "steering"],
     &["cutover", "state"],
     &["cost"],
     &["ratelimit"],

@@ -368,3 +368,29 @@ async fn a_hanging_description_does_not_delay_a_stop() {
     interrupts.await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(3));
 }
+
+/// A slowdown lowers every budget, also one that an operator or the table changes later. Its end restores them.
+#[tokio::test(start_paused = true)]
+async fn a_slowdown_composes_with_every_change_of_the_budgets() {
+    let job = job("write = 80", [described_as(described(20.0))]);
+    let watch = Arc::clone(job.table_watch.as_ref().unwrap());
+    let slowdown = |percent| Some(Slowdown { percent, why: "the health check \"api\" failed: HTTP 503".to_owned() });
+    let read_before = job.scopes.table(Access::Read).budget();
+    watch.set_slowdown(slowdown(25));
+    assert_eq!((write_budget(&job), job.scopes.table(Access::Read).budget()), (20.0, read_before / 4.0));
+    let table = |budgets: Vec<ScopeBudget>| {
+        budgets.into_iter().find(|budget| budget.scope == Scope::Table && budget.access == Access::Write).unwrap()
+    };
+    let shown = table(watch.current_budgets().borrow().scopes.clone());
+    assert!(shown.basis.contains("25% of 80 WCU/s, because the health check \"api\" failed"), "{}", shown.basis);
+    let faster = Capacity { write: Some(crate::plan::CapacityRate::Units(100.0)), ..Capacity::default() };
+    assert_eq!(table(watch.set_capacity(&faster)).units, 25.0, "a part of the operator's rate");
+    assert_eq!(write_budget(&job), 25.0);
+    let _watch = watch.watch(&Stopper::default()).await;
+    intervals(1.0).await;
+    assert_eq!(write_budget(&job), 5.0, "a part of what the table allows");
+    watch.set_slowdown(slowdown(50));
+    assert_eq!(write_budget(&job), 10.0);
+    watch.set_slowdown(None);
+    assert_eq!((write_budget(&job), job.scopes.table(Access::Read).budget()), (20.0, read_before));
+}

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -60,7 +60,7 @@ fn full() -> Exposition {
     };
     let state = StateFigures { open: Some(OpenWork { failures: 5, diverged: 1 }), verification: Some(verification) };
     let now = view.at;
-    Exposition { pass: Some(shown(view)), state, hook_failures: 0, now }
+    Exposition { pass: Some(shown(view)), health: BTreeMap::new(), state, hook_failures: 0, now }
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,8 @@ async fn every_chosen_family_exists_and_the_line_keeps_the_rules() {
 #[test]
 fn a_line_without_a_pass_is_valid() {
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let none = Exposition { pass: None, state: StateFigures::default(), hook_failures: 0, now };
+    let none =
+        Exposition { pass: None, health: BTreeMap::new(), state: StateFigures::default(), hook_failures: 0, now };
     let metrics = metrics(&none.families());
     let json = check_line(&line::line("rename", "shop", &metrics, &none).to_string());
     assert_eq!((metrics.len(), &json["PassActive"]), (1, &json!(0.0)));

@@ -30,7 +30,8 @@ pub(in crate::telemetry::metrics) fn shown(view: PassView) -> ShownPass {
 
 fn text(view: PassView, format: Format) -> String {
     let now = view.at;
-    Exposition { pass: Some(shown(view)), state: StateFigures::default(), hook_failures: 2, now }
+    let health = BTreeMap::new();
+    Exposition { pass: Some(shown(view)), health, state: StateFigures::default(), hook_failures: 2, now }
         .to_text(format)
         .unwrap()
 }
@@ -124,15 +125,17 @@ async fn the_whole_text_for_one_view() {
     };
     let state = StateFigures { open: Some(OpenWork { failures: 5, diverged: 1 }), verification: Some(verification) };
     let now = Timestamp::UNIX_EPOCH + Duration::from_secs(12);
-    let text =
-        Exposition { pass: Some(shown(view)), state, hook_failures: 2, now }.to_text(Format::OpenMetrics).unwrap();
+    let health = BTreeMap::from([("api".to_owned(), false), ("throttles".to_owned(), true)]);
+    let exposition = Exposition { pass: Some(shown(view)), health, state, hook_failures: 2, now };
+    let text = exposition.to_text(Format::OpenMetrics).unwrap();
     insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "[version]"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_pass_only_the_state_is_shown() {
     let state = StateFigures { open: Some(OpenWork { failures: 5, diverged: 1 }), verification: None };
-    let text = Exposition { pass: None, state, hook_failures: 0, now: Timestamp::UNIX_EPOCH }
+    let now = Timestamp::UNIX_EPOCH;
+    let text = Exposition { pass: None, health: BTreeMap::new(), state, hook_failures: 0, now }
         .to_text(Format::Prometheus)
         .unwrap();
     let samples = samples(&text);

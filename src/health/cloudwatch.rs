@@ -1,0 +1,183 @@
+//! Asks CloudWatch for the state of an alarm, or for the newest value of a metric.
+
+use std::time::Duration;
+
+use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::config::retry::RetryConfig;
+use aws_sdk_cloudwatch::primitives::DateTime;
+use aws_sdk_cloudwatch::types::{
+    AlarmType, Dimension, Metric, MetricDataQuery, MetricStat, ScanBy, StateValue, StatusCode,
+};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::Answer;
+use crate::clock::Clock;
+use crate::dynamodb::sdk::{NO_REGION, Service, ServiceConfig, failure_text};
+use crate::plan::{HealthProbe, HealthyBounds, MetricQuery, NoData, TableRef};
+
+/// Only values of the last few periods count as recent: CloudWatch receives the values of a minute one or two minutes
+/// later.
+const RECENT_PERIODS: u64 = 3;
+
+/// Metrics with short periods arrive as late as the others, so values of at least this time count as recent.
+const RECENT_AT_LEAST: u64 = 180;
+
+/// A connection to CloudWatch, and the question.
+pub(super) struct CloudWatch {
+    /// How to reach CloudWatch. The endpoint is CloudWatch's.
+    place: TableRef,
+    question: Question,
+    no_data: NoData,
+    clock: Clock,
+    /// `None` before the first question and after an error, so that the next question reloads the credentials: somebody
+    /// may have renewed them.
+    client: Mutex<Option<Client>>,
+}
+
+enum Question {
+    Alarm(String),
+    Metric(MetricQuery, HealthyBounds),
+}
+
+/// What CloudWatch said.
+#[derive(Debug, Clone, PartialEq)]
+enum Finding {
+    Healthy,
+    Unhealthy(String),
+    NoData(&'static str),
+}
+
+impl CloudWatch {
+    /// Prepares the question of this probe. `place` has the region, the profile and CloudWatch's endpoint.
+    pub(super) fn new(place: TableRef, probe: &HealthProbe, clock: Clock) -> CloudWatch {
+        let (question, no_data) = match probe {
+            HealthProbe::Metric { metric, bounds, no_data, .. } => {
+                (Question::Metric(metric.clone(), *bounds), *no_data)
+            }
+            HealthProbe::Alarm { name, no_data, .. } => (Question::Alarm(name.clone()), *no_data),
+            // The caller passes only the two kinds above. An alarm without a name never exists, so it never counts as
+            // healthy.
+            HealthProbe::Http { .. } | HealthProbe::Command(_) => (Question::Alarm(String::new()), NoData::FailMode),
+        };
+        CloudWatch { place, question, no_data, clock, client: Mutex::default() }
+    }
+
+    /// Asks once. `limit` includes the time to load the credentials.
+    pub(super) async fn ask(&self, limit: Duration) -> Answer {
+        let Ok(found) = timeout(limit, self.find()).await else {
+            self.client.lock().await.take();
+            return Answer::Unknown(format!("did not answer within {} s", limit.as_secs_f64()));
+        };
+        match (found, self.no_data) {
+            (Ok(Finding::Healthy), _) | (Ok(Finding::NoData(_)), NoData::Healthy) => Answer::Healthy,
+            (Ok(Finding::Unhealthy(why)), _) => Answer::Unhealthy(format!("failed: {why}")),
+            (Ok(Finding::NoData(why)), NoData::Unhealthy) => Answer::Unhealthy(format!("failed: {why}")),
+            (Ok(Finding::NoData(why)), NoData::FailMode) => Answer::Unknown(format!("has no answer: {why}")),
+            (Err(why), _) => {
+                self.client.lock().await.take();
+                Answer::Unknown(format!("cannot be asked: {why}"))
+            }
+        }
+    }
+
+    async fn find(&self) -> Result<Finding, String> {
+        let client = self.client().await?;
+        match &self.question {
+            Question::Alarm(name) => alarm(&client, name).await,
+            Question::Metric(metric, bounds) => {
+                let now = (self.clock)().as_second();
+                newest_value(&client, metric, now).await.map(|value| compare(value, *bounds))
+            }
+        }
+    }
+
+    async fn client(&self) -> Result<Client, String> {
+        let mut client = self.client.lock().await;
+        if let Some(client) = &*client {
+            return Ok(client.clone());
+        }
+        let ServiceConfig { shared, endpoint, region, local_credentials, on_loopback: _ } =
+            Box::pin(ServiceConfig::load(&self.place, Service::CloudWatch)).await;
+        // The next question is the retry.
+        let mut config = aws_sdk_cloudwatch::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
+        config.set_endpoint_url(endpoint);
+        if let Some(credentials) = local_credentials {
+            config = config.credentials_provider(credentials);
+        }
+        let Some(region) = region else { return Err(NO_REGION.to_owned()) };
+        config.set_region(Some(region));
+        Ok(client.insert(Client::from_conf(config.build())).clone())
+    }
+}
+
+/// Asks for the state of the alarm with this name. Without `alarm_types`, CloudWatch returns only metric alarms (API
+/// reference of `DescribeAlarms`).
+async fn alarm(client: &Client, name: &str) -> Result<Finding, String> {
+    let request = client.describe_alarms().alarm_names(name);
+    let request = request.alarm_types(AlarmType::MetricAlarm).alarm_types(AlarmType::CompositeAlarm);
+    let reply = request.send().await.map_err(|error| failure_text(&error))?;
+    let metric = reply.metric_alarms().iter().find(|alarm| alarm.alarm_name() == Some(name));
+    let composite = reply.composite_alarms().iter().find(|alarm| alarm.alarm_name() == Some(name));
+    let state = metric.and_then(|alarm| alarm.state_value());
+    let state = state.or_else(|| composite.and_then(|alarm| alarm.state_value()));
+    match state {
+        Some(StateValue::Ok) => Ok(Finding::Healthy),
+        Some(StateValue::Alarm) => Ok(Finding::Unhealthy("the alarm is in the state ALARM".to_owned())),
+        Some(StateValue::InsufficientData) => Ok(Finding::NoData("the alarm has insufficient data")),
+        Some(_) => Err("the alarm has a state that this version of backfill does not know".to_owned()),
+        None => Err("there is no alarm of this name in this account and region".to_owned()),
+    }
+}
+
+/// Asks for the newest value of a complete period; `None` if no recent period has a value. `now` is the time in seconds
+/// since 1970.
+async fn newest_value(client: &Client, metric: &MetricQuery, now: i64) -> Result<Option<f64>, String> {
+    let MetricQuery { namespace, name, dimensions, statistic, period } = metric;
+    let seconds = i64::try_from(period.as_secs()).unwrap_or(i64::MAX).max(1);
+    // The values of the period that has not ended yet are incomplete.
+    let end = now - now.rem_euclid(seconds);
+    let recent = i64::try_from((period.as_secs() * RECENT_PERIODS).max(RECENT_AT_LEAST)).unwrap_or(i64::MAX);
+    let dimensions = dimensions.iter().map(|(name, value)| Dimension::builder().name(name).value(value).build());
+    let of = Metric::builder().namespace(namespace).metric_name(name).set_dimensions(Some(dimensions.collect()));
+    let statistic = MetricStat::builder()
+        .metric(of.build())
+        .period(i32::try_from(seconds).unwrap_or(i32::MAX))
+        .stat(statistic)
+        .build();
+    let query = MetricDataQuery::builder().id("value").metric_stat(statistic).return_data(true).build();
+    let request = client
+        .get_metric_data()
+        .metric_data_queries(query)
+        .start_time(DateTime::from_secs(end.saturating_sub(recent)))
+        .end_time(DateTime::from_secs(end))
+        .scan_by(ScanBy::TimestampDescending);
+    let reply = request.send().await.map_err(|error| failure_text(&error))?;
+    let Some(result) = reply.metric_data_results().first() else { return Ok(None) };
+    match result.status_code() {
+        Some(StatusCode::InternalError | StatusCode::Forbidden) => {
+            Err("CloudWatch could not read the metric".to_owned())
+        }
+        Some(_) | None => {
+            // Some implementations of this API ignore the requested order.
+            let values = result.timestamps().iter().zip(result.values());
+            Ok(values.max_by_key(|(time, _)| time.as_nanos()).map(|(_, value)| *value))
+        }
+    }
+}
+
+fn compare(value: Option<f64>, bounds: HealthyBounds) -> Finding {
+    let HealthyBounds { unhealthy_above, unhealthy_below } = bounds;
+    let Some(value) = value else { return Finding::NoData("the metric has no recent value") };
+    if let Some(bound) = unhealthy_above.filter(|bound| value > *bound) {
+        return Finding::Unhealthy(format!("the metric is {value}, above {bound}"));
+    }
+    if let Some(bound) = unhealthy_below.filter(|bound| value < *bound) {
+        return Finding::Unhealthy(format!("the metric is {value}, below {bound}"));
+    }
+    // A value that cannot be compared is not healthy.
+    if value.is_nan() { Finding::NoData("the metric's value is not a number") } else { Finding::Healthy }
+}
+
+#[cfg(test)]
+mod tests;

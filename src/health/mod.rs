@@ -1,0 +1,97 @@
+//! Health checks of the application: asks a check of the plan once, and decides from its answers whether it is healthy.
+//!
+//! [`Prober`] asks: `http.rs`, `command.rs` and `cloudwatch.rs` send the questions. [`Hysteresis`] decides, and is pure.
+//! `migration` asks again and again while a pass runs, and pauses or slows down the pass.
+//!
+//! An answer contains no text of the application: no body, no output, no header and no URL. Such text may contain
+//! secrets, and answers appear in logs and in the state file.
+
+mod cloudwatch;
+mod command;
+mod http;
+mod hysteresis;
+
+pub use hysteresis::{Condition, Hysteresis, Reply};
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::clock::Clock;
+use crate::plan::{HealthCheck, HealthProbe, TableRef};
+use cloudwatch::CloudWatch;
+use http::Http;
+
+/// The answer to one question. The texts are for people. They complete the sentence "the health check NAME …", and are
+/// safe to print.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The application is healthy.
+    Healthy,
+    /// The application is unhealthy.
+    Unhealthy(String),
+    /// The check could not be asked, or has no data.
+    Unknown(String),
+}
+
+impl Answer {
+    /// Returns the answer without its text.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Answer::Healthy => Reply::Healthy,
+            Answer::Unhealthy(_) => Reply::Unhealthy,
+            Answer::Unknown(_) => Reply::Unknown,
+        }
+    }
+}
+
+/// Asks one health check.
+pub struct Prober {
+    target: Target,
+    limit: Duration,
+}
+
+enum Target {
+    Http(Box<Http>),
+    Command(Vec<String>),
+    CloudWatch(Box<CloudWatch>),
+}
+
+impl Prober {
+    /// Prepares a health check. Sends nothing. CloudWatch is asked with the region, profile and credentials of `table`,
+    /// and for metrics until the time of `clock`.
+    pub fn new(check: &HealthCheck, table: &TableRef, clock: Clock) -> Prober {
+        let cloudwatch = |endpoint_url: &Option<String>| {
+            // The endpoint of [table] is DynamoDB's. CloudWatch has its own.
+            Box::new(CloudWatch::new(
+                TableRef { endpoint_url: endpoint_url.clone(), ..table.clone() },
+                &check.probe,
+                clock,
+            ))
+        };
+        let target = match &check.probe {
+            HealthProbe::Http { url, expect_status } => Target::Http(Box::new(Http::new(url, *expect_status))),
+            HealthProbe::Command(argv) => Target::Command(argv.clone()),
+            HealthProbe::Alarm { endpoint_url, .. } | HealthProbe::Metric { endpoint_url, .. } => {
+                Target::CloudWatch(cloudwatch(endpoint_url))
+            }
+        };
+        Prober { target, limit: check.timeout }
+    }
+
+    /// Asks once. Returns within about the check's `timeout`. The future can be dropped at any point: a program that it
+    /// runs is then killed.
+    pub async fn ask(&self) -> Answer {
+        match &self.target {
+            Target::Http(http) => http.ask(self.limit).await,
+            Target::Command(argv) => command::ask(argv, self.limit).await,
+            Target::CloudWatch(cloudwatch) => Box::pin(cloudwatch.ask(self.limit)).await,
+        }
+    }
+}
+
+/// Asks all checks once, at the same time. Returns the answers in the order of the checks.
+pub async fn ask_once(checks: &[HealthCheck], table: &TableRef, clock: &Clock) -> Vec<Answer> {
+    let probers: Vec<Prober> = checks.iter().map(|check| Prober::new(check, table, clock.clone())).collect();
+    join_all(probers.iter().map(Prober::ask)).await
+}
