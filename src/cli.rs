@@ -78,13 +78,39 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether this command is a server that runs until a signal arrives.
+    /// Whether this command runs until a signal arrives, and handles the signal itself.
     pub(crate) fn serves(&self) -> bool {
         #[cfg(feature = "local")]
         if matches!(self, Command::Local(_)) {
             return true;
         }
         matches!(self, Command::Report(args) if args.serve.is_some())
+            || matches!(self, Command::Status(args) if args.watch)
+    }
+
+    /// Returns the name on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "local")]
+            Command::Demo(_) => "demo",
+            Command::Init(_) => "init",
+            Command::Check(_) => "check",
+            Command::Run(_) => "run",
+            Command::Verify(_) => "verify",
+            Command::Cutover(_) => "cutover",
+            Command::Contract(_) => "contract",
+            Command::Rollback(_) => "rollback",
+            Command::Status(_) => "status",
+            Command::Ctl(_) => "ctl",
+            Command::Failures(_) => "failures",
+            Command::Journal(_) => "journal",
+            Command::Report(_) => "report",
+            Command::Iam(_) => "iam",
+            Command::Completions(_) => "completions",
+            Command::Man(_) => "man",
+            #[cfg(feature = "local")]
+            Command::Local(_) => "local",
+        }
     }
 }
 
@@ -149,6 +175,9 @@ pub(crate) struct StatusArgs {
     /// Read only the state file; by default, also read the flag, for at most 2 seconds
     #[arg(long)]
     pub offline: bool,
+    /// Fill the terminal with a live view, with keys that pause, resume and change the rate
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `check`

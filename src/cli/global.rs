@@ -21,7 +21,7 @@ pub(crate) struct Global {
     /// Hide progress; print only warnings, errors, questions and the summary before a write
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// When to use colors on stderr; `auto` uses them on a terminal, unless NO_COLOR is set
+    /// When to use colors on stderr and in `status --watch`; `auto` uses them on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
     pub color: Color,
     /// Format of log lines on stderr
@@ -62,11 +62,21 @@ impl Color {
     /// Whether output on stderr uses colors. By the NO_COLOR convention, any value of the variable except the empty
     /// string turns colors off.
     pub(crate) fn on_stderr(self) -> bool {
+        self.on(&std::io::stderr())
+    }
+
+    /// Like [`Color::on_stderr`], for the view of `status --watch` on stdout.
+    #[cfg(feature = "watch")]
+    pub(crate) fn on_stdout(self) -> bool {
+        self.on(&std::io::stdout())
+    }
+
+    fn on(self, output: &impl std::io::IsTerminal) -> bool {
         let is_set = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         match self {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => !is_set && std::io::IsTerminal::is_terminal(&std::io::stderr()),
+            Color::Auto => !is_set && output.is_terminal(),
         }
     }
 }

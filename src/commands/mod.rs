@@ -28,15 +28,15 @@ use crate::cli::{Cli, Command};
 
 /// Runs a command and returns its exit code.
 pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
-    shared::logging::init(&cli.global);
+    shared::logging::init(&cli.global, cli.command.name());
     if let Some(files) = backfill::internals::host::raise_open_files() {
         tracing::warn!(
             "this process may have at most {files} open files (ulimit -Hn), so runs keep fewer requests in flight"
         );
     }
     let global = cli.global;
-    // `local` and `report --serve` listen for signals themselves. When a signal arrives, they stop their server and end
-    // with exit code 0.
+    // `local`, `report --serve` and `status --watch` listen for signals themselves. The first two stop their server and
+    // end with exit code 0. `status --watch` restores the terminal.
     if !cli.command.serves() {
         shared::signals::listen()?;
     }

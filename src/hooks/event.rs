@@ -12,7 +12,7 @@ use crate::figure::{count, whole_duration};
 use crate::outside::{escaped, escaped_json};
 use crate::plan::{HookEvent, VetoStep};
 use crate::state::RunId;
-use crate::telemetry::{CurrentActivity, Eta, PassView};
+use crate::telemetry::{CurrentActivity, Eta, PassView, Rates};
 
 /// The version of the documents. It increases when a field is removed or changes its meaning, but not when a field is
 /// added.
@@ -139,8 +139,8 @@ pub struct PassState {
     pub percent: Option<u64>,
     /// Number of failed items, over all sessions.
     pub failures: u64,
-    /// Items per second and write units per second, over the last minute.
-    pub rates: Option<(f64, f64)>,
+    /// The speed over the last minute.
+    pub rates: Option<Rates>,
     /// The time until the pass ends.
     pub eta: Option<Eta>,
 }
@@ -165,7 +165,8 @@ impl PassState {
     fn to_json(&self) -> Json {
         let PassState { phase, run, current, since, items, item_estimate, percent, failures, rates, eta } = self;
         let rounded = |rate: f64| (rate * 10.0).round() / 10.0;
-        let (items_per_s, write_units_per_s) = rates.unzip();
+        let items_per_s = rates.map(|rates| rates.items);
+        let write_units_per_s = rates.map(|rates| rates.write_units);
         let eta = eta
             .map(|eta| json!({ "low": eta.low.as_secs(), "likely": eta.likely.as_secs(), "high": eta.high.as_secs() }));
         json!({

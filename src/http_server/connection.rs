@@ -1,6 +1,7 @@
 //! Limits the connections to a server: their number, and how long each of them lives. So a client that opens connections
 //! and sends nothing, or that reads nothing, can use neither the process's files nor its memory without bound. It cannot
-//! keep others waiting either: a new connection takes the place of the oldest one that has sent nothing.
+//! keep other clients waiting either: a new connection takes the place of the one that has sent nothing for the longest
+//! time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,8 +19,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// The limits of a server's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// The largest number of open connections. A further connection closes the oldest one that has sent nothing. If
-    /// each of them has sent something, it closes the oldest one.
+    /// The largest number of open connections. A further connection closes the oldest one that has sent nothing, or else
+    /// the oldest one.
     pub connections: usize,
     /// A connection is closed if no byte of an answer could be sent for this time.
     pub idle: Duration,
@@ -34,6 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct LimitedListener {
     listener: TcpListener,
     limits: ConnectionLimits,
+    accepted: u64,
     open: OpenConnections,
 }
 
@@ -50,14 +52,7 @@ pub struct LimitedConnection {
 
 /// The open connections, oldest first.
 #[derive(Clone, Default)]
-struct OpenConnections(Arc<Mutex<Connections>>);
-
-#[derive(Default)]
-struct Connections {
-    open: Vec<OpenConnection>,
-    /// The number of the next connection.
-    next: u64,
-}
+struct OpenConnections(Arc<Mutex<Vec<OpenConnection>>>);
 
 struct OpenConnection {
     number: u64,
@@ -66,35 +61,47 @@ struct OpenConnection {
 }
 
 impl OpenConnections {
-    /// Adds a connection, and returns its number. If there are too many, closes the oldest one that has sent nothing,
-    /// or else the oldest one.
-    fn add(&self, limit: usize) -> (u64, CancellationToken) {
-        let connections = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while connections.open.len() >= limit.max(1) {
-            let place = connections.open.iter().position(|connection| !connection.has_sent).unwrap_or_default();
-            connections.open.remove(place).displace.cancel();
+    /// Adds a connection. If there are too many, closes the oldest one that has sent nothing, or else the oldest one.
+    fn add(&self, number: u64, most: usize) -> CancellationToken {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while !open.is_empty() && open.len() >= most {
+            let place = open.iter().position(|connection| !connection.has_sent).unwrap_or_default();
+            open.remove(place).displace.cancel();
         }
-        let (number, displace) = (connections.next, CancellationToken::new());
-        connections.next += 1;
-        connections.open.push(OpenConnection { number, has_sent: false, displace: displace.clone() });
-        (number, displace)
+        let displace = CancellationToken::new();
+        open.push(OpenConnection { number, has_sent: false, displace: displace.clone() });
+        displace
     }
 
     fn note_sent(&self, number: u64) {
-        let open = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).open;
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         open.iter_mut().filter(|connection| connection.number == number).for_each(|found| found.has_sent = true);
     }
 
     fn remove(&self, number: u64) {
-        let open = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).open;
-        open.retain(|connection| connection.number != number);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|connection| connection.number != number);
     }
 }
 
 impl LimitedListener {
     /// Limits the connections that a listener accepts from now on.
     pub fn new(listener: TcpListener, limits: ConnectionLimits) -> LimitedListener {
-        LimitedListener { listener, limits, open: OpenConnections::default() }
+        LimitedListener { listener, limits, accepted: 0, open: OpenConnections::default() }
+    }
+
+    fn limited(&mut self, stream: TcpStream) -> LimitedConnection {
+        let ConnectionLimits { connections, idle, lifetime } = self.limits;
+        self.accepted += 1;
+        let (number, open) = (self.accepted, self.open.clone());
+        LimitedConnection {
+            stream,
+            expires: Box::pin(tokio::time::sleep(idle.min(lifetime))),
+            idle,
+            end: Instant::now() + lifetime,
+            displaced: Box::pin(open.add(number, connections).cancelled_owned()),
+            number,
+            open,
+        }
     }
 }
 
@@ -105,7 +112,7 @@ impl Listener for LimitedListener {
     async fn accept(&mut self) -> (LimitedConnection, SocketAddr) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, from)) => return (LimitedConnection::new(stream, self.limits, &self.open), from),
+                Ok((stream, from)) => return (self.limited(stream), from),
                 Err(error) => {
                     tracing::debug!(%error, "a server cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -120,22 +127,8 @@ impl Listener for LimitedListener {
 }
 
 impl LimitedConnection {
-    fn new(stream: TcpStream, limits: ConnectionLimits, open: &OpenConnections) -> LimitedConnection {
-        let ConnectionLimits { connections, idle, lifetime } = limits;
-        let (number, displace) = open.add(connections);
-        LimitedConnection {
-            stream,
-            expires: Box::pin(tokio::time::sleep(idle.min(lifetime))),
-            idle,
-            end: Instant::now() + lifetime,
-            displaced: Box::pin(displace.cancelled_owned()),
-            number,
-            open: open.clone(),
-        }
-    }
-
     /// Returns an error if this connection must end. Also wakes the task when this becomes true.
-    fn check_limits(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let expired = self.expires.as_mut().poll(context).is_ready();
         let displaced = self.displaced.as_mut().poll(context).is_ready();
         if expired || displaced { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
@@ -162,7 +155,7 @@ impl AsyncRead for LimitedConnection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check_limits(context)?;
+        self.check(context)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
@@ -174,7 +167,7 @@ impl AsyncRead for LimitedConnection {
 
 impl AsyncWrite for LimitedConnection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.check_limits(context)?;
+        self.check(context)?;
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         self.extend(context);
         Poll::Ready(Ok(written))
@@ -191,16 +184,15 @@ impl AsyncWrite for LimitedConnection {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
 
     const LIMITS: ConnectionLimits =
         ConnectionLimits { connections: 8, idle: Duration::from_secs(15), lifetime: Duration::from_secs(60) };
 
-    async fn listen() -> (LimitedListener, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        (LimitedListener::new(listener, LIMITS), address)
+    async fn listen() -> LimitedListener {
+        LimitedListener::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), LIMITS)
     }
 
     async fn connect(limited: &mut LimitedListener) -> (TcpStream, LimitedConnection) {
@@ -213,14 +205,10 @@ mod tests {
         read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
     }
 
-    fn number_open(limited: &LimitedListener) -> usize {
-        limited.open.0.lock().unwrap().open.len()
-    }
-
     /// A client that sends nothing holds its connection only for a limited time, and only while nobody needs its place.
     #[tokio::test(start_paused = true)]
     async fn idle_connections_are_limited_and_expire() {
-        let (mut limited, _) = listen().await;
+        let mut limited = listen().await;
         let mut all = Vec::new();
         // The oldest connection has sent something, so it stays.
         let (mut client, mut active) = connect(&mut limited).await;
@@ -229,24 +217,25 @@ mod tests {
         for _ in 0..3 * LIMITS.connections {
             all.push(connect(&mut limited).await);
         }
-        assert_eq!(number_open(&limited), LIMITS.connections);
+        let open = limited.open.0.lock().unwrap().len();
+        assert_eq!(open, LIMITS.connections);
         let before = Instant::now();
         for (_, displaced) in &mut all[..=2 * LIMITS.connections] {
             assert!(ends(displaced).await);
         }
         assert!(before.elapsed() < LIMITS.idle, "a displaced connection ends at once");
         assert_eq!(active.read_u8().await.unwrap(), b'E');
-        // The others end after their time, and each of them leaves its place.
+        // The others end after the time for idle connections, and each of them leaves its place.
         let (_, last) = all.last_mut().unwrap();
         assert!(ends(last).await && before.elapsed() >= LIMITS.idle);
         drop((active, all));
-        assert_eq!(number_open(&limited), 0);
+        assert!(limited.open.0.lock().unwrap().is_empty());
     }
 
-    /// If every connection has sent something, a new connection takes the place of the oldest one.
+    /// If every connection has sent something, the oldest one makes place.
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_of_slow_senders_is_displaced() {
-        let (mut limited, _) = listen().await;
+    async fn slow_senders_are_displaced_in_turn() {
+        let mut limited = listen().await;
         let mut all = Vec::new();
         for _ in 0..=LIMITS.connections {
             let (mut client, mut accepted) = connect(&mut limited).await;
@@ -264,9 +253,8 @@ mod tests {
     /// A stream of small answers stays open longer than `idle`, but not longer than `lifetime`.
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_sends_lives_until_its_lifetime_ends() {
-        let (mut limited, address) = listen().await;
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        let mut connection = limited.accept().await.0;
+        let mut limited = listen().await;
+        let (_client, mut connection) = connect(&mut limited).await;
         let began = Instant::now();
         let error = loop {
             if let Err(error) = connection.write_all(b"still here").await {
@@ -282,9 +270,8 @@ mod tests {
     /// A client that reads nothing does not keep an answer in memory.
     #[tokio::test(start_paused = true)]
     async fn a_connection_to_a_client_that_reads_nothing_expires() {
-        let (mut limited, address) = listen().await;
-        let _client = std::net::TcpStream::connect(address).unwrap();
-        let mut connection = limited.accept().await.0;
+        let mut limited = listen().await;
+        let (_client, mut connection) = connect(&mut limited).await;
         let began = Instant::now();
         let error = connection.write_all(&vec![b'x'; 64 << 20]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -87,7 +87,8 @@ impl Session {
         let started = Session::start_with(store.clone(), target, input, opened, observer, stop, metrics);
         let started = Box::pin(started).await;
         if started.is_err() {
-            // Report the first error. A connection of `ctl` may still hold the store, so close it instead of dropping it.
+            // Report the first error. A connection of `ctl` may still hold the store, so close it instead of dropping
+            // it.
             let _ = store.close().await;
         }
         started

@@ -14,7 +14,7 @@ use crate::plan::{Access, Capacity, Plan};
 use crate::ratelimit::{Scope, rate_text};
 use crate::state::{State, StoreError, StoredFact};
 use crate::steering::{Command, Rate, Reply, Request, Settings};
-use crate::telemetry::PassView;
+use crate::telemetry::{LiveFigures, PassView};
 
 /// Steers the passes of one session. Clones share one state.
 #[derive(Clone)]
@@ -328,15 +328,17 @@ impl Steerer {
     }
 
     fn state(&self, settings: &Settings) -> Json {
-        let running = self.running();
-        let view = running.views.as_ref().map(|views| Arc::clone(&views.borrow()));
+        let view = self.running().views.as_ref().map(|views| Arc::clone(&views.borrow()));
+        let pass = view.as_deref().map(LiveFigures::new);
         let activity = view.map(|view| {
-            let (items_per_s, wcu_per_s) = view.pace.rates().unzip();
+            let rates = view.pace.rates();
             json!({ "state": view.current.activity.name(), "detail": view.current.detail,
-                    "since": view.since.to_string(), "items": view.pace.done(), "items_per_s": items_per_s,
-                    "wcu_per_s": wcu_per_s, "eta_s": view.pace.eta().map(|eta| eta.likely.as_secs()) })
+                    "since": view.since.to_string(), "items": view.pace.done(),
+                    "items_per_s": rates.map(|rates| rates.items), "wcu_per_s": rates.map(|rates| rates.write_units),
+                    "eta_s": view.pace.eta().map(|eta| eta.likely.as_secs()) })
         });
-        json!({ "paused": settings.paused, "rate": settings.rate, "record": settings.record, "activity": activity })
+        json!({ "paused": settings.paused, "rate": settings.rate, "record": settings.record, "activity": activity,
+                "pass": pass })
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {

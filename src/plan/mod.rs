@@ -231,8 +231,8 @@ pub struct Prices {
 /// `[steering]`
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SteeringOptions {
-    /// While this file exists, the migration reads and writes no items. The way back ignores the file. Several migrations
-    /// may name the same file. `None` if the plan names no file.
+    /// While this file exists, the migration reads and writes no items. The way back ignores the file. Several
+    /// migrations may name the same file. `None` if the plan names no file.
     pub pause_file: Option<PathBuf>,
 }
 

@@ -185,6 +185,11 @@ impl KeyBuckets {
         self.throttles.load(Ordering::Relaxed)
     }
 
+    /// Returns the keys that have their own bucket, with these buckets. There are at most [`MAX_SLOWED`].
+    pub(super) fn hot_keys(&self) -> Vec<(PartitionHash, Arc<Bucket>)> {
+        self.lock().iter().filter_map(|(key, slowed)| Some((*key, Arc::clone(slowed.bucket.as_ref()?)))).collect()
+    }
+
     /// Returns the number of keys that currently have their own bucket.
     #[cfg(test)]
     fn slowed(&self) -> usize {

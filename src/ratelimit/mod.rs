@@ -18,7 +18,7 @@ pub use budget::{
 };
 pub use feedback::Feedback;
 pub use key_range::KeyRange;
-pub use scopes::{KeyRangeStatus, NarrowStatus, ScopeStatus, Scopes};
+pub use scopes::{HotKeyStatus, KeyRangeStatus, NarrowStatus, ScopeStatus, Scopes};
 pub(crate) use waiters::Waiters;
 
 use crate::item::Units;

@@ -21,7 +21,7 @@ use crate::dynamodb::ThrottlingReason;
 use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
 
-pub use status::{KeyRangeStatus, NarrowStatus, ScopeStatus};
+pub use status::{HotKeyStatus, KeyRangeStatus, NarrowStatus, ScopeStatus};
 
 /// The token buckets of one job.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ pub trait Events: Send + Sync {
     /// Stores a fact. Replaces the fact's previous value. The fact is durable when the method returns `Ok`.
     async fn set_fact(&self, fact: StoredFact, value: String) -> Result<(), StoreError>;
 
-    /// Deletes the facts [`StoredFact::PaceHistory`] of all runs that are not in `kept`. The deletion is durable when the
-    /// method returns `Ok`. Other facts stay.
+    /// Deletes the facts [`StoredFact::PaceHistory`] of all runs that are not in `kept`. The deletion is durable when
+    /// the method returns `Ok`. Other facts stay.
     async fn forget_histories(&self, kept: Vec<RunId>) -> Result<(), StoreError>;
 }

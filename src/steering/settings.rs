@@ -70,8 +70,8 @@ pub struct Steered {
 }
 
 impl CapacityMark {
-    /// Returns the mark of this `[capacity]`. It contains only the fields that the plan states, so a later version of the
-    /// tool that knows more fields computes the same mark.
+    /// Returns the mark of this `[capacity]`. It contains only the fields that the plan states, so a later version of
+    /// the tool that knows more fields computes the same mark.
     pub fn new(capacity: &Capacity) -> CapacityMark {
         let Capacity { write, read, per_key_range, per_partition_key, indexes } = capacity;
         let units = |units: Option<f64>| units.map(|units| units.to_string());

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use crate::figure::whole_duration;
 use crate::state::{RunId, StoreError};
 
 /// What a pass is doing. At each moment, exactly one activity applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activity {
     /// No request has been answered yet.
     Starting,
@@ -159,6 +163,24 @@ impl fmt::Display for CurrentActivity {
             | Activity::Stalled
             | Activity::Done => write!(f, "{words}: {detail}"),
         }
+    }
+}
+
+/// An activity, and the time at which it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityChange {
+    /// The time at which it began.
+    pub since: Timestamp,
+    /// The activity.
+    pub state: Activity,
+    /// The reason or the scope, as text for people; empty if there is nothing to add.
+    pub detail: String,
+}
+
+impl ActivityChange {
+    /// Returns the activity and its reason.
+    pub fn current(&self) -> CurrentActivity {
+        CurrentActivity::new(self.state, self.detail.as_str())
     }
 }
 

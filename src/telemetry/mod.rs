@@ -3,6 +3,8 @@
 mod activity;
 pub mod display;
 mod dry_run;
+pub mod heat;
+mod live;
 pub mod metrics;
 mod monitor;
 mod pace;
@@ -14,10 +16,14 @@ mod summary;
 mod unrestored;
 mod watchdog;
 
-pub use activity::{Activity, ActivityClocks, ClocksByRun, CurrentActivity, Signals};
+pub use activity::{Activity, ActivityChange, ActivityClocks, ClocksByRun, CurrentActivity, Signals};
 pub use dry_run::{DryRunReport, PAIRS_UNRECORDED};
+pub use live::{
+    AccessKind, EtaFigures, HotKeyFigures, KeyRangeFigures, LimitFigures, LiveFigures, RangeFigures, RateFigures,
+    ScopeFigures, ScopeKind, SpendFigures, WaitFigures, forecast,
+};
 pub use monitor::{CapacityView, LOOK_EVERY, LastTimes, Monitor, PassView, ProgressSources, RunningMonitor};
-pub use pace::{Eta, ProgressMeter, eta_text};
+pub use pace::{Eta, ProgressMeter, Rates, eta_text};
 pub use pace_history::{KEPT_RUNS, MAX_SLOTS, PaceHistory, PaceSampler, PaceSlot, kept_runs};
 pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};
 pub use report::{RunReport, Subject};

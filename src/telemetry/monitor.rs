@@ -2,10 +2,10 @@
 //! publishes a view. The progress line, the metrics, the state file and the observer all use this view, so they never
 //! disagree.
 
+mod changes;
 mod throttles;
 mod view;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::activity::{Activity, ActivityClocks, CurrentActivity, Signals};
 use super::watchdog::{HungRequests, Watchdog};
-use super::{Progress, ProgressMeter, Snapshot};
+use super::{ActivityChange, Progress, ProgressMeter, Snapshot};
 use crate::clock::{BootTime, Moment};
 use crate::engine::{Allowance, AllowanceStatus, Job, PauseSwitch, SegmentRanges, Stopper, WorkWindow};
 use crate::figure::{count, whole_duration};
@@ -25,6 +25,7 @@ use crate::machine::Machine;
 use crate::plan::Access;
 use crate::ratelimit::{NarrowStatus, ScopeStatus, Scopes};
 use crate::state::{Counts, SegmentTotals};
+use changes::ActivityChanges;
 use throttles::RecentThrottles;
 pub use view::{CapacityView, LastTimes};
 
@@ -33,9 +34,6 @@ pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// If this much more time than expected passes between two readings, the process did not run in that time.
 const SLEPT: Duration = Duration::from_secs(10);
-
-/// The shortest time between two log lines about the same activity. An activity may change every second.
-const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// The sources of the figures about a pass.
 #[derive(Clone)]
@@ -123,6 +121,8 @@ pub struct PassView {
     pub allowance: Option<AllowanceStatus>,
     /// The time of the last answer, and of the last commit.
     pub last: LastTimes,
+    /// The last changes of the activity in this session, oldest first.
+    pub recent: Vec<ActivityChange>,
 }
 
 /// A monitor that is running. It ends when this value is dropped.
@@ -184,7 +184,7 @@ pub struct Monitor {
     last: LastTimes,
     /// The numbers of answers and of committed items and pages at the last reading.
     seen: (u64, u64),
-    logged: HashMap<Activity, Moment>,
+    changes: ActivityChanges,
 }
 
 impl Monitor {
@@ -203,7 +203,7 @@ impl Monitor {
             since: now.wall,
             last: LastTimes { answer: now.wall, commit: now.wall, looked: now.monotonic },
             seen: (0, 0),
-            logged: HashMap::new(),
+            changes: ActivityChanges::default(),
             sources,
         }
     }
@@ -214,7 +214,7 @@ impl Monitor {
         let passed = self.time_awake(now);
         let figures = self.sources.progress.snapshot();
         let elapsed = now.monotonic.saturating_duration_since(self.began.monotonic);
-        self.pace.note(elapsed, figures.counts.scanned, figures.processed, figures.counts.spend().write);
+        self.pace.note(elapsed, figures.counts.scanned, figures.processed, figures.counts.spend());
         let scopes = self.sources.scopes.status();
         self.throttled.note(now, &figures, self.sources.scopes.throttles());
         let mut current = self.signals(now, &figures, &scopes).activity();
@@ -244,10 +244,12 @@ impl Monitor {
                 scopes,
                 narrow: self.sources.scopes.all_narrow_status().into(),
                 key_ranges: self.sources.scopes.key_range_status(),
+                hot_keys: self.sources.scopes.hot_keys(),
                 index_names: self.sources.scopes.index_names(),
             },
             allowance: self.sources.allowance.status(),
             last: self.last,
+            recent: self.changes.recent(),
             figures,
         }
     }
@@ -267,9 +269,12 @@ impl Monitor {
     /// Takes the last reading, after the pass has ended.
     fn end(mut self) -> PassView {
         let view = self.look();
-        let current =
-            if self.sources.stop.is_stopping() { view.current } else { CurrentActivity::new(Activity::Done, "") };
-        PassView { current, ..view }
+        if self.sources.stop.is_stopping() {
+            return view;
+        }
+        let current = CurrentActivity::new(Activity::Done, "");
+        self.change_to(self.looked, current.clone());
+        PassView { since: self.since, recent: self.changes.recent(), current, ..view }
     }
 
     /// Returns the time since the last reading in which this process ran. Adds the rest to the clock of
@@ -289,6 +294,7 @@ impl Monitor {
         let asleep = passed - LOOK_EVERY;
         self.clocks.add(Activity::Asleep, asleep);
         tracing::warn!(
+            r#type = "activity",
             activity = Activity::Asleep.name(),
             "this process did not run for {}: its machine slept, or a signal had stopped the process",
             whole_duration(asleep)
@@ -332,34 +338,13 @@ impl Monitor {
         }
     }
 
-    /// Records a change of the activity. Logs it if the operator should know of it.
+    /// Records and logs a change of the activity.
     fn change_to(&mut self, now: Moment, current: CurrentActivity) {
         if self.current.activity != current.activity {
-            if self.current.activity == Activity::Stalled {
-                tracing::info!(activity = current.activity.name(), "the stall is over: {current}");
-            }
             self.since = now.wall;
-            let again = self.logged.get(&current.activity).is_none_or(|last| now.since(*last) >= LOG_AGAIN_AFTER);
-            if again {
-                self.logged.insert(current.activity, now);
-                log(&current);
-            }
+            self.changes.note(now, self.current.activity, &current);
         }
         self.current = current;
-    }
-}
-
-fn log(current: &CurrentActivity) {
-    let activity = current.activity.name();
-    match current.activity {
-        Activity::Stalled => tracing::error!(activity, "{current}"),
-        Activity::Throttled | Activity::BackingOff => tracing::warn!(activity, "{current}"),
-        Activity::Paused | Activity::Draining => tracing::info!(activity, "{current}"),
-        // The window logs its own changes, with the time at which it opens.
-        Activity::OutsideWindow | Activity::Starting | Activity::Scanning | Activity::Waiting => {
-            tracing::debug!(activity, "{current}");
-        }
-        Activity::Asleep | Activity::Done => {}
     }
 }
 

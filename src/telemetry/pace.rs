@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::figure::whole_duration;
+use crate::state::Spend;
 
 /// The length of the window over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -54,7 +55,18 @@ struct Point {
     /// Number of items whose outcome is known, committed or not. The ETA uses this number: on a small table, a large
     /// part of the items can be in pages that are not committed yet.
     processed: u64,
-    write_units: f64,
+    spend: Spend,
+}
+
+/// The speed of a run over the last minute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// Number of committed items per second.
+    pub items: f64,
+    /// Write capacity units per second.
+    pub write_units: f64,
+    /// Read capacity units per second.
+    pub read_units: f64,
 }
 
 /// The time until a run ends.
@@ -79,28 +91,32 @@ impl ProgressMeter {
     /// Creates the meter of a run that has already committed `before` items. The table has about `estimate` items. If
     /// their number is unknown, `estimate` is 0.
     pub fn new(before: u64, estimate: u64) -> ProgressMeter {
-        let start = Point { at: Duration::ZERO, items: 0, processed: 0, write_units: 0.0 };
+        let start = Point { at: Duration::ZERO, items: 0, processed: 0, spend: Spend::default() };
         ProgressMeter { points: VecDeque::from([start]), before, estimate }
     }
 
     /// Records a measurement, `elapsed` after the start of this process: the number of committed items, the number of
-    /// items whose outcome is known, and the number of write units that the committed items consumed.
-    pub fn note(&mut self, elapsed: Duration, items: u64, processed: u64, write_units: f64) {
-        self.points.push_back(Point { at: elapsed, items, processed: processed.max(items), write_units });
+    /// items whose outcome is known, and the capacity units that the committed items consumed.
+    pub fn note(&mut self, elapsed: Duration, items: u64, processed: u64, spend: Spend) {
+        self.points.push_back(Point { at: elapsed, items, processed: processed.max(items), spend });
         while self.points.len() > 2 && self.points.get(1).is_some_and(|p| elapsed - p.at >= WINDOW) {
             self.points.pop_front();
         }
     }
 
-    /// Returns the number of items per second and the number of write units per second, measured over the window.
-    /// Returns `None` before the second measurement, and in the first minute until an item is complete.
-    pub fn rates(&self) -> Option<(f64, f64)> {
+    /// Returns the speed, measured over the window. Returns `None` before the second measurement, and in the first minute
+    /// until an item is complete.
+    pub fn rates(&self) -> Option<Rates> {
         let first = self.points.front()?;
         let last = self.points.back()?;
         let seconds = (last.at - first.at).as_secs_f64();
         let is_known = seconds > 0.0 && (last.items > 0 || last.at >= WINDOW);
-        is_known
-            .then(|| ((last.items - first.items) as f64 / seconds, (last.write_units - first.write_units) / seconds))
+        let units = last.spend - first.spend;
+        is_known.then(|| Rates {
+            items: (last.items - first.items) as f64 / seconds,
+            write_units: units.write / seconds,
+            read_units: units.read / seconds,
+        })
     }
 
     /// Returns the number of items that the run has committed, over all its sessions.
@@ -178,10 +194,12 @@ mod tests {
         let mut pace = ProgressMeter::new(0, 10_000);
         for second in 1..=200_u64 {
             let items = if second <= 10 { second * 100 } else { 1_000 + (second - 10) * 10 };
-            pace.note(Duration::from_secs(second), items, items, items as f64 * 2.0);
+            let spend = Spend { write: items as f64 * 2.0, read: items as f64 };
+            pace.note(Duration::from_secs(second), items, items, spend);
         }
-        let (items, units) = pace.rates().unwrap();
-        assert!((items - 10.0).abs() < 1.0 && (units - 20.0).abs() < 2.0, "{items} {units}");
+        let Rates { items, write_units, read_units } = pace.rates().unwrap();
+        assert!((items - 10.0).abs() < 1.0, "{items}");
+        assert!((write_units - 20.0).abs() < 2.0 && (read_units - 10.0).abs() < 1.0, "{write_units} {read_units}");
         assert_eq!(pace.eta().unwrap().likely.as_secs(), (10_000 - 2_900) / 10);
     }
 
@@ -189,11 +207,11 @@ mod tests {
     fn unknown_figures_stay_unknown() {
         let mut pace = ProgressMeter::new(500, 0);
         assert_eq!((pace.percent(), pace.eta(), pace.rates()), (None, None, None));
-        pace.note(Duration::from_secs(1), 10, 10, 0.0);
+        pace.note(Duration::from_secs(1), 10, 10, Spend::default());
         assert_eq!(pace.done(), 510);
         assert_eq!(pace.eta(), None);
         let mut stale = ProgressMeter::new(0, 100);
-        stale.note(Duration::from_secs(1), 5_000, 5_000, 0.0);
+        stale.note(Duration::from_secs(1), 5_000, 5_000, Spend::default());
         assert_eq!(
             (stale.percent(), stale.eta()),
             (Some(99), None),
@@ -207,11 +225,11 @@ mod tests {
         let mut pace = ProgressMeter::new(0, 100_000);
         for second in 1..=120_u64 {
             let items = second / 20 * 1_000;
-            pace.note(Duration::from_secs(second), items, items, 0.0);
+            pace.note(Duration::from_secs(second), items, items, Spend::default());
             assert_eq!(pace.eta().is_some(), second >= 40, "second {second}");
         }
         for second in 121..=200 {
-            pace.note(Duration::from_secs(second), 6_000, 6_000, 0.0);
+            pace.note(Duration::from_secs(second), 6_000, 6_000, Spend::default());
             assert_eq!(pace.eta().is_some(), second < 150, "second {second}");
         }
     }
@@ -222,7 +240,7 @@ mod tests {
         let mut items = 0;
         for second in 1..=120_u64 {
             items += if second <= 100 { 100 } else { 50 };
-            pace.note(Duration::from_secs(second), items, items, 0.0);
+            pace.note(Duration::from_secs(second), items, items, Spend::default());
         }
         let eta = pace.eta().unwrap();
         let truth = (100_000 - items) / 50;
@@ -241,7 +259,7 @@ mod tests {
             let mut percent = 0;
             for (second, step) in (1..).zip(steps) {
                 items += step;
-                pace.note(Duration::from_secs(second), items, items, 0.0);
+                pace.note(Duration::from_secs(second), items, items, Spend::default());
                 if let Some(now) = pace.percent() {
                     prop_assert!(now <= 99 && now >= percent, "{now} after {percent}");
                     percent = now;

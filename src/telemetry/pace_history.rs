@@ -16,15 +16,16 @@ use crate::state::RunId;
 /// The maximum number of slots in a history. A chart is about 720 pixels wide, so each slot has at least three pixels.
 pub const MAX_SLOTS: usize = 240;
 
-/// Number of runs whose pace and whose clocks a state file keeps, so that years of nightly verifications do not fill it.
-/// See [`kept_runs`].
+/// Number of runs whose pace and whose clocks a state file keeps, so that years of nightly verifications do not fill
+/// it. See [`kept_runs`].
 pub const KEPT_RUNS: u32 = 100;
 
 /// An interval of 2^50 ms is longer than the whole range of timestamps, so at most two slots are left at this interval.
 const MAX_INTERVAL_MS: i64 = 1 << 50;
 
-/// Returns the runs whose pace and clocks a state file keeps: the newest [`KEPT_RUNS`], and the newest run of each phase,
-/// which may be older and can still be resumed. `newest_of_phases` has the newest run of each phase that has one.
+/// Returns the runs whose pace and clocks a state file keeps: the newest [`KEPT_RUNS`], and the newest run of each
+/// phase, which may be older and can still be resumed. `newest_of_phases` has the newest run of each phase that has
+/// one.
 pub fn kept_runs(newest_of_phases: &[RunId]) -> Vec<RunId> {
     let newest = newest_of_phases.iter().map(|run| run.number()).max().unwrap_or_default();
     let recent = (newest - i64::from(KEPT_RUNS) + 1).max(1)..=newest;

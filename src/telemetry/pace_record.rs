@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::{Activity, ActivityClocks, CurrentActivity, Eta, PassView, eta_text, number};
+use super::{Activity, ActivityChange, ActivityClocks, CurrentActivity, Eta, PassView, eta_text, number};
 use crate::clock::to_text;
 use crate::figure::whole_duration;
 use crate::state::{LockHolder, RunId, StateReader, StoredFact};
@@ -54,7 +54,13 @@ impl PaceRecord {
         };
         let PassView { at, pace, .. } = view;
         let pid = std::process::id();
-        PaceRecord { at: *at, pid, rates: pace.rates(), left: pace.eta(), doing: Some(doing) }
+        PaceRecord {
+            at: *at,
+            pid,
+            rates: pace.rates().map(|rates| (rates.items, rates.write_units)),
+            left: pace.eta(),
+            doing: Some(doing),
+        }
     }
 
     /// Returns the pace that `holder`, the process that works on the migration, has recorded in this file. Returns
@@ -184,6 +190,32 @@ impl<'a> Worker<'a> {
             Liveness::Stopped => asleep("a signal stopped the process"),
             Liveness::Silent(_) => asleep("the process has recorded nothing since then"),
         }
+    }
+
+    /// Returns what the pass is doing, and since when; `None` if the process has recorded nothing yet.
+    pub fn current(&self) -> Option<ActivityChange> {
+        let Doing { current, since, .. } = self.doing()?;
+        Some(ActivityChange { since, state: current.activity, detail: current.detail })
+    }
+
+    /// Returns the requests that hang, as text for people.
+    pub fn hung(&self) -> Vec<String> {
+        self.doing().map(|doing| doing.hung).unwrap_or_default()
+    }
+
+    /// Returns the number of items per second and of write units per second over the last minute; `None` if they are not
+    /// known, or if the process is not working.
+    pub fn rates(&self) -> Option<(f64, f64)> {
+        self.running_pace()?.rates
+    }
+
+    /// Returns the time until the pass ends; `None` if it is not known, or if the process is not working.
+    pub fn eta(&self) -> Option<Eta> {
+        self.running_pace()?.left
+    }
+
+    fn running_pace(&self) -> Option<&PaceRecord> {
+        self.pace.as_ref().filter(|_| self.liveness() == Liveness::Running)
     }
 
     /// Writes the pace and the activity if the process is working and has recorded a pace.

@@ -23,16 +23,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the progress line says for each activity. No line contains the texts of two activities.
 const LINES: [(&str, &str); 9] = [
-    ("starting", "· starting"),
-    ("scanning", "· scanning"),
-    ("waiting", "· waiting for the budget"),
-    ("throttled", "· throttled: "),
-    ("backing_off", "· backing off: "),
-    ("paused", "· paused: "),
-    ("outside_window", "· waiting for the window until "),
-    ("draining", "· draining: "),
-    ("stalled", "· stalled: "),
+    ("starting", "starting"),
+    ("scanning", "scanning"),
+    ("waiting", "waiting for the budget"),
+    ("throttled", "throttled: "),
+    ("backing_off", "backing off: "),
+    ("paused", "paused: "),
+    ("outside_window", "waiting for the window until "),
+    ("draining", "draining: "),
+    ("stalled", "stalled: "),
 ];
+
+/// What the log says after the process was asleep.
+const ASLEEP: (&str, &str) = ("asleep", "this process did not run for ");
+
+/// The part of a log line before its message.
+const LEVELS: [&str; 4] = ["Z DEBUG ", "Z  INFO ", "Z  WARN ", "Z ERROR "];
+
+/// The parts of a terminal's input, each with the time at which it arrived.
+type Arrived = Arc<Mutex<Vec<(Instant, Vec<u8>)>>>;
 
 /// A run whose stderr is a terminal.
 struct Shown<'a> {
@@ -40,7 +49,7 @@ struct Shown<'a> {
     plan: &'a Path,
     child: Child,
     /// Each part of the run's output to the terminal, with the time at which it arrived.
-    terminal: Arc<Mutex<Vec<(Instant, Vec<u8>)>>>,
+    terminal: Arrived,
     address: String,
     began: Instant,
 }
@@ -77,10 +86,14 @@ impl<'a> Shown<'a> {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Returns the activities in the log so far.
-    fn logged(&self, since: Instant) -> Vec<String> {
+    /// Returns the activities in the log so far. The message of such a log line is the text of the progress line.
+    fn logged(&self, since: Instant) -> Vec<&'static str> {
         let text = self.terminal_since(since);
-        let activity = |line: &str| Some(line.split_once("activity=\"")?.1.split_once('"')?.0.to_owned());
+        let activity = |line: &str| {
+            let message = LEVELS.iter().find_map(|level| Some(line.split_once(level)?.1))?;
+            let (name, _) = LINES.iter().chain([&ASLEEP]).find(|(_, text)| message.starts_with(text))?;
+            Some(*name)
+        };
         text.split(['\r', '\n']).filter_map(activity).collect()
     }
 
@@ -124,15 +137,17 @@ impl<'a> Shown<'a> {
         // The progress line may show a new activity about a second later than the metrics. So the check ignores the
         // output of the first 1.2 seconds.
         let screen = self.terminal_since(began + Duration::from_millis(1_200));
+        let is_logged = |line: &&str| LEVELS.iter().any(|level| line.contains(level));
+        let screen: String = screen.split('\n').filter(|line| !is_logged(line)).collect();
         for (name, line) in LINES {
             assert_eq!(screen.contains(line), name == activity, "{line:?} on the terminal, {activity}: {screen}");
         }
         // The log names each change. A pass begins with `starting`.
         let logged = self.logged(self.began);
-        assert_eq!(logged.last().map_or("starting", |last| last), activity, "{logged:?}");
+        assert_eq!(logged.last().copied().unwrap_or("starting"), activity, "{logged:?}");
         for logged in logged {
             assert!(
-                logged == activity || ["starting", "scanning"].contains(&&*logged),
+                logged == activity || ["starting", "scanning"].contains(&logged),
                 "{activity} is logged as {logged}"
             );
         }
@@ -183,7 +198,7 @@ fn check_clocks(document: &Json, activity: &str) {
     }
 }
 
-fn read_in_background(master: OwnedFd, parts: Arc<Mutex<Vec<(Instant, Vec<u8>)>>>) {
+fn read_in_background(master: OwnedFd, parts: Arrived) {
     std::thread::spawn(move || {
         let mut terminal = std::fs::File::from(master);
         let mut part = [0; 4096];

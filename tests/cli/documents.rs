@@ -67,20 +67,51 @@ async fn the_next_command_repeats_the_options() {
     assert!(refused["next"].as_str().unwrap().contains("--state 'my state.db'"), "{refused:#}");
 }
 
-/// With `--log-format json`, each line on stderr is a JSON object.
+/// With `--log-format json`, each line on stderr is a JSON object. The harness checks each of them against
+/// docs/log.schema.json.
 #[tokio::test(flavor = "multi_thread")]
 async fn stderr_contains_only_json_lines() {
     let (harness, _, plan) = setup(3, "").await;
     let plan = text(&plan);
-    for args in
-        [vec!["run", plan, "--yes"], vec!["status", plan], vec!["contract", plan], vec!["check", "missing.toml"]]
-    {
-        let ran = tool(&harness, &[&args[..], &["--log-format", "json"]].concat());
-        for line in ran.stderr.lines() {
-            let line: Json = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"));
-            assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
-        }
+    for (args, command) in [
+        (vec!["run", plan, "--yes"], json!("run")),
+        (vec!["contract", plan], json!("contract")),
+        (vec!["check", "missing.toml"], json!("check")),
+        (vec!["run", plan, "--no-such-option"], Json::Null),
+    ] {
+        let lines = tool(&harness, &[&args[..], &["--log-format", "json"]].concat()).log_lines();
+        assert!(lines.len() > 1, "{lines:?}");
+        let version = &lines[0];
+        assert_eq!((&version["type"], &version["fields"]["command"]), (&json!("version"), &command), "{version}");
+        assert_eq!(version["fields"]["tool_version"], env!("CARGO_PKG_VERSION"));
     }
+    // Without any message, there is no version line either.
+    let quiet = run_with(&harness, &["check", plan, "-q", "--log-format", "json"], |_| {}).exits(0);
+    assert_eq!(quiet.stderr, "");
+}
+
+/// With `--log-format json`, a script can follow the activities and the progress of a run by the type of the lines.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_lines_have_types() {
+    let (harness, _, plan) = setup(1_000, "[capacity]\nwrite = 60\n").await;
+    let ran = tool(&harness, &["run", text(&plan), "--yes", "--log-format", "json"]).exits(0);
+    let lines = ran.log_lines();
+    let of =
+        |name: &str| lines.iter().filter(|line| line["type"] == name).map(|line| &line["fields"]).collect::<Vec<_>>();
+    let activities: Vec<&str> = of("activity").iter().map(|fields| fields["activity"].as_str().unwrap()).collect();
+    assert!(activities.contains(&"waiting"), "{activities:?}");
+    assert_eq!(activities.last(), Some(&"done"), "{activities:?}");
+    // A progress line appears after ten seconds. The run takes at least 14 seconds at this budget.
+    let progress = of("progress");
+    let last = progress.last().unwrap_or_else(|| panic!("no progress in {}", ran.stderr));
+    assert!(last["items"].as_u64().is_some_and(|items| items > 0), "{last}");
+    for field in ["wcu_per_s", "rcu_per_s", "average_items_per_s", "wcu", "dollars", "eta_low_s", "eta_high_s"] {
+        assert!(last[field].is_number(), "{field} in {last}");
+    }
+    let low = last["eta_low_s"].as_u64().unwrap();
+    assert!(low <= last["eta_high_s"].as_u64().unwrap(), "{last}");
+    assert!(last["forecast_dollars"].as_f64().unwrap() > last["dollars"].as_f64().unwrap(), "{last}");
+    assert_eq!((&last["failures"], &last["conflicts"]), (&json!(0), &json!(0)), "{last}");
 }
 
 /// If stdout is redirected to a full disk, the command reports an error.

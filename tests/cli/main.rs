@@ -34,6 +34,7 @@ mod sessions;
 mod states;
 mod steering;
 mod table_access;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -70,6 +70,15 @@ fn schema() -> &'static jsonschema::Validator {
     })
 }
 
+/// Returns the published schema of the lines of the JSON log.
+fn log_schema() -> &'static jsonschema::Validator {
+    static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let text = include_str!("../../docs/log.schema.json");
+        jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
+    })
+}
+
 /// Reads what a process writes, until it closes the pipe.
 struct OutputReader {
     written: Arc<Mutex<Vec<u8>>>,
@@ -167,6 +176,9 @@ impl RunningTool {
         if self.what.contains(r#""--output", "json""#) && !self.what.contains(r#""--help""#) {
             ran.check_document();
         }
+        if self.what.contains(r#""--log-format", "json""#) {
+            ran.check_log();
+        }
         ran
     }
 }
@@ -200,6 +212,23 @@ impl ToolOutput {
             schema().iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
         assert!(wrong.is_empty(), "docs/output.schema.json: {wrong:?} in {document:#}");
         assert!(self.code == -1 || document["exit_code"] == self.code, "exit code {} in {document:#}", self.code);
+    }
+
+    /// Checks that each line on stderr is a JSON object that follows docs/log.schema.json, and that the first one states
+    /// the versions.
+    fn check_log(&self) {
+        for (at, line) in self.log_lines().iter().enumerate() {
+            let wrong: Vec<String> =
+                log_schema().iter_errors(line).map(|error| format!("{}: {error}", error.instance_path())).collect();
+            assert!(wrong.is_empty(), "docs/log.schema.json: {wrong:?} in {line:#}");
+            assert_eq!(line["type"] == "version", at == 0, "only the first line is the version: {line:#}");
+        }
+    }
+
+    /// Parses the lines on stderr as JSON.
+    pub(crate) fn log_lines(&self) -> Vec<Json> {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"));
+        self.stderr.lines().map(parse).collect()
     }
 
     /// Parses stdout as a single JSON document.

@@ -1,21 +1,26 @@
-//! Writes log lines to stderr.
+//! Writes log lines to stderr, as text or as JSON.
 
 use std::io::Write;
 
-use tracing::{Level, Metadata};
+use serde_json::{Map, Value as Json};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{Global, LogFormat};
 use crate::commands::shared::output;
-use backfill::internals::outside::{escaped_json, escaped_styled};
+use backfill::internals::outside::{escaped, escaped_styled};
 
 /// Starts logging according to the options and `BACKFILL_LOG`.
-pub(crate) fn init(global: &Global) {
-    output::set_options(global);
+pub(crate) fn init(global: &Global, command: &'static str) {
+    output::set_options(global, command);
     // Show only the tool's own log lines. The operator does not need the warnings from the SDK and the embedded engine,
     // because the tool's own errors report every problem.
     let level = match global.verbose {
@@ -25,19 +30,22 @@ pub(crate) fn init(global: &Global) {
         _ => "off,backfill=trace",
     };
     let filter = EnvFilter::try_from_env("BACKFILL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let escape: fn(&str) -> String = match global.log_format {
-        // Field values are already escaped here. The line still contains its own color codes, which must stay.
-        LogFormat::Text => escaped_styled,
-        LogFormat::Json => escaped_json,
-    };
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(ProgressBarWriter(escape)).with_target(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     // Tests may start logging twice. The second start changes nothing.
     let _ = match global.log_format {
-        LogFormat::Text => {
-            builder.with_ansi(global.color.on_stderr()).finish().with(filter_fn(is_free_of_values)).try_init()
-        }
-        LogFormat::Json => builder.json().finish().with(filter_fn(is_free_of_values)).try_init(),
+        LogFormat::Text => builder
+            .with_writer(|| LogLine::new(LogFormat::Text))
+            .with_ansi(global.color.on_stderr())
+            .fmt_fields(TextFields)
+            .finish()
+            .with(filter_fn(is_free_of_values))
+            .try_init(),
+        LogFormat::Json => builder
+            .with_writer(|| LogLine::new(LogFormat::Json))
+            .event_format(JsonEvents)
+            .finish()
+            .with(filter_fn(is_free_of_values))
+            .try_init(),
     };
 }
 
@@ -48,22 +56,21 @@ fn is_free_of_values(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || metadata.target() == "backfill" || metadata.target().starts_with("backfill::")
 }
 
-/// Writes log lines without breaking the progress bar.
-struct ProgressBarWriter(fn(&str) -> String);
+/// A log line, which is written as a whole when it is dropped.
+struct LogLine {
+    bytes: Vec<u8>,
+    format: LogFormat,
+}
 
-impl<'a> MakeWriter<'a> for ProgressBarWriter {
-    type Writer = LogLine;
-
-    fn make_writer(&'a self) -> LogLine {
-        LogLine(Vec::new(), self.0)
+impl LogLine {
+    fn new(format: LogFormat) -> LogLine {
+        LogLine { bytes: Vec::new(), format }
     }
 }
 
-struct LogLine(Vec<u8>, fn(&str) -> String);
-
 impl Write for LogLine {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -74,9 +81,97 @@ impl Write for LogLine {
 
 impl Drop for LogLine {
     fn drop(&mut self) {
-        backfill::internals::telemetry::display::suspend(|| {
-            let line = (self.1)(&String::from_utf8_lossy(&self.0));
-            let _ = std::io::stderr().write_all(line.as_bytes());
-        });
+        let line = String::from_utf8_lossy(&self.bytes);
+        match self.format {
+            // Field values are already escaped here. The line still contains its own color codes, which must stay.
+            LogFormat::Text => output::write_stderr(&escaped_styled(&line)),
+            LogFormat::Json => output::write_json_line(&line),
+        }
+    }
+}
+
+/// Formats the fields of an event for people. An event with a type is for scripts, and its message contains all figures,
+/// so the other fields would only repeat them.
+struct TextFields;
+
+impl<'w> FormatFields<'w> for TextFields {
+    fn format_fields<R: RecordFields>(&self, mut out: Writer<'w>, fields: R) -> std::fmt::Result {
+        let mut read = JsonFields::default();
+        fields.record(&mut read);
+        match read.event_type {
+            Some(_) => write!(out, "{}", escaped(&read.message)),
+            None => DefaultFields::new().format_fields(out, fields),
+        }
+    }
+}
+
+/// Formats an event as one JSON object. Leaves out spans, because the HTTP stack puts parts of requests into its spans.
+struct JsonEvents;
+
+impl<S, N> FormatEvent<S, N> for JsonEvents
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let mut fields = JsonFields::default();
+        event.record(&mut fields);
+        let JsonFields { message, event_type, fields } = fields;
+        let event_type = event_type.as_deref().unwrap_or(output::LOG_EVENT);
+        writeln!(out, "{}", output::json_event(event.metadata().level().as_str(), event_type, &message, fields))
+    }
+}
+
+/// The fields of an event.
+#[derive(Default)]
+struct JsonFields {
+    message: String,
+    event_type: Option<String>,
+    fields: Map<String, Json>,
+}
+
+impl JsonFields {
+    fn add(&mut self, field: &Field, value: Json) {
+        let text = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match field.name() {
+            "message" => self.message = text(),
+            "type" => self.event_type = Some(text()),
+            // The place in the source of a crate that uses `log`.
+            name if name.starts_with("log.") => {}
+            name => {
+                self.fields.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Visit for JsonFields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.add(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.add(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.add(field, value.into());
+    }
+
+    /// JSON has no infinite numbers, so these become `null`.
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.add(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.add(field, value.to_string().into());
     }
 }

@@ -1,17 +1,19 @@
 //! Writes results to stdout and remarks to stderr.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::io::{ErrorKind as IoErrorKind, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
-use serde_json::{Value as Json, json};
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
 
 use crate::cli::{Color, Global, LogFormat, Output};
 use crate::commands::shared::command_result::{CommandResult, plan_errors};
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::wrap::wrap;
-use backfill::internals::clock::now;
+use backfill::internals::clock::wall_clock;
 use backfill::internals::engine::StopReason;
 use backfill::internals::outside::{escaped_json, escaped_lines, escaped_styled};
 
@@ -25,6 +27,8 @@ struct Options {
     output: Output,
     log_format: LogFormat,
     quiet: bool,
+    /// The name of the command.
+    command: &'static str,
 }
 
 /// Whether this process has written its JSON document. A process writes exactly one document, even if an error occurs
@@ -32,8 +36,8 @@ struct Options {
 static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// Sets the options of the output. `--quiet` suppresses all remarks on stderr except warnings, questions and errors.
-pub(crate) fn set_options(global: &Global) {
-    let options = Options { output: global.output, log_format: global.log_format, quiet: global.quiet };
+pub(crate) fn set_options(global: &Global, command: &'static str) {
+    let options = Options { output: global.output, log_format: global.log_format, quiet: global.quiet, command };
     // Tests may set the options twice. The second call changes nothing.
     let _ = OPTIONS.set(options);
 }
@@ -151,20 +155,85 @@ fn write_remark(format: Option<LogFormat>, level: &str, text: &str, styled: &str
     match format {
         Some(LogFormat::Json) => {
             let text = text.trim();
-            let at = now();
             if !text.is_empty() {
-                let line = json!({ "timestamp": at, "level": level, "fields": { "message": text } });
-                write_stderr(&escaped_json(&line.to_string()));
+                write_json_line(&json_event(level, LOG_EVENT, text, Map::new()));
             }
         }
         Some(LogFormat::Text) | None => write_stderr(styled),
     }
 }
 
-fn write_stderr(text: &str) {
-    backfill::internals::telemetry::display::suspend(|| {
-        let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+/// The type of a log event that names no other type.
+pub(crate) const LOG_EVENT: &str = "log";
+
+/// The version of the form of JSON log lines. It increases when a field is removed or changes its meaning.
+const LOG_VERSION: u32 = 1;
+
+/// A line of the JSON log. The fields have the order in which people read them.
+#[derive(Serialize)]
+struct JsonEvent<'a> {
+    time: String,
+    level: &'a str,
+    r#type: &'a str,
+    message: &'a str,
+    fields: Map<String, Json>,
+}
+
+/// Returns a log event as JSON on one line.
+pub(crate) fn json_event(level: &str, event_type: &str, message: &str, fields: Map<String, Json>) -> String {
+    let time = wall_clock()().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+    // All keys are text, so this never fails.
+    serde_json::to_string(&JsonEvent { time, level, r#type: event_type, message, fields }).unwrap_or_default()
+}
+
+/// Writes a line of the JSON log. Before the first line, writes a line with the versions of the tool and of the log.
+pub(crate) fn write_json_line(line: &str) {
+    static VERSION: Once = Once::new();
+    VERSION.call_once(|| {
+        let tool = env!("CARGO_PKG_VERSION");
+        let command = OPTIONS.get().map(|options| options.command);
+        let fields = [("tool_version", tool.into()), ("log_version", LOG_VERSION.into()), ("command", command.into())];
+        let fields = fields.map(|(name, value): (&str, Json)| (name.to_owned(), value)).into_iter().collect();
+        write_stderr(&escaped_json(&json_event("INFO", "version", &format!("backfill {tool}"), fields)));
     });
+    write_stderr(&escaped_json(line));
+}
+
+/// Writes text to stderr without breaking the progress bar. Keeps it back while [`hold_stderr`] applies.
+pub(crate) fn write_stderr(text: &str) {
+    if let Some(held) = held().as_mut() {
+        if held.len() == MAX_HELD {
+            held.pop_front();
+        }
+        held.push_back(text.to_owned());
+        return;
+    }
+    backfill::internals::telemetry::display::suspend(|| {
+        // One call writes the whole line, so that lines of several threads are not mixed.
+        let _ = std::io::stderr().write_all(format!("{}\n", text.trim_end()).as_bytes());
+    });
+}
+
+/// Number of texts that are kept back. Then the oldest are dropped.
+const MAX_HELD: usize = 200;
+
+static HELD: Mutex<Option<VecDeque<String>>> = Mutex::new(None);
+
+fn held() -> MutexGuard<'static, Option<VecDeque<String>>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps back everything for stderr, because a view fills the terminal. [`release_stderr`] writes it.
+#[cfg(feature = "watch")]
+pub(crate) fn hold_stderr() {
+    held().get_or_insert_default();
+}
+
+/// Writes what [`hold_stderr`] kept back.
+#[cfg(feature = "watch")]
+pub(crate) fn release_stderr() {
+    let kept = held().take();
+    kept.into_iter().flatten().for_each(|text| write_stderr(&text));
 }
 
 /// Writes a line for programs to stderr, without breaking the progress bar.

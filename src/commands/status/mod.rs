@@ -2,6 +2,8 @@
 
 mod standing;
 mod text;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::io::Write as _;
 
@@ -24,6 +26,9 @@ use text::write_status;
 
 /// Prints the state of the migration.
 pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
+    if args.watch {
+        return watch(global, &args).await;
+    }
     let migration = terminal::open(global, &args.plan, false)?;
     let mut options = StatusOptions::default();
     options.offline = args.offline;
@@ -80,6 +85,18 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
             Ok(())
         },
     )
+}
+
+#[cfg(feature = "watch")]
+async fn watch(global: &Global, args: &StatusArgs) -> anyhow::Result<Exit> {
+    Box::pin(watch::watch(global, args)).await
+}
+
+#[cfg(not(feature = "watch"))]
+async fn watch(_: &Global, _: &StatusArgs) -> anyhow::Result<Exit> {
+    let why = "this build of backfill lacks the feature `watch`. Nothing was done. Run `status` without --watch, or \
+               install a build with the default features";
+    Err(crate::commands::shared::exit::Refusal::error(Exit::Usage, why))
 }
 
 /// Writes the pause and the rate that an operator set with `ctl`.

@@ -100,7 +100,13 @@ impl WorkWindow {
             }
             let waiting = self.waiting();
             match &waiting {
-                Some(waiting) if was_open => tracing::info!("{waiting}: nothing is sent until then"),
+                Some(waiting) if was_open => {
+                    tracing::info!(
+                        r#type = "activity",
+                        activity = "outside_window",
+                        "{waiting}: nothing is sent until then"
+                    );
+                }
                 None if !was_open => tracing::info!("the window is open: the run continues"),
                 _ => {}
             }

@@ -25,7 +25,7 @@ fn pass(activity: Activity, detail: &str, items: u64) -> PassState {
         item_estimate: 2_000,
         percent: Some(60),
         failures: 4,
-        rates: Some((123.456, 12.0)),
+        rates: Some(Rates { items: 123.456, write_units: 12.0, read_units: 6.0 }),
         eta: Some(Eta {
             low: Duration::from_secs(60),
             likely: Duration::from_secs(90),

@@ -93,6 +93,6 @@ async fn stored_settings(file: Arc<dyn StateReader>, capacity: &Capacity) -> Res
     let mut settings = text.and_then(|text| Settings::from_text(&text)).unwrap_or_default();
     settings.take_outdated_rate(capacity);
     let Settings { paused, rate, record } = settings;
-    let state = serde_json::json!({ "paused": paused, "rate": rate, "record": record, "activity": null });
+    let state = serde_json::json!({ "paused": paused, "rate": rate, "record": record, "activity": null, "pass": null });
     Ok(Reply { refused: None, text: "no process works on this migration".to_owned(), state })
 }

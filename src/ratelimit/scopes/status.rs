@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::{AccessBuckets, Scopes};
-use crate::item::Units;
+use crate::item::{PartitionHash, Units};
 use crate::plan::Access;
 use crate::ratelimit::{Bucket, KeyRange, Waiters};
 
@@ -58,7 +58,43 @@ pub struct KeyRangeStatus {
     pub read_rate: Units,
 }
 
+/// A partition key that has its own rate, because DynamoDB throttled it repeatedly.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HotKeyStatus {
+    /// The hash of the key. The key itself is private data, and is not stored.
+    pub key: PartitionHash,
+    /// Whether the rate is for reads or for writes.
+    pub access: Access,
+    /// The capacity units per second that the key may use now.
+    pub rate: Units,
+    /// Number of requests that wait for the key.
+    pub waiting: usize,
+    /// Number of requests that DynamoDB has throttled since the key has its own rate.
+    pub throttles: u64,
+}
+
+/// The largest number of hot keys that are listed for each kind of access.
+const LISTED_KEYS: usize = 16;
+
 impl Scopes {
+    /// Returns the hot keys, those with the lowest rates first: at most 16 for writes, and at most 16 for reads.
+    pub fn hot_keys(&self) -> Vec<HotKeyStatus> {
+        let of = |access| {
+            let status = move |(key, bucket): (PartitionHash, Arc<Bucket>)| HotKeyStatus {
+                key,
+                access,
+                rate: bucket.rate(),
+                waiting: bucket.waiting(),
+                throttles: bucket.throttles(),
+            };
+            let mut keys: Vec<_> = self.access_buckets(access).keys.hot_keys().into_iter().map(status).collect();
+            keys.sort_by(|a, b| a.rate.total_cmp(&b.rate).then(a.key.cmp(&b.key)));
+            keys.truncate(LISTED_KEYS);
+            keys
+        };
+        [Access::Write, Access::Read].into_iter().flat_map(of).collect()
+    }
+
     /// Returns the state of the table's reads, of the table's writes, and of each global index.
     pub fn status(&self) -> Vec<ScopeStatus> {
         let status = |name: &str, access, bucket: &Bucket| ScopeStatus {

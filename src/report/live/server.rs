@@ -31,8 +31,9 @@ use crate::migration::DriverError;
 use crate::plan::Plan;
 use crate::report::html::STYLE;
 
-/// Enough connections for [`MAX_STREAMS`] open pages that load their figures. A stream ends after five minutes, and its
-/// page opens another one. So a client that only holds streams does not keep them.
+/// Enough connections for [`MAX_STREAMS`] open pages that load their figures. If other clients open more connections, the
+/// page of a closed stream connects again. A stream ends after five minutes, and its page opens another one. So a client
+/// that only holds streams does not keep them.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 2 * MAX_STREAMS,
     idle: Duration::from_secs(15),

@@ -1,9 +1,9 @@
-//! CloudWatch's Embedded Metric Format: one JSON object on one line, from which CloudWatch Logs makes metrics (CloudWatch
-//! user guide, "Specification: Embedded metric format"). This module is pure.
+//! CloudWatch's Embedded Metric Format: one JSON object on one line, from which CloudWatch Logs makes metrics
+//! (CloudWatch user guide, "Specification: Embedded metric format"). This module is pure.
 //!
 //! CloudWatch charges for each metric, so the lines contain a selection of the families, and only the dimensions
-//! `Migration` and `Table`. CloudWatch has no counters. A counter becomes its increase since the line before, so that the
-//! statistic `Sum` is the total.
+//! `Migration` and `Table`. CloudWatch has no counters. A counter becomes its increase since the line before, so that
+//! the statistic `Sum` is the total.
 
 mod line;
 mod writer;
@@ -145,7 +145,8 @@ impl Export for Emf {
     }
 }
 
-/// Replaces the value of each counter by its increase. `before` has the counters of the line before, and gets the new ones.
+/// Replaces the value of each counter by its increase. `before` has the counters of the line before, and gets the new
+/// ones.
 fn increases(mut metrics: Vec<Metric>, before: &mut HashMap<String, f64>) -> Vec<Metric> {
     for metric in metrics.iter_mut().filter(|metric| metric.rises) {
         let known = before.insert(metric.name.clone(), metric.value).unwrap_or_default();

@@ -60,8 +60,8 @@ impl Otlp {
 
 #[async_trait]
 impl Export for Otlp {
-    /// Sends each counter with a start time that is the time of the value. This means that the counter began earlier, at
-    /// an unknown time ("Cumulative streams: handling unknown start time" in the specification's data model). So a
+    /// Sends each counter with a start time that is the time of the value. This means that the counter began earlier,
+    /// at an unknown time ("Cumulative streams: handling unknown start time" in the specification's data model). So a
     /// collector does not take what an earlier session did for new.
     async fn begin(&mut self, first: &Exposition) {
         self.began = unix_nanos(first.now.into());

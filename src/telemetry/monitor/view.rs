@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::ratelimit::{KeyRangeStatus, NarrowStatus, ScopeStatus};
+use crate::ratelimit::{HotKeyStatus, KeyRangeStatus, NarrowStatus, ScopeStatus};
 
 /// The state of every scope at one moment.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +14,8 @@ pub struct CapacityView {
     pub narrow: Vec<NarrowStatus>,
     /// Each key range in progress.
     pub key_ranges: Vec<KeyRangeStatus>,
+    /// The partition keys that have their own rate.
+    pub hot_keys: Vec<HotKeyStatus>,
     /// The names of the indexes, in the order of [`ConsumedUnits::indexes`](crate::engine::ConsumedUnits::indexes).
     pub index_names: Vec<String>,
 }

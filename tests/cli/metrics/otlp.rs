@@ -105,8 +105,8 @@ fn command(harness: &Harness, args: &[&str]) -> std::process::Command {
     command
 }
 
-/// The collector receives the same families as Prometheus. Counters are cumulative, and what an earlier session did does
-/// not count as new.
+/// The collector receives the same families as Prometheus. Counters are cumulative, and what an earlier session did
+/// does not count as new.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_receives_every_family_and_the_last_figures() {
     let (harness, _, plan) = setup(60, &format!("{SLOWLY}[limits]\nmax_wcu = 100000\n")).await;
@@ -129,7 +129,7 @@ async fn a_collector_receives_every_family_and_the_last_figures() {
         (&"application/x-protobuf".parse().unwrap(), &API_KEY.parse().unwrap())
     );
     assert_eq!(value(applied(last)), before);
-    assert!(requests.iter().filter(|(_, request)| has_pass(request)).count() >= 3, "{} requests", requests.len());
+    assert!(requests.iter().filter(|(_, request)| has_pass(request)).count() >= 2, "{} requests", requests.len());
     assert!(!stopped.stderr.contains(API_KEY) && !stopped.stdout.contains(API_KEY));
     let sent = format!("{requests:?}");
     for never in [tool::SECRET_NUMBER, "P#", "S#", "S3CRET-0"] {

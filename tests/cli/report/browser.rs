@@ -115,6 +115,13 @@ impl Watcher {
     }
 }
 
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // Only a failed test leaves the script running.
+        let _ = self.child.kill();
+    }
+}
+
 /// During a run, the figures of an open page change without a reload, and the reader keeps the focus, the selection and
 /// the scroll position. At the end, they equal the state's. Without its server, the page says that it is not connected.
 /// RUNBOOK: "If the connection to the server is lost, the page says *Not connected*, keeps its figures with their time"

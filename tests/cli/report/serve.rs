@@ -12,9 +12,10 @@ const LOOPBACK: &str = "127.0.0.1:0";
 /// Every wait in these tests ends after this time. An idle machine needs a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running server.
+/// A running server. It ends with this value, also if a test fails.
 pub(super) struct Served {
-    process: RunningTool,
+    /// `None` after the end of the server.
+    process: Option<RunningTool>,
     /// Address and port.
     pub(super) address: String,
 }
@@ -40,7 +41,7 @@ impl Served {
             if let Some((_, rest)) = printed.split_once("http://")
                 && let Some((address, _)) = rest.split_once('/')
             {
-                return Served { address: address.to_owned(), process };
+                return Served { address: address.to_owned(), process: Some(process) };
             }
             assert!(!process.has_ended() && began.elapsed() < PATIENCE, "no address: {}", process.stderr_so_far());
             std::thread::sleep(Duration::from_millis(5));
@@ -48,9 +49,10 @@ impl Served {
     }
 
     /// Stops the server with a signal.
-    pub(super) fn stop(self, signal: Signal) -> tool::ToolOutput {
-        self.process.signal(signal);
-        self.process.end().exits(0)
+    pub(super) fn stop(mut self, signal: Signal) -> tool::ToolOutput {
+        let process = self.process.take().unwrap();
+        process.signal(signal);
+        process.end().exits(0)
     }
 
     /// Sends a request. A complete answer ends with the connection.
@@ -104,6 +106,16 @@ impl Served {
             }
             assert!(began.elapsed() < PATIENCE, "not met: {what}: {page}");
             std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take()
+            && !process.has_ended()
+        {
+            process.signal(Signal::SIGKILL);
         }
     }
 }

@@ -173,6 +173,12 @@ pub(crate) const RULES: &[Rule] = &[
         remedy: "start it through `local`, and use its endpoint",
     },
     Rule {
+        message: "only `status --watch` draws on the terminal",
+        scope: RuleScope::OnlyIn(&["commands/status/watch"]),
+        names: &["ratatui"],
+        remedy: "return text; the view of `status --watch` draws it",
+    },
+    Rule {
         message: "only `main`, `cli` and `commands` parse arguments",
         scope: RuleScope::OnlyIn(COMMAND_LINE),
         names: &["clap"],

@@ -1,5 +1,10 @@
-//! Shows the progress line. On a terminal, the line is a bar. If stderr is not a terminal, a log line is written every
-//! ten seconds instead.
+//! Shows the progress line. On a terminal, it is a bar of three lines. If stderr is not a terminal, a log line is
+//! written every ten seconds instead.
+
+mod glyphs;
+pub mod lines;
+
+pub use glyphs::{ASCII, Glyphs, UNICODE, glyphs};
 
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::LiveFigures;
 use super::monitor::{PassView, RunningMonitor};
-use super::{eta_text, number};
-use crate::figure::count;
-use crate::outside::escaped;
 
 /// The time between two log lines if stderr is not a terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -47,7 +50,8 @@ impl ProgressLine {
 
 async fn show(mut views: watch::Receiver<Arc<PassView>>) {
     let terminal = std::io::stderr().is_terminal();
-    let bar = terminal.then(|| bars().add(bar(views.borrow().pace.estimate())));
+    let bar = terminal.then(|| bars().add(bar()));
+    let glyphs = glyphs();
     // When the task is dropped, this value removes the bar from the screen.
     let _cleared = ClearOnDrop(bar.clone());
     let mut logged = Instant::now();
@@ -55,13 +59,12 @@ async fn show(mut views: watch::Receiver<Arc<PassView>>) {
         let view = Arc::clone(&views.borrow_and_update());
         match &bar {
             Some(bar) => {
-                bar.set_position(view.pace.done());
-                bar.set_prefix(escaped(&eta_and_activity(&view)).to_string());
-                bar.set_message(escaped(&figures(&view)).to_string());
+                let lines = lines::progress_lines(&LiveFigures::new(&view), width(), &glyphs);
+                bar.set_message(lines.join("\n"));
             }
             None if logged.elapsed() >= LOG_EVERY => {
                 logged = Instant::now();
-                log(&view);
+                log(&LiveFigures::new(&view));
             }
             None => {}
         }
@@ -69,31 +72,47 @@ async fn show(mut views: watch::Receiver<Arc<PassView>>) {
 }
 
 /// Writes the progress as a log line. With `--log-format json`, a script reads the fields.
-fn log(view: &PassView) {
-    let (items_per_s, wcu_per_s) = view.pace.rates().unzip();
+fn log(live: &LiveFigures) {
+    let spend = live.spend.as_ref();
     tracing::info!(
         r#type = "progress",
-        activity = view.current.activity.name(),
-        items = view.pace.done(),
-        items_per_s,
-        wcu_per_s,
-        eta_s = view.pace.eta().map(|eta| eta.likely.as_secs()),
-        "{} · {}",
-        figures(view),
-        eta_and_activity(view)
+        activity = live.activity.state.name(),
+        items = live.items,
+        percent = live.percent,
+        items_per_s = live.rates.map(|rates| rates.items_per_s),
+        average_items_per_s = live.average_items_per_s,
+        wcu_per_s = live.rates.map(|rates| rates.wcu_per_s),
+        rcu_per_s = live.rates.map(|rates| rates.rcu_per_s),
+        segments_done = live.segments_done,
+        total_segments = live.total_segments,
+        failures = live.failures,
+        conflicts = live.conflicts,
+        diverged = live.diverged,
+        throttled = live.throttled,
+        wcu = spend.map(|spend| spend.wcu),
+        rcu = spend.map(|spend| spend.rcu),
+        dollars = spend.map(|spend| spend.dollars),
+        forecast_dollars = spend.and_then(|spend| spend.forecast_dollars),
+        eta_s = live.eta.map(|eta| eta.likely_s),
+        eta_low_s = live.eta.map(|eta| eta.low_s),
+        eta_high_s = live.eta.map(|eta| eta.high_s),
+        "{}",
+        lines::log_line(live)
     );
 }
 
-fn bar(estimate: u64) -> ProgressBar {
-    let (bar, template) = if estimate > 0 {
-        (ProgressBar::new(estimate), "{bar:16} {msg}\n{prefix}")
-    } else {
-        (ProgressBar::new_spinner(), "{spinner} {msg}\n{prefix}")
-    };
-    match ProgressStyle::with_template(template) {
+/// Returns a bar whose lines are the message, because the message contains the bar itself.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    match ProgressStyle::with_template("{msg}") {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
+}
+
+/// Returns the width of the terminal on stderr. indicatif does not wrap lines that are narrower than the terminal.
+fn width() -> usize {
+    terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
 }
 
 struct ClearOnDrop(Option<ProgressBar>);
@@ -104,26 +123,4 @@ impl Drop for ClearOnDrop {
             bar.finish_and_clear();
         }
     }
-}
-
-/// Returns the figures of the progress line: items, rate, write units and segments.
-fn figures(view: &PassView) -> String {
-    let percent = view.pace.percent().map_or_else(String::new, |p| format!(" (~{p} %)"));
-    let (items, units) = view.pace.rates().unwrap_or((0.0, 0.0));
-    // A retry of failures scans no segments.
-    let segments = match view.total_segments {
-        0 => String::new(),
-        all => format!(" · {}/{all} segments", view.segments_done),
-    };
-    format!(
-        "{}{percent} · {}/s · {} WCU/s{segments}",
-        count(view.pace.done(), "item", "items"),
-        number(items.round() as u64),
-        number(units.round() as u64),
-    )
-}
-
-/// Returns the text with the ETA and with the reason that currently limits the speed.
-fn eta_and_activity(view: &PassView) -> String {
-    format!("{} · {}", eta_text(view.pace.eta()), view.current)
 }
