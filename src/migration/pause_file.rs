@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -17,19 +18,44 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Watches a pause file until it is dropped. The pause of the file then ends.
 pub(super) struct PauseFile {
-    pause: PauseSwitch,
+    pause: FilePause,
     _task: AbortOnDropHandle<()>,
+}
+
+/// The pause of the file. After its end, a check that is still running changes nothing.
+#[derive(Clone)]
+struct FilePause {
+    switch: PauseSwitch,
+    ended: Arc<Mutex<bool>>,
+}
+
+impl FilePause {
+    /// Pauses for this reason, or resumes without a reason.
+    fn set(&self, why: Option<String>) {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            _ if *ended => {}
+            Some(why) => self.switch.pause(PauseSource::File, why),
+            None => self.switch.resume(PauseSource::File),
+        }
+    }
+
+    fn end(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.switch.resume(PauseSource::File);
+    }
 }
 
 impl PauseFile {
     /// Starts to watch the file. When this function returns, the file has been checked once.
     pub(super) async fn watch(path: PathBuf, pause: PauseSwitch) -> PauseFile {
+        let pause = FilePause { switch: pause, ended: Arc::default() };
         look(&path, &pause).await;
-        let switch = pause.clone();
+        let watched = pause.clone();
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                look(&path, &switch).await;
+                look(&path, &watched).await;
             }
         });
         PauseFile { pause, _task: AbortOnDropHandle::new(task) }
@@ -38,20 +64,18 @@ impl PauseFile {
 
 impl Drop for PauseFile {
     fn drop(&mut self) {
-        self.pause.resume(PauseSource::File);
+        self.pause.end();
     }
 }
 
 /// Pauses if the file exists. If the tool cannot find out, it pauses too: somebody may want the pause.
-async fn look(path: &PathBuf, pause: &PauseSwitch) {
+async fn look(path: &PathBuf, pause: &FilePause) {
     let found = timeout(PATIENCE, tokio::fs::symlink_metadata(path)).await;
-    match found.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
-        Ok(_) => pause.pause(PauseSource::File, format!("the file {} exists", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => pause.resume(PauseSource::File),
-        Err(error) => {
-            pause.pause(PauseSource::File, format!("the pause file {} cannot be checked: {error}", path.display()));
-        }
-    }
+    pause.set(match found.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))) {
+        Ok(_) => Some(format!("the file {} exists", path.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("the pause file {} cannot be checked: {error}", path.display())),
+    });
 }
 
 #[cfg(test)]
@@ -75,6 +99,20 @@ mod tests {
         let again = PauseFile::watch(path, pause.clone()).await;
         assert!(pause.paused().is_some(), "the first check comes before the pass begins");
         drop((watched, again));
+        assert_eq!(pause.paused(), None);
+    }
+
+    /// A check may be running when the pass ends. Its result must not pause the next pass.
+    #[tokio::test]
+    async fn a_check_that_is_still_running_changes_nothing_after_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pause");
+        let pause = PauseSwitch::default();
+        let watched = PauseFile::watch(path.clone(), pause.clone()).await;
+        let late = watched.pause.clone();
+        drop(watched);
+        std::fs::write(&path, "").unwrap();
+        look(&path, &late).await;
         assert_eq!(pause.paused(), None);
     }
 
