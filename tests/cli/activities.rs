@@ -137,8 +137,7 @@ impl<'a> Shown<'a> {
         // The progress line may show a new activity about a second later than the metrics. So the check ignores the
         // output of the first 1.2 seconds.
         let screen = self.terminal_since(began + Duration::from_millis(1_200));
-        let is_logged = |line: &&str| LEVELS.iter().any(|level| line.contains(level));
-        let screen: String = screen.split('\n').filter(|line| !is_logged(line)).collect();
+        let screen: String = screen.split('\n').map(without_log_line).collect();
         for (name, line) in LINES {
             assert_eq!(screen.contains(line), name == activity, "{line:?} on the terminal, {activity}: {screen}");
         }
@@ -178,6 +177,14 @@ impl<'a> Shown<'a> {
         self.signal(Signal::SIGINT);
         check_clocks(&self.end(Some(130)).await, activity);
     }
+}
+
+/// Removes the log line at the end of a line of the terminal. The progress line is often before it.
+fn without_log_line(line: &str) -> &str {
+    /// The length of the time at the beginning of a log line, without its `Z`.
+    const TIME: usize = "2026-01-01T00:00:00.000000".len();
+    let level = LEVELS.iter().filter_map(|level| line.find(level)).min();
+    level.map_or(line, |at| &line[..at.saturating_sub(TIME)])
 }
 
 /// Returns the activity that the metrics show; `None` before the pass begins.

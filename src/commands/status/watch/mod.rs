@@ -228,7 +228,8 @@ impl Watch {
         let table = |scope: &&backfill::internals::telemetry::ScopeFigures| {
             scope.scope == ScopeKind::Table && scope.access == AccessKind::Write
         };
-        live.scopes.iter().find(table).map(|scope| scope.budget)
+        // A slowdown or an outdated description lowers the budget for a while. A change must not make that permanent.
+        live.scopes.iter().find(table).filter(|_| !live.lowered).map(|scope| scope.budget)
     }
 
     fn say(&mut self, text: String, failed: bool) {
