@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Show the state of the migration and the next command; works during a run and after a crash
     Status(StatusArgs),
-    /// Pause, resume, slow down, speed up or stop a migration; shows what it is doing
+    /// Pause, resume, slow down, speed up or stop a migration, or show what it is doing
     Ctl(CtlArgs),
     /// List or retry items that could not be changed; list diverged items
     Failures(FailuresArgs),
@@ -175,7 +175,7 @@ pub(crate) struct StatusArgs {
     /// Read only the state file; by default, also read the flag, for at most 2 seconds
     #[arg(long)]
     pub offline: bool,
-    /// Fill the terminal with a live view, with keys that pause, resume and change the rate
+    /// Fill the terminal with a live view. Its keys pause the run, resume it and change its rate
     #[arg(long)]
     pub watch: bool,
 }

@@ -1,6 +1,5 @@
-//! Sends one HTTP request to an address that the operator chose: a health check, a webhook or a
-//! collector of metrics. HTTPS checks the server's
-//! certificate against the certificates of the system (or of `SSL_CERT_FILE`).
+//! Sends one HTTP request to an address that the operator chose: a health check, a webhook or a collector of metrics.
+//! HTTPS checks the server's certificate against the certificates of the system, or of `SSL_CERT_FILE` if it is set.
 //!
 //! Redirects are not followed, proxies are not used, and connections are not kept: each request shows what the address
 //! itself answers now.
@@ -109,7 +108,7 @@ impl Address {
         Ok(Address { uri, client })
     }
 
-    /// Sends a GET request. `limit` is the time until the whole answer must be there.
+    /// Sends a GET request. `limit` is the time limit for the complete answer.
     ///
     /// # Errors
     ///
@@ -118,21 +117,21 @@ impl Address {
         self.send(Request::builder().method(Method::GET), Bytes::new(), limit).await
     }
 
-    /// Sends a JSON document as a POST request. `limit` is the time until the whole answer must be there.
+    /// Sends a JSON document as a POST request. `limit` is the time limit for the complete answer.
     ///
     /// # Errors
     ///
-    /// Fails if there is no complete answer. The address may have received the document all the same.
+    /// Fails if there is no complete answer. Even then, the address may have received the document.
     pub async fn post_json(&self, document: &serde_json::Value, limit: Duration) -> Result<Answer, WebError> {
         let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json");
         self.send(request, document.to_string().into(), limit).await
     }
 
-    /// Sends a body as a POST request with these headers. `limit` is the time until the whole answer must be there.
+    /// Sends a body as a POST request with these headers. `limit` is the time limit for the complete answer.
     ///
     /// # Errors
     ///
-    /// Fails if there is no complete answer. The address may have received the body all the same.
+    /// Fails if there is no complete answer. Even then, the address may have received the body.
     pub async fn post(
         &self,
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,

@@ -2,8 +2,8 @@
 //
 // The server's events name the page that is current and the time of its figures. If the page has changed, the script
 // requests it, and changes only the parts of this document that differ. So the focus, the scroll positions and a
-// selection stay. It never turns text into markup: it copies nodes of a document that the browser has parsed without
-// running scripts.
+// selection stay. The script never turns text into markup: it copies nodes of a document that the browser has parsed
+// without running scripts.
 "use strict";
 (() => {
   // The server sends an event at least every 5 s.
@@ -24,7 +24,7 @@
   let retry = 0;
   let grace = 0;
 
-  // Screen readers announce each change of the status, so it changes only when the connection or the trouble does.
+  // Screen readers announce each change of the status. So the text changes only if the connection or the problem does.
   const say = (text, isGood) => {
     if (status.textContent !== text) status.textContent = text;
     status.className = isGood ? "on" : "off";
@@ -48,7 +48,8 @@
   const syncChildren = (have, want) => {
     let at = have.firstChild;
     for (const next of want.childNodes) {
-      // The list of runs loses its oldest run at its beginning. Find the same run, so that the others stay.
+      // The oldest run may disappear from the beginning of the list. Find the node of the same run, so that the other
+      // nodes stay.
       if (next.id && at && at.id !== next.id) {
         const known = byId(next.id);
         if (known && known.parentNode === have) {
@@ -149,7 +150,7 @@
     silence = setTimeout(lost, SILENCE_MS);
   };
 
-  // A browser opens only a few connections to one server, so a page that nobody sees gives up its own.
+  // A browser opens only a few connections to one server, so a hidden page closes its connection.
   const follow = () => {
     if (document.visibilityState === "visible") {
       connect();

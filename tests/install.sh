@@ -1,10 +1,11 @@
-# Shared by the scripts that fetch what some tests need. A script sets these variables before it sources this file:
+# Shared by the scripts that fetch what some tests need. A script sets `here`, `installed_thing` and `folder` before it sources
+# this file, and the other variables before it calls the function that is named below:
 #   here             the folder of the tests
 #   installed_thing  what is installed, for messages and for the name of its folder
 #   folder           the folder under target/ for it
-#   work             a temporary folder, before it calls `install`
-#   pinned           the files that pin the versions and hashes, before it calls `install`
-#   node_files       the folder with package.json, package-lock.json and .npmrc, before it calls `install install_node`
+#   work             a temporary folder, for `install`
+#   pinned           the files that pin the versions and hashes, for `install`
+#   node_files       the folder with package.json, package-lock.json and .npmrc, for `install install_node`
 # A script must remove the folder `partial`, if it is set, when it ends.
 
 readonly fetch_seconds=600

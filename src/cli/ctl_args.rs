@@ -51,8 +51,8 @@ pub(crate) enum CtlAction {
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
-    /// Show what the process is doing and why, the pause, the rate, and the last commands with who gave them. Also
-    /// works without a running process; changes nothing
+    /// Show what the process is doing and why, the pause, the rate, and the last commands with the operators who gave
+    /// them. Also works without a running process; changes nothing
     Status {
         /// The plan file
         #[arg(value_name = "PLAN")]

@@ -20,12 +20,13 @@ use crate::plan::{HealthProbe, HealthyBounds, MetricQuery, NoData, TableRef};
 /// later.
 const RECENT_PERIODS: u64 = 3;
 
-/// Metrics with short periods arrive as late as the others, so values of at least this time count as recent.
+/// The time in seconds within which a value always counts as recent. Metrics with short periods arrive as late as the
+/// others.
 const RECENT_AT_LEAST: u64 = 180;
 
 /// A connection to CloudWatch, and the question.
 pub(super) struct CloudWatch {
-    /// How to reach CloudWatch. The endpoint is CloudWatch's.
+    /// How to reach CloudWatch. The endpoint in this field is CloudWatch's, not DynamoDB's.
     place: TableRef,
     question: Question,
     no_data: NoData,

@@ -27,7 +27,7 @@ pub enum Condition {
     Unhealthy,
 }
 
-/// The condition of one check, and the answers that speak against it.
+/// The condition of one check, and the number of answers that contradict it.
 #[derive(Debug, Clone)]
 pub struct Hysteresis {
     unhealthy_after: u32,
@@ -145,8 +145,8 @@ mod tests {
     }
 
     proptest! {
-        /// The condition changes if, and only if, the last answers in a row ask for the other one, as many as the plan
-        /// states. So a check that flaps never changes faster than its thresholds.
+        /// The condition changes if and only if enough answers in a row ask for the other condition. The plan states
+        /// how many are enough. So a check that flaps never changes faster than its thresholds.
         #[test]
         fn no_change_comes_faster_than_its_threshold(
             replies in replies(), unhealthy_after in 1_u32..6, healthy_after in 1_u32..6,

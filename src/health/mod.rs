@@ -1,9 +1,9 @@
 //! Health checks of the application: asks a check of the plan once, and decides from its answers whether it is healthy.
 //!
 //! [`Prober`] asks: `http.rs`, `command.rs` and `cloudwatch.rs` send the questions. [`Hysteresis`] decides, and is pure.
-//! `migration` asks again and again while a pass runs, and pauses or slows down the pass.
+//! `migration` asks repeatedly while a pass runs, and pauses or slows down the pass.
 //!
-//! An answer contains no text of the application: no body, no output, no header and no URL. Such text may contain
+//! An answer contains no text from the application: no body, no output, no header and no URL. Such text may contain
 //! secrets, and answers appear in logs and in the state file.
 
 mod cloudwatch;

@@ -19,10 +19,10 @@ use crate::plan::{HookEvent, HookOptions};
 use crate::program::Program;
 
 /// The maximum number of announcements that wait in one queue. A pass announces a few events, so a full queue means
-/// that a hook hangs again and again, or that something flaps.
+/// that a hook hangs repeatedly, or that the activity of the pass changes very often.
 const MAX_WAITING: usize = 64;
 
-/// The hooks of one session. Clones share the queues. Without hooks in the plan, nothing happens.
+/// The hooks of one session. Clones share the queues. If the plan has no hooks, all methods do nothing.
 #[derive(Clone, Default)]
 pub struct Hooks(pub(super) Option<Arc<Inner>>);
 

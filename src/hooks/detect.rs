@@ -66,7 +66,7 @@ impl Detector {
         let Sight { activity, throttled, failures } = sight;
         let stalled = activity == Activity::Stalled;
         let paused = activity == Activity::Paused;
-        // What ends comes before what begins.
+        // Announce what is over before what begins.
         for over in [true, false] {
             if stalled != over && self.is_stalled == over {
                 found.push(Announcement::Stall { over });

@@ -41,7 +41,7 @@ pub struct HookOrigin {
     pub pid: u32,
 }
 
-/// Something that happened, with what is special about it.
+/// An event, with the facts that only this event has.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Announcement {
     /// A pass begins or continues.
@@ -120,7 +120,7 @@ impl PassEnding {
     }
 }
 
-/// What a pass is doing when something happens.
+/// What a pass is doing when an event happens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PassState {
     /// The phase, for example `expand`.
@@ -135,7 +135,7 @@ pub struct PassState {
     pub items: u64,
     /// About how many items the table has; 0 if unknown.
     pub item_estimate: u64,
-    /// The part of the items that was read, in percent.
+    /// The percentage of the items that were read.
     pub percent: Option<u64>,
     /// Number of failed items, over all sessions.
     pub failures: u64,

@@ -1,4 +1,4 @@
-//! Announces what happens to the pass that runs.
+//! Announces the events of the pass that runs.
 
 use std::sync::Arc;
 
@@ -106,8 +106,8 @@ impl PassWatch {
     }
 }
 
-/// An operator who resumed a pass within this time ended its pause. The monitor looks about once a second, and later if
-/// the machine is busy.
+/// If an operator resumed a pass at most this long before the end of a pause was seen, the operator ended the pause.
+/// The monitor looks about once a second, but less often if the machine is busy.
 const RECENTLY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The time of a view is slightly before the moment at which the monitor looks at the pause.
@@ -126,7 +126,7 @@ mod tests {
     fn only_a_recent_action_explains_what_is_seen() {
         let at = |second| Timestamp::from_second(second).unwrap();
         assert!(is_recent(at(100), at(99)) && is_recent(at(100), at(110)));
-        // A clock that was set back explains nothing.
+        // If the clock was set back, the times do not explain anything.
         assert!(!is_recent(at(100), at(111)) && !is_recent(at(100), at(98)));
     }
 }

@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// Starts a server that gives these answers in turn, and repeats the last one. Returns a webhook for it.
+    /// Starts a server that gives these answers in this order, and then repeats the last one. Returns a webhook for it.
     async fn server(answers: &'static [u16]) -> (Webhook, Arc<AtomicUsize>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = Address::new(&format!("http://{}/T0/secret", listener.local_addr().unwrap())).unwrap();

@@ -1,7 +1,7 @@
 //! Limits the connections to a server: their number, and how long each of them lives. So a client that opens connections
-//! and sends nothing, or that reads nothing, can use neither the process's files nor its memory without bound. It cannot
-//! keep other clients waiting either: a new connection takes the place of the one that has sent nothing for the longest
-//! time.
+//! and sends nothing, or that reads nothing, can use neither the process's files nor its memory without bound. Such a
+//! client cannot keep other clients waiting either: a new connection replaces the oldest connection that has sent
+//! nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -225,14 +225,14 @@ mod tests {
         }
         assert!(before.elapsed() < LIMITS.idle, "a displaced connection ends at once");
         assert_eq!(active.read_u8().await.unwrap(), b'E');
-        // The others end after the time for idle connections, and each of them leaves its place.
+        // The other connections end after the time for idle connections, and each of them makes room for a new one.
         let (_, last) = all.last_mut().unwrap();
         assert!(ends(last).await && before.elapsed() >= LIMITS.idle);
         drop((active, all));
         assert!(limited.open.0.lock().unwrap().is_empty());
     }
 
-    /// If every connection has sent something, the oldest one makes place.
+    /// If every connection has sent something, the oldest one is closed.
     #[tokio::test(start_paused = true)]
     async fn slow_senders_are_displaced_in_turn() {
         let mut limited = listen().await;

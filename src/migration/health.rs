@@ -17,7 +17,7 @@ use crate::plan::{FailMode, HealthCheck, OnUnhealthy};
 pub(super) struct Effects {
     /// Pauses the pass.
     pub(super) pause: PauseSwitch,
-    /// Slows down the pass, or ends that with `None`.
+    /// Slows down the pass. `None` ends the slowdown.
     pub(super) slow_down: Box<dyn Fn(Option<Slowdown>) + Send + Sync>,
     /// Shows each check that is known to be healthy or unhealthy, by name.
     pub(super) show: Box<dyn Fn(BTreeMap<String, bool>) + Send + Sync>,
@@ -39,7 +39,7 @@ struct Known {
     checks: Vec<KnownCheck>,
     /// The slowdown that applies.
     slowdown: Option<Slowdown>,
-    /// Whether the watch has ended. A task that is still finishing then changes nothing.
+    /// Whether the watch has ended. After the end, a task that has not finished yet changes nothing.
     ended: bool,
 }
 
@@ -106,7 +106,7 @@ impl Drop for HealthWatch {
 }
 
 impl Checks {
-    /// Asks one check again and again.
+    /// Asks one check repeatedly.
     async fn ask(self: Arc<Self>, index: usize, interval: Duration, prober: Prober, asked: oneshot::Sender<()>) {
         let mut asked = Some(asked);
         let mut tick = tokio::time::interval(interval);
@@ -134,7 +134,7 @@ impl Checks {
         self.apply(&mut known);
     }
 
-    /// Pauses and slows down as the conditions of all checks ask for.
+    /// Pauses or slows down the pass, as the conditions of all checks require.
     fn apply(&self, known: &mut Known) {
         let Effects { pause, slow_down, show } = &self.effects;
         for (index, check) in known.checks.iter().enumerate() {

@@ -40,7 +40,7 @@ struct Running {
     awaited_lease: Option<String>,
     stop: Option<Stopper>,
     table_watch: Option<Arc<TableWatch>>,
-    /// The part of the budgets that passes may use; `None` if they may use all of them.
+    /// The part of the budgets that passes may use; `None` if they may use the full budgets.
     slowdown: Option<Slowdown>,
     views: Option<watch::Receiver<Arc<PassView>>>,
     /// When an operator last resumed the session, and who did.
@@ -181,8 +181,8 @@ impl Steerer {
         running.table_watch = table_watch;
     }
 
-    /// Lowers the budgets of this pass and of the next ones to a part of themselves, or ends that with `None`. A rate that
-    /// an operator sets is lowered in the same way.
+    /// Lowers the budgets of this pass and of the next ones as this slowdown states. `None` ends the slowdown. A rate
+    /// that an operator sets is lowered in the same way.
     pub fn slow_down(&self, slowdown: Option<Slowdown>) {
         self.0.pause.note_slowdown(slowdown.as_ref().map(Slowdown::text));
         let mut running = self.running();

@@ -21,9 +21,9 @@ pub struct HookOptions {
     pub programs: BTreeMap<HookEvent, Vec<String>>,
     /// The program that can refuse a step; `None` if the plan names none.
     pub before_step: Option<BeforeStep>,
-    /// Throttling without a break for this long is an event.
+    /// Throttling that lasts this long without a break is an event.
     pub long_throttling: Duration,
-    /// This number of failed items is an event.
+    /// The event happens when this number of items have failed.
     pub failure_threshold: u64,
     /// The maximum run time of each program, and the maximum time for one message to the webhook.
     pub timeout: Duration,

@@ -13,9 +13,9 @@ pub struct CleanupEntry {
     pub when: String,
 }
 
-/// Returns whether a migration is over, so that everything in [`CleanupEntry::all`] can go. A plan without a cutover is
-/// over when it is verified and no work is left. `has_work` is true if there is a next step, or if a process works on
-/// the migration.
+/// Returns whether a migration is over, so that everything in [`CleanupEntry::all`] can be removed. A plan without a
+/// cutover is over when it is verified and no work is left. `has_work` is true if there is a next step, or if a process
+/// works on the migration.
 pub(super) fn is_over(stage: MigrationStage, has_work: bool) -> bool {
     match stage {
         MigrationStage::Contracted | MigrationStage::RolledBack => true,
@@ -34,8 +34,8 @@ impl CleanupEntry {
         CleanupEntry { what: what.into(), when: when.into() }
     }
 
-    /// Returns everything that can go now. The result is empty while the migration is not over. `is_held` is true while
-    /// a process works on the migration.
+    /// Returns everything that can be removed now. The result is empty while the migration is not over. `is_held` is
+    /// true while a process works on the migration.
     pub fn due(plan: &Plan, status: &MigrationStatus, is_held: bool) -> Vec<CleanupEntry> {
         match is_over(status.stage, status.next.is_some() || is_held) {
             true => CleanupEntry::all(plan, status.stage == MigrationStage::RolledBack),

@@ -193,7 +193,7 @@ impl MigrationReport {
         }
     }
 
-    /// Returns whether the migration is over, so that everything in `cleanup` can go.
+    /// Returns whether the migration is over, so that everything in `cleanup` can be removed.
     pub fn is_over(&self) -> bool {
         is_over(self.stage, self.next.is_some() || self.summary.holder.is_some())
     }

@@ -95,7 +95,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is shown as done that is not done, and nothing that has begun is shown as untouched.
+        /// Only work that is done is shown as done, and work that has begun is never shown as untouched.
         #[test]
         fn levels_are_honest(
             total in 1_u32..2_000, columns in 1_usize..80, estimate in 0_u64..10_000,

@@ -321,7 +321,7 @@ mod tests {
     }
 
     proptest! {
-        /// However many runs there are, the number of kept ones is bounded, and each run that can be resumed is kept.
+        /// For any number of runs, the number of kept runs is bounded, and each run that can be resumed is kept.
         #[test]
         fn the_kept_runs_are_bounded_and_contain_the_newest(newest in prop::collection::vec(1_i64..100_000, 0..6)) {
             let newest: Vec<RunId> = newest.into_iter().map(RunId::from_number).collect();

@@ -98,7 +98,7 @@ async function main() {
   problems.equal(said.length, 2, `messages: ${said}`);
   problems.check(isSameDocument, "the page was loaded again");
 
-  // A page that nobody sees gives up its connection, without a message. A page that is seen again has new figures.
+  // A hidden page closes its connection, without a message. When the page is visible again, it has new figures.
   const hidden = (state) => page.evaluate((state) => {
     Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));

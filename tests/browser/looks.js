@@ -174,7 +174,7 @@ async function main() {
     await checkStructure(page, url);
     problems.equal(await page.getByRole("status").count(), isLive ? 1 : 0, `${url}: status`);
     await checkKeyboard(page, url);
-    // The hostile texts are on the page as text, and have become no elements.
+    // The page shows the hostile texts as text. They have not become elements.
     const text = await page.locator("body").textContent();
     problems.check(text.includes("<script>alert(1)</script><img src=x onerror=alert(2)>"), `${url}: no hostile text`);
     problems.equal(await page.locator("img, iframe, object, form, main script").count(), 0, `${url}: foreign elements`);

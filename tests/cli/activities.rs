@@ -15,8 +15,8 @@ use super::metrics::LOOPBACK;
 use super::metrics::exposition::{Samples, scrape};
 use super::*;
 
-/// How long the displays must agree. This time is less than five seconds, because then a request without an answer
-/// ends.
+/// How long the displays must agree. This time is less than five seconds, because a request without an answer ends
+/// after five seconds.
 const HOLD: Duration = Duration::from_millis(2_500);
 
 const PATIENCE: Duration = Duration::from_secs(60);

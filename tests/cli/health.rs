@@ -25,7 +25,7 @@ const OK: usize = 200;
 const SICK: usize = 503;
 /// No answer.
 const HANGS: usize = 0;
-/// Healthy and unhealthy in turn.
+/// The answers alternate between healthy and unhealthy.
 const FLAPS: usize = 1;
 
 /// An application with a health check.
@@ -214,7 +214,7 @@ async fn an_unhealthy_application_can_slow_the_run_down() {
     let slowed = "slowed to 4% of the budgets: the health check \"api\" failed: HTTP 503";
     let shown = activity_until(&harness, &plan, "slow", |shown| shown.contains(slowed)).await;
     assert!(shown.starts_with("waiting for the budget of "), "{shown}");
-    // Some requests had their permits before.
+    // Some requests had their permits before the slowdown.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let slow = writes_within(&harness, Duration::from_secs(3)).await;
     assert!((1..=60).contains(&slow), "{slow} writes in three seconds at 10 WCU/s");

@@ -33,7 +33,7 @@ async fn a_retry_of_failures_is_not_part_of_the_pace_of_the_run() {
     assert_ne!(fact(&state, StoredFact::Pace).await, pace, "`status` shows the pace of the retry");
 }
 
-/// A pass deletes the records of runs that are too old. The newest run of each phase stays, however old it is.
+/// A pass deletes the records of runs that are too old. The newest run of each phase stays, even if it is old.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_deletes_the_pace_of_old_runs() {
     let (harness, _, plan) = setup(10, "").await;

@@ -226,7 +226,7 @@ async fn the_view_steers_a_running_process() {
         watching.press("?");
         watching.wait_for("ctl rate --plan");
         watching.press("\u{1b}");
-        // It is unknown until 2 % of the items are done.
+        // The ETA is unknown until 2 % of the items are done.
         wait_until("there is an ETA", || settings(&harness, &plan)["pass"]["eta"]["low_s"].is_u64());
         let state = settings(&harness, &plan);
         let pass = &state["pass"];

@@ -16,8 +16,8 @@ use backfill::internals::telemetry::metrics::{EmfOptions, Exports, LineWriter};
 ///
 /// # Errors
 ///
-/// Fails if a destination cannot be used. Nothing of that kind may block the way back, so there it is only a warning,
-/// and the command continues without that destination.
+/// Fails if a destination cannot be used. An export must not block the way back: there, the function only prints a
+/// warning, and the command continues without that destination.
 pub(crate) fn exports(global: &Global, args: ExportArgs, is_way_back: bool) -> anyhow::Result<Exports> {
     let or_warn = |result: Result<(), Refusal>| match result {
         Ok(()) => Ok(true),

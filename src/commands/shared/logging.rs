@@ -136,7 +136,7 @@ impl JsonFields {
         match field.name() {
             "message" => self.message = text(),
             "type" => self.event_type = Some(text()),
-            // The place in the source of a crate that uses `log`.
+            // The location in the source code, if the event comes from a crate that uses `log`.
             name if name.starts_with("log.") => {}
             name => {
                 self.fields.insert(name.to_owned(), value);

@@ -214,7 +214,7 @@ pub(crate) fn write_stderr(text: &str) {
     });
 }
 
-/// Number of texts that are kept back. Then the oldest are dropped.
+/// Maximum number of texts that are kept back. If there are more, the oldest are dropped.
 const MAX_HELD: usize = 200;
 
 static HELD: Mutex<Option<VecDeque<String>>> = Mutex::new(None);
@@ -223,7 +223,7 @@ fn held() -> MutexGuard<'static, Option<VecDeque<String>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps back everything for stderr, because a view fills the terminal. [`release_stderr`] writes it.
+/// Keeps back all text for stderr, because a view fills the terminal. [`release_stderr`] writes the text.
 #[cfg(feature = "watch")]
 pub(crate) fn hold_stderr() {
     held().get_or_insert_default();

@@ -95,8 +95,8 @@ pub(crate) fn listen() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Listens for Ctrl-C and SIGTERM. Returns a future that ends when the first of them arrives. For a command that serves
-/// until it is interrupted: its exit code is then 0.
+/// Listens for Ctrl-C and SIGTERM. Returns a future that ends when the first of them arrives. Use this function in a
+/// command that serves until it is interrupted, and then ends with exit code 0.
 pub(crate) fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

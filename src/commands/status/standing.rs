@@ -55,7 +55,7 @@ pub(crate) fn write_standing(
     }
 }
 
-/// Writes what can go after the migration.
+/// Writes what can be removed after the migration.
 pub(crate) fn write_cleanup(out: &mut Vec<u8>, cleanup: &[CleanupEntry]) -> Result<()> {
     if !cleanup.is_empty() {
         writeln!(out, "clean up:")?;
@@ -63,7 +63,7 @@ pub(crate) fn write_cleanup(out: &mut Vec<u8>, cleanup: &[CleanupEntry]) -> Resu
     cleanup.iter().try_for_each(|CleanupEntry { what, when }| writeln!(out, "  {what}: when {when}"))
 }
 
-/// Returns the JSON form of what can go after the migration.
+/// Returns the JSON form of what can be removed after the migration.
 pub(crate) fn cleanup_json(CleanupEntry { what, when }: &CleanupEntry) -> Json {
     json!({ "what": what, "when": when })
 }

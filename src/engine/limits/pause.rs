@@ -15,7 +15,7 @@ struct PauseState {
     reasons: Vec<(PauseSource, String)>,
     /// Number of times that the run was paused.
     pauses: u64,
-    /// Why the run uses only a part of its budgets; `None` if it uses all of them.
+    /// Why the run uses only a part of its budgets; `None` if it uses its full budgets.
     slowdown: Option<String>,
 }
 
@@ -73,7 +73,7 @@ impl PauseSwitch {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Records why the run uses only a part of its budgets, for people; `None` if it uses all of them. The budgets
+    /// Records why the run uses only a part of its budgets, for people; `None` if it uses its full budgets. The budgets
     /// themselves are set elsewhere.
     pub fn note_slowdown(&self, why: Option<String>) {
         self.0.send_if_modified(|state| {
@@ -83,7 +83,7 @@ impl PauseSwitch {
         });
     }
 
-    /// Returns why the run uses only a part of its budgets, for people; `None` if it uses all of them.
+    /// Returns why the run uses only a part of its budgets, for people; `None` if it uses its full budgets.
     pub fn slowdown(&self) -> Option<String> {
         self.0.borrow().slowdown.clone()
     }

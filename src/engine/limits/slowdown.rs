@@ -2,7 +2,7 @@
 
 use crate::ratelimit::{ScopeBudget, rate_text};
 
-/// A budget that was above this many units is not lowered below it. Otherwise a small budget would come close to a
+/// A budget above this number of units is not lowered below this number. Otherwise a small budget would almost be a
 /// pause.
 const MIN_UNITS: f64 = 1.0;
 

@@ -105,7 +105,7 @@ struct WatchState {
     due: Instant,
     /// Number of failed attempts since the last description.
     failed: u32,
-    /// The part of the budgets that the run may use; `None` if it may use all of them.
+    /// The part of the budgets that the run may use; `None` if it may use the full budgets.
     slowdown: Option<Slowdown>,
 }
 
@@ -193,7 +193,7 @@ impl TableWatch {
         budgets
     }
 
-    /// Lowers all budgets to a part of themselves, or ends that with `None`. The change applies at once, even to
+    /// Lowers all budgets as this slowdown states. `None` ends the slowdown. The change applies at once, even to
     /// requests that wait. Later changes of the budgets are lowered in the same way.
     pub(crate) fn set_slowdown(&self, slowdown: Option<Slowdown>) {
         self.state().slowdown = slowdown;

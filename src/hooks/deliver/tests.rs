@@ -76,7 +76,7 @@ async fn a_full_queue_drops_announcements_and_never_waits() {
     assert!((29..=30).contains(&hooks.failures()), "{}", hooks.failures());
     let began = Instant::now();
     hooks.drain().await;
-    // The end of the command waits for one `timeout`, however many announcements are left.
+    // The end of the command waits for one `timeout`, even if many announcements are left.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(hooks.failures(), MAX_WAITING as u64 + 30, "each of them was lost");
     assert!(!lines(&file).is_empty() && lines(&file).len() <= 3, "{:?}", lines(&file));

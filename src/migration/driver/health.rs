@@ -8,8 +8,8 @@ use crate::migration::health::{Effects, HealthWatch};
 
 impl Driver {
     /// Starts to ask the health checks. They act on the passes of this driver until the result is dropped. When this
-    /// function returns, each check was asked once, so call it before a pass begins. `None` if the plan has no checks, or
-    /// if this is the way back.
+    /// function returns, each check was asked once, so call it before a pass begins. Returns `None` if the plan has no
+    /// checks, or if this is the way back.
     pub(super) async fn watch_health(&self) -> Option<HealthWatch> {
         let checks = &self.plan.health_checks;
         if checks.is_empty() {

@@ -103,7 +103,7 @@ impl Driver {
     pub async fn run_pass(&mut self, phase: Phase, restart: bool) -> Result<PassEnd, DriverError> {
         self.name_phase_in_metrics(phase);
         self.name_phase_in_hooks(phase);
-        // Before the flag is read, because a check may take a while to answer, and the flag must be fresh.
+        // Ask the checks before the flag is read: a check may take a while to answer, and the flag must be fresh.
         let _health = self.watch_health().await;
         let moments = Arc::clone(&self.machine.moments);
         let requested_at = moments();

@@ -46,18 +46,18 @@ impl Driver {
         self.watch_sources(ProgressSources { clocks_before, ..sources }, run.id, Some(records)).await
     }
 
-    /// Watches a retry of the failures of this run. Its pace and its time are not the run's, because the run may have
-    /// ended long ago. So they do not become part of the run's records.
+    /// Watches a retry of the failures of this run. The run may have ended long ago, so the pace and the time of the
+    /// retry do not become part of the run's records.
     pub(super) async fn watch_retry(&self, sources: ProgressSources, run: RunId) -> Option<PassProgress> {
         self.watch_sources(sources, run, None).await
     }
 
-    /// Deletes the pace histories of old runs. Returns the runs whose histories and clocks stay;
-    /// `None` if they are not known.
+    /// Deletes the pace histories of old runs. Returns the runs whose histories and clocks stay; `None` if these runs
+    /// are not known.
     async fn forget_old_histories(&self) -> Option<Vec<RunId>> {
         let mut newest = Vec::new();
         for phase in phase::ALL {
-            // If the state file fails, the pass fails with it soon. Until then, nothing is deleted.
+            // If the state file fails, the pass soon fails, too. Until then, delete nothing.
             match self.store.current_run(phase).await {
                 Ok(run) => newest.extend(run.map(|run| run.id)),
                 Err(_) => return None,
@@ -177,7 +177,7 @@ impl Recorder {
     }
 
     /// Stores the pace, and the clocks and the history of the pace, if they are kept. Ignores errors, for the same
-    /// reason.
+    /// reason as `store_pace`.
     async fn store(&self, view: &PassView) {
         self.store_pace(view).await;
         let Some(RunRecords { clocks, sampler }) = &self.records else { return };

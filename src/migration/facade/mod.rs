@@ -177,7 +177,7 @@ impl Migration {
         Migration { exports: Mutex::new(exports), ..self }
     }
 
-    /// Measures and shows nothing of the passes, so that a benchmark can find out what telemetry costs.
+    /// Runs passes without measurements and displays, so that a benchmark can find out what telemetry costs.
     #[cfg(feature = "internals")]
     #[must_use]
     pub fn without_telemetry(self) -> Migration {
@@ -259,10 +259,10 @@ impl Migration {
         }
     }
 
-    /// Carries out a command with the exports that were chosen for it. They start before anything else, so that an
-    /// address in use refuses the command before it does anything, and so that `/livez` answers from the beginning.
-    /// Nothing of that kind may block the way back, so there it is only a warning. The last figures are sent when the
-    /// command has closed the state file and released the lease.
+    /// Carries out a command with the exports that were chosen for it. The exports start before anything else, so that
+    /// `/livez` answers from the beginning. If the address is in use, the command is refused before it does anything.
+    /// On the way back, this is only a warning, because an export must not block the way back. The last figures are
+    /// sent when the command has closed the state file and released the lease.
     async fn exporting<T>(
         &self,
         is_way_back: bool,

@@ -14,7 +14,7 @@ use crate::plan::{Plan, TableRef, load};
 const OK: usize = 200;
 const SICK: usize = 503;
 const HANGS: usize = 0;
-/// Healthy and unhealthy in turn.
+/// The answers alternate between healthy and unhealthy.
 const FLAPS: usize = 1;
 
 /// An application with a health check.

@@ -9,8 +9,8 @@ pub(super) use fields::read;
 use std::fmt;
 use std::time::Duration;
 
-/// A health check of the application. While a pass runs, the check is asked again and again. While it is unhealthy, the
-/// pass pauses or slows down.
+/// A health check of the application. While a pass runs, the check is asked repeatedly. While it is unhealthy, the pass
+/// pauses or slows down.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthCheck {
     /// The name, which is unique in the plan: 1 to 64 letters (a-z, A-Z), digits, `-` and `_`.
@@ -27,7 +27,7 @@ pub struct HealthCheck {
     pub healthy_after: u32,
     /// What the pass does while the check is unhealthy.
     pub on_unhealthy: OnUnhealthy,
-    /// What it means that the check cannot be asked.
+    /// How it counts if the check cannot be asked.
     pub fail_mode: FailMode,
 }
 
@@ -98,7 +98,7 @@ pub enum OnUnhealthy {
     Slow(u8),
 }
 
-/// What it means that a check cannot be asked: it does not answer in time, fails with an error, or has no data.
+/// How it counts if a check cannot be asked, because it does not answer in time, fails with an error, or has no data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailMode {
     /// It counts as an unhealthy answer.

@@ -14,16 +14,17 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// The pause is at least this many times as long as the look. So a large state file is read at most a fifth of the time.
 const PAUSE_FACTOR: u32 = 4;
 
-/// A client that asks for the page waits at most this long for a new look. Then it gets the last page, with its time.
+/// A client that asks for the page waits at most this long for a new look. Then it gets the last page, with the time of
+/// that page's figures.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// If no look has ended for this time although a client asks, the page says so.
 const LATE: Duration = Duration::from_secs(20);
 
 /// What a page says about a look that does not end.
-const LATE_TEXT: &str = "Reading the state file takes long.";
+const LATE_TEXT: &str = "Reading the state file takes a long time.";
 
-/// The newest look, and the means to ask for another one.
+/// The newest look, and a way to ask for another one.
 #[derive(Clone)]
 pub(super) struct Current {
     looks: watch::Receiver<(Look, Instant)>,
@@ -46,7 +47,7 @@ impl Current {
     pub(super) async fn fresh(&mut self) -> Look {
         if self.looks.borrow_and_update().1.elapsed() > PAUSE {
             self.want();
-            // After the patience, the older look is the answer.
+            // If the new look takes too long, return the older one.
             let _ = timeout(PATIENCE, self.looks.changed()).await;
         }
         self.newest()
@@ -72,7 +73,7 @@ impl Current {
     }
 }
 
-/// Looks at the files whenever somebody wants it, but with a pause after each look.
+/// Looks at the files when a client asks for it, and pauses after each look.
 async fn keep_current(
     look: impl FnMut() -> Look + Send + 'static,
     publish: watch::Sender<(Look, Instant)>,
@@ -108,7 +109,7 @@ mod tests {
     }
 
     /// RUNBOOK: "The server reads the state file only while a page is open"
-    /// Many impatient clients cause no more looks than one, and nobody causes none.
+    /// Many impatient clients cause no more looks than one client. Without clients, there are no looks.
     #[tokio::test(start_paused = true)]
     async fn looks_are_shared_and_have_pauses() {
         let count = Arc::new(AtomicU64::new(0));
@@ -160,7 +161,7 @@ mod tests {
         task.abort();
     }
 
-    /// A look that does not end is not hidden.
+    /// If a look does not end, the page says so.
     #[tokio::test(start_paused = true)]
     async fn a_late_look_is_called_late() {
         let (mut current, task) = Current::begin(look(7), || panic!("the state cannot be read"));

@@ -55,7 +55,7 @@ pub(super) struct Page {
     head: Bytes,
     /// The part after the time.
     tail: Bytes,
-    /// Identifies the content. Two pages with the same figures have the same name, also in two processes.
+    /// Identifies the content. Two pages with the same figures have the same name, even in two processes.
     pub(super) name: String,
 }
 
@@ -79,7 +79,7 @@ pub struct FirstPage {
     pub stage: MigrationStage,
 }
 
-/// Looks at the files, again and again.
+/// Looks at the files repeatedly.
 pub(super) struct Looker {
     source: LiveSource,
     plan: Plan,
@@ -180,7 +180,7 @@ impl Looker {
         }
     }
 
-    /// Returns whether reading the state file again would find the same.
+    /// Returns whether reading the state file again would give the same result.
     fn is_current(&self) -> bool {
         let LastRead { stamp, at, held } = &self.read;
         let is_recent = SystemTime::now().duration_since(*at).is_ok_and(|age| age < REREAD);

@@ -31,9 +31,9 @@ use crate::migration::DriverError;
 use crate::plan::Plan;
 use crate::report::html::STYLE;
 
-/// Enough connections for [`MAX_STREAMS`] open pages that load their figures. If other clients open more connections, the
-/// page of a closed stream connects again. A stream ends after five minutes, and its page opens another one. So a client
-/// that only holds streams does not keep them.
+/// Enough connections for [`MAX_STREAMS`] open pages that load their figures. If other clients open more connections,
+/// the server closes old ones, and a page whose stream was closed connects again. Every stream ends after five minutes,
+/// and its page opens a new one. So a client cannot hold streams without end.
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 2 * MAX_STREAMS,
     idle: Duration::from_secs(15),

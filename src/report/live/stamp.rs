@@ -4,8 +4,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A file that was written within this time before it was read may have been written again without a later time of
-/// change, because a file system stores times with limited resolution (up to two seconds).
+/// A file system stores times with limited resolution (up to two seconds). So if a file was written within this time
+/// before it was read, it may have been written again since, and its time of change may still be the same.
 const RESOLUTION: Duration = Duration::from_secs(3);
 
 /// Identifies the content of files: as long as nobody writes to them or replaces them, the stamp stays equal.

@@ -14,8 +14,8 @@ pub struct RecordLimits {
     pub cells: u32,
     /// The maximum number of verification reports.
     pub reports: u32,
-    /// The maximum number of groups of failures, and of groups of diverged items. With 0, nothing of them is read, and
-    /// their counts are 0.
+    /// The maximum number of groups of failures, and of groups of diverged items. If this number is 0, no records are
+    /// read, and the counts are 0.
     pub groups: u32,
     /// The maximum number of keys in a group. With 0, no key is read.
     pub keys: u32,

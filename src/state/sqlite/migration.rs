@@ -67,7 +67,7 @@ fn details(
     Ok(RunDetails { progress, cells })
 }
 
-/// Returns the groups of a reader that wants none. To count the records takes long.
+/// Returns the groups for a reader that asks for no groups. Counting the records would take a long time.
 fn unread<T>() -> WorkGroups<T> {
     WorkGroups { groups: Vec::new(), unlisted: 0, damaged: 0 }
 }

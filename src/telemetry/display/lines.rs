@@ -139,7 +139,7 @@ fn capacity(live: &LiveFigures, access: AccessKind) -> Option<String> {
     Some(format!("{}/{} {}", rounded(used), rounded(table.budget), access.unit()))
 }
 
-/// Returns the estimated cost so far, and of the whole run.
+/// Returns the estimated cost so far, and the estimated total cost of the run.
 pub fn cost(live: &LiveFigures) -> Option<String> {
     let spend = live.spend.as_ref()?;
     let forecast = spend.forecast_dollars.map_or_else(String::new, |total| format!(" of ~{}", about(total)));
@@ -321,7 +321,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the figures and the width are, no line is too wide, and a failure is never dropped where it fits.
+        /// For all figures and widths, no line is too wide, and failures are shown if they fit.
         #[test]
         fn lines_fit(
             width in 0_usize..200, items in any::<u64>(), failures in 0_u64..1_000_000, rate in 0.0_f64..1e12,

@@ -101,7 +101,7 @@ fn log(live: &LiveFigures) {
     );
 }
 
-/// Returns a bar whose lines are the message, because the message contains the bar itself.
+/// Returns a progress bar of indicatif that shows only its message. The message already contains the bar.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     match ProgressStyle::with_template("{msg}") {

@@ -17,7 +17,7 @@ use crate::plan::Access;
 pub struct LiveFigures {
     /// The time of the figures.
     pub at: Timestamp,
-    /// The activity, why, and since when.
+    /// The activity, its reason, and the time at which it began.
     pub activity: ActivityChange,
     /// Seconds in each activity, over all sessions of the run.
     pub seconds: Json,

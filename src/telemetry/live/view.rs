@@ -14,8 +14,8 @@ const LISTED_RANGES: usize = 16;
 /// The largest number of segments with hung requests that are listed.
 const LISTED_HUNG: usize = 16;
 
-/// The share of the items after which the cost of the whole run is forecast. Before that, the first pages decide too
-/// much.
+/// The share of the items after which the cost of the whole run is forecast. Before that, the first pages have too much
+/// influence on the forecast.
 const SETTLED: f64 = 0.02;
 
 impl LiveFigures {

@@ -2,8 +2,8 @@
 //! (CloudWatch user guide, "Specification: Embedded metric format"). This module is pure.
 //!
 //! CloudWatch charges for each metric, so the lines contain a selection of the families, and only the dimensions
-//! `Migration` and `Table`. CloudWatch has no counters. A counter becomes its increase since the line before, so that
-//! the statistic `Sum` is the total.
+//! `Migration` and `Table`. CloudWatch has no counters. The value of a counter becomes its increase since the previous
+//! line, so that the statistic `Sum` is the total.
 
 mod line;
 mod writer;
@@ -53,7 +53,7 @@ struct Chosen {
     unit: Unit,
     /// The labels whose values become part of the metric's name. All of them have a fixed set of values.
     named_by: &'static [&'static str],
-    /// Of a family with the label `scope`, only the samples of the table are chosen.
+    /// Whether only the samples of the table are chosen, if the family has the label `scope`.
     of_table: bool,
 }
 
@@ -115,7 +115,7 @@ struct Metric {
 pub(super) struct Emf {
     migration: String,
     table: String,
-    /// The counters of the line before.
+    /// The counters of the previous line.
     before: HashMap<String, f64>,
     lines: LineQueue,
 }
@@ -145,7 +145,7 @@ impl Export for Emf {
     }
 }
 
-/// Replaces the value of each counter by its increase. `before` has the counters of the line before, and gets the new
+/// Replaces the value of each counter by its increase. `before` has the counters of the previous line, and gets the new
 /// ones.
 fn increases(mut metrics: Vec<Metric>, before: &mut HashMap<String, f64>) -> Vec<Metric> {
     for metric in metrics.iter_mut().filter(|metric| metric.rises) {

@@ -12,13 +12,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::exposition::Exposition;
 use super::source::{AnnouncedPass, MetricsSource};
 
-/// The end of a command waits at most this long for the last figures to leave.
+/// At its end, a command waits at most this long until the last figures are sent.
 const LAST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where the figures go. Nothing that an exporter does may disturb the pass: it reports its own errors to the log.
 #[async_trait]
 pub(super) trait Export: Send + Sync {
-    /// Receives the figures with which a pass begins in this process. Counters rise from here.
+    /// Receives the figures with which a pass begins in this process. The counters rise from these values.
     async fn begin(&mut self, first: &Exposition);
 
     /// Sends the current figures.
@@ -44,7 +44,7 @@ impl RunningExport {
         RunningExport { ends, task: AbortOnDropHandle::new(task) }
     }
 
-    /// Sends the last figures, and waits until they have left, but not for long.
+    /// Sends the last figures, and waits until they are sent, but at most for `LAST_PATIENCE`.
     pub async fn finish(self) {
         self.ends.cancel();
         if timeout(LAST_PATIENCE, self.task).await.is_err() {
@@ -82,7 +82,7 @@ impl<E: Export> Exporter<E> {
         self.export.finish().await;
     }
 
-    /// Sends the last figures of the pass before, and begins with the next one.
+    /// Sends the last figures of the previous pass, and begins with the next pass.
     async fn change_to(&mut self, pass: AnnouncedPass) {
         if self.current.is_some() {
             self.send().await;
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// The last figures of every pass are sent, however short the pass is.
+    /// The last figures of every pass are sent, even if the pass is very short.
     #[tokio::test(start_paused = true)]
     async fn no_pass_is_lost_between_two_intervals() {
         let source = Arc::new(MetricsSource::new("rename", "shop"));

@@ -1,5 +1,5 @@
-//! Everything that an exporter shows: the families of metrics, from a view of the pass and from the state file. This
-//! module is pure: the same figures always give the same families.
+//! Everything that an exporter shows: the families of metrics. They come from a view of the pass and from the state
+//! file. This module is pure: the same figures always give the same families.
 
 use std::collections::BTreeMap;
 use std::fmt::Error;

@@ -24,7 +24,7 @@ pub struct Family {
 pub enum Samples {
     /// Values that rise and fall.
     Gauges(Vec<Sample>),
-    /// Values that only rise. A lower value is a new beginning.
+    /// Values that only rise. A lower value means that the counter began again.
     Counters(Vec<Sample>),
     /// Distributions of latencies.
     Histograms(Vec<(Labels, LatencySnapshot)>),

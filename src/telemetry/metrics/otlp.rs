@@ -62,7 +62,7 @@ impl Otlp {
 impl Export for Otlp {
     /// Sends each counter with a start time that is the time of the value. This means that the counter began earlier,
     /// at an unknown time ("Cumulative streams: handling unknown start time" in the specification's data model). So a
-    /// collector does not take what an earlier session did for new.
+    /// collector does not count the work of an earlier session as new.
     async fn begin(&mut self, first: &Exposition) {
         self.began = unix_nanos(first.now.into());
         self.send(first).await;

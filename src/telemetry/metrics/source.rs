@@ -19,8 +19,8 @@ use crate::telemetry::{PassView, RunningMonitor};
 /// A reader waits at most this long for the state file. After that, it shows what was read last.
 const STATE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The figures of the state file are read at most once in this time, however often somebody scrapes. The state file has
-/// one thread, which also commits the pages of the pass.
+/// The figures of the state file are read at most once in this time, even if scrapes are more frequent. The state file
+/// has one thread, which also commits the pages of the pass.
 pub const STATE_CACHE: Duration = Duration::from_secs(2);
 
 /// The sources of the figures. The driver announces every pass here.
@@ -202,7 +202,7 @@ impl KnownState {
         if let Ok(Ok(figures)) = timeout(STATE_PATIENCE, read()).await {
             self.figures = figures;
         }
-        // After a failure, too: a state file that does not answer must not be asked again at once.
+        // Also set the time after a failure: a state file that does not answer must not be asked again at once.
         self.tried = Some(Instant::now());
     }
 }

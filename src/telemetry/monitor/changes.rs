@@ -44,8 +44,8 @@ impl ActivityChanges {
     }
 }
 
-/// Logs an activity that begins. The operator should know of some activities. But an activity may begin every second,
-/// so a repetition is only for those who look for it.
+/// Logs an activity that begins. Activities that the operator should know of have a prominent level. But an activity
+/// may begin every second, so its repetitions have the level `debug`.
 fn log(current: &CurrentActivity, is_new: bool) {
     let activity = current.activity.name();
     match current.activity {

@@ -45,7 +45,8 @@ impl Hooked {
         harness.load(&table, numbered).await;
         let dir = text(harness.dir()).to_owned();
         let events = harness.dir().join("events");
-        // Several processes may append at the same time: a line is shorter than what a pipe writes at once.
+        // Several processes may append at the same time. Their lines do not mix, because a line is shorter than what
+        // `cat` reads from a pipe and writes at once.
         let log = script(&harness, "log", &format!("cat >>{dir}/events"));
         let more = more.replace("$log", text(&log)).replace("$dir", &dir);
         let more =

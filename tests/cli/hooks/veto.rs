@@ -44,7 +44,7 @@ async fn a_hook_can_refuse_a_step_but_never_the_way_back() {
     asks("exit 0");
     hooked.tool(&["cutover", "--to", "dual-write", "--yes"]).exits(0);
     hooked.tool(&["run", "--yes"]).exits(0);
-    // The program is not asked if there is nothing to do, and a comparison or the way back never needs it.
+    // The program does not run if there is nothing to do. It never runs for a comparison or for the way back.
     asks("exit 1");
     let before = asked();
     hooked.tool(&["run", "--yes"]).exits(0);

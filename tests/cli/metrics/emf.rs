@@ -90,7 +90,7 @@ async fn the_lines_of_a_stopped_and_resumed_run_add_up_to_its_report() {
     assert!(before.len() >= 2, "one line each second, and one at the end: {}", before.len());
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
-    // The second session writes to stderr, beside its document on stdout.
+    // The second session writes its lines to stderr, and its document to stdout.
     let mut command = harness.command();
     command.args(["run", text(&plan), "--emf", "/dev/stderr", "--emf-interval", "1", "--output", "json"]);
     let second = tokio::task::block_in_place(|| tool::run(command)).exits(0);

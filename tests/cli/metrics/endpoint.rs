@@ -183,7 +183,7 @@ async fn idle_and_slow_connections_do_not_delay_a_probe() {
         assert_eq!(answer.status, 200, "{answer:?}");
         // A connection lives for 15 seconds. A probe that waits for one of them to end takes longer than this.
         assert!(began.elapsed() < Duration::from_secs(8), "round {round}: {:?}", began.elapsed());
-        // The next ones have sent a part of a request, and never send the rest.
+        // The next connections have sent a part of a request, and never complete it.
         for mut slow in (0..40).map(connect) {
             slow.write_all(b"GET /livez HTTP/1.1\r\n").unwrap();
             open.push(slow);

@@ -105,7 +105,7 @@ fn command(harness: &Harness, args: &[&str]) -> std::process::Command {
     command
 }
 
-/// The collector receives the same families as Prometheus. Counters are cumulative, and what an earlier session did
+/// The collector receives the same families as Prometheus. Counters are cumulative, and the work of an earlier session
 /// does not count as new.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_receives_every_family_and_the_last_figures() {

@@ -14,7 +14,7 @@ const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>
 /// The number of items in the table, one of which is too large.
 const ITEMS: usize = 60;
 
-/// A migration, and the means to continue it.
+/// A migration, and everything that is needed to continue it.
 pub(super) struct Eventful {
     pub(super) harness: Harness,
     pub(super) plan: std::path::PathBuf,

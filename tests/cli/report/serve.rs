@@ -12,7 +12,7 @@ const LOOPBACK: &str = "127.0.0.1:0";
 /// Every wait in these tests ends after this time. An idle machine needs a few seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running server. It ends with this value, also if a test fails.
+/// A running server. It ends when this value is dropped, even if a test fails.
 pub(super) struct Served {
     /// `None` after the end of the server.
     process: Option<RunningTool>,
@@ -274,9 +274,9 @@ async fn the_server_starts_only_on_a_free_loopback_address() {
     assert_eq!((document["bytes"].as_u64(), &document["phase"]), (Some(page.len() as u64), &json!("verify")));
 }
 
-/// The page follows a run. When the run's process dies, no file changes, and the page shows it nevertheless. Then the
-/// page follows the next process, and finally has the figures of the state.
-/// RUNBOOK: "an open page shows new figures within a few seconds"
+/// The page follows a run. When the run's process dies, no file changes, but the page shows that the process died. Then
+/// the page follows the next process, and finally has the figures of the state. RUNBOOK: "an open page shows new
+/// figures within a few seconds"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_follows_the_state() {
     let (eventful, running) = Eventful::begin().await;
@@ -352,9 +352,9 @@ async fn the_number_of_open_pages_is_limited() {
     served.stop(Signal::SIGTERM);
 }
 
-/// A plan file that is being changed, or a state file that is away for a moment, does not end the server. The page keeps
-/// its figures and says what is wrong.
-/// RUNBOOK: "If the state file cannot be read, the page keeps its figures and says so"
+/// A plan file that is being changed, or a state file that is missing for a moment, does not end the server. The page
+/// keeps its figures and says what is wrong. RUNBOOK: "If the state file cannot be read, the page keeps its figures and
+/// says so"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_file_is_named_and_survived() {
     let (harness, _, plan) = setup(5, "").await;

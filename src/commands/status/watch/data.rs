@@ -21,7 +21,7 @@ pub(super) struct WatchData {
     pub process: Process,
 }
 
-/// The process that works on the migration, as `ctl` reaches it.
+/// The process that works on the migration, according to `ctl`.
 #[derive(Debug, Default)]
 pub(super) enum Process {
     /// Nobody has answered yet.

@@ -1,5 +1,5 @@
 //! Draws the view. The colours are the terminal's own sixteen colours without a background, so that the view is readable
-//! on light and on dark terminals. No information is in a colour alone.
+//! on light and on dark terminals. No information is shown by colour alone.
 
 use backfill::internals::telemetry::display::Glyphs;
 use backfill::internals::telemetry::display::lines::cut;
@@ -112,7 +112,7 @@ fn stack(panels: &[&Panel], width: usize, height: usize, look: Look) -> Vec<Row>
     }
     let mut given = vec![1_usize; shown.len()];
     let mut left = height - shown.len() * 2;
-    // One row for each panel in turn, those with the lowest ranks first.
+    // Hand out one row at a time to each panel. Begin with the panels that have the lowest ranks.
     let mut order: Vec<usize> = (0..shown.len()).collect();
     order.sort_by_key(|at| shown[*at].rank);
     // The most important panels get all their rows first, as long as they leave most of the space.

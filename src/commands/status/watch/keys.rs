@@ -9,7 +9,7 @@ const MAX_TYPED: usize = 12;
 /// The part by which `+` and `-` change the rate.
 const STEP: f64 = 0.1;
 
-/// What the keys refer to.
+/// What is on the screen, which decides what the keys do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Mode {
     /// The view.
@@ -28,7 +28,7 @@ pub(super) enum Action {
     None,
     /// The view ends.
     Quit,
-    /// The process is suspended, as the shell does it after Ctrl-Z.
+    /// This process is suspended, like a program in a shell after Ctrl-Z.
     Suspend,
     /// A command is carried out.
     Steer(Command),

@@ -42,15 +42,15 @@ use view::view;
 /// How long the result of a command is shown.
 const MESSAGE_FOR: Duration = Duration::from_secs(10);
 
-/// The time between two looks at whether the view has ended, for the thread that reads the keys.
+/// The interval at which the thread that reads the keys checks whether the view has ended.
 const KEY_WAIT: Duration = Duration::from_millis(200);
 
-/// News for the view.
+/// An update of what the view shows.
 #[derive(Debug)]
 enum Update {
     /// The state file was read.
     File(Result<Box<FileFigures>, String>),
-    /// The process answered, or did not.
+    /// The process answered, or it could not be asked.
     Process(Process),
     /// A command was carried out, or failed.
     Steered(Result<String, String>),
@@ -67,7 +67,7 @@ pub(crate) async fn watch(global: &Global, args: &StatusArgs) -> anyhow::Result<
         return Err(Refusal::error(
             Exit::Usage,
             format!(
-                "`--watch` fills a terminal, and stdin or stdout is not a terminal, or `--output json` was given. \
+                "`--watch` needs a terminal on stdin and stdout, and does not work with `--output json`. \
                  Nothing was done. For scripts, run: {instead} --output json"
             ),
         ));
@@ -263,7 +263,7 @@ impl Watch {
         self.say(result.unwrap_or_else(|error| error), failed);
     }
 
-    /// Gives the terminal back and stops this process, as the shell does it after Ctrl-Z.
+    /// Gives the terminal back and suspends this process, like a program in a shell after Ctrl-Z.
     fn suspend(&mut self) -> std::io::Result<()> {
         terminal::restore();
         raise(Signal::SIGTSTP)?;

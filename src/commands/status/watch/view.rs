@@ -1,5 +1,5 @@
 //! Turns the figures into rows of text. This module is pure. Everything that comes from outside is escaped here, so
-//! that drawing needs no further care.
+//! that the drawing code does not need to escape anything.
 
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ pub(in crate::telemetry) fn check_line(line: &str) -> Json {
             let name = metric["Name"].as_str().unwrap();
             assert!((1..=1024).contains(&name.len()) && names.insert(name.to_owned()), "{name} twice in {line}");
             assert!(["Count", "Count/Second", "Seconds", "None"].contains(&metric["Unit"].as_str().unwrap()));
-            // CloudWatch refuses values above 2^360, and values that are no numbers.
+            // CloudWatch refuses values above 2^360, and values that are not numbers.
             assert!(root[name].as_f64().is_some_and(|value| value.abs() < 2_f64.powi(360)), "{name} in {line}");
         }
     }
@@ -115,7 +115,7 @@ fn a_line_without_a_pass_is_valid() {
     assert_eq!((metrics.len(), &json["PassActive"]), (1, &json!(0.0)));
 }
 
-/// The sum of the lines of a session is what the session did: what an earlier session did is not in it.
+/// The lines of a session add up to what this session did. They do not contain what an earlier session did.
 #[tokio::test(start_paused = true)]
 async fn counters_become_increases_of_this_session() {
     let written = Arc::new(Mutex::new(Vec::new()));
@@ -135,7 +135,7 @@ async fn counters_become_increases_of_this_session() {
     for scanned in [1_010, 1_010, 1_500] {
         emf.send(&set(scanned)).await;
     }
-    // Another pass begins at 0, with what it did before.
+    // The lines of another pass also begin at 0, and do not contain what the pass did before.
     emf.begin(&set(3)).await;
     emf.send(&set(5)).await;
     emf.finish().await;

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 /// Writes one line, which ends with a line break, to a destination. It may block.
 pub type LineWriter = Arc<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
 
-/// Number of lines that wait for a slow destination. Further lines are dropped.
+/// Maximum number of lines that wait for a slow destination. Further lines are dropped.
 const QUEUED: usize = 4;
 
 /// Where and how often EMF lines are written.

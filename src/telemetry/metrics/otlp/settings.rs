@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(60);
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The default time until an answer must be there, and the longest one.
+/// The default time limit for an answer, and the longest one that is allowed.
 const LIMIT: Duration = Duration::from_secs(10);
 const LONGEST_LIMIT: Duration = Duration::from_secs(60);
 
@@ -119,7 +119,7 @@ fn milliseconds(name: &'static str, value: &str) -> Result<Duration, OtlpError> 
 }
 
 fn parse_headers(name: &'static str, value: &str) -> Result<Vec<(HeaderName, HeaderValue)>, OtlpError> {
-    let wrong = || OtlpError::Variable { name, why: "it contains something that is no HTTP header" };
+    let wrong = || OtlpError::Variable { name, why: "it contains something that is not an HTTP header" };
     let header = |(key, value): (String, String)| {
         let key = HeaderName::from_bytes(key.as_bytes()).map_err(|_| wrong())?;
         let mut value = HeaderValue::from_str(&value).map_err(|_| wrong())?;

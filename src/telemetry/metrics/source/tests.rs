@@ -38,7 +38,7 @@ async fn failures(source: &MetricsSource) -> Option<u64> {
     source.exposition().await.state.open.map(|open| open.failures)
 }
 
-/// However often somebody scrapes, the state file is read once in two seconds.
+/// Even if scrapes are more frequent, the state file is read once in two seconds.
 #[tokio::test(start_paused = true)]
 async fn a_scrape_loop_reads_the_state_file_once_in_two_seconds() {
     let (source, reads, answer) = source();
@@ -53,7 +53,7 @@ async fn a_scrape_loop_reads_the_state_file_once_in_two_seconds() {
     assert_eq!((failures(&source).await, reads.load(Ordering::Relaxed)), (Some(7), 2));
 }
 
-/// A state file that fails or hangs is not asked again and again, and the last figures stay visible.
+/// A state file that fails or hangs is not asked again for every scrape, and the last figures stay visible.
 #[tokio::test(start_paused = true)]
 async fn a_broken_state_file_is_asked_as_seldom_as_a_good_one() {
     let (source, reads, answer) = source();
@@ -68,7 +68,7 @@ async fn a_broken_state_file_is_asked_as_seldom_as_a_good_one() {
     }
 }
 
-/// The end reads the state file whatever the cache contains, and nothing reads it afterwards.
+/// At its end, the source reads the state file even if the cache is fresh. Nothing reads the file afterwards.
 #[tokio::test(start_paused = true)]
 async fn the_last_figures_of_the_state_file_stay() {
     let (source, reads, answer) = source();
