@@ -11,7 +11,7 @@ use clap::Args;
 pub(crate) struct ExportArgs {
     /// Serve Prometheus metrics at http://ADDRESS/metrics while the command runs, without a password (example:
     /// 127.0.0.1:9464; port 0 selects a free port)
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub metrics: Option<SocketAddr>,
     /// Append CloudWatch metrics to this file, one line of JSON (EMF) at each interval and at the end; `-` writes to
     /// stdout, `/dev/stderr` to stderr
@@ -26,4 +26,9 @@ pub(crate) struct ExportArgs {
     #[cfg(feature = "otlp")]
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
+}
+
+/// Parses an address.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it must be an IP address and a port, such as 127.0.0.1:9464".to_owned())
 }

@@ -53,7 +53,8 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         Ok(address)
     } else {
-        Err("it must be on loopback, such as 127.0.0.1:8080, because the page has no password. To read it from              another machine, forward the port, for example with `ssh -L`"
+        Err("it must be on loopback, such as 127.0.0.1:8080, because the page has no password. To read it from another machine, forward \
+             the port, for example with `ssh -L`"
             .to_owned())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::in_flight::{InFlight, SegmentRequests, SegmentSnapshot};
-use super::measure::{Measures, MeasuresSnapshot};
-use crate::state::Counts;
+use super::measure::{ConsumedUnits, Measures, MeasuresSnapshot};
+use crate::state::{Counts, Spend};
 
 /// Live figures. The engine writes them; progress displays read them.
 #[derive(Debug, Default)]
@@ -65,6 +65,21 @@ pub struct Snapshot {
     pub segments: Vec<SegmentSnapshot>,
     /// What happened to the requests of this session.
     pub measures: MeasuresSnapshot,
+}
+
+impl Snapshot {
+    /// Returns the capacity that this session has consumed so far, also for pages that are not committed. So its rate is
+    /// the rate at which requests are sent, while committed figures rise page by page. Without reports of the server,
+    /// returns what committed pages consumed according to estimates.
+    pub fn consumed(&self) -> Spend {
+        let committed = self.counts.spend();
+        let ConsumedUnits { reads, writes, indexes, unlisted } = &self.measures.units;
+        let of_indexes: f64 = indexes.iter().map(|index| index.consumed).sum();
+        Spend {
+            write: committed.write.max(writes.consumed + of_indexes + unlisted),
+            read: committed.read.max(reads.consumed),
+        }
+    }
 }
 
 impl Progress {

@@ -123,6 +123,8 @@ pub struct PassView {
     pub last: LastTimes,
     /// The last changes of the activity in this session, oldest first.
     pub recent: Vec<ActivityChange>,
+    /// What lowers all budgets for the moment; `None` if nothing does.
+    pub slowdown: Option<String>,
 }
 
 /// A monitor that is running. It ends when this value is dropped.
@@ -214,7 +216,7 @@ impl Monitor {
         let passed = self.time_awake(now);
         let figures = self.sources.progress.snapshot();
         let elapsed = now.monotonic.saturating_duration_since(self.began.monotonic);
-        self.pace.note(elapsed, figures.counts.scanned, figures.processed, figures.counts.spend());
+        self.pace.note(elapsed, figures.counts.scanned, figures.processed, figures.consumed());
         let scopes = self.sources.scopes.status();
         self.throttled.note(now, &figures, self.sources.scopes.throttles());
         let mut current = self.signals(now, &figures, &scopes).activity();
@@ -250,6 +252,7 @@ impl Monitor {
             allowance: self.sources.allowance.status(),
             last: self.last,
             recent: self.changes.recent(),
+            slowdown: self.sources.pause.slowdown(),
             figures,
         }
     }

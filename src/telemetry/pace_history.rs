@@ -219,7 +219,9 @@ impl PaceSampler {
     /// Adds what happened since the last view, and returns the history.
     pub fn note(&mut self, view: &PassView) -> &PaceHistory {
         let counts = &view.figures.counts;
-        let spend = counts.spend();
+        // Units of pages that are not committed count when they are consumed. Otherwise a page would be a peak above the
+        // budget.
+        let spend = view.figures.consumed();
         let mut clocks = ActivityClocks::default();
         for activity in Activity::ALL {
             clocks.add(activity, view.clocks.of(activity).saturating_sub(self.clocks.of(activity)));

@@ -21,11 +21,11 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     let step_args = args.step_args();
     let step = step_of(&args);
     let migration = terminal::open(global, &args.plan, step_args.yes)?;
-    let migration = migration.with_exports(exports(global, args.exports, args.back)?);
     let options = terminal::step_options(&step_args);
     if args.dry_run {
         return dry_run::dry_run(global, &migration, step, &options).await;
     }
+    let migration = migration.with_exports(exports(global, args.exports, args.back)?);
     let outcome = Box::pin(migration.cutover(step, &options)).await?;
     if let Some(reason) = outcome.stopped() {
         output::warn(&format!("stopped: {reason}"));

@@ -1,7 +1,8 @@
 //! What a command exports: turns the arguments into destinations.
 
-use std::fs::OpenOptions;
-use std::io::{Error as IoError, ErrorKind as IoErrorKind, Result as IoResult, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{Error as IoError, ErrorKind as IoErrorKind, IsTerminal as _, Read as _, Result as IoResult, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::cli::{ExportArgs, Global, Output};
 use crate::commands::shared::exit::{Exit, Refusal};
 use crate::commands::shared::output;
+use backfill::internals::telemetry::display::suspend;
 use backfill::internals::telemetry::metrics::{EmfOptions, Exports, LineWriter};
 
 /// Returns what a command exports.
@@ -72,7 +74,12 @@ fn check_emf(global: &Global, path: &Path) -> Result<(), Refusal> {
             Ok(found) if found.is_dir() => Err(unusable(&"it is a folder")),
             // Do not open a pipe: this would wait until somebody reads from it.
             Ok(found) if !found.is_file() => Ok(()),
-            Ok(_) => OpenOptions::new().append(true).open(path).map(drop).map_err(|error| unusable(&error)),
+            Ok(_) => {
+                if !is_emf(path).map_err(|error| unusable(&error))? {
+                    return Err(unusable(&"it exists, and contains something else than EMF lines"));
+                }
+                OpenOptions::new().append(true).open(path).map(drop).map_err(|error| unusable(&error))
+            }
             Err(error) if error.kind() == IoErrorKind::NotFound => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let folder = folder.unwrap_or(Path::new("."));
@@ -81,6 +88,14 @@ fn check_emf(global: &Global, path: &Path) -> Result<(), Refusal> {
             Err(error) => Err(unusable(&error)),
         },
     }
+}
+
+/// Returns whether a file is empty or begins like an EMF line. A wrong path must not damage a plan, a state file or its
+/// lock file.
+fn is_emf(path: &Path) -> IoResult<bool> {
+    let mut first = [0];
+    let read = File::open(path)?.read(&mut first)?;
+    Ok(read == 0 || first == *b"{")
 }
 
 /// Where EMF lines go.
@@ -104,10 +119,21 @@ impl Destination {
 /// Returns the function that writes lines to a destination.
 fn line_writer(path: PathBuf) -> LineWriter {
     match Destination::of(&path) {
-        Destination::Stdout => Arc::new(output::write_stdout),
-        Destination::Stderr => Arc::new(output::write_line_to_stderr),
+        Destination::Stdout => stream_writer(std::io::stdout().as_fd(), std::io::stdout().is_terminal()),
+        Destination::Stderr => stream_writer(std::io::stderr().as_fd(), std::io::stderr().is_terminal()),
         Destination::File => Arc::new(move |line| append(&path, line)),
     }
+}
+
+/// Returns the function that writes lines to stdout or stderr. It uses a file descriptor of its own: if nobody reads the
+/// stream, only this function waits, and not the rest of the program, which would wait for the lock of the stream.
+fn stream_writer(stream: BorrowedFd<'_>, is_terminal: bool) -> LineWriter {
+    let own = stream.try_clone_to_owned().map(File::from);
+    Arc::new(move |line| {
+        let mut own = own.as_ref().map_err(|error| IoError::new(error.kind(), error.to_string()))?;
+        // A line between two parts of the progress bar would break it.
+        if is_terminal { suspend(|| own.write_all(line.as_bytes())) } else { own.write_all(line.as_bytes()) }
+    })
 }
 
 /// Appends a line with one write, so that lines of several processes do not mix. Opens the file each time, so that a

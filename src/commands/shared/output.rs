@@ -236,15 +236,6 @@ pub(crate) fn release_stderr() {
     kept.into_iter().flatten().for_each(|text| write_stderr(&text));
 }
 
-/// Writes a line for programs to stderr, without breaking the progress bar.
-///
-/// # Errors
-///
-/// Fails if stderr cannot be written.
-pub(crate) fn write_line_to_stderr(line: &str) -> std::io::Result<()> {
-    backfill::internals::telemetry::display::suspend(|| std::io::stderr().write_all(line.as_bytes()))
-}
-
 /// Reports that a command stopped early and has no other result. Returns the exit code.
 pub(crate) fn report_stop(global: &Global, reason: &StopReason, next: &str) -> anyhow::Result<Exit> {
     let command_result = CommandResult::stopped(reason).next(next.to_owned());

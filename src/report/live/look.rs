@@ -84,6 +84,8 @@ pub(super) struct Looker {
     source: LiveSource,
     plan: Plan,
     plan_stamp: Stamp,
+    /// When the plan file was read.
+    plan_read: SystemTime,
     plan_trouble: Option<&'static str>,
     read: LastRead,
     last: Look,
@@ -121,7 +123,9 @@ impl Looker {
         let (read, page, stage) = source.read(&plan, at).await?;
         let first = FirstPage { bytes: page.parts(at).iter().map(Bytes::len).sum(), stage };
         let last = Look { page: Arc::new(page), at, trouble: None };
-        Ok((Looker { source, plan, plan_stamp, plan_trouble: None, read, last }, first))
+        // The caller read the plan at an earlier time, so the first look reads it again.
+        let plan_read = SystemTime::UNIX_EPOCH;
+        Ok((Looker { source, plan, plan_stamp, plan_read, plan_trouble: None, read, last }, first))
     }
 
     /// Returns the first look, or the newest one.
@@ -159,10 +163,11 @@ impl Looker {
     /// in the middle of a change.
     fn read_plan(&mut self) -> bool {
         let stamp = self.source.plan_stamp();
-        if stamp == self.plan_stamp && self.plan_trouble.is_none() {
+        if stamp == self.plan_stamp && stamp.is_settled(self.plan_read) && self.plan_trouble.is_none() {
             return false;
         }
         self.plan_stamp = stamp;
+        self.plan_read = SystemTime::now();
         match (self.source.plan)() {
             Ok(plan) => {
                 self.plan = plan;

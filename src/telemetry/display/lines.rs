@@ -274,6 +274,7 @@ mod tests {
                 limits: Vec::new(),
             }),
             recent: Vec::new(),
+            slowed_by: None,
             last_answer: at,
             last_commit: at,
         }

@@ -53,6 +53,8 @@ pub struct LiveFigures {
     pub failed_requests: u64,
     /// The table, the indexes, all partition keys together, and all key ranges together.
     pub scopes: Vec<ScopeFigures>,
+    /// What lowers all budgets for the moment, as text for people; `None` if nothing does.
+    pub slowed_by: Option<String>,
     /// Requests that wait for something that is not a scope.
     pub waits: Vec<WaitFigures>,
     /// The partition keys that have their own rate.

@@ -58,6 +58,7 @@ impl LiveFigures {
             throttled: view.figures.throttled,
             failed_requests: view.figures.failed_requests,
             scopes: scopes(view),
+            slowed_by: view.slowdown.clone(),
             waits: waits(view),
             hot_keys: hot_keys(view),
             key_ranges: key_ranges(view),
@@ -119,6 +120,17 @@ fn hot_keys(view: &PassView) -> Vec<HotKeyFigures> {
 }
 
 fn key_ranges(view: &PassView) -> Vec<KeyRangeFigures> {
+    let budget = |kind: AccessKind| {
+        let of_range =
+            scopes(view).into_iter().find(|scope| scope.scope == ScopeKind::KeyRange && scope.access == kind);
+        of_range.map_or(0.0, |scope| scope.budget)
+    };
+    let (write, read) = (budget(AccessKind::Write), budget(AccessKind::Read));
+    // A range may be slow for writes or for reads. A pass that only reads has full write rates.
+    let share = |range: &KeyRangeFigures| {
+        let of = |rate: f64, budget: f64| if budget > 0.0 { rate / budget } else { 1.0 };
+        of(range.write_rate, write).min(of(range.read_rate, read))
+    };
     let mut ranges: Vec<_> = view
         .capacity
         .key_ranges
@@ -129,7 +141,7 @@ fn key_ranges(view: &PassView) -> Vec<KeyRangeFigures> {
             read_rate: range.read_rate,
         })
         .collect();
-    ranges.sort_by(|a, b| a.write_rate.total_cmp(&b.write_rate).then(a.segment.cmp(&b.segment)));
+    ranges.sort_by(|a, b| share(a).total_cmp(&share(b)).then(a.segment.cmp(&b.segment)));
     ranges.truncate(LISTED_RANGES);
     ranges
 }

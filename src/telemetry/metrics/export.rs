@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,9 @@ impl RunningExport {
         let ends = CancellationToken::new();
         let passes = source.follow();
         let ended = ends.clone();
-        let task = tokio::spawn(Exporter { source, passes, export, current: None }.run(every, ended));
+        let task = tokio::spawn(
+            Exporter { source, passes, export, current: None, is_ended: false, sent: Timestamp::MIN }.run(every, ended),
+        );
         RunningExport { ends, task: AbortOnDropHandle::new(task) }
     }
 
@@ -61,6 +64,18 @@ struct Exporter<E> {
     passes: UnboundedReceiver<AnnouncedPass>,
     export: E,
     current: Option<AnnouncedPass>,
+    /// Whether the last figures of the current pass were sent.
+    is_ended: bool,
+    /// The time of the last figures that were sent.
+    sent: Timestamp,
+}
+
+/// Waits for the end of a pass. Without a pass, waits forever.
+async fn end_of(pass: Option<AnnouncedPass>) {
+    match pass {
+        Some(pass) => pass.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl<E: Export> Exporter<E> {
@@ -72,6 +87,11 @@ impl<E: Export> Exporter<E> {
                 biased;
                 () = ends.cancelled() => break,
                 Some(pass) = self.passes.recv() => self.change_to(pass).await,
+                // The last figures of a pass do not wait for the next interval.
+                () = end_of(self.current.clone()), if !self.is_ended => {
+                    self.is_ended = true;
+                    self.send().await;
+                }
                 _ = tick.tick() => self.send().await,
             }
         }
@@ -84,17 +104,22 @@ impl<E: Export> Exporter<E> {
 
     /// Sends the last figures of the previous pass, and begins with the next pass.
     async fn change_to(&mut self, pass: AnnouncedPass) {
-        if self.current.is_some() {
+        if self.current.is_some() && !self.is_ended {
             self.send().await;
         }
         let begun = pass.begun();
-        let first = Exposition { now: begun.view.at, ..self.source.exposition_of(Some(begun)).await };
+        // The pass began before the last figures of the previous one were sent. Time must not go back.
+        let now = begun.view.at.max(self.sent);
+        let first = Exposition { now, ..self.source.exposition_of(Some(begun)).await };
+        self.sent = now;
+        self.is_ended = false;
         self.current = Some(pass);
         self.export.begin(&first).await;
     }
 
     async fn send(&mut self) {
         let exposition = self.source.exposition_of(self.current.as_ref().map(AnnouncedPass::shown)).await;
+        self.sent = self.sent.max(exposition.now);
         self.export.send(&exposition).await;
     }
 }
@@ -110,7 +135,7 @@ mod tests {
 
     /// Records the calls. `B1` begins run 1, and `S1:5` sends run 1 with five answers.
     #[derive(Clone, Default)]
-    struct Recorded(Arc<Mutex<Vec<String>>>);
+    struct Recorded(Arc<Mutex<Vec<(Timestamp, String)>>>);
 
     impl Recorded {
         fn note(&self, kind: &str, exposition: &Exposition) {
@@ -118,11 +143,14 @@ mod tests {
                 Some(pass) => format!("{kind}{}:{}", pass.labels.run, pass.view.figures.answers),
                 None => kind.to_owned(),
             };
-            self.0.lock().unwrap().push(text);
+            self.0.lock().unwrap().push((exposition.now, text));
         }
 
+        /// Returns the calls, and checks that their times never go back.
         fn take(&self) -> Vec<String> {
-            std::mem::take(&mut self.0.lock().unwrap())
+            let calls = std::mem::take(&mut *self.0.lock().unwrap());
+            assert!(calls.is_sorted_by_key(|(at, _)| *at), "{calls:?}");
+            calls.into_iter().map(|(_, text)| text).collect()
         }
     }
 
@@ -153,8 +181,14 @@ mod tests {
             (0..run).for_each(|_| progress.answered());
             monitor.end().await;
         }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            recorded.take(),
+            ["B1:0", "S1:1", "B2:0", "S2:2"],
+            "a pass that ends does not wait for the interval"
+        );
         export.finish().await;
-        assert_eq!(recorded.take(), ["B1:0", "S1:1", "B2:0", "S2:2"]);
+        assert_eq!(recorded.take(), ["S2:2"]);
     }
 
     /// An exporter that hangs delays the end of the command by at most [`LAST_PATIENCE`].

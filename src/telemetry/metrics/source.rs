@@ -65,6 +65,11 @@ impl AnnouncedPass {
         ShownPass { labels: self.labels.clone(), view, is_running }
     }
 
+    /// Waits for the end of the pass.
+    pub(super) async fn ended(mut self) {
+        while self.views.changed().await.is_ok() {}
+    }
+
     /// Returns the pass as it began in this process.
     pub(super) fn begun(&self) -> ShownPass {
         ShownPass { labels: self.labels.clone(), view: Arc::clone(&self.first), is_running: true }

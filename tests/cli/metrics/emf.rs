@@ -145,6 +145,11 @@ async fn a_file_that_cannot_be_used_refuses_the_command_but_not_the_way_back() {
         let refused = refused(&harness, 3, &["run", text(&plan), "--yes", "--emf", file]);
         refused.in_one_paragraph().says(&[file, why, "Nothing was done", "--emf"]);
     }
+    // A wrong path must not damage the plan or another file.
+    let before = std::fs::read(&plan).unwrap();
+    let refused = refused(&harness, 3, &["run", text(&plan), "--yes", "--emf", text(&plan)]);
+    refused.in_one_paragraph().says(&["contains something else than EMF lines", "Nothing was done"]);
+    assert_eq!(std::fs::read(&plan).unwrap(), before);
     nothing_was_written(&harness);
     assert!(!harness.dir().join(".backfill").exists(), "a refused command creates nothing");
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
@@ -152,6 +157,27 @@ async fn a_file_that_cannot_be_used_refuses_the_command_but_not_the_way_back() {
         ["rollback", text(&plan), "--yes", "--readers-back", "--new-writes-stopped", "--emf", "missing/metrics.json"];
     let messages = tool(&harness, &back).exits(0).messages();
     assert!(messages.contains("The way back continues without it"), "{messages}");
+}
+
+/// If nobody reads stdout, the EMF lines wait, and the run and its log do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_stdout_does_not_stop_the_run() {
+    let (harness, _, plan) = setup(60, SLOWLY).await;
+    let mut command = harness.command();
+    command.args(["run", text(&plan), "--yes", "--emf", "-", "--emf-interval", "1"]);
+    let (reads, writes) = std::io::pipe().unwrap();
+    // Fill the pipe, so that the first line blocks.
+    let mut full = writes.try_clone().unwrap();
+    full.write_all(&[b'x'; 65_536]).unwrap();
+    let mut child =
+        command.stdin(std::process::Stdio::null()).stdout(writes).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while harness.proxy().tally().operation("UpdateItem").ok < 60 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the run does not end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop((full, reads));
+    child.wait().unwrap();
 }
 
 /// A destination that takes no line delays the command by a few seconds at its end, and loses nothing of the run.

@@ -30,7 +30,7 @@ pub(super) enum Process {
     /// No process works on the migration.
     None,
     /// A process works on the migration, but no pass is running.
-    BetweenPasses,
+    BetweenPasses(String),
     /// A pass is running.
     Pass(Box<LiveFigures>),
     /// The process cannot be asked.
@@ -39,12 +39,12 @@ pub(super) enum Process {
 
 impl Process {
     /// Reads the answer of `ctl status`.
-    pub(super) fn from_reply(is_live: bool, state: &Json) -> Process {
+    pub(super) fn from_reply(is_live: bool, text: &str, state: &Json) -> Process {
         if !is_live {
             return Process::None;
         }
         match state.get("pass") {
-            Some(Json::Null) => Process::BetweenPasses,
+            Some(Json::Null) => Process::BetweenPasses(text.to_owned()),
             Some(pass) => match serde_json::from_value(pass.clone()) {
                 Ok(figures) => Process::Pass(figures),
                 Err(_) => Process::Unreachable("the process is another version of backfill".to_owned()),
@@ -184,6 +184,7 @@ impl RunFigures {
                     limits: Vec::new(),
                 }),
                 recent: Vec::new(),
+                slowed_by: None,
                 last_answer: last,
                 last_commit: last,
             },
@@ -196,7 +197,7 @@ impl WatchData {
     pub(super) fn figures(&self) -> Option<&LiveFigures> {
         match &self.process {
             Process::Pass(live) => Some(live),
-            Process::Unknown | Process::None | Process::BetweenPasses | Process::Unreachable(_) => {
+            Process::Unknown | Process::None | Process::BetweenPasses(_) | Process::Unreachable(_) => {
                 self.file.as_ref()?.run.as_ref().map(|run| &run.committed)
             }
         }
@@ -206,7 +207,7 @@ impl WatchData {
     pub(super) fn live(&self) -> Option<&LiveFigures> {
         match &self.process {
             Process::Pass(live) => Some(live),
-            Process::Unknown | Process::None | Process::BetweenPasses | Process::Unreachable(_) => None,
+            Process::Unknown | Process::None | Process::BetweenPasses(_) | Process::Unreachable(_) => None,
         }
     }
 

@@ -41,6 +41,10 @@ pub(super) fn panel_width(width: usize) -> usize {
 pub(super) fn draw(screen: &mut Screen<'_>, view: &View, look: Look) {
     let area = screen.area();
     let (width, height) = (usize::from(area.width), usize::from(area.height));
+    // Some pseudo-terminals have no size.
+    if area.is_empty() {
+        return;
+    }
     screen.render_widget(Clear, area);
     let foot = foot(&view.foot, height);
     // The first rows of the head are the most important ones.

@@ -38,7 +38,7 @@ pub(super) enum Action {
 
 /// Returns the mode after a key, and what the key does. `budget` is the table's budget for writes, in WCU/s; `None` if
 /// no pass is running.
-pub(super) fn press(mode: Mode, key: KeyEvent, budget: Option<f64>) -> (Mode, Action) {
+pub(super) fn press(mode: Mode, key: KeyEvent, budget: Result<f64, &'static str>) -> (Mode, Action) {
     if key.kind == KeyEventKind::Release {
         return (mode, Action::None);
     }
@@ -59,7 +59,7 @@ pub(super) fn press(mode: Mode, key: KeyEvent, budget: Option<f64>) -> (Mode, Ac
     }
 }
 
-fn press_in_view(code: KeyCode, budget: Option<f64>) -> (Mode, Action) {
+fn press_in_view(code: KeyCode, budget: Result<f64, &'static str>) -> (Mode, Action) {
     let action = match code {
         KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
         KeyCode::Char('?' | 'h') => return (Mode::Help, Action::None),
@@ -74,11 +74,10 @@ fn press_in_view(code: KeyCode, budget: Option<f64>) -> (Mode, Action) {
 }
 
 /// Changes the rate by a factor, but at least by 1 WCU/s.
-fn change(budget: Option<f64>, factor: f64) -> Action {
-    let Some(budget) = budget else {
-        return Action::Say(
-            "no pass is running, so the current rate is not known. Press w to type a rate for the next one",
-        );
+fn change(budget: Result<f64, &'static str>, factor: f64) -> Action {
+    let budget = match budget {
+        Ok(budget) => budget,
+        Err(why) => return Action::Say(why),
     };
     let changed = (budget * factor).round();
     let write = if factor > 1.0 { changed.max(budget.floor() + 1.0) } else { changed.min(budget.ceil() - 1.0) };
@@ -112,15 +111,17 @@ fn press_in_rate(mut typed: String, code: KeyCode) -> (Mode, Action) {
 mod tests {
     use super::*;
 
+    const NONE: Result<f64, &str> = Err("the rate is not known");
+
     fn key(code: KeyCode) -> KeyEvent {
         KeyEvent::new(code, KeyModifiers::NONE)
     }
 
     fn typed(text: &str) -> (Mode, Action) {
-        let start = press(Mode::View, key(KeyCode::Char('w')), None);
+        let start = press(Mode::View, key(KeyCode::Char('w')), NONE);
         text.chars().fold(start, |(mode, _), c| {
             let code = if c == '\n' { KeyCode::Enter } else { KeyCode::Char(c) };
-            press(mode, key(code), None)
+            press(mode, key(code), NONE)
         })
     }
 
@@ -136,8 +137,8 @@ mod tests {
         assert!(matches!(typed("1.2.3\n"), (Mode::Rate(_), Action::Say(_))));
         assert_eq!(typed("q"), (Mode::Rate(String::new()), Action::None), "q is no digit, and does not quit");
         let (mode, _) = typed("50");
-        assert_eq!(press(mode.clone(), key(KeyCode::Backspace), None).0, Mode::Rate("5".to_owned()));
-        assert_eq!(press(mode, key(KeyCode::Esc), None), (Mode::View, Action::None));
+        assert_eq!(press(mode.clone(), key(KeyCode::Backspace), NONE).0, Mode::Rate("5".to_owned()));
+        assert_eq!(press(mode, key(KeyCode::Esc), NONE), (Mode::View, Action::None));
         let Mode::Rate(longest) = typed(&"9".repeat(100)).0 else { panic!() };
         assert_eq!(longest.len(), MAX_TYPED);
     }
@@ -145,24 +146,24 @@ mod tests {
     #[test]
     fn plus_and_minus_change_the_budget() {
         let pressed = |c, budget| press(Mode::View, key(KeyCode::Char(c)), budget).1;
-        assert_eq!([pressed('+', Some(500.0)), pressed('-', Some(500.0))], [rate(550.0), rate(450.0)]);
-        assert_eq!([pressed('+', Some(1.0)), pressed('-', Some(2.5))], [rate(2.0), rate(2.0)]);
-        assert!(matches!(pressed('-', Some(1.0)), Action::Say(_)));
-        assert!(matches!(pressed('+', None), Action::Say(_)));
+        assert_eq!([pressed('+', Ok(500.0)), pressed('-', Ok(500.0))], [rate(550.0), rate(450.0)]);
+        assert_eq!([pressed('+', Ok(1.0)), pressed('-', Ok(2.5))], [rate(2.0), rate(2.0)]);
+        assert!(matches!(pressed('-', Ok(1.0)), Action::Say(_)));
+        assert_eq!(pressed('+', NONE), Action::Say("the rate is not known"));
     }
 
     #[test]
     fn every_listed_key_does_something() {
         for (name, ..) in super::super::view::KEYS {
             let code = KeyCode::Char(name.chars().next().unwrap());
-            assert_ne!(press(Mode::View, key(code), Some(9.0)), (Mode::View, Action::None), "{name}");
+            assert_ne!(press(Mode::View, key(code), Ok(9.0)), (Mode::View, Action::None), "{name}");
         }
         let control = |c| KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL);
         for mode in [Mode::View, Mode::Help, Mode::Rate("5".to_owned())] {
-            assert_eq!(press(mode.clone(), control('c'), None), (mode.clone(), Action::Quit));
-            assert_eq!(press(mode.clone(), control('z'), None), (mode, Action::Suspend));
+            assert_eq!(press(mode.clone(), control('c'), NONE), (mode.clone(), Action::Quit));
+            assert_eq!(press(mode.clone(), control('z'), NONE), (mode, Action::Suspend));
         }
-        assert_eq!(press(Mode::View, key(KeyCode::Esc), None).1, Action::Quit);
-        assert_eq!(press(Mode::Help, key(KeyCode::Esc), None), (Mode::View, Action::None));
+        assert_eq!(press(Mode::View, key(KeyCode::Esc), NONE).1, Action::Quit);
+        assert_eq!(press(Mode::Help, key(KeyCode::Esc), NONE), (Mode::View, Action::None));
     }
 }

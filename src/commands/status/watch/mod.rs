@@ -222,14 +222,19 @@ impl Watch {
         }
     }
 
-    /// Returns the table's budget for writes; `None` if no pass is running.
-    fn budget(&self) -> Option<f64> {
-        let live = self.data.live()?;
+    /// Returns the table's budget for writes, or why it cannot be changed by a factor.
+    fn budget(&self) -> Result<f64, &'static str> {
+        const UNKNOWN: &str =
+            "no pass is running, so the current rate is not known. Press w to type a rate for the next one";
+        let live = self.data.live().ok_or(UNKNOWN)?;
+        // A lowered budget is not the rate that applies afterwards.
+        if live.slowed_by.is_some() {
+            return Err("a health check lowers the budgets for the moment. Press w to type a rate");
+        }
         let table = |scope: &&backfill::internals::telemetry::ScopeFigures| {
             scope.scope == ScopeKind::Table && scope.access == AccessKind::Write
         };
-        // A slowdown or an outdated description lowers the budget for a while. A change must not make that permanent.
-        live.scopes.iter().find(table).filter(|_| !live.lowered).map(|scope| scope.budget)
+        live.scopes.iter().find(table).map(|scope| scope.budget).ok_or(UNKNOWN)
     }
 
     fn say(&mut self, text: String, failed: bool) {

@@ -164,16 +164,13 @@ fn hot(live: &LiveFigures, width: usize, glyphs: &Glyphs) -> Vec<Row> {
         );
         row(text, Tone::Warn)
     });
-    let range_budget = budget(ScopeKind::KeyRange, AccessKind::Write);
-    let ranges = live.key_ranges.iter().filter(|range| range.write_rate < range_budget);
-    let ranges = ranges.map(|range| {
-        let text = format!(
-            "segment {}{}  {} of {} WCU/s",
-            range.segment,
-            bar(range.write_rate, range_budget),
-            rounded(range.write_rate),
-            rounded(range_budget)
-        );
+    let ranges = live.key_ranges.iter().flat_map(|range| {
+        let rates = [(AccessKind::Write, range.write_rate), (AccessKind::Read, range.read_rate)];
+        rates.map(|(access, rate)| (range.segment, access, rate, budget(ScopeKind::KeyRange, access)))
+    });
+    let ranges = ranges.filter(|(_, _, rate, budget)| rate < budget).map(|(segment, access, rate, budget)| {
+        let bar = bar(rate, budget);
+        let text = format!("segment {segment}{bar}  {} of {} {}", rounded(rate), rounded(budget), access.unit());
         row(text, Tone::Warn)
     });
     keys.chain(ranges).collect()

@@ -44,7 +44,7 @@ pub(super) async fn read_file(migration: Arc<Migration>, commands: CommandLine, 
 pub(super) async fn ask_process(migration: Arc<Migration>, updates: Sender<Update>) {
     loop {
         let process = match Box::pin(migration.steer(Command::Status)).await {
-            Ok(outcome) => Process::from_reply(outcome.is_live, &outcome.reply.state),
+            Ok(outcome) => Process::from_reply(outcome.is_live, &outcome.reply.text, &outcome.reply.state),
             Err(SteerError::Send(error)) => Process::Unreachable(error.to_string()),
             Err(SteerError::Migration(error)) => Process::Unreachable(error.to_string()),
         };

@@ -58,7 +58,7 @@ fn state(data: &WatchData, now: Timestamp) -> Row {
     let Some(file) = &data.file else { return Vec::new() };
     if let Some(worker) = &file.worker {
         return match (&data.process, &worker.current) {
-            (Process::BetweenPasses, _) => row("working; no pass is running now", Tone::Plain),
+            (Process::BetweenPasses(why), _) => row(format!("working; {}", outside(why)), Tone::Plain),
             (_, Some(current)) => activity(current, now),
             (_, None) => row(outside(&worker.description), Tone::Plain),
         };
