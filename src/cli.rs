@@ -25,7 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "backfill", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 refused, nothing begun · \
-    4 finished, with failures · 5 diverged items or mismatches · 6 stopped by a limit or a run-wide error, \
+    4 finished, with failures · 5 diverged items or mismatches · 6 stopped by a limit, by `ctl drain` or by a run-wide error, \
     resumable · 7 state is locked, damaged, or of another plan or table · 130 interrupted, resumable")]
 pub(crate) struct Cli {
     /// Options that every command accepts.

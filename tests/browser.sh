@@ -2,7 +2,7 @@
 # Runs a command that tests pages in a browser:
 #
 #     tests/browser.sh [COMMAND...]
-#     tests/browser.sh cargo test --test cli browser:: -- --ignored --nocapture
+#     tests/browser.sh cargo test --features otlp --test cli browser:: -- --ignored --nocapture
 #
 # Without a command, it runs the one above. The browser is Chromium from the operating system. The package client fetches
 # Playwright (without its own browsers) and axe once, with the versions and hashes that tests/browser/ pins, and this script
@@ -19,7 +19,7 @@ readonly pinned=("$node_files/package.json" "$node_files/package-lock.json")
 # shellcheck source=tests/install.sh
 source "$here/install.sh"
 if [ $# -eq 0 ]; then
-    set -- cargo test --test cli browser:: -- --ignored --nocapture
+    set -- cargo test --features otlp --test cli browser:: -- --ignored --nocapture
 fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/backfill-browser.XXXXXX")

@@ -5,8 +5,8 @@
 //! pass, and the state file. `exposition.rs` and `health.rs` are pure: they turn a view into families and texts.
 //!
 //! No attribute value and no key is ever part of a metric. The number of label values is bounded: indexes by DynamoDB's
-//! limit for a table, ranges of segments by [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES), and every other
-//! label by an enum.
+//! limit for a table, ranges of segments by [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES), health checks by
+//! the plan's limit, and every other label by an enum.
 
 mod emf;
 mod export;
