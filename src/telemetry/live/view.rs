@@ -95,17 +95,7 @@ fn scopes(view: &PassView) -> Vec<ScopeFigures> {
 }
 
 fn waits(view: &PassView) -> Vec<WaitFigures> {
-    let allowance = view.allowance.as_ref();
-    [
-        ("in_flight_limit", view.figures.without_slot),
-        ("lease_and_flag", view.figures.confirming),
-        ("backoff_after_throttle", view.figures.throttle_backoffs),
-        ("backoff_after_error", view.figures.backing_off),
-        ("spend_limit", allowance.map_or(0, |allowance| allowance.spend_waiting as u64)),
-        ("item_limit", allowance.map_or(0, |allowance| allowance.items_waiting as u64)),
-    ]
-    .map(|(name, waiting)| WaitFigures { name: name.to_owned(), waiting })
-    .into()
+    view.waits_elsewhere().map(|(name, waiting)| WaitFigures { name: name.to_owned(), waiting }).into()
 }
 
 fn hot_keys(view: &PassView) -> Vec<HotKeyFigures> {

@@ -35,16 +35,7 @@ pub(super) fn write(out: &mut Families, view: &PassView) {
         "Rate that the scope may use now, in capacity units per second. Lower than its budget while it recovers from throttles.",
         scopes.iter().filter_map(|scope| Some((scope.labels.clone(), scope.rate?))),
     );
-    let allowance = view.allowance.as_ref();
-    let waits_elsewhere = [
-        ("in_flight_limit", view.figures.without_slot),
-        ("lease_and_flag", view.figures.confirming),
-        ("backoff_after_throttle", view.figures.throttle_backoffs),
-        ("backoff_after_error", view.figures.backing_off),
-        ("spend_limit", allowance.map_or(0, |allowance| allowance.spend_waiting as u64)),
-        ("item_limit", allowance.map_or(0, |allowance| allowance.items_waiting as u64)),
-    ];
-    let waits_elsewhere = waits_elsewhere.map(|(scope, waiting)| (scope_labels(scope, "", ""), waiting as f64));
+    let waits_elsewhere = view.waits_elsewhere().map(|(scope, waiting)| (scope_labels(scope, "", ""), waiting as f64));
     out.gauges(
         "waiting_requests",
         "Requests that wait now, by what they wait for.",

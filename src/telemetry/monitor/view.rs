@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::PassView;
 use crate::ratelimit::{HotKeyStatus, KeyRangeStatus, NarrowStatus, ScopeStatus};
 
 /// The state of every scope at one moment.
@@ -29,4 +30,19 @@ pub struct LastTimes {
     pub commit: Timestamp,
     /// The time of the reading itself, by the monotonic clock.
     pub looked: Instant,
+}
+
+impl PassView {
+    /// Returns the requests that wait for something that is not a scope: a stable name, and the number of requests.
+    pub fn waits_elsewhere(&self) -> [(&'static str, u64); 6] {
+        let allowance = self.allowance.as_ref();
+        [
+            ("in_flight_limit", self.figures.without_slot),
+            ("lease_and_flag", self.figures.confirming),
+            ("backoff_after_throttle", self.figures.throttle_backoffs),
+            ("backoff_after_error", self.figures.backing_off),
+            ("spend_limit", allowance.map_or(0, |allowance| allowance.spend_waiting as u64)),
+            ("item_limit", allowance.map_or(0, |allowance| allowance.items_waiting as u64)),
+        ]
+    }
 }
