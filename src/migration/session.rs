@@ -131,13 +131,14 @@ impl Session {
         };
         let mut driver = Driver::open(setup, store, flag, wall_clock(), input).await?;
         driver.machine = machine;
-        // Opening the driver may have deleted the settings together with an abandoned preflight.
-        steerer.keep().await?;
         driver.steerer = steerer;
         driver.hooks = hooks;
         driver.steerer.steer(stop.clone());
         driver.stop = stop;
         driver.observer = Arc::clone(&observer);
+        // Opening the driver may have deleted the settings together with an abandoned preflight. Remove an outdated
+        // rate only now: a command that is refused before must not remove it silently.
+        driver.steerer.keep().await?;
         if let Some(text) = remembered.text(&target.commands) {
             observer.notice(&Notice::Steering(&text));
         }

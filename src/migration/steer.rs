@@ -52,7 +52,7 @@ struct Running {
 pub struct Remembered {
     /// The settings that apply.
     pub settings: Settings,
-    /// A rate that no longer applies, because `[capacity]` has changed since.
+    /// A rate that no longer applies, because `[capacity]` has changed since. [`Steerer::keep`] removes it.
     pub outdated: Option<Rate>,
 }
 
@@ -94,11 +94,12 @@ impl Steerer {
         }))
     }
 
-    /// Obeys the settings in the state file. Removes a rate that was set for another `[capacity]`.
+    /// Obeys the settings in the state file. Ignores a rate that was set for another `[capacity]`, but stores nothing:
+    /// the command may still be refused, and then nobody is told that the rate no longer applies.
     ///
     /// # Errors
     ///
-    /// Fails if the state file cannot be read or written.
+    /// Fails if the state file cannot be read.
     pub async fn restore(&self) -> Result<Remembered, StoreError> {
         let mut stored = self.0.settings.lock().await;
         let text = self.0.store.fact(StoredFact::Steering).await?;
@@ -108,25 +109,27 @@ impl Steerer {
             // Somebody may have wanted a pause, so wait until somebody says what to do.
             Some(None) => Settings::unreadable((self.0.clock)()),
         };
-        let outdated = settings.take_outdated_rate(&self.0.capacity);
-        if outdated.is_some() {
-            self.0.store.set_fact(StoredFact::Steering, settings.to_text()).await?;
-        }
         self.apply_pause(&settings);
         *stored = settings.clone();
+        let outdated = settings.take_outdated_rate(&self.0.capacity);
         Ok(Remembered { settings, outdated })
     }
 
-    /// Stores the settings again, if the state file no longer has them.
+    /// Stores the settings again, if the state file no longer has them. Removes a rate that was set for another
+    /// `[capacity]`: call this function directly before the operator is told.
     ///
     /// # Errors
     ///
     /// Fails if the state file cannot be read or written.
     pub async fn keep(&self) -> Result<(), StoreError> {
-        let settings = self.0.settings.lock().await;
-        if *settings != Settings::default() && self.0.store.fact(StoredFact::Steering).await?.is_none() {
+        let mut stored = self.0.settings.lock().await;
+        let mut settings = stored.clone();
+        let changed = settings.take_outdated_rate(&self.0.capacity).is_some();
+        let is_default = settings == Settings::default();
+        if changed || (!is_default && self.0.store.fact(StoredFact::Steering).await?.is_none()) {
             self.0.store.set_fact(StoredFact::Steering, settings.to_text()).await?;
         }
+        *stored = settings;
         Ok(())
     }
 
@@ -337,11 +340,19 @@ impl Steerer {
                     "items_per_s": rates.map(|rates| rates.items), "wcu_per_s": rates.map(|rates| rates.write_units),
                     "eta_s": view.pace.eta().map(|eta| eta.likely.as_secs()) })
         });
-        json!({ "paused": settings.paused, "rate": settings.rate, "record": settings.record, "activity": activity,
+        let rate = settings.rate_for(&self.0.capacity);
+        json!({ "paused": settings.paused, "rate": rate, "record": settings.record, "activity": activity,
                 "pass": pass })
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.running)
     }
 }
+
+fn lock<T>(mutex: &StdMutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

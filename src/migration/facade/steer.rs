@@ -73,6 +73,10 @@ impl Migration {
         let steerer = Steerer::new(store.clone(), self.plan(), wall_clock());
         let remembered = steerer.restore().await?;
         let reply = steerer.carry_out(request).await?;
+        // The reply of a refused command does not mention the rate, so keep it.
+        if reply.refused.is_none() {
+            steerer.keep().await?;
+        }
         drop(steerer);
         store.close().await?;
         let text =

@@ -93,6 +93,10 @@ async fn a_command_that_waits_before_its_pass_is_alive_but_not_ready() {
 async fn a_command_that_waits_for_the_lease_is_alive_and_says_why_it_is_not_ready() {
     let harness = Harness::embedded();
     let (copy, plan) = copy_with_a_held_lease(&harness).await;
+    let ctl = |args: &[&str]| tool(&harness, &[&["ctl"], args, &[text(&plan), "--state", text(&copy)]].concat());
+    // A rate that will no longer apply, because [capacity] changes.
+    ctl(&["rate", "--write", "20"]).exits(0);
+    std::fs::write(&plan, std::fs::read_to_string(&plan).unwrap() + "[capacity]\nwrite = 900\n").unwrap();
     let mut waiting = start(&harness, &["run", text(&plan), "--yes", "--state", text(&copy)]);
     let address = address_of(&mut waiting).await;
     let began = Instant::now();
@@ -110,7 +114,6 @@ async fn a_command_that_waits_for_the_lease_is_alive_and_says_why_it_is_not_read
     assert!(ready.body.contains("the command waits for it"), "{ready:?}");
 
     // `ctl` reaches the process that waits.
-    let ctl = |args: &[&str]| tool(&harness, &[&["ctl"], args, &[text(&plan), "--state", text(&copy)]].concat());
     let status = ctl(&["status"]).exits(0).stdout;
     assert!(status.contains("this process waits for the lease of the migration, which "), "{status}");
     let paused = ctl(&["pause", "--reason", "not yet"]).exits(0).stdout;
@@ -124,6 +127,11 @@ async fn a_command_that_waits_for_the_lease_is_alive_and_says_why_it_is_not_read
     tokio::task::block_in_place(|| waiting.end()).exits(130);
     let status = ctl(&["status"]).exits(0).stdout;
     assert!(status.contains("paused by ") && status.contains("not yet"), "{status}");
+    // The process that waited did not begin, so it removed nothing. The next command says what no longer applies.
+    let resumed = ctl(&["resume"]).exits(0).stdout;
+    assert!(resumed.contains("20 WCU/s, set by ") && resumed.contains("no longer applies"), "{resumed}");
+    let again = ctl(&["pause"]).exits(0).stdout;
+    assert!(!again.contains("no longer applies"), "{again}");
 }
 
 /// The endpoint answers before the table does.

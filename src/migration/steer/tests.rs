@@ -1,0 +1,51 @@
+use super::*;
+use crate::clock::wall_clock;
+use crate::plan::load;
+use crate::state::in_memory;
+
+fn plan(write: u32) -> Plan {
+    let text = format!(
+        "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[capacity]\nwrite = {write}\n[[change]]\nmove = \"a\"\nto = \"b\"\n"
+    );
+    load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan
+}
+
+/// A steerer of a new process that uses this state.
+fn steerer(store: &State, plan: &Plan) -> Steerer {
+    Steerer::new(store.clone(), plan, wall_clock())
+}
+
+async fn give(steerer: &Steerer, command: Command) -> Reply {
+    let reply = steerer.carry_out(&Request::new(&*steerer.0.plan, "ann@h", command)).await.unwrap();
+    assert_eq!(reply.refused, None);
+    reply
+}
+
+async fn stored(store: &State) -> Settings {
+    let text = store.fact(StoredFact::Steering).await.unwrap();
+    text.map_or_else(Settings::default, |text| Settings::from_text(&text).unwrap())
+}
+
+fn pause() -> Command {
+    Command::Pause { reason: Some("why".into()) }
+}
+
+#[tokio::test]
+async fn an_outdated_rate_stays_stored_until_the_operator_is_told() {
+    let (store, before, now) = (in_memory(), plan(250), plan(900));
+    let rate = Command::Rate { write: Some(20.0), read: None };
+    give(&steerer(&store, &before), rate).await;
+    // This process waits for the lease, obeys `ctl`, and ends before it has begun.
+    let refused = steerer(&store, &now);
+    assert!(refused.restore().await.unwrap().outdated_text().unwrap().contains("no longer applies"));
+    assert_eq!(refused.capacity().await, now.capacity, "the rate does not apply");
+    assert_eq!(give(&refused, pause()).await.state["rate"], Json::Null);
+    assert_eq!(stored(&store).await.rate.unwrap().write, Some(20.0));
+    // The next process is told, too. Then the rate is gone.
+    let next = steerer(&store, &now);
+    let remembered = next.restore().await.unwrap();
+    assert!(remembered.outdated_text().is_some() && remembered.settings.rate.is_none());
+    next.keep().await.unwrap();
+    assert_eq!((stored(&store).await.rate, stored(&store).await.paused.is_some()), (None, true));
+    assert_eq!(steerer(&store, &now).restore().await.unwrap().outdated_text(), None);
+}
