@@ -13,7 +13,7 @@ use crate::hooks::is_recent;
 use crate::plan::{Access, Capacity, Plan};
 use crate::ratelimit::{Scope, rate_text};
 use crate::state::{State, StoreError, StoredFact};
-use crate::steering::{Command, Rate, Reply, Request, Settings};
+use crate::steering::{Command, Paused, Rate, Reply, Request, Settings};
 use crate::telemetry::{LiveFigures, PassView};
 
 /// Steers the passes of one session. Clones share one state.
@@ -30,6 +30,8 @@ struct Inner {
     pause: PauseSwitch,
     /// The settings that are stored. The lock is held while a command is stored, so commands take effect one by one.
     settings: Mutex<Settings>,
+    /// The pause that [`Steerer::restore`] found: an operator set it before this process began.
+    earlier_pause: StdMutex<Option<Paused>>,
     running: StdMutex<Running>,
 }
 
@@ -90,6 +92,7 @@ impl Steerer {
             clock,
             pause: PauseSwitch::default(),
             settings: Mutex::default(),
+            earlier_pause: StdMutex::default(),
             running: StdMutex::default(),
         }))
     }
@@ -110,6 +113,7 @@ impl Steerer {
             Some(None) => Settings::unreadable((self.0.clock)()),
         };
         self.apply_pause(&settings);
+        *lock(&self.0.earlier_pause) = settings.paused.clone();
         *stored = settings.clone();
         let outdated = settings.take_outdated_rate(&self.0.capacity);
         Ok(Remembered { settings, outdated })
@@ -139,20 +143,26 @@ impl Steerer {
         self.running().awaited_lease = text;
     }
 
-    /// Ends a pause of an earlier command, because nothing that was set before may block the way back. A pause that an
-    /// operator sets later applies. Returns whether there was a pause.
+    /// Ends a pause that [`Steerer::restore`] found, because nothing that was set before may block the way back. A
+    /// pause that an operator set since then applies, also if it was set while the session waited for the lease. Returns
+    /// whether a pause ended.
     ///
     /// # Errors
     ///
     /// Fails if the state file cannot be written. The pause is over all the same.
     pub async fn clear_for_way_back(&self, by: &str) -> Result<bool, StoreError> {
-        let paused = self.0.settings.lock().await.paused.is_some();
-        if paused {
-            self.0.pause.resume(PauseSource::Operator);
-            let reply = self.carry_out(&Request::new(&*self.0.plan, by, Command::Resume)).await?;
-            debug_assert!(reply.refused.is_none());
+        let mut stored = self.0.settings.lock().await;
+        let earlier = lock(&self.0.earlier_pause).take();
+        if earlier.is_none() || stored.paused != earlier {
+            return Ok(false);
         }
-        Ok(paused)
+        self.0.pause.resume(PauseSource::Operator);
+        // A resume is always valid.
+        if let Ok(next) = stored.after(&Command::Resume, by, (self.0.clock)(), &self.0.capacity) {
+            self.0.store.set_fact(StoredFact::Steering, next.to_text()).await?;
+            *stored = next;
+        }
+        Ok(true)
     }
 
     /// Returns the switch that pauses the session's passes.

@@ -49,3 +49,27 @@ async fn an_outdated_rate_stays_stored_until_the_operator_is_told() {
     assert_eq!((stored(&store).await.rate, stored(&store).await.paused.is_some()), (None, true));
     assert_eq!(steerer(&store, &now).restore().await.unwrap().outdated_text(), None);
 }
+
+#[tokio::test]
+async fn the_way_back_ends_only_a_pause_that_was_set_before_it_began() {
+    let (store, plan) = (in_memory(), plan(250));
+    give(&steerer(&store, &plan), pause()).await;
+    let back = steerer(&store, &plan);
+    assert!(back.restore().await.unwrap().settings.paused.is_some());
+    assert!(back.clear_for_way_back("bob@h").await.unwrap());
+    assert_eq!((back.pause().paused(), stored(&store).await.paused), (None, None));
+
+    // An operator pauses while the command waits for the lease.
+    for earlier in [false, true] {
+        if earlier {
+            give(&steerer(&store, &plan), pause()).await;
+        }
+        let back = steerer(&store, &plan);
+        back.restore().await.unwrap();
+        give(&back, Command::Pause { reason: Some("later".into()) }).await;
+        assert!(!back.clear_for_way_back("bob@h").await.unwrap());
+        assert!(back.pause().paused().unwrap().contains("later"));
+        assert_eq!(stored(&store).await.paused.unwrap().reason.as_deref(), Some("later"));
+        give(&back, Command::Resume).await;
+    }
+}
