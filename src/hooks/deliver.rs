@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::current_pass::CurrentPass;
@@ -22,6 +24,9 @@ use crate::program::Program;
 /// that a hook hangs repeatedly, or that the activity of the pass changes very often.
 const MAX_WAITING: usize = 64;
 
+/// How long the end of a command waits for hooks after a stop, for example after Ctrl-C: an operator waits for it.
+const AFTER_STOP: Duration = Duration::from_secs(2);
+
 /// The hooks of one session. Clones share the queues. If the plan has no hooks, all methods do nothing.
 #[derive(Clone, Default)]
 pub struct Hooks(pub(super) Option<Arc<Inner>>);
@@ -35,6 +40,8 @@ pub(super) struct Inner {
     programs: Queue,
     webhook: Option<Queue>,
     failures: Arc<AtomicU64>,
+    /// Cancelled when the command has ended and little time is left: see [`Message::can_be_skipped`].
+    hurry: CancellationToken,
 }
 
 /// An announcement in a queue.
@@ -42,6 +49,21 @@ struct Message {
     event: HookEvent,
     document: String,
     text: String,
+}
+
+impl Message {
+    /// Returns whether the message only says what the pass did while it ran. When the command has ended and little time
+    /// is left, the result of the pass and the next step matter more.
+    fn can_be_skipped(&self) -> bool {
+        match self.event {
+            HookEvent::Start | HookEvent::Stall | HookEvent::Pause => true,
+            HookEvent::LongThrottling
+            | HookEvent::Failures
+            | HookEvent::StepDue
+            | HookEvent::PassEnd
+            | HookEvent::FlagChange => false,
+        }
+    }
 }
 
 /// Delivers one message.
@@ -75,11 +97,14 @@ impl Hooks {
     /// Like [`Hooks::start`], with this webhook.
     pub fn with_webhook(options: &HookOptions, origin: HookOrigin, clock: Clock, webhook: Option<Webhook>) -> Hooks {
         let failures = Arc::new(AtomicU64::new(0));
-        let programs = Queue::start(Programs(options.clone()), Arc::clone(&failures));
+        let hurry = CancellationToken::new();
+        let programs = Queue::start(Programs(options.clone()), Arc::clone(&failures), hurry.clone());
         let limit = options.timeout;
-        let webhook = webhook.map(|webhook| Queue::start(Messenger { webhook, limit }, Arc::clone(&failures)));
+        let webhook =
+            webhook.map(|webhook| Queue::start(Messenger { webhook, limit }, Arc::clone(&failures), hurry.clone()));
         let options = options.clone();
-        Hooks(Some(Arc::new(Inner { options, clock, pass: Mutex::default(), origin, programs, webhook, failures })))
+        let pass = Mutex::default();
+        Hooks(Some(Arc::new(Inner { options, clock, pass, origin, programs, webhook, failures, hurry })))
     }
 
     /// Returns whether the plan has hooks that announcements can reach.
@@ -109,17 +134,39 @@ impl Hooks {
         self.0.as_ref().map_or_else(Arc::default, |inner| Arc::clone(&inner.failures))
     }
 
-    /// Waits until all announcements are delivered, but at most for the `timeout` in `[hooks]`. Announcements that are
-    /// not delivered by then are lost, and the log contains a warning. Later announcements are lost, too.
-    pub async fn drain(&self) {
+    /// Waits until all announcements are delivered, but at most for `most` and for the `timeout` in `[hooks]`. When
+    /// `stopping` ends, waits at most 2 s longer. After half of the time, gives up the announcements that a pass
+    /// begins, is stalled or is paused, if others wait behind them: a hook that hangs must leave time for those.
+    /// Announcements that are not delivered in time are lost, and the log contains a warning. Later announcements are
+    /// lost, too.
+    pub async fn drain(&self, most: Duration, stopping: impl Future<Output = ()>) {
         let Some(inner) = &self.0 else { return };
-        let limit = inner.options.timeout;
-        let webhook = async {
-            if let Some(webhook) = &inner.webhook {
-                webhook.drain(limit).await;
+        let limit = inner.options.timeout.min(most);
+        let stopping = stopping.shared();
+        let time_is_up = |divisor| {
+            let stopping = stopping.clone();
+            async move {
+                tokio::select! {
+                    () = tokio::time::sleep(limit / divisor) => {}
+                    () = async { stopping.await; tokio::time::sleep(AFTER_STOP / divisor).await } => {}
+                }
             }
         };
-        tokio::join!(inner.programs.drain(limit), webhook);
+        let end = time_is_up(1).shared();
+        let hurry = async {
+            time_is_up(2).await;
+            inner.hurry.cancel();
+            std::future::pending::<()>().await;
+        };
+        let webhook = async {
+            if let Some(webhook) = &inner.webhook {
+                webhook.drain(end.clone()).await;
+            }
+        };
+        tokio::select! {
+            _ = async { tokio::join!(inner.programs.drain(end.clone()), webhook) } => {}
+            () = hurry => {}
+        }
     }
 }
 
@@ -139,13 +186,28 @@ struct Queue {
 }
 
 impl Queue {
-    fn start(deliver: impl Deliver, failures: Arc<AtomicU64>) -> Queue {
+    fn start(deliver: impl Deliver, failures: Arc<AtomicU64>, hurry: CancellationToken) -> Queue {
         let (sender, mut receiver) = mpsc::channel::<Arc<Message>>(MAX_WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (left, failed) = (Arc::clone(&waiting), Arc::clone(&failures));
         let task = tokio::spawn(async move {
             while let Some(message) = receiver.recv().await {
-                if let Err(problem) = deliver.deliver(&message).await {
+                let give_up = async {
+                    hurry.cancelled().await;
+                    // The last message takes no time from another one.
+                    if left.load(Ordering::Relaxed) < 2 {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                let delivered = tokio::select! {
+                    biased;
+                    () = give_up, if message.can_be_skipped() => Err(format!(
+                        "the announcement `{}` was given up, because the command has ended and waits only briefly",
+                        message.event.name()
+                    )),
+                    delivered = deliver.deliver(&message) => delivered,
+                };
+                if let Err(problem) = delivered {
                     failed.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(event = message.event.name(), "{problem}. The migration continues");
                 }
@@ -170,19 +232,26 @@ impl Queue {
         }
     }
 
-    async fn drain(&self, limit: Duration) {
+    /// Waits until all messages are delivered, or until `end`.
+    async fn drain(&self, end: impl Future<Output = ()>) {
         lock(&self.messages).take();
         let Some(mut task) = lock(&self.task).take() else { return };
-        if timeout(limit, &mut task).await.is_err() {
+        let began = Instant::now();
+        let is_delivered = tokio::select! {
+            biased;
+            _ = &mut task => true,
+            () = end => false,
+        };
+        if !is_delivered {
             task.abort();
             // Wait until the task has killed the program that it runs. The process may end soon.
             let _ = task.await;
             let lost = self.waiting.load(Ordering::Relaxed);
             self.failures.fetch_add(lost as u64, Ordering::Relaxed);
             tracing::warn!(
-                "{lost} announcements were not delivered within the `timeout` in [hooks] ({} s) after the end of the \
-                 command",
-                limit.as_secs_f64()
+                "{lost} announcements were not delivered within {:.1} s after the end of the command. A command waits \
+                 at most for the `timeout` in [hooks], and only briefly after a stop, after an error and on the way back",
+                began.elapsed().as_secs_f64()
             );
         }
     }

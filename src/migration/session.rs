@@ -20,6 +20,9 @@ use crate::steering::Reply;
 use crate::steering::socket::{Handler, Server};
 use crate::telemetry::metrics::{MetricsSource, Stage};
 
+/// How long hooks may delay the end of a command that ended with an error, or that is part of the way back.
+pub(super) const BRIEFLY: Duration = Duration::from_secs(5);
+
 /// An open migration on which no other process can work.
 pub struct Session {
     /// The plan and its table.
@@ -149,13 +152,25 @@ impl Session {
     }
 
     /// Releases the lease and closes the state file. Then announces the next step, and waits until the hooks have ended,
-    /// at most for their `timeout`. Returns the target, which reports need. Everything that was reported before is
-    /// already durable.
+    /// at most for their `timeout`, and only briefly on the way back and after an operator has stopped the session.
+    /// Returns the target, which reports need. Everything that was reported before is already durable.
     ///
     /// # Errors
     ///
     /// Fails if the state file cannot be closed.
     pub async fn close(self) -> Result<MigrationTarget, MigrationError> {
+        let most = if self.driver.is_way_back() { BRIEFLY } else { Duration::MAX };
+        Box::pin(self.close_within(most)).await
+    }
+
+    /// Closes the session like [`Session::close`] after an error. The hooks delay the error only briefly.
+    pub(super) async fn close_after_error(self) {
+        // Report the first error, and not an error from closing the session. A lease that cannot be released expires by
+        // itself.
+        let _ = Box::pin(self.close_within(BRIEFLY)).await;
+    }
+
+    async fn close_within(self, most: Duration) -> Result<MigrationTarget, MigrationError> {
         // Remove the socket before the state file is unlocked. The next process may create its own at once.
         drop(self._control);
         if let Some(lease) = self.lease {
@@ -167,9 +182,19 @@ impl Session {
         if closed.is_ok() && self.is_step_due {
             Box::pin(announce_next_step(&self.target, &hooks)).await;
         }
-        Box::pin(hooks.drain()).await;
+        let stop = self.driver.stop.clone();
+        Box::pin(hooks.drain(most, stopped_by_operator(&stop))).await;
         closed?;
         Ok(self.target)
+    }
+}
+
+/// Waits until an operator stops the session. After another reason to stop, for example a limit, the hooks get their
+/// usual time, because nobody may be present.
+pub(super) async fn stopped_by_operator(stop: &Stopper) {
+    stop.stopping().await;
+    if !matches!(stop.reason(), Some(StopReason::Interrupted | StopReason::Drained { .. })) {
+        std::future::pending::<()>().await;
     }
 }
 

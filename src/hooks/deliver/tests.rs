@@ -32,6 +32,11 @@ fn lines(file: &Path) -> Vec<String> {
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// Drains without a stop.
+async fn drain(hooks: &Hooks) {
+    hooks.drain(Duration::MAX, std::future::pending()).await;
+}
+
 #[tokio::test]
 async fn programs_run_one_after_another_in_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -50,7 +55,7 @@ async fn programs_run_one_after_another_in_order() {
     }
     // The plan has no program for this event.
     hooks.announce(&Announcement::Stall { over: false }, None);
-    hooks.drain().await;
+    drain(&hooks).await;
     let lines = lines(&file);
     let events: Vec<&str> = lines.iter().filter_map(|line| Some(line.split_once(' ')?.0)).collect();
     assert_eq!(events, ["start", "pass_end", "start"], "{lines:?}");
@@ -75,14 +80,14 @@ async fn a_full_queue_drops_announcements_and_never_waits() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert!((29..=30).contains(&hooks.failures()), "{}", hooks.failures());
     let began = Instant::now();
-    hooks.drain().await;
+    drain(&hooks).await;
     // The end of the command waits for one `timeout`, even if many announcements are left.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(hooks.failures(), MAX_WAITING as u64 + 30, "each of them was lost");
     assert!(!lines(&file).is_empty() && lines(&file).len() <= 3, "{:?}", lines(&file));
     // After the end, nothing is announced any more.
     hooks.announce(&Announcement::Start, None);
-    hooks.drain().await;
+    drain(&hooks).await;
 }
 
 #[tokio::test]
@@ -95,7 +100,7 @@ async fn a_failing_program_does_not_stop_the_next_one() {
     for announcement in [&Announcement::Start, &end, &Announcement::Start, &end] {
         hooks.announce(announcement, None);
     }
-    hooks.drain().await;
+    drain(&hooks).await;
     assert_eq!((lines(&file).len(), hooks.failures()), (2, 2));
 }
 
@@ -104,6 +109,35 @@ async fn without_hooks_there_is_nothing_to_wait_for() {
     let hooks = start(&[], LONG);
     assert!(!hooks.is_active());
     hooks.announce(&Announcement::Start, None);
-    hooks.drain().await;
+    drain(&hooks).await;
     assert_eq!(hooks.failures(), 0);
+}
+
+/// A hook that hangs delays the end of a command only briefly after a stop, and later announcements are delivered.
+#[tokio::test]
+async fn a_stop_shortens_the_wait_and_the_end_of_the_pass_is_announced() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events");
+    let end = Announcement::PassEnd { outcome: PassEnding::Stopped, reason: None, mismatches: None };
+    let good = format!("echo >>{}", file.display());
+    let ten_minutes = Duration::from_secs(600);
+    for (most, stops) in [(ten_minutes, true), (Duration::from_secs(4), false)] {
+        let _ = std::fs::remove_file(&file);
+        let hooks =
+            start(&[(HookEvent::Start, "sleep 1000".to_owned()), (HookEvent::PassEnd, good.clone())], ten_minutes);
+        // The first one hangs, and the second one waits behind it.
+        for announcement in [&Announcement::Start, &Announcement::Start, &end] {
+            hooks.announce(announcement, None);
+        }
+        let began = Instant::now();
+        let stopping = async {
+            match stops {
+                true => tokio::time::sleep(Duration::from_millis(300)).await,
+                false => std::future::pending().await,
+            }
+        };
+        hooks.drain(most, stopping).await;
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert_eq!((lines(&file).len(), hooks.failures()), (1, 2), "{stops}");
+    }
 }

@@ -155,6 +155,11 @@ impl Driver {
         &self.state
     }
 
+    /// Returns whether the current command is part of the way back, which nothing may block.
+    pub fn is_way_back(&self) -> bool {
+        self.is_way_back
+    }
+
     /// Returns whether a repair also removes values that the plan does not imply.
     pub fn repair_removes(&self) -> bool {
         self.input.repair_remove

@@ -8,6 +8,7 @@ use crate::cutover::{self, Flag};
 use crate::machine::Machine;
 use crate::migration::back::StepBack;
 use crate::migration::hooks::start_hooks;
+use crate::migration::session::{BRIEFLY, stopped_by_operator};
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
     CommandRequest, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, Migration, MigrationError, OperatorInput,
@@ -88,7 +89,7 @@ impl Migration {
             hooks: start_hooks(plan, &self.actor, &Machine::system()),
         };
         let moved = back.run(opened.flag.as_ref(), flag).await;
-        Box::pin(back.hooks.drain()).await;
+        Box::pin(back.hooks.drain(BRIEFLY, stopped_by_operator(&self.stop))).await;
         Ok(Some(moved?))
     }
 

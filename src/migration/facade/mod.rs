@@ -251,9 +251,7 @@ impl Migration {
         match result {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
-                // Report the first error, and not an error from closing the session. A lease that cannot be released
-                // expires by itself.
-                let _ = session.close().await;
+                Box::pin(session.close_after_error()).await;
                 Err(error)
             }
         }

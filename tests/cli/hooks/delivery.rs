@@ -71,7 +71,9 @@ async fn the_end_of_a_command_waits_for_hooks_only_briefly() {
     script(&hooked.harness, "hangs", &format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000", text(&pid)));
     let ended = hooked.tool(&["run", "--yes"]).exits(0);
     let said = &ended.stderr;
-    assert!(said.contains("did not end within its `timeout` (5 s)") || said.contains("were not delivered"), "{said}");
+    let given_up = "the announcement `start` was given up, because the command has ended";
+    assert!(said.contains("did not end within its `timeout` (5 s)") || said.contains(given_up), "{said}");
+    assert_eq!(hooked.events(), ["pass_end done"], "a hook that hangs leaves time for the later ones");
     let pid = std::fs::read_to_string(pid).unwrap();
     let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
     let began = Instant::now();
@@ -80,6 +82,27 @@ async fn the_end_of_a_command_waits_for_hooks_only_briefly() {
         assert!(began.elapsed() < Duration::from_secs(20), "the hook {pid} still runs");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// RUNBOOK: "After Ctrl-C, SIGTERM or `ctl drain`, it waits at most 2 s longer"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hook_that_hangs_delays_an_interrupted_command_only_briefly() {
+    let hooks =
+        "[hooks]\non_start = [\"$dir/hangs\"]\non_pass_end = [\"$log\"]\ntimeout = \"10m\"\n[capacity]\nwrite = 250\n";
+    let hooked = Hooked::new(2_000, hooks).await;
+    let begun = hooked.harness.dir().join("begun");
+    script(&hooked.harness, "hangs", &format!("touch {}; exec sleep 1000", text(&begun)));
+    let running = hooked.start(&["run", "--yes"]);
+    let began = Instant::now();
+    while !begun.exists() {
+        assert!(began.elapsed() < PATIENCE, "the hook did not begin: {}", running.stderr_so_far());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let began = Instant::now();
+    running.signal(Signal::SIGTERM);
+    let ended = tokio::task::block_in_place(|| running.end()).exits(130);
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}: {}", began.elapsed(), ended.stderr);
+    assert_eq!(hooked.events(), ["pass_end stopped"], "{}", ended.stderr);
 }
 
 /// RUNBOOK: "The address comes only from this environment variable. No log line, error, document or state file contains it."
