@@ -45,7 +45,7 @@ struct Running {
     /// The part of the budgets that passes may use; `None` if they may use the full budgets.
     slowdown: Option<Slowdown>,
     views: Option<watch::Receiver<Arc<PassView>>>,
-    /// When an operator last resumed the session, and who did.
+    /// When an operator last ended the pause of the session, and who did; `None` if the last `ctl resume` did not.
     resumed: Option<(Timestamp, String)>,
 }
 
@@ -287,9 +287,12 @@ impl Steerer {
                 "paused: no request is sent from now on. Requests in flight are finished".to_owned()
             }
             Command::Resume => {
-                self.apply_pause(settings);
-                self.running().resumed = Some(((self.0.clock)(), actor.to_owned()));
-                match self.0.pause.paused() {
+                let ended = self.0.pause.end(PauseSource::Operator);
+                let paused = self.0.pause.paused();
+                // The operator did not end the pause of the run if there was none, or if something else pauses the run.
+                self.running().resumed = (ended && paused.is_none()).then(|| ((self.0.clock)(), actor.to_owned()));
+                match paused {
+                    Some(why) if !ended => format!("no operator had paused the run, but it is still paused: {why}"),
                     Some(why) => format!("this pause ended, but the run is still paused: {why}"),
                     None => "resumed".to_owned(),
                 }

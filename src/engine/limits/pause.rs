@@ -59,11 +59,16 @@ impl PauseSwitch {
 
     /// Ends the pause of this source.
     pub fn resume(&self, source: PauseSource) {
+        self.end(source);
+    }
+
+    /// Ends the pause of this source. Returns whether there was one.
+    pub fn end(&self, source: PauseSource) -> bool {
         self.0.send_if_modified(|state| {
             let before = state.reasons.len();
             state.reasons.retain(|(known, _)| *known != source);
             state.reasons.len() != before
-        });
+        })
     }
 
     /// Returns a text for people that says who paused the run; `None` if the run is not paused.

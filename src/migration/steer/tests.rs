@@ -73,3 +73,29 @@ async fn the_way_back_ends_only_a_pause_that_was_set_before_it_began() {
         give(&back, Command::Resume).await;
     }
 }
+
+#[tokio::test]
+async fn an_operator_ended_a_pause_only_if_the_run_continues() {
+    let (store, plan) = (in_memory(), plan(250));
+    let steerer = steerer(&store, &plan);
+    let ended_by = || steerer.resumed_by((steerer.0.clock)());
+    // Only the file pauses the run, so the operator does not end anything.
+    steerer.pause().pause(PauseSource::File, "the file p exists");
+    give(&steerer, Command::Resume).await;
+    steerer.pause().resume(PauseSource::File);
+    assert_eq!(ended_by(), None);
+    // The run stays paused because of the file.
+    give(&steerer, pause()).await;
+    steerer.pause().pause(PauseSource::File, "the file p exists");
+    assert!(give(&steerer, Command::Resume).await.text.contains("still paused: the file p exists"));
+    steerer.pause().resume(PauseSource::File);
+    assert_eq!(ended_by(), None);
+    give(&steerer, pause()).await;
+    give(&steerer, Command::Resume).await;
+    assert_eq!(ended_by().as_deref(), Some("ann@h"));
+    // The file pauses the run again, directly afterwards.
+    steerer.pause().pause(PauseSource::File, "the file p exists");
+    give(&steerer, Command::Resume).await;
+    steerer.pause().resume(PauseSource::File);
+    assert_eq!(ended_by(), None);
+}
