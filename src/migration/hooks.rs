@@ -37,6 +37,12 @@ pub(super) async fn ask_hook(plan: &Plan, goal: Goal, actor: &str) -> Result<(),
     }
 }
 
+/// Returns whether the plan lets a program refuse a command with this goal.
+pub(super) fn hook_may_refuse(plan: &Plan, goal: Goal) -> bool {
+    let before_step = plan.hooks.before_step.as_ref();
+    veto_step(goal).is_some_and(|step| before_step.is_some_and(|before| before.steps.contains(&step)))
+}
+
 /// Returns the step that a hook can refuse; `None` if nothing may refuse it. Nothing may block the way back, and a
 /// comparison changes nothing.
 fn veto_step(goal: Goal) -> Option<VetoStep> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::hooks::{announce_next_step, ask_hook, start_hooks};
+use super::hooks::{announce_next_step, ask_hook, hook_may_refuse, start_hooks};
 use super::target::MigrationTarget;
 use super::{CommandRequest, Driver, DriverSetup, MigrationError, Notice, Observer, OperatorInput, Steerer};
 use crate::clock::wall_clock;
@@ -71,11 +71,18 @@ impl Session {
     ) -> Result<Session, MigrationError> {
         let opened = target.open_flag().await?;
         let flags = opened.as_ref().map(|opened| opened.flag.as_ref());
-        if Box::pin(request.prepare(&target, flags, &input, observer.as_ref())).await? {
+        let has_work = Box::pin(request.prepare(&target, flags, &input, observer.as_ref())).await?;
+        if has_work {
             // Nothing is open or locked yet, so the program may take its time.
             Box::pin(ask_hook(&target.plan, request.goal, &input.actor)).await?;
         }
-        Box::pin(Session::start(target, input, opened, observer, stop, metrics)).await
+        let is_unasked = !has_work && hook_may_refuse(&target.plan, request.goal);
+        let mut session = Box::pin(Session::start(target, input, opened, observer, stop, metrics)).await?;
+        if is_unasked {
+            // The preview held no lock, so the state may have changed since. No step may begin without the program.
+            session.driver.expect_done();
+        }
+        Ok(session)
     }
 
     async fn start(

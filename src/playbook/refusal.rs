@@ -30,6 +30,16 @@ impl StepRefusal {
     pub(super) fn new(why: impl Into<String>, next: impl Into<NextCommand>) -> StepRefusal {
         StepRefusal { why: why.into(), next: next.into(), missing: Vec::new() }
     }
+
+    /// Returns the refusal for a command that had nothing to do when it was previewed, but that has something to do
+    /// now.
+    pub fn state_changed(goal: Goal) -> StepRefusal {
+        StepRefusal::new(
+            "the state changed meanwhile: the command had nothing to do before, so the hook `before_step` was not \
+             asked. Nothing was done; run the same command again",
+            goal,
+        )
+    }
 }
 
 impl NextCommand {

@@ -4,7 +4,7 @@ use super::Driver;
 use crate::cutover::Flag;
 use crate::migration::history::limits;
 use crate::migration::{DriverError, Notice, Wait};
-use crate::playbook::{Goal, Phase, Step, StepContext, one_way, step};
+use crate::playbook::{Goal, Phase, Step, StepContext, StepRefusal, one_way, step};
 use crate::state::phase::EXPAND;
 use crate::state::{OpenWork, StoreError};
 /// The result of one step.
@@ -63,6 +63,9 @@ impl Driver {
             missing_flag: missing_flag.as_ref(),
         };
         let next = step(&self.state, &context, goal, (self.clock)())?;
+        if self.expects_done && next != Step::Done {
+            return Err(StepRefusal::state_changed(goal).into());
+        }
         if let Some((flag, meta)) = &observed {
             self.store_flag_record(flag, meta).await?;
         }
@@ -98,5 +101,49 @@ impl Driver {
                 Ok(Advance::Changed(Box::new(stored)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clock::wall_clock;
+    use crate::dynamodb::memory::{FaultPlan, MemoryTable};
+    use crate::dynamodb::{TableDescription, Tables};
+    use crate::migration::{DriverSetup, OperatorInput};
+    use crate::plan::load;
+    use crate::ratelimit::resolve;
+    use crate::state::in_memory;
+
+    const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nmove = \"a\"\nto = \"b\"\n";
+
+    /// The preview saw that the command had nothing to do, so the hook `before_step` was not asked.
+    #[tokio::test]
+    async fn a_command_that_was_not_asked_takes_no_step() {
+        let plan = load("p", PLAN).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        let description = TableDescription::for_tests();
+        let table = MemoryTable::new(description.clone(), (Duration::ZERO, Duration::ZERO), FaultPlan::NONE, 1);
+        let setup = DriverSetup {
+            budgets: resolve(&plan.capacity, &description).unwrap().budgets,
+            plan,
+            tables: Tables::one(Arc::new(table.connect(1))),
+            description,
+            described_at: Instant::now(),
+        };
+        let input = OperatorInput::default();
+        let mut driver = Driver::open(setup, in_memory(), None, wall_clock(), input).await.unwrap();
+        driver.accept(Vec::new()).await.unwrap();
+        let events = driver.store.events().await.unwrap().len();
+        driver.expect_done();
+        let error = driver.advance(Goal::Run { again: false }).await.unwrap_err().to_string();
+        assert!(error.contains("the state changed meanwhile") && error.contains("Nothing was done"), "{error}");
+        assert_eq!(driver.store.events().await.unwrap().len(), events);
+        driver.expects_done = false;
+        assert!(driver.advance(Goal::Run { again: false }).await.is_ok());
     }
 }

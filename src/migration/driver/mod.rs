@@ -79,6 +79,8 @@ pub struct Driver {
     phase_starts: Vec<(Phase, RunId)>,
     /// Whether the current command is part of the way back, which no limit of the plan may block.
     is_way_back: bool,
+    /// Whether the hook `before_step` was not asked, because the command had nothing to do.
+    expects_done: bool,
     /// The last flag state that was recorded in the state file.
     recorded_flag: Option<Box<RecordedFlag>>,
     /// Tracks how long applications may still obey an earlier state of the flag.
@@ -145,6 +147,7 @@ impl Driver {
             first: None,
             phase_starts,
             is_way_back: false,
+            expects_done: false,
             recorded_flag: None,
             tracker: FlagTracker::default(),
         })
@@ -206,6 +209,12 @@ impl Driver {
             () = self.stop.stopping() => false,
             () = tokio::time::sleep(left) => true,
         }
+    }
+
+    /// Refuses every step of the current command, because the command had nothing to do when it was previewed, and
+    /// the hook `before_step` was therefore not asked.
+    pub fn expect_done(&mut self) {
+        self.expects_done = true;
     }
 
     async fn record(&mut self, body: EventBody) -> Result<(), DriverError> {
