@@ -236,9 +236,10 @@ impl Announcement {
             Announcement::PassEnd { outcome, reason, mismatches } => {
                 let mismatches =
                     mismatches.map_or(String::new(), |found| format!(", {}", count(found, "mismatch", "mismatches")));
-                let reason = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+                let after = |mark: &str| reason.as_ref().map_or(String::new(), |reason| format!("{mark} {reason}"));
+                let reason = after(":");
                 match outcome {
-                    PassEnding::Done => format!("{phase} is done: {counts}{mismatches}"),
+                    PassEnding::Done => format!("{phase} is done: {counts}{mismatches}{}", after(";")),
                     PassEnding::Unfinished => format!("{phase} is not complete{reason} ({counts})"),
                     PassEnding::Stopped => format!("{phase} stopped{reason} ({counts})"),
                     PassEnding::Failed => format!("{phase} ended with an error{reason} ({counts})"),

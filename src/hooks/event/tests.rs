@@ -88,6 +88,11 @@ fn all() -> Vec<(Announcement, Option<PassState>, &'static str)> {
             "the pass expand is done: 1,234 items read, 4 failed, 2 mismatches",
         ),
         (
+            end(PassEnding::Done, Some("4 items have failed"), None),
+            Some(scanning.clone()),
+            "the pass expand is done: 1,234 items read, 4 failed; 4 items have failed",
+        ),
+        (
             end(PassEnding::Stopped, Some("it was interrupted"), None),
             Some(scanning.clone()),
             "the pass expand stopped: it was interrupted (1,234 items read, 4 failed)",

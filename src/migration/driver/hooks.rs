@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::Driver;
 use super::pass::{PassEnd, PassResult, run_name};
+use crate::figure::count;
 use crate::hooks::{EndedBy, PassEnding, PassWatch};
 use crate::migration::DriverError;
 use crate::playbook::Phase;
@@ -33,7 +34,7 @@ impl Driver {
             Ok(PassEnd { unfinished: true, .. }) => {
                 (PassEnding::Unfinished, Some("failed items prevent the end of the phase".to_owned()))
             }
-            Ok(PassEnd { .. }) => (PassEnding::Done, None),
+            Ok(PassEnd { result, .. }) => (PassEnding::Done, result.as_ref().and_then(failed)),
         };
         let result = ended.as_ref().ok().and_then(|end| end.result.as_ref());
         let mismatches = match result {
@@ -47,4 +48,16 @@ impl Driver {
         };
         self.hooks.end_pass(outcome, reason, mismatches);
     }
+}
+
+/// Returns the text about items that failed, although their phase is complete; `None` if no item failed. Failures of
+/// expand do not prevent its end, but the command does not succeed.
+fn failed(result: &PassResult) -> Option<String> {
+    let failures = match result {
+        PassResult::Worked(worked) => worked.open.failures,
+        PassResult::Retried(retried) => retried.counts.failures(),
+        PassResult::Verified(_) => 0,
+    };
+    let items = count(failures, "item has failed", "items have failed");
+    (failures > 0).then(|| format!("{items}. `backfill failures list` lists them"))
 }

@@ -109,6 +109,14 @@ async fn the_failure_threshold_is_announced_once() {
     assert_eq!(hooked.events(), ["start", "failures", "pass_end done", "step_due"]);
     let failures = &hooked.documents()[1];
     assert!(failures["pass"]["failures"].as_u64().unwrap() >= 3 && failures["threshold"] == 3, "{failures:#}");
+    // The phase is complete, but the command does not succeed.
+    let end = &hooked.documents()[2];
+    let says = format!("{} items have failed. `backfill failures list` lists them", end["pass"]["failures"]);
+    assert_eq!(end["reason"], json!(says), "{end:#}");
+    hooked.tool(&["failures", "retry"]).exits(4);
+    let documents = hooked.documents();
+    let end = documents.iter().rfind(|document| document["event"] == "pass_end").unwrap();
+    assert_eq!((&end["pass"]["phase"], &end["reason"]), (&json!("retry"), &json!(says)), "{end:#}");
 }
 
 /// A run from the beginning first records the baseline of the items that the stopped pass has not read. Both are one
