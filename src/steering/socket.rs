@@ -222,13 +222,13 @@ fn owner(state: &Path) -> Option<u32> {
 ///
 /// Fails if no process listens, if this user may not connect, or if the process does not answer.
 pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
-    let (path, mut stream) = connect(state).await?;
+    let mut users = vec![0, geteuid().as_raw()];
+    users.extend(owner(state));
+    let (path, mut stream) = connect(&candidates(state), &users).await.map_err(|denied| match denied {
+        Some(path) => SendError::Denied(path.display().to_string()),
+        None => SendError::NoProcess(socket_path(state).display().to_string()),
+    })?;
     let shown = path.display().to_string();
-    // Somebody else may have created the socket at a path that everybody can write to.
-    let served_by = stream.peer_cred().map(|peer| peer.uid()).ok();
-    if served_by.is_none_or(|user| user != 0 && user != geteuid().as_raw() && Some(user) != owner(state)) {
-        return Err(SendError::Denied(shown));
-    }
     let answer = async {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
@@ -243,20 +243,22 @@ pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
     }
 }
 
-/// Connects to the process that works on the migration of this state file.
-async fn connect(state: &Path) -> Result<(PathBuf, UnixStream), SendError> {
+/// Connects to the first of these sockets at which a process of one of these users listens. Everybody can create a
+/// socket in the folder for temporary files, so the socket of another user must not hide the right one. If there is no right
+/// socket, fails with the last one that belongs to another user, if any.
+async fn connect(paths: &[PathBuf], users: &[u32]) -> Result<(PathBuf, UnixStream), Option<PathBuf>> {
     let mut denied = None;
-    for path in candidates(state) {
-        match UnixStream::connect(&path).await {
-            Ok(stream) => return Ok((path, stream)),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(path),
+    for path in paths {
+        match UnixStream::connect(path).await {
+            Ok(stream) if stream.peer_cred().is_ok_and(|peer| users.contains(&peer.uid())) => {
+                return Ok((path.clone(), stream));
+            }
+            Ok(_) => denied = Some(path.clone()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => denied = Some(path.clone()),
             Err(_) => {}
         }
     }
-    Err(match denied {
-        Some(path) => SendError::Denied(path.display().to_string()),
-        None => SendError::NoProcess(socket_path(state).display().to_string()),
-    })
+    Err(denied)
 }
 
 #[cfg(test)]
@@ -317,6 +319,20 @@ mod tests {
         for folder in [format!("/run/user/{}/{FOLDER}", geteuid()).into(), temporary_folder(geteuid())] {
             assert!(candidates(&state).contains(&folder.join(short_name(&state))), "{}", folder.display());
         }
+    }
+
+    /// Another user may listen at a path in the folder for temporary files. The socket has the owner of the process
+    /// that listens, so the test changes the owner that it accepts.
+    #[tokio::test]
+    async fn a_socket_of_another_user_does_not_hide_the_right_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["missing", "first", "second"].map(|name| dir.path().join(name));
+        let _listeners = [&paths[1], &paths[2]].map(|path| UnixListener::bind(path).unwrap());
+        let us = geteuid().as_raw();
+        assert_eq!(connect(&paths, &[us]).await.unwrap().0, paths[1]);
+        let denied = connect(&paths, &[us + 1]).await.map(|(path, _)| path);
+        assert_eq!(denied, Err(Some(paths[2].clone())), "it tried every path");
+        assert_eq!(connect(&paths[..1], &[us]).await.map(|(path, _)| path), Err(None));
     }
 
     #[test]
