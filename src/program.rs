@@ -1,6 +1,7 @@
 //! Runs a program of the operator: a hook or a health check. No shell is involved. The program must end within a time
 //! limit, and its output is limited.
 
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -11,7 +12,11 @@ use tokio::time::timeout;
 use crate::outside::escaped;
 
 /// The maximum size of a program's output, in bytes.
-pub const MAX_OUTPUT: u64 = 64 * 1024;
+pub const MAX_OUTPUT: usize = 64 * 1024;
+
+/// How long the output of a program is read after its end. What the program itself has printed is in the pipe by then.
+/// Only a child in the background can print more.
+const READ_AFTER_END: Duration = Duration::from_millis(150);
 
 /// The maximum number of characters of a failed program's stderr that an error shows.
 const SHOWN_STDERR: usize = 400;
@@ -62,18 +67,46 @@ impl Program<'_> {
     /// programs that it has started, unless they have left its process group. The program does not receive the signals
     /// of the terminal: Ctrl-C ends this process only.
     ///
+    /// The end of the program itself counts. A child that it leaves in the background continues to run, and does not
+    /// delay the result, even if the child holds stdout or stderr open. What that child prints later is lost.
+    ///
     /// # Errors
     ///
     /// Fails if the program does not succeed within its time limit. See [`ProgramError`].
     pub async fn run(self) -> Result<String, ProgramError> {
+        let (output, errors, status) = self.run_to_end(Stdio::piped).await?;
+        if output.len() > MAX_OUTPUT {
+            return Err(ProgramError::TooMuchOutput);
+        }
+        if !status.success() {
+            let stderr: String = String::from_utf8_lossy(&errors).trim().chars().take(SHOWN_STDERR).collect();
+            return Err(ProgramError::Failed(status, escaped(&stderr).to_string()));
+        }
+        String::from_utf8(output).map_err(|_| ProgramError::NotText)
+    }
+
+    /// Runs the program to its end, as [`Program::run`] does, but discards all that it prints, of any size. The text in
+    /// [`ProgramError::Failed`] is empty.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the program does not succeed within its time limit. See [`ProgramError`].
+    pub async fn run_ignoring_output(self) -> Result<(), ProgramError> {
+        let (_, _, status) = self.run_to_end(Stdio::null).await?;
+        if status.success() { Ok(()) } else { Err(ProgramError::Failed(status, String::new())) }
+    }
+
+    /// Runs the program to its end. Returns the beginning of what it printed on stdout and stderr, and its exit status.
+    async fn run_to_end(self, output: fn() -> Stdio) -> Result<(Vec<u8>, Vec<u8>, ExitStatus), ProgramError> {
         let mut command = Command::new(Program::name(self.argv));
         command.args(self.argv.iter().skip(1)).envs(self.environment);
         command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(output()).stderr(output()).kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
         let mut child = Group(command.spawn().map_err(ProgramError::NotStarted)?);
         let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
         let input = self.input;
         let write_input = async {
             if let (Some(mut stdin), Some(text)) = (stdin, input) {
@@ -82,19 +115,27 @@ impl Program<'_> {
                 let _ = stdin.write_all(text.as_bytes()).await;
             }
         };
-        let all = async { tokio::join!(write_input, read_limited(stdout), read_limited(stderr), child.0.wait()) };
-        let Ok((_, output, errors, status)) = timeout(self.limit, all).await else {
-            return Err(ProgramError::TimedOut(self.limit));
+        let status = {
+            let mut pipes = pin!(async {
+                tokio::join!(write_input, read_beginning(stdout, &mut output), read_beginning(stderr, &mut errors))
+            });
+            let end = async {
+                tokio::select! {
+                    biased;
+                    status = child.0.wait() => (status, false),
+                    _ = &mut pipes => (child.0.wait().await, true),
+                }
+            };
+            let Ok((status, pipes_are_closed)) = timeout(self.limit, end).await else {
+                // The program itself has not ended, so its number still belongs to its group, which is killed now.
+                return Err(ProgramError::TimedOut(self.limit));
+            };
+            if !pipes_are_closed {
+                let _ = timeout(READ_AFTER_END, pipes).await;
+            }
+            status.map_err(ProgramError::NotWaitedFor)?
         };
-        if output.len() as u64 > MAX_OUTPUT {
-            return Err(ProgramError::TooMuchOutput);
-        }
-        let status = status.map_err(ProgramError::NotWaitedFor)?;
-        if !status.success() {
-            let stderr: String = String::from_utf8_lossy(&errors).trim().chars().take(SHOWN_STDERR).collect();
-            return Err(ProgramError::Failed(status, escaped(&stderr).to_string()));
-        }
-        String::from_utf8(output).map_err(|_| ProgramError::NotText)
+        Ok((output, errors, status))
     }
 }
 
@@ -111,14 +152,15 @@ impl Drop for Group {
     }
 }
 
-/// Reads at most one byte more than the allowed size. A program that never stops printing is killed at its time limit.
-async fn read_limited(from: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        // The caller refuses output of this size.
-        let _ = from.take(MAX_OUTPUT + 1).read_to_end(&mut bytes).await;
+/// Reads to the end, and keeps at most [`MAX_OUTPUT`] bytes and one more. It discards the others. If it stopped reading,
+/// the next print would kill the program.
+async fn read_beginning(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut from) = from else { return };
+    let mut part = vec![0; 8 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut part).await {
+        let missing = (MAX_OUTPUT + 1).saturating_sub(kept.len());
+        kept.extend(part.iter().take(length.min(missing)));
     }
-    bytes
 }
 
 #[cfg(all(test, unix))]
@@ -155,6 +197,35 @@ mod tests {
         let argv = ["/nowhere/at/all".to_owned()];
         let program = Program { argv: &argv, input: None, environment: Vec::new(), limit: LONG };
         assert!(matches!(program.run().await.unwrap_err(), ProgramError::NotStarted(_)));
+    }
+
+    #[tokio::test]
+    async fn a_child_in_the_background_delays_nothing_and_is_left_alone() {
+        let limit = Duration::from_secs(60);
+        let began = std::time::Instant::now();
+        let output = sh("sleep 1000 & echo $!; exit 0", None, limit).await.unwrap();
+        let child = nix::unistd::Pid::from_raw(output.trim().parse().unwrap());
+        let is_alive = nix::sys::signal::kill(child, None);
+        let failed = sh("sleep 1000 & echo $! >&2; exit 3", None, limit).await.unwrap_err().to_string();
+        let other = failed.strip_prefix("failed (exit status: 3), saying: ").unwrap().parse().unwrap();
+        for child in [child, nix::unistd::Pid::from_raw(other)] {
+            nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+        assert_eq!(is_alive, Ok(()));
+        assert!(began.elapsed() < limit / 2, "the result waited for the children");
+    }
+
+    #[tokio::test]
+    async fn much_output_does_not_kill_the_program() {
+        let print = "head -c 1000000 /dev/zero";
+        assert_eq!(sh(&format!("{print} >&2 && echo done"), None, LONG).await.unwrap(), "done\n");
+        let failed = sh(&format!("{print} && exit 3"), None, LONG).await.unwrap_err().to_string();
+        assert_eq!(failed, "printed more than 65536 bytes");
+        let argv = ["/bin/sh", "-c", "head -c 1000000 /dev/zero && head -c 1000000 /dev/zero >&2 && exit 3"];
+        let argv = argv.map(str::to_owned);
+        let program = Program { argv: &argv, input: None, environment: Vec::new(), limit: LONG };
+        let failed = program.run_ignoring_output().await.unwrap_err().to_string();
+        assert_eq!(failed, "failed (exit status: 3)");
     }
 
     #[tokio::test]
