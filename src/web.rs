@@ -108,13 +108,15 @@ impl Address {
         Ok(Address { uri, client })
     }
 
-    /// Sends a GET request. `limit` is the time limit for the complete answer.
+    /// Sends a GET request. Returns the status as soon as it arrives: the body is not read, so its size and its speed do
+    /// not matter. `limit` is the time limit for the status and the headers.
     ///
     /// # Errors
     ///
-    /// Fails if there is no complete answer. An answer of any HTTP status is not an error.
-    pub async fn get(&self, limit: Duration) -> Result<Answer, WebError> {
-        self.send(Request::builder().method(Method::GET), Bytes::new(), limit).await
+    /// Fails if no status arrives. No HTTP status is an error.
+    pub async fn status(&self, limit: Duration) -> Result<StatusCode, WebError> {
+        let request = Request::builder().method(Method::GET);
+        within(limit, async { Ok(self.begin(request, Bytes::new()).await?.status()) }).await
     }
 
     /// Sends a JSON document as a POST request. `limit` is the time limit for the complete answer.
@@ -149,20 +151,37 @@ impl Address {
         body: Bytes,
         limit: Duration,
     ) -> Result<Answer, WebError> {
+        let answer = async {
+            let (head, body) = self.begin(request, body).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| WebError::Unreadable(cause_text(&*error, self.host())))?;
+            Ok(Answer { status: head.status, body: body.to_bytes() })
+        };
+        within(limit, answer).await
+    }
+
+    /// Sends a request. Returns when the status and the headers of the answer have arrived.
+    async fn begin(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Bytes,
+    ) -> Result<hyper::Response<hyper::body::Incoming>, WebError> {
         let request = request
             .uri(self.uri.clone())
             .header(USER_AGENT, concat!("backfill/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
-            .map_err(|error| WebError::Unreachable(error.to_string()))?;
-        let answer = async {
-            let answer = self.client.request(request).await.map_err(|error| WebError::Unreachable(cause(&error)))?;
-            let (head, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await;
-            let body = body.map_err(|error| WebError::Unreadable(error.to_string()))?;
-            Ok(Answer { status: head.status, body: body.to_bytes() })
-        };
-        timeout(limit, answer).await.unwrap_or(Err(WebError::TimedOut(limit)))
+            .map_err(|error| WebError::Unreachable(cause_text(&error, self.host())))?;
+        let answer = self.client.request(request).await;
+        answer.map_err(|error| WebError::Unreachable(cause_text(&error, self.host())))
     }
+
+    fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+}
+
+async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, WebError>>) -> Result<T, WebError> {
+    timeout(limit, answer).await.unwrap_or(Err(WebError::TimedOut(limit)))
 }
 
 impl std::fmt::Debug for Address {
@@ -171,14 +190,39 @@ impl std::fmt::Debug for Address {
     }
 }
 
-/// Returns the first cause of an error, which says more than the error: "client error (Connect)" says nothing.
-fn cause(error: &hyper_util::client::legacy::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+/// Returns the text of an error's first cause, which says more than the error: "client error (Connect)" says nothing. The
+/// text does not contain the host of the address, because an address is a secret.
+fn cause_text(error: &(dyn std::error::Error + 'static), host: &str) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
+    // An `io::Error` does not return the error that it contains as its source.
+    let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref());
+    if let Some(rustls::Error::InvalidCertificate(error)) = tls {
+        return certificate_text(error).to_owned();
+    }
+    let text = cause.to_string();
+    let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+    if !host.is_empty() && text.to_ascii_lowercase().contains(&host) {
+        return "the connection failed".to_owned();
+    }
     // A cause can quote what the server sent.
-    crate::outside::escaped(&cause.to_string()).to_string()
+    crate::outside::escaped(&text).to_string()
+}
+
+/// Returns why a certificate was refused. The texts of `rustls` name the host and the names in the certificate.
+fn certificate_text(error: &rustls::CertificateError) -> &'static str {
+    use rustls::CertificateError as Error;
+    match error {
+        Error::Expired | Error::ExpiredContext { .. } => "its certificate has expired",
+        Error::NotValidYet | Error::NotValidYetContext { .. } => "its certificate is not valid yet",
+        Error::NotValidForName | Error::NotValidForNameContext { .. } => "its certificate is for another name",
+        Error::UnknownIssuer => "its certificate was issued by an authority that this system does not trust",
+        Error::Revoked => "its certificate was revoked",
+        _ => "its certificate is not valid",
+    }
 }
 
 #[cfg(test)]
@@ -207,29 +251,68 @@ mod tests {
         let router = Router::new().route("/echo", get(echo).post(echo)).route("/away", get(async move || gone));
         let base = serve(router).await;
         let address = |path: &str| Address::new(&format!("{base}{path}")).unwrap();
-        let answer = address("/echo").get(LONG).await.unwrap();
-        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, &b"none "[..]));
+        assert_eq!(address("/echo").status(LONG).await.unwrap(), StatusCode::OK);
         let answer = address("/echo").post_json(&serde_json::json!({"a": 1}), LONG).await.unwrap();
         assert_eq!(answer.body, "application/json {\"a\":1}");
-        assert_eq!(address("/away").get(LONG).await.unwrap().status, StatusCode::TEMPORARY_REDIRECT);
-        assert_eq!(address("/none").get(LONG).await.unwrap().status, StatusCode::NOT_FOUND);
+        let answer = address("/away").post_json(&serde_json::json!({}), LONG).await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (StatusCode::METHOD_NOT_ALLOWED, &b""[..]));
+        assert_eq!(address("/away").status(LONG).await.unwrap(), StatusCode::TEMPORARY_REDIRECT);
+        assert_eq!(address("/none").status(LONG).await.unwrap(), StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn a_status_arrives_before_its_body() {
+        let bytes = || Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 1024]));
+        let endless = move || axum::body::Body::from_stream(futures::stream::repeat_with(bytes));
+        let silent = || axum::body::Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let router = Router::new()
+            .route("/large", get(async || "x".repeat(1 << 20)))
+            .route("/endless", get(async move || endless()))
+            .route("/silent", get(async move || silent()));
+        let base = serve(router).await;
+        for path in ["/large", "/endless", "/silent"] {
+            let address = Address::new(&format!("{base}{path}")).unwrap();
+            assert_eq!(address.status(LONG).await.unwrap(), StatusCode::OK, "{path}");
+        }
     }
 
     #[tokio::test]
     async fn without_an_answer_the_error_names_the_cause_and_not_the_address() {
         let hangs = get(async || tokio::time::sleep(Duration::from_secs(1000)).await);
-        let large = get(async || "x".repeat(MAX_ANSWER + 1));
+        let large = axum::routing::post(async || "x".repeat(MAX_ANSWER + 1));
         let base = serve(Router::new().route("/hangs", hangs).route("/large", large)).await;
         let short = Duration::from_millis(100);
-        let error = Address::new(&format!("{base}/hangs")).unwrap().get(short).await.unwrap_err();
+        let error = Address::new(&format!("{base}/hangs")).unwrap().status(short).await.unwrap_err();
         assert_eq!(error.to_string(), "did not answer within 0.1 s");
-        let error = Address::new(&format!("{base}/large")).unwrap().get(LONG).await.unwrap_err();
+        let large = Address::new(&format!("{base}/large")).unwrap();
+        let error = large.post([], Bytes::new(), LONG).await.unwrap_err();
         assert_eq!(error.to_string(), "sent an answer that could not be read (length limit exceeded)");
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let refused = Address::new(&format!("http://{free}/secret")).unwrap();
-        let error = refused.get(LONG).await.unwrap_err().to_string();
+        let error = refused.status(LONG).await.unwrap_err().to_string();
         assert!(error.contains("onnection refused") && !error.contains("secret"), "{error}");
         assert!(!format!("{refused:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_cause_never_contains_the_host() {
+        use rustls::CertificateError;
+        let name = rustls::pki_types::ServerName::try_from("hooks.example.com").unwrap();
+        let presented = vec!["DnsName(\"inner.example.com\")".to_owned()];
+        let other_name = CertificateError::NotValidForNameContext { expected: name, presented };
+        for (error, text) in [
+            (rustls::Error::InvalidCertificate(other_name), "its certificate is for another name"),
+            (rustls::Error::InvalidCertificate(CertificateError::Expired), "its certificate has expired"),
+            (rustls::Error::InvalidCertificate(CertificateError::BadSignature), "its certificate is not valid"),
+            (rustls::Error::General("no hooks.Example.com\u{1b}".to_owned()), "the connection failed"),
+            (rustls::Error::General("no\u{1b}".to_owned()), "unexpected error: no\\u{1b}"),
+        ] {
+            assert_eq!(cause_text(&error, "hooks.example.com"), text);
+            // A connection returns the errors of TLS in this form.
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            assert_eq!(cause_text(&error, "hooks.example.com"), text);
+        }
+        assert_eq!(cause_text(&std::io::Error::other("no route to ::1"), "[::1]"), "the connection failed");
     }
 
     #[test]

@@ -3,23 +3,24 @@
 use std::time::Duration;
 
 use super::Answer;
-use crate::program::{MAX_OUTPUT, Program, ProgramError};
+use crate::program::{Program, ProgramError};
 
-/// Runs the program once. Its exit status decides. Its output is ignored and never shown, because it may contain
-/// secrets.
+/// Runs the program once. Its exit status decides. Its output is discarded, because it may contain secrets.
 pub(super) async fn ask(argv: &[String], limit: Duration) -> Answer {
     let program = Program { argv, input: None, environment: Vec::new(), limit };
-    match program.run().await {
-        // The program has succeeded, whatever it printed.
-        Ok(_) | Err(ProgramError::NotText) => Answer::Healthy,
+    match program.run_ignoring_output().await {
+        Ok(()) => Answer::Healthy,
         Err(ProgramError::Failed(status, _)) => {
             let status = status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"));
             Answer::Unhealthy(format!("failed: {status}"))
         }
-        Err(ProgramError::TooMuchOutput) => Answer::Unknown(format!("printed more than {MAX_OUTPUT} bytes")),
-        Err(error @ (ProgramError::NotStarted(_) | ProgramError::TimedOut(_) | ProgramError::NotWaitedFor(_))) => {
-            Answer::Unknown(error.to_string())
-        }
+        Err(
+            error @ (ProgramError::NotStarted(_)
+            | ProgramError::TimedOut(_)
+            | ProgramError::NotWaitedFor(_)
+            | ProgramError::TooMuchOutput
+            | ProgramError::NotText),
+        ) => Answer::Unknown(error.to_string()),
     }
 }
 
@@ -41,7 +42,8 @@ mod tests {
             ("printf '\\377'", Answer::Healthy),
             ("echo S3CRET; echo S3CRET >&2; exit 3", unhealthy("failed: exit status 3")),
             ("kill -9 $$", unhealthy("failed: signal: 9 (SIGKILL)")),
-            ("head -c 100000 /dev/zero", Answer::Unknown("printed more than 65536 bytes".to_owned())),
+            ("head -c 1000000 /dev/zero && head -c 1000000 /dev/zero >&2", Answer::Healthy),
+            ("head -c 1000000 /dev/zero && exit 4", unhealthy("failed: exit status 4")),
         ] {
             assert_eq!(sh(script, LONG).await, answer, "{script}");
         }
