@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::config::http::HttpResponse;
 use aws_sdk_cloudwatch::config::retry::RetryConfig;
+use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{
     AlarmType, Dimension, Metric, MetricDataQuery, MetricStat, ScanBy, StateValue, StatusCode,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Answer;
 use crate::clock::Clock;
-use crate::dynamodb::sdk::{NO_REGION, Service, ServiceConfig, failure_text};
-use crate::plan::{HealthProbe, HealthyBounds, MetricQuery, NoData, TableRef};
+use crate::dynamodb::sdk::{NO_REGION, Service, ServiceConfig, failure_text, is_credentials_error};
+use crate::plan::{HealthyBounds, MetricQuery, NoData, TableRef};
 
 /// Only values of the last few periods count as recent: CloudWatch receives the values of a minute one or two minutes
 /// later.
@@ -31,14 +34,48 @@ pub(super) struct CloudWatch {
     question: Question,
     no_data: NoData,
     clock: Clock,
-    /// `None` before the first question and after an error, so that the next question reloads the credentials: somebody
-    /// may have renewed them.
-    client: Mutex<Option<Client>>,
+    /// `None` before the first question and after an error about credentials, so that the next question reloads them:
+    /// somebody may have renewed them.
+    connection: Mutex<Option<Connection>>,
 }
 
-enum Question {
+/// The connection to CloudWatch.
+enum Connection {
+    /// The configuration is being loaded. The load continues if a question reaches its time limit, so that a load that
+    /// takes longer than one question ends.
+    Loading(AbortOnDropHandle<Result<Client, String>>),
+    Ready(Client),
+}
+
+/// What to ask.
+pub(super) enum Question {
+    /// The state of the alarm with this name.
     Alarm(String),
+    /// Whether the newest value of a metric is within its bounds.
     Metric(MetricQuery, HealthyBounds),
+}
+
+/// Why CloudWatch did not answer.
+struct Failure {
+    /// Safe to print.
+    text: String,
+    /// Whether new credentials could make the request succeed.
+    is_about_credentials: bool,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Failure {
+        Failure { text, is_about_credentials: false }
+    }
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Failure {
+        Failure { text: failure_text(&error), is_about_credentials: is_credentials_error(&error) }
+    }
 }
 
 /// What CloudWatch said.
@@ -50,24 +87,14 @@ enum Finding {
 }
 
 impl CloudWatch {
-    /// Prepares the question of this probe. `place` has the region, the profile and CloudWatch's endpoint.
-    pub(super) fn new(place: TableRef, probe: &HealthProbe, clock: Clock) -> CloudWatch {
-        let (question, no_data) = match probe {
-            HealthProbe::Metric { metric, bounds, no_data, .. } => {
-                (Question::Metric(metric.clone(), *bounds), *no_data)
-            }
-            HealthProbe::Alarm { name, no_data, .. } => (Question::Alarm(name.clone()), *no_data),
-            // The caller passes only the two kinds above. An alarm without a name never exists, so it never counts as
-            // healthy.
-            HealthProbe::Http { .. } | HealthProbe::Command(_) => (Question::Alarm(String::new()), NoData::FailMode),
-        };
-        CloudWatch { place, question, no_data, clock, client: Mutex::default() }
+    /// Prepares a question. `place` has the region, the profile and CloudWatch's endpoint.
+    pub(super) fn new(place: TableRef, question: Question, no_data: NoData, clock: Clock) -> CloudWatch {
+        CloudWatch { place, question, no_data, clock, connection: Mutex::default() }
     }
 
-    /// Asks once. `limit` includes the time to load the credentials.
+    /// Asks once. `limit` includes the time to load the configuration and the credentials.
     pub(super) async fn ask(&self, limit: Duration) -> Answer {
         let Ok(found) = timeout(limit, self.find()).await else {
-            self.client.lock().await.take();
             return Answer::Unknown(format!("did not answer within {} s", limit.as_secs_f64()));
         };
         match (found, self.no_data) {
@@ -75,14 +102,16 @@ impl CloudWatch {
             (Ok(Finding::Unhealthy(why)), _) => Answer::Unhealthy(format!("failed: {why}")),
             (Ok(Finding::NoData(why)), NoData::Unhealthy) => Answer::Unhealthy(format!("failed: {why}")),
             (Ok(Finding::NoData(why)), NoData::FailMode) => Answer::Unknown(format!("has no answer: {why}")),
-            (Err(why), _) => {
-                self.client.lock().await.take();
-                Answer::Unknown(format!("cannot be asked: {why}"))
+            (Err(failure), _) => {
+                if failure.is_about_credentials {
+                    self.connection.lock().await.take();
+                }
+                Answer::Unknown(format!("cannot be asked: {}", failure.text))
             }
         }
     }
 
-    async fn find(&self) -> Result<Finding, String> {
+    async fn find(&self) -> Result<Finding, Failure> {
         let client = self.client().await?;
         match &self.question {
             Question::Alarm(name) => alarm(&client, name).await,
@@ -94,30 +123,40 @@ impl CloudWatch {
     }
 
     async fn client(&self) -> Result<Client, String> {
-        let mut client = self.client.lock().await;
-        if let Some(client) = &*client {
-            return Ok(client.clone());
-        }
-        let ServiceConfig { shared, endpoint, region, local_credentials, on_loopback: _ } =
-            Box::pin(ServiceConfig::load(&self.place, Service::CloudWatch)).await;
-        // The next question is the retry.
-        let mut config = aws_sdk_cloudwatch::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
-        config.set_endpoint_url(endpoint);
-        if let Some(credentials) = local_credentials {
-            config = config.credentials_provider(credentials);
-        }
-        let Some(region) = region else { return Err(NO_REGION.to_owned()) };
-        config.set_region(Some(region));
-        Ok(client.insert(Client::from_conf(config.build())).clone())
+        let mut connection = self.connection.lock().await;
+        let load = || Connection::Loading(AbortOnDropHandle::new(tokio::spawn(load(self.place.clone()))));
+        let loaded = match connection.get_or_insert_with(load) {
+            Connection::Ready(client) => return Ok(client.clone()),
+            Connection::Loading(task) => task.await,
+        };
+        let loaded = loaded.unwrap_or_else(|error| Err(format!("the configuration could not be loaded ({error})")));
+        // After an error, the next question loads again.
+        *connection = loaded.as_ref().ok().cloned().map(Connection::Ready);
+        loaded
     }
+}
+
+/// Loads the configuration. Sends nothing to CloudWatch. The client gets its credentials with the first request.
+async fn load(place: TableRef) -> Result<Client, String> {
+    let ServiceConfig { shared, endpoint, region, local_credentials, on_loopback: _ } =
+        Box::pin(ServiceConfig::load(&place, Service::CloudWatch)).await;
+    // The next question is the retry.
+    let mut config = aws_sdk_cloudwatch::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
+    config.set_endpoint_url(endpoint);
+    if let Some(credentials) = local_credentials {
+        config = config.credentials_provider(credentials);
+    }
+    let Some(region) = region else { return Err(NO_REGION.to_owned()) };
+    config.set_region(Some(region));
+    Ok(Client::from_conf(config.build()))
 }
 
 /// Asks for the state of the alarm with this name. Without `alarm_types`, CloudWatch returns only metric alarms (API
 /// reference of `DescribeAlarms`).
-async fn alarm(client: &Client, name: &str) -> Result<Finding, String> {
+async fn alarm(client: &Client, name: &str) -> Result<Finding, Failure> {
     let request = client.describe_alarms().alarm_names(name);
     let request = request.alarm_types(AlarmType::MetricAlarm).alarm_types(AlarmType::CompositeAlarm);
-    let reply = request.send().await.map_err(|error| failure_text(&error))?;
+    let reply = request.send().await?;
     let metric = reply.metric_alarms().iter().find(|alarm| alarm.alarm_name() == Some(name));
     let composite = reply.composite_alarms().iter().find(|alarm| alarm.alarm_name() == Some(name));
     let state = metric.and_then(|alarm| alarm.state_value());
@@ -126,14 +165,14 @@ async fn alarm(client: &Client, name: &str) -> Result<Finding, String> {
         Some(StateValue::Ok) => Ok(Finding::Healthy),
         Some(StateValue::Alarm) => Ok(Finding::Unhealthy("the alarm is in the state ALARM".to_owned())),
         Some(StateValue::InsufficientData) => Ok(Finding::NoData("the alarm has insufficient data")),
-        Some(_) => Err("the alarm has a state that this version of backfill does not know".to_owned()),
-        None => Err("there is no alarm of this name in this account and region".to_owned()),
+        Some(_) => Err("the alarm has a state that this version of backfill does not know".to_owned().into()),
+        None => Err("there is no alarm of this name in this account and region".to_owned().into()),
     }
 }
 
 /// Asks for the newest value of a complete period; `None` if no recent period has a value. `now` is the time in seconds
 /// since 1970.
-async fn newest_value(client: &Client, metric: &MetricQuery, now: i64) -> Result<Option<f64>, String> {
+async fn newest_value(client: &Client, metric: &MetricQuery, now: i64) -> Result<Option<f64>, Failure> {
     let MetricQuery { namespace, name, dimensions, statistic, period } = metric;
     let seconds = i64::try_from(period.as_secs()).unwrap_or(i64::MAX).max(1);
     // The values of the period that has not ended yet are incomplete.
@@ -153,11 +192,11 @@ async fn newest_value(client: &Client, metric: &MetricQuery, now: i64) -> Result
         .start_time(DateTime::from_secs(end.saturating_sub(recent)))
         .end_time(DateTime::from_secs(end))
         .scan_by(ScanBy::TimestampDescending);
-    let reply = request.send().await.map_err(|error| failure_text(&error))?;
+    let reply = request.send().await?;
     let Some(result) = reply.metric_data_results().first() else { return Ok(None) };
     match result.status_code() {
         Some(StatusCode::InternalError | StatusCode::Forbidden) => {
-            Err("CloudWatch could not read the metric".to_owned())
+            Err("CloudWatch could not read the metric".to_owned().into())
         }
         Some(_) | None => {
             // Some implementations of this API ignore the requested order.

@@ -18,8 +18,8 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use crate::clock::Clock;
-use crate::plan::{HealthCheck, HealthProbe, TableRef};
-use cloudwatch::CloudWatch;
+use crate::plan::{HealthCheck, HealthProbe, NoData, TableRef};
+use cloudwatch::{CloudWatch, Question};
 use http::Http;
 
 /// The answer to one question. The texts are for people. They complete the sentence "the health check NAME …", and are
@@ -61,19 +61,19 @@ impl Prober {
     /// Prepares a health check. Sends nothing. CloudWatch is asked with the region, profile and credentials of `table`,
     /// and for metrics until the time of `clock`.
     pub fn new(check: &HealthCheck, table: &TableRef, clock: Clock) -> Prober {
-        let cloudwatch = |endpoint_url: &Option<String>| {
+        let cloudwatch = |question: Question, no_data: NoData, endpoint_url: &Option<String>| {
             // The endpoint of [table] is DynamoDB's. CloudWatch has its own.
-            Box::new(CloudWatch::new(
-                TableRef { endpoint_url: endpoint_url.clone(), ..table.clone() },
-                &check.probe,
-                clock,
-            ))
+            let place = TableRef { endpoint_url: endpoint_url.clone(), ..table.clone() };
+            Target::CloudWatch(Box::new(CloudWatch::new(place, question, no_data, clock)))
         };
         let target = match &check.probe {
             HealthProbe::Http { url, expect_status } => Target::Http(Box::new(Http::new(url, *expect_status))),
             HealthProbe::Command(argv) => Target::Command(argv.clone()),
-            HealthProbe::Alarm { endpoint_url, .. } | HealthProbe::Metric { endpoint_url, .. } => {
-                Target::CloudWatch(cloudwatch(endpoint_url))
+            HealthProbe::Alarm { name, no_data, endpoint_url } => {
+                cloudwatch(Question::Alarm(name.clone()), *no_data, endpoint_url)
+            }
+            HealthProbe::Metric { metric, bounds, no_data, endpoint_url } => {
+                cloudwatch(Question::Metric(metric.clone(), *bounds), *no_data, endpoint_url)
             }
         };
         Prober { target, limit: check.timeout }

@@ -106,9 +106,9 @@ where
     }
 }
 
-/// Returns whether new credentials could make the request succeed. This is the case if DynamoDB refused the current
+/// Returns whether new credentials could make the request succeed. This is the case if the service refused the current
 /// credentials, or if no credentials were found.
-pub(super) fn is_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
+pub(crate) fn is_credentials_error<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

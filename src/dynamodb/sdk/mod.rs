@@ -24,7 +24,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, Capacity, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
 };
 
-pub(crate) use classify::failure_text;
+pub(crate) use classify::{failure_text, is_credentials_error};
 pub use client::{Connection, connect};
 pub(crate) use config::{NO_REGION, Service, ServiceConfig};
 

@@ -59,23 +59,31 @@ async fn serve(status: u16, answer: Json) -> (String, Requests) {
     (format!("http://{address}"), requests)
 }
 
-fn cloudwatch(endpoint: &str, probe: &HealthProbe) -> CloudWatch {
-    let place = TableRef {
+fn place(endpoint: &str) -> TableRef {
+    TableRef {
         name: "shop".into(),
         key: None,
         region: Some("eu-west-1".into()),
         endpoint_url: Some(endpoint.to_owned()),
         profile: None,
         account: None,
-    };
-    CloudWatch::new(place, probe, Arc::new(|| jiff::Timestamp::from_second(1_000_000_030).unwrap()))
+    }
 }
 
-fn alarm_probe(no_data: NoData) -> HealthProbe {
-    HealthProbe::Alarm { name: "api-latency".into(), no_data, endpoint_url: None }
+fn cloudwatch(endpoint: &str, (question, no_data): (Question, NoData)) -> CloudWatch {
+    CloudWatch::new(
+        place(endpoint),
+        question,
+        no_data,
+        Arc::new(|| jiff::Timestamp::from_second(1_000_000_030).unwrap()),
+    )
 }
 
-fn metric_probe(no_data: NoData) -> HealthProbe {
+fn alarm_probe(no_data: NoData) -> (Question, NoData) {
+    (Question::Alarm("api-latency".into()), no_data)
+}
+
+fn metric_probe(no_data: NoData) -> (Question, NoData) {
     let metric = MetricQuery {
         namespace: "AWS/DynamoDB".into(),
         name: "ReadThrottleEvents".into(),
@@ -84,7 +92,7 @@ fn metric_probe(no_data: NoData) -> HealthProbe {
         period: Duration::from_secs(60),
     };
     let bounds = HealthyBounds { unhealthy_above: Some(10.0), unhealthy_below: Some(1.0) };
-    HealthProbe::Metric { metric, bounds, no_data, endpoint_url: None }
+    (Question::Metric(metric, bounds), no_data)
 }
 
 fn unhealthy(text: &str) -> Answer {
@@ -116,7 +124,7 @@ async fn the_state_of_an_alarm_decides() {
         (of("MetricAlarms", "another", "OK"), NoData::FailMode, unknown(none)),
     ] {
         let (endpoint, requests) = serve(200, reply.clone()).await;
-        assert_eq!(cloudwatch(&endpoint, &alarm_probe(no_data)).ask(LONG).await, answer, "{reply}");
+        assert_eq!(cloudwatch(&endpoint, alarm_probe(no_data)).ask(LONG).await, answer, "{reply}");
         let requests = requests.lock().unwrap();
         assert_eq!((requests.len(), requests[0].0.as_str()), (1, "DescribeAlarms"));
         let asked = ["api-latency", "MetricAlarm", "CompositeAlarm"];
@@ -153,7 +161,7 @@ async fn the_newest_value_of_a_metric_decides() {
         ),
     ] {
         let (endpoint, requests) = serve(200, reply.clone()).await;
-        assert_eq!(cloudwatch(&endpoint, &metric_probe(no_data)).ask(LONG).await, answer, "{reply}");
+        assert_eq!(cloudwatch(&endpoint, metric_probe(no_data)).ask(LONG).await, answer, "{reply}");
         let requests = requests.lock().unwrap();
         assert_eq!((requests.len(), requests[0].0.as_str()), (1, "GetMetricData"));
         let asked = ["AWS/DynamoDB", "ReadThrottleEvents", "TableName", "shop", "Sum", "TimestampDescending"];
@@ -173,19 +181,63 @@ async fn without_an_answer_nothing_is_known() {
         "message": "User: x is not authorized\u{1b}[2J. The Canonical String for this request: S3CRET"
     });
     let (endpoint, requests) = serve(403, denied).await;
-    let probe = cloudwatch(&endpoint, &alarm_probe(NoData::Healthy));
+    let probe = cloudwatch(&endpoint, alarm_probe(NoData::Healthy));
     let Answer::Unknown(text) = probe.ask(LONG).await else { panic!("a refused request is no answer") };
     assert_eq!(text, "cannot be asked: AccessDenied: User: x is not authorized\\u{1b}[2J");
     assert_eq!(requests.lock().unwrap().len(), 1, "the next question is the retry");
-    assert!(probe.client.lock().await.is_none(), "the next question reloads the credentials");
+    assert!(probe.is_ready().await, "the credentials are good");
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = format!("http://{}", listener.local_addr().unwrap());
-    let hangs = cloudwatch(&silent, &metric_probe(NoData::Healthy)).ask(Duration::from_millis(300)).await;
+    let hangs = cloudwatch(&silent, metric_probe(NoData::Healthy)).ask(Duration::from_millis(300)).await;
     assert_eq!(hangs, unknown("did not answer within 0.3 s"));
     drop(listener);
-    let Answer::Unknown(text) = cloudwatch(&silent, &metric_probe(NoData::Healthy)).ask(LONG).await else {
+    let Answer::Unknown(text) = cloudwatch(&silent, metric_probe(NoData::Healthy)).ask(LONG).await else {
         panic!("a closed port is no answer")
     };
     assert!(text.contains("onnection refused"), "{text}");
+}
+
+impl CloudWatch {
+    async fn is_ready(&self) -> bool {
+        matches!(*self.connection.lock().await, Some(Connection::Ready(_)))
+    }
+}
+
+#[tokio::test]
+async fn only_an_error_about_credentials_reloads_them() {
+    for (status, code, is_kept) in [
+        (400, "ExpiredToken", false),
+        (403, "InvalidClientTokenId", false),
+        (400, "Throttling", true),
+        (500, "InternalServiceFault", true),
+    ] {
+        let error = json!({ "__type": format!("com.amazonaws.cloudwatch#{code}"), "message": "no" });
+        let (endpoint, _) = serve(status, error).await;
+        let probe = cloudwatch(&endpoint, alarm_probe(NoData::FailMode));
+        assert_eq!(probe.ask(LONG).await, unknown(&format!("cannot be asked: {code}: no")));
+        assert_eq!(probe.is_ready().await, is_kept, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_load_continues_after_the_time_limit_of_a_question() {
+    let ok = json!({ "MetricAlarms": [{ "AlarmName": "api-latency", "StateValue": "OK" }] });
+    let (endpoint, requests) = serve(200, ok).await;
+    let probe = cloudwatch(&endpoint, alarm_probe(NoData::FailMode));
+    let (go, gone) = tokio::sync::oneshot::channel::<()>();
+    let place = place(&endpoint);
+    let slow = tokio::spawn(async move {
+        gone.await.unwrap();
+        load(place).await
+    });
+    *probe.connection.lock().await = Some(Connection::Loading(AbortOnDropHandle::new(slow)));
+    let late = unknown("did not answer within 0.05 s");
+    assert_eq!(probe.ask(Duration::from_millis(50)).await, late);
+    assert_eq!(probe.ask(Duration::from_millis(50)).await, late);
+    // This fails if the questions have ended the load.
+    go.send(()).unwrap();
+    assert_eq!(probe.ask(LONG).await, Answer::Healthy);
+    assert!(probe.is_ready().await);
+    assert_eq!(requests.lock().unwrap().len(), 1);
 }
