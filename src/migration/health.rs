@@ -13,6 +13,9 @@ use crate::engine::{PauseSource, PauseSwitch, Slowdown, Stopper};
 use crate::health::{Answer, Condition, Hysteresis, Prober};
 use crate::plan::{FailMode, HealthCheck, OnUnhealthy};
 
+/// If the first answers take longer, the log says why the pass does not begin.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// What the checks act on.
 pub(super) struct Effects {
     /// Pauses the pass.
@@ -83,10 +86,18 @@ impl HealthWatch {
                 let _ = first.await;
             }
         };
+        let explain = async {
+            tokio::time::sleep(SILENCE).await;
+            if let Some(waiting) = checks.waiting_text() {
+                tracing::info!("{waiting}");
+            }
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             biased;
             () = stop.stopping() => {}
             () = all_asked => {}
+            () = explain => {}
         }
         HealthWatch { checks, _tasks: tasks }
     }
@@ -149,6 +160,18 @@ impl Checks {
             known.slowdown = slowdown;
         }
         show(known.checks.iter().filter_map(|check| Some((check.check.name.clone(), check.is_healthy()?))).collect());
+    }
+
+    /// Returns which first answers are missing; `None` if all have arrived.
+    fn waiting_text(&self) -> Option<String> {
+        let known = self.known();
+        let unasked = known.checks.iter().filter(|check| check.hysteresis.condition() == Condition::Unasked);
+        let waiting: Vec<String> = unasked
+            .map(|check| format!("{:?} (timeout {} s)", check.check.name, check.check.timeout.as_secs_f64()))
+            .collect();
+        let names = waiting.join(", ");
+        (!waiting.is_empty())
+            .then(|| format!("asking the health checks before the pass begins: no answer yet from {names}"))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -195,3 +195,52 @@ async fn a_stop_does_not_wait_for_the_first_answer() {
     late.note(0, Answer::Unhealthy("failed: HTTP 500".to_owned()));
     assert_eq!(done.pause.paused(), None);
 }
+
+#[tokio::test]
+async fn a_slow_first_answer_is_explained() {
+    let (_application, slow) = application(HANGS).await;
+    let (_application, quick) = application(OK).await;
+    let text = format!("{}{}", check(&slow, ""), check(&quick, "").replace("\"api\"", "\"web\""));
+    let done = Done::default();
+    let stop = Stopper::default();
+    let lines = Lines::default();
+    let guard = tracing::subscriber::set_default(lines.subscriber());
+    let begin = HealthWatch::begin(checks(&text, LONG), done.effects(), &stop);
+    let explained = until("the log says why", || !lines.text().is_empty());
+    tokio::select! {
+        _ = begin => panic!("the first check has no answer"),
+        () = explained => {}
+    }
+    drop(guard);
+    let text = lines.text();
+    assert!(
+        text.contains("asking the health checks before the pass begins: no answer yet from \"api\" (timeout 20 s)")
+    );
+    assert!(text.contains("INFO") && !text.contains("web") && !text.contains("S3CRET"), "{text}");
+}
+
+/// The lines of a log.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + 'static {
+        let lines = self.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone()).finish()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
