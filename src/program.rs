@@ -1,8 +1,11 @@
 //! Runs a program of the operator: a hook or a health check. No shell is involved. The program must end within a time
 //! limit, and its output is limited.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,6 +23,10 @@ const READ_AFTER_END: Duration = Duration::from_millis(150);
 
 /// The maximum number of characters of a failed program's stderr that an error shows.
 const SHOWN_STDERR: usize = 400;
+
+/// The process groups of the programs that run now. Each number belongs to a program that nobody has waited for, so it
+/// is not the number of another process.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// A program and what it receives.
 #[derive(Debug)]
@@ -104,7 +111,7 @@ impl Program<'_> {
         command.stdout(output()).stderr(output()).kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
-        let mut child = Group(command.spawn().map_err(ProgramError::NotStarted)?);
+        let mut child = Group::spawn(&mut command)?;
         let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let input = self.input;
@@ -122,8 +129,8 @@ impl Program<'_> {
             let end = async {
                 tokio::select! {
                     biased;
-                    status = child.0.wait() => (status, false),
-                    _ = &mut pipes => (child.0.wait().await, true),
+                    status = child.wait() => (status, false),
+                    _ = &mut pipes => (child.wait().await, true),
                 }
             };
             let Ok((status, pipes_are_closed)) = timeout(self.limit, end).await else {
@@ -139,15 +146,60 @@ impl Program<'_> {
     }
 }
 
+/// Kills all programs that run now, with the programs that they have started. Call this function before the process
+/// exits without waiting for its tasks.
+pub fn kill_all() {
+    running().iter().for_each(|id| kill_group(*id));
+}
+
+fn running() -> MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Kills a process group. Call this function only with a number that is in `RUNNING`, while the lock is held.
+fn kill_group(id: u32) {
+    #[cfg(unix)]
+    if let Ok(id) = i32::try_from(id) {
+        let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
 /// A running program and its process group. Dropping it kills the group, unless the program has ended.
 struct Group(Child);
+
+impl Group {
+    fn spawn(command: &mut Command) -> Result<Group, ProgramError> {
+        // With the lock, `kill_all` also finds a program that starts at the same time.
+        let mut running = running();
+        let child = command.spawn().map_err(ProgramError::NotStarted)?;
+        running.extend(child.id());
+        Ok(Group(child))
+    }
+
+    /// Waits until the program ends. Its children may still run then.
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        let id = self.0.id();
+        let mut ended = pin!(self.0.wait());
+        std::future::poll_fn(|context| {
+            // The system may reuse the number as soon as the call below returns the exit status.
+            let mut running = running();
+            let polled = ended.as_mut().poll(context);
+            if let (Poll::Ready(Ok(_)), Some(id)) = (&polled, id) {
+                running.remove(&id);
+            }
+            polled
+        })
+        .await
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
         // Once `wait` has returned, the child has no id: the number may belong to another process.
-        #[cfg(unix)]
-        if let Some(id) = self.0.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL);
+        if let Some(id) = self.0.id() {
+            let mut running = running();
+            kill_group(id);
+            running.remove(&id);
         }
     }
 }

@@ -74,6 +74,11 @@ async fn the_end_of_a_command_waits_for_hooks_only_briefly() {
     let given_up = "the announcement `start` was given up, because the command has ended";
     assert!(said.contains("did not end within its `timeout` (5 s)") || said.contains(given_up), "{said}");
     assert_eq!(hooked.events(), ["pass_end done"], "a hook that hangs leaves time for the later ones");
+    is_killed(&pid).await;
+}
+
+/// Waits until the process whose number is in this file is killed.
+async fn is_killed(pid: &std::path::Path) {
     let pid = std::fs::read_to_string(pid).unwrap();
     let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
     let began = Instant::now();
@@ -103,6 +108,25 @@ async fn a_hook_that_hangs_delays_an_interrupted_command_only_briefly() {
     let ended = tokio::task::block_in_place(|| running.end()).exits(130);
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}: {}", began.elapsed(), ended.stderr);
     assert_eq!(hooked.events(), ["pass_end stopped"], "{}", ended.stderr);
+}
+
+/// A process that exits at once because of a signal kills its programs: Ctrl-C does not reach their process groups.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interruption_that_ends_the_process_kills_its_programs() {
+    let hooked = Hooked::new(5, "[hooks]\nbefore_step = [\"$dir/hangs\"]\ntimeout = \"10m\"\n").await;
+    let pid = hooked.harness.dir().join("pid");
+    let body = format!("sleep 1000 &\necho $! >{0}.new; mv {0}.new {0}; wait", text(&pid));
+    script(&hooked.harness, "hangs", &body);
+    let running = hooked.start(&["run", "--yes"]);
+    let began = Instant::now();
+    while !pid.exists() {
+        assert!(began.elapsed() < PATIENCE, "the hook never ran: {}", running.stderr_so_far());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running.signal(Signal::SIGINT);
+    running.end().exits(130);
+    is_killed(&pid).await;
+    nothing_was_written(&hooked.harness);
 }
 
 /// RUNBOOK: "The address comes only from this environment variable. No log line, error, document or state file contains it."
