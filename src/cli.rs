@@ -222,7 +222,7 @@ pub(crate) struct RunArgs {
     /// Do not ask before starting a new run
     #[arg(short, long)]
     pub yes: bool,
-    /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+    /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
     #[arg(long, conflicts_with = "dry_run")]
     pub ignore_health_checks: bool,
     /// What the command exports
@@ -258,7 +258,7 @@ pub(crate) struct VerifyArgs {
     /// With --repair: do not ask
     #[arg(short, long)]
     pub yes: bool,
-    /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+    /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
     #[arg(long)]
     pub ignore_health_checks: bool,
     /// What the command exports
@@ -342,7 +342,7 @@ pub(crate) struct ContractArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+    /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
     #[arg(long, conflicts_with = "dry_run")]
     pub ignore_health_checks: bool,
     /// Finish a contract whose state file is lost or whose flag was removed; the reason is recorded
@@ -362,8 +362,8 @@ pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Continue although some values cannot be restored, and record this reason. Continues only if no more items stay
-    /// unrestored than the earlier refusal reported
+    /// Continue although some values cannot be restored, and record this reason. Continues only if at most as many items
+    /// cannot be restored as the earlier refusal reported
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -453,7 +453,7 @@ pub(crate) enum FailuresAction {
         /// commands too
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
-        /// Do not ask the plan's health checks: the pass begins and goes on even if the application is unhealthy
+        /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
         #[arg(long)]
         ignore_health_checks: bool,
         /// What the command exports

@@ -56,7 +56,7 @@
 //! `skip`. In these cases the write's condition pinned the value that was read, so the tool can distinguish a live
 //! writer's value from the value of a write with an unknown outcome. For every other in-place move, the journal has the
 //! digest of the value that was read, even though the write may have moved a newer value. If a later pass then
-//! overwrites the path, a rollback leaves the newer value at the new path. No value is lost.
+//! overwrites the value at the new path, a rollback leaves the newer value there. No value is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -105,7 +105,7 @@ impl MigrationState {
                 let repair = *repair;
                 let report =
                     ReportSummary { span, mismatches, compared, repair, plan: plan.clone(), hash: hash.clone() };
-                // A clean verification shows that a further pass helped, so it may help again later.
+                // A clean verification shows that the further pass helped, so another further pass may help later.
                 next.expanded_again &= *scope != VerifyScope::Full || mismatches > 0;
                 match scope {
                     VerifyScope::Full => next.full = Some(report),

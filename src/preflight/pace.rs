@@ -36,7 +36,7 @@ pub struct KeyLoad {
     pub bytes: Range,
 }
 
-/// The total need of the run.
+/// The capacity units that the whole run needs.
 pub(super) struct CapacityTotals<'a> {
     pub(super) table_write: Range,
     pub(super) index_write: &'a BTreeMap<String, Range>,

@@ -320,7 +320,7 @@ impl AccessBuckets {
         }
     }
 
-    /// Takes units of a key range. Counts the request as waiting if it has to wait.
+    /// Takes capacity units from the budget of a key range. Counts the request as waiting if it has to wait.
     async fn range(&self, bucket: &Bucket, units: Units) {
         if !bucket.try_acquire(units) {
             let _waits = self.range_waiters.add_waiter();

@@ -50,7 +50,8 @@ pub struct Rate {
     pub write: Option<f64>,
     /// Read capacity units per second for the table; `None` if the plan's budget applies.
     pub read: Option<f64>,
-    /// The plan's `[capacity]` at that time. If the plan changes it later, the rate no longer applies.
+    /// The plan's `[capacity]` when the operator set the rate. If the plan changes it later, the rate no longer
+    /// applies.
     pub capacity: CapacityMark,
 }
 

@@ -27,8 +27,8 @@ const CHANGED: f64 = 0.15;
 /// Number of parts of the window whose rates are compared, to find out how much the rate varies.
 const PARTS: u32 = 6;
 
-/// The smallest and the largest margin of the ETA, as a fraction. A larger margin would say too little.
-/// `tests/world/eta.rs` checks that the true end is in the range.
+/// The smallest and the largest margin of the ETA, as fractions of the likely time. A larger margin would say too
+/// little. `tests/world/eta.rs` checks that the true end is in the range.
 const MARGIN: (f64, f64) = (0.07, 0.12);
 
 /// The end of a run is slower than its middle, because the last segments do not end at the same time. So the upper end

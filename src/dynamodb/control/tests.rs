@@ -1,4 +1,4 @@
-//! Tests control items with a table in memory. The table evaluates conditions as DynamoDB does, and loses requests and
+//! Tests of control items, on a table in memory. The table evaluates conditions as DynamoDB does, and loses requests and
 //! replies.
 
 use super::fake::{FakeTable, PutFault};

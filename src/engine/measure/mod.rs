@@ -86,7 +86,8 @@ pub(crate) struct Measures {
 pub struct MeasuresSnapshot {
     /// The latency of requests, in the order of [`Operation::ALL`].
     pub latencies: [LatencySnapshot; Operation::ALL.len()],
-    /// Number of failed requests, in the order of [`ErrorClass::ALL`]. A chunk of writes counts once for each write.
+    /// Number of failed requests of each class, in the order of [`ErrorClass::ALL`]. A chunk of writes counts once
+    /// for each write.
     pub errors: [u64; ErrorClass::ALL.len()],
     /// The capacity that replies report, and the estimates for the same requests.
     pub units: ConsumedUnits,

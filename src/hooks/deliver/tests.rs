@@ -125,7 +125,7 @@ async fn a_stop_shortens_the_wait_and_the_end_of_the_pass_is_announced() {
         let _ = std::fs::remove_file(&file);
         let hooks =
             start(&[(HookEvent::Start, "sleep 1000".to_owned()), (HookEvent::PassEnd, good.clone())], ten_minutes);
-        // The first one hangs, and the second one waits behind it.
+        // The first hook hangs, and the second hook waits behind it.
         for announcement in [&Announcement::Start, &Announcement::Start, &end] {
             hooks.announce(announcement, None);
         }
