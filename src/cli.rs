@@ -362,8 +362,8 @@ pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Continue although some values cannot be restored, and record this reason. Continues only if at most as many items
-    /// cannot be restored as the earlier refusal reported
+    /// Continue although some values cannot be restored, and record this reason. Continues only if at most as many
+    /// items cannot be restored as the earlier refusal reported
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings

@@ -86,8 +86,8 @@ pub fn open(path: &Path, identity: &Identity, clock: fn() -> String) -> Result<S
     Ok(State::new(sqlite::SqliteStore::open(path, identity, clock)?))
 }
 
-/// Returns whether no state exists at this path. If the path cannot be read, returns false, so that the caller opens the
-/// state and [`open`] reports the error.
+/// Returns whether no state exists at this path. If the path cannot be read, returns false, so that the caller opens
+/// the state and [`open`] reports the error.
 pub async fn is_absent(path: &Path) -> bool {
     sqlite::is_absent(path).await
 }

@@ -137,8 +137,8 @@ impl DefectiveStore {
         Ok(newest.filter(|newest| newest.run == session.run).unwrap_or(session))
     }
 
-    /// Does not store these pre-images yet, and invents their ids. Returns these ids, and the pre-images that an earlier
-    /// call did not store.
+    /// Does not store these pre-images yet, and invents their ids. Returns these ids, and the pre-images that an
+    /// earlier call did not store.
     fn postpone(&self, session: SessionId, rows: Vec<PreImageRow>) -> (Vec<PreImageId>, PostponedPreImages) {
         let ids = (1..).take(rows.len()).map(PreImageId::from_number).collect();
         let before = std::mem::replace(&mut *self.postponed.lock().unwrap(), vec![(session, rows)]);

@@ -1,5 +1,5 @@
-//! Tests of control items, on a table in memory. The table evaluates conditions as DynamoDB does, and loses requests and
-//! replies.
+//! Tests of control items, on a table in memory. The table evaluates conditions as DynamoDB does, and loses requests
+//! and replies.
 
 use super::fake::{FakeTable, PutFault};
 use super::*;

@@ -106,8 +106,8 @@ impl Allowance {
         *self.state() = AllowanceState { ledger, items, lost, spend_ledger: Some((spend_ledger, session)) };
     }
 
-    /// Begins a session whose ceiling is `from` plus everything that a new run may spend. `from` is the run's spend when
-    /// the pass began. The session may scan any number of items.
+    /// Begins a session whose ceiling is `from` plus everything that a new run may spend. `from` is the run's spend
+    /// when the pass began. The session may scan any number of items.
     pub fn begin_with_exempt_spend(
         &self,
         spend_ledger: Arc<dyn SpendLedger>,
