@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -27,6 +28,9 @@ const SHOWN_STDERR: usize = 400;
 /// The process groups of the programs that run now. Each number belongs to a program that nobody has waited for, so it
 /// is not the number of another process.
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// Whether this process is about to exit.
+static IS_EXITING: AtomicBool = AtomicBool::new(false);
 
 /// A program and what it receives.
 #[derive(Debug)]
@@ -146,17 +150,23 @@ impl Program<'_> {
     }
 }
 
-/// Kills all programs that run now, with the programs that they have started. Call this function before the process
-/// exits without waiting for its tasks.
-pub fn kill_all() {
-    running().iter().for_each(|id| kill_group(*id));
+/// Kills all programs that run now, with the programs that they have started. Call this function immediately before the
+/// process exits without waiting for its tasks. From now on, no task learns of the end of a program, so none can act on
+/// it, and no program starts.
+pub fn kill_all_before_exit() {
+    IS_EXITING.store(true, Ordering::SeqCst);
+    let running = running();
+    running.iter().for_each(|id| kill_group(*id));
+    // Keep the lock until the process ends.
+    std::mem::forget(running);
 }
 
 fn running() -> MutexGuard<'static, BTreeSet<u32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Kills a process group. Call this function only with a number that is in `RUNNING`, while the lock is held.
+/// Kills a process group. Call this function only with the number of a program for which nobody has waited yet: while it
+/// is in `RUNNING` and the lock is held, or before it is in `RUNNING`.
 fn kill_group(id: u32) {
     #[cfg(unix)]
     if let Ok(id) = i32::try_from(id) {
@@ -169,10 +179,15 @@ struct Group(Child);
 
 impl Group {
     fn spawn(command: &mut Command) -> Result<Group, ProgramError> {
-        // With the lock, `kill_all` also finds a program that starts at the same time.
-        let mut running = running();
+        // Starting a program from a file system that hangs takes long. So do not hold the lock meanwhile: every other
+        // program would wait for it.
         let child = command.spawn().map_err(ProgramError::NotStarted)?;
-        running.extend(child.id());
+        if let Some(id) = child.id() {
+            if IS_EXITING.load(Ordering::SeqCst) {
+                kill_group(id);
+            }
+            running().insert(id);
+        }
         Ok(Group(child))
     }
 
@@ -184,7 +199,7 @@ impl Group {
             // The system may reuse the number as soon as the call below returns the exit status.
             let mut running = running();
             let polled = ended.as_mut().poll(context);
-            if let (Poll::Ready(Ok(_)), Some(id)) = (&polled, id) {
+            if let (Poll::Ready(_), Some(id)) = (&polled, id) {
                 running.remove(&id);
             }
             polled
@@ -195,11 +210,12 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Once `wait` has returned, the child has no id: the number may belong to another process.
+        // Once `wait` has returned, the number may belong to another process. It is no longer in the set then.
         if let Some(id) = self.0.id() {
             let mut running = running();
-            kill_group(id);
-            running.remove(&id);
+            if running.remove(&id) {
+                kill_group(id);
+            }
         }
     }
 }

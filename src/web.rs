@@ -194,13 +194,16 @@ impl std::fmt::Debug for Address {
 /// text does not contain the host of the address, because an address is a secret.
 fn cause_text(error: &(dyn std::error::Error + 'static), host: &str) -> String {
     let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+    loop {
+        // An `io::Error` does not return the error that it contains as its source, but that error's source.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match (inner, cause.source()) {
+            (Some(inner), _) => inner,
+            (None, Some(source)) => source,
+            (None, None) => break,
+        };
     }
-    // An `io::Error` does not return the error that it contains as its source.
-    let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| cause.downcast_ref());
-    if let Some(rustls::Error::InvalidCertificate(error)) = tls {
+    if let Some(rustls::Error::InvalidCertificate(error)) = cause.downcast_ref() {
         return certificate_text(error).to_owned();
     }
     let text = cause.to_string();
@@ -308,8 +311,9 @@ mod tests {
             (rustls::Error::General("no\u{1b}".to_owned()), "unexpected error: no\\u{1b}"),
         ] {
             assert_eq!(cause_text(&error, "hooks.example.com"), text);
-            // A connection returns the errors of TLS in this form.
+            // A connection returns the errors of TLS in this form: tokio-rustls and hyper-rustls each wrap them.
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            let error = std::io::Error::other(error);
             assert_eq!(cause_text(&error, "hooks.example.com"), text);
         }
         assert_eq!(cause_text(&std::io::Error::other("no route to ::1"), "[::1]"), "the connection failed");

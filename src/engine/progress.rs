@@ -75,8 +75,10 @@ impl Snapshot {
         let committed = self.counts.spend();
         let ConsumedUnits { reads, writes, indexes, unlisted } = &self.measures.units;
         let of_indexes: f64 = indexes.iter().map(|index| index.consumed).sum();
+        // The server reports nothing for these units, so they are only known when their page is committed.
+        let assumed = self.counts.assumed_write_units;
         Spend {
-            write: committed.write.max(writes.consumed + of_indexes + unlisted),
+            write: (committed.write - assumed).max(writes.consumed + of_indexes + unlisted) + assumed,
             read: committed.read.max(reads.consumed),
         }
     }

@@ -180,14 +180,20 @@ pub struct Stopper(Arc<StopState>);
 struct StopState {
     token: CancellationToken,
     reason: OnceLock<StopReason>,
+    /// Cancelled when an operator asks the run to stop, also if it was already stopping.
+    by_operator: CancellationToken,
 }
 
 impl Stopper {
     /// Asks the run to stop. If the run is already stopping, keeps the first reason.
     pub fn stop(&self, reason: StopReason) {
         // Ignore a later reason, because it is a consequence of the first one or has the same cause.
+        let is_operator = matches!(reason, StopReason::Interrupted | StopReason::Drained { .. });
         let _ = self.0.reason.set(reason);
         self.0.token.cancel();
+        if is_operator {
+            self.0.by_operator.cancel();
+        }
     }
 
     /// Returns the reason why the run is stopping, or `None` if it is not stopping.
@@ -203,6 +209,12 @@ impl Stopper {
     /// Waits until the run is asked to stop.
     pub async fn stopping(&self) {
         self.0.token.cancelled().await;
+    }
+
+    /// Waits until an operator asks the run to stop: with a signal, or with `ctl drain`. The run may already be stopping
+    /// for another reason.
+    pub async fn stopped_by_operator(&self) {
+        self.0.by_operator.cancelled().await;
     }
 
     /// Waits for this future, unless the run stops first. Use it only for futures that can be dropped at any point,

@@ -190,18 +190,10 @@ impl Session {
             Box::pin(announce_next_step(&self.target, &hooks)).await;
         }
         let stop = self.driver.stop.clone();
-        Box::pin(hooks.drain(most, stopped_by_operator(&stop))).await;
+        // After another reason to stop, for example a limit, the hooks get their usual time, because nobody may be present.
+        Box::pin(hooks.drain(most, stop.stopped_by_operator())).await;
         closed?;
         Ok(self.target)
-    }
-}
-
-/// Waits until an operator stops the session. After another reason to stop, for example a limit, the hooks get their
-/// usual time, because nobody may be present.
-pub(super) async fn stopped_by_operator(stop: &Stopper) {
-    stop.stopping().await;
-    if !matches!(stop.reason(), Some(StopReason::Interrupted | StopReason::Drained { .. })) {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -290,7 +290,11 @@ impl Steerer {
                 let ended = self.0.pause.end(PauseSource::Operator);
                 let paused = self.0.pause.paused();
                 // The operator did not end the pause of the run if there was none, or if something else pauses the run.
-                self.running().resumed = (ended && paused.is_none()).then(|| ((self.0.clock)(), actor.to_owned()));
+                // A second `resume` changes nothing, so the first one still counts.
+                if ended || paused.is_some() {
+                    let ends = ended && paused.is_none();
+                    self.running().resumed = ends.then(|| ((self.0.clock)(), actor.to_owned()));
+                }
                 match paused {
                     Some(why) if !ended => format!("no operator had paused the run, but it is still paused: {why}"),
                     Some(why) => format!("this pause ended, but the run is still paused: {why}"),

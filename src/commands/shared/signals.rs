@@ -12,7 +12,7 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::output;
 use backfill::internals::engine::{StopReason, Stopper};
 use backfill::internals::host::ignores_hangup;
-use backfill::internals::program::kill_all;
+use backfill::internals::program::kill_all_before_exit;
 
 /// The work that a signal stops.
 static WORK: Mutex<Work> = Mutex::new(Work { stopper: None, is_stopping: false });
@@ -123,7 +123,7 @@ fn handle(is_hangup: bool) {
         (Effect::Drain, None) | (Effect::Exit, _) => {
             output::report_interruption();
             // A hook or a check has its own process group, so Ctrl-C has not reached it.
-            kill_all();
+            kill_all_before_exit();
             // The process can exit without cleaning up, because every commit is atomic, and the operating system
             // releases the lock of the state file.
             std::process::exit(Exit::Interrupted as i32);

@@ -8,7 +8,7 @@ use crate::cutover::{self, Flag};
 use crate::machine::Machine;
 use crate::migration::back::StepBack;
 use crate::migration::hooks::start_hooks;
-use crate::migration::session::{BRIEFLY, stopped_by_operator};
+use crate::migration::session::BRIEFLY;
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
     CommandRequest, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, Migration, MigrationError, OperatorInput,
@@ -66,7 +66,14 @@ impl Migration {
         let question = if back { String::new() } else { question(&target, step).await? };
         let request = CommandRequest::new(step.goal(), &options.accept, question);
         let (session, _, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
-        let flag = session.driver.flag().await?;
+        let flag = match session.driver.flag().await {
+            Ok(flag) => flag,
+            Err(error) => {
+                // Report this error, and release the lease all the same.
+                Box::pin(session.close_after_error()).await;
+                return Err(error.into());
+            }
+        };
         session.close().await?;
         Ok(CutoverOutcome { flag, stopped })
     }
@@ -89,7 +96,7 @@ impl Migration {
             hooks: start_hooks(plan, &self.actor, &Machine::system()),
         };
         let moved = back.run(opened.flag.as_ref(), flag).await;
-        Box::pin(back.hooks.drain(BRIEFLY, stopped_by_operator(&self.stop))).await;
+        Box::pin(back.hooks.drain(BRIEFLY, self.stop.stopped_by_operator())).await;
         Ok(Some(moved?))
     }
 
