@@ -217,6 +217,10 @@ async fn a_second_signal_stops_immediately() {
     });
     let running = scene.start();
     scene.wait_for_writes(100).await;
+    // Without a request in flight, the first signal would end the run.
+    while scene.harness.proxy().tally().operation("UpdateItem").requests <= 100 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     running.signal(Signal::SIGTERM);
     tokio::time::sleep(Duration::from_millis(500)).await;
     running.signal(Signal::SIGTERM);
