@@ -179,6 +179,14 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// A failed test leaves no run behind.
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        // An error means that the run has ended.
+        let _ = self.child.kill();
+    }
+}
+
 /// Removes the log line at the end of a line of the terminal. The progress line is often before it.
 fn without_log_line(line: &str) -> &str {
     /// The length of the time at the beginning of a log line, without its `Z`.
