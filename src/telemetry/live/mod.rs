@@ -241,8 +241,8 @@ pub struct SpendFigures {
     pub rcu: f64,
     /// The estimated cost in US dollars.
     pub dollars: f64,
-    /// The estimated cost of the whole run in US dollars, if the remaining items cost as much as the items so far; `None`
-    /// if unknown.
+    /// The forecast of the run's total cost, in US dollars. It assumes that each remaining item costs as much as an item
+    /// so far. `None` if too few items are done.
     pub forecast_dollars: Option<f64>,
     /// The limits that the plan sets.
     pub limits: Vec<LimitFigures>,

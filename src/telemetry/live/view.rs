@@ -14,8 +14,8 @@ const LISTED_RANGES: usize = 16;
 /// The largest number of segments with hung requests that are listed.
 const LISTED_HUNG: usize = 16;
 
-/// The share of the items after which the cost of the whole run is forecast. Before that, the first pages have too much
-/// influence on the forecast.
+/// The part of the items that must be done before the tool forecasts the total cost. With fewer items, the first pages
+/// would influence the forecast too much.
 const SETTLED: f64 = 0.02;
 
 impl LiveFigures {
@@ -150,8 +150,8 @@ fn spend(view: &PassView) -> Option<SpendFigures> {
     })
 }
 
-/// Returns the cost of the whole run, if the remaining items cost as much as the items so far. Returns `None` if the
-/// number of items is unknown, or if too few items are done.
+/// Forecasts the total cost of a run, in US dollars. Assumes that each remaining item costs as much as an item so far.
+/// Returns `None` if the number of items is unknown, or if too few items are done.
 pub fn forecast(dollars: f64, done: u64, estimate: u64) -> Option<f64> {
     let is_settled = estimate > 0 && done > 0 && done as f64 >= estimate as f64 * SETTLED;
     is_settled.then(|| dollars * (estimate.max(done) as f64 / done as f64))
