@@ -111,22 +111,6 @@ impl StepArgs {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::reason;
-
-    #[test]
-    fn a_blank_reason_is_refused() {
-        for blank in
-            ["", " ", "\t\n", "\u{a0}\u{3000}", "\u{200b}\u{200d}\u{feff}", " \u{2060}\u{ad} ", "\u{1b}", "\u{2800}"]
-        {
-            assert!(reason(blank).is_err(), "{blank:?}");
-        }
-        assert_eq!(reason(" we look\u{200b} at it ").as_deref(), Ok("we look\u{200b} at it"));
-        assert_eq!(reason("?").as_deref(), Ok("?"));
-    }
-}
-
 /// Parses the name of a finding. The help text lists the meaning of each finding.
 pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Acceptance> {
     let names = Acceptance::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
@@ -141,5 +125,21 @@ fn accept_help(accept: Acceptance) -> &'static str {
         Acceptance::ClientEncryption => {
             "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+
+    #[test]
+    fn a_blank_reason_is_refused() {
+        for blank in
+            ["", " ", "\t\n", "\u{a0}\u{3000}", "\u{200b}\u{200d}\u{feff}", " \u{2060}\u{ad} ", "\u{1b}", "\u{2800}"]
+        {
+            assert!(reason(blank).is_err(), "{blank:?}");
+        }
+        assert_eq!(reason(" we look\u{200b} at it ").as_deref(), Ok("we look\u{200b} at it"));
+        assert_eq!(reason("?").as_deref(), Ok("?"));
     }
 }
