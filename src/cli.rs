@@ -4,7 +4,6 @@ mod arguments;
 mod ctl_args;
 mod export_args;
 mod global;
-mod playbook_args;
 mod report_args;
 mod step_args;
 
@@ -12,15 +11,14 @@ pub(crate) use arguments::normalize_order;
 pub(crate) use ctl_args::{CtlAction, CtlArgs};
 pub(crate) use export_args::ExportArgs;
 pub(crate) use global::{Color, Global, LogFormat, Output};
-pub(crate) use playbook_args::{ContractArgs, CutoverArgs, CutoverStepArg, RollbackArgs};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
-pub(crate) use step_args::StepArgs;
+pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 
 use std::path::PathBuf;
 
 use backfill::internals::preflight::{Acceptance, FinishIn, SampleSize};
-use clap::{Args, Parser, Subcommand};
-use step_args::accept_parser;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Move, copy, set or remove attributes on every item of a live Amazon DynamoDB table while the application keeps using
 /// it. You can kill a command at any moment: the same command, started again, resumes where it stopped.
@@ -268,6 +266,117 @@ pub(crate) struct VerifyArgs {
     pub exports: ExportArgs,
 }
 
+/// The target of `cutover --to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CutoverStepArg {
+    /// Writers write both attributes.
+    DualWrite,
+    /// Readers read the new attribute.
+    ReadNew,
+    /// Writers write only the new attribute.
+    WriteNew,
+}
+
+/// `cutover`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("way").required(true))]
+pub(crate) struct CutoverArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// The step to take
+    #[arg(long, value_enum, group = "way", value_name = "STEP")]
+    pub to: Option<CutoverStepArg>,
+    /// Take one step back. Asks only before it ends dual writes, and only on a terminal. While both attributes are
+    /// written, this works even during another command
+    #[arg(long, group = "way")]
+    pub back: bool,
+    /// With --to read-new: percentage of keys
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
+    pub percent: u8,
+    /// Change nothing; report whether the step is possible, and which values readers would see for the first time
+    #[arg(long, conflicts_with_all = ["yes", "back", "exports"])]
+    pub dry_run: bool,
+    /// With --back: do not wait, even if readers may then read stale old values
+    #[arg(long, requires = "back")]
+    pub now: bool,
+    /// What the command exports
+    #[command(flatten)]
+    pub exports: ExportArgs,
+    /// Override a closed gate (mismatches, diverged items, an old verification) or abandon a way back, and record this
+    /// reason. It cannot override an incomplete expansion or, for write-new, failed items. With --back: continue only
+    /// if no more items stay unequal than the earlier refusal reported
+    #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
+    pub force: Option<String>,
+    /// The confirmation and the accepted findings
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// Facts that the operator states if there is no flag
+    #[command(flatten)]
+    pub dual_writes: DualWriteFacts,
+    /// Facts that the operator states on the way forward
+    #[command(flatten)]
+    pub forward: ForwardFacts,
+    /// Facts that the operator states on the way back
+    #[command(flatten)]
+    pub backward: BackwardFacts,
+}
+
+/// Arguments that `contract` and `rollback` share.
+#[derive(Debug, Args)]
+pub(crate) struct PhaseArgs {
+    /// The plan file
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Write nothing; count what the command would change in the table now
+    #[arg(long, conflicts_with_all = ["yes", "exports"])]
+    pub dry_run: bool,
+    /// What the command exports
+    #[command(flatten)]
+    pub exports: ExportArgs,
+}
+
+/// `contract`
+#[derive(Debug, Args)]
+pub(crate) struct ContractArgs {
+    /// The plan, and whether this is a dry run
+    #[command(flatten)]
+    pub phase: PhaseArgs,
+    /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
+    #[arg(long, conflicts_with = "dry_run")]
+    pub ignore_health_checks: bool,
+    /// Finish a contract whose state file is lost or whose flag was removed; the reason is recorded
+    #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
+    pub force: Option<String>,
+    /// The confirmation and the accepted findings
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// Facts that the operator states if there is no flag
+    #[command(flatten)]
+    pub forward: ForwardFacts,
+}
+
+/// `rollback`
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// The plan, and whether this is a dry run
+    #[command(flatten)]
+    pub phase: PhaseArgs,
+    /// Continue although some values cannot be restored, and record this reason. Continues only if at most as many
+    /// items cannot be restored as the earlier refusal reported
+    #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
+    pub force: Option<String>,
+    /// The confirmation and the accepted findings
+    #[command(flatten)]
+    pub confirm: ConfirmArgs,
+    /// Facts that the operator states if there is no flag
+    #[command(flatten)]
+    pub dual_writes: DualWriteFacts,
+    /// Facts that the operator states on the way back
+    #[command(flatten)]
+    pub backward: BackwardFacts,
+}
+
 /// `failures`
 #[derive(Debug, Args)]
 pub(crate) struct FailuresArgs {
@@ -351,4 +460,21 @@ pub(crate) enum FailuresAction {
         #[command(flatten)]
         exports: ExportArgs,
     },
+}
+
+/// Parses the name of a finding. The help text lists the meaning of each finding.
+pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Acceptance> {
+    let names = Acceptance::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
+    PossibleValuesParser::new(names).try_map(|name| Acceptance::from_name(&name).ok_or("no finding has this name"))
+}
+
+fn accept_help(accept: Acceptance) -> &'static str {
+    match accept {
+        Acceptance::NoPitr => "point-in-time recovery is off or unknown: you have another way back",
+        Acceptance::MultiRegion => "the table is replicated: no other region writes during the run",
+        Acceptance::EmptyTable => "the table is empty: a verification that compared no item may open the cutover gate",
+        Acceptance::ClientEncryption => {
+            "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
+        }
+    }
 }

@@ -2,9 +2,8 @@
 //! command accepts only those options that apply to the command.
 
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use super::{ContractArgs, CutoverArgs, RollbackArgs};
+use super::{ContractArgs, CutoverArgs, RollbackArgs, accept_parser};
 use backfill::internals::migration;
 use backfill::internals::preflight::Acceptance;
 
@@ -108,23 +107,6 @@ impl RollbackArgs {
 impl StepArgs {
     fn new(confirm: &ConfirmArgs, force: Option<&String>) -> StepArgs {
         StepArgs { yes: confirm.yes, accept: confirm.accept.clone(), force: force.cloned(), ..StepArgs::default() }
-    }
-}
-
-/// Parses the name of a finding. The help text lists the meaning of each finding.
-pub(crate) fn accept_parser() -> impl TypedValueParser<Value = Acceptance> {
-    let names = Acceptance::ALL.map(|accept| PossibleValue::new(accept.name()).help(accept_help(accept)));
-    PossibleValuesParser::new(names).try_map(|name| Acceptance::from_name(&name).ok_or("no finding has this name"))
-}
-
-fn accept_help(accept: Acceptance) -> &'static str {
-    match accept {
-        Acceptance::NoPitr => "point-in-time recovery is off or unknown: you have another way back",
-        Acceptance::MultiRegion => "the table is replicated: no other region writes during the run",
-        Acceptance::EmptyTable => "the table is empty: a verification that compared no item may open the cutover gate",
-        Acceptance::ClientEncryption => {
-            "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
-        }
     }
 }
 
