@@ -2,6 +2,7 @@
 
 mod arguments;
 mod ctl_args;
+mod explain_args;
 mod export_args;
 mod global;
 mod report_args;
@@ -9,6 +10,7 @@ mod step_args;
 
 pub(crate) use arguments::normalize_order;
 pub(crate) use ctl_args::{CtlAction, CtlArgs};
+pub(crate) use explain_args::{ExplainArgs, PassArg};
 pub(crate) use export_args::ExportArgs;
 pub(crate) use global::{Color, Global, LogFormat, Output};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Check a plan against the table; changes nothing
     Check(CheckArgs),
+    /// Explain what a pass does with one item, and why; writes nothing
+    Explain(ExplainArgs),
     /// Apply the plan to the table, or resume a stopped run
     Run(RunArgs),
     /// Compare the table with the plan using shadow reads; --repair fixes mismatches
@@ -66,6 +70,8 @@ pub(crate) enum Command {
     Journal(JournalArgs),
     /// Write a report of the migration for people: an HTML page, or Markdown for a ticket
     Report(ReportArgs),
+    /// Print the JSON Schema of a plan, for editors
+    Schema,
     /// Print the smallest IAM policy that a plan needs
     Iam(IamArgs),
     /// Print the completion script for a shell
@@ -95,6 +101,7 @@ impl Command {
             Command::Demo(_) => "demo",
             Command::Init(_) => "init",
             Command::Check(_) => "check",
+            Command::Explain(_) => "explain",
             Command::Run(_) => "run",
             Command::Verify(_) => "verify",
             Command::Cutover(_) => "cutover",
@@ -105,6 +112,7 @@ impl Command {
             Command::Failures(_) => "failures",
             Command::Journal(_) => "journal",
             Command::Report(_) => "report",
+            Command::Schema => "schema",
             Command::Iam(_) => "iam",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",
@@ -411,7 +419,7 @@ pub(crate) struct IamArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Print only the permissions that `check`, `run --dry-run` and `status` need
+    /// Print only the permissions that `check`, `explain`, `run --dry-run` and `status` need
     #[arg(long)]
     pub read_only: bool,
 }

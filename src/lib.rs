@@ -54,6 +54,7 @@
 //! | --- | --- |
 //! | `plan` | parses TOML once into a valid [`Plan`] |
 //! | `preflight`, `cost` | findings and estimates before anything is written |
+//! | `explain` | what a pass does with one item, and why |
 //! | `playbook` | decides which step is next and which is refused (pure) |
 //! | `report` | the report of a whole migration, as HTML and as Markdown |
 //! | `migration` | carries out the steps: the driver, the session, and [`Migration`] |
@@ -143,6 +144,7 @@ mod cost;
 mod cutover;
 mod dynamodb;
 mod engine;
+mod explain;
 mod figure;
 mod health;
 mod hooks;
@@ -241,6 +243,9 @@ pub mod internals {
     }
     pub mod engine {
         pub use crate::engine::*;
+    }
+    pub mod explain {
+        pub use crate::explain::*;
     }
     pub mod figure {
         pub use crate::figure::*;

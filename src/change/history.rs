@@ -153,6 +153,12 @@ impl ItemHistory {
         ItemHistory { without_baseline: true, ..self }
     }
 
+    /// Returns whether nothing is recorded about the item.
+    pub fn is_empty(&self) -> bool {
+        let ItemHistory { preexisting, journal, without_baseline: _, unreadable, equal_targets } = self;
+        preexisting.is_empty() && journal.is_empty() && unreadable.is_none() && equal_targets.is_empty()
+    }
+
     pub(super) fn has_baseline(&self) -> bool {
         !self.without_baseline
     }

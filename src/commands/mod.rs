@@ -6,6 +6,7 @@ mod ctl;
 mod cutover;
 #[cfg(feature = "local")]
 mod demo;
+mod explain;
 mod failures;
 mod iam;
 mod init;
@@ -16,6 +17,7 @@ mod manual;
 mod report;
 mod rollback;
 mod run;
+mod schema;
 mod shared;
 mod status;
 mod verify;
@@ -45,6 +47,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => Box::pin(demo::demo(&global, args)).await,
         Command::Init(args) => init::init(&global, args).await,
         Command::Check(args) => check::check(&global, args).await,
+        Command::Explain(args) => Box::pin(explain::explain(&global, args)).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Verify(args) => verify::verify(&global, args).await,
         Command::Cutover(args) => Box::pin(cutover::cutover(&global, args)).await,
@@ -54,6 +57,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Ctl(args) => Box::pin(ctl::ctl(&global, args)).await,
         Command::Failures(args) => failures::failures(&global, args).await,
         Command::Report(args) => Box::pin(report::report(&global, args)).await,
+        Command::Schema => schema::schema(&global),
         Command::Iam(args) => iam::iam(&global, &args),
         Command::Completions(args) => manual::completions(&global, &args),
         Command::Man(args) => manual::man(&global, &args),

@@ -14,6 +14,8 @@ use super::diagnostic::{Diagnostic, Problems, TextSpan};
 /// A TOML table of the plan. Provides access to the table's fields.
 pub(super) struct Fields<'t, 'i> {
     table: &'t DeTable<'i>,
+    /// The names that no field of this table has.
+    unknown: Vec<&'t str>,
     /// The name of the table in messages, such as `[scan]`.
     title: &'static str,
     /// The position of the table's header in the plan.
@@ -29,10 +31,12 @@ impl<'t, 'i> Fields<'t, 'i> {
         at: TextSpan,
         problems: &mut Problems,
     ) -> Fields<'t, 'i> {
+        let mut unknown = Vec::new();
         for key in table.keys().filter(|key| !names.contains(&key.get_ref().as_ref())) {
             problems.add(unknown_field(key.get_ref(), key.span(), title, names));
+            unknown.push(key.get_ref().as_ref());
         }
-        Fields { table, title, at }
+        Fields { table, unknown, title, at }
     }
 
     /// Returns the position of the field's name, and the field's value. Returns `None` if the table does not contain
@@ -49,7 +53,7 @@ impl<'t, 'i> Fields<'t, 'i> {
 
     /// Returns whether the table has an unknown field whose name is similar to one of these names.
     pub(super) fn has_misspelt(&self, names: &[&str]) -> bool {
-        self.table.keys().any(|key| closest_name(key.get_ref(), names).is_some())
+        self.unknown.iter().any(|key| closest_name(key, names).is_some())
     }
 
     /// Reads a string.

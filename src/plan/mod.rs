@@ -23,6 +23,7 @@ mod meaning;
 mod names;
 mod permissions;
 mod rules;
+mod schema;
 mod section;
 mod template;
 mod window;
@@ -39,6 +40,7 @@ pub use health::{FailMode, HealthCheck, HealthProbe, HealthyBounds, MetricQuery,
 pub use hooks::{BeforeStep, HookEvent, HookOptions, VetoStep};
 pub use meaning::excerpt;
 pub use permissions::least_privilege_policy;
+pub use schema::PLAN_SCHEMA;
 pub use template::{TemplateTable, template};
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{FlagLocation, HealthProbe, Plan, TableRef};
 
-/// Actions that read the table. `check` and `run --dry-run` need only these actions on the table. `verify` needs these
+/// Actions that read the table. `check`, `explain` and `run --dry-run` need only these actions on the table. `verify` needs these
 /// actions, and also actions on the lease.
 const TABLE_READ_ACTIONS: &[&str] = &[
     "dynamodb:DescribeTable",
@@ -30,8 +30,8 @@ const ALARM_ACTION: &str = "cloudwatch:DescribeAlarms";
 const METRIC_ACTION: &str = "cloudwatch:GetMetricData";
 
 /// Returns the smallest IAM policy for a plan, as a JSON policy document. If the plan does not name the region or the
-/// account, the policy contains `*` instead. With `read_only`, the policy allows only `check`, `run --dry-run` and
-/// `status`. These commands write nothing, not even the lease.
+/// account, the policy contains `*` instead. With `read_only`, the policy allows only `check`, `explain`,
+/// `run --dry-run` and `status`. These commands write nothing, not even the lease.
 pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     let writes = if read_only { &[] } else { TABLE_WRITE_ACTIONS };
     let items: Vec<&str> = TABLE_READ_ACTIONS.iter().chain(writes).copied().collect();

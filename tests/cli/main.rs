@@ -11,6 +11,7 @@ mod commands;
 mod demo;
 mod documents;
 mod endpoints;
+mod explain;
 mod forecast;
 mod gates;
 #[expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]

@@ -2,6 +2,7 @@
 //!
 //! The server is the embedded engine, or the server whose address is in `BACKFILL_TEST_ENDPOINT`.
 
+pub(crate) mod plan_schema;
 pub mod tool;
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +23,7 @@ use aws_sdk_dynamodb::types::{
 };
 use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, Projection, Value};
 use backfill::internals::local::{Local, LocalOptions, Proxy, ProxyOptions};
+use backfill::internals::plan::load;
 use tempfile::TempDir;
 
 /// The environment variable that contains the endpoint of the server under test. Credentials and region also come from
@@ -200,13 +202,17 @@ impl Harness {
     }
 
     /// Writes a plan and returns its path. The plan contains a `[migration]` section that starts with `migration`, a
-    /// `[table]` section with this table and the proxy's endpoint, and then `rest`.
+    /// `[table]` section with this table and the proxy's endpoint, and then `rest`. The JSON Schema of a plan must accept
+    /// it, if it is valid.
     pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
         let path = self.dir().join(format!("{name}.toml"));
         let text = format!(
             "[migration]\nname = \"{name}\"\n{migration}\n[table]\nname = \"{table}\"\nendpoint_url = \"{}\"\n{rest}",
             self.endpoint()
         );
+        if load(name, &text).is_ok() {
+            assert_eq!(plan_schema::schema_errors(&text.parse().unwrap()), [""; 0], "{text}");
+        }
         std::fs::write(&path, text).unwrap();
         path
     }

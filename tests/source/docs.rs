@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use backfill::internals::plan::{least_privilege_policy, load, template};
 use serde_json::Value as Json;
 
+use crate::plan_json::schema_errors;
+
 use self::commands::{Line, command_lines, wrong_command};
 use self::markdown::{anchors, blocks, code_spans, links};
 
@@ -86,10 +88,14 @@ fn complete_plan(part: &str) -> String {
     missing.chain([part]).collect()
 }
 
-/// If a code block does not load as a plan, returns the error.
+/// If a code block does not load as a plan, or if the JSON Schema refuses it, returns the error.
 fn wrong_plan(label: &str, text: &str) -> Option<String> {
     let plan = if text.starts_with(PART) { complete_plan(text) } else { text.to_owned() };
-    load(label, &plan).err().map(|errors| errors.to_string())
+    if let Err(errors) = load(label, &plan) {
+        return Some(errors.to_string());
+    }
+    let refused = schema_errors(&plan.parse().unwrap());
+    (!refused.is_empty()).then(|| format!("{label}: the JSON Schema refuses this plan: {refused:?}"))
 }
 
 #[test]

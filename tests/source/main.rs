@@ -5,5 +5,8 @@ mod api;
 mod architecture;
 mod docs;
 mod flag_examples;
+#[path = "../harness/plan_schema.rs"]
+mod plan_json;
+mod plan_schema;
 mod plans;
 mod runbook;

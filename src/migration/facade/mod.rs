@@ -2,12 +2,16 @@
 
 mod check;
 mod cutover;
+#[cfg(feature = "internals")]
+mod explain;
 mod passes;
 mod run;
 mod status;
 mod steer;
 mod verify;
 
+#[cfg(feature = "internals")]
+pub use explain::{Explainer, ItemReader};
 pub use steer::{SteerError, SteerOutcome};
 
 use std::future::Future;
@@ -215,13 +219,22 @@ impl Migration {
 
     /// Connects to the table and checks the plan against it.
     async fn target(&self, plan_check: PlanCheck) -> Result<MigrationTarget, MigrationError> {
+        self.target_for(plan_check, self.observer.as_ref()).await
+    }
+
+    /// Like [`Migration::target`], but sends notices to this observer.
+    async fn target_for(
+        &self,
+        plan_check: PlanCheck,
+        observer: &dyn Observer,
+    ) -> Result<MigrationTarget, MigrationError> {
         MigrationTarget::open(
             self.loaded.clone(),
             (self.path.clone(), self.commands.clone()),
             self.state.clone(),
             plan_check,
             self.tables.clone(),
-            self.observer.as_ref(),
+            observer,
         )
         .await
     }

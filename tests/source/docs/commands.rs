@@ -7,8 +7,10 @@ use serde_json::Value as Json;
 use super::markdown::{blocks, code_spans};
 
 /// Commands that need a plan file. Without this file, they fail before they do anything.
-const WITH_PLAN: [&str; 11] =
-    ["check", "run", "verify", "cutover", "contract", "rollback", "status", "failures", "journal", "report", "iam"];
+const WITH_PLAN: [&str; 12] = [
+    "check", "explain", "run", "verify", "cutover", "contract", "rollback", "status", "failures", "journal", "report",
+    "iam",
+];
 
 /// Commands of the feature `local`.
 const LOCAL: [&str; 2] = ["demo", "local"];

@@ -1,0 +1,136 @@
+//! Explains what a pass does with a single item, and why. The decision is the one that the pass itself makes: see
+//! [`Changes::decide_with`]. This module is pure.
+
+mod items;
+mod report;
+#[cfg(test)]
+mod tests;
+mod text;
+mod verdict;
+mod write;
+
+pub use items::{InputItems, ItemInputError, read_items};
+pub use report::{ExplainReport, RecordSource};
+pub use verdict::Verdict;
+pub use write::{ExplainedValue, ExplainedWrite, IndexCost};
+
+use crate::change::{Change, Changes, ItemHistory};
+use crate::item::{Item, ItemKey, Path, Value, item_bytes};
+use crate::state::reject_if_unreadable;
+
+/// The pass that is explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExplainedPass {
+    /// The pass of `run`.
+    Expand,
+    /// The pass of `contract`.
+    Contract,
+    /// The last pass of `rollback`.
+    Undo,
+    /// The pass that makes old attributes equal to new ones, after new-only writes.
+    OldFromNew,
+}
+
+impl ExplainedPass {
+    /// All passes.
+    pub const ALL: [ExplainedPass; 4] =
+        [ExplainedPass::Expand, ExplainedPass::Contract, ExplainedPass::Undo, ExplainedPass::OldFromNew];
+
+    /// Returns the name on the command line and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            ExplainedPass::Expand => "expand",
+            ExplainedPass::Contract => "contract",
+            ExplainedPass::Undo => "undo",
+            ExplainedPass::OldFromNew => "old-from-new",
+        }
+    }
+
+    /// Returns what a write of this pass does, for a sentence.
+    fn effect(self) -> &'static str {
+        match self {
+            ExplainedPass::Expand => "makes the item match the plan",
+            ExplainedPass::Contract => "removes the old attributes",
+            ExplainedPass::Undo => "undoes what the migration wrote",
+            ExplainedPass::OldFromNew => "makes the old attributes equal to the new ones",
+        }
+    }
+}
+
+/// What a pass does with one item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// The item's key; `None` if the item lacks a key attribute.
+    pub key: Option<ItemKey>,
+    /// What the pass decides, and why.
+    pub verdict: Verdict,
+    /// The facts about the item on which the decision is based; `None` if there is no such item.
+    pub image: Option<ExplainedImage>,
+}
+
+/// The facts about an item on which a decision is based.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExplainedImage {
+    /// The item's size in bytes, by DynamoDB's rules.
+    pub bytes: usize,
+    /// The values at the paths that the plan names, in the order of the changes. Each path occurs once.
+    pub values: Vec<(Path, Option<Value>)>,
+    /// What is recorded about the item.
+    pub record: ItemRecord,
+}
+
+/// What is recorded about an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemRecord {
+    /// Nothing, or the pass does not look it up.
+    Nothing,
+    /// The journal or the baseline has a record of the item.
+    Recorded,
+    /// The record cannot be read. The text is the reason.
+    Unreadable(String),
+}
+
+impl Explanation {
+    /// Explains what a pass with these changes does with an item. `plan` contains the changes of the plan, and
+    /// `history` is what is recorded about the item.
+    pub fn of_item(
+        pass: ExplainedPass,
+        plan: &[Change],
+        changes: &Changes,
+        item: &Item,
+        history: &ItemHistory,
+    ) -> Explanation {
+        let decision = reject_if_unreadable(changes.decide_with(item, history));
+        let indexes = changes.indexes().schemas();
+        let image = ExplainedImage {
+            bytes: item_bytes(item),
+            values: plan_paths(plan).into_iter().map(|path| (path.clone(), path.get(item).cloned())).collect(),
+            record: match history.unreadable_reason() {
+                Some(why) => ItemRecord::Unreadable(why.to_owned()),
+                None if history.is_empty() => ItemRecord::Nothing,
+                None => ItemRecord::Recorded,
+            },
+        };
+        let verdict = Verdict::of_decision(pass, decision, plan, &indexes);
+        Explanation { key: changes.key().key_of(item), verdict, image: Some(image) }
+    }
+
+    /// Explains that the table has no item with this key.
+    pub fn of_missing_item(key: ItemKey) -> Explanation {
+        Explanation { key: Some(key), verdict: Verdict::gone(), image: None }
+    }
+}
+
+/// Returns each path that the changes name once, in their order.
+fn plan_paths(plan: &[Change]) -> Vec<&Path> {
+    let mut paths: Vec<&Path> = Vec::new();
+    for change in plan {
+        let named = change.paths();
+        for path in named.reads.into_iter().chain(named.writes).chain(named.removes) {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    paths
+}

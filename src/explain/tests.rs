@@ -1,0 +1,215 @@
+use std::path::Path as FilePath;
+
+use proptest::prelude::*;
+use proptest::strategy::Strategy as Generator;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::change::{Decision, OnExisting, render};
+use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection, item_from_json};
+use crate::passes::{PredictedOutcome, Prediction};
+use crate::plan::{Plan, load};
+
+/// A text that is part of every value of an item, except its key.
+const SECRET: &str = "S3CRET";
+
+fn plan(migration: &str, changes: &str) -> Plan {
+    let text = format!(
+        "[migration]\nname = \"m\"\n{migration}\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n{}",
+        changes.replace("; ", "\n")
+    );
+    load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan
+}
+
+fn key() -> KeySchema {
+    KeySchema { partition: KeyAttribute { name: "pk".into(), kind: "S".into() }, sort: None }
+}
+
+fn index(name: &str, key: &str, local: bool) -> IndexSchema {
+    let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
+    IndexSchema { name: name.into(), key, partition: 1, projection: Projection::All, local }
+}
+
+fn changes(pass: ExplainedPass, plan: &Plan, indexes: Vec<IndexSchema>) -> Changes {
+    let of = match pass {
+        ExplainedPass::Expand => Changes::for_expand,
+        ExplainedPass::Contract => Changes::for_contract,
+        ExplainedPass::Undo => Changes::for_undo,
+        ExplainedPass::OldFromNew => Changes::for_old_from_new,
+    };
+    of(&plan.changes, plan.strategy, key(), indexes)
+}
+
+fn item(json: Json) -> Item {
+    item_from_json(&json).unwrap()
+}
+
+fn report<'a>(plan: &'a Plan, pass: ExplainedPass, explanations: &'a [Explanation]) -> ExplainReport<'a> {
+    ExplainReport {
+        plan,
+        plan_path: FilePath::new("plan.toml"),
+        pass,
+        table_arn: Some("arn:aws:dynamodb:eu-west-1:123456789012:table/shop"),
+        records: RecordSource::NotNeeded,
+        state_path: FilePath::new("m.db"),
+        explanations,
+        more: false,
+        show_values: false,
+    }
+}
+
+fn text(report: ExplainReport<'_>) -> String {
+    let mut out = Vec::new();
+    report.write(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// Explains an item of a table with a global index and a local one.
+fn explain(pass: ExplainedPass, plan: &Plan, image: Json) -> Explanation {
+    let changes = changes(pass, plan, vec![index("by-new", "new", false), index("by-day", "day", true)]);
+    Explanation::of_item(pass, &plan.changes, &changes, &item(image), &ItemHistory::default())
+}
+
+const MOVE: &str = "[[change]]; move = \"old\"; to = \"new\"; ";
+
+#[test]
+fn a_write_is_shown_as_it_is_sent() {
+    let plan = plan("", &format!("{MOVE}[[change]]; set = \"tier\"; value = \"free\"; "));
+    let image = json!({"pk": {"S": "a\n"}, "old": {"S": SECRET}, "day": {"S": "x"}});
+    let explanations = [explain(ExplainedPass::Expand, &plan, image)];
+    insta::assert_snapshot!(text(report(&plan, ExplainedPass::Expand, &explanations)));
+}
+
+#[test]
+fn an_item_without_a_write_says_why() {
+    let keep = plan("", MOVE);
+    let skip = plan("on_existing = \"skip\"", MOVE);
+    let nested = plan("", "[[change]]; copy = \"old\"; to = \"doc.new\"; ");
+    let key = ItemKey::new(item(json!({"pk": {"S": "gone"}})));
+    let explanations = [
+        explain(ExplainedPass::Expand, &keep, json!({"pk": {"S": "1"}})),
+        explain(ExplainedPass::Expand, &keep, json!({"pk": {"S": "2"}, "old": {"S": "x"}, "new": {"S": "x"}})),
+        explain(ExplainedPass::Expand, &keep, json!({"pk": {"S": "3"}, "old": {"S": "x"}, "new": {"N": "1"}})),
+        explain(ExplainedPass::Expand, &skip, json!({"pk": {"S": "4"}, "old": {"S": "x"}, "new": {"N": "1"}})),
+        explain(ExplainedPass::Expand, &nested, json!({"pk": {"S": "5"}, "old": {"S": "x"}, "doc": {"S": "text"}})),
+        // The new attribute is the key of an index, and a key cannot be a number where the index has strings.
+        explain(ExplainedPass::Expand, &keep, json!({"pk": {"S": "6"}, "old": {"N": "5"}})),
+        explain(ExplainedPass::Expand, &keep, json!({"old": {"S": "x"}})),
+        Explanation::of_missing_item(key),
+    ];
+    let report = ExplainReport { more: true, ..report(&keep, ExplainedPass::Expand, &explanations) };
+    insta::assert_snapshot!(text(report));
+}
+
+#[test]
+fn passes_with_records_say_where_these_come_from() {
+    let plan = plan("strategy = \"in-place\"", MOVE);
+    let image = item(json!({"pk": {"S": "1"}, "new": {"S": SECRET}}));
+    let undo = changes(ExplainedPass::Undo, &plan, Vec::new());
+    let of = |history: &ItemHistory| Explanation::of_item(ExplainedPass::Undo, &plan.changes, &undo, &image, history);
+    let without = of(&ItemHistory::default());
+    let unreadable = of(&ItemHistory::unreadable("a row is damaged"));
+    assert_eq!(without.verdict.class, Some(PredictedOutcome::NothingToDo), "{without:?}");
+    let unread = Some("its record in the state file cannot be read: a row is damaged; it was not written");
+    assert_eq!(unreadable.verdict.reason.as_deref(), unread);
+    let explanations = [without, unreadable];
+    for (records, expected, recorded) in [
+        (RecordSource::State, "records      from m.db", [json!(false), json!(null)]),
+        (
+            RecordSource::NoState,
+            "records      none, because the state file m.db does not exist",
+            [json!(false), json!(null)],
+        ),
+    ] {
+        let report = ExplainReport { records, ..report(&plan, ExplainedPass::Undo, &explanations) };
+        let text = text(report);
+        assert!(text.contains(expected) && text.contains("record       cannot be read: a row is damaged"), "{text}");
+        let json = report.to_json();
+        assert_eq!([&json["items"][0]["recorded"], &json["items"][1]["recorded"]], [&recorded[0], &recorded[1]]);
+    }
+}
+
+#[test]
+fn constants_are_shown_and_data_only_on_request() {
+    let plan = plan("on_existing = \"overwrite\"", "[[change]]; set = \"doc.tier\"; value = \"free\"; ");
+    let image = json!({"pk": {"S": "1"}, "doc": {"M": {"tier": {"S": SECRET}}}});
+    let explanations = [explain(ExplainedPass::Expand, &plan, image)];
+    let hidden = report(&plan, ExplainedPass::Expand, &explanations);
+    let shown = ExplainReport { show_values: true, ..hidden };
+    let values =
+        |report: ExplainReport<'_>| report.to_json()["items"][0]["write"]["values"].as_array().unwrap().clone();
+    let is_constant = |value: &Json| value["value"] == json!({"S": "free"}) && value["constant"] == true;
+    assert!(values(hidden).iter().any(is_constant), "{:?}", values(hidden));
+    assert!(text(hidden).contains("{\"S\":\"free\"} (a constant)") && !text(hidden).contains(SECRET));
+    assert!(text(shown).contains(SECRET) && values(shown).iter().any(|value| value["value"] == json!({"S": SECRET})));
+}
+
+fn any_value() -> impl Generator<Value = Json> {
+    let leaf = prop_oneof![
+        (0..3).prop_map(|n| json!({"S": format!("{SECRET}{n}")})),
+        (1..3).prop_map(|n| json!({"SS": [format!("{SECRET}{n}"), "x"]})),
+        Just(json!({"NULL": true})),
+    ];
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            proptest::collection::btree_map("[xy]", inner.clone(), 0..3).prop_map(|map| json!({ "M": map })),
+            proptest::collection::vec(inner, 0..2).prop_map(|list| json!({ "L": list })),
+        ]
+    })
+}
+
+fn any_item() -> impl Generator<Value = Item> {
+    proptest::collection::btree_map("[a-d]", any_value(), 0..5).prop_map(|attributes| {
+        let mut image = item(json!(attributes));
+        image.insert("pk".into(), Value::S("1".into()));
+        image
+    })
+}
+
+fn any_plan() -> impl Generator<Value = Plan> {
+    let changes = proptest::sample::select(vec![
+        "[[change]]; move = \"a\"; to = \"b\"; ",
+        "[[change]]; copy = \"a\"; to = \"b\"; [[change]]; remove = \"a\"; ",
+        "[[change]]; move = \"a.x\"; to = \"b.y\"; [[change]]; set = \"c\"; value = \"free\"; ",
+        "[[change]]; set = \"a.x.y\"; value = 1; [[change]]; remove = \"b\"; ",
+    ]);
+    let existing = proptest::sample::select(OnExisting::ALL.to_vec());
+    let strategy = proptest::sample::select(vec!["expand-contract", "in-place"]);
+    (changes, existing, strategy).prop_map(|(changes, existing, strategy)| {
+        plan(&format!("strategy = \"{strategy}\"\non_existing = \"{}\"", existing.name()), changes)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// For every item, plan and pass: the decision is the one that a dry run counts, the expressions are those that the
+    /// pass sends, and without --show-values no value is shown.
+    #[test]
+    fn an_explanation_is_what_the_pass_does(
+        plan in any_plan(), image in any_item(), pass in proptest::sample::select(ExplainedPass::ALL.to_vec()),
+    ) {
+        let changes = changes(pass, &plan, vec![index("by-b", "b", false)]);
+        let history = ItemHistory::default();
+        let explanations = [Explanation::of_item(pass, &plan.changes, &changes, &image, &history)];
+        let mut counted = Prediction::default();
+        let class = counted.add(&image, &changes, &history);
+        let verdict = &explanations[0].verdict;
+        prop_assert_eq!(verdict.class, Some(class));
+        match (changes.decide_with(&image, &history), &verdict.write) {
+            (Decision::Write(write), Some(explained)) => {
+                let expression = render(&write);
+                prop_assert_eq!((&explained.update, &explained.condition), (&expression.update, &expression.condition));
+                prop_assert!(explained.is_sent && explained.units() == write.cost.total());
+                prop_assert_eq!(counted.write_units, explained.units());
+            }
+            (Decision::Refused(..), Some(explained)) => prop_assert!(!explained.is_sent),
+            (decision, write) => prop_assert!(write.is_none(), "{:?} {:?}", decision, write),
+        }
+        for online in [true, false] {
+            let report = report(&plan, pass, &explanations);
+            let report = if online { report } else { ExplainReport { table_arn: None, ..report } };
+            prop_assert!(!text(report).contains(SECRET) && !report.to_json().to_string().contains(SECRET));
+        }
+    }
+}

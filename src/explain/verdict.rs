@@ -1,0 +1,110 @@
+//! What a pass decides about an item, in words.
+
+use super::ExplainedPass;
+use super::write::ExplainedWrite;
+use crate::change::{Change, Decision};
+use crate::item::{IndexSchema, Path};
+use crate::passes::PredictedOutcome;
+
+/// What a pass decides about an item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The class in which a dry run counts the item; `None` if there is no such item.
+    pub class: Option<PredictedOutcome>,
+    /// The decision in one or two sentences. The text contains no attribute values.
+    pub summary: String,
+    /// The targets whose different values stay.
+    pub paths: Vec<Path>,
+    /// Why the item is rejected: its shape, or the rule that forbids the write.
+    pub reason: Option<String>,
+    /// The write that the pass plans for the item.
+    pub write: Option<ExplainedWrite>,
+}
+
+impl Verdict {
+    /// Puts a decision into words. `plan` contains the changes of the plan. The decision was made for a table with these
+    /// indexes.
+    pub(super) fn of_decision(
+        pass: ExplainedPass,
+        decision: Decision,
+        plan: &[Change],
+        indexes: &[IndexSchema],
+    ) -> Verdict {
+        let explained = |write, is_sent| Some(ExplainedWrite::new(write, is_sent, plan, indexes));
+        match decision {
+            Decision::NothingToDo => Verdict::new(
+                PredictedOutcome::NothingToDo,
+                "no change of the plan applies to the item in this pass. It gets no write",
+            ),
+            Decision::AlreadyApplied => Verdict::new(
+                PredictedOutcome::AlreadyApplied,
+                "the item is already in the state that this pass produces. It gets no write",
+            ),
+            Decision::Skipped(paths) => {
+                let kept = plural(&paths, "has", "have");
+                let summary = format!(
+                    "{kept} another value already, and `on_existing = \"skip\"` counts it as done. The item gets no write"
+                );
+                Verdict { paths, ..Verdict::new(PredictedOutcome::Skipped, summary) }
+            }
+            Decision::Diverged(paths) => {
+                let unequal = plural(&paths, "differs", "differ");
+                let summary =
+                    format!("{unequal} from what the plan implies. The values stay, and the item gets no write");
+                Verdict { paths, ..Verdict::new(PredictedOutcome::Diverged, summary) }
+            }
+            Decision::Rejected(why) => {
+                let summary = format!("{why}. The item gets no write and becomes a failure");
+                Verdict { reason: Some(why), ..Verdict::new(PredictedOutcome::Rejected, summary) }
+            }
+            Decision::Refused(write, rule) => {
+                let class = match rule.is_item_size() {
+                    true => PredictedOutcome::WouldExceed,
+                    false => PredictedOutcome::Rejected,
+                };
+                let why = rule.to_string();
+                let summary = format!("{why}. The write below is not sent, and the item becomes a failure");
+                Verdict { reason: Some(why), write: explained(*write, false), ..Verdict::new(class, summary) }
+            }
+            Decision::Write(write) => {
+                let summary = format!("one conditional write {}", pass.effect());
+                Verdict { write: explained(write, true), ..Verdict::new(PredictedOutcome::WouldChange, summary) }
+            }
+        }
+    }
+
+    /// There is no such item.
+    pub(super) fn gone() -> Verdict {
+        let summary = "the table has no item with this key, so there is nothing to write".to_owned();
+        Verdict { class: None, summary, paths: Vec::new(), reason: None, write: None }
+    }
+
+    fn new(class: PredictedOutcome, summary: impl Into<String>) -> Verdict {
+        Verdict { class: Some(class), summary: summary.into(), paths: Vec::new(), reason: None, write: None }
+    }
+
+    /// Returns the name that JSON uses for the decision.
+    pub fn name(&self) -> &'static str {
+        self.class.map_or("gone", PredictedOutcome::name)
+    }
+
+    /// Returns the name of the decision for people.
+    pub(super) fn label(&self) -> &'static str {
+        match self.class {
+            None => "gone",
+            Some(PredictedOutcome::WouldChange) => "would change",
+            Some(PredictedOutcome::AlreadyApplied) => "already applied",
+            Some(PredictedOutcome::NothingToDo) => "nothing to do",
+            Some(PredictedOutcome::Skipped) => "skipped",
+            Some(PredictedOutcome::Diverged) => "diverged",
+            Some(PredictedOutcome::WouldExceed) => "would exceed 400 KB",
+            Some(PredictedOutcome::Rejected) => "rejected",
+        }
+    }
+}
+
+/// Returns the paths as the subject of a sentence, with the verb in the right form.
+fn plural(paths: &[Path], one: &str, many: &str) -> String {
+    let names: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { one } else { many })
+}

@@ -1,0 +1,117 @@
+//! A planned write, as `UpdateItem` would send it.
+
+use std::collections::BTreeMap;
+
+use crate::change::{Change, GuardedWrite, PriorValue, WriteCost, render};
+use crate::item::{IndexSchema, Path, Units, Value, value_bytes};
+
+/// A planned write: its expressions, its size and its cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExplainedWrite {
+    /// Whether the pass sends the write. It does not if a rule forbids the write.
+    pub is_sent: bool,
+    /// `UpdateExpression`.
+    pub update: String,
+    /// `ConditionExpression`.
+    pub condition: String,
+    /// `ExpressionAttributeNames`.
+    pub names: BTreeMap<String, String>,
+    /// `ExpressionAttributeValues`, ordered by their placeholders.
+    pub values: Vec<ExplainedValue>,
+    /// The paths whose state before the write is recorded before the write is sent.
+    pub journal: Vec<(Path, &'static str)>,
+    /// The item's size in bytes before the write.
+    pub bytes_before: usize,
+    /// The item's size in bytes after the write.
+    pub bytes_after: usize,
+    /// Write capacity units for the table, including its local indexes.
+    pub table_units: Units,
+    /// The write capacity units of each index.
+    pub indexes: Vec<IndexCost>,
+}
+
+/// A value of an expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExplainedValue {
+    /// The placeholder in the expressions.
+    pub placeholder: String,
+    /// The value.
+    pub value: Value,
+    /// Whether the value is part of the plan or of the expression's syntax. Such a value is not data, so it may always
+    /// be shown.
+    pub is_constant: bool,
+}
+
+/// The cost of a write on one index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexCost {
+    /// The name of the index.
+    pub name: String,
+    /// Write capacity units, or `None` for a local index: its units are part of the table's.
+    pub units: Option<Units>,
+}
+
+impl ExplainedWrite {
+    /// Describes a write. `plan` contains the changes of the plan. `indexes` are the table's indexes, by position.
+    pub(super) fn new(write: GuardedWrite, is_sent: bool, plan: &[Change], indexes: &[IndexSchema]) -> ExplainedWrite {
+        let expression = render(&write);
+        let constants: Vec<&Value> = plan.iter().filter_map(constant).collect();
+        let value = |(placeholder, value): (String, Value)| ExplainedValue {
+            is_constant: placeholder == TYPE_PLACEHOLDER || constants.contains(&&value),
+            placeholder,
+            value,
+        };
+        let prior = |prior: &PriorValue| match prior {
+            PriorValue::Value(_) => "value",
+            PriorValue::Nothing => "nothing",
+            PriorValue::SameAsSource => "same_as_source",
+            PriorValue::Leftover(leftover) => leftover.id(),
+        };
+        ExplainedWrite {
+            is_sent,
+            update: expression.update,
+            condition: expression.condition,
+            names: expression.names,
+            values: expression.values.into_iter().map(value).collect(),
+            journal: write.pre_images.iter().map(|pre| (pre.path.clone(), prior(&pre.prior))).collect(),
+            bytes_before: write.bytes_before,
+            bytes_after: write.bytes_after,
+            table_units: write.cost.table,
+            indexes: index_costs(&write.cost, indexes),
+        }
+    }
+
+    /// Returns the sum of all write capacity units.
+    pub fn units(&self) -> Units {
+        self.table_units + self.indexes.iter().filter_map(|index| index.units).sum::<Units>()
+    }
+}
+
+impl ExplainedValue {
+    /// Returns the size of the value in bytes.
+    pub fn bytes(&self) -> usize {
+        value_bytes(&self.value)
+    }
+}
+
+/// The placeholder of the operand of `attribute_type`, which is a type name.
+const TYPE_PLACEHOLDER: &str = ":m";
+
+/// Returns the constant that a change writes, if it writes one.
+fn constant(change: &Change) -> Option<&Value> {
+    match change {
+        Change::Set { value, .. } => Some(value),
+        Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => None,
+    }
+}
+
+/// Returns the cost on each index. An index that was deleted has no key and is omitted.
+fn index_costs(cost: &WriteCost, indexes: &[IndexSchema]) -> Vec<IndexCost> {
+    let units = |position: usize| cost.indexes.iter().find(|(at, _)| *at == position).map_or(0.0, |(_, units)| *units);
+    let existing = indexes.iter().enumerate().filter(|(_, index)| !index.key.is_empty());
+    let of = |(position, index): (usize, &IndexSchema)| IndexCost {
+        name: index.name.clone(),
+        units: (!index.local).then(|| units(position)),
+    };
+    existing.map(of).collect()
+}

@@ -1,0 +1,198 @@
+//! `explain`: what a pass does with single items, and why.
+
+use std::sync::Arc;
+
+use crate::change::{Changes, HistoryLookup, ItemHistory};
+use crate::dynamodb::retry::retry_request;
+use crate::dynamodb::{TableDescription, Tables};
+use crate::explain::{ExplainReport, ExplainedPass, Explanation, RecordSource};
+use crate::item::{Item, ItemKey, KeyAttribute, KeySchema, KeyTextError, Value};
+use crate::machine::Random;
+use crate::migration::{Migration, MigrationError, Silent};
+use crate::passes::{contract, expand, old_from_new, undo};
+use crate::plan::Plan;
+use crate::preflight::{Acceptance, PATIENCE, PlanCheck, PreflightError, check_begun_plan, check_rollback_plan};
+use crate::state::phase::EXPAND;
+use crate::state::{self, Identity, StateReader, StoreError};
+
+/// Explains what one pass does with single items. Writes nothing, neither to the table nor to the state file.
+pub struct Explainer<'a> {
+    migration: &'a Migration,
+    pass: ExplainedPass,
+    /// The table's description; `None` if the caller supplies the items, and no table is contacted.
+    table: Option<TableDescription>,
+    /// The recorded history; `None` if there is no state file, or if it cannot be used for this pass.
+    records: Option<Arc<dyn StateReader>>,
+    /// Whether the pass writes items that are signed or encrypted on the client.
+    writes_encrypted: bool,
+}
+
+/// Reads single items of the table.
+pub struct ItemReader {
+    tables: Tables,
+    description: TableDescription,
+}
+
+impl Migration {
+    /// Connects to the table, to explain what a pass does with its items. Reads the table's description and, if there is
+    /// a state file, the records of the migration. The second result reads the items.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the table cannot be reached, if the plan does not fit the table, or if the pass needs records and the
+    /// state file cannot be read.
+    pub async fn explainer(&self, pass: ExplainedPass) -> Result<(Explainer<'_>, ItemReader), MigrationError> {
+        let plan_check: PlanCheck = match pass {
+            ExplainedPass::Expand | ExplainedPass::Contract => check_begun_plan,
+            ExplainedPass::Undo | ExplainedPass::OldFromNew => check_rollback_plan,
+        };
+        let target = Box::pin(self.target_for(plan_check, &Silent)).await?;
+        let identity = Identity::from_plan(&target.plan, &target.description);
+        let explainer = self.explainer_of(pass, Some(target.description.clone()), Some(identity)).await?;
+        Ok((explainer, ItemReader { tables: target.tables, description: target.description }))
+    }
+
+    /// Prepares to explain what a pass does with items that the caller supplies. Does not contact the table, so its
+    /// indexes are unknown.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the pass needs records and the state file cannot be read.
+    pub async fn offline_explainer(&self, pass: ExplainedPass) -> Result<Explainer<'_>, MigrationError> {
+        self.explainer_of(pass, None, None).await
+    }
+
+    async fn explainer_of(
+        &self,
+        pass: ExplainedPass,
+        table: Option<TableDescription>,
+        identity: Option<Identity>,
+    ) -> Result<Explainer<'_>, MigrationError> {
+        let explainer = Explainer { migration: self, pass, table, records: None, writes_encrypted: false };
+        if state::is_absent(&self.state).await {
+            return Ok(explainer);
+        }
+        match self.records(identity).await {
+            Ok((records, writes_encrypted)) => Ok(Explainer { records: Some(records), writes_encrypted, ..explainer }),
+            // The decisions of this pass do not depend on the file, which may belong to an earlier form of the plan.
+            Err(_) if explainer.lookup().is_none() => Ok(explainer),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the state file for reading. Without an `identity`, checks only that the file belongs to this plan. The
+    /// second result is whether the operator has accepted writes to items that are signed or encrypted on the client.
+    async fn records(&self, identity: Option<Identity>) -> Result<(Arc<dyn StateReader>, bool), StoreError> {
+        let records = state::read(&self.state)?;
+        let ours = match identity {
+            Some(ours) => ours,
+            None => {
+                let Plan { name, .. } = self.plan();
+                let fingerprint = self.plan().fingerprint().to_string();
+                let meaning = self.plan().meaning();
+                Identity { migration: name.clone(), fingerprint, meaning, ..records.identity().await? }
+            }
+        };
+        records.check_identity(&ours).await?;
+        let accepted = records.current_run(EXPAND).await?.map(|(_, accepted)| accepted).unwrap_or_default();
+        let encrypted = |name: &String| Acceptance::from_name(name) == Some(Acceptance::ClientEncryption);
+        Ok((records, accepted.iter().any(encrypted)))
+    }
+}
+
+impl ItemReader {
+    /// Reads a key that an operator typed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is not a key of the table.
+    pub fn parse_key(&self, text: &str) -> Result<ItemKey, KeyTextError> {
+        self.description.key.parse_key(text)
+    }
+
+    /// Reads the item with this key, strongly consistently. Returns `None` if there is no such item.
+    ///
+    /// # Errors
+    ///
+    /// Fails if DynamoDB does not answer, or refuses the request.
+    pub async fn read(&self, key: &ItemKey) -> Result<Option<Item>, MigrationError> {
+        let reply = retry_request(PATIENCE, &Random::from_entropy(), || self.tables.sink.get(key)).await;
+        let table = self.description.written().name.clone();
+        Ok(reply.map_err(|error| PreflightError::Unusable { table, error })?.item)
+    }
+}
+
+impl Explainer<'_> {
+    /// Explains what the pass does with an item.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the records cannot be read.
+    pub async fn explain(&self, item: &Item) -> Result<Explanation, MigrationError> {
+        let plan = self.migration.plan();
+        let changes = match &self.table {
+            Some(table) => self.changes(table),
+            None => self.changes(&TableDescription::new(&plan.table.name, "", offline_key(plan, item))),
+        };
+        let history = match (&self.records, changes.lookup()) {
+            (_, None) => ItemHistory::default(),
+            (None, Some(HistoryLookup::ForDecision | HistoryLookup::ForReport)) => {
+                ItemHistory::default().without_baseline()
+            }
+            (Some(records), Some(lookup)) => {
+                let key = changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
+                records.read_history(vec![key], lookup).await?.into_iter().next().unwrap_or_default()
+            }
+        };
+        Ok(Explanation::of_item(self.pass, &plan.changes, &changes, item, &history))
+    }
+
+    /// Returns the report about these explanations. `more` says whether there are more items.
+    pub fn report<'r>(&'r self, explanations: &'r [Explanation], more: bool, show_values: bool) -> ExplainReport<'r> {
+        ExplainReport {
+            plan: self.migration.plan(),
+            plan_path: &self.migration.path,
+            pass: self.pass,
+            table_arn: self.table.as_ref().map(|table| table.written().arn.as_str()),
+            records: match (self.lookup(), &self.records) {
+                (None, _) => RecordSource::NotNeeded,
+                (Some(_), None) => RecordSource::NoState,
+                (Some(_), Some(_)) => RecordSource::State,
+            },
+            state_path: &self.migration.state,
+            explanations,
+            more,
+            show_values,
+        }
+    }
+
+    /// Returns why the pass looks up the recorded history of items.
+    fn lookup(&self) -> Option<HistoryLookup> {
+        // It does not depend on the key or on the indexes.
+        let key = offline_key(self.migration.plan(), &Item::new());
+        self.changes(&TableDescription::new("", "", key)).lookup()
+    }
+
+    fn changes(&self, table: &TableDescription) -> Changes {
+        let plan = self.migration.plan();
+        let changes = match self.pass {
+            ExplainedPass::Expand => expand::changes(plan, table),
+            ExplainedPass::Contract => contract::changes(plan, table),
+            ExplainedPass::Undo => undo::changes(plan, table),
+            ExplainedPass::OldFromNew => old_from_new::changes(plan, table),
+        };
+        let refuses_encrypted = changes.refuses_encrypted() && !self.writes_encrypted;
+        changes.with_encrypted_refused(refuses_encrypted)
+    }
+}
+
+/// Returns the key schema that the plan states. The types of the key attributes are those of the item's values.
+fn offline_key(plan: &Plan, item: &Item) -> KeySchema {
+    let mut names =
+        plan.table.key.iter().flatten().map(|name| KeyAttribute {
+            name: name.clone(),
+            kind: item.get(name).map_or("S", Value::type_name).to_owned(),
+        });
+    let unnamed = || KeyAttribute { name: String::new(), kind: "S".to_owned() };
+    KeySchema { partition: names.next().unwrap_or_else(unnamed), sort: names.next() }
+}

@@ -1,0 +1,142 @@
+//! Tests the JSON Schema of a plan. It must agree with the parser:
+//!
+//! - Both know the same fields (`fields.rs`).
+//! - The schema accepts every plan that the parser accepts (`probes.rs`), and every example.
+//! - The schema refuses every plan with an unknown field, a missing field or a wrong type. Other faults are listed below.
+
+mod fields;
+mod probes;
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::plan_json::schema_errors;
+
+use backfill::internals::plan::PLAN_SCHEMA;
+
+/// Bad plans in `tests/plans/` that cannot be validated: they are not TOML, or they have integers with more than 64 bits.
+const UNREADABLE: [&str; 9] = [
+    "absurd-numbers",
+    "binary",
+    "capacity-numbers",
+    "constants",
+    "duplicate-tables",
+    "limits-infinite",
+    "not-utf8",
+    "syntax",
+    "syntax-late",
+];
+
+/// Bad plans in `tests/plans/` that the schema accepts, each with the reason why a schema cannot find the fault.
+const BEYOND_A_SCHEMA: [(&str, &str); 19] = [
+    ("capacity-and-key", "needs the table: its capacity and its key"),
+    ("capacity-of-the-table", "needs the table: its capacity and its indexes"),
+    ("control-characters", "a path: which characters need quotes"),
+    ("deadline-no-such-day", "the calendar"),
+    ("index-keys", "needs the table: the keys of its indexes"),
+    ("list-index", "a path: its last step"),
+    ("other-key", "needs the table: its key"),
+    ("overlaps", "compares the paths of two changes"),
+    ("own-target", "compares two paths of a change"),
+    ("retry-order", "compares two durations"),
+    ("stated-keys", "compares a change with `key`"),
+    ("swap", "compares the paths of two changes"),
+    ("table-keys", "needs the table: its key"),
+    ("too-long", "the length of the expressions of a write"),
+    ("window-equal", "compares two parts of a text"),
+    ("window-escapes", "the names of time zones"),
+    ("window-offset", "the names of time zones"),
+    ("window-zone", "the names of time zones"),
+    ("window-zone-nowhere", "the names of time zones"),
+];
+
+/// Returns the schema.
+fn schema() -> Json {
+    serde_json::from_str(PLAN_SCHEMA).unwrap()
+}
+
+fn plans(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    let read = |path: std::path::PathBuf| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        (name, std::fs::read(path).unwrap())
+    };
+    files.map(read).collect()
+}
+
+fn toml(bytes: &[u8]) -> Option<toml::Table> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+#[test]
+fn the_schema_is_valid_and_describes_every_field() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(jsonschema::meta::is_valid(&schema));
+    let mut count = 0;
+    let mut silent = Vec::new();
+    describe("", &schema, &mut count, &mut silent);
+    assert!(count > 80, "only {count} fields were found");
+    assert!(silent.is_empty(), "these fields have no description: {silent:?}");
+}
+
+/// Collects the properties without a description. A reference may have a description of its own, or that of its target.
+fn describe(at: &str, node: &Json, count: &mut usize, silent: &mut Vec<String>) {
+    let Json::Object(members) = node else { return };
+    for (name, property) in members.get("properties").and_then(Json::as_object).into_iter().flatten() {
+        // In a dependent schema, a property repeats a field that is described elsewhere.
+        if !at.contains("dependentSchemas") {
+            *count += 1;
+            let described = property.get("description").is_some() || property.get("$ref").is_some();
+            silent.extend((!described).then(|| format!("{at}/{name}")));
+        }
+    }
+    for (name, member) in members {
+        let at = format!("{at}/{name}");
+        match member {
+            Json::Array(list) => list.iter().for_each(|member| describe(&at, member, count, silent)),
+            member => describe(&at, member, count, silent),
+        }
+    }
+}
+
+#[test]
+fn the_schema_accepts_every_example() {
+    let examples = plans("migrations-examples");
+    assert!(examples.len() >= 6);
+    for (name, bytes) in examples {
+        assert_eq!(schema_errors(&toml(&bytes).unwrap()), [""; 0], "{name}");
+    }
+}
+
+/// The plan of `init` is valid as it is, and also with its optional fields.
+#[test]
+fn the_schema_accepts_the_template() {
+    let text = backfill::internals::plan::template(None);
+    assert_eq!(schema_errors(&text.parse().unwrap()), [""; 0]);
+    let (head, settings) = text.split_once("[scan]").unwrap();
+    let (settings, _) = settings.split_once("# Instead of a table").unwrap();
+    let open = format!("{head}[scan]{}", settings.replace("\n# ", "\n"));
+    assert_eq!(schema_errors(&open.parse().unwrap()), [""; 0]);
+}
+
+#[test]
+fn the_schema_refuses_every_bad_plan_that_it_can_judge() {
+    let mut accepted = Vec::new();
+    let mut unreadable = Vec::new();
+    for (name, bytes) in plans("tests/plans") {
+        match toml(&bytes) {
+            None => unreadable.push(name),
+            Some(plan) if schema_errors(&plan).is_empty() => accepted.push(name),
+            Some(_) => {}
+        }
+    }
+    accepted.sort();
+    unreadable.sort();
+    assert_eq!(accepted, BEYOND_A_SCHEMA.map(|(name, _)| name), "bad plans that the schema accepts");
+    assert_eq!(unreadable, UNREADABLE, "bad plans that cannot be validated");
+    assert!(BEYOND_A_SCHEMA.iter().all(|(_, reason)| !reason.is_empty()));
+}
