@@ -7,6 +7,7 @@ mod export_args;
 mod global;
 mod report_args;
 mod step_args;
+mod table_args;
 
 pub(crate) use arguments::normalize_order;
 pub(crate) use ctl_args::{CtlAction, CtlArgs};
@@ -15,6 +16,7 @@ pub(crate) use export_args::ExportArgs;
 pub(crate) use global::{Color, Global, LogFormat, Output};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
 pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
+pub(crate) use table_args::{InitArgs, StatsArgs};
 
 use std::path::PathBuf;
 
@@ -44,8 +46,10 @@ pub(crate) enum Command {
     /// Walk through a whole migration on an embedded engine with sample data: try this first
     #[cfg(feature = "local")]
     Demo(DemoArgs),
-    /// Write a commented plan, based on the table's description if the table is reachable
+    /// Write a commented plan, based on the table's description and a sample of its items if the table is reachable
     Init(InitArgs),
+    /// Read a sample of a table; show sizes, attributes with their presence and types, and the items for each key
+    Stats(StatsArgs),
     /// Check a plan against the table; changes nothing
     Check(CheckArgs),
     /// Explain what a pass does with one item, and why; writes nothing
@@ -100,6 +104,7 @@ impl Command {
             #[cfg(feature = "local")]
             Command::Demo(_) => "demo",
             Command::Init(_) => "init",
+            Command::Stats(_) => "stats",
             Command::Check(_) => "check",
             Command::Explain(_) => "explain",
             Command::Run(_) => "run",
@@ -161,17 +166,6 @@ pub(crate) struct LocalArgs {
     /// example
     #[arg(long, value_name = "FILE")]
     pub capacity: Option<PathBuf>,
-}
-
-/// `init`
-#[derive(Debug, Args)]
-pub(crate) struct InitArgs {
-    /// The file to write; `-` writes to stdout
-    #[arg(default_value = "plan.toml", value_name = "PLAN")]
-    pub plan: PathBuf,
-    /// Table to migrate
-    #[arg(long)]
-    pub table: Option<String>,
 }
 
 /// `status`

@@ -163,6 +163,7 @@ mod program;
 mod ratelimit;
 mod report;
 mod state;
+mod stats;
 mod steering;
 mod telemetry;
 mod web;
@@ -177,8 +178,8 @@ pub use item::{Path, Value};
 pub use migration::{
     Answer, CheckOptions, CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, CutoverStep, DriverError, DryRunOptions,
     DryRunOutcome, DryRunPhase, Migration, MigrationError, Notice, Observer, Options, PassOutcome, PassSummary,
-    ProgressUpdate, Question, RetryOutcome, RunOptions, RunOutcome, Silent, StatusOptions, StatusOutcome, StepOptions,
-    VerifyOptions, VerifyOutcome,
+    ProgressUpdate, Question, RetryOutcome, RunOptions, RunOutcome, Silent, StatsOptions, StatsOutcome, StatusOptions,
+    StatusOutcome, StepOptions, VerifyOptions, VerifyOutcome,
 };
 pub use plan::{Plan, PlanErrors};
 pub use playbook::{Fact, Phase};
@@ -189,6 +190,7 @@ pub use state::StoreError;
 pub mod reports {
     pub use crate::passes::verify::VerifyReport;
     pub use crate::preflight::CheckReport;
+    pub use crate::stats::StatsReport;
     pub use crate::telemetry::{DryRunReport, RunReport, UnrestoredItems};
 }
 
@@ -300,6 +302,9 @@ pub mod internals {
     }
     pub mod state {
         pub use crate::state::*;
+    }
+    pub mod stats {
+        pub use crate::stats::*;
     }
     pub mod steering {
         pub use crate::steering::*;

@@ -66,6 +66,29 @@ pub fn escaped_json(text: &str) -> String {
     out
 }
 
+/// Quotes text as a TOML string on one line. Characters that could control a terminal are escaped. TOML reads the same
+/// text.
+pub fn toml_string(text: &str) -> String {
+    use fmt::Write as _;
+    let is_plain = !text.chars().any(|c| is_hostile(c) || c == '\'');
+    if is_plain && text.contains(['"', '\\']) {
+        return format!("'{text}'");
+    }
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        // Writing to a string cannot fail.
+        let _ = match c {
+            '"' | '\\' => write!(out, "\\{c}"),
+            '\n' => out.write_str("\\n"),
+            c if is_hostile(c) && u32::from(c) <= 0xffff => write!(out, "\\u{:04x}", u32::from(c)),
+            c if is_hostile(c) => write!(out, "\\U{:08x}", u32::from(c)),
+            c => out.write_char(c),
+        };
+    }
+    out.push('"');
+    out
+}
+
 struct Escaped<'a> {
     text: &'a str,
     /// Characters that are not escaped.
@@ -127,7 +150,35 @@ mod tests {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), document);
     }
 
+    #[test]
+    fn toml_strings_are_readable() {
+        let texts = ["plain", "\"e-mail\".x", "it's \"x\"", "a\\b", "a\nb", "\u{1b}", "\u{e0041}", ""];
+        assert_eq!(
+            texts.map(toml_string),
+            [
+                "\"plain\"",
+                "'\"e-mail\".x'",
+                "\"it's \\\"x\\\"\"",
+                "'a\\b'",
+                "\"a\\nb\"",
+                "\"\\u001b\"",
+                "\"\\U000e0041\"",
+                "\"\""
+            ]
+        );
+    }
+
     proptest! {
+        /// TOML reads the quoted text as the same text, even after text on the same line.
+        #[test]
+        fn toml_reads_any_quoted_text(text in "\\PC*|[\\x00-\\x{2100}]*|[\"'\\\\\n]{0,5}") {
+            let quoted = toml_string(&text);
+            prop_assert!(!quoted.chars().any(is_hostile), "{:?}", quoted);
+            let table: toml::Table = format!("a = [{quoted}, 1]  # {quoted}\nb = 2\n").parse().unwrap();
+            prop_assert_eq!(table["a"][0].as_str(), Some(text.as_str()));
+            prop_assert_eq!(table["b"].as_integer(), Some(2));
+        }
+
         #[test]
         fn any_text_prints_without_hostile_characters(text in "\\PC*|[\\x00-\\x{2100}]*") {
             prop_assert!(!UntrustedText::from(text.as_str()).to_string().chars().any(is_hostile));

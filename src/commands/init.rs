@@ -1,29 +1,46 @@
 //! `init`: writes a commented plan.
 
+use std::cmp::Reverse;
 use std::io::Write as _;
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::cli::{Global, InitArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::{Exit, Refusal};
+use crate::commands::shared::template_table::{describe, migration, undescribed};
 use crate::commands::shared::{output, terminal};
-use backfill::internals::migration::apply_options;
-use backfill::internals::plan::{TableRef, TemplateTable, template};
-use backfill::internals::preflight::{PreflightError, ReachableTable, connect_table};
+use backfill::internals::engine::StopReason;
+use backfill::internals::migration::StatsOptions;
+use backfill::internals::plan::{TemplateAttribute, TemplateSample, TemplateTable, template};
+use backfill::internals::preflight::{PreflightError, SampleSize};
+use backfill::internals::stats::{AttributeStats, Coverage, StatsReport};
 
-/// Writes the plan. Never overwrites an existing file.
+/// Writes the plan. Never overwrites an existing file, and never writes to the table.
 pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
-    let table = match &args.table {
-        Some(name) => Some(describe_for_template(global, name).await),
-        None => None,
+    let is_stdout = args.plan.as_os_str() == "-";
+    // Refuse before the sample is read, because a sample costs money.
+    if !is_stdout && std::fs::symlink_metadata(&args.plan).is_ok() {
+        return Err(exists_already(&args.plan));
+    }
+    let (table, sampled) = match &args.table {
+        Some(name) => match describe_for_template(global, name, (!args.no_sample).then_some(args.sample)).await {
+            Ok((table, sampled)) => (Some(table), sampled),
+            Err(reason) => {
+                let again = terminal::commands(global, &args.plan).render(&format!("init --table {name}"));
+                output::stderr("no plan was written");
+                return output::report_stop(global, &reason, &again);
+            }
+        },
+        None => (None, Json::Null),
     };
     let text = template(table.as_ref());
-    if args.plan.as_os_str() == "-" {
+    if is_stdout {
         return output::write_data(
             global,
             &CommandResult::done(),
-            || json!({ "type": "init", "plan": null, "text": text }),
+            || json!({ "type": "init", "plan": null, "text": text, "sample": sampled }),
             |out| out.write_all(text.as_bytes()),
         );
     }
@@ -37,15 +54,14 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
             let next = terminal::commands(global, &args.plan).render("check");
             output::stderr(&format!("wrote {}. Edit its changes, then run: {next}", args.plan.display()));
             let command_result = CommandResult::done().next(next);
-            output::write_result(global, &command_result, || json!({ "type": "init", "plan": args.plan }), |_| Ok(()))
+            output::write_result(
+                global,
+                &command_result,
+                || json!({ "type": "init", "plan": args.plan, "sample": sampled }),
+                |_| Ok(()),
+            )
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Refusal::error(
-            Exit::Usage,
-            format!(
-                "{} exists already. Nothing was changed. Name another file, or `-` for stdout",
-                args.plan.display()
-            ),
-        )),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists_already(&args.plan)),
         Err(error) => Err(Refusal::error(
             Exit::Usage,
             format!(
@@ -56,44 +72,75 @@ pub(crate) async fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit
     }
 }
 
-/// Reads the table's description for the template. If the table is unreachable, the result contains only the table's
-/// name and the values from the command line.
-async fn describe_for_template(global: &Global, name: &str) -> TemplateTable {
-    let mut table =
-        TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None };
-    apply_options(&terminal::options(global, false), &mut table);
-    match connect_table(&table).await {
-        Ok(ReachableTable { description: found, on_loopback, .. }) => TemplateTable {
-            name: found.name.clone(),
-            key: found.key.names().map(str::to_owned).collect(),
-            // A local engine invents its account number, so the plan must not require that account.
-            account: Some(found.account().to_owned())
-                .filter(|account| !account.is_empty() && !on_loopback && table.endpoint_url.is_none()),
-            endpoint_url: table.endpoint_url.clone(),
-            profile: table.profile.clone(),
-            region: Some(found.region().to_owned())
-                .filter(|r| !r.is_empty() && !on_loopback && table.endpoint_url.is_none()),
-            item_count: Some(found.item_count),
-            size_bytes: Some(found.size_bytes),
-            indexes: found.indexes.into_iter().filter(|i| !i.schema.local).map(|i| i.schema.name).collect(),
-        },
+fn exists_already(plan: &Path) -> anyhow::Error {
+    let message =
+        format!("{} exists already. Nothing was changed. Name another file, or `-` for stdout", plan.display());
+    Refusal::error(Exit::Usage, message)
+}
+
+/// Describes the table and reads a sample of its items for the template. If the table is unreachable, the result
+/// contains only the table's name and the values from the command line. If the table cannot be sampled, the result
+/// contains only the description.
+///
+/// Also returns what was read, for the JSON document. Returns `Err` if the operator interrupts the sample.
+async fn describe_for_template(
+    global: &Global,
+    name: &str,
+    sample: Option<SampleSize>,
+) -> Result<(TemplateTable, Json), StopReason> {
+    let mut table = match describe(global, name).await {
+        Ok(table) => table,
         Err(error) => {
             let why =
                 if let PreflightError::Unusable { error, .. } = &error { error.to_string() } else { error.to_string() };
             output::stderr(&format!(
                 "the plan is written without the table's description, which could not be read: {why}"
             ));
-            TemplateTable {
-                name: name.to_owned(),
-                key: Vec::new(),
-                region: table.region,
-                account: None,
-                endpoint_url: table.endpoint_url,
-                profile: table.profile,
-                item_count: None,
-                size_bytes: None,
-                indexes: Vec::new(),
-            }
+            return Ok((undescribed(global, name), Json::Null));
         }
+    };
+    let Some(sample) = sample else { return Ok((table, Json::Null)) };
+    let mut options = StatsOptions::default();
+    options.sample = sample;
+    let read = match migration(global, &table) {
+        Ok(migration) => Box::pin(migration.stats(&options)).await,
+        Err(error) => Err(error),
+    };
+    let outcome = match read {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            output::stderr(&format!("the plan is written without attributes, because no items could be read: {error}"));
+            return Ok((table, Json::Null));
+        }
+    };
+    match outcome.stopped() {
+        Some(reason @ StopReason::Interrupted) => return Err(reason.clone()),
+        Some(reason) => {
+            output::stderr(&format!("the sample was stopped, so the plan may lack attributes: {reason}"));
+        }
+        None => {}
     }
+    let report = outcome.report();
+    output::stderr(&format!("sample   has read {}", report.sample_text()));
+    // After a failure without a single item, the plan says nothing about attributes.
+    table.sample = Some(template_sample(&report)).filter(|sample| outcome.stopped().is_none() || sample.items > 0);
+    let StatsReport { stats, .. } = report;
+    let sampled = json!({ "coverage": stats.coverage().name(), "items": stats.items, "read_units": stats.read_units });
+    Ok((table, sampled))
+}
+
+/// Converts the report of a sample for the template.
+fn template_sample(report: &StatsReport<'_>) -> TemplateSample {
+    let basis = match report.stats.coverage() {
+        Coverage::Whole => "every item of the table",
+        Coverage::Clusters => "drawn at random",
+        Coverage::Part => "a part of the table that was not drawn at random",
+    };
+    let attributes = report.attributes().into_iter().map(|AttributeStats { path, roles, count, .. }| {
+        let mut types: Vec<(&'static str, u64)> = count.types.into_iter().collect();
+        types.sort_by_key(|(name, items)| (Reverse(*items), *name));
+        let types = types.into_iter().map(|(name, _)| name).collect();
+        TemplateAttribute { path, items: count.items, types, roles }
+    });
+    TemplateSample { items: report.stats.items, basis, attributes: attributes.collect() }
 }

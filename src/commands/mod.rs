@@ -19,6 +19,7 @@ mod rollback;
 mod run;
 mod schema;
 mod shared;
+mod stats;
 mod status;
 mod verify;
 
@@ -45,7 +46,8 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         #[cfg(feature = "local")]
         Command::Demo(args) => Box::pin(demo::demo(&global, args)).await,
-        Command::Init(args) => init::init(&global, args).await,
+        Command::Init(args) => Box::pin(init::init(&global, args)).await,
+        Command::Stats(args) => Box::pin(stats::stats(&global, args)).await,
         Command::Check(args) => check::check(&global, args).await,
         Command::Explain(args) => Box::pin(explain::explain(&global, args)).await,
         Command::Run(args) => run::run(&global, args).await,

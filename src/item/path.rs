@@ -47,6 +47,12 @@ impl Path {
         Path(vec![PathStep::Name(name.into())])
     }
 
+    /// Returns the path of the member with this name in the map at this path. The name may contain any characters.
+    #[must_use]
+    pub fn member(&self, name: impl Into<String>) -> Path {
+        Path(self.0.iter().cloned().chain([PathStep::Name(name.into())]).collect())
+    }
+
     /// Returns the top-level attribute's name.
     pub fn root(&self) -> &str {
         match &self.0[0] {
@@ -258,6 +264,7 @@ mod tests {
         assert_eq!(path("\"we\"\"ird\""), Path::attribute("we\"ird"));
         assert_eq!(path("tags[0].\"a b\"[2]").steps().len(), 4);
         assert_eq!(path("größe"), Path::attribute("größe"));
+        assert_eq!(path("a.\"b.c\""), Path::attribute("a").member("b.c"));
         for bad in ["", ".", "a.", "a..b", "e-mail", "a b", "a[", "a[-1]", "a[x]", "\"\"", "\"open", "[0]", "a[0]b"] {
             assert!(bad.parse::<Path>().is_err(), "{bad}");
         }

@@ -43,12 +43,12 @@ pub use job::job_for_phase;
 pub use observer::{Answer, Notice, Observer, ProgressUpdate, Question, Silent};
 pub use options::command_line;
 pub use options::{
-    CheckOptions, CutoverStep, DryRunOptions, DryRunPhase, Options, RunOptions, StatusOptions, StepOptions,
-    VerifyOptions,
+    CheckOptions, CutoverStep, DryRunOptions, DryRunPhase, Options, RunOptions, StatsOptions, StatusOptions,
+    StepOptions, VerifyOptions,
 };
 pub use outcome::{
     CheckOutcome, CutoverDryRunOutcome, CutoverOutcome, DryRunOutcome, PassOutcome, PassSummary, RetryOutcome,
-    RunOutcome, StatusOutcome, VerifyOutcome,
+    RunOutcome, StatsOutcome, StatusOutcome, VerifyOutcome,
 };
 pub use preflight::{ItemsRead, PreflightReport, run_preflight};
 pub use preview::{Preview, preview};

@@ -164,6 +164,8 @@ pub enum Notice<'a> {
     RepairPreview(&'a str),
     /// A verification that a command other than `verify` ran has found mismatches.
     Mismatches(&'a VerifyReport),
+    /// The sample that the command is about to read: its number of items, and its cost.
+    Sample(&'a str),
     /// Items that a rollback does not restore exactly.
     UnrestoredItems(&'a str),
     /// The flag was changed, but the state file could not record the change.
@@ -179,6 +181,7 @@ impl Display for Notice<'_> {
             | Notice::RunHeader(text)
             | Notice::Steering(text)
             | Notice::RepairPreview(text)
+            | Notice::Sample(text)
             | Notice::UnrestoredItems(text) => f.write_str(text),
             Notice::LeaseHeld { owner, within } => write!(
                 f,

@@ -98,6 +98,20 @@ pub enum DryRunPhase {
     Rollback,
 }
 
+/// Input of [`super::Migration::stats`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StatsOptions {
+    /// The size of the sample. The default is 10,000 items.
+    pub sample: SampleSize,
+}
+
+impl Default for StatsOptions {
+    fn default() -> StatsOptions {
+        StatsOptions { sample: SampleSize::Items(10_000) }
+    }
+}
+
 /// Input of [`super::Migration::run`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

@@ -11,9 +11,10 @@ use crate::engine::{SegmentChoice, SessionResult, StopReason};
 use crate::passes::verify::{VerificationResult, VerifyReport};
 use crate::passes::{Prediction, RetryResult};
 use crate::plan::Fingerprint;
-use crate::preflight::{Acceptance, CheckReport, Estimate, Finding, FinishRequirements, SampleResult};
+use crate::preflight::{Acceptance, CheckReport, Estimate, FactLookup, Finding, FinishRequirements, SampleResult};
 use crate::state::phase::EXPAND;
 use crate::state::{AffectedItems, OpenWork, State, StateSummary};
+use crate::stats::{StatsReport, TableStats};
 use crate::steering::Settings;
 use crate::telemetry::{
     ActivityClocks, DryRunReport, PaceRecord, RunReport, StoredBudgets, Subject, UnrestoredItems, Worker,
@@ -102,6 +103,32 @@ impl DryRunOutcome {
             stopped: self.stopped.as_ref(),
             pairs_unrecorded: self.pairs_unrecorded,
             next: &self.next,
+        }
+    }
+}
+
+/// The result of [`super::Migration::stats`].
+pub struct StatsOutcome {
+    pub(super) target: MigrationTarget,
+    pub(super) stats: TableStats,
+    pub(super) time_to_live: FactLookup<Option<String>>,
+    pub(super) stopped: Option<StopReason>,
+}
+
+impl StatsOutcome {
+    /// Returns the reason why the sample stopped early; `None` if it did not. If it did, the figures describe only the
+    /// items that were read.
+    pub fn stopped(&self) -> Option<&StopReason> {
+        self.stopped.as_ref()
+    }
+
+    /// Returns the report, for people and as JSON.
+    pub fn report(&self) -> StatsReport<'_> {
+        StatsReport {
+            table: &self.target.description,
+            stats: &self.stats,
+            time_to_live: &self.time_to_live,
+            stopped: self.stopped.as_ref(),
         }
     }
 }

@@ -17,7 +17,8 @@ mod write_pass;
 
 pub use baseline::BaselineRecorder;
 pub use dry_run::{
-    DryRun, HeaviestKeys, ItemGroup, KeyUsage, PagePrediction, PredictedOutcome, Prediction, Shape, read_clusters,
+    DryRun, HeaviestKeys, ItemGroup, KeyUsage, PagePrediction, PredictedOutcome, Prediction, Shape, predict_page,
+    read_clusters,
 };
 pub use retry::RetryResult;
 

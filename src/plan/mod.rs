@@ -41,7 +41,7 @@ pub use hooks::{BeforeStep, HookEvent, HookOptions, VetoStep};
 pub use meaning::excerpt;
 pub use permissions::least_privilege_policy;
 pub use schema::PLAN_SCHEMA;
-pub use template::{TemplateTable, template};
+pub use template::{TemplateAttribute, TemplateSample, TemplateTable, template};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,9 +1,15 @@
 //! The commented plan that `backfill init` writes.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+mod sample;
+
+pub use sample::{TemplateAttribute, TemplateSample};
 
 use crate::figure::count;
 use crate::item::Path;
+use crate::outside::toml_string as quoted;
 
 /// Facts about the table of the new plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub struct TemplateTable {
     pub size_bytes: Option<u64>,
     /// Names of the global indexes.
     pub indexes: Vec<String>,
+    /// The attributes of sampled items. `None` if no items were read.
+    pub sample: Option<TemplateSample>,
 }
 
 /// Returns a plan with a comment for every field. If `table` is `None`, the table's name is a placeholder that the
@@ -34,6 +42,9 @@ pub fn template(table: Option<&TemplateTable>) -> String {
     let mut out = String::from(HEAD);
     out.push_str(&table_section(table));
     let (old, new) = example_names(table);
+    if let Some(table) = table {
+        out.push_str(&sample::section(table));
+    }
     out.push_str(&CHANGES.replace("{old}", &old).replace("{new}", &new));
     out.push_str(&TAIL.replace("# {indexes}\n", &example_indexes(table)));
     out
@@ -111,20 +122,22 @@ fn describe_size(table: &TemplateTable) -> Option<String> {
 /// Returns example names for the change. The names differ from the key attributes, because otherwise the plan would not
 /// load.
 fn example_names(table: Option<&TemplateTable>) -> (String, String) {
-    let keys: &[String] = table.map_or(&[], |table| &table.key);
-    let free = |name: &str| {
-        let mut name = name.to_owned();
-        while keys.contains(&name) {
-            name.push('_');
-        }
-        quoted(&Path::attribute(name).to_string())
-    };
+    let free = |name: &str| quoted(&table.map_or_else(|| Path::attribute(name), |table| table.free(name)).to_string());
     (free("old_name"), free("new_name"))
 }
 
-/// Quotes any text as a TOML string.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+impl TemplateTable {
+    /// Returns an attribute with this name. If the table has such an attribute, appends underscores to the name.
+    fn free(&self, name: &str) -> Path {
+        let sampled = self.sample.iter().flat_map(|sample| &sample.attributes);
+        let known: BTreeSet<&str> =
+            self.key.iter().map(String::as_str).chain(sampled.map(|attribute| attribute.path.root())).collect();
+        let mut name = name.to_owned();
+        while known.contains(name.as_str()) {
+            name.push('_');
+        }
+        Path::attribute(name)
+    }
 }
 
 const HEAD: &str = r#"# A backfill plan: the changes to make to every item of one table.
@@ -294,7 +307,7 @@ mod tests {
         ) {
             let mut key = key;
             key.dedup();
-            let table = TemplateTable { name, key, region, account, endpoint_url, profile, item_count: items, size_bytes: size, indexes };
+            let table = TemplateTable { name, key, region, account, endpoint_url, profile, item_count: items, size_bytes: size, indexes, sample: None };
             let text = template(Some(&table));
             let plan = load("t.toml", &text).map_err(|e| TestCaseError::fail(e.to_string()))?.plan;
             let named = table.indexes.iter().all(|index| text.contains(&format!("# {} = \"25%\"\n", quoted(index))));

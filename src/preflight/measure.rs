@@ -11,8 +11,9 @@ use super::sample::{SampleDesign, SampleSize};
 use super::tally::{ClusterFigures, SampleTally};
 use super::touched::TouchedPaths;
 use crate::cost::UnitPrices;
+use crate::dynamodb::Page;
 use crate::engine::Job;
-use crate::passes::{Prediction, read_clusters};
+use crate::passes::{Prediction, predict_page, read_clusters};
 
 /// The result of a sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +43,8 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<SampleResu
     let mut totals = Prediction::default();
     let read_settings = job.dry_run_read_settings(design.total);
     let requests = job.requests();
-    let read = read_clusters(&read_settings, design.chosen, &job.changes, &requests, |cluster| {
+    let predict = |cluster: &mut Prediction, page: &Page| predict_page(cluster, page, &job.changes);
+    let read = read_clusters(&read_settings, design.chosen, &requests, None, predict, |cluster, _| {
         tally.add(&figures(&cluster, &indexes));
         totals.merge(cluster);
     });

@@ -77,8 +77,18 @@ impl SampleTally {
         SampleTally { total, read: 0, known_items, sums: vec![Sum::default(); figures], large: vec![0.0; figures] }
     }
 
+    /// Increases the number of figures per cluster to `figures`. A new figure counts as zero in all clusters so far.
+    pub(crate) fn grow(&mut self, figures: usize) {
+        // In each cluster so far that has items, a new figure is lower than the number of items.
+        let zero = Sum { partial_clusters: self.sum_of(0).nonzero_clusters, ..Sum::default() };
+        if figures > self.sums.len() {
+            self.sums.resize(figures, zero);
+            self.large.resize(figures, 0.0);
+        }
+    }
+
     /// Adds a cluster.
-    pub(super) fn add(&mut self, cluster: &ClusterFigures) {
+    pub(crate) fn add(&mut self, cluster: &ClusterFigures) {
         self.read += 1;
         let items = cluster.first().copied().unwrap_or_default();
         let mean = self.known_items.map(|known| (known / f64::from(self.total)).max(1.0));
@@ -142,9 +152,7 @@ impl SampleTally {
         let scale = self.scale();
         let mean = self.sum_of(0).sum / f64::from(self.read.max(1));
         let all = self.sum_of(0).sum * scale.factor;
-        let others =
-            Sum { sum: self.sum_of(0).sum - counted.sum, nonzero_clusters: counted.partial_clusters, ..Sum::default() };
-        let range = self.range(counted, scale, mean, Some((others, all)));
+        let range = self.range(counted, scale, mean, Some((self.others(counted), all)));
         let range = Range { high: range.high.min(all.max(counted.sum)), ..range };
         self.add_large_clusters(figure, range, 1.0)
     }
@@ -158,6 +166,43 @@ impl SampleTally {
         self.add_large_clusters(figure, range, counted.most)
     }
 
+    /// Returns the share of the table's items that a figure counts, between 0 and 1, with 95 % confidence. The figure
+    /// must be a number of items.
+    pub fn share(&self, figure: usize) -> Range {
+        let (total, items) = self.per_item(figure, None);
+        let share = |total: f64| (total / items).clamp(0.0, 1.0);
+        Range { low: share(total.low), likely: total.likely.map(share), high: share(total.high) }
+    }
+
+    /// Returns the mean of a figure per item, with 95 % confidence. `most` is the largest value that the figure can
+    /// have for one item.
+    pub fn mean(&self, figure: usize, most: f64) -> Range {
+        let (total, items) = self.per_item(figure, Some(most));
+        let mean = |total: f64| total / items;
+        Range { low: mean(total.low), likely: total.likely.map(mean), high: mean(total.high).min(most) }
+    }
+
+    /// Returns a figure's total, and the number of items for which this is the total. Without DynamoDB's count, the
+    /// number of items is itself an estimate. Its error does not matter, because it cancels out in the quotient.
+    /// `most` is `None` if the figure is a number of items.
+    fn per_item(&self, figure: usize, most: Option<f64>) -> (Range, f64) {
+        let seen = self.sum_of(0);
+        let sampled = seen.sum + self.large_sum(0);
+        if self.known_items.is_some() || self.is_whole() {
+            let total = most.map_or_else(|| self.count(figure), |most| self.amount(figure, most));
+            return (total, self.items().high.max(sampled).max(1.0));
+        }
+        let scale = Scale { items: Some(seen), ..Scale::of_clusters(self) };
+        let all = (seen.sum * scale.factor).max(1.0);
+        let counted = self.sum_of(figure);
+        let mean = seen.sum / f64::from(self.read.max(1));
+        let range = match most {
+            Some(most) => self.range(counted, scale, mean * most, None),
+            None => self.range(counted, scale, mean, Some((self.others(counted), all))),
+        };
+        (range, all)
+    }
+
     /// Adds the figures of the large clusters. If a large cluster was drawn, its figure is added without extrapolation.
     /// Each item that the sample does not account for adds between zero and `most`.
     fn add_large_clusters(&self, figure: usize, range: Range, most: f64) -> Range {
@@ -166,6 +211,11 @@ impl SampleTally {
             0.0 => Range { low, likely, high },
             items => Range { low, likely: None, high: high + items * most },
         }
+    }
+
+    /// Returns the sum of the sampled items that a figure does not count.
+    fn others(&self, counted: Sum) -> Sum {
+        Sum { sum: self.sum_of(0).sum - counted.sum, nonzero_clusters: counted.partial_clusters, ..Sum::default() }
     }
 
     fn sum_of(&self, figure: usize) -> Sum {

@@ -33,6 +33,7 @@ mod rollback;
 mod runs;
 mod sessions;
 mod states;
+mod stats;
 mod steering;
 mod table_access;
 mod watch;

@@ -7,6 +7,7 @@ pub(crate) mod logging;
 pub(crate) mod next_step;
 pub(crate) mod output;
 pub(crate) mod signals;
+pub(crate) mod template_table;
 pub(crate) mod terminal;
 pub(crate) mod usage;
 mod wrap;

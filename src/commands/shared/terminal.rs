@@ -78,6 +78,7 @@ fn is_important(notice: &Notice<'_>) -> bool {
         Notice::Finding { finding, .. } => finding.severity != Severity::Note,
         Notice::MetricsServed(address) => !address.ip().is_loopback(),
         Notice::PassBegins(_)
+        | Notice::Sample(_)
         | Notice::LimitsLifted(_)
         | Notice::FlagChanged(_)
         | Notice::Waiting(_)

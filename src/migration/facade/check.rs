@@ -190,7 +190,7 @@ impl Migration {
     }
 
     /// Connects the job to this migration's stopper, and shows the job's progress.
-    fn begin(&self, job: &mut Job) -> Result<Option<(RunningMonitor, ProgressLine)>, MigrationError> {
+    pub(super) fn begin(&self, job: &mut Job) -> Result<Option<(RunningMonitor, ProgressLine)>, MigrationError> {
         job.stop = self.stop.clone();
         // Set `job.stop` before the next call starts the task that reads the table's description, because that task
         // must stop with the job.
@@ -209,7 +209,8 @@ fn all_accepted(accept: &[Acceptance], recorded: impl Iterator<Item = Acceptance
     accept.iter().copied().chain(recorded).collect()
 }
 
-async fn clear(line: Option<(RunningMonitor, ProgressLine)>) {
+/// Removes the progress line.
+pub(super) async fn clear(line: Option<(RunningMonitor, ProgressLine)>) {
     if let Some((_monitor, line)) = line {
         line.clear().await;
     }

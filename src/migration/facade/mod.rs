@@ -6,6 +6,7 @@ mod cutover;
 mod explain;
 mod passes;
 mod run;
+mod stats;
 mod status;
 mod steer;
 mod verify;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-pub use clusters::read_clusters;
+pub use clusters::{predict_page, read_clusters};
 pub use heaviest::{HeaviestKeys, KeyUsage};
 pub use prediction::{ItemGroup, PredictedOutcome, Prediction, Shape};
 
