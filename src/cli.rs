@@ -5,6 +5,7 @@ mod ctl_args;
 mod explain_args;
 mod export_args;
 mod global;
+mod reads_plan;
 mod report_args;
 mod step_args;
 mod table_args;

@@ -16,8 +16,8 @@ pub struct CommandLine {
 /// The first words of two-word commands, such as `failures retry`.
 const TWO_WORDS: [&str; 2] = ["failures ", "ctl "];
 
-/// The options that select the state and the table. If a printed command omitted one of these options, it could change
-/// a different table.
+/// The options that select the state, the table and the fields of the plan. If a printed command omitted one of these
+/// options, it could change a different table.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CommandOptions<'a> {
     /// `--state`
@@ -28,6 +28,8 @@ pub struct CommandOptions<'a> {
     pub region: Option<&'a str>,
     /// `--profile`
     pub profile: Option<&'a str>,
+    /// `--set`, once for each argument
+    pub overrides: &'a [String],
 }
 
 impl CommandLine {
@@ -40,7 +42,9 @@ impl CommandLine {
             ("--region", selection.region),
             ("--profile", selection.profile),
         ];
-        let typed = given.into_iter().filter_map(|(option, value)| Some(format!(" {option} {}", quoted(value?))));
+        let given = given.into_iter().filter_map(|(option, value)| Some((option, value?)));
+        let overrides = selection.overrides.iter().map(|argument| ("--set", argument.as_str()));
+        let typed = given.chain(overrides).map(|(option, value)| format!(" {option} {}", quoted(value)));
         CommandLine { plan: quoted(&plan.display().to_string()), options: typed.collect() }
     }
 
@@ -79,6 +83,12 @@ mod tests {
         assert_eq!(
             typed.render("failures retry"),
             "backfill failures retry plan.toml --state 'my state.db' --region eu-west-1"
+        );
+        let overrides = ["table.name=orders-staging", "limits.max_items = 5"].map(str::to_owned);
+        let selection = CommandOptions { overrides: &overrides, ..CommandOptions::default() };
+        assert_eq!(
+            CommandLine::new(Path::new("plan.toml"), selection).render("run --dry-run"),
+            "backfill run plan.toml --dry-run --set 'table.name=orders-staging' --set 'limits.max_items = 5'"
         );
         let plain = CommandLine::new(Path::new("plan.toml"), CommandOptions::default());
         assert_eq!(plain.render("failures list"), "backfill failures list plan.toml");

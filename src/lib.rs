@@ -210,9 +210,9 @@ pub mod ports {
 
         pub use crate::change::{Action, Condition, Digest, GuardedWrite, Leftover, PreImage, PriorValue, WriteCost};
         pub use crate::dynamodb::{
-            Describe, Directive, FatalKind, Features, GetReply, IndexDescription, Page, PageRequest, Recovery, Sink,
-            Source, StreamView, TableClass, TableDescription, TableError, Tables, ThrottlingReason, WriteConsumption,
-            WriteReply,
+            BackupStatus, Describe, Directive, FatalKind, Features, GetReply, IndexDescription, Page, PageRequest,
+            Recovery, Sink, Source, StreamView, TableClass, TableDescription, TableError, Tables, ThrottlingReason,
+            WriteConsumption, WriteReply,
         };
         pub use crate::item::{
             IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, NumError, Position, Projection, Units,

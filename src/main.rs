@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse_from(cli::normalize_order(std::env::args_os())) {
+    let parsed = cli::Cli::try_parse_from(cli::normalize_order(std::env::args_os()));
+    let cli = match parsed.and_then(cli::Cli::check) {
         Ok(cli) => cli,
         Err(usage) => return commands::report_usage(&usage, std::env::args_os()),
     };

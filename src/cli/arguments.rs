@@ -15,6 +15,7 @@ const OPTIONS_WITH_VALUE: &[&str] = &[
     "--endpoint-url",
     "--region",
     "--profile",
+    "--set",
     "--limit",
     "--accept",
     "--reason",

@@ -36,6 +36,10 @@ pub(crate) struct Global {
     /// AWS profile; overrides the plan
     #[arg(long, global = true)]
     pub profile: Option<String>,
+    /// Replace a field of the plan, such as `table.name=orders-staging`; repeatable. The value is TOML, or text without
+    /// quotes. The fingerprint covers the result
+    #[arg(long = "set", global = true, value_name = "FIELD=VALUE", action = ArgAction::Append)]
+    pub overrides: Vec<String>,
 }
 
 /// Format of results.

@@ -79,7 +79,7 @@ impl FatalKind {
     pub fn remedy(self) -> &'static str {
         match self {
             FatalKind::Credentials => {
-                "Renew the credentials (for example `aws sso login`), or name another `profile` in the plan's [table]"
+                "Renew the credentials (for example `aws sso login`), or check `profile` and `role_arn` in the plan's [table]"
             }
             FatalKind::Clock => {
                 "Set this host's clock, for example with NTP, and run the same command again. The credentials may be valid"

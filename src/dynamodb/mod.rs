@@ -19,7 +19,7 @@ use futures::future::try_join;
 pub use describe::{Describe, IndexDescription, TableDescription};
 pub use error::{Directive, FatalKind, TableError, ThrottlingReason};
 pub use features::{Features, Recovery, StreamView, TableClass};
-pub use sink::{GetReply, Sink, WriteConsumption, WriteReply};
+pub use sink::{BackupStatus, GetReply, Sink, WriteConsumption, WriteReply};
 pub use source::{Page, PageRequest, Source};
 
 /// The two tables of a migration. The migration reads items from the source and writes items to the sink. Both may be

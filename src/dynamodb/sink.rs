@@ -34,6 +34,28 @@ pub trait Sink: Send + Sync {
     /// Reads one item with a strongly consistent read. The engine calls this method if the reply to a failed condition
     /// contains no image. If this method returns no item, the item is gone.
     async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError>;
+
+    /// Requests an on-demand backup of the table with this name (`CreateBackup`), and returns the backup's ARN. After
+    /// an ambiguous error, the backup may exist. Only a plan with `[safety] backup = true` calls this method.
+    async fn create_backup(&self, _name: &str) -> Result<String, TableError> {
+        Err(TableError::unsupported("CreateBackup"))
+    }
+
+    /// Reads the status of a backup (`DescribeBackup`).
+    async fn backup_status(&self, _arn: &str) -> Result<BackupStatus, TableError> {
+        Err(TableError::unsupported("DescribeBackup"))
+    }
+}
+
+/// The status of an on-demand backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackupStatus {
+    /// DynamoDB is making the backup.
+    Creating,
+    /// The backup is complete.
+    Available,
+    /// Somebody deleted the backup.
+    Deleted,
 }
 
 /// One `GetItem` response.

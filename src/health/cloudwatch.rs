@@ -138,12 +138,12 @@ impl CloudWatch {
 
 /// Loads the configuration. Sends nothing to CloudWatch. The client gets its credentials with the first request.
 async fn load(place: TableRef) -> Result<Client, String> {
-    let ServiceConfig { shared, endpoint, region, local_credentials, on_loopback: _ } =
+    let ServiceConfig { shared, endpoint, region, credentials, on_loopback: _ } =
         Box::pin(ServiceConfig::load(&place, Service::CloudWatch)).await;
     // The next question is the retry.
     let mut config = aws_sdk_cloudwatch::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
     config.set_endpoint_url(endpoint);
-    if let Some(credentials) = local_credentials {
+    if let Some(credentials) = credentials {
         config = config.credentials_provider(credentials);
     }
     let Some(region) = region else { return Err(NO_REGION.to_owned()) };

@@ -61,6 +61,7 @@ impl StepBack<'_> {
                 Step::Preflight
                 | Step::Record(_)
                 | Step::Confirm
+                | Step::Backup(_)
                 | Step::RecreateFlag(_)
                 | Step::RunPass(_)
                 | Step::Done => {

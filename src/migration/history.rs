@@ -3,7 +3,7 @@
 use crate::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, check_flag_plan};
 use crate::migration::DriverError;
 use crate::plan::Plan;
-use crate::playbook::{Event, EventBody, Limits, MigrationState, Phase, PlanKind};
+use crate::playbook::{BackupPhases, Event, EventBody, Limits, MigrationState, Phase, PlanKind};
 use crate::state::{self, EventRecord, RunId, StoreError};
 /// Returns an error if the migration began with a different flag from the one in the plan.
 pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
@@ -38,6 +38,14 @@ pub(super) fn limits(plan: &Plan) -> Limits {
         max_mismatch: cutover.max_mismatch,
         accept_sample: cutover.accept_sample,
         soak: cutover.soak,
+    }
+}
+
+/// Returns the phases before which the plan asks for a backup.
+pub(super) fn backup_phases(plan: &Plan) -> BackupPhases {
+    match plan.safety.backup {
+        true => BackupPhases::new(plan.strategy, &plan.changes),
+        false => BackupPhases::default(),
     }
 }
 

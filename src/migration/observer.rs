@@ -151,6 +151,11 @@ pub enum Notice<'a> {
     Steering(&'a str),
     /// A pass other than expand begins.
     PassBegins(Phase),
+    /// The tool has asked DynamoDB for a backup of the table, and waits until the backup is complete. The text is the
+    /// backup's ARN.
+    BackupBegun(&'a str),
+    /// The backup with this ARN is complete and recorded.
+    BackedUp(&'a str),
     /// The names of the `[limits]` that do not apply, because the command is part of the way back.
     LimitsLifted(&'a [&'static str]),
     /// The cutover flag was changed to this state.
@@ -196,6 +201,15 @@ impl Display for Notice<'_> {
                 f.write_str(&String::from_utf8_lossy(&text))
             }
             Notice::PassBegins(phase) => write!(f, "pass     {}", words(*phase)),
+            Notice::BackupBegun(arn) => {
+                write!(
+                    f,
+                    "backup   waiting until DynamoDB has completed the backup {arn}; nothing is written before that"
+                )
+            }
+            Notice::BackedUp(arn) => {
+                write!(f, "backup   complete: {arn}. AWS bills it until you delete it")
+            }
             Notice::LimitsLifted(limits) => {
                 write!(f, "the way back is exempt from [limits] {}; the rate budget still applies", limits.join(", "))
             }

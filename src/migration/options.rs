@@ -20,6 +20,9 @@ pub struct Options {
     pub region: Option<String>,
     /// The AWS profile.
     pub profile: Option<String>,
+    /// Fields of the plan with another value, such as `table.name=orders-staging`: one plan file can serve staging and
+    /// production. The fingerprint covers the result. The value is TOML, or text without quotes.
+    pub overrides: Vec<String>,
     /// The name that the history records as the person or program that runs the commands. The default is the user and
     /// the host.
     pub actor: String,
@@ -31,30 +34,40 @@ impl Default for Options {
     fn default() -> Options {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "(unknown)".into());
         let actor = format!("{user}@{}", crate::host::name());
-        Options { state: None, endpoint_url: None, region: None, profile: None, actor, observer: Arc::new(Silent) }
+        Options {
+            state: None,
+            endpoint_url: None,
+            region: None,
+            profile: None,
+            overrides: Vec::new(),
+            actor,
+            observer: Arc::new(Silent),
+        }
     }
 }
 
 /// Returns the command line for a migration that is opened with these options.
 pub fn command_line(plan: &Path, options: &Options) -> CommandLine {
-    let Options { state, endpoint_url, region, profile, .. } = options;
+    let Options { state, endpoint_url, region, profile, overrides, .. } = options;
     let selection = CommandOptions {
         state: state.as_ref(),
         endpoint_url: endpoint_url.as_deref(),
         region: region.as_deref(),
         profile: profile.as_deref(),
+        overrides,
     };
     CommandLine::new(plan, selection)
 }
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Options { state, endpoint_url, region, profile, actor, observer: _ } = self;
+        let Options { state, endpoint_url, region, profile, overrides, actor, observer: _ } = self;
         f.debug_struct("Options")
             .field("state", state)
             .field("endpoint_url", endpoint_url)
             .field("region", region)
             .field("profile", profile)
+            .field("overrides", overrides)
             .field("actor", actor)
             .finish_non_exhaustive()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::history::{limits, migration_kind, other_flag, parse_event, read};
+use super::history::{backup_phases, limits, migration_kind, other_flag, parse_event, read};
 use super::status::FlagRecord;
 use super::{DriverError, OperatorInput};
 use crate::cutover::{Flag, FlagStore};
@@ -91,6 +91,7 @@ pub async fn preview(
         unfinished: 0,
         diverged: recorded.open.diverged,
         limits: limits(plan),
+        backup: backup_phases(plan),
         unrestorable_targets: recorded.unrestorable_targets,
         one_way: one_way.as_deref(),
         facts: &input.facts,

@@ -41,6 +41,12 @@ impl Session {
                     self.driver.confirm();
                     confirmed = true;
                 }
+                Advance::Backup(phase) => {
+                    if let Some(stopped) = self.back_up(phase, request.goal).await? {
+                        return Ok((passes, Some(stopped)));
+                    }
+                    has_worked = true;
+                }
                 Advance::Changed(flag) => {
                     has_worked = true;
                     self.observer.notice(&Notice::FlagChanged(&flag));
@@ -78,6 +84,12 @@ impl Session {
     /// Fails if the playbook refuses the step. The refusal suggests the command to run instead.
     pub async fn advance(&mut self, goal: Goal) -> Result<Advance, MigrationError> {
         self.driver.advance(goal).await.map_err(|error| MigrationError::from_driver(error, &self.target.commands))
+    }
+
+    /// Makes the backup that is due before a phase. If the session is stopped meanwhile, returns the stop reason.
+    async fn back_up(&mut self, phase: Phase, goal: Goal) -> Result<Option<StopReason>, MigrationError> {
+        let made = Box::pin(self.driver.back_up(phase, goal)).await;
+        made.map_err(|error| MigrationError::from_driver(error, &self.target.commands))
     }
 
     /// Asks the request's question. Before a repair, this function may first compare the table. If that comparison is

@@ -126,10 +126,10 @@ impl Session {
             let waits = |owner: &_, within| {
                 observer.notice(&Notice::LeaseHeld { owner, within });
                 metrics.iter().for_each(|metrics| metrics.set_stage(Stage::AwaitingLease));
-                steerer.set_awaited_lease(Some(awaited_lease(owner, within)));
+                steerer.set_awaited(Some(awaited_lease(owner, within)));
             };
             lease = Some(Lease::acquire(item, &owner, previous_owner.as_deref(), LEASE_DURATION, waits).await?);
-            steerer.set_awaited_lease(None);
+            steerer.set_awaited(None);
         }
         let hooks = start_hooks(&target.plan, &input.actor, &machine);
         let setup = DriverSetup {

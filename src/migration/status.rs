@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::history::{kind, limits, parse_event, read};
+use super::history::{backup_phases, kind, limits, parse_event, read};
 use super::{DriverError, FlagTracker};
 use crate::clock::{self, Clock};
 use crate::cutover::schema::{from_json, to_json};
@@ -75,6 +75,7 @@ pub async fn snapshot(
         unfinished: unfinished(file, &state).await?,
         diverged: summary.open_diverged,
         limits: limits(plan),
+        backup: backup_phases(plan),
         unrestorable_targets: None,
         one_way: None,
         facts: &[],

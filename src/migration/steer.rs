@@ -38,8 +38,8 @@ struct Inner {
 /// The pass that is running.
 #[derive(Default)]
 struct Running {
-    /// The text about the lease for which the session waits; `None` if it does not wait.
-    awaited_lease: Option<String>,
+    /// The text about the lease or the backup for which the session waits; `None` if it does not wait.
+    awaited: Option<String>,
     stop: Option<Stopper>,
     table_watch: Option<Arc<TableWatch>>,
     /// The part of the budgets that passes may use; `None` if they may use the full budgets.
@@ -137,10 +137,10 @@ impl Steerer {
         Ok(())
     }
 
-    /// Sets the text about the lease for which the session waits; `None` when it holds the lease. Before that, it has
-    /// no pass that a command could steer.
-    pub fn set_awaited_lease(&self, text: Option<String>) {
-        self.running().awaited_lease = text;
+    /// Sets the text about the lease or the backup for which the session waits; `None` when the wait is over. Before
+    /// that, the session has no pass that a command could steer.
+    pub fn set_awaited(&self, text: Option<String>) {
+        self.running().awaited = text;
     }
 
     /// Ends a pause that [`Steerer::restore`] found, because nothing that was set before may block the way back. A
@@ -235,7 +235,7 @@ impl Steerer {
             return Ok(Reply::refusal("the running process works on another plan. Nothing was done"));
         }
         if *command == Command::Drain && self.running().stop.is_none() {
-            let waits = self.running().awaited_lease.clone();
+            let waits = self.running().awaited.clone();
             let waits = waits.unwrap_or_else(|| "this process has not begun a pass yet".to_owned());
             return Ok(Reply::refusal(format!(
                 "{waits}. There is nothing to drain yet. To end the process now, send it SIGINT or SIGTERM: it has changed no \
@@ -268,7 +268,7 @@ impl Steerer {
             }
         }
         let mut text = self.apply(command, actor, &stored);
-        if let Some(waits) = self.running().awaited_lease.clone() {
+        if let Some(waits) = self.running().awaited.clone() {
             text = match command {
                 Command::Status => waits,
                 Command::Pause { .. } | Command::Resume | Command::Rate { .. } | Command::PlanRate | Command::Drain => {

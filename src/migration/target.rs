@@ -11,7 +11,7 @@ use crate::cutover::FlagAccess;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
 use crate::figure::count;
-use crate::plan::{LoadedPlan, Plan, TableRef, load, load_bytes};
+use crate::plan::{LoadedPlan, Plan, TableRef, load_bytes_with, load_with};
 use crate::preflight::{
     Acceptance, PlanCheck, ReachableTable, check_table, connect_plan_table, describe_given_table, run_changes,
 };
@@ -43,8 +43,8 @@ pub struct MigrationTarget {
     pub advice: bool,
 }
 
-/// Reads a plan file. If the endpoint, the region or the profile is set in `options`, it replaces the field of the same
-/// name in `[table]`.
+/// Reads a plan file, with the overrides in `options`. If the endpoint, the region or the profile is set in `options`,
+/// it replaces the field of the same name in `[table]`, even if an override names that field.
 ///
 /// # Errors
 ///
@@ -52,14 +52,14 @@ pub struct MigrationTarget {
 pub fn read_plan(path: &Path, options: &Options) -> Result<LoadedPlan, MigrationError> {
     let bytes =
         std::fs::read(path).map_err(|error| MigrationError::PlanFile { path: path.display().to_string(), error })?;
-    let mut loaded = load_bytes(&path.display().to_string(), &bytes)?;
+    let mut loaded = load_bytes_with(&path.display().to_string(), &bytes, &options.overrides)?;
     apply_options(options, &mut loaded.plan.table);
     Ok(loaded)
 }
 
 /// Reads a plan from text. Errors refer to it as `name`.
 pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<LoadedPlan, MigrationError> {
-    let mut loaded = load(name, text)?;
+    let mut loaded = load_with(name, text, &options.overrides)?;
     apply_options(options, &mut loaded.plan.table);
     Ok(loaded)
 }

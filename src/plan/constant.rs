@@ -132,11 +132,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::plan::text::PlanText;
 
     fn constant(toml: &str) -> Option<Value> {
         let text = format!("value = {toml}");
         let table = DeTable::parse(&text).unwrap();
-        let mut problems = Problems::new(text.as_str().into());
+        let mut problems = Problems::new(PlanText::new(&text, &[]));
         let value = read(table.get_ref().get("value").unwrap(), 1, &mut problems);
         assert_eq!(value.is_none(), !problems.is_empty(), "{toml}");
         value

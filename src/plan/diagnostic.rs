@@ -1,13 +1,11 @@
 //! Errors in a plan. Each error is shown with its file and line, a caret and a remedy.
 
 use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
-/// A range of bytes in the plan's text.
-pub(super) type TextSpan = Range<usize>;
+use super::text::PlanText;
+pub(super) use super::text::TextSpan;
 
 /// Maximum number of errors to show. A binary file can cause thousands of errors, but an operator reads only the first
 /// few.
@@ -56,14 +54,14 @@ impl Diagnostic {
 /// The errors collected while a plan is read, so that all of them are reported together.
 #[derive(Debug)]
 pub(super) struct Problems {
-    text: Arc<str>,
+    text: PlanText,
     list: Vec<Diagnostic>,
     /// Whether the text has syntax errors. If so, a field that seems to be missing may be on an unreadable line.
     pub(super) has_syntax_errors: bool,
 }
 
 impl Problems {
-    pub(super) fn new(text: Arc<str>) -> Problems {
+    pub(super) fn new(text: PlanText) -> Problems {
         Problems { text, list: Vec::new(), has_syntax_errors: false }
     }
 
@@ -80,6 +78,11 @@ impl Problems {
 
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Returns whether an argument of `--set` contains exactly this text as a value, without quotes.
+    pub(super) fn is_typed(&self, value: &TextSpan, text: &str) -> bool {
+        self.text.is_argument(value) && self.text.get(value.clone()) == Some(text)
     }
 
     /// Adds syntax errors. Drops other errors on the same lines. Also drops all errors at or after position
@@ -102,9 +105,12 @@ impl Problems {
     }
 
     /// Returns the position of a part of a string's content. If the string contains escapes, returns the position of
-    /// the string itself.
+    /// the string itself. A string in an argument of `--set` may have no quotes.
     pub(super) fn span_in_string(&self, string: TextSpan, content: &str, part: TextSpan) -> TextSpan {
-        let inner = string.start + 1..string.end.saturating_sub(1);
+        let inner = match self.is_typed(&string, content) {
+            true => string.clone(),
+            false => string.start + 1..string.end.saturating_sub(1),
+        };
         match self.text.get(inner.clone()) {
             Some(raw) if raw == content && part.start <= raw.len() => inner.start + part.start..inner.start + part.end,
             _ => string,
@@ -122,7 +128,7 @@ impl Problems {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanErrors {
     label: String,
-    text: Arc<str>,
+    text: PlanText,
     list: Vec<Diagnostic>,
 }
 
@@ -153,32 +159,43 @@ impl PlanErrors {
             out.push_str(&format!("… and {more} more\n\n"));
         }
         let errors = if self.list.len() == 1 { "1 error".to_owned() } else { format!("{} errors", self.list.len()) };
-        out.push_str(&format!("{} has {errors}; nothing was written to the table\n", visible(&self.label)));
+        let source = if self.text.arguments().is_empty() { "" } else { " with --set" };
+        out.push_str(&format!("{}{source} has {errors}; nothing was written to the table\n", visible(&self.label)));
         out
     }
 
     fn render_one(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
-        // Pass only the affected lines to the renderer, so that it does not process the whole file for each error.
-        let spans: Vec<TextSpan> = diagnostic.labels.iter().map(|(span, _)| align_to_chars(&self.text, span)).collect();
-        let first = spans.iter().map(|s| s.start).min().unwrap_or(0);
-        let last = spans.iter().map(|s| s.end).max().unwrap_or(0);
-        let mut shown = whole_lines(&self.text, &(first..last));
-        if self.text[shown.clone()].ends_with('\r') && shown.end > last {
-            shown.end -= 1;
-        }
-        let line = 1 + self.text[..shown.start].matches('\n').count();
-        let mut snippet =
-            Snippet::source(same_length_visible(&self.text[shown.clone()])).line_start(line).path(visible(&self.label));
-        for (i, (span, (_, label))) in spans.iter().zip(&diagnostic.labels).enumerate() {
-            let kind = if i == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-            snippet =
-                snippet.annotation(kind.span(span.start - shown.start..span.end - shown.start).label(visible(label)));
-        }
-        let mut group: Group<'_> = Level::ERROR.primary_title(visible(&diagnostic.title)).element(snippet);
+        // An error may concern the file and the arguments of `--set`. The source of the error's location comes first.
+        let in_argument = self.text.is_argument(diagnostic.span());
+        let snippets = [in_argument, !in_argument].into_iter().filter_map(|source| self.snippet(diagnostic, source));
+        let mut group: Group<'_> = Level::ERROR.primary_title(visible(&diagnostic.title)).elements(snippets);
         for help in &diagnostic.help {
             group = group.element(Level::HELP.message(help));
         }
         renderer.render(&[group])
+    }
+
+    /// Returns the lines of the file, or of the arguments of `--set`, on which an error has labels. Returns `None` if
+    /// it has no labels there.
+    fn snippet(&self, diagnostic: &Diagnostic, in_arguments: bool) -> Option<Snippet<'_, Annotation<'_>>> {
+        let labels = diagnostic.labels.iter().enumerate();
+        let labels = labels.filter(|(_, (span, _))| self.text.is_argument(span) == in_arguments);
+        let spans: Vec<(usize, TextSpan, &str)> =
+            labels.map(|(i, (span, label))| (i, align_to_chars(&self.text, span), label.as_str())).collect();
+        let first = spans.iter().map(|(_, span, _)| span.start).min()?;
+        let last = spans.iter().map(|(_, span, _)| span.end).max()?;
+        // Pass only the affected lines to the renderer, so that it does not process the whole file for each error.
+        let mut shown = whole_lines(&self.text, &(first..last));
+        if self.text[shown.clone()].ends_with('\r') && shown.end > last {
+            shown.end -= 1;
+        }
+        let path = if in_arguments { "command line".to_owned() } else { visible(&self.label) };
+        let line = self.text.line_number(shown.start);
+        let snippet = Snippet::source(same_length_visible(&self.text[shown.clone()])).line_start(line).path(path);
+        Some(spans.into_iter().fold(snippet, |snippet, (i, span, label)| {
+            let kind = if i == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+            snippet.annotation(kind.span(span.start - shown.start..span.end - shown.start).label(visible(label)))
+        }))
     }
 }
 
@@ -241,7 +258,7 @@ mod tests {
     use super::*;
 
     fn errors(text: &str, diagnostic: Diagnostic) -> PlanErrors {
-        let mut problems = Problems::new(Arc::from(text));
+        let mut problems = Problems::new(PlanText::new(text, &[]));
         problems.add(diagnostic);
         problems.into_errors("a\u{1b}[2Jb.toml")
     }
@@ -269,7 +286,7 @@ mod tests {
 
     #[test]
     fn all_errors_are_counted_but_only_the_first_are_shown() {
-        let mut problems = Problems::new(Arc::from("abc"));
+        let mut problems = Problems::new(PlanText::new("abc", &[]));
         (0..MAX_SHOWN_ERRORS + 7).for_each(|_| problems.add(Diagnostic::new("t", 0..1, "l")));
         let errors = problems.into_errors("p");
         assert_eq!(errors.count(), MAX_SHOWN_ERRORS + 7);

@@ -59,13 +59,14 @@ impl<'t, 'i> Fields<'t, 'i> {
     /// Reads a string.
     pub(super) fn text(&self, name: &str, example: &str, problems: &mut Problems) -> Option<Spanned<&'t str>> {
         let (_, value) = self.get(name)?;
-        match value.get_ref() {
-            DeValue::String(text) => Some(Spanned::new(value.span(), text.as_ref())),
-            _ => {
-                problems.add(self.wrong_type(name, value, "a string in quotes", example));
-                None
-            }
+        let text = match value.get_ref() {
+            DeValue::String(text) => Some(text.as_ref()),
+            other => plain_text(other).filter(|text| problems.is_typed(&value.span(), text)),
+        };
+        if text.is_none() {
+            problems.add(self.wrong_type(name, value, "a string in quotes", example));
         }
+        Some(Spanned::new(value.span(), text?))
     }
 
     /// Reads a required string.
@@ -268,6 +269,18 @@ pub(super) fn check(
             problems.add(Diagnostic::new(what, text.span(), "not valid here").help(help));
             None
         }
+    }
+}
+
+/// Returns the text of a number or of a boolean. In an argument of `--set`, text needs no quotes, even if it looks like
+/// such a value: `--set table.account=123456789012`.
+fn plain_text<'t>(value: &'t DeValue<'_>) -> Option<&'t str> {
+    match value {
+        DeValue::Integer(integer) if integer.radix() == 10 => Some(integer.as_str()),
+        DeValue::Float(float) => Some(float.as_str()),
+        DeValue::Boolean(true) => Some("true"),
+        DeValue::Boolean(false) => Some("false"),
+        _ => None,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
@@ -13,8 +12,12 @@ use super::changes::{self, WrittenChange};
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines};
 use super::fields::{Fields, check, format_duration};
 use super::names::{account, endpoint_url, migration_name, pause_file, profile, region, table_name};
+use super::overrides;
 use super::section::section;
-use super::{Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, rules};
+use super::text::PlanText;
+use super::{
+    Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, role, rules, safety,
+};
 use crate::change::{OnExisting, Strategy};
 use crate::item::{IndexSchema, KeySchema};
 
@@ -38,7 +41,7 @@ pub struct LoadedPlan {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanFile {
     label: String,
-    text: Arc<str>,
+    text: PlanText,
     changes: Vec<WrittenChange>,
     key: Option<TextSpan>,
     budgets: Vec<(CapacityField, TextSpan)>,
@@ -48,19 +51,27 @@ pub struct PlanFile {
 ///
 /// Reports all errors together. Even if the text is not valid TOML, its readable lines are checked.
 pub fn load(label: &str, text: &str) -> Result<LoadedPlan, PlanErrors> {
+    load_with(label, text, &[])
+}
+
+/// Reads a plan, like [`load`], with other values for some of its fields. Each of `overrides` is an argument of
+/// `--set`, such as `table.name=orders-staging`. Errors point at the argument.
+pub fn load_with(label: &str, text: &str, overrides: &[String]) -> Result<LoadedPlan, PlanErrors> {
     // Some editors start a file with a byte order mark. Remove the mark, because it would shift the columns in errors.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
         return Err(not_a_plan(label, &format!("{} bytes; a plan has at most {MAX_BYTES}", text.len())));
     }
-    let text: Arc<str> = Arc::from(text);
-    let (root, syntax) = DeTable::parse_recoverable(&text);
-    let mut problems = Problems::new(Arc::clone(&text));
+    let text = PlanText::new(text, overrides);
+    let (root, syntax) = DeTable::parse_recoverable(text.file());
+    let mut problems = Problems::new(text.clone());
     problems.has_syntax_errors = !syntax.is_empty();
-    let rest = blank_broken_lines(&text, &syntax);
+    let rest = blank_broken_lines(text.file(), &syntax);
     let rest = rest.as_deref().and_then(|rest| DeTable::parse(rest).ok());
-    let read = read_root(rest.as_ref().unwrap_or(&root).get_ref(), &text, &mut problems);
-    add_syntax_errors(&syntax, &mut problems, text.len());
+    let mut root = rest.unwrap_or(root).into_inner();
+    overrides::apply(&mut root, &text, &mut problems);
+    let read = read_root(&root, text.file(), &mut problems);
+    add_syntax_errors(&syntax, &mut problems, text.file().len());
     match read {
         Some((plan, PlanSpans { changes, key, budgets })) if problems.is_empty() => {
             Ok(LoadedPlan { plan, file: PlanFile { label: label.to_owned(), text, changes, key, budgets } })
@@ -71,8 +82,13 @@ pub fn load(label: &str, text: &str) -> Result<LoadedPlan, PlanErrors> {
 
 /// Reads a plan from the bytes of a file, like [`load`]. Bytes that are not UTF-8 are an error.
 pub fn load_bytes(label: &str, bytes: &[u8]) -> Result<LoadedPlan, PlanErrors> {
+    load_bytes_with(label, bytes, &[])
+}
+
+/// Reads a plan from the bytes of a file, like [`load_with`].
+pub fn load_bytes_with(label: &str, bytes: &[u8], overrides: &[String]) -> Result<LoadedPlan, PlanErrors> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => load(label, text),
+        Ok(text) => load_with(label, text, overrides),
         Err(error) => Err(not_a_plan(label, &format!("byte {} is not UTF-8 text", error.valid_up_to() + 1))),
     }
 }
@@ -99,7 +115,7 @@ impl LoadedPlan {
     /// Runs the checks that need the table's description. The plan's key must be the table's key, and the changes must
     /// not write, move or remove a key attribute.
     pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
-        let mut problems = Problems::new(Arc::clone(&self.file.text));
+        let mut problems = Problems::new(self.file.text.clone());
         let actual: Vec<&str> = schema.names().collect();
         if let (Some(stated), Some(at)) = (&self.plan.table.key, &self.file.key)
             && *stated != actual
@@ -118,7 +134,7 @@ impl LoadedPlan {
     /// Checks each value that a change writes to an index key: DynamoDB must accept the value in that key.
     /// [`LoadedPlan::check_key_schema`] checks the attributes of the table's own key.
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
-        let mut problems = Problems::new(Arc::clone(&self.file.text));
+        let mut problems = Problems::new(self.file.text.clone());
         let own: Vec<&str> = schema.names().collect();
         rules::check_index_keys(&self.file.changes, &own, indexes, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
@@ -126,7 +142,7 @@ impl LoadedPlan {
 
     /// Converts errors about budgets to plan errors. Each plan error points at the budget's field in `[capacity]`.
     pub fn budget_errors(&self, errors: Vec<BudgetError>) -> PlanErrors {
-        let mut problems = Problems::new(Arc::clone(&self.file.text));
+        let mut problems = Problems::new(self.file.text.clone());
         for error in errors {
             let location = self.file.budgets.iter().find(|(field, _)| *field == error.field);
             let at = location.map_or(0..0, |(_, span)| span.clone());
@@ -145,7 +161,7 @@ struct PlanSpans {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 13] = [
+    const TABLES: [&str; 14] = [
         "migration",
         "table",
         "change",
@@ -159,12 +175,14 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         "steering",
         "health_check",
         "hooks",
+        "safety",
     ];
     // An error about a missing section points at the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
     let migration = read_migration(&root, problems);
-    let target = read_table(&root, problems);
+    let named = migration.as_ref().map(|m| m.0.as_str());
+    let target = read_table(&root, named, problems);
     let on_existing = migration.as_ref().map_or(OnExisting::Keep, |migration| migration.2);
     let changes = changes::read(&root, on_existing, problems);
     let scan = read_scan(&root, problems);
@@ -172,13 +190,13 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let limits = limits::read(&root, problems);
     let prices = limits::read_prices(&root, problems);
     let retry = read_retry(&root, problems);
-    let named = migration.as_ref().map(|m| m.0.as_str());
     let migrated = target.as_ref().map(|t| t.0.name.as_str());
     let cutover = cutover::read(&root, named, migrated, problems);
     let alerts = read_alerts(&root, problems);
     let steering = read_steering(&root, problems);
     let health_checks = health::read(&root, problems);
     let hooks = hooks::read(&root, problems);
+    let safety = safety::read(&root, problems);
     rules::check(&changes, problems);
     if let Some((TableRef { key: Some(key), .. }, _)) = &target {
         rules::check_keys(&changes, &key.iter().map(String::as_str).collect::<Vec<_>>(), problems);
@@ -203,6 +221,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         steering,
         health_checks,
         hooks,
+        safety,
     };
     Some((plan, PlanSpans { changes: written, key, budgets }))
 }
@@ -218,8 +237,13 @@ fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Str
     Some((name?, strategy, on_existing))
 }
 
-fn read_table(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(TableRef, Option<TextSpan>)> {
-    const NAMES: [&str; 6] = ["name", "key", "region", "endpoint_url", "profile", "account"];
+fn read_table(
+    root: &Fields<'_, '_>,
+    migration: Option<&str>,
+    problems: &mut Problems,
+) -> Option<(TableRef, Option<TextSpan>)> {
+    const NAMES: [&str; 8] =
+        ["name", "key", "region", "endpoint_url", "profile", "account", "role_arn", "role_external_id"];
     let help = "write\n[table]\nname = \"my-table\"";
     let fields = section(root, "table", "[table]", &NAMES, Some(help), problems)?;
     let name = fields.required_text("name", "\"my-table\"", problems);
@@ -229,7 +253,8 @@ fn read_table(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(TableRe
     let endpoint_url = fields.checked_text("endpoint_url", "\"http://127.0.0.1:8000\"", problems, endpoint_url);
     let profile = fields.checked_text("profile", "\"prod\"", problems, profile);
     let account = fields.checked_text("account", "\"123456789012\"", problems, account);
-    Some((TableRef { name: name?, key, region, endpoint_url, profile, account }, key_at))
+    let role = role::read(&fields, account.as_deref(), migration, problems);
+    Some((TableRef { name: name?, key, region, endpoint_url, profile, account, role }, key_at))
 }
 
 fn read_key(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<(Vec<String>, TextSpan)> {
@@ -382,7 +407,7 @@ fn syntax_error(error: &toml::de::Error, span: TextSpan) -> Diagnostic {
 /// Returns the error for a file that is not a plan at all. The error does not show the file's text, because the text
 /// would not help.
 fn not_a_plan(label: &str, why: &str) -> PlanErrors {
-    let mut problems = Problems::new(Arc::from(""));
+    let mut problems = Problems::new(PlanText::new("", &[]));
     problems.add(
         Diagnostic::new("this file is not a plan", 0..0, why)
             .help("a plan is a short TOML file; `backfill init` writes a template"),

@@ -21,11 +21,15 @@ mod hooks;
 mod limits;
 mod meaning;
 mod names;
+mod overrides;
 mod permissions;
+mod role;
 mod rules;
+mod safety;
 mod schema;
 mod section;
 mod template;
+mod text;
 mod window;
 
 pub use capacity::{BudgetError, CapacityField};
@@ -34,12 +38,13 @@ pub use diagnostic::PlanErrors;
 pub use endpoint::{check_endpoint, is_loopback};
 pub use expression_limits::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 pub use fields::parse_duration;
-pub use file::{LoadedPlan, PlanFile, load, load_bytes};
+pub use file::{LoadedPlan, PlanFile, load, load_bytes, load_bytes_with, load_with};
 pub use fingerprint::Fingerprint;
 pub use health::{FailMode, HealthCheck, HealthProbe, HealthyBounds, MetricQuery, NoData, OnUnhealthy, SecretUrl};
 pub use hooks::{BeforeStep, HookEvent, HookOptions, VetoStep};
 pub use meaning::excerpt;
 pub use permissions::least_privilege_policy;
+pub use safety::SafetyOptions;
 pub use schema::PLAN_SCHEMA;
 pub use template::{TemplateAttribute, TemplateSample, TemplateTable, template};
 
@@ -87,6 +92,8 @@ pub struct Plan {
     pub health_checks: Vec<HealthCheck>,
     /// The programs and the webhook that are called when something happens.
     pub hooks: HookOptions,
+    /// Precautions before steps that destroy values.
+    pub safety: SafetyOptions,
 }
 
 /// `[table]`
@@ -105,6 +112,19 @@ pub struct TableRef {
     pub profile: Option<String>,
     /// The id of the account that must own the table (12 digits). It is checked against the table's ARN.
     pub account: Option<String>,
+    /// The role that every request to AWS uses. `None` means the configured credentials themselves.
+    pub role: Option<AssumedRole>,
+}
+
+/// `role_arn` and `role_external_id` in `[table]`: an IAM role that the tool assumes with the configured credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssumedRole {
+    /// The role's ARN.
+    pub arn: String,
+    /// The text that the role's trust policy asks for, if it asks for one.
+    pub external_id: Option<String>,
+    /// The name of the session, which CloudTrail shows: `backfill-` and the migration's name.
+    pub session_name: String,
 }
 
 /// `[scan]`

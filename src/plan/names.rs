@@ -99,3 +99,40 @@ pub(super) fn account(id: &str) -> Result<(), (String, String)> {
     }
     Err(("this is not an AWS account id".into(), "write 12 digits in quotes, without dashes: \"123456789012\"".into()))
 }
+
+/// Checks the ARN of a role (IAM user guide, "IAM ARNs").
+pub(super) fn role_arn(arn: &str) -> Result<(), (String, String)> {
+    if role_account(arn).is_some() {
+        return Ok(());
+    }
+    let help = match arn.split_once(":assumed-role/") {
+        Some(_) => "this is the ARN of a session. Write the ARN of its role, which contains `:iam::` and `:role/`",
+        None => "write it like \"arn:aws:iam::123456789012:role/backfill\"",
+    };
+    Err(("this is not the ARN of a role".into(), help.into()))
+}
+
+/// Returns the account of a role, or `None` if the text is not the ARN of a role.
+pub(super) fn role_account(arn: &str) -> Option<&str> {
+    let (partition, rest) = arn.strip_prefix("arn:")?.split_once(":iam::")?;
+    let (id, role) = rest.split_once(":role/")?;
+    let is_partition = partition.starts_with("aws") && partition.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let name = role.rsplit('/').next().unwrap_or_default();
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-/".contains(c);
+    let is_role = (1..=64).contains(&name.len()) && role.len() <= 576 && role.chars().all(valid);
+    (is_partition && is_role && account(id).is_ok()).then_some(id)
+}
+
+/// Checks an external ID (STS API reference, `AssumeRole`).
+pub(super) fn external_id(id: &str) -> Result<(), (String, String)> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c);
+    if (2..=1224).contains(&id.len()) && id.chars().all(valid) {
+        return Ok(());
+    }
+    Err((
+        "this is not an external ID".into(),
+        "use the text after `sts:ExternalId` in the role's trust policy: 2 to 1224 letters (a-z, A-Z), digits and \
+         `_+=,.@:/-`"
+            .into(),
+    ))
+}

@@ -17,6 +17,12 @@ const TABLE_READ_ACTIONS: &[&str] = &[
 /// Additional actions for passes that write. Deletion is not included, because passes never delete items.
 const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
 
+/// The action that makes a backup of the table.
+const CREATE_BACKUP_ACTION: &str = "dynamodb:CreateBackup";
+
+/// The action that reads the status of a backup.
+const DESCRIBE_BACKUP_ACTION: &str = "dynamodb:DescribeBackup";
+
 /// Actions on the flag and on its lease. Every write is conditional and replaces the whole item.
 const FLAG_ACTIONS: &[&str] = &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"];
 
@@ -39,6 +45,12 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     if let Some(FlagLocation::Table { name, .. }) = &plan.cutover.flag {
         let actions = if read_only { FLAG_READ_ACTIONS } else { FLAG_ACTIONS };
         statements.push(statement("BackfillFlag", actions, &plan.table, name));
+    }
+    if plan.safety.backup && !read_only {
+        let table = &plan.table.name;
+        statements.push(statement("BackfillBackup", &[CREATE_BACKUP_ACTION], &plan.table, table));
+        let backups = format!("{table}/backup/*");
+        statements.push(statement("BackfillBackupStatus", &[DESCRIBE_BACKUP_ACTION], &plan.table, &backups));
     }
     let actions = health_check_actions(plan);
     if !actions.is_empty() {
@@ -129,6 +141,21 @@ mod tests {
         assert_eq!((sent(".describe_alarms()"), sent(".get_metric_data()"), sent(".send()")), (1, 1, 2));
     }
 
+    #[test]
+    fn the_policy_allows_backups_only_if_the_plan_asks_for_them() {
+        let found = policy("account = \"123456789012\"", "[safety]\nbackup = true\n", false);
+        let [_, backup, status] = &found["Statement"].as_array().unwrap()[..] else { panic!("{found:#}") };
+        assert_eq!(backup["Resource"], "arn:aws:dynamodb:*:123456789012:table/shop");
+        assert_eq!(status["Resource"], "arn:aws:dynamodb:*:123456789012:table/shop/backup/*");
+        assert_eq!(
+            (&backup["Action"], &status["Action"]),
+            (&json!([CREATE_BACKUP_ACTION]), &json!([DESCRIBE_BACKUP_ACTION]))
+        );
+        for (more, read_only) in [("[safety]\nbackup = true\n", true), ("[safety]\nbackup = false\n", false)] {
+            assert!(!policy("", more, read_only).to_string().contains("Backup\""), "{more}");
+        }
+    }
+
     /// The policy allows exactly the calls that the SDK module sends.
     #[test]
     fn the_policy_allows_exactly_the_requests_that_are_sent() {
@@ -141,6 +168,7 @@ mod tests {
                     text[..at].chars().rev().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
                 let name: String = name.chars().rev().collect();
                 let begins = [
+                    "create_",
                     "describe_",
                     "get_item",
                     "put_item",
@@ -157,7 +185,11 @@ mod tests {
             }
         }
         let allowed: std::collections::BTreeSet<String> =
-            [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS].concat().into_iter().map(str::to_owned).collect();
+            [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS, &[CREATE_BACKUP_ACTION, DESCRIBE_BACKUP_ACTION]]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
         assert_eq!(sent, allowed);
     }
 }

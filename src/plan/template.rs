@@ -106,6 +106,7 @@ fn write_connection_fields(out: &mut String, profile: Option<&str>, account: Opt
         let line = format!("{sign}{name} = {}", quoted(known.unwrap_or(example)));
         let _ = writeln!(out, "{}", format!("{line}    {comment}").trim_end());
     }
+    out.push_str(ROLE);
 }
 
 fn describe_size(table: &TemplateTable) -> Option<String> {
@@ -139,6 +140,11 @@ impl TemplateTable {
         Path::attribute(name)
     }
 }
+
+/// The fields of the role, as TOML comments.
+const ROLE: &str = r#"# role_arn = "arn:aws:iam::123456789012:role/backfill"    # a role to assume with your credentials
+# role_external_id = "text"         # only if the role's trust policy asks for it
+"#;
 
 const HEAD: &str = r#"# A backfill plan: the changes to make to every item of one table.
 # Edit it, then:   backfill check PLAN    reads the table and changes nothing
@@ -216,6 +222,9 @@ give_up_after = "15m"               # if one request fails for this long, the ru
 
 [alerts]
 stall_after = "5m"                  # a pass is stalled if it gets no answer for this long and nothing explains it
+
+[safety]
+backup = false                      # true: an on-demand backup before each pass that destroys or overwrites values
 
 # [steering]
 # pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; the way back ignores it

@@ -56,6 +56,13 @@ pub enum EventBody {
         /// The phase.
         phase: Phase,
     },
+    /// A backup of the table is complete, before a phase that destroys or overwrites values.
+    BackedUp {
+        /// The phase.
+        phase: Phase,
+        /// The backup's ARN.
+        arn: String,
+    },
     /// A pass covered the whole table, so its phase is complete. For a verification, [`EventBody::Verified`] is
     /// recorded instead.
     PhaseComplete {

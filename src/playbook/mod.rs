@@ -12,6 +12,7 @@
 //! | `Preflight` | inspects the table, and asks the operator to accept the findings | `preflight_accepted` |
 //! | `Record` | appends the event | the event |
 //! | `Confirm` | asks the operator; `--yes` answers | nothing: the command asks again after a kill |
+//! | `Backup` | makes a backup of the table and waits until it is complete | `backed_up` |
 //! | `Change` | changes the flag if its version is still the one that was read | the flag |
 //! | `RecreateFlag` | recreates a flag that somebody removed | the flag |
 //! | `Wait` | waits and reads the flag again | the flag that was read, and the time by which all applications obey it |
@@ -85,6 +86,7 @@
 //! calendar time, and the limits must stay valid after a restart and on another host. These limits never block the way
 //! back, and never decide which attribute readers use.
 
+mod backup;
 mod contract;
 mod cutover;
 mod event;
@@ -101,6 +103,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use backup::BackupPhases;
 pub use cutover::{back_needs_state, may_expand, step_back};
 pub use event::{Event, EventBody, Mark};
 pub use obstacle::{Obstacle, Override};
@@ -109,6 +112,7 @@ pub use refusal::{NextCommand, StepRefusal};
 pub use rehearse::{Rehearsal, rehearse};
 pub use state::{
     AcceptedPreflight, ExpandStatus, IntendedChange, MigrationState, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary,
+    TableBackup,
 };
 pub use status::{MigrationStage, MigrationStatus, status};
 pub use step::step;
@@ -309,6 +313,8 @@ pub struct StepContext<'a> {
     pub diverged: u64,
     /// The limits in the plan's `[cutover]`.
     pub limits: Limits,
+    /// The phases before which the plan asks for a backup of the table.
+    pub backup: BackupPhases,
     /// Number of items for which no record says whether the new attribute existed before the migration. A rollback
     /// would leave the new attribute on these items. `None` if there are no such items.
     pub unrestorable_targets: Option<u64>,
@@ -352,6 +358,8 @@ pub enum Step {
     Record(EventBody),
     /// Ask for confirmation.
     Confirm,
+    /// Make a backup of the table before this phase, then record [`EventBody::BackedUp`].
+    Backup(Phase),
     /// Change the flag.
     Change(FlagChange),
     /// Recreate the flag that somebody removed.

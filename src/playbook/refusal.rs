@@ -31,6 +31,11 @@ impl StepRefusal {
         StepRefusal { why: why.into(), next: next.into(), missing: Vec::new() }
     }
 
+    /// Returns the refusal of a step whose backup could not be made. `why` says what failed and what to do about it.
+    pub fn without_backup(why: impl Into<String>, goal: Goal) -> StepRefusal {
+        StepRefusal::new(why, goal)
+    }
+
     /// Returns the refusal for a command that had nothing to do when it was previewed, but that has something to do
     /// now.
     pub fn state_changed(goal: Goal) -> StepRefusal {

@@ -71,6 +71,7 @@ pub fn rehearse(
                 EventBody::PreflightAccepted { kind: context.kind, accepted: Vec::new() }
             }
             Ok(Step::Record(body)) => body,
+            Ok(Step::Backup(phase)) => EventBody::BackedUp { phase, arn: String::new() },
             Ok(Step::Done) => {
                 rehearsal.is_done = number == 0;
                 break;

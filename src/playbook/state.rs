@@ -2,7 +2,9 @@
 
 mod parts;
 
-pub use parts::{AcceptedPreflight, ExpandStatus, IntendedChange, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary};
+pub use parts::{
+    AcceptedPreflight, ExpandStatus, IntendedChange, OpenPhase, PhaseSpan, PhaseStatus, ReportSummary, TableBackup,
+};
 
 use std::time::Duration;
 
@@ -59,6 +61,8 @@ pub struct MigrationState {
     pub readers_back: Option<Timestamp>,
     /// For a plan without a flag: the latest time at which the operator stated that nobody writes the new attribute.
     pub new_writes_stopped: Option<Timestamp>,
+    /// The backups of the table that the tool made, oldest first.
+    pub backups: Vec<TableBackup>,
     /// The progress of contract.
     pub contract: PhaseStatus,
     /// The progress of the rollback.
@@ -87,9 +91,15 @@ impl MigrationState {
                     .then(|| self.stated_flag.clone().unwrap_or_else(|| Flag::new(0, Timestamp::MIN)));
             }
             EventBody::PhaseBegun { phase } => next.begin(*phase, event)?,
+            EventBody::BackedUp { phase, arn } => {
+                let arn = arn.clone();
+                next.backups.push(TableBackup { phase: *phase, at: event.at, arn, is_used: false });
+            }
             EventBody::PhaseComplete { phase, scanned } => next.complete(*phase, *scanned, event.at)?,
             EventBody::Verified { scope, repair, mismatches, plan, hash, compared } => {
-                let span = next.close(Phase::Verify { scope: *scope, repair: *repair }, event.at)?;
+                let phase = Phase::Verify { scope: *scope, repair: *repair };
+                let span = next.close(phase, event.at)?;
+                next.use_backups(phase);
                 if *scope == VerifyScope::Full {
                     // If this verification found fewer unequal items than the operator accepted, the accepted number
                     // drops to the number found.
@@ -212,6 +222,7 @@ impl MigrationState {
     }
 
     fn complete(&mut self, phase: Phase, scanned: Option<u64>, at: Timestamp) -> Result<(), StepRefusal> {
+        self.use_backups(phase);
         if phase == Phase::Expand {
             let ExpandStatus::Open { .. } = self.expand else {
                 return Err(StepRefusal::new("no expand pass is open", Goal::Run { again: false }));
@@ -234,6 +245,11 @@ impl MigrationState {
             }
         }
         Ok(())
+    }
+
+    /// Notes that a phase is complete, so that its backups do not count for the next one.
+    fn use_backups(&mut self, phase: Phase) {
+        self.backups.iter_mut().filter(|backup| backup.phase == phase).for_each(|backup| backup.is_used = true);
     }
 
     /// Ends the open phase.

@@ -28,7 +28,9 @@ pub fn step(
     match &next {
         Err(refused) if refused.missing.is_empty() => Rehearsal::default(),
         // If a later step would be refused, refuse now, before the command records or asks anything.
-        Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm) => rehearse(state, context, goal, now)?,
+        Err(_) | Ok(Step::Preflight | Step::Record(_) | Step::Confirm | Step::Backup(_)) => {
+            rehearse(state, context, goal, now)?
+        }
         Ok(Step::Change(_) | Step::RecreateFlag(_) | Step::Wait(_) | Step::RunPass(_) | Step::Done) => {
             Rehearsal::default()
         }
@@ -39,6 +41,10 @@ pub fn step(
 impl StepRequest<'_> {
     /// Returns the next step, without checking whether a later step would be refused.
     pub(super) fn next_step(&self) -> Result<Step, StepRefusal> {
+        self.next_step_of_goal().map(|step| self.after_backup(step))
+    }
+
+    fn next_step_of_goal(&self) -> Result<Step, StepRefusal> {
         self.check_plan()?;
         if let Some(finished) = self.finished()? {
             return Ok(finished);

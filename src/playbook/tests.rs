@@ -1,3 +1,4 @@
+mod backups;
 mod forced;
 mod gate;
 mod incidents;
@@ -331,6 +332,7 @@ fn events_are_stable_json() {
         overridden(Obstacle::ItemsFailed { items: 2 }),
         overridden(Obstacle::EmptyTable),
         EventBody::RollbackBegun { forced: None },
+        EventBody::BackedUp { phase: Phase::Contract, arn: "arn:x".into() },
     ];
     let expected = r#"
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"preflight_accepted","kind":"remove_only","accepted":["no-pitr"]}
@@ -353,7 +355,8 @@ fn events_are_stable_json() {
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"items_unequal","items":3,"reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"items_failed","items":2,"reason":"r"}
 {"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"went_past","obstacle":"empty_table","reason":"r"}
-{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}"#;
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"rollback_begun"}
+{"at":"1970-01-01T00:00:09Z","actor":"a@h","type":"backed_up","phase":"contract","arn":"arn:x"}"#;
     let events = whats.map(|body| Event { at: time(9), actor: "a@h".to_owned(), flag: None, body });
     let written: Vec<String> = events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
     assert_eq!(written.join("\n"), expected.trim_start());

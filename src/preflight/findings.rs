@@ -1,5 +1,6 @@
 //! Turns facts into findings. This module is pure; `facts.rs` makes the requests.
 
+use super::backup::backup;
 use super::constants::template_findings;
 use super::estimate::{Basis, format_range};
 use super::facts::{FactLookup, TableFacts};
@@ -30,6 +31,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
         auto_scaling(input),
         deletion_protection(input),
         table_class(input),
+        backup(input.facts, input.plan),
     ]
     .into_iter()
     .flatten()

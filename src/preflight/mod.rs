@@ -4,6 +4,7 @@
 //! requests are read-only.
 
 mod aws;
+mod backup;
 mod constants;
 mod estimate;
 mod estimate_input;

@@ -97,6 +97,9 @@ fn describe(body: &EventBody) -> (String, Vec<String>, GateResult) {
             ("Preflight accepted".to_owned(), details, GateResult::NoGate)
         }
         EventBody::PhaseBegun { phase } => (format!("Began: {}", phase_text(*phase)), Vec::new(), GateResult::NoGate),
+        EventBody::BackedUp { phase, arn } => {
+            (format!("Backup made before: {}", phase_text(*phase)), vec![arn.clone()], GateResult::NoGate)
+        }
         EventBody::PhaseComplete { phase, scanned } => {
             let read = scanned.map_or_else(
                 || "number of items read with strong consistency: unknown".to_owned(),

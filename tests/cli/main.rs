@@ -7,6 +7,7 @@
 #![cfg(feature = "local")]
 
 mod activities;
+mod backup;
 mod commands;
 mod demo;
 mod documents;
@@ -22,6 +23,7 @@ mod hooks;
 mod local;
 mod local_capacity;
 mod metrics;
+mod overrides;
 mod plans;
 mod playbook;
 mod preflight;
@@ -29,6 +31,7 @@ mod records;
 mod refusals;
 mod repairs;
 mod report;
+mod role;
 mod rollback;
 mod runs;
 mod sessions;

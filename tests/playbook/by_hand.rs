@@ -37,6 +37,7 @@ impl ManualMigration<'_> {
             endpoint_url: Some(scene.harness.endpoint()),
             profile: None,
             account: None,
+            role: None,
         };
         let table: Arc<dyn Control> = Arc::new(DynamoTable::new(&connect(&reference).await.unwrap(), &scene.flags));
         let key = ItemKey::new(Item::from([("id".to_owned(), Value::S(NAME.to_owned()))]));

@@ -1,5 +1,6 @@
 //! Tests with plan files. The example plans load. Every bad plan in `tests/plans/` is refused with the message in the
-//! snapshot next to the plan. `INSTA_UPDATE=always cargo test --test source plans` rewrites these snapshots.
+//! snapshot next to the plan. `INSTA_UPDATE=always cargo test --test source plans` rewrites these snapshots. The first
+//! lines of a plan can contain arguments of `--set`, as comments.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use backfill::internals::change::{self, Change, OnExisting};
 use backfill::internals::dynamodb::{Features, IndexDescription, TableDescription};
 use backfill::internals::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
-use backfill::internals::plan::{LoadedPlan, PlanErrors, load, load_bytes};
+use backfill::internals::plan::{LoadedPlan, PlanErrors, load, load_bytes, load_bytes_with};
 use backfill::internals::preflight::check_plan;
 use proptest::prelude::*;
 
@@ -59,7 +60,10 @@ fn shop() -> TableDescription {
 
 /// Loads a plan and checks it against the table `shop`.
 fn load_for_shop(label: &str, bytes: &[u8]) -> Result<LoadedPlan, PlanErrors> {
-    let loaded = load_bytes(label, bytes)?;
+    let text = String::from_utf8_lossy(bytes);
+    let arguments = text.lines().map_while(|line| line.strip_prefix("# --set "));
+    let overrides: Vec<String> = arguments.map(str::to_owned).collect();
+    let loaded = load_bytes_with(label, bytes, &overrides)?;
     check_plan(&loaded, &shop())?;
     Ok(loaded)
 }

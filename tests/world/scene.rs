@@ -304,6 +304,7 @@ impl World {
                 Advance::Preflight => driver.accept(Vec::new()).await?,
                 Advance::Confirm => driver.confirm(),
                 Advance::Recorded | Advance::Changed(_) => {}
+                Advance::Backup(phase) => drop(driver.back_up(phase, goal).await?),
                 Advance::Wait(wait) => drop(driver.wait(wait.left).await),
                 Advance::RunPass(phase) => {
                     self.passes.push((self.process, self.began.elapsed()));

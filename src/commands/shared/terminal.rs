@@ -74,11 +74,13 @@ fn is_important(notice: &Notice<'_>) -> bool {
         | Notice::RepairPreview(_)
         | Notice::Mismatches(_)
         | Notice::UnrestoredItems(_)
+        | Notice::BackedUp(_)
         | Notice::FlagNotRecorded(_) => true,
         Notice::Finding { finding, .. } => finding.severity != Severity::Note,
         Notice::MetricsServed(address) => !address.ip().is_loopback(),
         Notice::PassBegins(_)
         | Notice::Sample(_)
+        | Notice::BackupBegun(_)
         | Notice::LimitsLifted(_)
         | Notice::FlagChanged(_)
         | Notice::Waiting(_)
@@ -93,6 +95,7 @@ pub(crate) fn options(global: &Global, yes: bool) -> Options {
     options.endpoint_url.clone_from(&global.endpoint_url);
     options.region.clone_from(&global.region);
     options.profile.clone_from(&global.profile);
+    options.overrides.clone_from(&global.overrides);
     options.observer = Arc::new(Terminal {
         yes,
         // On a terminal, the progress line is a bar, which would break JSON log lines. On other outputs, the progress

@@ -8,7 +8,7 @@ use crate::commands::shared::next_step::NextStep;
 use backfill::internals::clock::to_text;
 use backfill::internals::figure::count;
 use backfill::internals::migration::MigrationSnapshot;
-use backfill::internals::playbook::{MigrationStage, Override};
+use backfill::internals::playbook::{MigrationStage, Override, TableBackup};
 use backfill::internals::report::CleanupEntry;
 use backfill::internals::state::LockHolder;
 
@@ -38,6 +38,9 @@ pub(crate) fn write_standing(
     }
     for Override { obstacle, reason } in &state.overrides {
         writeln!(out, "overridden: {obstacle}; reason: {reason}")?;
+    }
+    for backup in &state.backups {
+        writeln!(out, "backup made at {}: {}", to_text(backup.at), backup.arn)?;
     }
     if let Some(report) = &state.full {
         let ended = to_text(report.span.ended);
@@ -80,6 +83,11 @@ pub(crate) fn standing_json(snapshot: &MigrationSnapshot, next_step: Option<&Nex
     json!({ "phase": status.stage.name(), "flag_seen": flag_record.as_ref().map(|flag_record| flag_record.to_json()),
             "flag_may_be_stale": flag_record.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
-            "overrides": state.overrides, "next": next_step.map(|step| &step.command),
+            "overrides": state.overrides, "backups": state.backups.iter().map(backup_json).collect::<Vec<_>>(),
+            "next": next_step.map(|step| &step.command),
             "not_before": next_step.and_then(|step| step.not_before.as_ref()) })
+}
+
+fn backup_json(backup: &TableBackup) -> Json {
+    json!({ "phase": TableBackup::phase_name(backup.phase), "at": backup.at.to_string(), "arn": backup.arn })
 }

@@ -21,7 +21,8 @@ pub use faults::{FaultPlan, SimulatedFault};
 pub use history::{Author, Charge, ChargedUnits, TableHistory, Version};
 
 use super::{
-    Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, ThrottlingReason, WriteReply,
+    BackupStatus, Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, ThrottlingReason,
+    WriteReply,
 };
 use crate::change::GuardedWrite;
 use crate::item::{IndexSchema, Item, ItemKey, Position, item_bytes, read_units};
@@ -51,6 +52,8 @@ pub struct MemoryTable {
 struct Inner {
     history: TableHistory,
     faults: FaultInjector,
+    /// The ARN and the status of each backup, oldest first.
+    backups: Vec<(String, BackupStatus)>,
 }
 
 impl MemoryTable {
@@ -61,7 +64,8 @@ impl MemoryTable {
         plan: FaultPlan,
         seed: u64,
     ) -> MemoryTable {
-        let inner = Inner { history: TableHistory::default(), faults: FaultInjector::new(plan, seed) };
+        let faults = FaultInjector::new(plan, seed);
+        let inner = Inner { history: TableHistory::default(), faults, backups: Vec::new() };
         MemoryTable {
             inner: Arc::new(Mutex::new(inner)),
             indexes: description.indexes.iter().map(|index| index.schema.clone()).collect(),
@@ -97,6 +101,11 @@ impl MemoryTable {
     /// Calls `look` with the current history.
     pub fn history<T>(&self, look: impl FnOnce(&TableHistory) -> T) -> T {
         look(&self.inner().history)
+    }
+
+    /// Returns the ARNs of the table's backups, oldest first.
+    pub fn backups(&self) -> Vec<String> {
+        self.inner().backups.iter().map(|(arn, _)| arn.clone()).collect()
     }
 
     /// Returns how many times each kind of fault took effect.
@@ -217,7 +226,7 @@ impl MemoryTable {
 
     fn page(&self, request: &PageRequest, sender: Sender, fault: Option<SimulatedFault>) -> Page {
         let mut guard = self.inner();
-        let Inner { history, faults } = &mut *guard;
+        let Inner { history, faults, .. } = &mut *guard;
         let now = self.began.elapsed();
         let segment = request.segment;
         let total = request.total_segments;
@@ -274,7 +283,7 @@ impl MemoryTable {
     ) -> Result<WriteReply, TableError> {
         let place = self.place(&write.key);
         let mut guard = self.inner();
-        let Inner { history, faults } = &mut *guard;
+        let Inner { history, faults, .. } = &mut *guard;
         let before = history.current(&place).cloned();
         let key = &self.description.key;
         let (after, applied) = match rules::effect(write, before.as_ref(), key, &self.indexes) {
@@ -360,6 +369,24 @@ impl Sink for MemoryConnection {
         let key = key.clone();
         let sender = self.sender();
         self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key, sender))).await
+    }
+
+    async fn create_backup(&self, name: &str) -> Result<String, TableError> {
+        self.table.half_round_trip().await;
+        let arn = format!("{}/backup/{name}", self.table.description.arn);
+        self.table.inner().backups.push((arn.clone(), BackupStatus::Creating));
+        self.table.half_round_trip().await;
+        Ok(arn)
+    }
+
+    /// A backup is complete when its status is read for the second time.
+    async fn backup_status(&self, arn: &str) -> Result<BackupStatus, TableError> {
+        self.table.half_round_trip().await;
+        let mut inner = self.table.inner();
+        let Some((_, status)) = inner.backups.iter_mut().find(|(name, _)| name == arn) else {
+            return Ok(BackupStatus::Deleted);
+        };
+        Ok(std::mem::replace(status, BackupStatus::Available))
     }
 }
 

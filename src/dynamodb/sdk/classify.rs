@@ -20,6 +20,8 @@ pub(super) enum Call {
     DescribeTable,
     DescribeContinuousBackups,
     DescribeTimeToLive,
+    CreateBackup,
+    DescribeBackup,
     Scan,
     GetItem,
     PutItem,
@@ -32,6 +34,8 @@ impl Call {
             Call::DescribeTable => "DescribeTable",
             Call::DescribeContinuousBackups => "DescribeContinuousBackups",
             Call::DescribeTimeToLive => "DescribeTimeToLive",
+            Call::CreateBackup => "CreateBackup",
+            Call::DescribeBackup => "DescribeBackup",
             Call::Scan => "Scan",
             Call::GetItem => "GetItem",
             Call::PutItem => "PutItem",
@@ -139,6 +143,7 @@ fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableEr
         "TransactionConflictException"
         | "TransactionInProgressException"
         | "ReplicatedWriteConflictException"
+        | "BackupInUseException"
         | "LimitExceededException" => transient(&format!("{code}: {}", clean(message)), false),
         "RequestTimeout" | "RequestTimeoutException" => transient(&format!("{code}: {}", clean(message)), true),
         "UnknownOperationException" => fatal(FatalKind::Unsupported, code, message),

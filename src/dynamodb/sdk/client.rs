@@ -211,7 +211,7 @@ pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
 /// Creates a client with the currently configured credentials. Also returns whether the client's endpoint is a loopback
 /// address.
 async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, bool), TableError> {
-    let ServiceConfig { shared, endpoint, region, local_credentials, on_loopback } =
+    let ServiceConfig { shared, endpoint, region, credentials, on_loopback } =
         ServiceConfig::load(table, Service::DynamoDb).await;
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
@@ -224,7 +224,7 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
     config.push_interceptor(replies);
     // The client must use the endpoint from which `on_loopback` was determined.
     config.set_endpoint_url(endpoint);
-    if let Some(credentials) = local_credentials {
+    if let Some(credentials) = credentials {
         config = config.credentials_provider(credentials);
     }
     let Some(region) = region else {

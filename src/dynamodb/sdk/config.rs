@@ -2,11 +2,12 @@
 
 use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::profile::ProfileFileCredentialsProvider;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, Region, SharedCredentialsProvider};
 use aws_types::service_config::ServiceConfigKey;
 
-use crate::plan::{TableRef, is_loopback};
+use crate::plan::{AssumedRole, TableRef, is_loopback};
 
 /// The error if no region is configured.
 pub(crate) const NO_REGION: &str =
@@ -19,6 +20,8 @@ pub(crate) enum Service {
     DynamoDb,
     /// Health checks of alarms and metrics.
     CloudWatch,
+    /// The service that gives out the credentials of a role.
+    Sts,
 }
 
 /// Everything that the client of a service needs. A client must use each of these values: the endpoint is the one from
@@ -30,8 +33,9 @@ pub(crate) struct ServiceConfig {
     pub(crate) endpoint: Option<String>,
     /// The region; `None` if none is configured.
     pub(crate) region: Option<Region>,
-    /// The credentials to use instead of the normally configured ones, because the endpoint is a local engine.
-    pub(crate) local_credentials: Option<SharedCredentialsProvider>,
+    /// The credentials to use instead of the normally configured ones, because the plan names a role, or because the
+    /// endpoint is a local engine.
+    pub(crate) credentials: Option<SharedCredentialsProvider>,
     /// Whether the endpoint is a loopback address.
     pub(crate) on_loopback: bool,
 }
@@ -41,6 +45,7 @@ impl Service {
         match self {
             Service::DynamoDb => "DynamoDB",
             Service::CloudWatch => "CloudWatch",
+            Service::Sts => "STS",
         }
     }
 
@@ -49,13 +54,15 @@ impl Service {
         match self {
             Service::DynamoDb => "AWS_ENDPOINT_URL_DYNAMODB",
             Service::CloudWatch => "AWS_ENDPOINT_URL_CLOUDWATCH",
+            Service::Sts => "AWS_ENDPOINT_URL_STS",
         }
     }
 }
 
 impl ServiceConfig {
-    /// Loads the configuration of a service. `table` has the region, the profile and the service's endpoint, if the plan
-    /// states them. Sends no request to the service.
+    /// Loads the configuration of a service. `table` has the region, the profile, the role and the service's endpoint,
+    /// if the plan states them. Sends no request to the service, and none to assume the role: the first request of the
+    /// client does that.
     pub(crate) async fn load(table: &TableRef, service: Service) -> ServiceConfig {
         let shared = load(table).await;
         let endpoint = endpoint(&shared, service);
@@ -66,16 +73,47 @@ impl ServiceConfig {
             credentials = local_credentials(table, service, endpoint.as_deref());
             region = region.or(Some(LOCAL_REGION));
         }
-        ServiceConfig { shared, endpoint, region, local_credentials: credentials, on_loopback }
+        if let (Some(role), Some(region)) = (&table.role, &region) {
+            let base = credentials.clone();
+            credentials = assume(role, table, region.clone(), base, on_loopback).await.or(credentials);
+        }
+        ServiceConfig { shared, endpoint, region, credentials, on_loopback }
     }
+}
+
+/// Returns credentials of a role, which the SDK obtains from STS and renews before they expire. `base` replaces the
+/// normally configured credentials in the requests to STS. Returns `None` if the service is on loopback, unless the
+/// configuration also names an endpoint on loopback for STS itself: a command against a local engine must not call AWS.
+async fn assume(
+    role: &AssumedRole,
+    table: &TableRef,
+    region: Region,
+    base: Option<SharedCredentialsProvider>,
+    on_loopback: bool,
+) -> Option<SharedCredentialsProvider> {
+    // The endpoint in [table] is another service's, so this configuration does not contain it.
+    let shared = loader(table).region(region).load().await;
+    if on_loopback && !own_endpoint(&shared, Service::Sts).as_deref().is_some_and(is_loopback) {
+        tracing::info!("the role {} is not assumed, because the endpoint is on loopback", role.arn);
+        return None;
+    }
+    let mut builder = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name).configure(&shared);
+    if let Some(external_id) = &role.external_id {
+        builder = builder.external_id(external_id);
+    }
+    let provider = match base {
+        Some(base) => builder.build_from_provider(base).await,
+        None => builder.build().await,
+    };
+    Some(SharedCredentialsProvider::new(provider))
 }
 
 /// The region for a local engine if no region is configured.
 const LOCAL_REGION: Region = Region::from_static("us-east-1");
 
-/// Loads the configuration. Settings in `[table]` take precedence over the environment. The environment takes
-/// precedence over the profile.
-async fn load(table: &TableRef) -> SdkConfig {
+/// Prepares the configuration, except for the endpoint. Settings in `[table]` take precedence over the environment. The
+/// environment takes precedence over the profile.
+fn loader(table: &TableRef) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &table.region {
         loader = loader.region(Region::new(region.clone()));
@@ -83,6 +121,12 @@ async fn load(table: &TableRef) -> SdkConfig {
     if let Some(profile) = &table.profile {
         loader = loader.profile_name(profile);
     }
+    loader
+}
+
+/// Loads the configuration, with the endpoint in `[table]`.
+async fn load(table: &TableRef) -> SdkConfig {
+    let mut loader = loader(table);
     if let Some(url) = &table.endpoint_url {
         loader = loader.endpoint_url(url);
         let stated = table.region.is_some() || std::env::var_os("AWS_REGION").is_some();
@@ -104,10 +148,14 @@ fn endpoint(shared: &SdkConfig, service: Service) -> Option<String> {
     if shared.get_origin("endpoint_url").is_client_config() {
         return general_endpoint;
     }
+    own_endpoint(shared, service).or(general_endpoint)
+}
+
+/// Returns the endpoint that `AWS_ENDPOINT_URL_<SERVICE>` or the profile's `services` section sets for this service.
+fn own_endpoint(shared: &SdkConfig, service: Service) -> Option<String> {
     let key =
         ServiceConfigKey::builder().service_id(service.id()).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-    let own_endpoint = key.ok().and_then(|key| shared.service_config()?.load_config(key));
-    own_endpoint.or(general_endpoint)
+    key.ok().and_then(|key| shared.service_config()?.load_config(key))
 }
 
 /// Returns the credentials for a local engine: made-up ones, or those from a profile. Returns `None` if the client

@@ -2,6 +2,7 @@
 //! every reply and classifies every error. The adapter retries nothing, with one exception: if DynamoDB refuses a
 //! request's credentials, the adapter reloads them and sends the request once more.
 
+mod backup;
 mod classify;
 mod client;
 mod config;
@@ -29,8 +30,8 @@ pub use client::{Connection, connect};
 pub(crate) use config::{NO_REGION, Service, ServiceConfig};
 
 use super::{
-    Describe, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError, WriteConsumption,
-    WriteReply,
+    BackupStatus, Describe, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError,
+    WriteConsumption, WriteReply,
 };
 use crate::change::{GuardedWrite, render};
 use crate::item::{ItemKey, KeySchema, Position, Units};
@@ -176,6 +177,14 @@ impl Sink for DynamoTable {
         let reply = self.get_item(key).await?;
         let units = units(reply.consumed_capacity());
         Ok(GetReply { item: reply.item.map(from_sdk_item).transpose()?, units })
+    }
+
+    async fn create_backup(&self, name: &str) -> Result<String, TableError> {
+        self.request_backup(name).await
+    }
+
+    async fn backup_status(&self, arn: &str) -> Result<BackupStatus, TableError> {
+        self.read_backup_status(arn).await
     }
 }
 

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::operation::create_backup::CreateBackupOutput;
+use aws_sdk_dynamodb::operation::describe_backup::DescribeBackupOutput;
 use aws_sdk_dynamodb::operation::describe_continuous_backups::DescribeContinuousBackupsOutput;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
 use aws_sdk_dynamodb::operation::describe_time_to_live::DescribeTimeToLiveOutput;
@@ -98,6 +100,12 @@ impl ReplyCheck {
         } else if let Some(described) = output.downcast_ref::<DescribeTimeToLiveOutput>() {
             let status = described.time_to_live_description().and_then(|described| described.time_to_live_status());
             status.map(drop).ok_or(Flaw("it has no TimeToLiveStatus"))
+        } else if let Some(created) = output.downcast_ref::<CreateBackupOutput>() {
+            let arn = created.backup_details().map(|backup| backup.backup_arn()).filter(|arn| !arn.is_empty());
+            arn.map(drop).ok_or(Flaw("it has no BackupArn"))
+        } else if let Some(described) = output.downcast_ref::<DescribeBackupOutput>() {
+            let backup = described.backup_description().and_then(|backup| backup.backup_details());
+            backup.map(drop).ok_or(Flaw("it describes no backup"))
         } else {
             Err(Flaw("backfill does not know what it must contain; this is a bug in backfill"))
         }

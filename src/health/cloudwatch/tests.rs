@@ -67,6 +67,7 @@ fn place(endpoint: &str) -> TableRef {
         endpoint_url: Some(endpoint.to_owned()),
         profile: None,
         account: None,
+        role: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Driver;
 use crate::cutover::Flag;
-use crate::migration::history::limits;
+use crate::migration::history::{backup_phases, limits};
 use crate::migration::{DriverError, Notice, Wait};
 use crate::playbook::{Goal, Phase, Step, StepContext, StepRefusal, one_way, step};
 use crate::state::phase::EXPAND;
@@ -14,6 +14,8 @@ pub enum Advance {
     Preflight,
     /// The operator must confirm first: call [`Driver::confirm`].
     Confirm,
+    /// A backup of the table must be made before this phase: call [`Driver::back_up`].
+    Backup(Phase),
     /// An event was added to the history.
     Recorded,
     /// The flag was changed to this state.
@@ -52,6 +54,7 @@ impl Driver {
             unfinished: 0,
             diverged,
             limits: limits(&self.plan),
+            backup: backup_phases(&self.plan),
             unrestorable_targets,
             one_way: one_way.as_deref(),
             facts: &self.input.facts,
@@ -72,6 +75,7 @@ impl Driver {
         match next {
             Step::Preflight => Ok(Advance::Preflight),
             Step::Confirm => Ok(Advance::Confirm),
+            Step::Backup(phase) => Ok(Advance::Backup(phase)),
             Step::Wait(left) => Ok(Advance::Wait(Wait::new(left, flag.as_ref(), (self.clock)()))),
             Step::RunPass(phase) => Ok(Advance::RunPass(phase)),
             Step::Done => Ok(Advance::Done),

@@ -1,6 +1,7 @@
 //! The driver, which carries out the playbook's steps and the passes that they need.
 
 mod advance;
+mod backup;
 mod flag_watch;
 mod health;
 mod hooks;

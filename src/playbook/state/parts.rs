@@ -96,3 +96,28 @@ pub enum PhaseStatus {
     /// The phase is complete.
     Complete,
 }
+
+/// A backup of the table, as the history records it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableBackup {
+    /// The phase before which the backup was made.
+    pub phase: Phase,
+    /// The time at which the backup was complete.
+    pub at: Timestamp,
+    /// The backup's ARN.
+    pub arn: String,
+    /// Whether the phase has completed since, so that the next one needs another backup.
+    pub is_used: bool,
+}
+
+impl TableBackup {
+    /// Returns the short name of the phase, for documents and for the names of backups.
+    pub fn phase_name(phase: Phase) -> &'static str {
+        match phase {
+            Phase::Expand | Phase::Retry => "expand",
+            Phase::Contract => "contract",
+            Phase::Verify { .. } => "repair",
+            Phase::OldFromNew | Phase::Undo => "back",
+        }
+    }
+}

@@ -40,6 +40,7 @@ pub(super) struct SimulatedMigration {
     pub(super) force: Option<&'static str>,
     pub(super) facts: Vec<Fact>,
     pub(super) limits: Limits,
+    pub(super) backup: BackupPhases,
 }
 
 pub(super) fn time(seconds: i64) -> Timestamp {
@@ -77,6 +78,7 @@ impl SimulatedMigration {
                 accept_sample: false,
                 soak: Duration::from_secs(SOAK.unsigned_abs()),
             },
+            backup: BackupPhases::default(),
         }
     }
 
@@ -106,6 +108,7 @@ impl SimulatedMigration {
             unfinished: self.unfinished,
             diverged: self.diverged,
             limits: self.limits,
+            backup: self.backup,
             unrestorable_targets: self.unrestorable_targets,
             one_way: self.one_way,
             facts: &self.facts,
@@ -153,6 +156,7 @@ impl SimulatedMigration {
                     self.append(EventBody::PreflightAccepted { kind: self.kind, accepted: vec!["no-pitr".to_owned()] });
                 }
                 Step::Confirm => confirmed = true,
+                Step::Backup(phase) => self.append(EventBody::BackedUp { phase, arn: "arn".to_owned() }),
                 Step::Record(body) => self.append(body),
                 Step::Wait(left) => {
                     self.now += left.as_secs().cast_signed();

@@ -122,6 +122,22 @@ fn missing_recovery_refuses_except_on_a_local_engine() {
 }
 
 #[test]
+fn a_backup_is_announced_with_its_commands() {
+    let table = "[[change]]\nmove = \"old\"\nto = \"new\"\n[safety]\nbackup = true\n";
+    for (migration, before) in [
+        ("", "before `verify --repair` and `contract`"),
+        ("strategy = \"in-place\"", "before `run` and `verify --repair`"),
+        ("on_existing = \"overwrite\"", "before `run` and `verify --repair` and `contract`"),
+    ] {
+        let plan = plan(migration, table);
+        let finding = finding_with_id(&findings_of(&quiet_facts(), &plan), "backup");
+        assert!(finding.severity == Note && finding.what.ends_with(before), "{migration}: {finding:?}");
+        let local = TableFacts { loopback: true, ..quiet_facts() };
+        assert_eq!(finding_with_id(&findings_of(&local, &plan), "backup").severity, Warning);
+    }
+}
+
+#[test]
 fn replicas_refuse_and_multiply_the_cost() {
     let mut facts = quiet_facts();
     facts.table.features.replicas = vec!["us-east-1".into(), "us-west-2".into()];

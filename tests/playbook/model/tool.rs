@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backfill::internals::cutover::{Flag, FlagChange, WriteTo};
 use backfill::internals::playbook::{
-    BackTarget, EventBody, Goal, Limits, Phase, PlanKind, Step, StepContext, step, step_back,
+    BackTarget, BackupPhases, EventBody, Goal, Limits, Phase, PlanKind, Step, StepContext, step, step_back,
 };
 use jiff::Timestamp;
 
@@ -48,6 +48,7 @@ impl Tool {
                 accept_sample: false,
                 soak: Duration::from_secs(1),
             },
+            backup: BackupPhases::default(),
             unrestorable_targets: None,
             one_way: None,
             facts: &[],
@@ -107,6 +108,7 @@ impl Tool {
             Step::RecreateFlag(_) => panic!("the flag exists"),
             Step::RunPass(phase) => return Some(Tool::sweep(control, phase)),
             Step::Confirm => panic!("every step is confirmed"),
+            Step::Backup(_) => panic!("the plan asks for no backup"),
             Step::Wait(_) | Step::Done => return None,
         }
         Some(None)

@@ -34,6 +34,7 @@ pub(crate) const PURE: &[&str] = &[
     "http_server/host",
     "report/cleanup",
     "preflight/aws",
+    "preflight/backup",
     "preflight/constants",
     "preflight/finding",
     "preflight/findings",

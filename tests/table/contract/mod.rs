@@ -31,6 +31,7 @@ async fn table(harness: &Harness, name: &str) -> DynamoTable {
         endpoint_url: Some(harness.endpoint()),
         profile: None,
         account: None,
+        role: None,
     };
     DynamoTable::new(&connect(&reference).await.unwrap(), name)
 }

@@ -20,6 +20,7 @@ async fn write_to(endpoint: &str) -> TableError {
         endpoint_url: Some(endpoint.to_owned()),
         profile: None,
         account: None,
+        role: None,
     };
     let table = DynamoTable::new(&connect(&reference).await.unwrap(), "orders");
     let write = GuardedWrite {

@@ -1,0 +1,83 @@
+//! Decides whether a backup is due: before a phase that destroys or overwrites values, if the plan asks for one.
+
+use std::time::Duration;
+
+use super::request::{StepRequest, add_saturating};
+use super::{EventBody, Phase, Step, TableBackup};
+use crate::change::{Change, OnExisting, Strategy};
+use crate::cutover::FlagChange;
+
+/// A backup that is older than this is made again, if its phase has not begun. It must be longer than every wait
+/// between the backup and the pass; the longest is the wait for the flag's caches, at most an hour.
+const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
+
+/// The phases before which a backup is due. The way back is never among them, because nothing may block it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackupPhases {
+    /// Before an expand pass.
+    pub expand: bool,
+    /// Before contract.
+    pub contract: bool,
+    /// Before a repair.
+    pub repair: bool,
+}
+
+impl BackupPhases {
+    /// Determines the phases of a plan that asks for backups. Contract and repair always destroy or overwrite values.
+    pub fn new(strategy: Strategy, changes: &[Change]) -> BackupPhases {
+        let expand = changes.iter().any(|change| destroys_in_expand(change, strategy));
+        BackupPhases { expand, contract: true, repair: true }
+    }
+
+    /// Returns whether a backup is due before this phase.
+    pub fn includes(self, phase: Phase) -> bool {
+        match phase {
+            Phase::Expand => self.expand,
+            Phase::Contract => self.contract,
+            Phase::Verify { repair, .. } => repair && self.repair,
+            // A retry belongs to the expand pass, which had its backup.
+            Phase::Retry | Phase::OldFromNew | Phase::Undo => false,
+        }
+    }
+}
+
+/// Returns whether the writes of an expand pass remove or replace a value because of this change.
+fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
+    let overwrites = change.on_existing() == Some(OnExisting::Overwrite);
+    match change {
+        Change::Move { .. } | Change::Remove { .. } => overwrites || strategy == Strategy::InPlace,
+        Change::Copy { .. } | Change::Set { .. } => overwrites,
+    }
+}
+
+impl StepRequest<'_> {
+    /// Returns the backup instead of a step that begins a phase, if the backup is due. For a plan with a flag, contract
+    /// begins with the change of the flag, after which there is no way back.
+    pub(super) fn after_backup(&self, step: Step) -> Step {
+        let begins = match &step {
+            Step::Record(EventBody::PhaseBegun { phase }) => Some(*phase),
+            Step::Record(EventBody::FlagIntended { change: FlagChange::Contract, .. })
+            | Step::Change(FlagChange::Contract) => Some(Phase::Contract),
+            Step::Preflight
+            | Step::Record(_)
+            | Step::Confirm
+            | Step::Backup(_)
+            | Step::Change(_)
+            | Step::RecreateFlag(_)
+            | Step::Wait(_)
+            | Step::RunPass(_)
+            | Step::Done => None,
+        };
+        match begins {
+            Some(phase) if self.needs_backup(phase) => Step::Backup(phase),
+            Some(_) | None => step,
+        }
+    }
+
+    fn needs_backup(&self, phase: Phase) -> bool {
+        let counts = |backup: &TableBackup| {
+            backup.phase == phase && !backup.is_used && self.now < add_saturating(backup.at, MAX_AGE)
+        };
+        self.context.backup.includes(phase) && !self.state.backups.iter().any(counts)
+    }
+}
