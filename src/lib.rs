@@ -61,6 +61,7 @@
 //! | `passes` | one walk over the table for one purpose: expand, verify, contract, undo, dry run |
 //! | `engine` | the machinery of every pass: scan, write, client, limits |
 //! | `change`, `item` | from an item's image to a decision and a guarded write (pure) |
+//! | `expr` | CEL expressions over items (pure) |
 //! | `ratelimit` | permits in capacity units, for every scope that a request touches |
 //! | `dynamodb` | the ports to the table; only `dynamodb/sdk` names the AWS SDK |
 //! | `state` | durable progress and history; only `state/sqlite` names SQLite |
@@ -140,11 +141,13 @@ mod backoff;
 mod change;
 mod clock;
 mod command_line;
+mod convert;
 mod cost;
 mod cutover;
 mod dynamodb;
 mod engine;
 mod explain;
+mod expr;
 mod figure;
 mod health;
 mod hooks;
@@ -234,6 +237,9 @@ pub mod internals {
     pub mod command_line {
         pub use crate::command_line::*;
     }
+    pub mod convert {
+        pub use crate::convert::*;
+    }
     pub mod cost {
         pub use crate::cost::*;
     }
@@ -248,6 +254,9 @@ pub mod internals {
     }
     pub mod explain {
         pub use crate::explain::*;
+    }
+    pub mod expr {
+        pub use crate::expr::*;
     }
     pub mod figure {
         pub use crate::figure::*;

@@ -80,6 +80,14 @@ impl Num {
         }
     }
 
+    /// Returns the number plus one. Returns `None` if the sum has more than 38 significant digits.
+    pub fn plus_one(&self) -> Option<Num> {
+        // A number whose exponent is much larger than 38 cannot be raised by one, so the sum is never expanded.
+        Num::parse(&self.0).ok()?;
+        let sum = BigDecimal::from_str(&self.0).ok()? + BigDecimal::from(1);
+        Num::parse(&sum.normalized().to_plain_string()).ok()
+    }
+
     /// Returns the number's size within an item, in bytes. The size is one byte, plus one byte for every two
     /// significant digits on each side of the point, plus one byte if the number is negative (developer guide,
     /// "Capacity unit consumption"). Recorded AWS responses show that digits before and after the point are counted

@@ -47,6 +47,12 @@ impl Path {
         Path(vec![PathStep::Name(name.into())])
     }
 
+    /// Returns the path of these steps. `None` if the first is not an attribute's name, or if there are more than 32.
+    pub(crate) fn from_steps(steps: Vec<PathStep>) -> Option<Path> {
+        let starts_with_name = matches!(steps.first(), Some(PathStep::Name(name)) if !name.is_empty());
+        (starts_with_name && steps.len() <= MAX_LEVELS).then_some(Path(steps))
+    }
+
     /// Returns the path of the member with this name in the map at this path. The name may contain any characters.
     #[must_use]
     pub fn member(&self, name: impl Into<String>) -> Path {

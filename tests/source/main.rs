@@ -4,6 +4,7 @@
 mod api;
 mod architecture;
 mod docs;
+mod expressions;
 mod flag_examples;
 #[path = "../harness/plan_schema.rs"]
 mod plan_json;

@@ -1,0 +1,65 @@
+//! Evaluates the parts that are the same for every item.
+
+use jiff::Timestamp;
+
+use super::compile::Program;
+use super::error::ExprError;
+use super::node::{MacroNode, Node, NodeForm};
+use crate::item::Item;
+
+/// Replaces each part whose parts are all constants by its result. A constant part without a result is an error.
+pub(super) fn fold(source: &str, node: Node, errors: &mut Vec<ExprError>) -> Node {
+    let mut one = |node: Box<Node>| Box::new(fold(source, *node, errors));
+    let Node { span, form } = node;
+    let form = match form {
+        NodeForm::Const(_) | NodeForm::StartedAt | NodeForm::Place(_) | NodeForm::Has(_) => {
+            return Node { span, form };
+        }
+        NodeForm::Member(of, step) => NodeForm::Member(one(of), step),
+        NodeForm::HasMember(of, step) => NodeForm::HasMember(one(of), step),
+        NodeForm::TypeOf(of) => NodeForm::TypeOf(one(of)),
+        NodeForm::Not(of) => NodeForm::Not(one(of)),
+        NodeForm::Index(a, b) => NodeForm::Index(one(a), one(b)),
+        NodeForm::And(a, b) => NodeForm::And(one(a), one(b)),
+        NodeForm::Or(a, b) => NodeForm::Or(one(a), one(b)),
+        NodeForm::Equal(a, b, negated) => NodeForm::Equal(one(a), one(b), negated),
+        NodeForm::In(a, b) => NodeForm::In(one(a), one(b)),
+        NodeForm::If(a, b, c) => NodeForm::If(one(a), one(b), one(c)),
+        NodeForm::Operation(operator, all) => NodeForm::Operation(operator, each(source, all, errors)),
+        NodeForm::List(all) => NodeForm::List(each(source, all, errors)),
+        NodeForm::Call(function, prepared, all) => NodeForm::Call(function, prepared, each(source, all, errors)),
+        NodeForm::Map(entries) => {
+            NodeForm::Map(entries.into_iter().map(|(key, value)| (key, fold(source, value, errors))).collect())
+        }
+        NodeForm::Macro(of) => {
+            let MacroNode { kind, range, slot, filter, body } = *of;
+            let range = fold(source, range, errors);
+            let filter = filter.map(|filter| fold(source, filter, errors));
+            let body = fold(source, body, errors);
+            let form = NodeForm::Macro(Box::new(MacroNode { kind, range, slot, filter, body }));
+            return Node { span, form };
+        }
+    };
+    let node = Node { span, form };
+    if node.children().iter().any(|child| child.constant().is_none()) {
+        return node;
+    }
+    let program = Program::new(source, &node, 0);
+    let item = Item::new();
+    let result = match program.run(&item, Timestamp::UNIX_EPOCH) {
+        Ok(value) => value.into_const(),
+        Err(fail) => {
+            // Otherwise the same error would be reported for every part around it.
+            errors.push(ExprError::new(node.span.clone(), "this constant part has no result", fail.text));
+            None
+        }
+    };
+    match result {
+        Some(value) => Node { span: node.span, form: NodeForm::Const(value) },
+        None => node,
+    }
+}
+
+fn each(source: &str, nodes: Vec<Node>, errors: &mut Vec<ExprError>) -> Vec<Node> {
+    nodes.into_iter().map(|node| fold(source, node, errors)).collect()
+}
