@@ -211,11 +211,13 @@ pub enum Outcome {
     Conflict,
     /// DynamoDB or the item's shape does not allow the change.
     Rejected,
+    /// An expression or conversion of the plan has no result for the item.
+    NotComputable,
 }
 
 impl Outcome {
     /// Every outcome, in the order in which reports list them.
-    pub const ALL: [Outcome; 8] = [
+    pub const ALL: [Outcome; 9] = [
         Outcome::Applied,
         Outcome::AlreadyApplied,
         Outcome::NothingToDo,
@@ -224,6 +226,7 @@ impl Outcome {
         Outcome::Diverged,
         Outcome::Conflict,
         Outcome::Rejected,
+        Outcome::NotComputable,
     ];
 
     /// Returns the name used in state files, JSON and metrics.
@@ -237,11 +240,12 @@ impl Outcome {
             Outcome::Diverged => "diverged",
             Outcome::Conflict => "conflict",
             Outcome::Rejected => "rejected",
+            Outcome::NotComputable => "not_computable",
         }
     }
 
     /// Returns whether the item is a failure. Failures are recorded with their key and reason.
     pub fn is_failure(self) -> bool {
-        matches!(self, Outcome::Conflict | Outcome::Rejected)
+        matches!(self, Outcome::Conflict | Outcome::Rejected | Outcome::NotComputable)
     }
 }

@@ -99,6 +99,7 @@ impl Verdict {
             Some(PredictedOutcome::Diverged) => "diverged",
             Some(PredictedOutcome::WouldExceed) => "would exceed 400 KB",
             Some(PredictedOutcome::Rejected) => "rejected",
+            Some(PredictedOutcome::NotComputable) => "not computable",
         }
     }
 }

@@ -273,6 +273,8 @@ pub enum Figure {
     Exceeding,
     /// Number of items whose shape does not allow the change.
     Rejected,
+    /// Number of items for which an expression or conversion of the plan has no result.
+    NotComputable,
     /// Write units of the table and its local indexes.
     TableWrite,
 }

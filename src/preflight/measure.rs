@@ -128,6 +128,7 @@ fn figures(cluster: &Prediction, indexes: &[String]) -> ClusterFigures {
         (Figure::Diverged, cluster.diverged as f64),
         (Figure::Exceeding, cluster.would_exceed as f64),
         (Figure::Rejected, cluster.rejected as f64),
+        (Figure::NotComputable, cluster.not_computable as f64),
         (Figure::TableWrite, table_write(cluster)),
     ] {
         figures[figure as usize] = value;

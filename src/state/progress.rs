@@ -10,7 +10,7 @@ pub struct Counts {
     /// Number of scanned items, which equals the sum of `outcomes`.
     pub scanned: u64,
     /// Number of items for each outcome, in the order of [`Outcome::ALL`].
-    pub outcomes: [u64; 8],
+    pub outcomes: [u64; 9],
     /// Write capacity units that DynamoDB's replies report as consumed.
     pub write_units: Units,
     /// Read capacity units that DynamoDB's replies report as consumed.

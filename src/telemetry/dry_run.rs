@@ -102,8 +102,8 @@ impl DryRunReport<'_> {
             let items = found.of(class);
             let note = if items > 0 { note(class) } else { "" };
             writeln!(out, "    {:<16} {:>12}{}{note}", label(class), number(items), self.whole(figure(class)))?;
-            if class == PredictedOutcome::Rejected {
-                for (why, group) in &found.reasons {
+            if class.has_reasons() {
+                for (why, group) in found.reasons.get(&class).into_iter().flatten() {
                     writeln!(out, "      {:>14}  {why}", number(group.items))?;
                     write_keys(out, &group.examples)?;
                 }
@@ -147,9 +147,6 @@ impl DryRunReport<'_> {
         let shape = |s: &Shape| json!({ "before": s.before, "after": s.after, "items": s.items });
         let examples: BTreeMap<&str, Vec<Json>> =
             found.examples.iter().map(|(class, keys)| (class.name(), keys_json(keys))).collect();
-        let reasons = found.reasons.iter();
-        let reasons = reasons
-            .map(|(why, group)| json!({ "reason": why, "items": group.items, "examples": keys_json(&group.examples) }));
         let leftovers = found.leftovers.iter().map(|(leftover, group)| {
             json!({ "reason": leftover.id(), "items": group.items, "examples": keys_json(&group.examples) })
         });
@@ -159,8 +156,9 @@ impl DryRunReport<'_> {
             "scanned_bytes": found.bytes, "pages": found.pages, "estimated_write_units": found.write_units,
             "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
             "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,
-            "rejected_because": reasons.collect::<Vec<_>>(), "not_as_before": leftovers.collect::<Vec<_>>(),
-            "not_as_before_unknown": self.pairs_unrecorded,
+            "rejected_because": reasons_json(found, PredictedOutcome::Rejected),
+            "not_computable_because": reasons_json(found, PredictedOutcome::NotComputable),
+            "not_as_before": leftovers.collect::<Vec<_>>(), "not_as_before_unknown": self.pairs_unrecorded,
             "sample": sampled.map(|sampled| self.sample_json(sampled)),
             "estimate": stopped.is_none().then(|| estimate.to_json()),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
@@ -192,16 +190,19 @@ fn label(class: PredictedOutcome) -> &'static str {
         PredictedOutcome::Skipped => "skipped",
         PredictedOutcome::Diverged => "diverged",
         PredictedOutcome::WouldExceed => "would exceed",
-        PredictedOutcome::Rejected => "not computable",
+        PredictedOutcome::Rejected => "rejected",
+        PredictedOutcome::NotComputable => "not computable",
     }
 }
 
 fn note(class: PredictedOutcome) -> &'static str {
     match class {
-        PredictedOutcome::Skipped => "  a target has another value; it would be kept and counts as done",
+        PredictedOutcome::Skipped => {
+            "  the plan says `skip`: a target has another value, or the item is not computable"
+        }
         PredictedOutcome::Diverged => "  the values differ from what the plan implies; they would stay as they are",
         PredictedOutcome::WouldExceed => "  400 KB (estimated); DynamoDB would reject the write",
-        PredictedOutcome::Rejected => "  because:",
+        PredictedOutcome::Rejected | PredictedOutcome::NotComputable => "  because:",
         PredictedOutcome::WouldChange | PredictedOutcome::AlreadyApplied | PredictedOutcome::NothingToDo => "",
     }
 }
@@ -215,6 +216,7 @@ fn figure(class: PredictedOutcome) -> Figure {
         PredictedOutcome::Diverged => Figure::Diverged,
         PredictedOutcome::WouldExceed => Figure::Exceeding,
         PredictedOutcome::Rejected => Figure::Rejected,
+        PredictedOutcome::NotComputable => Figure::NotComputable,
     }
 }
 
@@ -236,6 +238,13 @@ fn write_keys(out: &mut impl Write, keys: &[ItemKey]) -> Result<()> {
             None => writeln!(out, "      {:>14}  such as {text}", ""),
         }
     })
+}
+
+fn reasons_json(found: &Prediction, class: PredictedOutcome) -> Vec<Json> {
+    let reasons = found.reasons.get(&class).into_iter().flatten();
+    reasons
+        .map(|(why, group)| json!({ "reason": why, "items": group.items, "examples": keys_json(&group.examples) }))
+        .collect()
 }
 
 fn keys_json(keys: &[ItemKey]) -> Vec<Json> {

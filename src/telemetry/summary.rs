@@ -39,11 +39,13 @@ pub fn outcome_note(outcome: Outcome, counts: &Counts, lower_bound: bool) -> &'s
             "at least: a write whose reply was lost, or that was sent just before an interruption, counts as already \
              applied"
         }
-        Outcome::Skipped if counts.of(outcome) > 0 => "a target has another value; it is kept and counts as done",
+        Outcome::Skipped if counts.of(outcome) > 0 => {
+            "the plan says `skip`: a target has another value, or the item is not computable"
+        }
         Outcome::Diverged if counts.of(outcome) > 0 => {
             "the values differ from what the plan implies; they stay as they are"
         }
-        Outcome::Conflict | Outcome::Rejected if counts.of(outcome) > 0 => "failures",
+        Outcome::Conflict | Outcome::Rejected | Outcome::NotComputable if counts.of(outcome) > 0 => "failures",
         Outcome::Applied
         | Outcome::AlreadyApplied
         | Outcome::NothingToDo
@@ -51,7 +53,8 @@ pub fn outcome_note(outcome: Outcome, counts: &Counts, lower_bound: bool) -> &'s
         | Outcome::Gone
         | Outcome::Diverged
         | Outcome::Conflict
-        | Outcome::Rejected => "",
+        | Outcome::Rejected
+        | Outcome::NotComputable => "",
     }
 }
 

@@ -266,6 +266,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         let because = json["rejected_because"].as_array().unwrap();
         assert_eq!((because.len(), &because[0]["items"]), (1, &json!(8)), "{json:#}");
         assert_eq!(because[0]["examples"].as_array().unwrap().len(), 5);
+        assert_eq!((&json["not_computable"], &json["not_computable_because"]), (&json!(0), &json!([])));
         assert_eq!(json["examples"]["would_change"].as_array().unwrap().len(), 5);
         assert_eq!(json["examples"]["would_exceed_400_kb"][0]["pk"]["S"], "LARGE");
         assert_eq!(json["estimate"]["basis"], "whole_table");
@@ -273,9 +274,16 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         assert!(json["estimate"]["seconds"]["high"].as_f64().unwrap() > 0.0, "{json:#}");
 
         let human = tool(&harness, &args).exits(0).stdout;
-        for part in
-            ["not computable", "such as pk=ODD\\u{1b}[31m sk=", "such as pk=LARGE", "…\n", "WCU", "cost", "duration"]
-        {
+        for part in [
+            "rejected                    8",
+            "not computable              0",
+            "such as pk=ODD\\u{1b}[31m sk=",
+            "such as pk=LARGE",
+            "…\n",
+            "WCU",
+            "cost",
+            "duration",
+        ] {
             assert!(human.contains(part), "{part}: {human}");
         }
         assert_eq!(sample.is_empty(), !human.contains("the whole table:"), "{human}");

@@ -174,6 +174,7 @@ fn check_runs(harness: &Harness, html: &str, status: &Json) {
                 ("diverged", "diverged"),
                 ("conflict", "conflict"),
                 ("rejected", "rejected"),
+                ("not computable", "not_computable"),
             ],
         };
         for (label, outcome) in labels {

@@ -149,6 +149,7 @@ fn assert_as_predicted(dry: &Json, ran: &Json) {
         ("skipped", "skipped"),
         ("diverged", "diverged"),
         ("rejected", "rejected"),
+        ("not_computable", "not_computable"),
     ] {
         let predicted = &dry[predicted];
         let counted = &totals[counted];

@@ -13,8 +13,8 @@ const MAX_SHAPES: usize = 10;
 /// Number of example keys to keep for each class and each reason.
 const MAX_EXAMPLES: usize = 5;
 
-/// Number of distinct reasons to keep. A reason names paths of the plan, and a plan has few paths. Further reasons
-/// count as [`OTHER_REASONS`].
+/// Number of distinct reasons to keep for each class. A reason names paths of the plan, and a plan has few paths.
+/// Further reasons count as [`OTHER_REASONS`].
 const MAX_REASONS: usize = 20;
 
 const OTHER_REASONS: &str = "other reasons";
@@ -41,6 +41,9 @@ pub struct Prediction {
     pub diverged: u64,
     /// Number of items whose shape does not allow the change. The items would become failures.
     pub rejected: u64,
+    /// Number of items for which an expression or conversion of the plan has no result. The items would become
+    /// failures.
+    pub not_computable: u64,
     /// Number of items that, by the tool's own estimate, would become larger than 400 KB. DynamoDB would reject these
     /// items' writes, so these items would become failures too. `would_change` does not include these items.
     pub would_exceed: u64,
@@ -56,8 +59,9 @@ pub struct Prediction {
     pub read_units: Units,
     /// The most frequent kinds of change, without attribute values. There are at most ten.
     pub shapes: Vec<Shape>,
-    /// The reasons why items are rejected, without attribute values. There are at most twenty-one reasons.
-    pub reasons: BTreeMap<String, ItemGroup>,
+    /// The reasons why items are rejected or not computable, without attribute values. Each class has at most
+    /// twenty-one reasons.
+    pub reasons: BTreeMap<PredictedOutcome, BTreeMap<String, ItemGroup>>,
     /// Items that a rollback would not restore exactly, grouped by reason.
     pub leftovers: BTreeMap<Leftover, ItemGroup>,
     /// Example keys of each class, at most five per class.
@@ -87,6 +91,8 @@ pub enum PredictedOutcome {
     WouldExceed,
     /// The shape of the item does not allow the change.
     Rejected,
+    /// An expression or conversion of the plan has no result for the item.
+    NotComputable,
 }
 
 /// A group of items with the same reason.
@@ -111,7 +117,7 @@ pub struct Shape {
 
 impl PredictedOutcome {
     /// Every class, in the order in which reports list them.
-    pub const ALL: [PredictedOutcome; 7] = [
+    pub const ALL: [PredictedOutcome; 8] = [
         PredictedOutcome::WouldChange,
         PredictedOutcome::AlreadyApplied,
         PredictedOutcome::NothingToDo,
@@ -119,6 +125,7 @@ impl PredictedOutcome {
         PredictedOutcome::Diverged,
         PredictedOutcome::WouldExceed,
         PredictedOutcome::Rejected,
+        PredictedOutcome::NotComputable,
     ];
 
     /// Returns the name that JSON uses for the class.
@@ -131,6 +138,7 @@ impl PredictedOutcome {
             PredictedOutcome::Diverged => "diverged",
             PredictedOutcome::WouldExceed => "would_exceed_400_kb",
             PredictedOutcome::Rejected => "rejected",
+            PredictedOutcome::NotComputable => "not_computable",
         }
     }
 
@@ -143,7 +151,13 @@ impl PredictedOutcome {
             PredictedOutcome::Skipped => Outcome::Skipped,
             PredictedOutcome::Diverged => Outcome::Diverged,
             PredictedOutcome::WouldExceed | PredictedOutcome::Rejected => Outcome::Rejected,
+            PredictedOutcome::NotComputable => Outcome::NotComputable,
         }
+    }
+
+    /// Returns whether a dry run lists the reasons for this class ([`Prediction::reasons`]).
+    pub fn has_reasons(self) -> bool {
+        matches!(self, PredictedOutcome::Rejected | PredictedOutcome::NotComputable)
     }
 }
 
@@ -158,6 +172,7 @@ impl Prediction {
             PredictedOutcome::Diverged => self.diverged,
             PredictedOutcome::WouldExceed => self.would_exceed,
             PredictedOutcome::Rejected => self.rejected,
+            PredictedOutcome::NotComputable => self.not_computable,
         }
     }
 
@@ -178,12 +193,14 @@ impl Prediction {
             Decision::Diverged(_) => PredictedOutcome::Diverged,
             Decision::Rejected(why) => {
                 let key = changes.key().key_of(item);
-                self.add_reason(why, ItemGroup { items: 1, examples: key.into_iter().collect() });
+                let group = ItemGroup { items: 1, examples: key.into_iter().collect() };
+                self.add_reason(PredictedOutcome::Rejected, why, group);
                 PredictedOutcome::Rejected
             }
             Decision::Refused(_, rule) if rule.is_item_size() => PredictedOutcome::WouldExceed,
             Decision::Refused(write, rule) => {
-                self.add_reason(rule.to_string(), ItemGroup { items: 1, examples: vec![write.key] });
+                let group = ItemGroup { items: 1, examples: vec![write.key] };
+                self.add_reason(PredictedOutcome::Rejected, rule.to_string(), group);
                 PredictedOutcome::Rejected
             }
             Decision::Write(write) => {
@@ -226,7 +243,9 @@ impl Prediction {
         self.heaviest.merge(other.heaviest);
         other.index_write_units.iter().for_each(|(name, units)| self.add_to_index(name, *units));
         other.shapes.into_iter().for_each(|shape| self.add_shape(shape));
-        other.reasons.into_iter().for_each(|(why, group)| self.add_reason(why, group));
+        for (class, reasons) in other.reasons {
+            reasons.into_iter().for_each(|(why, group)| self.add_reason(class, why, group));
+        }
         other.leftovers.into_iter().for_each(|(leftover, group)| self.add_leftover(leftover, group));
         for (class, keys) in other.examples {
             add_examples(self.examples.entry(class).or_default(), keys);
@@ -255,6 +274,7 @@ impl Prediction {
             PredictedOutcome::Diverged => &mut self.diverged,
             PredictedOutcome::WouldExceed => &mut self.would_exceed,
             PredictedOutcome::Rejected => &mut self.rejected,
+            PredictedOutcome::NotComputable => &mut self.not_computable,
         }
     }
 
@@ -262,9 +282,10 @@ impl Prediction {
         *self.index_write_units.entry(name.to_owned()).or_default() += units;
     }
 
-    fn add_reason(&mut self, why: String, group: ItemGroup) {
-        let full = self.reasons.len() >= MAX_REASONS && !self.reasons.contains_key(&why);
-        let kept = self.reasons.entry(if full { OTHER_REASONS.to_owned() } else { why }).or_default();
+    fn add_reason(&mut self, class: PredictedOutcome, why: String, group: ItemGroup) {
+        let reasons = self.reasons.entry(class).or_default();
+        let full = reasons.len() >= MAX_REASONS && !reasons.contains_key(&why);
+        let kept = reasons.entry(if full { OTHER_REASONS.to_owned() } else { why }).or_default();
         kept.items += group.items;
         add_examples(&mut kept.examples, group.examples);
     }
@@ -376,21 +397,29 @@ mod tests {
             whole.merge(page);
         }
         let counts = PredictedOutcome::ALL.map(|class| whole.of(class));
-        assert_eq!((counts, whole.scanned), ([40, 0, 40, 0, 0, 40, 40], 160));
+        assert_eq!((counts, whole.scanned), ([40, 0, 40, 0, 0, 40, 40, 0], 160));
         assert!(whole.examples.values().all(|keys| keys.len() == 5), "{:?}", whole.examples);
-        let [(why, group)] = &whole.reasons.iter().collect::<Vec<_>>()[..] else { panic!("{:?}", whole.reasons) };
+        let rejected = &whole.reasons[&PredictedOutcome::Rejected];
+        let [(why, group)] = &rejected.iter().collect::<Vec<_>>()[..] else { panic!("{:?}", whole.reasons) };
         assert_eq!((group.items, group.examples.len()), (40, 5));
         assert!(why.contains("doc"), "{why}");
         assert_eq!(whole.types, BTreeMap::from([("doc.new".parse().unwrap(), BTreeSet::from(["S"]))]));
     }
 
+    /// Each class has its own bound, and merging keeps the classes apart.
     #[test]
     fn reasons_beyond_the_bound_are_counted_together() {
         let mut all = Prediction::default();
         for n in 0..50 {
-            all.add_reason(format!("reason {n}"), ItemGroup { items: 2, examples: Vec::new() });
+            let mut page = Prediction::default();
+            for (class, items) in [(PredictedOutcome::Rejected, 2), (PredictedOutcome::NotComputable, 3)] {
+                page.add_reason(class, format!("reason {n}"), ItemGroup { items, examples: Vec::new() });
+            }
+            all.merge(page);
         }
-        assert_eq!(all.reasons.len(), MAX_REASONS + 1);
-        assert_eq!(all.reasons[OTHER_REASONS].items, 60);
+        for (class, others) in [(PredictedOutcome::Rejected, 60), (PredictedOutcome::NotComputable, 90)] {
+            assert_eq!(all.reasons[&class].len(), MAX_REASONS + 1);
+            assert_eq!(all.reasons[&class][OTHER_REASONS].items, others);
+        }
     }
 }

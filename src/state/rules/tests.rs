@@ -193,8 +193,8 @@ proptest! {
     fn a_commit_needs_the_open_session_and_a_record_of_each_failure(
         (open, epoch) in (any::<bool>(), 1_u64..6),
         segment in 0_u32..6,
-        outcomes in proptest::collection::vec(0_usize..8, 0..6),
-        failures in proptest::collection::vec(0_usize..8, 0..3),
+        outcomes in proptest::collection::vec(0_usize..Outcome::ALL.len(), 0..6),
+        failures in proptest::collection::vec(0_usize..Outcome::ALL.len(), 0..3),
         diverged in 0_usize..3,
     ) {
         let counts = counts(&outcomes);

@@ -22,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use sha2::{Digest as _, Sha256};
 
 use super::error::StateFileError;
+use super::layout::{FIRST_CHECKED_LAYOUT, LAYOUT_VERSION};
 use super::progress::{ProgressReporter, RowCounter};
 
 /// The small tables whose rows affect the whole file. Each table is paired with the SQL expression of a row's checksum.
@@ -37,13 +38,17 @@ const SMALL_TABLES: [(&str, &str); 4] = [
     ("kept", "checksum(name, value)"),
 ];
 
-/// The large tables whose rows affect the whole file. The size of these tables grows with the number of segments. Each
-/// table is paired with the SQL expression of a row's checksum.
-const LARGE_TABLES: [(&str, &str); 2] =
-    [("segments", SEGMENT), ("pages_under_way", "checksum(id, run, segment, session, page, items)")];
+/// The checksum of a row of `pages_under_way`. This table and `segments` are the large tables whose rows affect the
+/// whole file: their size grows with the number of segments.
+const PAGES_UNDER_WAY: &str = "checksum(id, run, segment, session, page, items)";
 
 /// The checksum of a segment's row.
 pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, pages, scanned, applied, already_applied, \
+     nothing_to_do, skipped, gone, diverged, conflict, rejected, not_computable, write_units, read_units, \
+     assumed_write_units, estimated_write_units, updated_at)";
+
+/// The checksum of a segment's row in a file of layout 2. The checksums of all other tables are the same in both layouts.
+const SEGMENT_OF_LAYOUT_2: &str = "checksum(run, segment, status, start_key, pages, scanned, applied, already_applied, \
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";
 
@@ -116,9 +121,11 @@ fn digest(row: &Context<'_>, columns: std::ops::Range<usize>) -> [u8; 8] {
 }
 
 /// Refuses a file if a row that affects the whole file is damaged. Checks large tables only if `small` is true, that
-/// is, if the file is small.
-pub(super) fn refuse_damaged(connection: &Connection, small: bool) -> Result<(), StateFileError> {
-    for (table, sum) in SMALL_TABLES.iter().chain(LARGE_TABLES.iter().filter(|_| small)) {
+/// is, if the file is small. The connection sees a file of this layout, which must have checksums.
+pub(super) fn refuse_damaged(connection: &Connection, layout: usize, small: bool) -> Result<(), StateFileError> {
+    let segment = if layout < LAYOUT_VERSION { SEGMENT_OF_LAYOUT_2 } else { SEGMENT };
+    let large_tables = [("segments", segment), ("pages_under_way", PAGES_UNDER_WAY)];
+    for (table, sum) in SMALL_TABLES.iter().chain(large_tables.iter().filter(|_| small)) {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE sum IS NOT {sum})");
         if connection.query_row(&sql, [], |row| row.get(0))? {
             return Err(damaged(&format!("a row of its table `{table}` has a wrong checksum")));
@@ -143,7 +150,8 @@ pub(super) fn audit(connection: &Connection) -> Result<(), StateFileError> {
     register(connection, &rows)?;
     let _progress =
         ProgressReporter::start("verifying the checksums of the state file", &rows, Some(item_rows(connection)?));
-    refuse_damaged(connection, true)?;
+    // An owner has migrated the file, and a reader sees it through views, so both see the newest layout.
+    refuse_damaged(connection, LAYOUT_VERSION, true)?;
     record_doubtful_items(connection)
 }
 
@@ -175,7 +183,7 @@ fn record_doubtful_items(connection: &Connection) -> Result<(), StateFileError> 
     Ok(())
 }
 
-/// Returns the number of item rows in a file of layout 2. Does not read the rows.
+/// Returns the number of item rows in a file that has tallies. Does not read the rows.
 fn item_rows(connection: &Connection) -> Result<u64, StateFileError> {
     // Journal rows are never removed, so the largest id is the number of these rows.
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + \
@@ -183,10 +191,14 @@ fn item_rows(connection: &Connection) -> Result<u64, StateFileError> {
     Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
-/// Returns the number of item rows in a file of layout 1. The migration to layout 2 adds a checksum to each of them.
-pub(super) fn rows_to_migrate(connection: &Connection) -> Result<u64, StateFileError> {
+/// Returns the number of item rows that a migration of this layout to the newest one changes. The migration of layout 1
+/// adds a checksum to each of them. Returns `None` for later layouts, because their migration changes no item rows.
+pub(super) fn rows_to_migrate(connection: &Connection, layout: usize) -> Result<Option<u64>, StateFileError> {
+    if layout >= FIRST_CHECKED_LAYOUT {
+        return Ok(None);
+    }
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + (SELECT count(*) FROM there_before)";
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+    Ok(Some(connection.query_row(sql, [], |row| row.get(0))?))
 }
 
 /// Returns whether a record of this item may be damaged. Call [`audit`] first.
@@ -207,21 +219,16 @@ fn damaged(what: &str) -> StateFileError {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::super::layout::{MIGRATIONS, migrate};
     use super::super::open::connect;
-    use super::super::tests::scratch;
+    use super::super::tests::copy_of_fixture;
     use super::*;
 
     /// The announced number of rows must equal the number of processed rows. Otherwise, the reported progress of a
     /// layout migration or of an audit would not end at 100 %.
     #[test]
     fn the_announced_number_of_rows_is_exact() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");
-        let dir = scratch();
-        let path = dir.path().join("s.db");
-        std::fs::copy(fixture, &path).unwrap();
+        let (_dir, path) = copy_of_fixture(1);
         let connection = connect(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
         let counted = |of: u64, work: &dyn Fn(&Connection)| {
             let rows = RowCounter::default();
@@ -230,7 +237,8 @@ mod tests {
             assert!(of > 0);
             assert_eq!(rows.load(Ordering::Relaxed), of);
         };
-        counted(rows_to_migrate(&connection).unwrap(), &|connection| migrate(connection, MIGRATIONS).unwrap());
+        let rows = rows_to_migrate(&connection, 1).unwrap().unwrap();
+        counted(rows, &|connection| migrate(connection, MIGRATIONS).unwrap());
         counted(item_rows(&connection).unwrap(), &|connection| record_doubtful_items(connection).unwrap());
     }
 }

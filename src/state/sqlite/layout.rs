@@ -11,14 +11,18 @@ use super::error::StateFileError;
 pub(super) const APPLICATION_ID: i32 = 0x4246_4C31;
 
 /// The layouts, in order. A file's `user_version` is the number of layouts that were applied to the file.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_v2.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("schema_v2.sql"), include_str!("schema_v3.sql")];
 
 /// For each older layout, in order: the SQL that creates its views. Through these views, a read-only connection sees a
 /// file of the older layout as a file of the newest layout.
-const VIEWS: &[&str] = &[include_str!("read_v1.sql")];
+const VIEWS: &[&str] = &[include_str!("read_v1.sql"), include_str!("read_v2.sql")];
 
 /// The newest layout, which this version writes.
 pub(super) const LAYOUT_VERSION: usize = MIGRATIONS.len();
+
+/// The first layout with checksums, and with a record of whether the file was closed.
+pub(super) const FIRST_CHECKED_LAYOUT: usize = 2;
 
 /// Refuses a file of a different program, and a file of a newer version of this program. Returns the version of the
 /// file's layout.
@@ -75,10 +79,19 @@ pub(super) fn create_compatibility_views(connection: &Connection, version: usize
     }
 }
 
+/// Returns the layout as which a read-only connection sees a file of this version. Through its views, the connection
+/// sees the newest layout. A file without checksums stays a file without checksums: the views calculate the checksums
+/// from the rows, so checking them would prove nothing.
+pub(super) fn seen_by_reader(version: usize) -> usize {
+    if version < FIRST_CHECKED_LAYOUT { version } else { LAYOUT_VERSION }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::open::{NOW, open_owned};
-    use super::super::tests::{identity, scratch};
+    use rusqlite::OpenFlags;
+
+    use super::super::open::{NOW, connect, open_owned};
+    use super::super::tests::{copy_of_fixture, identity, scratch};
     use super::super::{StateFile, read};
     use super::*;
 
@@ -95,9 +108,9 @@ mod tests {
         let dir = scratch();
         let owned = open_owned(&dir.path().join("s.db"), &identity(), NOW).unwrap();
         let connection = &owned.connection;
-        assert_eq!(version(connection), 2);
+        assert_eq!(version(connection), LAYOUT_VERSION);
         migrate(connection, &newer_migrations()).unwrap();
-        assert_eq!(version(connection), 3);
+        assert_eq!(version(connection), LAYOUT_VERSION + 1);
         connection.execute("INSERT INTO extra VALUES (1)", []).unwrap();
         assert_eq!(read::read_identity(connection).unwrap(), (identity(), NOW.to_owned()));
         // Migrating a second time changes nothing.
@@ -113,45 +126,94 @@ mod tests {
         let transaction = owned.connection.transaction().unwrap();
         assert!(migrate(&transaction, &broken).is_err());
         drop(transaction);
-        assert_eq!(version(&owned.connection), 2);
+        assert_eq!(version(&owned.connection), LAYOUT_VERSION);
         assert!(owned.connection.prepare("SELECT * FROM extra").is_err());
     }
 
     /// A copy of the file and its log simulates a kill at the moment of the copy.
     #[test]
     fn a_migration_takes_effect_only_with_its_commit() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/layout-1/in-place/state.db");
-        let dir = scratch();
-        let path = dir.path().join("s.db");
-        std::fs::copy(fixture, &path).unwrap();
-        let copy_as_if_killed = |name: &str| {
-            let copy = dir.path().join(name);
-            for suffix in ["", "-wal"] {
-                let from = super::super::siblings::sibling(&path, suffix);
-                let _ = std::fs::copy(from, super::super::siblings::sibling(&copy, suffix));
+        for layout in 1..LAYOUT_VERSION {
+            let (dir, path) = copy_of_fixture(layout);
+            let copy_as_if_killed = |name: &str| {
+                let copy = dir.path().join(name);
+                for suffix in ["", "-wal"] {
+                    let from = super::super::siblings::sibling(&path, suffix);
+                    let _ = std::fs::copy(from, super::super::siblings::sibling(&copy, suffix));
+                }
+                let summary = StateFile::open(&copy).unwrap().summary().unwrap();
+                (summary.layout_version as usize, summary.pre_images, summary.runs)
+            };
+            let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+            // The cache is tiny, so that most uncommitted pages are in the log and not in memory.
+            connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1").unwrap();
+            let (found, pre_images, runs) = copy_as_if_killed("before");
+            assert!(found == layout && pre_images > 0);
+            let steps = MIGRATIONS[layout..].concat();
+            for n in 1..=steps.matches(';').count() {
+                let transaction = connection.transaction().unwrap();
+                let statements: Vec<&str> = steps.split_inclusive(';').take(n).collect();
+                // Ignore errors: splitting at semicolons also splits triggers, and a part of a trigger is invalid SQL.
+                let _ = transaction.execute_batch(&statements.concat());
+                if n % 16 == 0 || layout > 1 {
+                    let killed = copy_as_if_killed(&format!("{n}"));
+                    assert_eq!(killed, (layout, pre_images, runs.clone()), "after {n} statements");
+                }
             }
-            let summary = StateFile::open(&copy).unwrap().summary().unwrap();
-            (summary.layout_version, summary.pre_images, summary.runs)
-        };
-        let mut connection = super::super::open::connect(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
-        // The cache is tiny, so that most uncommitted pages are in the log and not in memory.
-        connection.execute_batch("PRAGMA cache_size = 1; PRAGMA cache_spill = 1").unwrap();
-        let (layout, pre_images, runs) = copy_as_if_killed("before");
-        assert!(layout == 1 && pre_images > 0);
-        for n in 1..=MIGRATIONS[1].matches(';').count() {
             let transaction = connection.transaction().unwrap();
-            let statements: Vec<&str> = MIGRATIONS[1].split_inclusive(';').take(n).collect();
-            // Ignore errors: splitting at semicolons also splits triggers, and a part of a trigger is invalid SQL.
-            let _ = transaction.execute_batch(&statements.concat());
-            if n % 16 == 0 {
-                assert_eq!(copy_as_if_killed(&format!("{n}")), (1, pre_images, runs.clone()), "after {n} statements");
-            }
+            migrate(&transaction, MIGRATIONS).unwrap();
+            assert_eq!(copy_as_if_killed("not committed"), (layout, pre_images, runs.clone()));
+            transaction.commit().unwrap();
+            assert_eq!(copy_as_if_killed("committed"), (LAYOUT_VERSION, pre_images, runs));
         }
-        let transaction = connection.transaction().unwrap();
-        migrate(&transaction, MIGRATIONS).unwrap();
-        assert_eq!(copy_as_if_killed("not committed"), (1, pre_images, runs.clone()));
-        transaction.commit().unwrap();
-        assert_eq!(copy_as_if_killed("committed"), (2, pre_images, runs));
+    }
+
+    /// A file that is too large to be checked when it is opened is migrated without a check of its segments.
+    #[test]
+    fn a_migration_gives_no_damaged_segment_a_correct_checksum() {
+        let sum = super::super::checksum::SEGMENT;
+        for damage in ["sum = sum + 1", "applied = applied + 1", "scanned = 0, start_key = 'x', status = 'scanning'"] {
+            let (_dir, path) = copy_of_fixture(2);
+            let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+            let count = |condition: &str| -> u64 {
+                let sql = format!("SELECT count(*) FROM segments WHERE {condition}");
+                connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+            };
+            let damaged = "(run, segment) = (SELECT min(run), max(segment) FROM segments)";
+            let segments = count("1");
+            assert_eq!(count(damaged), 1);
+            // A flipped bit fires no trigger.
+            let damage = format!(
+                "DROP TRIGGER segments_changed; UPDATE segments SET {damage} WHERE {damaged}; \
+                 CREATE TRIGGER segments_changed AFTER UPDATE ON segments BEGIN SELECT 1; END"
+            );
+            connection.execute_batch(&damage).unwrap();
+            migrate(&connection, MIGRATIONS).unwrap();
+            assert_eq!(count(&format!("sum IS {sum}")), segments - 1, "{damage}");
+            assert_eq!(count(&format!("sum IS NOT {sum} AND {damaged}")), 1, "{damage}");
+        }
+    }
+
+    /// The triggers of the newest layout keep the checksum of a segment correct, whichever column changes.
+    #[test]
+    fn every_change_of_a_segment_updates_its_checksum() {
+        let (_dir, path) = copy_of_fixture(2);
+        let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+        migrate(&connection, MIGRATIONS).unwrap();
+        let wrong = format!("SELECT count(*) FROM segments WHERE sum IS NOT {}", super::super::checksum::SEGMENT);
+        let wrong = || connection.query_row(&wrong, [], |row| row.get::<_, u64>(0)).unwrap();
+        assert_eq!(wrong(), 0);
+        for outcome in crate::change::Outcome::ALL {
+            let name = outcome.name();
+            assert!(connection.execute(&format!("UPDATE segments SET {name} = {name} + 1"), []).unwrap() > 0);
+            assert_eq!(wrong(), 0, "{name}");
+        }
+        connection.execute("DELETE FROM segments WHERE segment > 0", []).unwrap();
+        let copy = "INSERT INTO segments SELECT run, segment + 1, status, start_key, pages, scanned, applied, \
+             already_applied, nothing_to_do, gone, diverged, conflict, rejected, write_units, read_units, \
+             assumed_write_units, estimated_write_units, updated_at, skipped, 0, not_computable + 7 FROM segments";
+        assert!(connection.execute(copy, []).unwrap() > 0);
+        assert_eq!(wrong(), 0);
     }
 
     #[test]
@@ -168,7 +230,8 @@ mod tests {
             for error in [open_owned(&path, &identity(), NOW).err().unwrap(), StateFile::open(&path).err().unwrap()] {
                 assert!(matches!(error, StoreError::Foreign(_)), "{error:?}");
                 let text = error.to_string();
-                assert!(text.contains("layout version 3") && text.contains("newer"), "{text}");
+                let newer = format!("layout version {}", LAYOUT_VERSION + 1);
+                assert!(text.contains(&newer) && text.contains("newer"), "{text}");
             }
             assert_eq!(std::fs::read(&path).unwrap(), before, "the file is unchanged");
             Connection::open(&path).unwrap().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::super::{Identity, StoreError};
 use super::error::{StateFileError, io_error};
-use super::layout::{APPLICATION_ID, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
+use super::layout::{APPLICATION_ID, FIRST_CHECKED_LAYOUT, LAYOUT_VERSION, MIGRATIONS, check_version, migrate};
 use super::lock::{CommitCount, Lock, open_private};
 use super::owned::{OwnedFile, commit_count};
 use super::progress::{ProgressReporter, RowCounter};
@@ -61,11 +61,12 @@ pub(super) fn open_owned(path: &Path, identity: &Identity, now: &str) -> Result<
 }
 
 /// Refuses a file in two cases: pages or rows that affect the whole file are damaged, or the file's log is missing or
-/// incomplete. `recorded_commits` returns the number of commits that the last owner left.
+/// incomplete. The connection sees a file of this layout. `recorded_commits` returns the number of commits that the
+/// last owner left.
 pub(super) fn refuse_damaged(
     connection: &Connection,
     path: &Path,
-    version: usize,
+    layout: usize,
     small: bool,
     recorded_commits: impl Fn() -> Option<CommitCount>,
 ) -> Result<(), StateFileError> {
@@ -75,11 +76,10 @@ pub(super) fn refuse_damaged(
             return Err(StateFileError::Damaged(format!("SQLite's check says \"{}\"", found.escape_debug())));
         }
     }
-    if version < LAYOUT_VERSION {
-        // A file with an older layout has no checksums to check.
+    if layout < FIRST_CHECKED_LAYOUT {
         return Ok(());
     }
-    checksum::refuse_damaged(connection, small)?;
+    checksum::refuse_damaged(connection, layout, small)?;
     if has_lost_commits(connection, path, recorded_commits)? {
         return Err(StateFileError::Damaged(format!(
             "it was not closed properly, and its log {}, which contains the latest changes, is missing, empty or \
@@ -115,16 +115,16 @@ fn has_lost_commits(
     Ok(true)
 }
 
-/// If the file has an older layout, begins to report the progress of the layout migration. The progress is the number
-/// of rows that already have a checksum. Dropping the result ends the reports.
+/// If the file has an older layout, begins to report the progress of the layout migration. For layout 1, the progress
+/// is the number of item rows that already have a checksum. Dropping the result ends the reports.
 fn report_migration(connection: &Connection, version: usize) -> Result<Option<ProgressReporter>, StateFileError> {
     if version == LAYOUT_VERSION {
         return Ok(None);
     }
     let rows = RowCounter::default();
-    let total = checksum::rows_to_migrate(connection)?;
+    let total = checksum::rows_to_migrate(connection, version)?;
     checksum::register(connection, &rows)?;
-    Ok(Some(ProgressReporter::start("migrating the state file to the newest layout", &rows, Some(total))))
+    Ok(Some(ProgressReporter::start("migrating the state file to the newest layout", &rows, total)))
 }
 
 /// Migrates the file to the newest layout and checks the file's identity, in one transaction. If the file is refused or

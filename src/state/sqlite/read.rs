@@ -85,7 +85,7 @@ pub(super) fn totals(connection: &Connection, run: &RunRecord) -> Result<Segment
          coalesce(sum(pages), 0), max(updated_at), coalesce(max(segment), 0), \
          coalesce(sum(scanned), 0), coalesce(sum(applied), 0), coalesce(sum(already_applied), 0), \
          coalesce(sum(nothing_to_do), 0), coalesce(sum(skipped), 0), coalesce(sum(gone), 0), coalesce(sum(diverged), 0), \
-         coalesce(sum(conflict), 0), coalesce(sum(rejected), 0), \
+         coalesce(sum(conflict), 0), coalesce(sum(rejected), 0), coalesce(sum(not_computable), 0), \
          total(write_units), total(read_units), total(assumed_write_units), total(estimated_write_units) \
          FROM segments WHERE run = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -206,14 +206,14 @@ pub(super) fn is_proven(connection: &Connection, phase: &str) -> Result<bool, St
 }
 
 const SEGMENT: &str = "SELECT segment, status, start_key, pages, scanned, applied, already_applied, nothing_to_do, \
-     skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, estimated_write_units, \
-     sum IS ";
+     skipped, gone, diverged, conflict, rejected, not_computable, write_units, read_units, assumed_write_units, \
+     estimated_write_units, sum IS ";
 
 /// Reads a stored segment as the result of one event in the initial state, so that [`SegmentState::next`] rejects an
 /// impossible state.
 fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), StateFileError> {
     let segment: u32 = row.get(0)?;
-    if !row.get::<_, bool>(17)? {
+    if !row.get::<_, bool>(18)? {
         return Err(StateFileError::Damaged(format!("the row of segment {segment} has a wrong checksum")));
     }
     let status: String = row.get(1)?;
@@ -231,16 +231,16 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), StateFileError> {
     ))
 }
 
-/// Reads counts from thirteen columns, starting at the column `at`.
+/// Reads counts from fourteen columns, starting at the column `at`.
 fn counts_from(row: &Row<'_>, at: usize) -> Result<Counts, StateFileError> {
     let mut counts = Counts { scanned: row.get(at)?, ..Counts::default() };
     for (i, outcome) in counts.outcomes.iter_mut().enumerate() {
         *outcome = row.get(at + 1 + i)?;
     }
-    counts.write_units = row.get(at + 9)?;
-    counts.read_units = row.get(at + 10)?;
-    counts.assumed_write_units = row.get(at + 11)?;
-    counts.estimated_write_units = row.get(at + 12)?;
+    counts.write_units = row.get(at + 10)?;
+    counts.read_units = row.get(at + 11)?;
+    counts.assumed_write_units = row.get(at + 12)?;
+    counts.estimated_write_units = row.get(at + 13)?;
     Ok(counts)
 }
 

@@ -1,13 +1,13 @@
--- Views through which a reader sees a file of layout 1 as a file of layout 2. A file of layout 1 has no checksums to
+-- Views through which a reader sees a file of layout 1 as a file of layout 3. A file of layout 1 has no checksums to
 -- check.
 CREATE TEMP VIEW identity AS SELECT *, checksum(id, migration, fingerprint, meaning, table_arn, table_id, created_at) AS sum
     FROM main.identity;
 CREATE TEMP VIEW runs AS SELECT *, checksum(id, phase, pass, total_segments, status, started_at, ended_at, sessions,
     open_session, lower_bound, abandoned_pages, stop_reason, table_items_estimate, tool_version, looked_through,
     look_write_units, look_read_units) AS sum FROM main.runs;
-CREATE TEMP VIEW segments AS SELECT *, 0 AS skipped, checksum(run, segment, status, start_key, pages, scanned, applied,
-    already_applied, nothing_to_do, 0, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units,
-    estimated_write_units, updated_at) AS sum FROM main.segments;
+CREATE TEMP VIEW segments AS SELECT *, 0 AS skipped, 0 AS not_computable, checksum(run, segment, status, start_key,
+    pages, scanned, applied, already_applied, nothing_to_do, 0, gone, diverged, conflict, rejected, 0, write_units,
+    read_units, assumed_write_units, estimated_write_units, updated_at) AS sum FROM main.segments;
 CREATE TEMP VIEW pre_images AS SELECT *, item_checksum(key, run, path, kind, value, wrote, at, refused) AS sum
     FROM main.pre_images;
 CREATE TEMP VIEW there_before AS SELECT *, item_checksum(key, path, run, value) AS sum FROM main.there_before;

@@ -38,7 +38,8 @@ impl StateFile {
         let connection = open_for_reading(path).map_err(opening)?;
         let version = layout::check_version(&connection, path, layout::LAYOUT_VERSION)?;
         layout::create_compatibility_views(&connection, version).map_err(opening)?;
-        open::refuse_damaged(&connection, path, version, false, || Lock::last_commit_count(path)).map_err(opening)?;
+        let seen = layout::seen_by_reader(version);
+        open::refuse_damaged(&connection, path, seen, false, || Lock::last_commit_count(path)).map_err(opening)?;
         let version = u32::try_from(version).unwrap_or(u32::MAX);
         Ok(StateFile { connection, path: path.to_owned(), version })
     }
@@ -180,11 +181,26 @@ impl StateFile {
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, StateFileError>) -> Result<T, StoreError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
+            self.refuse_migrated(&transaction)?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)
         };
         read().map_err(|failed: StateFileError| failed.explain(&self.path, "reading it"))
+    }
+
+    /// Refuses a file that another process has migrated since this connection opened the file. The views of the old
+    /// layout do not fit the new layout.
+    fn refuse_migrated(&self, connection: &Connection) -> Result<(), StateFileError> {
+        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        if version == self.version {
+            return Ok(());
+        }
+        Err(StateFileError::Store(StoreError::Locked(format!(
+            "another process migrated the state file {} to a newer layout while this command read it. This command \
+             changed nothing. Run it again.",
+            self.path.display()
+        ))))
     }
 }
 

@@ -6,12 +6,21 @@ use super::*;
 use crate::change::{Digest, HistoryLookup, Outcome, PreImage};
 use crate::item::{ItemKey, Path, Position, Value};
 use crate::state::{
-    BaselinePage, BeginMode, Checkpoints, Commit, Counts, Events, History, NewRun, PreImageId, PreImageRow, RunId,
-    RunStatus, Runs, SegmentEvent, SessionId,
+    BaselinePage, BeginMode, Checkpoints, Commit, Counts, Events, Failure, History, NewRun, PreImageId, PreImageRow,
+    RunId, RunStatus, Runs, SegmentEvent, SessionId,
 };
 
 pub(super) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
+}
+
+/// Copies the state file of a stored in-place migration of this layout (tests/fixtures).
+pub(super) fn copy_of_fixture(layout: usize) -> (tempfile::TempDir, std::path::PathBuf) {
+    let folder = FilePath::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/layout-{layout}/in-place"));
+    let dir = scratch();
+    let path = dir.path().join("s.db");
+    std::fs::copy(folder.join("state.db"), &path).unwrap();
+    (dir, path)
 }
 
 pub(super) fn identity() -> Identity {
@@ -213,8 +222,8 @@ async fn counts_are_stored_in_the_columns_of_their_outcomes() {
     let mut commit = page(run, 0, 1);
     let SegmentEvent::PagesDone { counts, .. } = &mut commit.event;
     *counts = Counts {
-        scanned: 1 + 2 + 3 + 4,
-        outcomes: [1, 2, 3, 4, 0, 0, 0, 0],
+        scanned: 1 + 2 + 3 + 4 + 5,
+        outcomes: [1, 2, 3, 4, 0, 0, 0, 0, 5],
         write_units: 1.5,
         read_units: 2.5,
         assumed_write_units: 3.5,
@@ -222,13 +231,20 @@ async fn counts_are_stored_in_the_columns_of_their_outcomes() {
         unclear: 0,
     };
     let expected = counts.clone();
+    let failure = |n: u32| {
+        let key = ItemKey::new([("pk".to_owned(), Value::S(n.to_string()))].into());
+        Failure { key, outcome: Outcome::NotComputable, reason: "an attribute is missing".to_owned() }
+    };
+    commit.failures = (0..5).map(failure).collect();
     store.commit(commit).await.unwrap();
     let columns: Vec<&str> = Outcome::ALL.iter().map(|o| o.name()).collect();
     let sql = format!("SELECT {} FROM segments", columns.join(", "));
     let stored = store
         .thread
         .run(move |c| {
-            Ok(c.query_row(&sql, [], |row| (0..8).map(|i| row.get::<_, u64>(i)).collect::<Result<Vec<_>, _>>())?)
+            let from = |row: &rusqlite::Row<'_>| (0..Outcome::ALL.len()).map(|i| row.get::<_, u64>(i)).collect();
+            let counts: Vec<u64> = c.query_row(&sql, [], from)?;
+            Ok(counts)
         })
         .await
         .unwrap();

@@ -164,13 +164,14 @@ pub(super) fn put_segment(
     };
     let counts = &state.counts;
     // The columns are in the order of `Outcome::ALL`. A test compares this order with the schema.
-    let [applied, already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected] = counts.outcomes;
+    let [applied, already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected, not_computable] =
+        counts.outcomes;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO segments (run, segment, status, start_key, pages, scanned, applied, \
-             already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, \
-             assumed_write_units, estimated_write_units, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+             already_applied, nothing_to_do, skipped, gone, diverged, conflict, rejected, not_computable, write_units, \
+             read_units, assumed_write_units, estimated_write_units, updated_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         )?
         .execute(params![
             run.0,
@@ -187,6 +188,7 @@ pub(super) fn put_segment(
             diverged,
             conflict,
             rejected,
+            not_computable,
             counts.write_units,
             counts.read_units,
             counts.assumed_write_units,

@@ -1,6 +1,7 @@
 //! Compares the figures of the endpoint with the reports and the state file.
 
 use super::*;
+use backfill::internals::change::Outcome;
 
 /// The endpoint shows a run while it runs: its counters never decrease, and at its end they equal the report.
 #[tokio::test(flavor = "multi_thread")]
@@ -57,9 +58,7 @@ async fn the_figures_grow_and_end_equal_to_the_report() {
         .find(|s| s.find("backfill_pass_active") == Some(0.0) && s.find("backfill_segments").is_some());
     let Some(last) = last else { panic!("no scrape after the end of the pass; {} scrapes", scrapes.len()) };
     assert_eq!(last.of("backfill_activity{activity=\"done\"}"), 1.0);
-    for outcome in
-        ["applied", "already_applied", "nothing_to_do", "skipped", "gone", "diverged", "conflict", "rejected"]
-    {
+    for outcome in Outcome::ALL.map(Outcome::name) {
         let shown = last.of(&format!("backfill_items_total{{outcome=\"{outcome}\"}}"));
         assert_eq!(Some(shown), counts[outcome].as_f64(), "{outcome}");
     }

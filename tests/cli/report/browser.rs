@@ -45,6 +45,7 @@ fn expected_figures(harness: &Harness, plan: &str) -> Vec<Json> {
                 ("nothing to do", "nothing_to_do"),
                 ("diverged", "diverged"),
                 ("rejected", "rejected"),
+                ("not computable", "not_computable"),
             ],
         };
         for (label, outcome) in labels {

@@ -122,6 +122,7 @@ impl Scene {
             ("diverged", of(PredictedOutcome::Diverged).len()),
             ("skipped", of(PredictedOutcome::Skipped).len()),
             ("rejected", refused.len()),
+            ("not_computable", of(PredictedOutcome::NotComputable).len()),
             ("conflict", 0),
             ("gone", 0),
         ] {
