@@ -49,7 +49,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Write a commented plan, based on the table's description and a sample of its items if the table is reachable
     Init(InitArgs),
-    /// Read a sample of a table; show sizes, attributes with their presence and types, and the items for each key
+    /// Read a sample of a table; show item sizes, attributes with types and shares, and items per partition key
     Stats(StatsArgs),
     /// Check a plan against the table; changes nothing
     Check(CheckArgs),
@@ -479,5 +479,7 @@ fn accept_help(accept: Acceptance) -> &'static str {
         Acceptance::ClientEncryption => {
             "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
         }
+        Acceptance::ReadersAcceptBoth => "a value is converted under the same name: every reader accepts both types",
+        Acceptance::WritersWriteNew => "a value is converted under the same name: every writer writes the new type",
     }
 }

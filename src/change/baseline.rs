@@ -74,7 +74,11 @@ impl Changes {
                 let existing = to.get(item)?;
                 (old != existing).then(|| (to.clone(), Digest::from_value(existing)))
             }
-            ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
+            ExpandOp::Copy { .. }
+            | ExpandOp::Set { .. }
+            | ExpandOp::Remove { .. }
+            | ExpandOp::Compute { .. }
+            | ExpandOp::Convert { .. } => None,
         });
         skipped.collect()
     }

@@ -34,7 +34,11 @@ impl ContractOp {
                 Some(ContractOp::RemoveSource { from, to, skips_existing: on_existing == OnExisting::Skip })
             }
             Change::Remove { path } => Some(ContractOp::Remove { copies: CopyTarget::copies_of(all, &path), path }),
-            Change::Copy { .. } | Change::Set { .. } => None,
+            Change::Copy { .. }
+            | Change::Set { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. } => None,
         }
     }
 

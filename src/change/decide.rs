@@ -6,13 +6,16 @@ use std::sync::Arc;
 use super::contract::ContractOp;
 use super::cost::Pricing;
 use super::decision::{Decider, Decision};
-use super::draft::{Draft, bytes_at};
+use super::draft::{Draft, bytes_at, image_after};
 use super::expand::ExpandOp;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
-use super::{Change, HistoryLookup, Indexes, ItemHistory, Rule, Strategy, rule};
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, encryption_marker};
+use super::{
+    Change, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, Rule, Selected, Strategy,
+    rule,
+};
+use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
 
 /// The changes of one phase, ready to be applied to items.
 #[derive(Debug, Clone)]
@@ -25,19 +28,23 @@ pub struct Changes {
     refuses_encrypted: bool,
     /// Whether applications write both the old and the new attribute.
     dual_writes: bool,
+    /// Which items are selected, and how expressions are evaluated.
+    rules: ItemRules,
+    /// The version that every write raises.
+    bump: Option<Path>,
 }
 
 impl Changes {
     /// Returns the changes that `run` makes. With the strategy `in-place`, `run` makes all changes. Otherwise `run`
     /// only adds attributes, and the removals wait for `contract`.
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), key, indexes)
+        Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), changes, key, indexes)
     }
 
     /// Returns the changes that `contract` makes after cutover: it removes the sources of moves and everything that the
     /// plan removes. For an in-place plan, `contract` has nothing to do.
     pub fn for_contract(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Contract(ContractOp::from_changes(changes, strategy)), key, indexes)
+        Changes::new(Ops::Contract(ContractOp::from_changes(changes, strategy)), changes, key, indexes)
     }
 
     /// Returns the changes for the first phase of a rollback, which makes old values equal to new values. The phase is
@@ -49,24 +56,48 @@ impl Changes {
         key: KeySchema,
         indexes: Vec<IndexSchema>,
     ) -> Changes {
-        Changes::new(Ops::OldFromNew(OldFromNewOp::from_changes(changes, strategy)), key, indexes)
+        Changes::new(Ops::OldFromNew(OldFromNewOp::from_changes(changes, strategy)), changes, key, indexes)
     }
 
     /// Returns the changes for the last phase of a rollback. The phase removes the values that `run` created, and
     /// restores the values that `run` overwrote, moved or removed.
     pub fn for_undo(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Undo(UndoOp::from_changes(changes, strategy)), key, indexes)
+        Changes::new(Ops::Undo(UndoOp::from_changes(changes, strategy)), changes, key, indexes)
     }
 
     /// Creates changes whose decisions all come from `rule`, for a table with this key and these indexes.
     pub fn from_decider(rule: Arc<dyn Decider>, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Decider(rule), key, indexes)
+        Changes::new(Ops::Decider(rule), &[], key, indexes)
     }
 
-    fn new(ops: Ops, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
+    fn new(ops: Ops, changes: &[Change], key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
         let indexes = Indexes::from(indexes);
-        let pricing = Pricing::new(ops.attributes(), &key, &indexes);
-        Changes { ops, key, indexes, pricing, refuses_encrypted: false, dual_writes: false }
+        let bump = changes.iter().find_map(|change| match change {
+            Change::Bump { path } => Some(path.clone()),
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. } => None,
+        });
+        let changed = ops.attributes().into_iter().chain(bump.as_ref().map(Path::root)).collect();
+        let pricing = Pricing::new(changed, &key, &indexes);
+        Changes {
+            ops,
+            key,
+            indexes,
+            pricing,
+            refuses_encrypted: false,
+            dual_writes: false,
+            rules: ItemRules::default(),
+            bump,
+        }
+    }
+
+    /// Limits the changes to the items that these rules select, and evaluates expressions by these rules.
+    pub fn with_rules(self, rules: ItemRules) -> Changes {
+        Changes { rules, ..self }
     }
 
     /// Sets whether to refuse writes to items that are signed or encrypted on the client ([`Rule::ClientEncryption`]).
@@ -145,7 +176,18 @@ impl Changes {
     /// these changes is not possible, the item is not written.
     pub fn decide_with(&self, item: &Item, history: &ItemHistory) -> Decision {
         let decision = self.decide_unchecked(item, history);
+        // Only a run may skip an item. If another phase skipped one, its end would hide what is left to do.
+        let skips = matches!(self.ops, Ops::Expand(_)) && self.rules.on_not_computable == OnNotComputable::Skip;
+        if matches!(decision, Decision::NotComputable(_)) && skips {
+            return Decision::Skipped(Vec::new());
+        }
         let Decision::Write(write) = decision else { return decision };
+        if self.would_apply_twice(item, &write) {
+            return Decision::NotComputable(NotComputable::new(
+                "a target is computed from its own value, and the written item would still be selected, so the change \
+                 could be applied twice",
+            ));
+        }
         if let Some(mark) = encryption_marker(item).filter(|_| self.refuses_encrypted) {
             return Decision::Refused(Box::new(write), Rule::ClientEncryption { mark });
         }
@@ -158,6 +200,13 @@ impl Changes {
             Some(rule) => Decision::Refused(Box::new(write), rule),
             None => Decision::Write(write),
         }
+    }
+
+    /// Returns whether this write could be repeated with a different result: a value is computed from itself, and the
+    /// selection still includes the written item.
+    fn would_apply_twice(&self, item: &Item, write: &GuardedWrite) -> bool {
+        self.ops.expand().iter().any(ExpandOp::depends_on_itself)
+            && self.rules.includes(&image_after(item, &write.actions)) != Selected::No
     }
 
     /// Returns the size in bytes of the sources that stay until `contract`. An in-place plan would remove these sources
@@ -181,13 +230,46 @@ impl Changes {
             ));
         }
         let mut draft = Draft::new(item, history);
+        match self.select(&mut draft) {
+            Selected::Yes => {}
+            Selected::No => return Decision::NothingToDo,
+            Selected::NotComputable(why) => return Decision::NotComputable(why),
+        }
         match &self.ops {
-            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op)),
+            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op, &self.rules.facts)),
             Ops::Contract(ops) => ops.iter().for_each(|op| draft.contract(op)),
             Ops::OldFromNew(ops) => ops.iter().for_each(|op| draft.make_old_from_new(op)),
             Ops::Undo(ops) => draft.undo(ops),
             Ops::Decider(rule) => return rule.decide(item),
         }
-        draft.finish(key, &self.key.partition.name, &self.pricing)
+        draft.finish(key, &self.key.partition.name, self.bump.as_ref(), &self.pricing)
+    }
+
+    /// Returns whether the plan's selection includes this item.
+    pub fn selected(&self, item: &Item) -> Selected {
+        self.rules.includes(item)
+    }
+
+    /// Tests the selection, if the plan has one.
+    ///
+    /// `run` writes only selected items. `contract` and old-from-new belong to a plan whose selection cannot change, so
+    /// they change only selected items too. Undo restores every item that a record shows as written by this migration.
+    /// If the selection cannot change and includes the item, undo needs no such record.
+    fn select(&self, draft: &mut Draft<'_>) -> Selected {
+        let Some(selection) = &self.rules.selection else { return Selected::Yes };
+        let select = |draft: &mut Draft<'_>| draft.select(selection, &self.key, &self.rules.facts);
+        match &self.ops {
+            Ops::Expand(_) => {
+                draft.needs_record = true;
+                select(draft)
+            }
+            Ops::Contract(_) | Ops::OldFromNew(_) => select(draft),
+            Ops::Undo(_) => {
+                let is_fixed = selection.changeable(|name| self.key.names().any(|key| key == name)).is_empty();
+                draft.needs_record = !is_fixed || select(draft) != Selected::Yes;
+                Selected::Yes
+            }
+            Ops::Decider(_) => Selected::Yes,
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::{GuardedWrite, Rule};
-use crate::item::{Item, Path};
+use crate::item::{Item, NotComputable, Path};
 
 /// A rule that makes the decision for each item. It replaces the plan's operations.
 pub trait Decider: Debug + Send + Sync {
@@ -25,6 +25,8 @@ pub enum Decision {
     Diverged(Vec<Path>),
     /// The item's shape does not allow a change. The text states the reason, and contains no attribute values.
     Rejected(String),
+    /// An expression or conversion of the plan has no result for the item, so the item is not written.
+    NotComputable(NotComputable),
     /// This write would make the item match the plan, but this rule forbids it, so it is not sent.
     Refused(Box<GuardedWrite>, Rule),
     /// This write makes the item match the plan.

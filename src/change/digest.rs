@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::item::Value;
+use crate::item::{Num, Value};
 
 /// The first eight bytes of the SHA-256 of a value's DynamoDB JSON. Digests distinguish values without storing the
 /// values themselves.
@@ -15,9 +15,28 @@ impl Digest {
         Digest::from_text(&value.to_json().to_string())
     }
 
+    /// Returns a digest that does not depend on how a number is written. A computed number may have another text than
+    /// the one that DynamoDB returns for it (`1.50` and `1.5`).
+    pub fn by_number(value: &Value) -> Digest {
+        Digest::from_value(&with_canonical_numbers(value))
+    }
+
     /// Returns the digest of a text, such as the text of an item key.
     pub fn from_text(text: &str) -> Digest {
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();
         Digest([a, b, c, d, e, f, g, h])
+    }
+}
+
+fn with_canonical_numbers(value: &Value) -> Value {
+    let canonical = |number: &Num| Num::from_wire(number.canonical());
+    match value {
+        Value::N(number) => Value::N(canonical(number)),
+        Value::Ns(set) => Value::Ns(set.iter().map(canonical).collect()),
+        Value::L(list) => Value::L(list.iter().map(with_canonical_numbers).collect()),
+        Value::M(map) => {
+            Value::M(map.iter().map(|(name, value)| (name.clone(), with_canonical_numbers(value))).collect())
+        }
+        Value::S(_) | Value::B(_) | Value::Bool(_) | Value::Null | Value::Ss(_) | Value::Bs(_) => value.clone(),
     }
 }

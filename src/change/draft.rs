@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cost::Pricing;
 use super::decision::Decision;
 use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
-use crate::item::{Item, ItemKey, Path, PathStep, Value, attribute_bytes, item_bytes};
+use crate::item::{Item, ItemKey, NotComputable, Path, PathStep, Value, attribute_bytes, item_bytes};
 
 /// The actions and conditions collected so far for one item.
 pub(super) struct Draft<'a> {
@@ -24,6 +24,9 @@ pub(super) struct Draft<'a> {
     /// Paths whose values stay unchanged. These paths are reported if nothing else in the item changes.
     pub(super) unchanged: Vec<Path>,
     rejected: Option<String>,
+    not_computable: Option<NotComputable>,
+    /// Whether only a record of the item's history allows a change: the selection does not include the item.
+    pub(super) needs_record: bool,
     pub(super) already_applied: bool,
     added_bytes: usize,
     removed_bytes: usize,
@@ -43,13 +46,25 @@ impl<'a> Draft<'a> {
             skipped: Vec::new(),
             unchanged: Vec::new(),
             rejected: None,
+            not_computable: None,
+            needs_record: false,
             already_applied: false,
             added_bytes: 0,
             removed_bytes: 0,
         }
     }
 
-    pub(super) fn finish(mut self, key: ItemKey, partition_key: &str, pricing: &Pricing) -> Decision {
+    /// Returns the decision. `bump` is the version that every write raises.
+    pub(super) fn finish(
+        mut self,
+        key: ItemKey,
+        partition_key: &str,
+        bump: Option<&Path>,
+        pricing: &Pricing,
+    ) -> Decision {
+        if let Some(why) = self.not_computable {
+            return Decision::NotComputable(why);
+        }
         if let Some(why) = self.rejected {
             return Decision::Rejected(why);
         }
@@ -71,6 +86,12 @@ impl<'a> Draft<'a> {
         }
         if self.actions.is_empty() {
             return if self.already_applied { Decision::AlreadyApplied } else { Decision::NothingToDo };
+        }
+        if let Some(version) = bump {
+            self.bump(version);
+            if let Some(why) = self.not_computable {
+                return Decision::NotComputable(why);
+            }
         }
         // The first condition requires that the item exists. Without this condition, UpdateItem would recreate a
         // deleted item.
@@ -147,16 +168,7 @@ impl<'a> Draft<'a> {
 
     /// Returns the item as it will be after the actions collected so far.
     pub(super) fn image_after(&self) -> Item {
-        let mut after = self.item.clone();
-        for action in &self.actions {
-            match action {
-                Action::SetFrom { to, value, .. } | Action::SetValue { to, value } => {
-                    to.set(&mut after, value.clone());
-                }
-                Action::Remove { path } => drop(path.remove(&mut after)),
-            }
-        }
-        after
+        image_after(self.item, &self.actions)
     }
 
     /// Puts the value for `to` into a new map, which this write creates at `root`. `root` is the outermost missing
@@ -213,6 +225,10 @@ impl<'a> Draft<'a> {
         self.rejected.get_or_insert(why);
     }
 
+    pub(super) fn mark_not_computable(&mut self, why: NotComputable) {
+        self.not_computable.get_or_insert(why);
+    }
+
     /// Determines whether a missing target can be created.
     pub(super) fn placement(&self, to: &Path) -> Placement {
         for ancestor in to.ancestors() {
@@ -236,6 +252,20 @@ impl<'a> Draft<'a> {
         }
         Placement::Ready
     }
+}
+
+/// Returns the item as it will be after these actions.
+pub(super) fn image_after(item: &Item, actions: &[Action]) -> Item {
+    let mut after = item.clone();
+    for action in actions {
+        match action {
+            Action::SetFrom { to, value, .. } | Action::SetValue { to, value } => {
+                to.set(&mut after, value.clone());
+            }
+            Action::Remove { path } => drop(path.remove(&mut after)),
+        }
+    }
+    after
 }
 
 pub(super) enum Placement {

@@ -2,7 +2,9 @@
 
 use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
-use super::{Change, Condition, OnExisting, PreImage, PriorValue, Strategy};
+use super::{Change, Condition, Formula, OnExisting, PreImage, PriorValue, Strategy};
+use crate::convert::Conversion;
+use crate::expr::Facts;
 use crate::item::{Path, Value};
 
 /// What `run` does for one change of the plan.
@@ -21,6 +23,10 @@ pub(super) enum ExpandOp {
     Set { to: Path, value: Value, on_existing: OnExisting },
     /// Removes the path in place, unless the copy of its value to one of these targets was skipped.
     Remove { path: Path, skip_targets: Vec<Path> },
+    /// Writes a computed value to the target.
+    Compute { to: Path, formula: Formula, on_existing: OnExisting },
+    /// Converts the value to another type, under the same name.
+    Convert { path: Path, conversion: Conversion },
 }
 
 impl ExpandOp {
@@ -44,6 +50,10 @@ impl ExpandOp {
                 let skip_targets = CopyTarget::copies_of(all, &path).into_iter().filter(|copy| copy.skips_existing);
                 in_place.then(|| ExpandOp::Remove { skip_targets: skip_targets.map(|copy| copy.to).collect(), path })
             }
+            Change::Compute { to, formula, on_existing } => Some(ExpandOp::Compute { to, formula, on_existing }),
+            Change::Convert { path, conversion } => Some(ExpandOp::Convert { path, conversion }),
+            // Every write raises the version (`Draft::finish`), so no operation does.
+            Change::Bump { .. } => None,
         }
     }
 
@@ -51,8 +61,8 @@ impl ExpandOp {
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             ExpandOp::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
-            ExpandOp::Set { to, .. } => (to, None),
-            ExpandOp::Remove { path, .. } => (path, None),
+            ExpandOp::Set { to, .. } | ExpandOp::Compute { to, .. } => (to, None),
+            ExpandOp::Remove { path, .. } | ExpandOp::Convert { path, .. } => (path, None),
         };
         std::iter::once(one).chain(another)
     }
@@ -61,7 +71,20 @@ impl ExpandOp {
     pub(super) fn remaining_source(&self) -> Option<&Path> {
         match self {
             ExpandOp::Copy { from, is_move: true, removes_source: false, .. } => Some(from),
-            ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } => None,
+            ExpandOp::Copy { .. }
+            | ExpandOp::Set { .. }
+            | ExpandOp::Remove { .. }
+            | ExpandOp::Compute { .. }
+            | ExpandOp::Convert { .. } => None,
+        }
+    }
+
+    /// Returns whether a value of this operation depends on the value that the operation itself writes. Applying such
+    /// an operation twice is not the same as applying it once.
+    pub(super) fn depends_on_itself(&self) -> bool {
+        match self {
+            ExpandOp::Compute { to, formula, .. } => formula.inputs().iter().any(|input| input.overlaps(to)),
+            ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } | ExpandOp::Convert { .. } => false,
         }
     }
 }
@@ -73,7 +96,7 @@ impl Draft<'_> {
     /// to the item, and a live writer may change the item before this write arrives. If the item then no longer matches
     /// the operation, the condition makes the write fail. Without the condition, the item would be only partly changed,
     /// or the write would change an item that has diverged.
-    pub(super) fn expand(&mut self, op: &ExpandOp) {
+    pub(super) fn expand(&mut self, op: &ExpandOp, facts: &Facts) {
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
                 Some(value) => self.move_or_copy((from, to), value, *removes_source, *on_existing),
@@ -95,6 +118,8 @@ impl Draft<'_> {
                 }
                 None => self.require(Condition::Missing(path.clone())),
             },
+            ExpandOp::Compute { to, formula, on_existing } => self.compute(to, formula, *on_existing, facts),
+            ExpandOp::Convert { path, conversion } => self.convert_in_place(path, conversion),
         }
     }
 
@@ -103,7 +128,7 @@ impl Draft<'_> {
     /// wrote the value. The condition of a write with `skip` also requires an unchanged source, so that the recorded
     /// digest is correct.
     fn move_or_copy(&mut self, (from, to): (&Path, &Path), value: &Value, in_place: bool, on_existing: OnExisting) {
-        let is_recorded = in_place || on_existing == OnExisting::Skip;
+        let is_recorded = in_place || on_existing == OnExisting::Skip || self.needs_record;
         match to.get(self.item) {
             Some(existing) if existing == value => {
                 self.already_applied = true;
@@ -135,9 +160,10 @@ impl Draft<'_> {
                 Placement::Ready => {
                     self.require(Condition::Missing(to.clone()));
                     self.require_parent(to);
-                    self.require(match on_existing {
-                        OnExisting::Skip => Condition::Equals(from.clone(), value.clone()),
-                        OnExisting::Keep | OnExisting::Overwrite => Condition::Exists(from.clone()),
+                    // A recorded digest must be that of the value that is written.
+                    self.require(match on_existing == OnExisting::Skip || self.needs_record {
+                        true => Condition::Equals(from.clone(), value.clone()),
+                        false => Condition::Exists(from.clone()),
                     });
                     self.copy(from, to, value);
                     self.pre_images.extend(is_recorded.then(|| PreImage::without_value(to).with_written_value(value)));
@@ -189,7 +215,7 @@ impl Draft<'_> {
 
     /// Returns whether an unequal value at a target may be overwritten. If so, also records the value in a pre-image,
     /// and requires that the target still has this value.
-    fn prepare_overwrite(&mut self, to: &Path, existing: PreImage, on_existing: OnExisting) -> bool {
+    pub(super) fn prepare_overwrite(&mut self, to: &Path, existing: PreImage, on_existing: OnExisting) -> bool {
         match on_existing {
             OnExisting::Keep => {
                 self.diverged.push(to.clone());

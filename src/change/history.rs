@@ -182,6 +182,12 @@ impl ItemHistory {
         self.newest_foreign(path, Some(PreImageOrigin::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
+    /// Returns the last state of the path that the tool did not write itself. For a value that is converted under the
+    /// same name, this is the application's last value, even if a repair found it.
+    pub(super) fn last_foreign(&self, path: &Path) -> Option<&PriorValue> {
+        self.newest_foreign(path, None)
+    }
+
     /// Returns the state of a copy's target before the migration. `now` is the target's current value. Returns `None`
     /// if the baseline shows that the target did not exist before the migration, because there is then no value to
     /// restore. Also returns `None` if the target has its earlier value again.
@@ -203,13 +209,14 @@ impl ItemHistory {
 
     /// Returns whether the tool wrote `now`, the current value at the path.
     pub fn is_own_value(&self, path: &Path, now: &Value) -> bool {
-        self.journal.get(path).is_some_and(|rows| is_written_by(Some(Digest::from_value(now)), rows))
+        let digests = [Digest::from_value(now), Digest::by_number(now)];
+        self.journal.get(path).is_some_and(|rows| is_written_by(&digests, rows))
     }
 
     /// Returns the newest pre-image whose value the tool did not write itself.
     fn newest_foreign(&self, path: &Path, origin: Option<PreImageOrigin>) -> Option<&PriorValue> {
         let rows = self.journal.get(path)?;
-        let own = |at: usize| is_written_by(rows[at].1.found(), &rows[at + 1..]);
+        let own = |at: usize| is_written_by(&rows[at].1.found(), &rows[at + 1..]);
         let counts = |at: &usize| origin.is_none_or(|origin| rows[*at].0 == origin) && !own(*at);
         (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
     }
@@ -220,10 +227,11 @@ impl ItemHistory {
     }
 }
 
-/// Returns whether the newest write in `earlier` that took effect wrote a value with the digest `found`. A write that
-/// found the same value did not take effect, so it is ignored.
-fn is_written_by(found: Option<Digest>, earlier: &[(PreImageOrigin, PreImage)]) -> bool {
-    let Some(found) = found else { return false };
-    let last_write = earlier.iter().find(|(_, row)| row.written_digest == Some(found) || row.found() != Some(found));
-    last_write.is_some_and(|(_, row)| row.written_digest == Some(found))
+/// Returns whether the newest write in `earlier` that took effect wrote a value with one of the digests `found`. A write
+/// that found the same value did not take effect, so it is ignored.
+fn is_written_by(found: &[Digest], earlier: &[(PreImageOrigin, PreImage)]) -> bool {
+    let Some(first) = found.first() else { return false };
+    let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| found.contains(&written));
+    let last_write = earlier.iter().find(|(_, row)| wrote_it(row) || row.found().first() != Some(first));
+    last_write.is_some_and(|(_, row)| wrote_it(row))
 }

@@ -8,6 +8,9 @@
 //! ([`ItemHistory`]). `contract` depends on it only for changes with `skip`.
 
 mod baseline;
+mod computed;
+#[cfg(test)]
+mod computed_tests;
 mod contract;
 mod cost;
 mod decide;
@@ -16,6 +19,7 @@ mod digest;
 mod draft;
 mod expand;
 mod expression;
+mod formula;
 mod guarded;
 mod history;
 #[cfg(test)]
@@ -28,6 +32,7 @@ mod pre_image;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
+mod selection;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -40,14 +45,18 @@ pub use decide::Changes;
 pub use decision::{Decider, Decision};
 pub use digest::Digest;
 pub use expression::{Expression, render};
+pub use formula::{Formula, escaped};
 pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
 pub use history::{HistoryLookup, ItemHistory, PreImageOrigin};
 pub use indexes::Indexes;
 pub use leftover::Leftover;
 pub use pre_image::{PreImage, PriorValue};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
+pub use selection::{ItemRules, OnNotComputable, Selected, Selection};
 
-use crate::item::{Path, Value};
+use crate::convert::Conversion;
+use crate::expr::Facts;
+use crate::item::{Item, Path, Value};
 
 /// One `[[change]]` of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +95,37 @@ pub enum Change {
         /// The path that is removed.
         path: Path,
     },
+    /// Computes a value from other attributes and writes it to `to`.
+    Compute {
+        /// The path that is written.
+        to: Path,
+        /// How the value is computed.
+        formula: Formula,
+        /// What happens if the target already has a different value.
+        on_existing: OnExisting,
+    },
+    /// Converts the value at a path to another type, under the same name.
+    Convert {
+        /// The path.
+        path: Path,
+        /// The conversion. It changes the value's DynamoDB type, so a converted value is recognised and never converted
+        /// twice.
+        conversion: Conversion,
+    },
+    /// Raises this number by one in every write of the migration.
+    Bump {
+        /// The path of the version.
+        path: Path,
+    },
 }
 
 /// The paths that a change uses during the whole migration, from `run` to `contract`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangePaths<'a> {
-    /// Paths whose values determine the result.
+    /// Paths whose values are moved or copied.
     pub reads: Vec<&'a Path>,
+    /// Paths from which the value of a target is computed. A write is conditional on each of them.
+    pub inputs: Vec<&'a Path>,
     /// Paths that get a value.
     pub writes: Vec<&'a Path>,
     /// Paths that are removed. An in-place plan removes them in the same write; otherwise `contract` removes them.
@@ -110,21 +143,36 @@ impl Change {
     /// Returns the paths that the change reads, writes and removes. Code that needs only the paths calls this function,
     /// so the code also works for new kinds of change.
     pub fn paths(&self) -> ChangePaths<'_> {
+        let mut paths = ChangePaths { reads: Vec::new(), inputs: Vec::new(), writes: Vec::new(), removes: Vec::new() };
         match self {
-            Change::Move { from, to, .. } => ChangePaths { reads: vec![from], writes: vec![to], removes: vec![from] },
-            Change::Copy { from, to, .. } => ChangePaths { reads: vec![from], writes: vec![to], removes: Vec::new() },
-            Change::Set { to, .. } => ChangePaths { reads: Vec::new(), writes: vec![to], removes: Vec::new() },
-            Change::Remove { path } => ChangePaths { reads: Vec::new(), writes: Vec::new(), removes: vec![path] },
+            Change::Move { from, to, .. } => {
+                paths.reads.push(from);
+                paths.writes.push(to);
+                paths.removes.push(from);
+            }
+            Change::Copy { from, to, .. } => {
+                paths.reads.push(from);
+                paths.writes.push(to);
+            }
+            Change::Set { to, .. } => paths.writes.push(to),
+            Change::Remove { path } => paths.removes.push(path),
+            Change::Compute { to, formula, .. } => {
+                paths.inputs.extend(formula.inputs());
+                paths.writes.push(to);
+            }
+            Change::Convert { path, .. } | Change::Bump { path } => paths.writes.push(path),
         }
+        paths
     }
 
     /// Returns what happens if the target already has a different value, or `None` if the change has no target.
     pub fn on_existing(&self) -> Option<OnExisting> {
         match self {
-            Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
-                Some(*on_existing)
-            }
-            Change::Remove { .. } => None,
+            Change::Move { on_existing, .. }
+            | Change::Copy { on_existing, .. }
+            | Change::Set { on_existing, .. }
+            | Change::Compute { on_existing, .. } => Some(*on_existing),
+            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } => None,
         }
     }
 
@@ -132,12 +180,44 @@ impl Change {
     #[must_use]
     pub fn with_on_existing(mut self, value: OnExisting) -> Change {
         match &mut self {
-            Change::Move { on_existing, .. } | Change::Copy { on_existing, .. } | Change::Set { on_existing, .. } => {
-                *on_existing = value;
-            }
-            Change::Remove { .. } => {}
+            Change::Move { on_existing, .. }
+            | Change::Copy { on_existing, .. }
+            | Change::Set { on_existing, .. }
+            | Change::Compute { on_existing, .. } => *on_existing = value,
+            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } => {}
         }
         self
+    }
+
+    /// Returns whether the change only writes values, so that no reader or writer has to stop using an old attribute.
+    pub fn only_writes_values(&self) -> bool {
+        match self {
+            Change::Set { .. } | Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } => true,
+            Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => false,
+        }
+    }
+
+    /// Returns whether [`Change::is_computable`] can be false.
+    pub fn may_be_not_computable(&self) -> bool {
+        match self {
+            Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } => true,
+            Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => false,
+        }
+    }
+
+    /// Returns whether an expression or a conversion of this change, or a version that it raises, has a result for this
+    /// item.
+    pub fn is_computable(&self, item: &Item, facts: &Facts) -> bool {
+        match self {
+            Change::Compute { formula, .. } => formula.value(item, facts).is_ok(),
+            Change::Convert { path, conversion } => {
+                path.get(item).is_none_or(|value| conversion.is_converted(value) || conversion.apply(value).is_ok())
+            }
+            Change::Bump { path } => {
+                matches!(path.get(item), Some(Value::N(number)) if number.plus_one().is_some())
+            }
+            Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => true,
+        }
     }
 
     /// Returns whether the change removes exactly this path.

@@ -45,7 +45,11 @@ impl OldFromNewOp {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
                 Some((from, CopyTarget { to: to.clone(), skips_existing: change.skips_existing() }))
             }
-            Change::Set { .. } | Change::Remove { .. } => None,
+            Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. } => None,
         }
     }
 

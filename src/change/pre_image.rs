@@ -70,6 +70,11 @@ impl PreImage {
         PreImage { written_digest: Some(Digest::from_value(value)), ..self }
     }
 
+    /// Returns the same pre-image, with the digest of the computed value that is written.
+    pub fn with_computed_value(self, value: &Value) -> PreImage {
+        PreImage { written_digest: Some(Digest::by_number(value)), ..self }
+    }
+
     /// Returns the difference that the write may leave, or `None` if this pre-image is not a note about a difference.
     pub fn leftover(&self) -> Option<Leftover> {
         match self.prior {
@@ -78,12 +83,13 @@ impl PreImage {
         }
     }
 
-    /// Returns the digest of the value that the path had before the write, or `None` if the path had no value.
-    pub(super) fn found(&self) -> Option<Digest> {
+    /// Returns the digests of the value that the path had before the write: of its text, and by number. Returns an
+    /// empty list if the path had no value.
+    pub(super) fn found(&self) -> Vec<Digest> {
         match &self.prior {
-            PriorValue::Value(value) => Some(Digest::from_value(value)),
-            PriorValue::SameAsSource => self.written_digest,
-            PriorValue::Nothing | PriorValue::Leftover(_) => None,
+            PriorValue::Value(value) => vec![Digest::from_value(value), Digest::by_number(value)],
+            PriorValue::SameAsSource => self.written_digest.into_iter().collect(),
+            PriorValue::Nothing | PriorValue::Leftover(_) => Vec::new(),
         }
     }
 }

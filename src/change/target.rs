@@ -19,7 +19,13 @@ impl CopyTarget {
             Change::Copy { from, to, .. } if from == path => {
                 Some(CopyTarget { to: to.clone(), skips_existing: change.skips_existing() })
             }
-            Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => None,
+            Change::Copy { .. }
+            | Change::Move { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. } => None,
         };
         changes.iter().filter_map(copy).collect()
     }

@@ -342,11 +342,7 @@ pub(super) fn any_on_existing() -> impl Generator<Value = OnExisting> {
 
 /// Returns the paths that a plan writes.
 pub(super) fn targets(plan: &[Change]) -> Vec<&Path> {
-    let target = |change| match change {
-        &Change::Move { ref to, .. } | &Change::Copy { ref to, .. } | &Change::Set { ref to, .. } => Some(to),
-        &Change::Remove { .. } => None,
-    };
-    plan.iter().filter_map(target).collect()
+    plan.iter().flat_map(|change| change.paths().writes).collect()
 }
 
 /// Generates plans that combine different kinds of change, as a plan file may.
@@ -383,15 +379,14 @@ proptest! {
                 let existing = to.get(&image);
                 prop_assert!(existing.is_none() || to.get(&after) == existing, "`{}` already existed", to);
             }
-            let bound = crate::plan::expression_bound(&plan);
+            let bound = crate::plan::expression_bound(&plan, None);
             let text = render(&write);
             prop_assert!(text.update.len() <= bound.update_bytes && text.condition.len() <= bound.condition_bytes);
             let terms = text.condition.matches(" AND ").count() + 1;
             prop_assert!(write.actions.len() <= bound.update_operators && 2 * terms - 1 <= bound.condition_operators);
-            let touched: Vec<&str> = plan.iter().flat_map(|c| match c {
-                Change::Move { from, to, .. } => vec![from.root(), to.root()],
-                Change::Copy { to, .. } | Change::Set { to, .. } => vec![to.root()],
-                Change::Remove { path } => vec![path.root()],
+            let touched: Vec<&str> = plan.iter().flat_map(|change| {
+                let paths = change.paths();
+                paths.writes.into_iter().chain(paths.removes).map(Path::root)
             }).collect();
             for (name, value) in &image {
                 prop_assert!(touched.contains(&name.as_str()) || after.get(name) == Some(value));
@@ -410,7 +405,7 @@ proptest! {
                 let expected = match decide(&plan, strategy, on_existing, &raced) {
                     Decision::Write(now) => update(&now, Some(&raced)),
                     Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced),
-                    Decision::Diverged(_) | Decision::Rejected(_) | Decision::Refused(..) => None,
+                    Decision::Diverged(_) | Decision::Rejected(_) | Decision::NotComputable(_) | Decision::Refused(..) => None,
                 };
                 prop_assert_eq!(Some(after), expected, "the write does not match the current item");
             }

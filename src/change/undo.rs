@@ -25,6 +25,10 @@ pub(super) enum UndoOp {
     Set { to: Path, value: Value },
     /// Restores a value that was removed in place.
     Remove { path: Path },
+    /// Removes a computed value, or restores the value that it replaced.
+    Computed { to: Path },
+    /// Restores the value before a conversion under the same name.
+    Converted { path: Path },
 }
 
 impl UndoOp {
@@ -43,6 +47,10 @@ impl UndoOp {
             }
             Change::Set { to, value, .. } => Some(UndoOp::Set { to, value }),
             Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
+            Change::Compute { to, .. } => Some(UndoOp::Computed { to }),
+            Change::Convert { path, .. } => Some(UndoOp::Converted { path }),
+            // The version never goes back.
+            Change::Bump { .. } => None,
         }
     }
 
@@ -50,7 +58,11 @@ impl UndoOp {
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             UndoOp::Move { from, to } => (to, Some(from)),
-            UndoOp::Copy { to: path, .. } | UndoOp::Set { to: path, .. } | UndoOp::Remove { path } => (path, None),
+            UndoOp::Copy { to: path, .. }
+            | UndoOp::Set { to: path, .. }
+            | UndoOp::Computed { to: path }
+            | UndoOp::Converted { path }
+            | UndoOp::Remove { path } => (path, None),
         };
         std::iter::once(one).chain(another)
     }
@@ -67,6 +79,8 @@ impl<'a> Draft<'a> {
                 UndoOp::Move { from, to } => self.revert_move(from, to),
                 UndoOp::Set { to, value } => self.revert_set(to, value),
                 UndoOp::Remove { path } => self.revert_remove(path),
+                UndoOp::Computed { to } => self.revert_computed(to, self.history.prior(to)),
+                UndoOp::Converted { path } => self.revert_computed(path, self.history.last_foreign(path)),
             }
         }
     }
@@ -99,6 +113,16 @@ impl<'a> Draft<'a> {
         }
         if history.is_preexisting(to) {
             return;
+        }
+        if self.needs_record {
+            // The selection does not include the item, so only a record allows a change of it.
+            match new {
+                Some(new) if history.was_created(to) && !history.is_own_value(to, new) => {
+                    return self.diverged.push(to.clone());
+                }
+                Some(_) if !history.was_created(to) => return,
+                Some(_) | None => {}
+            }
         }
         let Some(new) = new else { return self.require(Condition::Missing(to.clone())) };
         if Some(new) == old {
@@ -219,12 +243,12 @@ impl<'a> Draft<'a> {
         });
     }
 
-    fn mark_undone(&mut self, path: &Path, value: &Value) {
+    pub(super) fn mark_undone(&mut self, path: &Path, value: &Value) {
         self.already_applied = true;
         self.require(Condition::Equals(path.clone(), value.clone()));
     }
 
-    fn overwrite(&mut self, path: &Path, now: &Value, before: &Value) {
+    pub(super) fn overwrite(&mut self, path: &Path, now: &Value, before: &Value) {
         self.subtract_bytes(path, now);
         self.set(path, before);
     }
@@ -234,7 +258,11 @@ impl<'a> Draft<'a> {
     fn restored_values(&self, ops: &'a [UndoOp]) -> BTreeMap<&'a Path, &'a Value> {
         let removed = ops.iter().filter_map(|op| match op {
             UndoOp::Remove { path } => Some(path),
-            UndoOp::Copy { .. } | UndoOp::Move { .. } | UndoOp::Set { .. } => None,
+            UndoOp::Copy { .. }
+            | UndoOp::Move { .. }
+            | UndoOp::Set { .. }
+            | UndoOp::Computed { .. }
+            | UndoOp::Converted { .. } => None,
         });
         let gone = removed.filter(|path| path.get(self.item).is_none());
         gone.filter_map(|path| Some((path, self.history.prior(path)?.value()?))).collect()

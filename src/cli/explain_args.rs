@@ -11,12 +11,12 @@ pub(crate) struct ExplainArgs {
     /// The plan file
     #[arg(value_name = "PLAN")]
     pub plan: PathBuf,
-    /// Read the item with this key, strongly consistently. As JSON: '{"pk": "a", "sk": 1}', as DynamoDB JSON, or as
-    /// `failures list` prints it: 'pk=a sk=1'
+    /// Explain the item with this key; the read is strongly consistent. Write the key as JSON ('{"pk": "a", "sk": 1}'),
+    /// as DynamoDB JSON, or as `failures list` prints it ('pk=a sk=1')
     #[arg(long, group = "source")]
     pub key: Option<String>,
-    /// Read items from this file in DynamoDB JSON, one after the other, without contacting the table; `-` reads stdin.
-    /// Needs `key` in [table]
+    /// Explain the items in this file, in DynamoDB JSON, without contacting the table; `-` reads stdin. The plan must
+    /// state `key` in [table]
     #[arg(long, group = "source", value_name = "FILE")]
     pub item: Option<PathBuf>,
     /// The pass to explain

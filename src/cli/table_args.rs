@@ -30,7 +30,7 @@ pub(crate) struct StatsArgs {
     /// The plan file, which names the table and the read budget
     #[arg(value_name = "PLAN", group = "target")]
     pub plan: Option<PathBuf>,
-    /// The table, without a plan; reads within the default budget
+    /// Table to read, without a plan; uses the default read budget
     #[arg(long, group = "target")]
     pub table: Option<String>,
     /// Sample to read: a percentage or a number of items. Reads at most about ten times the expected number

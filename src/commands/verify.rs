@@ -51,9 +51,9 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     // refused.
     let can_repair = !is_clean && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
-    // A plan that only sets constants has its own next step, because a repair would overwrite live values.
-    let only_sets = migration.plan().changes.iter().all(|change| matches!(change, Change::Set { .. }));
-    let next_step = match is_clean || (can_repair && only_sets) {
+    // A plan that only writes values has its own next step, because a repair would overwrite live values.
+    let only_writes_values = migration.plan().changes.iter().all(Change::only_writes_values);
+    let next_step = match is_clean || (can_repair && only_writes_values) {
         true => NextStep::find(&migration, &commands).await,
         false => can_repair.then(|| NextStep::now(commands.render("verify --all --repair"))),
     };

@@ -7,7 +7,7 @@ use crate::item::{NotComputable, Value};
 
 /// Converts base64 text to a binary value.
 pub(super) fn read(text: &str) -> Result<Value, NotComputable> {
-    let wrong = "the text is not base64 of the standard alphabet with padding";
+    let wrong = "the text is not base64 with the standard alphabet and padding";
     STANDARD.decode(text).map(Value::B).map_err(|_| NotComputable::new(wrong))
 }
 

@@ -14,7 +14,7 @@ pub use report::{ExplainReport, RecordSource};
 pub use verdict::Verdict;
 pub use write::{ExplainedValue, ExplainedWrite, IndexCost};
 
-use crate::change::{Change, Changes, ItemHistory};
+use crate::change::{Change, Changes, Decision, ItemHistory, Selected};
 use crate::item::{Item, ItemKey, Path, Value, item_bytes};
 use crate::state::reject_if_unreadable;
 
@@ -111,7 +111,11 @@ impl Explanation {
                 None => ItemRecord::Recorded,
             },
         };
-        let verdict = Verdict::of_decision(pass, decision, plan, &indexes);
+        let is_left_out = decision == Decision::NothingToDo && changes.selected(item) == Selected::No;
+        let verdict = match is_left_out {
+            true => Verdict::not_selected(),
+            false => Verdict::of_decision(pass, decision, plan, &indexes),
+        };
         Explanation { key: changes.key().key_of(item), verdict, image: Some(image) }
     }
 
@@ -126,7 +130,7 @@ fn plan_paths(plan: &[Change]) -> Vec<&Path> {
     let mut paths: Vec<&Path> = Vec::new();
     for change in plan {
         let named = change.paths();
-        for path in named.reads.into_iter().chain(named.writes).chain(named.removes) {
+        for path in named.reads.into_iter().chain(named.inputs).chain(named.writes).chain(named.removes) {
             if !paths.contains(&path) {
                 paths.push(path);
             }

@@ -29,7 +29,7 @@ pub struct ExplainReport<'a> {
     pub plan_path: &'a Path,
     /// The explained pass.
     pub pass: ExplainedPass,
-    /// The ARN of the table; `None` if the table was not asked.
+    /// The ARN of the table; `None` if the table was not contacted.
     pub table_arn: Option<&'a str>,
     /// Where the records come from.
     pub records: RecordSource,

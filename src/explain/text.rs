@@ -13,7 +13,9 @@ impl ExplainReport<'_> {
         line(out, "plan", &self.plan.meaning())?;
         match self.table_arn {
             Some(arn) => line(out, "table", arn)?,
-            None => line(out, "table", &format!("{} was not asked, so its indexes are unknown", self.plan.table.name))?,
+            None => {
+                line(out, "table", &format!("{} was not contacted, so its indexes are unknown", self.plan.table.name))?
+            }
         }
         line(out, "pass", self.pass.name())?;
         let state = self.state_path.display();

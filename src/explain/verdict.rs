@@ -40,6 +40,11 @@ impl Verdict {
                 PredictedOutcome::AlreadyApplied,
                 "the item is already in the state that this pass produces. It gets no write",
             ),
+            Decision::Skipped(paths) if paths.is_empty() => Verdict::new(
+                PredictedOutcome::Skipped,
+                "an expression or a conversion has no result for the item, and the plan skips such items. The item gets \
+                 no write",
+            ),
             Decision::Skipped(paths) => {
                 let kept = plural(&paths, "has", "have");
                 let summary = format!(
@@ -56,6 +61,11 @@ impl Verdict {
             Decision::Rejected(why) => {
                 let summary = format!("{why}. The item gets no write and becomes a failure");
                 Verdict { reason: Some(why), ..Verdict::new(PredictedOutcome::Rejected, summary) }
+            }
+            Decision::NotComputable(why) => {
+                let why = why.to_string();
+                let summary = format!("{why}. The item gets no write and becomes a failure");
+                Verdict { reason: Some(why), ..Verdict::new(PredictedOutcome::NotComputable, summary) }
             }
             Decision::Refused(write, rule) => {
                 let class = match rule.is_item_size() {
@@ -81,6 +91,14 @@ impl Verdict {
 
     fn new(class: PredictedOutcome, summary: impl Into<String>) -> Verdict {
         Verdict { class: Some(class), summary: summary.into(), paths: Vec::new(), reason: None, write: None }
+    }
+
+    /// The verdict on an item that the plan's selection leaves out.
+    pub(super) fn not_selected() -> Verdict {
+        Verdict::new(
+            PredictedOutcome::NothingToDo,
+            "the selection does not include the item: `where` is false for this item. The item gets no write",
+        )
     }
 
     /// Returns the name that JSON uses for the decision.

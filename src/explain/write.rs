@@ -101,7 +101,12 @@ const TYPE_PLACEHOLDER: &str = ":m";
 fn constant(change: &Change) -> Option<&Value> {
     match change {
         Change::Set { value, .. } => Some(value),
-        Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => None,
+        Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Convert { .. }
+        | Change::Bump { .. } => None,
     }
 }
 

@@ -2,16 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
+use super::history::parse_event;
 use super::{DriverError, MigrationError, Notice, Observer, Options};
 use crate::clock::wall_clock;
 use crate::command_line::CommandLine;
 use crate::cutover::FlagAccess;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
+use crate::expr::Facts;
 use crate::figure::count;
 use crate::plan::{LoadedPlan, Plan, TableRef, load_bytes_with, load_with};
+use crate::playbook::EventBody;
 use crate::preflight::{
     Acceptance, PlanCheck, ReachableTable, check_table, connect_plan_table, describe_given_table, run_changes,
 };
@@ -81,6 +85,19 @@ pub fn state_path(options: &Options, plan: &Plan) -> PathBuf {
     options.state.clone().unwrap_or_else(|| Path::new(".backfill").join(format!("{}.db", plan.name)))
 }
 
+/// Returns the time at which the migration with this state file began. A migration that has not begun would begin now.
+async fn started_at(state: &Path) -> Timestamp {
+    let recorded = match state::read(state) {
+        Ok(file) => file.events().await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    let began = recorded.iter().find_map(|record| {
+        let event = parse_event(&record.event).ok()?;
+        matches!(event.body, EventBody::PreflightAccepted { .. }).then_some(event.at)
+    });
+    began.unwrap_or_else(|| wall_clock()())
+}
+
 impl MigrationTarget {
     /// Returns the table's ARN and size, for questions to the operator. DynamoDB updates the size about every six hours.
     pub fn table_and_size(&self) -> String {
@@ -115,7 +132,8 @@ impl MigrationTarget {
         check_table(&loaded.plan.table, &description)?;
         let resolved = plan_check(&loaded, &description)?;
         resolved.reductions.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));
-        let plan = loaded.plan;
+        let mut plan = loaded.plan;
+        plan.facts = Facts { started_at: started_at(&state).await };
         Ok(MigrationTarget {
             path,
             commands,

@@ -15,6 +15,7 @@ use crate::state::{RunSession, State, StoreError};
 /// encrypted on the client, unless [`Job::allow_encrypted_edits`] was called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
+        .with_rules(plan.item_rules())
         .with_encrypted_refused(true)
 }
 

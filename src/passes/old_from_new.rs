@@ -12,6 +12,7 @@ use crate::state::{RunSession, State, StoreError};
 /// encrypted on the client, because a rollback must include all items that the migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_old_from_new(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
+        .with_rules(plan.item_rules())
 }
 
 /// Runs one session of an old-from-new pass.

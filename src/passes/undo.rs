@@ -11,6 +11,7 @@ use crate::state::{RunSession, State, StoreError};
 /// on the client, because it removes everything that the migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
     Changes::for_undo(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
+        .with_rules(plan.item_rules())
 }
 
 /// Runs one session of an undo pass. If the first expand pass was stopped, some items have no baseline yet. The undo

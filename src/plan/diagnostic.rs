@@ -146,6 +146,12 @@ impl PlanErrors {
         self.list.len()
     }
 
+    /// Returns the position of each error.
+    #[cfg(test)]
+    pub(super) fn spans(&self) -> impl Iterator<Item = TextSpan> {
+        self.list.iter().map(|diagnostic| diagnostic.span().clone())
+    }
+
     /// Renders every error with its location and its remedies, for a terminal. Replaces control characters from the
     /// plan with visible characters.
     pub fn render(&self, color: bool) -> String {
@@ -191,7 +197,8 @@ impl PlanErrors {
         }
         let path = if in_arguments { "command line".to_owned() } else { visible(&self.label) };
         let line = self.text.line_number(shown.start);
-        let snippet = Snippet::source(same_length_visible(&self.text[shown.clone()])).line_start(line).path(path);
+        let snippet =
+            Snippet::source(same_length_visible(&hide_urls(&self.text[shown.clone()]))).line_start(line).path(path);
         Some(spans.into_iter().fold(snippet, |snippet, (i, span, label)| {
             let kind = if i == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
             snippet.annotation(kind.span(span.start - shown.start..span.end - shown.start).label(visible(label)))
@@ -233,6 +240,26 @@ fn visible(text: &str) -> String {
     out
 }
 
+/// Replaces the secret parts of the URLs of health checks, without changing any byte offset. A URL may contain a
+/// password or a token. Of a line that sets `url`, only the scheme and the host stay visible.
+fn hide_urls(text: &str) -> String {
+    let hide = |line: &str| -> String {
+        let is_url = line.match_indices("url").any(|(at, _)| {
+            let starts_name = !line[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-'));
+            starts_name && line[at + 3..].trim_start_matches(['"', '\'', ' ', '\t']).starts_with('=')
+        });
+        let Some(host) = line.find("://").map(|at| at + 3).filter(|_| is_url) else { return line.to_owned() };
+        let end = line[host..].find(['/', '?', '#', '"', '\'', ' ']).map_or(line.len(), |length| host + length);
+        let start = line[host..end].rfind('@').map_or(host, |at| host + at);
+        let stars = |part: &str| -> String {
+            let is_kept = |c: char| matches!(c, '"' | '\'' | ' ' | '\r' | '\n');
+            part.chars().flat_map(|c| std::iter::repeat_n(if is_kept(c) { c } else { '*' }, c.len_utf8())).collect()
+        };
+        format!("{}{}{}{}", &line[..host], stars(&line[host..start]), &line[start..end], stars(&line[end..]))
+    };
+    text.split_inclusive('\n').map(hide).collect()
+}
+
 /// Makes source text safe for a terminal without changing any byte offset. The renderer already makes ASCII control
 /// characters visible. This function replaces every other unsafe character with a visible character of the same length.
 fn same_length_visible(text: &str) -> String {
@@ -270,6 +297,22 @@ mod tests {
         let shown = shown.to_string();
         assert!(shown.chars().all(|c| c == '\n' || !is_hidden(c)), "{shown:?}");
         assert!(!errors(text, Diagnostic::new("t", 0..1, "l")).render(true).contains('\u{9b}'));
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        for (line, shown) in [
+            ("url = \"https://a.example/s3cret?k=s3cret\"", "url = \"https://a.example****************\""),
+            ("url='https://me:s3cret@a.example:1/x' s3", "url='https://*********@a.example:1**' **"),
+            ("x = [{ url = \"https://a.example/s3cret\" }]", "x = [{ url = \"https://a.example*******\" **"),
+            ("  url = https://a.example", "  url = https://a.example"),
+            ("endpoint_url = \"http://a.example/x\"", "endpoint_url = \"http://a.example/x\""),
+        ] {
+            assert_eq!(hide_urls(line), shown);
+            let text = format!("{line}\nb = 1");
+            let found = errors(&text, Diagnostic::new("t", 0..text.len(), "here")).to_string();
+            assert!(!line.contains("s3cret") || !found.contains("s3cret"), "{found}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Upper bounds for the expressions of a guarded write. If an expression were too long, DynamoDB would reject the write
 //! of every item.
 
-use crate::change::Change;
+use crate::change::{Change, Selection};
 use crate::item::{Path, PathStep};
 
 /// The longest expression that DynamoDB accepts, in bytes (developer guide, "Service quotas": 4 KB).
@@ -41,7 +41,8 @@ impl ExpressionBound {
     }
 }
 
-/// Returns the upper bounds for the writes of these changes. The bounds are valid for every item.
+/// Returns the upper bounds for the writes of these changes to selected items. The bounds are valid for every item. The
+/// condition has one term for each input of an expression or of the selection.
 ///
 /// The bounds rely on the following properties of the code that renders expressions. That code's tests check these
 /// properties. Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path
@@ -51,13 +52,19 @@ impl ExpressionBound {
 ///
 /// The bounds are also valid for undo. Undoing an in-place move sets both paths. If undo puts a value back into a map,
 /// the condition has a term for that map.
-pub fn expression_bound(changes: &[Change]) -> ExpressionBound {
+pub fn expression_bound(changes: &[Change], selection: Option<&Selection>) -> ExpressionBound {
     let mut bound = ExpressionBound {
         update_bytes: "SET ".len() + " REMOVE ".len(),
         condition_bytes: MAX_TERM_BYTES + MAX_PLACEHOLDER_BYTES,
         update_operators: 0,
         condition_operators: 1,
     };
+    let inputs = changes.iter().flat_map(|change| change.paths().inputs);
+    let selected_by = selection.map_or(&[][..], |selection| selection.condition.inputs());
+    for input in inputs.chain(selected_by) {
+        bound.condition_bytes += AND + MAX_TERM_BYTES + path_bytes(input);
+        bound.condition_operators += 2;
+    }
     for change in changes {
         let paths = change.paths();
         let longest = |paths: &[&Path]| paths.iter().map(|path| path_bytes(path)).max().unwrap_or(0);
@@ -122,7 +129,7 @@ mod tests {
     #[test]
     fn the_bound_covers_the_longest_expression() {
         let moved = Change::Move { from: path("a.b"), to: path("c.d"), on_existing: OnExisting::Keep };
-        let bound = expression_bound(&[moved]);
+        let bound = expression_bound(&[moved], None);
         assert!(bound.update_bytes >= "SET #n999.#n999 = #n999.#n999 REMOVE #n999.#n999".len());
         let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
                          attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
@@ -137,7 +144,7 @@ mod tests {
     fn many_changes_do_not_fit() {
         let changes: Vec<Change> =
             (0..200).map(|i| Change::Remove { path: Path::attribute(format!("a{i}")) }).collect();
-        assert!(!expression_bound(&changes).is_within_limits());
-        assert!(expression_bound(&changes[..50]).is_within_limits());
+        assert!(!expression_bound(&changes, None).is_within_limits());
+        assert!(expression_bound(&changes[..50], None).is_within_limits());
     }
 }

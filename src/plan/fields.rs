@@ -360,14 +360,13 @@ fn unknown_field(name: &str, at: TextSpan, title: &str, names: &[&str]) -> Diagn
 fn unsupported(name: &str) -> Option<&'static str> {
     Some(match name {
         "filter" | "where" | "condition" | "if" | "when" => {
-            "a plan cannot select items: it changes every item of the table. An item that needs no change gets no write. \
-             `on_existing = \"skip\"` sets an attribute only where it is missing"
+            "to change only some items, add a [select] table with `where = 'item.status == \"active\"'`. The selection \
+             applies to all changes of the plan"
         }
-        "compute" | "expression" | "transform" | "script" | "function" | "template" => {
-            "a plan cannot compute values: it can `move`, `copy`, `set` and `remove` attributes. Let the application write \
-             computed values, or use a script"
+        "expression" | "transform" | "script" | "function" | "template" => {
+            "to compute a value, write `compute = \"full_name\"` and `as = 'item.first + \" \" + item.last'`"
         }
-        "convert" | "type" | "cast" => "a plan cannot convert types: a move or a copy keeps the type of the value",
+        "type" | "cast" => "to convert a value to another type, write `convert = \"price\"` and `to = \"N\"`",
         "rename" => "to rename an attribute, write `move = \"old\"` and `to = \"new\"`",
         "delete" | "delete_items" => {
             "a plan cannot delete items. To remove an attribute from every item, write `remove = \"attribute\"`"

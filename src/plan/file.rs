@@ -7,18 +7,22 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::capacity::{self, BudgetError, CapacityField};
-use super::changes::{self, WrittenChange};
+use super::capacity::{self, BudgetError};
+use super::changes;
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines};
 use super::fields::{Fields, check, format_duration};
-use super::names::{account, endpoint_url, migration_name, pause_file, profile, region, table_name};
+use super::migration_section::{self, MigrationSection};
+use super::names::{account, endpoint_url, pause_file, profile, region, table_name};
 use super::overrides;
 use super::section::section;
+use super::spans::PlanSpans;
 use super::text::PlanText;
 use super::{
     Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, role, rules, safety,
+    select,
 };
-use crate::change::{OnExisting, Strategy};
+use crate::change::{OnExisting, OnNotComputable};
+use crate::expr::{Facts, KnownTypes};
 use crate::item::{IndexSchema, KeySchema};
 
 /// Maximum size of a plan in bytes. A plan is usually one or two pages long, so a larger file is not a plan.
@@ -42,9 +46,7 @@ pub struct LoadedPlan {
 pub struct PlanFile {
     label: String,
     text: PlanText,
-    changes: Vec<WrittenChange>,
-    key: Option<TextSpan>,
-    budgets: Vec<(CapacityField, TextSpan)>,
+    spans: PlanSpans,
 }
 
 /// Reads a plan. `label` names the plan in errors; usually it is the path.
@@ -73,8 +75,8 @@ pub fn load_with(label: &str, text: &str, overrides: &[String]) -> Result<Loaded
     let read = read_root(&root, text.file(), &mut problems);
     add_syntax_errors(&syntax, &mut problems, text.file().len());
     match read {
-        Some((plan, PlanSpans { changes, key, budgets })) if problems.is_empty() => {
-            Ok(LoadedPlan { plan, file: PlanFile { label: label.to_owned(), text, changes, key, budgets } })
+        Some((plan, spans)) if problems.is_empty() => {
+            Ok(LoadedPlan { plan, file: PlanFile { label: label.to_owned(), text, spans } })
         }
         _ => Err(problems.into_errors(label)),
     }
@@ -117,7 +119,7 @@ impl LoadedPlan {
     pub fn check_key_schema(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(self.file.text.clone());
         let actual: Vec<&str> = schema.names().collect();
-        if let (Some(stated), Some(at)) = (&self.plan.table.key, &self.file.key)
+        if let (Some(stated), Some(at)) = (&self.plan.table.key, &self.file.spans.key)
             && *stated != actual
         {
             let title = format!("table `{}` has a different key", self.plan.table.name);
@@ -127,7 +129,11 @@ impl LoadedPlan {
                     .help("otherwise, check `name`, `region`, `account` and `endpoint_url`"),
             );
         }
-        rules::check_keys(&self.file.changes, &actual, &mut problems);
+        let spans = &self.file.spans;
+        rules::check_keys(&spans.changes, &actual, &mut problems);
+        let known = std::iter::once(&schema.partition).chain(&schema.sort);
+        let known = known.fold(KnownTypes::default(), |known, key| known.with(&key.name, Some(&key.kind)));
+        spans.check_expressions(&actual, &known, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
@@ -136,7 +142,7 @@ impl LoadedPlan {
     pub fn check_index_keys(&self, schema: &KeySchema, indexes: &[IndexSchema]) -> Result<(), PlanErrors> {
         let mut problems = Problems::new(self.file.text.clone());
         let own: Vec<&str> = schema.names().collect();
-        rules::check_index_keys(&self.file.changes, &own, indexes, &mut problems);
+        rules::check_index_keys(&self.file.spans.changes, &own, indexes, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
@@ -144,7 +150,7 @@ impl LoadedPlan {
     pub fn budget_errors(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(self.file.text.clone());
         for error in errors {
-            let location = self.file.budgets.iter().find(|(field, _)| *field == error.field);
+            let location = self.file.spans.budgets.iter().find(|(field, _)| *field == error.field);
             let at = location.map_or(0..0, |(_, span)| span.clone());
             let diagnostic = Diagnostic::new(error.title, at, error.label);
             problems.add(error.help.into_iter().fold(diagnostic, Diagnostic::help));
@@ -153,17 +159,11 @@ impl LoadedPlan {
     }
 }
 
-/// The positions of the plan's parts in its text.
-struct PlanSpans {
-    changes: Vec<WrittenChange>,
-    key: Option<TextSpan>,
-    budgets: Vec<(CapacityField, TextSpan)>,
-}
-
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 14] = [
+    const TABLES: [&str; 15] = [
         "migration",
         "table",
+        "select",
         "change",
         "scan",
         "capacity",
@@ -180,10 +180,11 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     // An error about a missing section points at the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
     let root = Fields::open(table, "the plan", &TABLES, end..end, problems);
-    let migration = read_migration(&root, problems);
-    let named = migration.as_ref().map(|m| m.0.as_str());
+    let migration = migration_section::read(&root, problems);
+    let named = migration.as_ref().map(|m| m.name.as_str());
     let target = read_table(&root, named, problems);
-    let on_existing = migration.as_ref().map_or(OnExisting::Keep, |migration| migration.2);
+    let on_existing = migration.as_ref().map_or(OnExisting::Keep, |migration| migration.on_existing);
+    let selection = select::read(&root, problems);
     let changes = changes::read(&root, on_existing, problems);
     let scan = read_scan(&root, problems);
     let (capacity, budgets) = capacity::read(&root, problems);
@@ -197,20 +198,44 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let health_checks = health::read(&root, problems);
     let hooks = hooks::read(&root, problems);
     let safety = safety::read(&root, problems);
-    rules::check(&changes, problems);
-    if let Some((TableRef { key: Some(key), .. }, _)) = &target {
-        rules::check_keys(&changes, &key.iter().map(String::as_str).collect::<Vec<_>>(), problems);
+    rules::check(&changes, selection.as_ref(), problems);
+    let key_names = target.as_ref().and_then(|(table, _)| table.key.clone());
+    let (table, key) = target.unzip();
+    let spans = PlanSpans {
+        select: selection,
+        key: key.flatten(),
+        budgets,
+        has_cutover: migration.as_ref().is_some_and(|migration| migration.has_cutover(&changes)),
+        allows_not_computable: migration.as_ref().is_none_or(|migration| migration.on_not_computable.is_some()),
+        changes,
+    };
+    if let Some(at) = migration.as_ref().and_then(|migration| migration.on_not_computable.as_ref())
+        && *at.get_ref() == OnNotComputable::Skip
+        && spans.has_cutover
+    {
+        problems.add(
+            Diagnostic::new("this plan has a cutover, so no item may be skipped", at.span(), "skips items").help(
+                "write on_not_computable = \"fail\": each such item is then a failure, with its key and the reason",
+            ),
+        );
     }
-    let (name, strategy, on_existing) = migration?;
-    let (table, key) = target?;
-    let written = changes;
-    let changes = written.iter().map(|written| written.change.clone()).collect();
+    if let Some(key) = &key_names {
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        rules::check_keys(&spans.changes, &key, problems);
+        let known = key.iter().fold(KnownTypes::default(), |known, name| known.with(name, None));
+        spans.check_expressions(&key, &known, problems);
+    }
+    let MigrationSection { name, strategy, on_existing, on_not_computable } = migration?;
+    let on_not_computable = on_not_computable.map(Spanned::into_inner).unwrap_or_default();
     let plan = Plan {
         name,
         strategy,
         on_existing,
-        table,
-        changes,
+        on_not_computable,
+        table: table?,
+        select: spans.select.as_ref().map(|written| written.selection.clone()),
+        changes: spans.changes.iter().map(|written| written.change.clone()).collect(),
+        facts: Facts::default(),
         scan,
         capacity,
         limits,
@@ -223,18 +248,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         hooks,
         safety,
     };
-    Some((plan, PlanSpans { changes: written, key, budgets }))
-}
-
-fn read_migration(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<(String, Strategy, OnExisting)> {
-    let help = "write\n[migration]\nname = \"rename-email\"";
-    let fields = section(root, "migration", "[migration]", &["name", "strategy", "on_existing"], Some(help), problems)?;
-    let name = fields.required_text("name", "\"rename-email\"", problems);
-    let name = name.and_then(|name| check(&name, problems, migration_name));
-    let strategies = [("expand-contract", Strategy::ExpandContract), ("in-place", Strategy::InPlace)];
-    let strategy = fields.choice("strategy", &strategies, problems).unwrap_or(Strategy::ExpandContract);
-    let on_existing = fields.choice("on_existing", &changes::ON_EXISTING_VALUES, problems).unwrap_or(OnExisting::Keep);
-    Some((name?, strategy, on_existing))
+    Some((plan, spans))
 }
 
 fn read_table(

@@ -5,7 +5,8 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::Plan;
-use crate::change::{Change, OnExisting, Strategy};
+use crate::change::{Change, Formula, OnExisting, OnNotComputable, Strategy};
+use crate::convert::Conversion;
 use crate::item::{Num, Path, PathStep, Value};
 
 /// The prefix of the hashed bytes. If the encoding of the meaning changes, the prefix must change too.
@@ -34,7 +35,8 @@ impl fmt::Display for Fingerprint {
 }
 
 impl Plan {
-    /// Returns the hash of the plan's meaning: table, changes, strategy and `on_existing`. Everything else may change
+    /// Returns the hash of the plan's meaning: table, selection, changes, strategy, `on_existing` and
+    /// `on_not_computable`. Everything else may change
     /// between two starts of a run: capacity, limits, prices, retry, segments, region, endpoint, the migration's name,
     /// …
     pub fn fingerprint(&self) -> Fingerprint {
@@ -54,6 +56,15 @@ impl Plan {
             })
         };
         hash.unordered(self.changes.iter().map(part).collect());
+        // A plan without these parts keeps the fingerprint that it had in earlier versions.
+        if let Some(selection) = &self.select {
+            hash.tag(b'w');
+            hash.text(selection.condition.source());
+            hash.unordered(selection.stable.iter().map(|name| name.clone().into_bytes()).collect());
+        }
+        if self.on_not_computable == OnNotComputable::Skip {
+            hash.tag(b'n');
+        }
         let digest = Sha256::digest(&hash.0);
         Fingerprint(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
@@ -136,6 +147,37 @@ impl MeaningEncoder {
                 self.tag(b'r');
                 self.path(path);
             }
+            Change::Compute { to, formula: Formula::Expression(expression), .. } => {
+                self.tag(b'p');
+                self.path(to);
+                self.text(expression.source());
+            }
+            Change::Compute { to, formula: Formula::Conversion { from, conversion }, .. } => {
+                self.tag(b'v');
+                self.path(to);
+                self.path(from);
+                self.conversion(conversion);
+            }
+            Change::Convert { path, conversion } => {
+                self.tag(b'V');
+                self.path(path);
+                self.conversion(conversion);
+            }
+            Change::Bump { path } => {
+                self.tag(b'b');
+                self.path(path);
+            }
+        }
+    }
+
+    fn conversion(&mut self, conversion: &Conversion) {
+        self.text(conversion.name());
+        let options = conversion.options();
+        self.count(options.len());
+        for (name, values) in options {
+            self.text(name);
+            self.count(values.len());
+            values.iter().for_each(|value| self.text(value));
         }
     }
 

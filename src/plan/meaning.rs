@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Plan;
-use crate::change::{Change, Strategy};
+use crate::change::{Change, Strategy, escaped};
 use crate::item::Value;
 
 /// Maximum number of characters of a constant that are shown.
@@ -23,7 +23,13 @@ impl Plan {
             None => change.to_string(),
         };
         let changes = self.changes.iter().map(own).collect::<Vec<_>>().join("; ");
-        format!("table {}, {strategy}, on_existing {}: {changes}", self.table.name, existing.name())
+        let selection = match &self.select {
+            Some(selection) => {
+                format!(" where {}", truncate(selection.condition.source(), escaped))
+            }
+            None => String::new(),
+        };
+        format!("table {}, {strategy}, on_existing {}: {changes}{selection}", self.table.name, existing.name())
     }
 }
 
@@ -34,6 +40,9 @@ impl fmt::Display for Change {
             Change::Copy { from, to, .. } => write!(f, "copy {from} to {to}"),
             Change::Set { to, value, .. } => write!(f, "set {to} to {}", excerpt(value)),
             Change::Remove { path } => write!(f, "remove {path}"),
+            Change::Compute { to, formula, .. } => write!(f, "compute {to} = {formula}"),
+            Change::Convert { path, conversion } => write!(f, "convert {path} to {}", conversion.name()),
+            Change::Bump { path } => write!(f, "bump {path}"),
         }
     }
 }

@@ -9,6 +9,7 @@ mod argv;
 mod capacity;
 mod changes;
 mod constant;
+mod conversion;
 mod cutover;
 mod diagnostic;
 mod endpoint;
@@ -20,6 +21,7 @@ mod health;
 mod hooks;
 mod limits;
 mod meaning;
+mod migration_section;
 mod names;
 mod overrides;
 mod permissions;
@@ -28,6 +30,8 @@ mod rules;
 mod safety;
 mod schema;
 mod section;
+mod select;
+mod spans;
 mod template;
 mod text;
 mod window;
@@ -55,7 +59,8 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::change::{Change, OnExisting, Strategy};
+use crate::change::{Change, ItemRules, OnExisting, OnNotComputable, Selection, Strategy};
+use crate::expr::Facts;
 
 /// A valid plan. After loading, all code uses this type instead of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,10 +73,17 @@ pub struct Plan {
     /// What happens to an existing value at a target, for changes that do not set `on_existing` themselves. Loading has
     /// already copied this setting into those changes.
     pub on_existing: OnExisting,
+    /// What happens to an item for which an expression or a conversion has no result.
+    pub on_not_computable: OnNotComputable,
     /// The table, and how to reach it.
     pub table: TableRef,
+    /// The items that the plan changes. `None` means every item.
+    pub select: Option<Selection>,
     /// The changes to make to every item; at least one.
     pub changes: Vec<Change>,
+    /// The facts about the migration that expressions may use. They are not part of the plan's text. A session sets
+    /// them from its state file.
+    pub facts: Facts,
     /// How the table is read.
     pub scan: ScanOptions,
     /// The capacity that the migration may consume.
@@ -94,6 +106,13 @@ pub struct Plan {
     pub hooks: HookOptions,
     /// Precautions before steps that destroy values.
     pub safety: SafetyOptions,
+}
+
+impl Plan {
+    /// Returns what applies to all changes: which items are selected, and how expressions are evaluated.
+    pub fn item_rules(&self) -> ItemRules {
+        ItemRules { selection: self.select.clone(), on_not_computable: self.on_not_computable, facts: self.facts }
+    }
 }
 
 /// `[table]`

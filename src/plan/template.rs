@@ -162,10 +162,18 @@ strategy = "expand-contract"
 # "keep" leaves it and reports the item as diverged; "overwrite" records it and replaces it;
 # "skip" leaves it and counts it as done. A change can have its own `on_existing`.
 on_existing = "keep"
+# What happens to an item for which an expression or a conversion has no result:
+# "fail" makes it a failure, with its key and the reason; "skip" leaves it unchanged.
+# on_not_computable = "fail"
 "#;
 
 const CHANGES: &str = r#"
-# One [[change]] for each move, copy, set or remove. All changes of an item go in one write.
+# Without [select], the plan changes every item. The expression is CEL over the item.
+# [select]
+# where = 'item.sk.startsWith("ORDER#")'
+# stable = ["type"]                 # attributes in `where` that no writer ever changes
+
+# One [[change]] for each change. All changes of an item go in one write.
 # Paths reach into documents: "address.zip". If a name has characters other than letters, digits
 # and underscores, put it in double quotes inside the string: '"e-mail".home'.
 [[change]]
@@ -183,6 +191,20 @@ to = {new}
 
 # [[change]]
 # remove = "legacy"
+
+# [[change]]
+# compute = "status_and_date"
+# as = 'item.status + "/" + item.created_at'
+
+# [[change]]
+# convert = "expires"               # without `into`, the converted value replaces the old one
+# to = "epoch-seconds"              # or N, S, BOOL, M, L, … : see docs/conversions.md
+# into = "expires_at"
+# formats = ["%Y-%m-%d", "rfc3339"]
+# zone = "Europe/Paris"
+
+# [[change]]
+# bump = "version"                  # raise this number by one in every write
 "#;
 
 const TAIL: &str = r#"
@@ -285,6 +307,25 @@ mod tests {
     }
 
     /// Every field that is commented out in the template is valid when the operator removes the comment mark.
+    /// The examples of `[select]` and of all kinds of change form one valid plan.
+    #[test]
+    fn changes_that_are_commented_out_are_valid() {
+        let text = template(None);
+        let (head, rest) = text.split_once("# [select]").unwrap();
+        let (examples, rest) = rest.split_once("[scan]").unwrap();
+        let head = head.replace("# on_not_computable", "on_not_computable");
+        let is_field = |line: &str| line.starts_with('[') || line.split(' ').nth(1) == Some("=");
+        let open = |line: &str| match line.strip_prefix("# ") {
+            Some(field) if is_field(field) => format!("{field}\n"),
+            _ => format!("{line}\n"),
+        };
+        let examples: String = examples.lines().map(open).collect();
+        let text = format!("{head}[select]{examples}[scan]{rest}");
+        let plan = load("t.toml", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        assert!(plan.select.is_some());
+        assert_eq!(plan.changes.len(), 7);
+    }
+
     #[test]
     fn fields_that_are_commented_out_are_valid() {
         let text = template(None);

@@ -78,7 +78,7 @@ fn time(text: &str, at: usize) -> Result<Time, WindowError> {
 }
 
 /// Finds a time zone by its name. If the name is unknown, returns the help texts of an error.
-fn find_zone(name: &str) -> Result<TimeZone, Vec<String>> {
+pub(super) fn find_zone(name: &str) -> Result<TimeZone, Vec<String>> {
     let zones = TimeZoneDatabase::bundled();
     if let Some(zone) = zones.get(name).ok().filter(|zone| !zone.is_unknown()) {
         return Ok(zone);

@@ -46,7 +46,10 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
     let overwrites = change.on_existing() == Some(OnExisting::Overwrite);
     match change {
         Change::Move { .. } | Change::Remove { .. } => overwrites || strategy == Strategy::InPlace,
-        Change::Copy { .. } | Change::Set { .. } => overwrites,
+        Change::Copy { .. } | Change::Set { .. } | Change::Compute { .. } => overwrites,
+        Change::Convert { .. } => true,
+        // A version is raised, not replaced by another value.
+        Change::Bump { .. } => false,
     }
 }
 

@@ -135,8 +135,8 @@ pub enum PlanKind {
     Stated,
     /// A single write per item makes all changes. The migration ends at verify, and a rollback stays possible.
     InPlace,
-    /// The plan only sets constants. There is no old attribute that readers and writers must stop using, so the
-    /// migration ends at verify.
+    /// The plan only writes values: it sets, computes or converts them. There is no old attribute that readers and
+    /// writers must stop using, so the migration ends at verify.
     SetOnly,
     /// The plan only removes attributes, and contract removes them. The migration has no expand phase, no verify phase,
     /// and no new attribute to read.
@@ -152,7 +152,7 @@ impl PlanKind {
             Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Remove { .. })) => {
                 PlanKind::RemoveOnly
             }
-            Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Set { .. })) => PlanKind::SetOnly,
+            Strategy::ExpandContract if changes.iter().all(Change::only_writes_values) => PlanKind::SetOnly,
             Strategy::ExpandContract => PlanKind::with_cutover(flag),
         }
     }

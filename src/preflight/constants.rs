@@ -12,7 +12,12 @@ use crate::plan::{Plan, excerpt};
 pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
     let found = plan.changes.iter().filter_map(|change| match change {
         Change::Set { to, value, .. } => first_template(value).map(|(text, kind)| finding(to, text, kind)),
-        Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => None,
+        Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Convert { .. }
+        | Change::Bump { .. } => None,
     });
     found.collect()
 }
@@ -21,7 +26,10 @@ fn finding(to: &Path, text: &str, kind: &str) -> Finding {
     let what = format!("The constant of `{to}` looks like {kind}: {}", excerpt(&Value::S(text.to_owned())));
     Finding::new(Warning, "constant-template", what)
         .with_reason("A constant is not evaluated: every item gets exactly this text")
-        .with_action("Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`")
+        .with_action(
+            "Nothing, if that is what you want. To take the value of another attribute, use `copy` or `move`; \
+                      to compute a value, use `compute`",
+        )
 }
 
 /// Finds the first text in a constant that looks like a template or an expression. Returns the text, and which of the

@@ -48,12 +48,22 @@ pub enum Acceptance {
     EmptyTable,
     /// Items are signed or encrypted on the client. If the operator accepts this, the run changes these items.
     ClientEncryption,
+    /// Every reader accepts both the old and the new type of a value that is converted under the same name.
+    ReadersAcceptBoth,
+    /// Every writer writes the new type of a value that is converted under the same name.
+    WritersWriteNew,
 }
 
 impl Acceptance {
     /// All facts that can be accepted.
-    pub const ALL: [Acceptance; 4] =
-        [Acceptance::NoPitr, Acceptance::MultiRegion, Acceptance::EmptyTable, Acceptance::ClientEncryption];
+    pub const ALL: [Acceptance; 6] = [
+        Acceptance::NoPitr,
+        Acceptance::MultiRegion,
+        Acceptance::EmptyTable,
+        Acceptance::ClientEncryption,
+        Acceptance::ReadersAcceptBoth,
+        Acceptance::WritersWriteNew,
+    ];
 
     /// Returns the name on the command line, in state files and in JSON.
     pub fn name(self) -> &'static str {
@@ -62,6 +72,8 @@ impl Acceptance {
             Acceptance::MultiRegion => "multi-region",
             Acceptance::EmptyTable => "empty-table",
             Acceptance::ClientEncryption => "client-encryption",
+            Acceptance::ReadersAcceptBoth => "readers-accept-both",
+            Acceptance::WritersWriteNew => "writers-write-new",
         }
     }
 

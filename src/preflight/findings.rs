@@ -2,6 +2,7 @@
 
 use super::backup::backup;
 use super::constants::template_findings;
+use super::conversions::conversion_findings;
 use super::estimate::{Basis, format_range};
 use super::facts::{FactLookup, TableFacts};
 use super::finding::Severity::{Note, Refusal, Warning};
@@ -37,6 +38,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     .flatten()
     .collect();
     found.extend(template_findings(input.plan));
+    found.extend(conversion_findings(input.plan));
     found.extend(indexes(input, &touched));
     found.sort_by_key(|finding| finding.severity);
     found

@@ -6,6 +6,7 @@
 mod aws;
 mod backup;
 mod constants;
+mod conversions;
 mod estimate;
 mod estimate_input;
 mod facts;

@@ -89,7 +89,13 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
             }
             Expiry::Future => "Every item that gets the constant expires at that one time".to_owned(),
         }),
-        Change::Set { .. } | Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => None,
+        Change::Set { .. }
+        | Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Convert { .. }
+        | Change::Bump { .. } => None,
     })
 }
 

@@ -44,6 +44,7 @@ pub fn reject_if_unreadable(decision: Decision) -> Decision {
         | Decision::Skipped(_)
         | Decision::Diverged(_)
         | Decision::Rejected(_)
+        | Decision::NotComputable(_)
         | Decision::Refused(..) => decision,
     }
 }

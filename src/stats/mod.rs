@@ -1,4 +1,4 @@
-//! Statistics of a table from a sample: the sizes of its items, its attributes with their presence and types, and the
+//! Statistics of a table from a sample: the sizes of its items, its attributes with their types and shares, and the
 //! items of each partition key. [`StatsSample`] reads clusters of items like the samples of the preflight, and
 //! [`TableStats`] extrapolates to the whole table. Attribute values and keys never leave this module.
 

@@ -39,7 +39,7 @@ pub struct StatsReport<'a> {
 }
 
 impl StatsReport<'_> {
-    /// Returns the attributes. Attributes that more items have come first. The members of a map follow the map.
+    /// Returns the attributes. The most frequent attributes come first. The members of a map follow the map.
     pub fn attributes(&self) -> Vec<AttributeStats> {
         let expires = match self.time_to_live {
             FactLookup::Known(attribute) => attribute.as_deref(),
@@ -123,7 +123,7 @@ impl StatsReport<'_> {
         };
         match self.stats.coverage() {
             Coverage::Whole => format!("{text}, counted"),
-            Coverage::Clusters | Coverage::Part => format!("{text} by the sample alone{missing}"),
+            Coverage::Clusters | Coverage::Part => format!("{text} estimated from the sample{missing}"),
         }
     }
 
@@ -154,8 +154,8 @@ impl StatsReport<'_> {
             Coverage::Clusters | Coverage::Part => ". Larger item collections may exist outside the sample",
         };
         let counted = format!(
-            "in the sample: {}; items for each key: mean {}, {}; the largest key has {} of the sampled items, and the \
-             most bytes of one key are {}{others}",
+            "in the sample: {}; items for each key: mean {}, {}; the largest key has {} of the sampled items, and \
+             the key with the most bytes has {} bytes{others}",
             count(collections.count(), "key", "keys"),
             decimal(collections.mean().unwrap_or(0.0)),
             distribution_text(collections),
@@ -194,7 +194,7 @@ impl StatsReport<'_> {
         if stats.without_number > 0 {
             writeln!(
                 out,
-                "  and {} with further names. The table has too many names to list them all, so names may be data",
+                "  and {} with other names. The table has too many names to list them all, so its names may be data",
                 count(stats.without_number, "value", "values")
             )?;
         }

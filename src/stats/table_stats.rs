@@ -45,7 +45,7 @@ pub struct TableStats {
     pub collections: Option<Distribution>,
     /// Total size in bytes of the items of the partition key with the most bytes.
     pub largest_collection_bytes: u64,
-    /// Number of values with further names, for which no figures are kept.
+    /// Number of values with other names, for which no figures are kept.
     pub without_number: u64,
     names: Names,
     attributes: Vec<AttributeCount>,
@@ -185,7 +185,7 @@ impl TableStats {
         is_known.then(|| self.tally.count(KEYS))
     }
 
-    /// Returns the attributes. Attributes that more items have come first. The members of a map follow the map.
+    /// Returns the attributes. The most frequent attributes come first. The members of a map follow the map.
     /// `time_to_live` is the attribute that expires items.
     pub fn attributes(&self, table: &TableDescription, time_to_live: Option<&str>) -> Vec<AttributeStats> {
         let counted = self.names.paths().iter().zip(&self.attributes).enumerate();

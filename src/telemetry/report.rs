@@ -88,7 +88,11 @@ impl Subject<'_> {
 fn has_dual_writes(plan: &Plan) -> bool {
     let has_source = |change: &Change| match change {
         Change::Move { .. } | Change::Copy { .. } => true,
-        Change::Set { .. } | Change::Remove { .. } => false,
+        Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Convert { .. }
+        | Change::Bump { .. } => false,
     };
     plan.strategy == Strategy::ExpandContract && plan.changes.iter().any(has_source)
 }

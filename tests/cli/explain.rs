@@ -76,8 +76,8 @@ async fn the_explained_write_is_the_one_that_run_sends() {
     assert_eq!(only_item(&after)["decision"], "already_applied");
 }
 
-/// RUNBOOK: "`backfill explain plan.toml --key KEY` with a key from this list shows what the item has at the paths of the
-/// plan, and why it gets no write".
+/// RUNBOOK: "`backfill explain plan.toml --key KEY` with a key from this list shows the types of the item's values at the
+/// paths of the plan, and why the item gets no write".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_from_the_list_of_failures_is_explained() {
     let harness = Harness::embedded();

@@ -20,6 +20,7 @@ mod gates;
 mod harness;
 mod health;
 mod hooks;
+mod language;
 mod local;
 mod local_capacity;
 mod metrics;

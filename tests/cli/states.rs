@@ -115,7 +115,7 @@ async fn a_recreated_table_or_another_table_is_refused() {
 }
 
 /// Like DynamoDB, the embedded engine gives a recreated table a new ID.
-/// RUNBOOK: "the plan's meaning changed, or the table was recreated".
+/// RUNBOOK: "or the table was recreated".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_actually_recreated_is_refused() {
     let (harness, table, plan) = setup(5, "").await;

@@ -43,7 +43,7 @@ fn the_page_states_the_limits() {
     let title = |source: &str| Expr::compile(source, Expected::Value).unwrap_err().remove(0).title;
     for (source, in_message, on_page) in [
         (format!("\"{}\"", "x".repeat(5_000)), "at most 4096 are", "4,096 bytes"),
-        ("1+".repeat(600), "at most 1000 are", "1,000 words and marks"),
+        ("1+".repeat(600), "at most 1000 are", "1,000 tokens"),
         (format!("{}1{}", "(".repeat(40), ")".repeat(40)), "at most 24 levels", "brackets 24"),
         (format!("1{}", " + 1".repeat(300)), "at most 100 levels", "| 100; "),
         ("[1].all(a, [1].all(b, [1].all(c, [1].all(d, true))))".to_owned(), "at most 3 levels", "macros 3"),

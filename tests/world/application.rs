@@ -11,7 +11,7 @@ use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::flag::MemoryFlag;
-use super::plan;
+use super::{plan, values};
 
 /// One instance of the application.
 pub(crate) struct Application {
@@ -63,6 +63,11 @@ impl Application {
                     }
                     WriteTo::New => put(&mut item, "new", value),
                 }
+                Some(item)
+            }
+            (Some(mut item), 6..=7) => {
+                let name = ["kind", "status", "price", "version", "label"][rng.usize(..5)];
+                values::change_attribute(&mut item, name, rng);
                 Some(item)
             }
             (Some(mut item), _) => {

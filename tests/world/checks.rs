@@ -8,9 +8,9 @@ use backfill::internals::dynamodb::memory::{Author, Version};
 use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
 use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId, Runs, Verdict, Verifications, phase};
 
-use super::plan;
 use super::scene::World;
 use super::verdicts::{KnownItem, move_verdicts, verdicts};
+use super::{plan, values};
 
 /// A query for all rows of every run.
 const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
@@ -59,6 +59,9 @@ impl World {
                 (Some(before), Some(after)) if before == after => {
                     self.violation(format!("{at}: the write has no effect"));
                 }
+                (Some(before), Some(after)) if values::computes(&self.plan) => {
+                    self.check_computed(&key, before, after, during == "rollback", &at).await;
+                }
                 (Some(before), Some(after)) => self.check_change(&key, before, after, &at).await,
             }
         }
@@ -103,6 +106,10 @@ impl World {
         for (key, item, before) in self.items() {
             let known = KnownItem { item: &item, before };
             let best = match before {
+                _ if values::computes(&self.plan) => match before {
+                    Some(_) => self.computed_verdict(&key, &item),
+                    None => continue,
+                },
                 Some(_) => verdicts(&self.plan, &known).0,
                 None if plan::in_place(&self.plan) => continue,
                 None => move_verdicts(&self.plan, &known).0,
@@ -168,7 +175,12 @@ impl World {
         }
         let items = self.items();
         for (key, item, before) in &items {
-            let (best, worst) = verdicts(&self.plan, &KnownItem { item, before: *before });
+            let (best, worst) = if values::computes(&self.plan) {
+                let verdict = self.computed_verdict(key, item);
+                (verdict, verdict)
+            } else {
+                verdicts(&self.plan, &KnownItem { item, before: *before })
+            };
             let right = match found.remove(&key.to_text()) {
                 Some(verdict) => (best..=worst).contains(&verdict),
                 None => !best.is_mismatch(),
@@ -200,6 +212,12 @@ impl World {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.untouched_items() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
+            // The version of an item never goes back.
+            let mut seed = seed.clone();
+            if values::computes(&self.plan) && item.get("version") != seed.get("version") {
+                seed.extend(item.get("version").map(|version| ("version".to_owned(), version.clone())));
+            }
+            let seed = &seed;
             // While applications write both attributes, the tool treats an equal pair as written by an application.
             let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
             let failed = failures.iter().any(|row| row.key == key);

@@ -16,6 +16,7 @@ mod eta;
 mod flag;
 mod plan;
 mod scene;
+mod values;
 mod verdicts;
 mod wire;
 

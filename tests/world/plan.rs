@@ -9,6 +9,8 @@ use backfill::internals::plan::{Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
+use super::values;
+
 /// The global index of the table. The index contains the items that have a value at `new`.
 pub(crate) const INDEX: &str = "by-new";
 
@@ -47,8 +49,12 @@ pub(crate) fn description() -> TableDescription {
     }
 }
 
-/// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal.
+/// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal. A third
+/// of the plans compute values instead.
 pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
+    if rng.u8(..3) == 0 {
+        return values::plan(rng);
+    }
     let strategy = if rng.bool() { "in-place" } else { "expand-contract" };
     let on_existing = ["keep", "skip", "overwrite"][rng.usize(..3)];
     let segments = [1, 2, 4, 7][rng.usize(..4)];
@@ -83,9 +89,9 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     (load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan, rates)
 }
 
-/// Returns whether a plan writes in place.
+/// Returns whether a plan writes in place or only writes values, so that it has no cutover.
 pub(crate) fn in_place(plan: &Plan) -> bool {
-    plan.strategy == Strategy::InPlace
+    plan.strategy == Strategy::InPlace || values::computes(plan)
 }
 
 /// Generates item number `n`. Some items share a hot partition key, some lack the old attribute, and some already have
@@ -111,7 +117,9 @@ pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
     if rng.u8(..10) == 0 {
         put("marker", json!({ "N": "1" }));
     }
-    item_from_json(&json).unwrap()
+    let mut item = item_from_json(&json).unwrap();
+    values::add_attributes(&mut item, rng);
+    item
 }
 
 /// Returns the key of an item.

@@ -175,6 +175,7 @@ impl World {
         if self.writes() > writes {
             self.violation("a run wrote to a table that needed no write");
         }
+        self.check_versions("run").await;
         self.command(verify, 0).await;
         let matching = self.check_verdict().await;
         self.table.set_faults(faults(0.1, self.preferred));

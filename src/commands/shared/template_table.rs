@@ -58,8 +58,15 @@ pub(crate) fn migration(global: &Global, table: &TemplateTable) -> Result<Migrat
 }
 
 fn table_ref(global: &Global, name: &str) -> TableRef {
-    let mut table =
-        TableRef { name: name.to_owned(), key: None, region: None, endpoint_url: None, profile: None, account: None, role: None };
+    let mut table = TableRef {
+        name: name.to_owned(),
+        key: None,
+        region: None,
+        endpoint_url: None,
+        profile: None,
+        account: None,
+        role: None,
+    };
     apply_options(&terminal::options(global, false), &mut table);
     table
 }

@@ -122,7 +122,7 @@ impl EpochReader {
             }
             found = Some(moment);
         }
-        let moment = found.ok_or_else(|| NotComputable::new("the text has none of the formats in the plan"))?;
+        let moment = found.ok_or_else(|| NotComputable::new("the text matches none of the formats in the plan"))?;
         self.number(moment).map(Value::N)
     }
 

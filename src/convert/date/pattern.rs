@@ -191,7 +191,7 @@ fn check_complete(source: &str, parts: &[(Part, Range<usize>)]) -> Result<(), Pa
         (!has(Month) && !has(DayOfYear), "month", "%m"),
         (!has(Day) && !has(DayOfYear), "day", "%d"),
         (!has_hour && (has(Minute) || has(HalfDay)), "hour", if has(HalfDay) { "%I" } else { "%H" }),
-        (has(Hour12) && !has(HalfDay), "half of the day", "%p"),
+        (has(Hour12) && !has(HalfDay), "AM or PM", "%p"),
         (has(Second) && !has(Minute), "minute", "%M"),
         (has(Fraction) && !has(Second), "second", "%S"),
     ];
@@ -254,7 +254,7 @@ mod tests {
             ("%F %p", "%F %p", "has no hour"),
             ("%F %H:%S", "%F %H:%S", "has no minute"),
             ("%F %H:%M.%f", "%F %H:%M.%f", "has no second"),
-            ("%F %I:%M", "%F %I:%M", "has no half of the day"),
+            ("%F %I:%M", "%F %I:%M", "has no AM or PM"),
             ("%F %K", "%K", "not a directive"),
             ("%F %Z", "%Z", "not a directive"),
             ("%F %Q", "%Q", "not a directive"),

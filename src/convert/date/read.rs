@@ -209,7 +209,7 @@ impl<'t> Cursor<'t> {
         Some(sign * digits)
     }
 
-    /// Reads at least `min` digits, and as many as there are up to `max`.
+    /// Reads from `min` to `max` digits, and stops at the first other character.
     fn digits(&mut self, min: usize, max: usize) -> Option<&'t str> {
         let count = self.text.bytes().take(max).take_while(u8::is_ascii_digit).count();
         if count < min { None } else { self.take(count) }

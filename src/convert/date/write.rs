@@ -127,7 +127,9 @@ fn append_fraction(text: &mut String, nanoseconds: i32, point: bool, digits: Opt
 fn append_offset(text: &mut String, offset: Offset, colon: bool) -> Result<(), NotComputable> {
     let seconds = offset.seconds();
     if seconds % 60 != 0 {
-        return Err(NotComputable::new("the time zone had an offset with seconds at that time, which has no text"));
+        return Err(NotComputable::new(
+            "at that time, the zone's offset from UTC had seconds, which the text cannot contain",
+        ));
     }
     let minutes = seconds.abs() / 60;
     let sign = if seconds < 0 { '-' } else { '+' };

@@ -202,7 +202,7 @@ impl<'t> Reader<'t> {
 
     fn not_json(&self) -> NotComputable {
         match self.at < self.text.len() {
-            true => NotComputable::new(format!("the text is not JSON from byte {} on", self.at)),
+            true => NotComputable::new(format!("the text is not JSON: unexpected character at byte {}", self.at)),
             false => NotComputable::new("the text is not JSON: it ends too early"),
         }
     }

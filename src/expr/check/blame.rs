@@ -7,7 +7,8 @@ use crate::expr::node::{Node, snippet};
 use crate::expr::types::{Kind, Kinds, Type};
 
 /// The remedy that always works, where the plan allows it.
-const SKIP: &str = "or say in [migration] what happens to such items: on_not_computable = \"fail\" lists them, \"skip\" leaves them out";
+const SKIP: &str =
+    "or decide in [migration] about such items: on_not_computable = \"fail\" makes them failures, \"skip\" skips them";
 
 /// The title of a fault.
 const TITLE: &str = "the expression has no result for some items";

@@ -70,7 +70,7 @@ const INDEX: &[Overload] = &[
 ];
 
 impl Check<'_> {
-    /// Returns the type of a part. A path can be missing: whoever uses it calls `need`.
+    /// Returns the type of a part. A path can be missing: a part that uses its value calls `need`.
     fn value(&mut self, node: &Node, env: &mut Env) -> Type {
         match &node.form {
             NodeForm::Const(value) => type_of(value),

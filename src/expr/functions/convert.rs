@@ -18,7 +18,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             &[p(Kinds::S.or(Kinds::N).or(Kinds::BOOL).or(Kinds::TIMESTAMP).or(Kinds::DURATION))],
             TEXT,
         )],
-        about: "The value as a text. A number has no exponent and no needless zeros; a time is RFC 3339 in UTC.",
+        about: "The value as a text. A number has no exponent and no unnecessary zeros. A time is in RFC 3339 format, in UTC.",
         examples: &[
             ("string(1.50)", r#""1.5""#),
             ("string(true)", r#""true""#),

@@ -39,7 +39,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         ],
         about: "The set (SS, NS or BS) of the list's elements. Equal elements occur once.",
         examples: &[(r#"set(["b", "a", "b"])"#, r#"set(["a", "b"])"#), ("set([1, 1.0])", "set([1])")],
-        fails: Fails::Unless(is_not_empty, "the list is empty, and DynamoDB has no empty set"),
+        fails: Fails::Unless(is_not_empty, "the list is empty (DynamoDB has no empty set)"),
         constant: None,
         body: set,
     },
@@ -95,7 +95,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "slice",
         style: Style::Method,
         overloads: &[overload(&[p(L), p(N), p(N)], SAME)],
-        about: "The elements from one position up to, but without, another. Positions start at 0.",
+        about: "The elements from the first position up to the second, which is not included. Positions start at 0.",
         examples: &[("[1, 2, 3].slice(1, 3)", "[2, 3]")],
         fails: Fails::Sometimes(OUT_OF_RANGE),
         constant: None,
@@ -131,7 +131,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "lists.range",
         style: Style::Global,
         overloads: &[overload(&[p(N)], Returns::List(N))],
-        about: "The numbers from 0 up to, but without, the given one. At most 100,000.",
+        about: "The whole numbers from 0 up to the number, which is not included.",
         examples: &[("lists.range(3)", "[0, 1, 2]")],
         fails: Fails::Sometimes("the number is not a whole number from 0 to 100,000"),
         constant: None,
@@ -213,7 +213,7 @@ fn set<'a>(run: &mut Run<'a>, args: &mut [Val<'a>], _: &Prepared) -> Result<Val<
     let numbers = elements.iter().filter_map(|v| if let Value::N(n) = v { Some(n.clone()) } else { None });
     let binaries = elements.iter().filter_map(|v| if let Value::B(b) = v { Some(b.clone()) } else { None });
     match elements.first() {
-        None => Err(Stop::reason("the list is empty, and DynamoDB has no empty set")),
+        None => Err(Stop::reason("the list is empty (DynamoDB has no empty set)")),
         Some(Value::S(_)) => Ok(Val::Own(Value::Ss(texts.collect()))),
         Some(Value::N(_)) => Ok(Val::Own(Value::Ns(numbers.collect()))),
         Some(

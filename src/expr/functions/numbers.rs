@@ -41,7 +41,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "math.floor",
         style: Style::Global,
         overloads: &[overload(&[p(N)], NUMBER)],
-        about: "The next whole number below.",
+        about: "The number, rounded down to a whole number.",
         examples: &[("math.floor(-1.5)", "-2")],
         fails: Fails::Never,
         constant: None,
@@ -51,7 +51,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "math.ceil",
         style: Style::Global,
         overloads: &[overload(&[p(N)], NUMBER)],
-        about: "The next whole number above.",
+        about: "The number, rounded up to a whole number.",
         examples: &[("math.ceil(1.2)", "2")],
         fails: Fails::Never,
         constant: None,
@@ -111,7 +111,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "N",
         style: Style::Global,
         overloads: &[overload(&[p(Kinds::S)], NUMBER)],
-        about: "A number, written as a text. Use it for a number that CEL cannot spell.",
+        about: "The same as `number`.",
         examples: &[(r#"N("1E-130") < 1"#, "true")],
         fails: Fails::Sometimes("the text is not a number that DynamoDB can store"),
         constant: None,
@@ -158,6 +158,7 @@ fn extreme<'a>(run: &mut Run<'a>, args: &[Val<'a>], wanted: Ordering) -> Result<
 
 fn number<'a>(_: &mut Run<'a>, args: &mut [Val<'a>], _: &Prepared) -> Result<Val<'a>, Stop> {
     let text = args[0].view().text().ok_or(Stop::Types)?;
-    let num = Num::parse(text).map_err(|error| Stop::reason(format!("the text is no such number: {error}")))?;
+    let num = Num::parse(text)
+        .map_err(|error| Stop::reason(format!("the text is not a number that DynamoDB can store: {error}")))?;
     decimal::parse(&num).map(Val::Number).ok_or(Stop::Types)
 }

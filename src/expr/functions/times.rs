@@ -33,21 +33,21 @@ pub(super) const FUNCTIONS: &[Function] = &[
         name: "timestamp",
         style: Style::Global,
         overloads: &[overload(&[p(S)], TIME)],
-        about: "The time that a text states as RFC 3339, with `Z` or an offset.",
+        about: "The time of a text in RFC 3339 format, with `Z` or an offset.",
         examples: &[(r#"string(timestamp("2025-01-31T12:00:00+01:00"))"#, r#""2025-01-31T11:00:00Z""#)],
-        fails: Fails::Sometimes("the text is not a time as RFC 3339 writes it"),
+        fails: Fails::Sometimes("the text is not a time in RFC 3339 format"),
         constant: None,
         body: |_, args, _| {
             let text = args[0].view().text().ok_or(Stop::Types)?;
             let time = if is_rfc3339(text) { text.parse::<Timestamp>().ok() } else { None };
-            time.map(Val::Timestamp).ok_or(Stop::reason("the text is not a time as RFC 3339 writes it"))
+            time.map(Val::Timestamp).ok_or(Stop::reason("the text is not a time in RFC 3339 format"))
         },
     },
     Function {
         name: "duration",
         style: Style::Global,
         overloads: &[overload(&[p(S)], Returns::Kinds(D))],
-        about: "The length of time that a text states in hours, minutes, seconds, ms, us or ns.",
+        about: "The duration of a text with the units `h`, `m`, `s`, `ms`, `us` and `ns`.",
         examples: &[
             (r#"string(duration("1h30m"))"#, r#""5400s""#),
             (r#"timestamp("2025-01-31T00:00:00Z") + duration("-1.5s") < timestamp("2025-01-31T00:00:00Z")"#, "true"),

@@ -124,7 +124,7 @@ impl Lower<'_, '_> {
         };
         if ["item", "migration"].contains(&name.as_str()) {
             let span = self.parsed.span(variable);
-            return self.error(ExprError::new(span, format!("`{name}` has a meaning already"), "choose another name"));
+            return self.error(ExprError::new(span, format!("`{name}` is already defined"), "choose another name"));
         }
         if self.scopes.len() >= MAX_MACROS {
             let title = format!("macros are nested, and at most {MAX_MACROS} levels are allowed");
@@ -155,13 +155,13 @@ impl Lower<'_, '_> {
             return self.error(error);
         };
         if !function.can_be_called(target.is_some()) {
-            let title = format!("`{name}` is called in another way");
+            let title = format!("`{name}` is called in the wrong form");
             let error = ExprError::new(span, title, "wrong form");
             return self.error(error.help(format!("write {}", function.signatures().join(" or "))));
         }
         let args = nodes?;
         if !function.overloads.iter().any(|overload| overload.params.len() == args.len()) {
-            let title = format!("`{name}` takes another number of arguments");
+            let title = format!("`{name}` has the wrong number of arguments");
             let error = ExprError::new(own.start.min(span.start)..span.end, title, "wrong number of arguments");
             return self.error(error.help(format!("write {}", function.signatures().join(" or "))));
         }
@@ -225,7 +225,7 @@ fn unknown_function(name: &str, span: Range<usize>) -> ExprError {
     let error = ExprError::new(span, format!("there is no function `{name}`"), "unknown function");
     match name {
         "int" | "uint" | "double" => {
-            error.help("there is one type of number; number(text) reads one, math.trunc(n) drops its decimals")
+            error.help("there is only one number type: number(text) converts a text, math.trunc(n) drops the decimals")
         }
         "all" | "exists" | "exists_one" | "existsOne" | "map" | "filter" => {
             error.help(format!("write list.{name}(x, …), where x is each element"))

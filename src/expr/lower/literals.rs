@@ -22,8 +22,8 @@ impl Lower<'_, '_> {
             LiteralValue::Int(value) => return self.number(*value.inner() < 0, span),
             LiteralValue::Double(value) => return self.number(value.inner().is_sign_negative(), span),
             LiteralValue::UInt(_) => {
-                let error = ExprError::new(span, "there is one type of number", "has the suffix u");
-                return self.error(error.help("write the number without u"));
+                let error = ExprError::new(span, "a number has no suffix", "has the suffix u");
+                return self.error(error.help("there is only one number type: write the number without u"));
             }
         };
         Some(constant(span, value))

@@ -129,7 +129,7 @@ impl Lower<'_, '_> {
                 NodeForm::Map(entries)
             }
             CelExpr::Struct(_) => {
-                let error = ExprError::new(span, "there are no message types here", "a message");
+                let error = ExprError::new(span, "the message types of CEL are not supported", "a message");
                 return self.error(error.help("write a map with quoted keys: {\"a\": 1}"));
             }
             CelExpr::Unspecified | CelExpr::Comprehension(_) => {
@@ -162,7 +162,7 @@ impl Lower<'_, '_> {
         let before = self.parsed.source.get(..span.start).unwrap_or_default();
         let is_after_dash = before.strip_suffix('-').is_some_and(|text| text.ends_with(|c: char| c.is_alphanumeric()));
         let error = match name {
-            other if is_after_dash => ExprError::new(span, format!("nothing is named `{other}` here"), "unknown name")
+            other if is_after_dash => ExprError::new(span, format!("there is no variable `{other}`"), "unknown name")
                 .help("put an attribute's name with a dash in quotes: item[\"e-mail\"]")
                 .help(format!("to subtract the attribute, write item.{other}")),
             "item" => ExprError::new(span, "an expression cannot use the whole item", "name an attribute").help(
@@ -172,7 +172,7 @@ impl Lower<'_, '_> {
                 ExprError::new(span, "`migration` has one member", "not a value").help("write migration.started_at")
             }
             "now" => no_clock(span),
-            other => ExprError::new(span, format!("nothing is named `{other}` here"), "unknown name")
+            other => ExprError::new(span, format!("there is no variable `{other}`"), "unknown name")
                 .help(format!("write item.{other} for the attribute, or \"{other}\" for a text")),
         };
         self.error(error)

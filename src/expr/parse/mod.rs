@@ -43,8 +43,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed<'_>, Vec<ExprError>> {
     }
     let tokens = Tokens::of(source);
     if tokens.all.len() > MAX_TOKENS {
-        let title =
-            format!("the expression has {} words and marks, and at most {MAX_TOKENS} are allowed", tokens.all.len());
+        let title = format!("the expression has {} tokens, and at most {MAX_TOKENS} are allowed", tokens.all.len());
         return refuse(whole(source), title, "too long");
     }
     if tokens.depth > MAX_BRACKETS {

@@ -13,7 +13,7 @@ fn refusal(source: &str) -> String {
 #[test]
 fn a_source_has_a_maximum_size() {
     assert!(refusal(&format!("\"{}\"", "x".repeat(5_000))).contains("5002 bytes"));
-    assert!(refusal(&"1+".repeat(600)).contains("words and marks"));
+    assert!(refusal(&"1+".repeat(600)).contains("tokens"));
     assert!(refusal(&format!("{}1{}", "(".repeat(40), ")".repeat(40))).contains("brackets are nested 40 deep"));
     assert!(refusal(&format!("1{}", " + 1".repeat(300))).contains("nested 301 deep"));
     assert!(refusal(&format!("{}2", "true?1:".repeat(200))).contains("nested too deeply"));

@@ -6,6 +6,7 @@ use super::Driver;
 use super::flag_watch::{FlagWatch, flag_change_reason, flag_removal_reason};
 use crate::cutover::{Flag, WriteTo};
 use crate::engine::{DESCRIBE_INTERVAL, Job, SessionResult, StopReason};
+use crate::expr::Facts;
 use crate::migration::pause_file::PauseFile;
 use crate::migration::{DriverError, job_for_phase};
 use crate::passes::RetryResult;
@@ -72,6 +73,10 @@ impl Driver {
         let mut plan = self.plan.clone();
         if self.is_way_back {
             plan.limits = PlanLimits::none();
+        }
+        if let Some(accepted) = &self.state.preflight {
+            // Recorded once, so that every session computes the same values.
+            plan.facts = Facts { started_at: accepted.at };
         }
         plan.capacity = self.steerer.capacity().await;
         let steered = plan.capacity != self.plan.capacity;

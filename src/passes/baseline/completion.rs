@@ -105,6 +105,8 @@ impl Job {
         let plan = &self.plan;
         let key = self.description.key.clone();
         let dual_writes = self.changes.dual_writes();
-        Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new()).with_dual_writes(dual_writes)
+        Changes::for_expand(&plan.changes, plan.strategy, key, Vec::new())
+            .with_rules(plan.item_rules())
+            .with_dual_writes(dual_writes)
     }
 }

@@ -197,6 +197,12 @@ impl Prediction {
                 self.add_reason(PredictedOutcome::Rejected, why, group);
                 PredictedOutcome::Rejected
             }
+            Decision::NotComputable(why) => {
+                let key = changes.key().key_of(item);
+                let group = ItemGroup { items: 1, examples: key.into_iter().collect() };
+                self.add_reason(PredictedOutcome::NotComputable, why.to_string(), group);
+                PredictedOutcome::NotComputable
+            }
             Decision::Refused(_, rule) if rule.is_item_size() => PredictedOutcome::WouldExceed,
             Decision::Refused(write, rule) => {
                 let group = ItemGroup { items: 1, examples: vec![write.key] };

@@ -44,7 +44,7 @@ fn every_figure_states_its_basis() {
         "120 items, ",
         "in 40 of 400 clusters, drawn at random; 20 read units in 40 requests",
         "95 % confidence",
-        "by the sample alone",
+        "estimated from the sample",
         "in the sample: median ",
         "in the sample: 40 keys; items for each key: mean 3, median 3, 95th percentile 3, largest 3",
         "Larger item collections may exist outside the sample",

@@ -187,12 +187,8 @@ impl Case {
     fn paths(&self) -> Vec<Path> {
         let mut paths = Vec::new();
         for change in &self.plan {
-            let named = match change {
-                Change::Move { from, to, .. } | Change::Copy { from, to, .. } => vec![from, to],
-                Change::Set { to, .. } => vec![to],
-                Change::Remove { path } => vec![path],
-            };
-            for path in named {
+            let named = change.paths();
+            for path in named.reads.into_iter().chain(named.inputs).chain(named.writes).chain(named.removes) {
                 paths.push(path.clone());
                 paths.extend(path.ancestors());
             }

@@ -40,7 +40,7 @@ async fn table(harness: &Harness, name: &str) -> DynamoTable {
 fn item(pk: &str, attributes: &Json) -> Item {
     let mut item = item_from_json(attributes).unwrap();
     for (name, value) in [("pk", pk), ("sk", "x")] {
-        item.insert(name.into(), backfill::internals::item::Value::S(value.into()));
+        item.entry(name.into()).or_insert_with(|| backfill::internals::item::Value::S(value.into()));
     }
     item
 }

@@ -128,6 +128,44 @@ fn examples() -> Vec<Example> {
             ],
         },
         Example {
+            file: "composite-index-key.toml",
+            exit: 4,
+            items: vec![
+                adds(
+                    json!({"sk": {"S": "ORDER#1"}, "status": {"S": "open"}, "created_at": {"S": "2026-01-02"}}),
+                    json!({"gsi1sk": {"S": "open#2026-01-02"}}),
+                ),
+                same(json!({"sk": {"S": "ORDER#2"}, "status": {"S": "open"}})),
+                same(json!({"sk": {"S": "ORDER#3"}, "gsi1sk": {"S": "there"}})),
+                same(json!({"sk": {"S": "USER#1"}, "status": {"S": "open"}, "created_at": {"S": "2026-01-02"}})),
+            ],
+        },
+        Example {
+            file: "text-to-number.toml",
+            exit: 4,
+            items: vec![
+                (
+                    json!({"price": {"S": "12.5"}, "version": {"N": "1"}}),
+                    json!({"price": {"N": "12.5"}, "version": {"N": "2"}}),
+                ),
+                same(json!({"price": {"N": "7"}, "version": {"N": "1"}})),
+                same(json!({"price": {"S": "twelve"}, "version": {"N": "1"}})),
+                same(json!({"price": {"S": "3"}})),
+                same(json!({"n": {"N": "1"}})),
+            ],
+        },
+        Example {
+            file: "ttl-from-date.toml",
+            exit: 4,
+            items: vec![
+                // Paris is one hour ahead of UTC in winter.
+                adds(json!({"expires": {"S": "2026-12-31"}}), json!({"expires_at": {"N": "1798671600"}})),
+                adds(json!({"expires": {"S": "2027-01-01T00:00:00Z"}}), json!({"expires_at": {"N": "1798761600"}})),
+                same(json!({"expires": {"S": "31/12/2026"}})),
+                same(json!({"n": {"N": "1"}})),
+            ],
+        },
+        Example {
             file: "within-limits.toml",
             exit: 0,
             items: vec![
@@ -199,6 +237,8 @@ fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
 fn start(harness: &Harness, plan: &std::path::Path) -> Child {
     let mut command = harness.command();
     command.args(["run", "--yes", "--output", "json", "--endpoint-url", &harness.endpoint()]).arg(plan);
+    // Only a conversion under the same name needs these.
+    command.args(["--accept", "readers-accept-both", "--accept", "writers-write-new"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 

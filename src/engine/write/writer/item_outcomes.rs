@@ -126,6 +126,7 @@ fn to_item_result(decision: Decision, after_condition: bool) -> ItemResult {
         Decision::Skipped(_) => ItemResult::Outcome(Outcome::Skipped),
         Decision::Diverged(paths) => ItemResult::Diverged(paths),
         Decision::Rejected(why) => ItemResult::Failed(Outcome::Rejected, why),
+        Decision::NotComputable(why) => ItemResult::Failed(Outcome::NotComputable, why.to_string()),
         Decision::Refused(_, rule) => ItemResult::Failed(Outcome::Rejected, rule.to_string()),
         Decision::Write(_) => ItemResult::Failed(Outcome::Conflict, "it still needs a write".into()),
     }

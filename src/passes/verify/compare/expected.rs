@@ -1,7 +1,9 @@
 //! Compares one change of the plan with an image.
 
-use crate::change::{Change, ItemHistory, Strategy};
+use crate::change::{Change, Formula, ItemHistory, Strategy};
+use crate::convert::Conversion;
 use crate::cutover::Truth;
+use crate::expr::Facts;
 use crate::item::{Item, Path, Value};
 use crate::state::{TableStage, Verdict};
 
@@ -28,6 +30,17 @@ pub(super) enum Expectation {
     Absent {
         path: Path,
         copies: Vec<(Path, SkipRule)>,
+    },
+    /// The target must have the value that the formula computes now.
+    Computed {
+        to: Path,
+        formula: Formula,
+        skip_rule: SkipRule,
+    },
+    /// The value must have the type that the conversion gives it.
+    Converted {
+        path: Path,
+        conversion: Conversion,
     },
 }
 
@@ -95,17 +108,24 @@ impl Expectation {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
                 Expectation::Pair { old: from, new: to, truth, skip_rule }
             }
-            Change::Set { .. } if truth.is_new_only() && stage == TableStage::Expanded => return None,
+            Change::Set { .. } | Change::Compute { .. } if truth.is_new_only() && stage == TableStage::Expanded => {
+                return None;
+            }
             Change::Set { to, value, .. } => Expectation::Constant { to, value, skip_rule },
             Change::Remove { path } if in_place || contracted => {
                 Expectation::Absent { copies: skipping_copies(all, &path, strategy), path }
             }
-            Change::Remove { .. } => return None,
+            Change::Compute { to, formula, .. } => Expectation::Computed { to, formula, skip_rule },
+            Change::Convert { path, conversion } => Expectation::Converted { path, conversion },
+            // A version has no expected value: applications raise it too.
+            Change::Remove { .. } | Change::Bump { .. } => return None,
         })
     }
 
     /// Compares an item with this change. Returns the compared path and the verdict.
-    pub(super) fn compare(&self, item: &Item, record: &ItemHistory) -> (&Path, Verdict) {
+    ///
+    /// If a formula has no result for the item, nothing shows that the target is right, so the item is a mismatch.
+    pub(super) fn compare(&self, item: &Item, record: &ItemHistory, facts: &Facts) -> (&Path, Verdict) {
         match self {
             Expectation::Pair { old, new, truth, skip_rule } => {
                 let was_there = record.is_preexisting(new);
@@ -141,6 +161,53 @@ impl Expectation {
                 Some(_) => (path, Verdict::Unexpected),
                 None => (path, Verdict::Matching),
             },
+            Expectation::Computed { to, formula, skip_rule } => match (formula.value(item, facts), to.get(item)) {
+                // Nothing implies the value any more, because its source is gone.
+                (Ok(None), Some(there)) if record.is_own_value(to, there) => (to, Verdict::Unexpected),
+                (Ok(None), _) => (to, Verdict::Matching),
+                (_, None) => (to, Verdict::Missing),
+                (Ok(Some(value)), Some(there)) if value == *there => (to, Verdict::Matching),
+                // An old result of the migration is stale. Only a value of somebody else counts as done.
+                (_, Some(there)) if skip_rule.accepts(record, to, there) && !record.is_own_value(to, there) => {
+                    (to, Verdict::Skipped)
+                }
+                (_, Some(_)) => (to, Verdict::Stale),
+            },
+            Expectation::Converted { path, conversion } => match path.get(item) {
+                Some(value) if !conversion.is_converted(value) => (path, Verdict::Stale),
+                Some(_) | None => (path, Verdict::Matching),
+            },
+        }
+    }
+
+    /// Returns whether the verdict on this item depends on whether the migration wrote the target's value.
+    pub(super) fn depends_on_author(&self, item: &Item, facts: &Facts) -> bool {
+        let Expectation::Computed { to, formula, .. } = self else { return false };
+        to.get(item).is_some_and(|there| !matches!(formula.value(item, facts), Ok(Some(value)) if value == *there))
+    }
+
+    /// Returns whether a value is computed from the target itself, so that it cannot be computed again from the written
+    /// item.
+    pub(super) fn depends_on_itself(&self) -> bool {
+        match self {
+            Expectation::Computed { to, formula, .. } => formula.inputs().iter().any(|input| input.overlaps(to)),
+            Expectation::Pair { .. }
+            | Expectation::InPlace { .. }
+            | Expectation::Constant { .. }
+            | Expectation::Absent { .. }
+            | Expectation::Converted { .. } => false,
+        }
+    }
+
+    /// Returns the path that the migration writes or removes.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Expectation::Pair { new: path, .. }
+            | Expectation::InPlace { to: path, .. }
+            | Expectation::Constant { to: path, .. }
+            | Expectation::Absent { path, .. }
+            | Expectation::Computed { to: path, .. }
+            | Expectation::Converted { path, .. } => path,
         }
     }
 }
@@ -151,7 +218,13 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
         Change::Copy { from, to, .. } if from == path && change.skips_existing() => {
             Some((to.clone(), SkipRule::from_change(change, strategy)))
         }
-        Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => None,
+        Change::Copy { .. }
+        | Change::Move { .. }
+        | Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Convert { .. }
+        | Change::Bump { .. } => None,
     });
     skipping.collect()
 }

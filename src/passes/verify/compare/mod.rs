@@ -44,7 +44,7 @@ mod expected;
 #[cfg(test)]
 mod tests;
 
-use crate::change::{Change, ItemHistory, Strategy};
+use crate::change::{Change, ItemHistory, ItemRules, OnNotComputable, Selected, Strategy};
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, Path};
 use crate::state::{TableStage, Verdict};
@@ -56,6 +56,9 @@ pub(super) use expected::{SkipRule, was_skipped};
 pub struct Parity {
     expected: Vec<Expectation>,
     split: Option<ReaderSplit>,
+    rules: ItemRules,
+    /// The changes that may have no result for an item.
+    computed: Vec<Change>,
 }
 
 /// The comparison for keys whose readers already use the new attribute. Readers of all other keys still use the old
@@ -79,7 +82,19 @@ pub struct Comparison {
 impl Parity {
     /// Prepares these changes for comparison at a stage. In-place plans have only the first stage.
     pub fn new(changes: &[Change], strategy: Strategy, stage: TableStage, truth: Truth) -> Parity {
-        Parity { expected: Expectation::from_changes(changes, strategy, stage, truth), split: None }
+        Parity {
+            expected: Expectation::from_changes(changes, strategy, stage, truth),
+            split: None,
+            rules: ItemRules::default(),
+            computed: changes.iter().filter(|change| change.may_be_not_computable()).cloned().collect(),
+        }
+    }
+
+    /// Limits the comparison to the items that these rules select, and to what a record shows as written by the
+    /// migration. Evaluates expressions by these rules.
+    #[must_use]
+    pub fn with_rules(self, rules: ItemRules) -> Parity {
+        Parity { rules, ..self }
     }
 
     /// Prepares these changes for comparison when the truth may depend on the partition key's value. `partition_key` is
@@ -115,11 +130,85 @@ impl Parity {
         })
     }
 
-    /// Compares an item with the plan. `record` lists the preexisting targets, with digests of their values.
+    /// Compares an item with the plan. `record` lists the preexisting targets, with digests of their values, and what
+    /// the migration wrote. If the selection does not include the item now, only values that the migration wrote are
+    /// compared.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
+        match self.rules.includes(item) {
+            Selected::Yes => self.compare_selected(item, record),
+            Selected::No => self.compare_own_values(item, record),
+            Selected::NotComputable(_) => match self.rules.on_not_computable {
+                OnNotComputable::Skip => self.compare_own_values(item, record),
+                // It is unknown whether the item must match the plan, so nothing shows that it is right.
+                OnNotComputable::Fail => self.unknown(item),
+            },
+        }
+    }
+
+    /// Compares an item that the selection includes. If one of the plan's changes has no result for the item, a run
+    /// skips the whole item, so only values that the migration wrote earlier can be wrong.
+    fn compare_selected(&self, item: &Item, record: &ItemHistory) -> Comparison {
+        let found = self.compare_paths(item, record, |_| true);
+        if !found.verdict.is_mismatch() || !self.is_skipped(item) {
+            return found;
+        }
+        let own = self.compare_own_values(item, record);
+        if own.verdict.is_mismatch() { own } else { Comparison { verdict: Verdict::Skipped, paths: Vec::new() } }
+    }
+
+    /// Compares the values that the migration wrote and that are still there. Nothing implies any other value of an item
+    /// that a run would not write. A value that was computed from itself cannot be computed again.
+    fn compare_own_values(&self, item: &Item, record: &ItemHistory) -> Comparison {
+        if record.unreadable_reason().is_some() {
+            return self.unknown(item);
+        }
+        let is_own = |path: &Path| path.get(item).is_some_and(|now| record.is_own_value(path, now));
+        self.compare_paths(item, record, |expected| is_own(expected.path()) && !expected.depends_on_itself())
+    }
+
+    /// Compares an item whose history is not known yet. The result may be a mismatch that the history explains, but an
+    /// item that matches here also matches with its history.
+    pub fn compare_without_history(&self, item: &Item) -> Comparison {
+        let is_unknown = matches!(self.rules.includes(item), Selected::NotComputable(_));
+        if is_unknown && self.rules.on_not_computable == OnNotComputable::Fail {
+            return self.unknown(item);
+        }
+        let found = self.compare_paths(item, &ItemHistory::default(), |_| true);
+        let facts = &self.rules.facts;
+        if !found.verdict.is_mismatch() && self.expected_for(item).iter().any(|it| it.depends_on_author(item, facts)) {
+            // Only the history shows whether the migration wrote the value.
+            return Comparison { verdict: Verdict::Stale, paths: Vec::new() };
+        }
+        found
+    }
+
+    /// Returns whether the plan's selection includes this item.
+    pub fn is_selected(&self, item: &Item) -> bool {
+        self.rules.includes(item) == Selected::Yes
+    }
+
+    /// The comparison of an item about which nothing is known.
+    fn unknown(&self, item: &Item) -> Comparison {
+        let paths = self.expected_for(item).iter().take(1).map(|expected| (expected.path().clone(), Verdict::Missing));
+        Comparison { verdict: Verdict::Missing, paths: paths.collect() }
+    }
+
+    /// Returns whether a run skips this item because one of its changes has no result. A run makes all changes of an
+    /// item or none.
+    fn is_skipped(&self, item: &Item) -> bool {
+        self.rules.on_not_computable == OnNotComputable::Skip
+            && self.computed.iter().any(|change| !change.is_computable(item, &self.rules.facts))
+    }
+
+    fn expected_for(&self, item: &Item) -> &[Expectation] {
         let reader_split = self.split.as_ref().filter(|split| split.includes(item));
-        let expected = reader_split.map_or(&self.expected, |split| &split.expected);
-        let found: Vec<(&Path, Verdict)> = expected.iter().map(|expected| expected.compare(item, record)).collect();
+        reader_split.map_or(&self.expected, |split| &split.expected)
+    }
+
+    fn compare_paths(&self, item: &Item, record: &ItemHistory, counts: impl Fn(&Expectation) -> bool) -> Comparison {
+        let expected = self.expected_for(item).iter().filter(|expected| counts(expected));
+        let found: Vec<(&Path, Verdict)> =
+            expected.map(|expected| expected.compare(item, record, &self.rules.facts)).collect();
         let verdict = found.iter().map(|(_, verdict)| *verdict).max().unwrap_or(Verdict::Matching);
         let wrong = found.into_iter().filter(|(_, verdict)| verdict.is_mismatch());
         Comparison { verdict, paths: wrong.map(|(path, verdict)| (path.clone(), verdict)).collect() }

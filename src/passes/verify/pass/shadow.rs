@@ -12,7 +12,7 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
 use super::{ItemHistories, VerifyInput};
-use crate::change::{Change, Changes, ItemHistory, Outcome};
+use crate::change::{Changes, ItemHistory, Outcome};
 use crate::engine::{
     CommitPage, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests, StopReason,
     Stopped, Writer,
@@ -53,7 +53,7 @@ pub(super) struct Verifier {
     history: Arc<dyn ItemHistories>,
     /// Whether the plan skips existing values. If it does, the verifier also looks up the values that the migration
     /// wrote, to distinguish the migration's own copies from other values.
-    skips_existing: bool,
+    needs_journal: bool,
     store: State,
     session: SessionId,
     requests: Requests,
@@ -86,7 +86,8 @@ impl Verifier {
         let key = &job.description.key;
         let indexes = || job.changes.indexes().clone();
         let repair = || {
-            let repair = Repair::new(&plan.changes, plan.strategy, parameters.truths, key.clone(), indexes());
+            let repair = Repair::new(&plan.changes, plan.strategy, parameters.truths, key.clone(), indexes())
+                .with_rules(plan.item_rules());
             if removes { repair.with_removals() } else { repair }
         };
         Verifier {
@@ -96,11 +97,13 @@ impl Verifier {
                 parameters.stage,
                 parameters.truths,
                 &key.partition.name,
-            ),
+            )
+            .with_rules(plan.item_rules()),
             repair: parameters.repair.then(repair),
             removes,
             history,
-            skips_existing: plan.changes.iter().any(Change::skips_existing),
+            needs_journal: plan.select.is_some()
+                || plan.changes.iter().any(|change| change.skips_existing() || change.may_be_not_computable()),
             store: store.clone(),
             session: record.run.session(),
             requests,
@@ -117,7 +120,7 @@ impl Verifier {
         let mut fine = VerdictCounts::default();
         let mut new_alone = 0;
         for item in items {
-            let found = self.parity.compare(&item, &ItemHistory::default());
+            let found = self.parity.compare_without_history(&item);
             if found.verdict.is_mismatch() {
                 // A stored item always has its key.
                 let key = self.key.key_of(&item).unwrap_or_else(|| ItemKey::new(Item::new()));
@@ -131,17 +134,23 @@ impl Verifier {
         }
         let keys: Vec<ItemKey> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
         let known = self.records(&keys).await?;
+        // A comparison without paths only asked for the history.
+        let marked: Vec<bool> = suspects.iter().map(|suspect| !suspect.found.paths.is_empty()).collect();
         for (suspect, record) in suspects.iter_mut().zip(known) {
             suspect.record = record;
             suspect.found = self.parity.compare(&suspect.item, &suspect.record);
         }
+        let mut marked = marked.into_iter();
         suspects.retain(|suspect| {
+            let was_marked = marked.next().unwrap_or_default();
             let stays = suspect.found.verdict.is_mismatch();
             if !stays {
                 fine.count(suspect.found.verdict);
                 // The first comparison ignored the history and found a value that nothing implies. The history shows
                 // that this value existed before the migration.
-                new_alone += u64::from(suspect.found.verdict == Verdict::Matching);
+                let is_explained =
+                    was_marked && suspect.found.verdict == Verdict::Matching && self.parity.is_selected(&suspect.item);
+                new_alone += u64::from(is_explained);
             }
             stays
         });
@@ -149,7 +158,7 @@ impl Verifier {
     }
 
     async fn records(&self, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Stopped> {
-        self.history.records(keys, self.skips_existing).await.map_err(|error| self.give_up(&error))
+        self.history.records(keys, self.needs_journal).await.map_err(|error| self.give_up(&error))
     }
 
     /// Reads a suspect again. Returns `None` if the item now matches or is gone. Also returns the consumed read units.

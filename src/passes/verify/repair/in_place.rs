@@ -13,7 +13,11 @@ impl Repair {
             && match change {
                 Change::Move { .. } => true,
                 Change::Copy { from, .. } => self.changes.iter().any(|other| other.removes(from)),
-                Change::Set { .. } | Change::Remove { .. } => false,
+                Change::Set { .. }
+                | Change::Remove { .. }
+                | Change::Compute { .. }
+                | Change::Convert { .. }
+                | Change::Bump { .. } => false,
             }
     }
 
@@ -22,7 +26,12 @@ impl Repair {
         let Some(old) = path.get(item) else { return false };
         !self.changes.iter().any(|change| match change {
             Change::Copy { from, to, .. } => from == path && to.get(item) != Some(old),
-            Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => false,
+            Change::Move { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. } => false,
         })
     }
 
@@ -34,7 +43,13 @@ impl Repair {
             Change::Copy { from, to, .. } if from == path => {
                 was_skipped(item, record, old, &(to.clone(), SkipRule::from_change(change, self.strategy)))
             }
-            Change::Copy { .. } | Change::Move { .. } | Change::Set { .. } | Change::Remove { .. } => false,
+            Change::Copy { .. }
+            | Change::Move { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. } => false,
         })
     }
 }

@@ -16,7 +16,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::compare::SkipRule;
-use crate::change::{Change, Changes, Condition, Decider, Decision, Indexes, ItemHistory, OnExisting, Strategy};
+use crate::change::{
+    Change, Changes, Condition, Decider, Decision, Indexes, ItemHistory, ItemRules, OnExisting, Selected, Strategy,
+};
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
 use pair::Pair;
@@ -31,6 +33,7 @@ pub struct Repair {
     removes: bool,
     key: KeySchema,
     indexes: Indexes,
+    rules: ItemRules,
 }
 
 /// Repairs the items of one page, based on their recorded history.
@@ -66,7 +69,14 @@ impl Repair {
             removes: false,
             key,
             indexes: indexes.into(),
+            rules: ItemRules::default(),
         }
+    }
+
+    /// Limits the repair to the items that these rules select, and evaluates expressions by these rules.
+    #[must_use]
+    pub fn with_rules(self, rules: ItemRules) -> Repair {
+        Repair { rules, ..self }
     }
 
     /// Returns the same repair, which now also removes values that nothing implies. Applications may still use such
@@ -84,6 +94,12 @@ impl Repair {
     /// Returns the table's indexes, as currently known.
     pub(super) fn indexes(&self) -> &Indexes {
         &self.indexes
+    }
+
+    /// Returns the targets of the plan that the item has.
+    fn present_targets(&self, item: &Item) -> Vec<Path> {
+        let targets = self.changes.iter().flat_map(|change| change.paths().writes);
+        targets.filter(|to| to.get(item).is_some()).cloned().collect()
     }
 
     /// Decides which write this item needs. An item with a preexisting new value and no old value needs no write,
@@ -106,6 +122,10 @@ impl Repair {
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
         }
+        if self.rules.includes(item) != Selected::Yes {
+            // The plan says nothing about this item any more. A value that the migration wrote stays until a rollback.
+            return Decision::Diverged(self.present_targets(item));
+        }
         let mut needs = RepairNeeds::default();
         let truth = self.truths.at(item.get(&self.key.partition.name));
         for change in &self.changes {
@@ -123,7 +143,7 @@ impl Repair {
                 }
                 // In this case, verification does not compare a `set` (`compare/`), so the `set` must not block the
                 // repair of a pair.
-                Change::Set { .. } if truth.is_new_only() => {}
+                Change::Set { .. } | Change::Compute { .. } if truth.is_new_only() => {}
                 Change::Set { to, value, .. } => {
                     let other = to.get(item).is_some_and(|there| there != value) && !change.skips_existing();
                     needs.leave_if(to, other && truth != Truth::Old);
@@ -136,6 +156,16 @@ impl Repair {
                     }
                 }
                 Change::Remove { .. } => {}
+                Change::Compute { to, formula, .. } => {
+                    // If the formula has no result, the decision below says so.
+                    let value = formula.value(item, &self.rules.facts).ok().flatten();
+                    let other = to.get(item).is_some_and(|there| value.as_ref().is_some_and(|value| value != there));
+                    needs.leave_if(to, other && !change.skips_existing() && truth != Truth::Old);
+                    // Without a source, nothing implies the value that the migration wrote.
+                    needs.leave_if(to, value.is_none() && to.get(item).is_some_and(|now| record.is_own_value(to, now)));
+                    needs.changes.push(overwriting(change));
+                }
+                Change::Convert { .. } | Change::Bump { .. } => needs.changes.push(change.clone()),
             }
         }
         if !needs.left.is_empty() {
@@ -144,8 +174,13 @@ impl Repair {
         // Use the in-place strategy, because the same write has to remove unexpected values.
         let strategy = Strategy::InPlace;
         let indexes = self.indexes.schemas().to_vec();
-        let changes = Changes::for_expand(&needs.changes, strategy, self.key.clone(), indexes);
+        let changes =
+            Changes::for_expand(&needs.changes, strategy, self.key.clone(), indexes).with_rules(self.rules.clone());
         let decided = changes.decide(item);
+        if decided == Decision::Skipped(Vec::new()) {
+            // A change has no result for the item, so the mismatch stays.
+            return Decision::Diverged(self.present_targets(item));
+        }
         let Decision::Write(mut write) = decided else { return decided };
         for condition in needs.conditions {
             if let Condition::Equals(path, _) = &condition {

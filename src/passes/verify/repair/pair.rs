@@ -64,7 +64,13 @@ impl Repair {
                 // The old value cannot be derived from a target that counts as done.
                 (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
             }
-            Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => None,
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
         // List elements are never written, because a different element may have this index at the time of the write.

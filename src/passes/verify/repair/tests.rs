@@ -232,6 +232,7 @@ proptest! {
             Decision::Diverged(paths) => prop_assert!(!matches(&before), "{paths:?}"),
             Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => prop_assert!(matches(&before)),
             Decision::Rejected(why) => prop_assert!(false, "{why}"),
+            Decision::NotComputable(why) => prop_assert!(false, "{why}"),
             Decision::Refused(_, rule) => prop_assert!(false, "{rule}"),
         }
     }

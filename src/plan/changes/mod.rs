@@ -1,16 +1,33 @@
 //! Reads `[[change]]`: each change, and the positions of its paths in the plan's text.
 
+mod computed;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::constant;
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::fields::{Fields, join_with_or};
+use super::select::WrittenExpr;
 use crate::change::{Change, OnExisting};
 use crate::item::Path;
 
-const CHANGE_CASES: [&str; 4] = ["move", "copy", "set", "remove"];
-const NAMES: [&str; 7] = ["move", "copy", "set", "remove", "to", "value", "on_existing"];
+const CHANGE_CASES: [&str; 7] = ["move", "copy", "set", "remove", "compute", "convert", "bump"];
+
+/// The fields that only some kinds of change take, each with these kinds.
+const DEPENDENT_FIELDS: [(&str, &[&str]); 11] = [
+    ("to", &["move", "copy", "convert"]),
+    ("value", &["set"]),
+    ("as", &["compute"]),
+    ("into", &["convert"]),
+    ("formats", &["convert"]),
+    ("format", &["convert"]),
+    ("zone", &["convert"]),
+    ("unit", &["convert"]),
+    ("fraction", &["convert"]),
+    ("true_values", &["convert"]),
+    ("false_values", &["convert"]),
+];
 
 /// A valid change, and the positions of its paths in the plan's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +37,11 @@ pub(super) struct WrittenChange {
     pub(super) first: TextSpan,
     /// Position of the path after `to`. If the change has no `to`, this is the same as `first`.
     pub(super) to: TextSpan,
-    /// Position of the value of a `set`. For other changes, this is the same as `first`.
+    /// Position of the value of a `set`, or of the expression of a `compute`. For other changes, this is the same as
+    /// `first`.
     pub(super) value: TextSpan,
+    /// The expression of a `compute`.
+    pub(super) expression: Option<WrittenExpr>,
 }
 
 /// Reads all changes. Reports invalid changes and omits them from the result. A change without its own `on_existing`
@@ -59,15 +79,17 @@ fn read_change(
     on_existing: OnExisting,
     problems: &mut Problems,
 ) -> Option<WrittenChange> {
-    let fields = Fields::open(table, "[[change]]", &NAMES, at, problems);
+    let dependent = DEPENDENT_FIELDS.iter().map(|(name, _)| *name);
+    let names: Vec<&str> = CHANGE_CASES.into_iter().chain(dependent).chain(["on_existing"]).collect();
+    let fields = Fields::open(table, "[[change]]", &names, at, problems);
     let kinds = fields.present_fields(&CHANGE_CASES);
     let (kind, key, value) = match kinds.as_slice() {
         [one] => one.clone(),
         [] => {
             if !fields.has_misspelt(&CHANGE_CASES) {
                 problems.add_missing(
-                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set or remove")
-                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\""),
+                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert or bump")
+                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; bump = \"version\""),
                 );
             }
             return None;
@@ -91,6 +113,13 @@ fn read_change(
     };
     let path = read_path(kind, value, problems);
     let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
+    refuse_foreign_fields(&fields, kind, &key, problems);
+    match kind {
+        "compute" => return computed::read_compute(&fields, &key, path, value.span(), on_existing, problems),
+        "convert" => return computed::read_convert(&fields, path, value.span(), on_existing, problems),
+        "bump" => return path.map(|path| WrittenChange::new(Change::Bump { path }, value.span())),
+        _ => {}
+    }
     let to = dependent_field(&fields, "to", kind, &key, matches!(kind, "move" | "copy"), problems);
     let constant = dependent_field(&fields, "value", kind, &key, kind == "set", problems);
     let target = to.and_then(|to| Some((read_path("to", to, problems)?, to.span())));
@@ -98,10 +127,9 @@ fn read_change(
     let constant = constant.and_then(|value| Some((constant::read(value, depth, problems)?, value.span())));
     let first = value.span();
     let written = |change, to: Option<TextSpan>, value: Option<TextSpan>| WrittenChange {
-        change,
         to: to.unwrap_or_else(|| first.clone()),
         value: value.unwrap_or_else(|| first.clone()),
-        first: first.clone(),
+        ..WrittenChange::new(change, first.clone())
     };
     match (kind, path?) {
         ("move", from) => target.map(|(to, at)| written(Change::Move { from, to, on_existing }, Some(at), None)),
@@ -111,14 +139,33 @@ fn read_change(
     }
 }
 
+impl WrittenChange {
+    /// A change whose only path is at this position.
+    pub(super) fn new(change: Change, first: TextSpan) -> WrittenChange {
+        WrittenChange { change, to: first.clone(), value: first.clone(), first, expression: None }
+    }
+}
+
 /// Reads one change's `on_existing`. Returns `None` if the change does not set it.
 fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) -> Option<OnExisting> {
     let (at, _) = fields.get("on_existing")?;
-    if kind == "remove" {
+    let why = match kind {
+        "remove" => Some("a `remove` writes no value, so an existing value does not matter"),
+        "bump" => Some("a `bump` always raises the existing value"),
+        "convert" if fields.get("into").is_none() => {
+            Some("a `convert` without `into` always replaces the value by the converted value")
+        }
+        _ => None,
+    };
+    if let Some(why) = why {
         problems.add(
-            Diagnostic::new("`remove` takes no `on_existing`", at, "only with `move`, `copy` or `set`")
-                .also(key.clone(), "this change is a `remove`")
-                .help("remove the line: a `remove` writes no value, so an existing value does not matter"),
+            Diagnostic::new(
+                format!("`{kind}` takes no `on_existing`"),
+                at,
+                "only with `move`, `copy`, `set`, `compute` or `convert … into`",
+            )
+            .also(key.clone(), format!("this change is a `{kind}`"))
+            .help(format!("remove the line: {why}")),
         );
         return None;
     }
@@ -129,8 +176,21 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
 pub(super) const ON_EXISTING_VALUES: [(&str, OnExisting); 3] =
     [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
-/// Reads a field that some kinds of change require and all other kinds forbid.
-fn dependent_field<'t, 'i>(
+/// Refuses the fields that belong to other kinds of change.
+fn refuse_foreign_fields(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) {
+    for (name, kinds) in DEPENDENT_FIELDS.iter().filter(|(_, kinds)| !kinds.contains(&kind)) {
+        let Some((at, _)) = fields.get(name) else { continue };
+        let kinds = join_with_or(kinds.iter().map(|kind| format!("`{kind}`")));
+        problems.add(
+            Diagnostic::new(format!("`{kind}` takes no `{name}`"), at, format!("only with {kinds}"))
+                .also(key.clone(), format!("this change is a `{kind}`"))
+                .help(format!("remove `{name}`, or use {kinds}")),
+        );
+    }
+}
+
+/// Reads a field that this kind of change requires.
+pub(super) fn dependent_field<'t, 'i>(
     fields: &Fields<'t, 'i>,
     name: &str,
     kind: &str,
@@ -139,12 +199,13 @@ fn dependent_field<'t, 'i>(
     problems: &mut Problems,
 ) -> Option<&'t Spanned<DeValue<'i>>> {
     match (fields.get(name), is_required) {
+        (_, false) => None,
         (Some((_, value)), true) => Some(value),
-        (None, false) => None,
         (None, true) => {
             if !fields.has_misspelt(&[name]) {
                 let (why, example) = match name {
                     "to" => ("the new path of the value", "to = \"new_name\""),
+                    "as" => ("the expression that computes the value", "as = 'item.first + \" \" + item.last'"),
                     _ => ("the value that every item gets", "value = 1"),
                 };
                 problems.add_missing(
@@ -158,24 +219,10 @@ fn dependent_field<'t, 'i>(
             }
             None
         }
-        (Some((at, _)), false) => {
-            let accepting_kinds = join_with_or(
-                CHANGE_CASES
-                    .iter()
-                    .filter(|k| (name == "value") == (**k == "set") && **k != "remove")
-                    .map(|k| format!("`{k}`")),
-            );
-            problems.add(
-                Diagnostic::new(format!("`{kind}` takes no `{name}`"), at, format!("only with {accepting_kinds}"))
-                    .also(key.clone(), format!("this change is a `{kind}`"))
-                    .help(format!("remove `{name}`, or use {accepting_kinds}")),
-            );
-            None
-        }
     }
 }
 
-fn read_path(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
+pub(super) fn read_path(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
     let DeValue::String(text) = value.get_ref() else {
         let found = value.get_ref().type_str();
         problems.add(

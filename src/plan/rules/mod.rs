@@ -4,11 +4,17 @@
 //! If a run does not know whether a write arrived, it sends the write again. A plan is therefore valid only if applying
 //! its changes twice, in any order, gives the same result as applying them once.
 
+mod computed;
+#[cfg(test)]
+mod tests;
+
 use super::changes::WrittenChange;
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::expression_limits::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
-use crate::change::{Change, index_key_fault};
-use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Path, PathStep, Value, item_bytes};
+use super::select::WrittenSelection;
+use crate::change::{Change, Formula, index_key_fault};
+use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Num, Path, PathStep, Value, item_bytes};
+use computed::{check_bumps, check_own_inputs};
 
 /// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
 /// an expression to 2 MB. A plan never exceeds that limit. All its names together have at most 256 KB, which is the
@@ -22,6 +28,8 @@ enum PathRole {
     MovedFrom,
     CopiedFrom,
     Removed,
+    /// An input of an expression or a conversion.
+    Input,
 }
 
 struct PathUse<'a> {
@@ -31,13 +39,15 @@ struct PathUse<'a> {
 }
 
 /// Reports every change that breaks a rule.
-pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
+pub(super) fn check(changes: &[WrittenChange], selection: Option<&WrittenSelection>, problems: &mut Problems) {
     for change in changes {
         check_change(change, problems);
+        check_own_inputs(change, selection, problems);
     }
+    check_bumps(changes, problems);
     check_constants(changes, problems);
     // If the plan is too long, do not compare each pair of changes, because the number of pairs could be huge.
-    if check_length(changes, problems) {
+    if check_length(changes, selection, problems) {
         for (i, first) in changes.iter().enumerate() {
             for second in &changes[i + 1..] {
                 check_pair(first, second, problems);
@@ -50,7 +60,7 @@ pub(super) fn check(changes: &[WrittenChange], problems: &mut Problems) {
 pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mut Problems) {
     for path_use in changes.iter().flat_map(uses).filter(|path_use| keys.contains(&path_use.path.root())) {
         let (verb, help) = match path_use.role {
-            PathRole::CopiedFrom => continue,
+            PathRole::CopiedFrom | PathRole::Input => continue,
             PathRole::Target => ("written", "choose another target; DynamoDB never changes the key of an item"),
             PathRole::MovedFrom => {
                 ("moved away", "use `copy` instead: the key attribute stays, and its value is copied to `to`")
@@ -98,7 +108,33 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
         (Some(PathStep::Index(_)), _) => Some(Value::L(Vec::new())),
         (Some(PathStep::Name(_)), _) => Some(Value::M(Item::new())),
         (None, Change::Set { value, .. }) => Some(value.clone()),
-        (None, Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. }) => None,
+        (
+            None,
+            Change::Convert { conversion, .. }
+            | Change::Compute { formula: Formula::Conversion { conversion, .. }, .. },
+        ) => example_of_type(conversion.target_type()),
+        (None, Change::Bump { .. }) => Some(Value::N(Num::from_wire("1".to_owned()))),
+        (
+            None,
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Remove { .. }
+            | Change::Compute { formula: Formula::Expression(_), .. },
+        ) => None,
+    }
+}
+
+/// Returns a value of this type that is valid in a key if the type is.
+fn example_of_type(name: &str) -> Option<Value> {
+    match name {
+        "S" => Some(Value::S("x".to_owned())),
+        "N" => Some(Value::N(Num::from_wire("1".to_owned()))),
+        "B" => Some(Value::B(vec![0])),
+        "BOOL" => Some(Value::Bool(true)),
+        "L" => Some(Value::L(Vec::new())),
+        "M" => Some(Value::M(Item::new())),
+        "SS" | "NS" | "BS" => Some(Value::Null),
+        _ => None,
     }
 }
 
@@ -112,9 +148,9 @@ fn check_change(written: &WrittenChange, problems: &mut Problems) {
             );
         }
     }
-    for path_use in
-        uses(written).iter().filter(|path_use| path_use.role != PathRole::CopiedFrom && path_use.path.ends_in_index())
-    {
+    for path_use in uses(written).iter().filter(|path_use| {
+        !matches!(path_use.role, PathRole::CopiedFrom | PathRole::Input) && path_use.path.ends_in_index()
+    }) {
         let verb = if path_use.role == PathRole::Target { "written" } else { "removed" };
         problems.add(
             Diagnostic::new(format!("a list element cannot be {verb}"), path_use.at.clone(), "ends in a list index")
@@ -149,10 +185,18 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
 /// Returns the error for two changes that use overlapping paths, or `None` if the two changes are allowed together. `a`
 /// belongs to the change that is earlier in the plan.
 fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
-    use PathRole::{CopiedFrom, MovedFrom, Removed, Target};
+    use PathRole::{CopiedFrom, Input, MovedFrom, Removed, Target};
     let same = a.path == b.path;
     let (title, help) = match (a.role, b.role) {
-        (CopiedFrom, CopiedFrom) => return None,
+        (CopiedFrom | Input, CopiedFrom | Input) => return None,
+        (Target, Input) | (Input, Target) => (
+            format!("{} is an input and {} is a target", other_name(a, b, Target), name(a, b, Target)),
+            "the result would depend on which change comes first; use two plans, one after the other",
+        ),
+        (Input, MovedFrom | Removed) | (MovedFrom | Removed, Input) => (
+            format!("{} is an input, and {} is removed", name(a, b, Input), other_name(a, b, Input)),
+            "a value cannot be computed again after its input is removed; remove the input with a later plan",
+        ),
         // One write both copies the value and removes the original, so the original is never removed without being
         // copied.
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
@@ -214,17 +258,20 @@ fn label(path_use: &PathUse<'_>) -> &'static str {
         PathRole::MovedFrom => "moved away by this change",
         PathRole::CopiedFrom => "copied by this change",
         PathRole::Removed => "removed by this change",
+        PathRole::Input => "read by this change",
     }
 }
 
 /// Checks whether every write of the plan stays within DynamoDB's limits for expressions, and reports an error if not.
-fn check_length(changes: &[WrittenChange], problems: &mut Problems) -> bool {
+fn check_length(changes: &[WrittenChange], selection: Option<&WrittenSelection>, problems: &mut Problems) -> bool {
     let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
-    let bound = expression_bound(&plain);
+    let selection = selection.map(|written| &written.selection);
+    let bound = expression_bound(&plain, selection);
     if bound.is_within_limits() {
         return true;
     }
-    let fitting = (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1]).is_within_limits()).unwrap_or(0);
+    let fitting =
+        (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1], selection).is_within_limits()).unwrap_or(0);
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
     // Show the error at the first change that makes the plan exceed the limit.
@@ -275,10 +322,14 @@ fn uses(written: &WrittenChange) -> Vec<PathUse<'_>> {
         let role = if paths.removes.contains(path) { PathRole::MovedFrom } else { PathRole::CopiedFrom };
         PathUse { role, path, at: &written.first }
     });
+    let inputs = paths.inputs.iter().map(|path| {
+        let at = if written.expression.is_some() { &written.value } else { &written.first };
+        PathUse { role: PathRole::Input, path, at }
+    });
     let target = paths.writes.iter().map(|path| PathUse { role: PathRole::Target, path, at: &written.to });
     let gone = paths.removes.iter().filter(|path| !paths.reads.contains(path));
     let removed = gone.map(|path| PathUse { role: PathRole::Removed, path, at: &written.first });
-    read.chain(target).chain(removed).collect()
+    read.chain(inputs).chain(target).chain(removed).collect()
 }
 
 fn too_long_name(step: &PathStep) -> Option<&str> {
@@ -297,96 +348,4 @@ fn list_of(path: &Path) -> Path {
         list = parent;
     }
     list
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use crate::change::Change;
-    use crate::item::{Item, Value, item_from_json};
-    use crate::plan::load;
-
-    /// Applies the changes as one write: reads every value from the image before the write.
-    fn apply(changes: &[Change], image: &Item) -> Item {
-        let mut after = image.clone();
-        let mut gone = Vec::new();
-        for change in changes {
-            match change {
-                Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
-                    if let Some(value) = from.get(image) {
-                        to.set(&mut after, value.clone());
-                    }
-                    gone.extend(matches!(change, Change::Move { .. }).then_some(from));
-                }
-                Change::Set { to, value, .. } => {
-                    to.set(&mut after, value.clone());
-                }
-                Change::Remove { path } => gone.push(path),
-            }
-        }
-        gone.into_iter().for_each(|path| drop(path.remove(&mut after)));
-        after
-    }
-
-    fn one_change() -> impl Strategy<Value = String> {
-        let path = || proptest::sample::select(vec!["a", "b", "a.x", "a.y", "b.x", "c", "d", "l", "l[0]", "l[0].z"]);
-        prop_oneof![
-            (path(), path()).prop_map(|(from, to)| format!("move = \"{from}\"\nto = \"{to}\"")),
-            (path(), path()).prop_map(|(from, to)| format!("copy = \"{from}\"\nto = \"{to}\"")),
-            path().prop_map(|to| format!("set = \"{to}\"\nvalue = 7")),
-            path().prop_map(|path| format!("remove = \"{path}\"")),
-        ]
-    }
-
-    fn plan(changes: &[String]) -> String {
-        let changes: String = changes.iter().map(|change| format!("[[change]]\n{change}\n")).collect();
-        format!("[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n{changes}")
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4000))]
-
-        /// The changes of an accepted plan give the same result in any order, and when they are applied twice.
-        #[test]
-        fn an_accepted_plan_does_not_depend_on_order_or_repetition(
-            (changes, shuffled) in proptest::collection::vec(one_change(), 1..4)
-                .prop_flat_map(|changes| (Just(changes.clone()), Just(changes).prop_shuffle())),
-        ) {
-            let first = load("p", &plan(&changes));
-            let second = load("p", &plan(&shuffled));
-            prop_assert_eq!(first.is_ok(), second.is_ok());
-            if let (Ok(first), Ok(second)) = (first, second) {
-                let image = item_from_json(&json!({
-                    "a": {"M": {"x": {"N": "1"}, "y": {"M": {}}}}, "b": {"M": {"x": {"S": "2"}}}, "c": {"S": "3"},
-                    "l": {"L": [{"M": {"z": {"BOOL": true}}}, {"S": "5"}]},
-                })).unwrap();
-                let once = apply(&first.plan.changes, &image);
-                prop_assert_eq!(&once, &apply(&second.plan.changes, &image));
-                prop_assert_eq!(&once, &apply(&first.plan.changes, &once));
-            }
-        }
-    }
-
-    #[test]
-    fn names_may_have_the_length_that_dynamodb_accepts() {
-        let named = |bytes: usize| plan(&[format!("set = \"{}\"\nvalue = 1", "n".repeat(bytes))]);
-        assert!(load("p", &named(65_535)).is_ok());
-        let errors = load("p", &named(65_536)).unwrap_err().to_string();
-        assert!(errors.contains("an attribute name has at most 65535 bytes"), "{errors:.500}");
-    }
-
-    #[test]
-    fn one_write_may_copy_a_value_and_remove_it() {
-        let text = plan(&[
-            "copy = \"a\"\nto = \"b\"".to_owned(),
-            "remove = \"a\"".to_owned(),
-            "copy = \"a\"\nto = \"c\"".to_owned(),
-        ]);
-        let plan = load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
-        let before = Item::from([("a".to_owned(), Value::Bool(true))]);
-        let after = apply(&plan.changes, &before);
-        assert_eq!(after.into_keys().collect::<Vec<_>>(), ["b", "c"]);
-    }
 }

@@ -1,0 +1,121 @@
+//! Changes whose values are computed: `compute`, `convert` and `bump`.
+//!
+//! A computed value is conditional on all its inputs: each still has the value from the image, or is still missing. The
+//! journal records every computed value with its digest. Undo recognises the value by this digest, so it never changes
+//! a value that somebody else wrote.
+
+use super::draft::{Draft, Placement};
+use super::formula::at_path;
+use super::{Condition, Formula, OnExisting, PreImage, PriorValue};
+use crate::convert::Conversion;
+use crate::expr::Facts;
+use crate::item::{NotComputable, Path, Value};
+
+impl Draft<'_> {
+    /// Plans a `compute` or `convert … into`.
+    pub(super) fn compute(&mut self, to: &Path, formula: &Formula, on_existing: OnExisting, facts: &Facts) {
+        formula.inputs().iter().for_each(|input| self.require_unchanged(input));
+        match formula.value(self.item, facts) {
+            Ok(Some(value)) => self.set_computed(to, &value, on_existing),
+            Ok(None) => {}
+            Err(why) => self.mark_not_computable(why),
+        }
+    }
+
+    /// Plans a `convert` under the same name.
+    pub(super) fn convert_in_place(&mut self, path: &Path, conversion: &Conversion) {
+        self.require_unchanged(path);
+        match path.get(self.item) {
+            None => {}
+            Some(value) if conversion.is_converted(value) => self.already_applied = true,
+            Some(value) => match conversion.apply(value) {
+                Ok(converted) => {
+                    self.record_pre_image(PreImage::with_value(path, value).with_computed_value(&converted));
+                    self.subtract_bytes(path, value);
+                    self.set(path, &converted);
+                }
+                Err(why) => self.mark_not_computable(at_path(path, &why)),
+            },
+        }
+    }
+
+    /// Sets the target to a computed value.
+    fn set_computed(&mut self, to: &Path, value: &Value, on_existing: OnExisting) {
+        let nothing = || PreImage::without_value(to).with_computed_value(value);
+        match to.get(self.item) {
+            Some(existing) if existing == value => {
+                self.already_applied = true;
+                self.require_unchanged(to);
+            }
+            Some(existing) => {
+                let existing = PreImage::with_value(to, existing).with_computed_value(value);
+                if self.prepare_overwrite(to, existing, on_existing) {
+                    self.set(to, value);
+                }
+            }
+            None => match self.placement(to) {
+                Placement::Ready => {
+                    self.require(Condition::Missing(to.clone()));
+                    self.require_parent(to);
+                    self.set(to, value);
+                    self.pre_images.push(nothing());
+                }
+                Placement::ParentMissing(root) => {
+                    self.put_in_new_map(root, to, value.clone());
+                    self.pre_images.push(nothing());
+                }
+                Placement::Impossible(why) => self.reject(why),
+            },
+        }
+    }
+
+    /// Undoes a computed value: removes it, or restores the value that it replaced. A value that somebody else wrote
+    /// since stays, and the item is reported as diverged.
+    /// `prior` is the state to which the path returns.
+    pub(super) fn revert_computed(&mut self, to: &Path, prior: Option<&PriorValue>) {
+        let history = self.history;
+        match (to.get(self.item), prior) {
+            (_, None | Some(PriorValue::SameAsSource | PriorValue::Leftover(_))) => {}
+            (None, Some(PriorValue::Nothing)) => {
+                self.already_applied = true;
+                self.require(Condition::Missing(to.clone()));
+            }
+            (Some(now), Some(PriorValue::Value(before))) if now == before => self.mark_undone(to, now),
+            (Some(now), Some(prior)) if history.is_own_value(to, now) => {
+                self.require(Condition::Equals(to.clone(), now.clone()));
+                match prior {
+                    PriorValue::Value(before) => self.overwrite(to, now, before),
+                    PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => self.remove(to, now),
+                }
+            }
+            (None, Some(PriorValue::Value(_))) | (Some(_), Some(PriorValue::Value(_) | PriorValue::Nothing)) => {
+                self.diverged.push(to.clone());
+            }
+        }
+    }
+
+    /// Raises the version attribute by one. Every write of the migration does so, on the way back too, so that
+    /// applications with optimistic locking notice the write. There is no pre-image: the version never goes back.
+    pub(super) fn bump(&mut self, path: &Path) {
+        let next = match path.get(self.item) {
+            Some(Value::N(number)) => match number.plus_one() {
+                Some(next) => Value::N(next),
+                None => return self.mark_not_computable(bump_failed(path, "has too many digits to add 1")),
+            },
+            Some(other) => {
+                let why = format!("is of type {}, not N", other.type_name());
+                return self.mark_not_computable(bump_failed(path, &why));
+            }
+            None => return self.mark_not_computable(bump_failed(path, "is missing")),
+        };
+        self.require_unchanged(path);
+        if let Some(now) = path.get(self.item) {
+            self.subtract_bytes(path, now);
+        }
+        self.set(path, &next);
+    }
+}
+
+fn bump_failed(path: &Path, why: &str) -> NotComputable {
+    NotComputable::new(format!("`{path}` cannot be raised by one: it {why}"))
+}

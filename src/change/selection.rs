@@ -1,0 +1,107 @@
+//! The selection: which items a plan changes.
+//!
+//! The selection is part of every write's condition: what it read must still be unchanged when the write arrives. An
+//! item that stopped matching is therefore never written.
+//!
+//! A selection decides `run` only. The passes on the way back, and `contract`, change an item only if a record shows
+//! that this migration wrote it, or if a selection that cannot change (by keys and stable attributes) includes it.
+
+use super::draft::Draft;
+use crate::expr::{Expr, Facts};
+use crate::item::{Item, KeySchema, NotComputable};
+
+/// `[select]`: the items that a plan changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct Selection {
+    /// The expression that is true for a selected item.
+    pub condition: Expr,
+    /// The top-level attributes that never change, according to the operator. Key attributes are always stable and are
+    /// not listed here.
+    pub stable: Vec<String>,
+}
+
+/// What happens to an item for which an expression has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub enum OnNotComputable {
+    /// The item is a failure. Its key and the reason are recorded.
+    #[default]
+    Fail,
+    /// The item is not written and counts as skipped.
+    Skip,
+}
+
+impl OnNotComputable {
+    /// Returns the word that a plan uses for this value.
+    pub fn name(self) -> &'static str {
+        match self {
+            OnNotComputable::Fail => "fail",
+            OnNotComputable::Skip => "skip",
+        }
+    }
+}
+
+/// What applies to all changes of a plan: which items are selected, and how expressions are evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct ItemRules {
+    /// The items that the plan changes. `None` means every item.
+    pub selection: Option<Selection>,
+    /// What happens to an item for which an expression has no result.
+    pub on_not_computable: OnNotComputable,
+    /// The facts about the migration that expressions may use.
+    pub facts: Facts,
+}
+
+impl ItemRules {
+    /// Returns whether this item is selected.
+    pub fn includes(&self, item: &Item) -> Selected {
+        self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
+    }
+}
+
+/// Whether a selection includes an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selected {
+    /// The item is selected.
+    Yes,
+    /// The item is not selected.
+    No,
+    /// It is unknown whether the item is selected.
+    NotComputable(NotComputable),
+}
+
+impl Selection {
+    /// Returns whether this item is selected.
+    pub fn includes(&self, item: &Item, facts: &Facts) -> Selected {
+        match self.condition.test(item, facts) {
+            Ok(true) => Selected::Yes,
+            Ok(false) => Selected::No,
+            Err(why) => Selected::NotComputable(why),
+        }
+    }
+
+    /// Returns the names of the attributes that the selection reads and that may change: those that are neither in the
+    /// table's key nor stable.
+    pub fn changeable(&self, is_key: impl Fn(&str) -> bool) -> Vec<&str> {
+        let roots = self.condition.inputs().iter().map(|input| input.root());
+        roots.filter(|name| !is_key(name) && !self.stable.iter().any(|stable| stable == name)).collect()
+    }
+}
+
+impl Draft<'_> {
+    /// Returns whether the item is selected. If it is, requires that everything that the selection read is unchanged.
+    /// The key of an item never changes, so it needs no condition.
+    pub(super) fn select(&mut self, selection: &Selection, key: &KeySchema, facts: &Facts) -> Selected {
+        let selected = selection.includes(self.item, facts);
+        if selected == Selected::Yes {
+            for input in selection.condition.inputs() {
+                if !key.names().any(|name| name == input.root()) {
+                    self.require_unchanged(input);
+                }
+            }
+        }
+        selected
+    }
+}

@@ -1,0 +1,43 @@
+//! Reads `[migration]`.
+
+use toml::Spanned;
+
+use super::changes::{self, WrittenChange};
+use super::diagnostic::Problems;
+use super::fields::{Fields, check};
+use super::names::migration_name;
+use super::section::section;
+use crate::change::{Change, OnExisting, OnNotComputable, Strategy};
+
+/// `[migration]`
+pub(super) struct MigrationSection {
+    pub(super) name: String,
+    pub(super) strategy: Strategy,
+    pub(super) on_existing: OnExisting,
+    /// `None` if the plan does not say it.
+    pub(super) on_not_computable: Option<Spanned<OnNotComputable>>,
+}
+
+impl MigrationSection {
+    /// Returns whether readers or writers move from old to new attributes, or `contract` removes attributes.
+    pub(super) fn has_cutover(&self, changes: &[WrittenChange]) -> bool {
+        self.strategy == Strategy::ExpandContract
+            && !changes.iter().map(|written| &written.change).all(Change::only_writes_values)
+    }
+}
+
+pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<MigrationSection> {
+    const NAMES: [&str; 4] = ["name", "strategy", "on_existing", "on_not_computable"];
+    let help = "write\n[migration]\nname = \"rename-email\"";
+    let fields = section(root, "migration", "[migration]", &NAMES, Some(help), problems)?;
+    let name = fields.required_text("name", "\"rename-email\"", problems);
+    let name = name.and_then(|name| check(&name, problems, migration_name));
+    let strategies = [("expand-contract", Strategy::ExpandContract), ("in-place", Strategy::InPlace)];
+    let strategy = fields.choice("strategy", &strategies, problems).unwrap_or(Strategy::ExpandContract);
+    let on_existing = fields.choice("on_existing", &changes::ON_EXISTING_VALUES, problems).unwrap_or(OnExisting::Keep);
+    let choices = [("fail", OnNotComputable::Fail), ("skip", OnNotComputable::Skip)];
+    let on_not_computable = fields.choice("on_not_computable", &choices, problems);
+    let at = fields.get("on_not_computable").map(|(_, value)| value.span());
+    let on_not_computable = on_not_computable.zip(at).map(|(choice, at)| Spanned::new(at, choice));
+    Some(MigrationSection { name: name?, strategy, on_existing, on_not_computable })
+}

@@ -1,0 +1,64 @@
+//! Rules for computed values and versions.
+
+use crate::change::{Change, OnExisting};
+use crate::item::Path;
+use crate::plan::changes::WrittenChange;
+use crate::plan::diagnostic::{Diagnostic, Problems};
+use crate::plan::select::WrittenSelection;
+
+/// Refuses a change that computes a value from the value that it writes, unless the selection reads the target too. If
+/// it does, the run checks for each item that the written item is no longer selected.
+pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&WrittenSelection>, problems: &mut Problems) {
+    let paths = written.change.paths();
+    let selects_by = |target: &Path| {
+        let inputs = selection.map_or(&[][..], |written| written.selection.condition.inputs());
+        inputs.iter().any(|input| input.overlaps(target))
+    };
+    for to in paths.writes {
+        let Some(input) = paths.inputs.iter().find(|input| input.overlaps(to)) else { continue };
+        if selects_by(to) {
+            if written.change.on_existing() != Some(OnExisting::Overwrite) {
+                problems.add(
+                    Diagnostic::new(
+                        format!("`{to}` is computed from its own value, but this change does not overwrite it"),
+                        written.to.clone(),
+                        "the existing value would stay",
+                    )
+                    .help("add on_existing = \"overwrite\" to this change; the journal keeps the old value"),
+                );
+            }
+            continue;
+        }
+        problems.add(
+            Diagnostic::new(
+                format!("`{to}` is computed from itself"),
+                written.value.clone(),
+                format!("reads `{input}`"),
+            )
+            .also(written.to.clone(), "the target")
+            .help("a write may be sent twice, and the second one would compute the value again from the new value")
+            .help("write to another attribute, or add a [select] whose `where` is false for the written item"),
+        );
+    }
+}
+
+/// Refuses a second version, and a plan that only raises a version.
+pub(super) fn check_bumps(changes: &[WrittenChange], problems: &mut Problems) {
+    let is_bump = |written: &&WrittenChange| matches!(written.change, Change::Bump { .. });
+    let mut bumps = changes.iter().filter(is_bump);
+    let Some(first) = bumps.next() else { return };
+    for other in bumps {
+        problems.add(
+            Diagnostic::new("a plan can have only one `bump`", other.first.clone(), "a second `bump`")
+                .also(first.first.clone(), "the first `bump`")
+                .help("keep one of them"),
+        );
+    }
+    if changes.iter().all(|written| is_bump(&written)) {
+        problems.add(
+            Diagnostic::new("the plan contains only a `bump`", first.first.clone(), "no other change")
+                .help("a `bump` raises the version in the writes of other changes, and causes no writes of its own")
+                .help("to touch every item, set a constant that no item has yet: set = \"touched\" with value = \"2026-01\""),
+        );
+    }
+}

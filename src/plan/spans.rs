@@ -1,0 +1,113 @@
+//! The positions of a plan's parts in its text, for checks that need the table's description.
+
+use super::capacity::CapacityField;
+use super::changes::WrittenChange;
+use super::diagnostic::{Diagnostic, Problems};
+use super::fields::join_with_or;
+use super::select::{self, WrittenExpr, WrittenSelection};
+use super::text::TextSpan;
+use crate::change::Change;
+use crate::expr::KnownTypes;
+
+/// The positions of the plan's parts in its text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PlanSpans {
+    pub(super) changes: Vec<WrittenChange>,
+    pub(super) select: Option<WrittenSelection>,
+    pub(super) key: Option<TextSpan>,
+    pub(super) budgets: Vec<(CapacityField, TextSpan)>,
+    /// Whether the plan has a cutover, or removes attributes that nothing replaces.
+    pub(super) has_cutover: bool,
+    /// Whether the plan says what happens to an item for which an expression has no result.
+    pub(super) allows_not_computable: bool,
+}
+
+impl PlanSpans {
+    /// Runs the checks of expressions that need the names of the key attributes. `known` has the key's types if they
+    /// are known.
+    pub(super) fn check_expressions(&self, key: &[&str], known: &KnownTypes, problems: &mut Problems) {
+        if let Some(written) = self.select.as_ref().filter(|_| self.has_cutover) {
+            check_stable(written, &self.changes, |name| key.contains(&name), problems);
+        }
+        if let Some(written) = &self.select {
+            check_converted(written, &self.changes, known, problems);
+        }
+        if !self.allows_not_computable {
+            let computed = self.changes.iter().filter_map(|written| written.expression.clone());
+            let selection = self
+                .select
+                .iter()
+                .map(|written| WrittenExpr { expr: written.selection.condition.clone(), at: written.at.clone() });
+            select::check_faults(&selection.chain(computed).collect::<Vec<_>>(), known, problems);
+        }
+    }
+}
+
+/// Refuses a selection by attributes that can change in a plan with a cutover. An item must not enter or leave the
+/// selection while readers and writers move.
+fn check_stable(
+    written: &WrittenSelection,
+    changes: &[WrittenChange],
+    is_key: impl Fn(&str) -> bool,
+    problems: &mut Problems,
+) {
+    let read = written.selection.condition.inputs().iter().map(|input| input.root());
+    for name in read.filter(|name| !is_key(name)) {
+        let changes_it = |change: &&WrittenChange| {
+            let paths = change.change.paths();
+            paths.writes.into_iter().chain(paths.removes).any(|path| path.root() == name)
+        };
+        let Some(change) = changes.iter().find(changes_it) else { continue };
+        problems.add(
+            Diagnostic::new(
+                format!("the selection depends on `{name}`, which the plan changes"),
+                written.at.clone(),
+                format!("reads `{name}`"),
+            )
+            .also(change.first.clone(), "changes it")
+            .help("this plan has a cutover, so an item must not leave the selection because of it")
+            .help("select by key attributes or by attributes that the plan leaves unchanged"),
+        );
+        return;
+    }
+    let changeable = written.selection.changeable(is_key);
+    if changeable.is_empty() {
+        return;
+    }
+    let names = join_with_or(changeable.iter().map(|name| format!("`{name}`")));
+    problems.add(
+        Diagnostic::new(
+            "this plan has a cutover, so its selection must never change",
+            written.at.clone(),
+            format!("{names} may change"),
+        )
+        .help("select by key attributes only, or list attributes that no writer ever changes: stable = [\"type\"]")
+        .help("otherwise, use strategy = \"in-place\", or a plan that only sets or computes values"),
+    );
+}
+
+/// Refuses a selection that has no result, or another meaning, after a conversion under the same name. The written item
+/// would then look like a failure. `known` describes the table's key.
+fn check_converted(written: &WrittenSelection, changes: &[WrittenChange], known: &KnownTypes, problems: &mut Problems) {
+    let condition = &written.selection.condition;
+    for change in changes {
+        let Change::Convert { path, conversion } = &change.change else { continue };
+        if !condition.inputs().iter().any(|input| input.overlaps(path)) {
+            continue;
+        }
+        let converted = known.clone().with(path.root(), Some(conversion.target_type()));
+        if path.is_top_level() && condition.faults(&converted).is_empty() {
+            continue;
+        }
+        problems.add(
+            Diagnostic::new(
+                format!("the selection reads `{path}`, which the plan converts"),
+                written.at.clone(),
+                format!("may have no result if `{path}` is of type {}", conversion.target_type()),
+            )
+            .also(change.first.clone(), "converted by this change")
+            .help(format!("test the type first: type(item.{path}) == \"S\" && …, if the old type is S"))
+            .help("guard the other attributes too, so that the selection has a result for every converted item"),
+        );
+    }
+}
