@@ -70,8 +70,7 @@ impl Draft<'_> {
     }
 
     /// Undoes a computed value: removes it, or restores the value that it replaced. A value that somebody else wrote
-    /// since stays, and the item is reported as diverged.
-    /// `prior` is the state to which the path returns.
+    /// since stays, and the item is reported as diverged. `prior` is the state to which the path returns.
     pub(super) fn revert_computed(&mut self, to: &Path, prior: Option<&PriorValue>) {
         let history = self.history;
         match (to.get(self.item), prior) {

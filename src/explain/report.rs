@@ -12,7 +12,7 @@ use crate::plan::Plan;
 /// Where the recorded history of the items comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordSource {
-    /// The decisions of this pass do not depend on records.
+    /// This pass makes its decisions without records.
     NotNeeded,
     /// There is no state file, so nothing is recorded.
     NoState,

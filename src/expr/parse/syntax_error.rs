@@ -7,7 +7,7 @@ use cel::ParseErrors;
 use super::scan::Tokens;
 use crate::expr::error::ExprError;
 
-/// Returns the span of the whole source, without the space around it.
+/// Returns the span of the source without leading and trailing white space.
 pub(super) fn whole(source: &str) -> Range<usize> {
     let start = source.len() - source.trim_start().len();
     start..(start + source.trim().len())

@@ -74,7 +74,7 @@ impl Migration {
         }
         match self.records(identity).await {
             Ok((records, writes_encrypted)) => Ok(Explainer { records: Some(records), writes_encrypted, ..explainer }),
-            // The decisions of this pass do not depend on the file, which may belong to an earlier form of the plan.
+            // This pass makes its decisions without the file, which may belong to an earlier form of the plan.
             Err(_) if explainer.lookup().is_none() => Ok(explainer),
             Err(error) => Err(error.into()),
         }
