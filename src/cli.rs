@@ -6,6 +6,7 @@ mod explain_args;
 mod export_args;
 mod global;
 mod reads_plan;
+mod record_args;
 mod report_args;
 mod step_args;
 mod table_args;
@@ -15,6 +16,7 @@ pub(crate) use ctl_args::{CtlAction, CtlArgs};
 pub(crate) use explain_args::{ExplainArgs, PassArg};
 pub(crate) use export_args::ExportArgs;
 pub(crate) use global::{Color, Global, LogFormat, Output};
+pub(crate) use record_args::{FailuresAction, FailuresArgs, JournalArgs};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
 pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 pub(crate) use table_args::{InitArgs, StatsArgs};
@@ -25,8 +27,8 @@ use backfill::internals::preflight::{Acceptance, FinishIn, SampleSize};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Move, copy, set or remove attributes on every item of a live Amazon DynamoDB table while the application keeps using
-/// it. You can kill a command at any moment: the same command, started again, resumes where it stopped.
+/// Change the attributes of the items of a live Amazon DynamoDB table while the application keeps using it. You can kill
+/// a command at any moment: the same command, started again, resumes where it stopped.
 #[derive(Debug, Parser)]
 #[command(name = "backfill", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 refused, nothing begun · \
@@ -380,34 +382,6 @@ pub(crate) struct RollbackArgs {
     pub backward: BackwardFacts,
 }
 
-/// `failures`
-#[derive(Debug, Args)]
-pub(crate) struct FailuresArgs {
-    /// List or retry
-    #[command(subcommand)]
-    pub action: FailuresAction,
-}
-
-/// `journal`
-#[derive(Debug, Args)]
-pub(crate) struct JournalArgs {
-    /// The plan file
-    #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
-    /// List only the values of this run
-    #[arg(long)]
-    pub run: Option<i64>,
-    /// List only the values after this number; each line starts with the value's number
-    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
-    pub after: i64,
-    /// List at most this number of values
-    #[arg(long, default_value_t = 1000)]
-    pub limit: u32,
-    /// Also print the values; they are data from your items
-    #[arg(long)]
-    pub show_values: bool,
-}
-
 /// `iam`
 #[derive(Debug, Args)]
 pub(crate) struct IamArgs {
@@ -433,36 +407,6 @@ pub(crate) struct ManArgs {
     /// Write the pages of all commands into this folder
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-}
-
-/// `failures list|retry`
-#[derive(Debug, Subcommand)]
-pub(crate) enum FailuresAction {
-    /// List open failures and diverged items with their keys
-    List {
-        /// The plan file
-        #[arg(value_name = "PLAN")]
-        plan: PathBuf,
-        /// Maximum number of failures to list; the same maximum applies to diverged items
-        #[arg(long, default_value_t = 1000)]
-        limit: u32,
-    },
-    /// Retry the open failures
-    Retry {
-        /// The plan file
-        #[arg(value_name = "PLAN")]
-        plan: PathBuf,
-        /// Accept a finding that prevents changes to items: client-encryption. Recorded with the run; applies to later
-        /// commands too
-        #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
-        accept: Vec<Acceptance>,
-        /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy
-        #[arg(long)]
-        ignore_health_checks: bool,
-        /// What the command exports
-        #[command(flatten)]
-        exports: ExportArgs,
-    },
 }
 
 /// Parses the name of a finding. The help text lists the meaning of each finding.
