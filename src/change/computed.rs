@@ -69,10 +69,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Undoes a computed value: removes it, or restores the value that it replaced. A value that somebody else wrote
-    /// since stays, and the item is reported as diverged. `prior` is the state to which the path returns.
-    pub(super) fn revert_computed(&mut self, to: &Path, prior: Option<&PriorValue>) {
-        let history = self.history;
+    /// Undoes a value that the migration wrote, which `is_ours` recognises: removes it, or restores the value that it
+    /// replaced. A value that somebody else wrote since stays, and the item is reported as diverged. `prior` is the state
+    /// to which the path returns.
+    pub(super) fn revert_value(&mut self, to: &Path, prior: Option<&PriorValue>, is_ours: impl Fn(&Value) -> bool) {
         match (to.get(self.item), prior) {
             (_, None | Some(PriorValue::SameAsSource | PriorValue::Leftover(_))) => {}
             (None, Some(PriorValue::Nothing)) => {
@@ -80,7 +80,7 @@ impl Draft<'_> {
                 self.require(Condition::Missing(to.clone()));
             }
             (Some(now), Some(PriorValue::Value(before))) if now == before => self.mark_undone(to, now),
-            (Some(now), Some(prior)) if history.is_own_value(to, now) => {
+            (Some(now), Some(prior)) if is_ours(now) => {
                 self.require(Condition::Equals(to.clone(), now.clone()));
                 match prior {
                     PriorValue::Value(before) => self.overwrite(to, now, before),

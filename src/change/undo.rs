@@ -77,10 +77,16 @@ impl<'a> Draft<'a> {
             match op {
                 UndoOp::Copy { from, to, skips_existing } => self.revert_copy(from, to, *skips_existing),
                 UndoOp::Move { from, to } => self.revert_move(from, to),
-                UndoOp::Set { to, value } => self.revert_set(to, value),
+                UndoOp::Set { to, value } => self.revert_value(to, self.history.prior(to), |now| now == value),
                 UndoOp::Remove { path } => self.revert_remove(path),
-                UndoOp::Computed { to } => self.revert_computed(to, self.history.prior(to)),
-                UndoOp::Converted { path } => self.revert_computed(path, self.history.last_foreign(path)),
+                UndoOp::Computed { to } => {
+                    let history = self.history;
+                    self.revert_value(to, history.prior(to), |now| history.is_own_value(to, now));
+                }
+                UndoOp::Converted { path } => {
+                    let history = self.history;
+                    self.revert_value(path, history.last_foreign(path), |now| history.is_own_value(path, now));
+                }
             }
         }
     }
@@ -182,28 +188,6 @@ impl<'a> Draft<'a> {
             PriorValue::Nothing => self.remove(to, new),
             PriorValue::SameAsSource | PriorValue::Leftover(_) => self.already_applied = true,
             PriorValue::Value(before) => self.overwrite(to, new, before),
-        }
-    }
-
-    /// If the constant is still there, removes it or restores the value that it replaced.
-    fn revert_set(&mut self, to: &Path, value: &Value) {
-        match (to.get(self.item), self.history.prior(to)) {
-            (_, None | Some(PriorValue::SameAsSource | PriorValue::Leftover(_))) => {}
-            (None, Some(PriorValue::Nothing)) => {
-                self.already_applied = true;
-                self.require(Condition::Missing(to.clone()));
-            }
-            (Some(now), Some(PriorValue::Value(before))) if now == before => self.mark_undone(to, now),
-            (Some(now), Some(prior)) if now == value => {
-                self.require(Condition::Equals(to.clone(), value.clone()));
-                match prior {
-                    PriorValue::Value(before) => self.overwrite(to, now, before),
-                    PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => self.remove(to, now),
-                }
-            }
-            (None, Some(PriorValue::Value(_))) | (Some(_), Some(PriorValue::Value(_) | PriorValue::Nothing)) => {
-                self.diverged.push(to.clone())
-            }
         }
     }
 
