@@ -113,8 +113,10 @@ fn sent_writes(scene: &Scene, faults: Vec<Fault>) -> mpsc::UnboundedReceiver<Jso
         if request.operation != "UpdateItem" || request.body().get("ConditionExpression").is_none() {
             return Fault::Pass;
         }
+        // Count first: the test answers with a write of its own, which must never take this write's fault.
+        let position = seen.fetch_add(1, Ordering::Relaxed);
         let _ = sender.lock().unwrap().send(request.body().clone());
-        faults.get(seen.fetch_add(1, Ordering::Relaxed)).cloned().unwrap_or(Fault::Pass)
+        faults.get(position).cloned().unwrap_or(Fault::Pass)
     })));
     sent_writes
 }
