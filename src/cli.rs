@@ -16,7 +16,7 @@ pub(crate) use ctl_args::{CtlAction, CtlArgs};
 pub(crate) use explain_args::{ExplainArgs, PassArg};
 pub(crate) use export_args::ExportArgs;
 pub(crate) use global::{Color, Global, LogFormat, Output};
-pub(crate) use record_args::{FailuresAction, FailuresArgs, JournalArgs};
+pub(crate) use record_args::{FailuresAction, FailuresArgs, JournalAction, JournalArgs};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
 pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 pub(crate) use table_args::{InitArgs, StatsArgs};
@@ -425,5 +425,7 @@ fn accept_help(accept: Acceptance) -> &'static str {
         }
         Acceptance::ReadersAcceptBoth => "a value is converted under the same name: every reader accepts both types",
         Acceptance::WritersWriteNew => "a value is converted under the same name: every writer writes the new type",
+        Acceptance::DeletesItems => "the plan deletes items: you have checked which ones",
+        Acceptance::NoWayBack => "deleted or overwritten values are not kept: a rollback cannot restore them",
     }
 }

@@ -14,7 +14,7 @@ pub struct CommandLine {
 }
 
 /// The first words of two-word commands, such as `failures retry`.
-const TWO_WORDS: [&str; 2] = ["failures ", "ctl "];
+const TWO_WORDS: [&str; 3] = ["failures ", "ctl ", "journal "];
 
 /// The options that select the state, the table and the fields of the plan. If a printed command omitted one of these
 /// options, it could change a different table.
@@ -50,10 +50,11 @@ impl CommandLine {
 
     /// Returns the full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`.
     /// The plan file is inserted after the command and before the command's options, as `--help` shows it. Commands
-    /// that begin with `failures` consist of two words.
+    /// that begin with `failures` consist of two words, and so does `journal purge`.
     pub fn render(&self, words: &str) -> String {
         let CommandLine { plan, options } = self;
-        let group = TWO_WORDS.into_iter().find(|group| words.starts_with(group)).unwrap_or("");
+        let is_group = |group: &&str| words.strip_prefix(group).is_some_and(|rest| !rest.starts_with('-'));
+        let group = TWO_WORDS.into_iter().find(is_group).unwrap_or("");
         let words = &words[group.len()..];
         match words.split_once(' ') {
             Some((command, rest)) => format!("backfill {group}{command} {plan} {rest}{options}"),
@@ -92,6 +93,8 @@ mod tests {
         );
         let plain = CommandLine::new(Path::new("plan.toml"), CommandOptions::default());
         assert_eq!(plain.render("failures list"), "backfill failures list plan.toml");
+        assert_eq!(plain.render("journal --run 3"), "backfill journal plan.toml --run 3");
+        assert_eq!(plain.render("journal purge --yes"), "backfill journal purge plan.toml --yes");
         assert_eq!(
             plain.render("failures retry --accept client-encryption"),
             "backfill failures retry plan.toml --accept client-encryption"

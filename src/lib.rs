@@ -74,7 +74,7 @@
 //! # What always holds
 //!
 //! **Guards.** Every write's condition contains `attribute_exists` for the partition key, so a write never recreates a
-//! deleted item. If DynamoDB itself can copy a value, a move or copy does not send the value through the client.
+//! deleted item. The one exception puts back an item that a plan deleted, and requires that no item has its key. If DynamoDB itself can copy a value, a move or copy does not send the value through the client.
 //! Otherwise the client sends the value, and the condition requires that the source still has this value. If a live
 //! writer has already put a value at the target, this value stays, unless the plan asks to overwrite it. Before an
 //! overwriting write is sent, the prior value is stored durably. The write's condition requires that the item still has
@@ -110,6 +110,7 @@
 //! | before a page's prior values are durable | nothing of those items was written; the page is read again |
 //! | after a page's prior values are durable, before all its writes are answered | some items are written; when they are read again, they count as already applied |
 //! | after the writes, before the commit | the same, for all items of the page |
+//! | after a delete, before its confirmation is durable | the item is gone; a rollback lists it, because another writer may have deleted it |
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
 //!

@@ -78,7 +78,8 @@ impl Changes {
             | ExpandOp::Set { .. }
             | ExpandOp::Remove { .. }
             | ExpandOp::Compute { .. }
-            | ExpandOp::Convert { .. } => None,
+            | ExpandOp::Convert { .. }
+            | ExpandOp::Delete { .. } => None,
         });
         skipped.collect()
     }

@@ -74,7 +74,11 @@ impl Draft<'_> {
     /// to which the path returns.
     pub(super) fn revert_value(&mut self, to: &Path, prior: Option<&PriorValue>, is_ours: impl Fn(&Value) -> bool) {
         match (to.get(self.item), prior) {
-            (_, None | Some(PriorValue::SameAsSource | PriorValue::Leftover(_))) => {}
+            (
+                _,
+                None
+                | Some(PriorValue::SameAsSource | PriorValue::Item(_) | PriorValue::Deleted | PriorValue::Leftover(_)),
+            ) => {}
             (None, Some(PriorValue::Nothing)) => {
                 self.already_applied = true;
                 self.require(Condition::Missing(to.clone()));
@@ -84,7 +88,11 @@ impl Draft<'_> {
                 self.require(Condition::Equals(to.clone(), now.clone()));
                 match prior {
                     PriorValue::Value(before) => self.overwrite(to, now, before),
-                    PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => self.remove(to, now),
+                    PriorValue::Nothing
+                    | PriorValue::SameAsSource
+                    | PriorValue::Item(_)
+                    | PriorValue::Deleted
+                    | PriorValue::Leftover(_) => self.remove(to, now),
                 }
             }
             (None, Some(PriorValue::Value(_))) | (Some(_), Some(PriorValue::Value(_) | PriorValue::Nothing)) => {

@@ -276,7 +276,11 @@ fn expected(change: &Change, image: &Item) -> Option<Option<Value>> {
         }
         Change::Compute { .. } | Change::Convert { .. } => number("price"),
         Change::Set { value, .. } => Some(Some(value.clone())),
-        Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } | Change::Bump { .. } => Some(None),
+        Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Remove { .. }
+        | Change::Bump { .. }
+        | Change::Delete { .. } => Some(None),
     }
 }
 

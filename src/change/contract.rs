@@ -38,7 +38,8 @@ impl ContractOp {
             | Change::Set { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Bump { .. } => None,
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
         }
     }
 

@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{Action, Indexes, WriteCost};
-use crate::item::{IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, write_units};
+use crate::item::{
+    IndexSchema, Item, KeyAttribute, KeySchema, Projection, Units, Value, attribute_bytes, item_bytes, write_units,
+};
 
 /// The cost calculation for one phase's writes. It includes only the indexes that the phase can touch.
 #[derive(Debug, Clone)]
 pub(super) struct Pricing {
-    /// The top-level attributes that the phase changes.
-    changed: Arc<[String]>,
+    /// The top-level attributes that the phase changes. `None` if it deletes or creates whole items.
+    changed: Option<Arc<[String]>>,
     table_key: KeySchema,
     indexes: Indexes,
     /// A cache of the indexes that the phase can touch, with the version of `indexes` from which it was computed.
@@ -39,9 +41,17 @@ struct AffectedIndex {
 impl Pricing {
     /// Prepares the calculation for a phase that changes only these top-level attributes, or values inside them.
     pub(super) fn new(changed: Vec<&str>, table_key: &KeySchema, indexes: &Indexes) -> Pricing {
-        let changed: Arc<[String]> = changed.into_iter().map(str::to_owned).collect();
+        Pricing::of(Some(changed.into_iter().map(str::to_owned).collect()), table_key, indexes)
+    }
+
+    /// Prepares the calculation for a phase that deletes or creates whole items.
+    pub(super) fn for_whole_items(table_key: &KeySchema, indexes: &Indexes) -> Pricing {
+        Pricing::of(None, table_key, indexes)
+    }
+
+    fn of(changed: Option<Arc<[String]>>, table_key: &KeySchema, indexes: &Indexes) -> Pricing {
         let version = indexes.version();
-        let affected_indexes = affected_indexes(&changed, table_key, &indexes.schemas());
+        let affected_indexes = affected_indexes(changed.as_deref(), table_key, &indexes.schemas());
         let table_key = table_key.clone();
         let indexes = indexes.clone();
         Pricing { changed, table_key, indexes, affected_indexes: Arc::new(RwLock::new((version, affected_indexes))) }
@@ -58,7 +68,7 @@ impl Pricing {
                 return Arc::clone(&cached.1);
             }
         }
-        let now = affected_indexes(&self.changed, &self.table_key, &self.indexes.schemas());
+        let now = affected_indexes(self.changed.as_deref(), &self.table_key, &self.indexes.schemas());
         *self.affected_indexes.write().unwrap_or_else(PoisonError::into_inner) = (version, Arc::clone(&now));
         now
     }
@@ -72,8 +82,12 @@ impl Pricing {
             return cost;
         }
         let write = PricedWrite { image, changed: changed(&affected_indexes, image, actions), before, after };
+        let whole_item = whole_item(actions);
         for index in affected_indexes.iter() {
-            let units = index.units(&write);
+            let units = match whole_item {
+                Some(item) => index.entry_units(item),
+                None => index.units(&write),
+            };
             if index.local {
                 cost.table += units;
             } else if units > 0.0 {
@@ -84,11 +98,25 @@ impl Pricing {
     }
 }
 
-/// Returns the indexes that contain at least one of the changed attributes.
-fn affected_indexes(changed: &[String], table_key: &KeySchema, indexes: &[IndexSchema]) -> Arc<[AffectedIndex]> {
+/// Returns the indexes that contain at least one of the changed attributes, or all indexes for whole items.
+fn affected_indexes(
+    changed: Option<&[String]>,
+    table_key: &KeySchema,
+    indexes: &[IndexSchema],
+) -> Arc<[AffectedIndex]> {
     let affected_indexes =
         indexes.iter().enumerate().map(|(position, index)| AffectedIndex::new(position, index, table_key));
-    affected_indexes.filter(|index| changed.iter().any(|name| index.has_attribute(name))).collect()
+    let is_affected =
+        |index: &AffectedIndex| changed.is_none_or(|changed| changed.iter().any(|name| index.has_attribute(name)));
+    affected_indexes.filter(is_affected).collect()
+}
+
+/// Returns the item that the actions delete or create, or `None` if they change only paths.
+fn whole_item(actions: &[Action]) -> Option<&Item> {
+    actions.iter().find_map(|action| match action {
+        Action::DeleteItem { image: item } | Action::PutItem { item } => Some(item),
+        Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } => None,
+    })
 }
 
 /// Returns the new values of the top-level attributes that the actions change and that an index contains. A value is
@@ -101,7 +129,7 @@ fn changed<'a>(
     let mut changed = BTreeMap::new();
     for action in actions {
         // DynamoDB copies the value that a source had before the write, even if another action changes the source.
-        let path = action.path();
+        let Some(path) = action.path() else { continue };
         let value = action.written_value(image);
         let root = path.root();
         if !affected_indexes.iter().any(|index| index.has_attribute(root)) {
@@ -188,6 +216,12 @@ impl AffectedIndex {
             (true, true) if write.changed.keys().any(|name| self.has_attribute(name)) => before().max(after()),
             (true, true) => 0.0,
         }
+    }
+
+    /// Returns the number of units that the delete or the creation of this item consumes on the index.
+    fn entry_units(&self, item: &Item) -> Units {
+        let value = |name: &str| item.get(name);
+        if self.has_entry(value) { write_units(self.bytes(item_bytes(item), value), 0) } else { 0.0 }
     }
 
     /// Returns whether an item is in the index. An item is in the index if it has every key attribute with the declared

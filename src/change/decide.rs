@@ -79,10 +79,14 @@ impl Changes {
             | Change::Set { .. }
             | Change::Remove { .. }
             | Change::Compute { .. }
-            | Change::Convert { .. } => None,
+            | Change::Convert { .. }
+            | Change::Delete { .. } => None,
         });
         let changed = ops.attributes().into_iter().chain(bump.as_ref().map(Path::root)).collect();
-        let pricing = Pricing::new(changed, &key, &indexes);
+        let pricing = match ops.changes_whole_items() {
+            true => Pricing::for_whole_items(&key, &indexes),
+            false => Pricing::new(changed, &key, &indexes),
+        };
         Changes {
             ops,
             key,
@@ -188,7 +192,9 @@ impl Changes {
                  could be applied twice",
             ));
         }
-        if let Some(mark) = encryption_marker(item).filter(|_| self.refuses_encrypted) {
+        // A whole item that is deleted or put back keeps its signature.
+        let checks_signature = self.refuses_encrypted && !write.changes_whole_item();
+        if let Some(mark) = encryption_marker(item).filter(|_| checks_signature) {
             return Decision::Refused(Box::new(write), Rule::ClientEncryption { mark });
         }
         match rule::broken_rule(&write, item, &self.indexes.schemas()) {
@@ -200,6 +206,32 @@ impl Changes {
             Some(rule) => Decision::Refused(Box::new(write), rule),
             None => Decision::Write(write),
         }
+    }
+
+    /// Decides again about an item after the condition of `failed` was false. `image` is the item's current image. If
+    /// the write would have put a deleted item back, an item with the key exists now, and it stays.
+    pub fn decide_again(&self, image: &Item, history: &ItemHistory, failed: &GuardedWrite) -> Decision {
+        match failed.created_item() {
+            Some(created) if created == image => Decision::AlreadyApplied,
+            Some(_) => Decision::Diverged(vec![Path::attribute(self.key.partition.name.as_str())]),
+            None => self.decide_with(image, history),
+        }
+    }
+
+    /// Decides what an item needs that the table certainly has. If the phase puts deleted items back, this item stays.
+    pub fn decide_existing(&self, item: &Item, history: &ItemHistory) -> Decision {
+        let decision = self.decide_with(item, history);
+        if let Decision::Write(write) = &decision
+            && write.created_item().is_some()
+        {
+            return self.decide_again(item, history, write);
+        }
+        decision
+    }
+
+    /// Returns whether this phase puts deleted items back. Such a phase walks over the journal instead of the table.
+    pub fn restores_items(&self) -> bool {
+        matches!(self.ops, Ops::Undo(_)) && self.ops.changes_whole_items()
     }
 
     /// Returns whether this write could be repeated with a different result: a value is computed from itself, and the
@@ -236,10 +268,10 @@ impl Changes {
             Selected::NotComputable(why) => return Decision::NotComputable(why),
         }
         match &self.ops {
-            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op, &self.rules.facts)),
+            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op, &self.key, &self.rules.facts)),
             Ops::Contract(ops) => ops.iter().for_each(|op| draft.contract(op)),
             Ops::OldFromNew(ops) => ops.iter().for_each(|op| draft.make_old_from_new(op)),
-            Ops::Undo(ops) => draft.undo(ops),
+            Ops::Undo(ops) => draft.undo(ops, &self.key),
             Ops::Decider(rule) => return rule.decide(item),
         }
         draft.finish(key, &self.key.partition.name, self.bump.as_ref(), &self.pricing)

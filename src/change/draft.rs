@@ -95,10 +95,19 @@ impl<'a> Draft<'a> {
         }
         // The first condition requires that the item exists. Without this condition, UpdateItem would recreate a
         // deleted item.
-        let mut conditions = vec![Condition::ItemExists(partition_key.to_owned())];
+        let created = self.actions.iter().find_map(Action::created_item);
+        let deletes = self.actions.iter().any(|action| matches!(action, Action::DeleteItem { .. }));
+        let mut conditions = vec![match created {
+            Some(_) => Condition::ItemMissing(partition_key.to_owned()),
+            None => Condition::ItemExists(partition_key.to_owned()),
+        }];
         conditions.append(&mut self.conditions);
-        let bytes_before = item_bytes(self.item);
-        let bytes_after = (bytes_before + self.added_bytes).saturating_sub(self.removed_bytes);
+        let bytes_before = if created.is_some() { 0 } else { item_bytes(self.item) };
+        let bytes_after = match created {
+            Some(item) => item_bytes(item),
+            None if deletes => 0,
+            None => (bytes_before + self.added_bytes).saturating_sub(self.removed_bytes),
+        };
         let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
         Decision::Write(GuardedWrite {
             key,
@@ -263,6 +272,8 @@ pub(super) fn image_after(item: &Item, actions: &[Action]) -> Item {
                 to.set(&mut after, value.clone());
             }
             Action::Remove { path } => drop(path.remove(&mut after)),
+            Action::DeleteItem { .. } => after.clear(),
+            Action::PutItem { item } => after.clone_from(item),
         }
     }
     after

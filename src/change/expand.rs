@@ -2,10 +2,10 @@
 
 use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
-use super::{Change, Condition, Formula, OnExisting, PreImage, PriorValue, Strategy};
+use super::{Change, Condition, Formula, GapRule, OnExisting, PreImage, PriorValue, Strategy};
 use crate::convert::Conversion;
 use crate::expr::Facts;
-use crate::item::{Path, Value};
+use crate::item::{KeySchema, Path, Value};
 
 /// What `run` does for one change of the plan.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub(super) enum ExpandOp {
     Compute { to: Path, formula: Formula, on_existing: OnExisting },
     /// Converts the value to another type, under the same name.
     Convert { path: Path, conversion: Conversion },
+    /// Deletes the item.
+    Delete { gap: GapRule, keeps_image: bool },
 }
 
 impl ExpandOp {
@@ -54,17 +56,19 @@ impl ExpandOp {
             Change::Convert { path, conversion } => Some(ExpandOp::Convert { path, conversion }),
             // Every write raises the version (`Draft::finish`), so no operation does.
             Change::Bump { .. } => None,
+            Change::Delete { gap, keeps_image } => Some(ExpandOp::Delete { gap, keeps_image }),
         }
     }
 
-    /// Returns the paths that the operation may change.
+    /// Returns the paths that the operation may change. Returns no path if it deletes the item.
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
-            ExpandOp::Copy { from, to, removes_source, .. } => (to, removes_source.then_some(from)),
-            ExpandOp::Set { to, .. } | ExpandOp::Compute { to, .. } => (to, None),
-            ExpandOp::Remove { path, .. } | ExpandOp::Convert { path, .. } => (path, None),
+            ExpandOp::Copy { from, to, removes_source, .. } => (Some(to), removes_source.then_some(from)),
+            ExpandOp::Set { to, .. } | ExpandOp::Compute { to, .. } => (Some(to), None),
+            ExpandOp::Remove { path, .. } | ExpandOp::Convert { path, .. } => (Some(path), None),
+            ExpandOp::Delete { .. } => (None, None),
         };
-        std::iter::once(one).chain(another)
+        one.into_iter().chain(another)
     }
 
     /// Returns the source of a move if the source stays until `contract`.
@@ -75,7 +79,8 @@ impl ExpandOp {
             | ExpandOp::Set { .. }
             | ExpandOp::Remove { .. }
             | ExpandOp::Compute { .. }
-            | ExpandOp::Convert { .. } => None,
+            | ExpandOp::Convert { .. }
+            | ExpandOp::Delete { .. } => None,
         }
     }
 
@@ -84,7 +89,11 @@ impl ExpandOp {
     pub(super) fn depends_on_itself(&self) -> bool {
         match self {
             ExpandOp::Compute { to, formula, .. } => formula.inputs().iter().any(|input| input.overlaps(to)),
-            ExpandOp::Copy { .. } | ExpandOp::Set { .. } | ExpandOp::Remove { .. } | ExpandOp::Convert { .. } => false,
+            ExpandOp::Copy { .. }
+            | ExpandOp::Set { .. }
+            | ExpandOp::Remove { .. }
+            | ExpandOp::Convert { .. }
+            | ExpandOp::Delete { .. } => false,
         }
     }
 }
@@ -96,7 +105,7 @@ impl Draft<'_> {
     /// to the item, and a live writer may change the item before this write arrives. If the item then no longer matches
     /// the operation, the condition makes the write fail. Without the condition, the item would be only partly changed,
     /// or the write would change an item that has diverged.
-    pub(super) fn expand(&mut self, op: &ExpandOp, facts: &Facts) {
+    pub(super) fn expand(&mut self, op: &ExpandOp, key: &KeySchema, facts: &Facts) {
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
                 Some(value) => self.move_or_copy((from, to), value, *removes_source, *on_existing),
@@ -120,6 +129,7 @@ impl Draft<'_> {
             },
             ExpandOp::Compute { to, formula, on_existing } => self.compute(to, formula, *on_existing, facts),
             ExpandOp::Convert { path, conversion } => self.convert_in_place(path, conversion),
+            ExpandOp::Delete { gap, keeps_image } => self.delete(gap, *keeps_image, key),
         }
     }
 

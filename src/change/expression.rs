@@ -1,14 +1,20 @@
-//! Renders a guarded write as the expressions of one `UpdateItem`.
+//! Renders a guarded write as the expressions of one `UpdateItem`, or as the condition of a `DeleteItem` or `PutItem`.
 
 use std::collections::BTreeMap;
 
 use super::{Action, Condition, GuardedWrite};
 use crate::item::{Path, PathStep, Value};
 
+/// The longest expression that DynamoDB accepts, in bytes (developer guide, "Service quotas": 4 KB).
+pub const MAX_EXPRESSION_BYTES: usize = 4096;
+
+/// The largest number of operators and functions in an expression (developer guide, "Service quotas": 300).
+pub const MAX_OPERATORS: usize = 300;
+
 /// `UpdateExpression`, `ConditionExpression` and their placeholders.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
-    /// `UpdateExpression`.
+    /// `UpdateExpression`. Empty if the write deletes or creates the whole item.
     pub update: String,
     /// `ConditionExpression`.
     pub condition: String,
@@ -19,7 +25,7 @@ pub struct Expression {
     pub values: BTreeMap<String, Value>,
 }
 
-/// Renders a guarded write for `UpdateItem`.
+/// Renders a guarded write. The item that a `PutItem` creates is not part of an expression.
 pub fn render(write: &GuardedWrite) -> Expression {
     let mut out = Placeholders::default();
     let condition = write.conditions.iter().map(|c| out.condition(c)).collect::<Vec<_>>().join(" AND ");
@@ -30,6 +36,7 @@ pub fn render(write: &GuardedWrite) -> Expression {
             Action::SetFrom { to, from, .. } => sets.push(format!("{} = {}", out.path(to), out.path(from))),
             Action::SetValue { to, value } => sets.push(format!("{} = {}", out.path(to), out.value(value))),
             Action::Remove { path } => removes.push(out.path(path)),
+            Action::DeleteItem { .. } | Action::PutItem { .. } => {}
         }
     }
     let update = [("SET ", sets), ("REMOVE ", removes)]
@@ -51,6 +58,7 @@ impl Placeholders {
     fn condition(&mut self, condition: &Condition) -> String {
         match condition {
             Condition::ItemExists(name) => format!("attribute_exists({})", self.name(name)),
+            Condition::ItemMissing(name) => format!("attribute_not_exists({})", self.name(name)),
             Condition::Exists(path) => format!("attribute_exists({})", self.path(path)),
             Condition::Missing(path) => format!("attribute_not_exists({})", self.path(path)),
             Condition::IsMap(path) => {

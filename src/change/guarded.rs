@@ -1,9 +1,9 @@
-//! A guarded write: one conditional update of one item, independent of how it is sent.
+//! A guarded write: one conditional write of one item, independent of how it is sent.
 
 use super::pre_image::{PreImage, PriorValue};
-use crate::item::{Item, ItemKey, Path, Units, Value};
+use crate::item::{Item, ItemKey, Path, Units, Value, item_to_json};
 
-/// One `UpdateItem`, with the condition that makes it safe against every live writer.
+/// One `UpdateItem`, `DeleteItem` or `PutItem`, with the condition that makes it safe against every live writer.
 ///
 /// The write is stored as a structure, not as expression text, because single and batched transports use different
 /// syntax.
@@ -12,10 +12,11 @@ use crate::item::{Item, ItemKey, Path, Units, Value};
 pub struct GuardedWrite {
     /// The item's key.
     pub key: ItemKey,
-    /// The changes to the item's paths. There is at least one action, and no two actions have overlapping paths.
+    /// The changes to the item's paths. There is at least one action, and no two actions have overlapping paths. An
+    /// action on the whole item is the only action of its write.
     pub actions: Vec<Action>,
     /// The conditions that must be true at the moment of the write. The first condition is always
-    /// [`Condition::ItemExists`].
+    /// [`Condition::ItemExists`], or [`Condition::ItemMissing`] if the write creates the item.
     pub conditions: Vec<Condition>,
     /// The information that a rollback of this write needs, mainly the values that the write destroys. This information
     /// must be durable before the write is sent. `conditions` also contains each destroyed value.
@@ -61,7 +62,10 @@ impl GuardedWrite {
                     pinned.actions.push(Action::SetValue { to: to.clone(), value: value.clone() });
                     pinned.pin(from, value);
                 }
-                Action::SetValue { .. } | Action::Remove { .. } => pinned.actions.push(action.clone()),
+                Action::SetValue { .. }
+                | Action::Remove { .. }
+                | Action::DeleteItem { .. }
+                | Action::PutItem { .. } => pinned.actions.push(action.clone()),
             }
         }
         pinned
@@ -77,6 +81,24 @@ impl GuardedWrite {
         }
     }
 
+    /// Returns the image of the item that this write deletes, or `None` if it deletes no item.
+    pub fn deleted_item(&self) -> Option<&Item> {
+        self.actions.iter().find_map(|action| match action {
+            Action::DeleteItem { image } => Some(image),
+            Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } | Action::PutItem { .. } => None,
+        })
+    }
+
+    /// Returns whether this write deletes or creates the whole item.
+    pub fn changes_whole_item(&self) -> bool {
+        self.deleted_item().is_some() || self.created_item().is_some()
+    }
+
+    /// Returns the item that this write creates, or `None` if it creates no item.
+    pub fn created_item(&self) -> Option<&Item> {
+        self.actions.iter().find_map(Action::created_item)
+    }
+
     /// Returns the maximum number of bytes that the journal needs for this write. The journal may need fewer bytes,
     /// because it compresses values if that makes them smaller.
     pub fn journal_bytes(&self) -> usize {
@@ -84,7 +106,8 @@ impl GuardedWrite {
         let row = |pre: &PreImage| {
             let value = match &pre.prior {
                 PriorValue::Value(value) => 1 + value.to_json().to_string().len(),
-                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => 0,
+                PriorValue::Item(item) => 1 + item_to_json(item).to_string().len(),
+                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => 0,
             };
             JOURNAL_ROW_BYTES + 2 * key + pre.path.to_string().len() + value
         };
@@ -135,24 +158,46 @@ pub enum Action {
         /// The removed path.
         path: Path,
     },
+    /// The whole item is deleted (`DeleteItem`).
+    DeleteItem {
+        /// The image from which the write was planned. This image is not sent.
+        image: Item,
+    },
+    /// The item is created with exactly these attributes (`PutItem`). The condition requires that no item with the key
+    /// exists.
+    PutItem {
+        /// The item, with its key.
+        item: Item,
+    },
 }
 
 impl Action {
-    /// Returns the path that the action changes.
-    pub fn path(&self) -> &Path {
+    /// Returns the path that the action changes, or `None` if it deletes or creates the whole item.
+    pub fn path(&self) -> Option<&Path> {
         match self {
-            Action::SetFrom { to, .. } | Action::SetValue { to, .. } => to,
-            Action::Remove { path } => path,
+            Action::SetFrom { to, .. } | Action::SetValue { to, .. } => Some(to),
+            Action::Remove { path } => Some(path),
+            Action::DeleteItem { .. } | Action::PutItem { .. } => None,
         }
     }
 
-    /// Returns the value that the action writes for this image. Returns `None` if the action removes the path, or
-    /// copies from a path without a value.
+    /// Returns the item that the action creates, or `None` if it creates no item.
+    pub fn created_item(&self) -> Option<&Item> {
+        match self {
+            Action::PutItem { item } => Some(item),
+            Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } | Action::DeleteItem { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Returns the value that the action writes for this image. Returns `None` if the action removes the path, copies
+    /// from a path without a value, or changes the whole item.
     pub fn written_value<'a>(&'a self, image: &'a Item) -> Option<&'a Value> {
         match self {
             Action::SetFrom { from, .. } => from.get(image),
             Action::SetValue { value, .. } => Some(value),
-            Action::Remove { .. } => None,
+            Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => None,
         }
     }
 }
@@ -162,6 +207,8 @@ impl Action {
 pub enum Condition {
     /// The item still exists: `attribute_exists` of the named partition key attribute.
     ItemExists(String),
+    /// No item with this key exists: `attribute_not_exists` of the named partition key attribute.
+    ItemMissing(String),
     /// The path has a value.
     Exists(Path),
     /// The path has no value.

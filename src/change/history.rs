@@ -62,7 +62,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::digest::Digest;
 use super::pre_image::{PreImage, PriorValue};
-use crate::item::{Path, Value};
+use crate::item::{Item, Path, Value};
 
 /// The kind of command that recorded a pre-image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,15 @@ pub enum HistoryLookup {
     ForReport,
 }
 
+/// A delete of this migration that is on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deletion {
+    /// The item before the delete.
+    pub image: Item,
+    /// Whether DynamoDB confirmed the delete. If not, another writer may have deleted the item.
+    pub is_confirmed: bool,
+}
+
 /// The recorded history of one item: its baseline and its journal.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ItemHistory {
@@ -98,6 +107,8 @@ pub struct ItemHistory {
     unreadable: Option<String>,
     /// Targets that were equal to their source when the baseline was recorded, after dual writes began.
     equal_targets: BTreeSet<Path>,
+    /// The last delete of the item.
+    deletion: Option<Deletion>,
 }
 
 impl ItemHistory {
@@ -107,6 +118,7 @@ impl ItemHistory {
         without_baseline: false,
         unreadable: None,
         equal_targets: BTreeSet::new(),
+        deletion: None,
     };
 
     /// Creates a history from preexisting targets, with digests of their values, and from pre-images, newest first. The
@@ -116,11 +128,22 @@ impl ItemHistory {
         newest_first: impl IntoIterator<Item = (PreImageOrigin, PreImage)>,
     ) -> ItemHistory {
         let mut journal: BTreeMap<Path, Vec<(PreImageOrigin, PreImage)>> = BTreeMap::new();
+        let mut deletion = None;
+        let mut is_confirmed = false;
         for (origin, pre) in newest_first {
-            journal.entry(pre.path.clone()).or_default().push((origin, pre));
+            match pre.prior {
+                // The newest item is the one that the last delete removed. Its confirmation, if any, is newer.
+                PriorValue::Item(image) => {
+                    deletion.get_or_insert(Deletion { image, is_confirmed });
+                }
+                PriorValue::Deleted => is_confirmed |= deletion.is_none(),
+                PriorValue::Value(_) | PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => {
+                    journal.entry(pre.path.clone()).or_default().push((origin, pre));
+                }
+            }
         }
         let preexisting = preexisting.into_iter().collect();
-        ItemHistory { preexisting, journal, ..ItemHistory::EMPTY }
+        ItemHistory { preexisting, journal, deletion, ..ItemHistory::EMPTY }
     }
 
     /// Creates the history of an item whose record cannot be read. `why` is the reason. If a phase's decisions depend
@@ -155,8 +178,14 @@ impl ItemHistory {
 
     /// Returns whether nothing is recorded about the item.
     pub fn is_empty(&self) -> bool {
-        let ItemHistory { preexisting, journal, without_baseline: _, unreadable, equal_targets } = self;
-        preexisting.is_empty() && journal.is_empty() && unreadable.is_none() && equal_targets.is_empty()
+        let ItemHistory { preexisting, journal, without_baseline: _, unreadable, equal_targets, deletion } = self;
+        let has_values = !(preexisting.is_empty() && journal.is_empty() && equal_targets.is_empty());
+        !has_values && unreadable.is_none() && deletion.is_none()
+    }
+
+    /// Returns the last delete of the item that is on record.
+    pub fn deletion(&self) -> Option<&Deletion> {
+        self.deletion.as_ref()
     }
 
     pub(super) fn has_baseline(&self) -> bool {

@@ -15,6 +15,9 @@ mod contract;
 mod cost;
 mod decide;
 mod decision;
+mod delete;
+#[cfg(test)]
+mod delete_tests;
 mod digest;
 mod draft;
 mod expand;
@@ -43,11 +46,12 @@ mod undo_tests;
 pub use baseline::{Baseline, BaselinePair};
 pub use decide::Changes;
 pub use decision::{Decider, Decision};
+pub use delete::GapRule;
 pub use digest::Digest;
-pub use expression::{Expression, render};
+pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
 pub use formula::{Formula, escaped};
 pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
-pub use history::{HistoryLookup, ItemHistory, PreImageOrigin};
+pub use history::{Deletion, HistoryLookup, ItemHistory, PreImageOrigin};
 pub use indexes::Indexes;
 pub use leftover::Leftover;
 pub use pre_image::{PreImage, PriorValue};
@@ -117,6 +121,13 @@ pub enum Change {
         /// The path of the version.
         path: Path,
     },
+    /// Deletes the whole item.
+    Delete {
+        /// What proves that the delete removes nothing that was not read.
+        gap: GapRule,
+        /// Whether the journal keeps the deleted item. Without it, there is no way back.
+        keeps_image: bool,
+    },
 }
 
 /// The paths that a change uses during the whole migration, from `run` to `contract`.
@@ -161,6 +172,8 @@ impl Change {
                 paths.writes.push(to);
             }
             Change::Convert { path, .. } | Change::Bump { path } => paths.writes.push(path),
+            Change::Delete { gap: GapRule::Version(path), .. } => paths.inputs.push(path),
+            Change::Delete { gap: GapRule::Attributes(_) | GapRule::WritersStopped, .. } => {}
         }
         paths
     }
@@ -172,7 +185,7 @@ impl Change {
             | Change::Copy { on_existing, .. }
             | Change::Set { on_existing, .. }
             | Change::Compute { on_existing, .. } => Some(*on_existing),
-            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } => None,
+            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => None,
         }
     }
 
@@ -184,7 +197,7 @@ impl Change {
             | Change::Copy { on_existing, .. }
             | Change::Set { on_existing, .. }
             | Change::Compute { on_existing, .. } => *on_existing = value,
-            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } => {}
+            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => {}
         }
         self
     }
@@ -193,14 +206,14 @@ impl Change {
     pub fn only_writes_values(&self) -> bool {
         match self {
             Change::Set { .. } | Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } => true,
-            Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } => false,
+            Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } | Change::Delete { .. } => false,
         }
     }
 
     /// Returns whether [`Change::is_computable`] can be false.
     pub fn may_be_not_computable(&self) -> bool {
         match self {
-            Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } => true,
+            Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => true,
             Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => false,
         }
     }
@@ -216,8 +229,18 @@ impl Change {
             Change::Bump { path } => {
                 matches!(path.get(item), Some(Value::N(number)) if number.plus_one().is_some())
             }
-            Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => true,
+            Change::Delete { gap: GapRule::Version(path), .. } => matches!(path.get(item), Some(Value::N(_))),
+            Change::Delete { gap: GapRule::Attributes(_) | GapRule::WritersStopped, .. }
+            | Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. } => true,
         }
+    }
+
+    /// Returns whether the change deletes whole items.
+    pub fn deletes_items(&self) -> bool {
+        matches!(self, Change::Delete { .. })
     }
 
     /// Returns whether the change removes exactly this path.

@@ -49,7 +49,8 @@ impl OldFromNewOp {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Bump { .. } => None,
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
         }
     }
 

@@ -66,6 +66,15 @@ impl Ops {
         }
     }
 
+    /// Returns whether the phase deletes or creates whole items.
+    pub(super) fn changes_whole_items(&self) -> bool {
+        match self {
+            Ops::Expand(ops) => ops.iter().any(|op| matches!(op, ExpandOp::Delete { .. })),
+            Ops::Undo(ops) => ops.iter().any(|op| matches!(op, UndoOp::Restore)),
+            Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Decider(_) => false,
+        }
+    }
+
     /// Returns the top-level attributes that the phase may change.
     pub(super) fn attributes(&self) -> Vec<&str> {
         let paths: Vec<&Path> = match self {

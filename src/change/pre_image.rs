@@ -2,7 +2,7 @@
 
 use super::digest::Digest;
 use super::leftover::Leftover;
-use crate::item::{Path, Value};
+use crate::item::{Item, Path, Value};
 
 /// The state of a path before a write changes the path. A rollback uses this state.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,10 @@ pub enum PriorValue {
     Nothing,
     /// The path has the same value as the source. The write is an in-place move that only removes the source.
     SameAsSource,
+    /// The write deletes the whole item, which has these attributes.
+    Item(Item),
+    /// DynamoDB confirmed the delete of the item whose attributes the previous row of the item has.
+    Deleted,
     /// A note for reports; no decision depends on it. It records that a rollback's write may leave the path in a
     /// different state than before the migration. No value is lost, because the other attribute of the pair has the
     /// same value.
@@ -39,7 +43,11 @@ impl PriorValue {
     pub fn value(&self) -> Option<&Value> {
         match self {
             PriorValue::Value(value) => Some(value),
-            PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => None,
+            PriorValue::Nothing
+            | PriorValue::SameAsSource
+            | PriorValue::Item(_)
+            | PriorValue::Deleted
+            | PriorValue::Leftover(_) => None,
         }
     }
 }
@@ -58,6 +66,18 @@ impl PreImage {
     /// Creates the pre-image of a path whose value equals the source's value in an in-place move.
     pub fn same_as_source(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::SameAsSource, written_digest: None }
+    }
+
+    /// Creates the pre-image of a whole item that a write deletes. `partition_key` is the name of the partition key.
+    /// Its path stands for the item, because no other write can change a key.
+    pub fn of_item(partition_key: &str, item: &Item) -> PreImage {
+        let path = Path::attribute(partition_key);
+        PreImage { path, prior: PriorValue::Item(item.clone()), written_digest: None }
+    }
+
+    /// Creates the record that DynamoDB confirmed the delete of an item.
+    pub fn confirmed_delete(partition_key: &str) -> PreImage {
+        PreImage { path: Path::attribute(partition_key), prior: PriorValue::Deleted, written_digest: None }
     }
 
     /// Creates the note that a rollback's write may leave this path in a different state than before the migration.
@@ -79,7 +99,11 @@ impl PreImage {
     pub fn leftover(&self) -> Option<Leftover> {
         match self.prior {
             PriorValue::Leftover(leftover) => Some(leftover),
-            PriorValue::Value(_) | PriorValue::Nothing | PriorValue::SameAsSource => None,
+            PriorValue::Value(_)
+            | PriorValue::Nothing
+            | PriorValue::SameAsSource
+            | PriorValue::Item(_)
+            | PriorValue::Deleted => None,
         }
     }
 
@@ -89,7 +113,7 @@ impl PreImage {
         match &self.prior {
             PriorValue::Value(value) => vec![Digest::from_value(value), Digest::by_number(value)],
             PriorValue::SameAsSource => self.written_digest.into_iter().collect(),
-            PriorValue::Nothing | PriorValue::Leftover(_) => Vec::new(),
+            PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Deleted | PriorValue::Leftover(_) => Vec::new(),
         }
     }
 }

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::expression::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
 use super::{Action, GuardedWrite};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, MAX_LEVELS, Path, PathStep, Value, value_bytes};
 
@@ -39,6 +40,8 @@ pub enum Rule {
         /// The written path.
         path: Path,
     },
+    /// The condition of a delete is too long, because the item has too many attributes.
+    GuardSize,
     /// A value is not valid in the key of an index.
     IndexKey(IndexKeyFault),
     /// The item is signed or encrypted on the client. DynamoDB would accept the write, but the item's readers would
@@ -97,6 +100,7 @@ pub(super) fn broken_rule(write: &GuardedWrite, image: &Item, indexes: &[IndexSc
             written_attributes(write, image).find_map(|(name, value)| index_key_rule(name, &value, image, indexes))
         })
         .or_else(|| size(write))
+        .or_else(|| guard_size(write))
 }
 
 /// Looks for an index that does not allow this value in the key attribute. Returns the fault for the first such index.
@@ -117,6 +121,14 @@ fn size(write: &GuardedWrite) -> Option<Rule> {
     (update_bytes(write) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
 }
 
+/// Checks the length of a delete's condition. It pins every attribute of the item, so no bound of the plan covers it.
+fn guard_size(write: &GuardedWrite) -> Option<Rule> {
+    write.deleted_item()?;
+    // Each term has one operator or function, and `AND` joins the terms.
+    let operators = 2 * write.conditions.len() - 1;
+    (operators > MAX_OPERATORS || render(write).condition.len() > MAX_EXPRESSION_BYTES).then_some(Rule::GuardSize)
+}
+
 /// Returns the number of bytes of an update that count towards the item size limit. The base is 3 bytes. Each value
 /// that is set adds 19 bytes, the size of its target path, and the size of the value or of the source path. Each
 /// removal adds 1 byte and the size of its target path.
@@ -131,6 +143,8 @@ fn update_bytes(write: &GuardedWrite) -> usize {
         Action::SetFrom { to, from, .. } => 19 + target(to) + source(from),
         Action::SetValue { to, value } => 19 + target(to) + value_bytes(value),
         Action::Remove { path } => 1 + target(path),
+        // Not an update: the size of the item itself counts.
+        Action::DeleteItem { .. } | Action::PutItem { .. } => 0,
     };
     3 + write.actions.iter().map(action).sum::<usize>()
 }
@@ -143,7 +157,8 @@ fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
             Action::SetFrom { to, from, .. } if to.steps().len() <= from.steps().len() => return None,
             Action::SetFrom { to, from, .. } => (to, from.get(image)?),
             Action::SetValue { to, value } => (to, value),
-            Action::Remove { .. } => return None,
+            // The table contained the item that is put back.
+            Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => return None,
         };
         let remaining_levels = (MAX_LEVELS + 1).saturating_sub(to.steps().len());
         value.nests_deeper_than(remaining_levels).then(|| Rule::Nesting { path: to.clone() })
@@ -165,7 +180,10 @@ fn written_attributes<'a>(
 ) -> impl Iterator<Item = (&'a str, AttributeWrite<'a>)> {
     let mut written = BTreeMap::new();
     for action in &write.actions {
-        let path = action.path();
+        if let Some(item) = action.created_item() {
+            written.extend(item.iter().map(|(name, value)| (name.as_str(), AttributeWrite::Value(value))));
+        }
+        let Some(path) = action.path() else { continue };
         let value = action.written_value(image);
         match (path.is_top_level(), value) {
             (true, Some(value)) => drop(written.insert(path.root(), AttributeWrite::Value(value))),
@@ -251,6 +269,11 @@ impl fmt::Display for Rule {
                 }
                 Ok(())
             }
+            Rule::GuardSize => write!(
+                f,
+                "the item has too many attributes to pin each of them: a condition has at most 4,096 bytes and 300 \
+                 operators. With `version`, the condition of a delete pins only the version"
+            ),
             Rule::UpdateSize => write!(f, "the update would carry more than 400 KB (409,600 bytes), DynamoDB's limit"),
             Rule::Nesting { path } => {
                 write!(f, "`{path}` would be nested deeper than {MAX_LEVELS} levels, DynamoDB's limit")

@@ -25,7 +25,8 @@ impl CopyTarget {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Bump { .. } => None,
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
         };
         changes.iter().filter_map(copy).collect()
     }

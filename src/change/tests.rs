@@ -19,6 +19,7 @@ pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> 
     let image = item.unwrap_or(&empty);
     let holds = write.conditions.iter().all(|c| match c {
         Condition::ItemExists(name) => image.contains_key(name),
+        Condition::ItemMissing(name) => !image.contains_key(name),
         Condition::Exists(path) => path.get(image).is_some(),
         Condition::Missing(path) => path.get(image).is_none(),
         Condition::IsMap(path) => matches!(path.get(image), Some(Value::M(_))),
@@ -37,6 +38,7 @@ pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> 
             }
             Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone()), "the target's parent exists"),
             Action::Remove { path } => assert!(path.remove(&mut after).is_some(), "the removed path exists"),
+            Action::DeleteItem { .. } | Action::PutItem { .. } => unreachable!("`UpdateItem` changes paths"),
         }
     }
     Some(after)
@@ -124,6 +126,7 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
+        PriorValue::Item(_) | PriorValue::Deleted => unreachable!("these plans change paths"),
         PriorValue::SameAsSource => {
             assert!(write.conditions.iter().any(|c| matches!(c, Condition::PathsEqual(_, to) if *to == pre.path)))
         }

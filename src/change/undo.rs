@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::draft::{Draft, Placement};
 use super::{Action, Change, Condition, Leftover, OnExisting, PreImage, PriorValue, Strategy};
-use crate::item::{Item, Path, Value};
+use crate::item::{Item, KeySchema, Path, Value};
 
 /// What this phase does to undo one change of the plan.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub(super) enum UndoOp {
     Computed { to: Path },
     /// Restores the value before a conversion under the same name.
     Converted { path: Path },
+    /// Puts a deleted item back.
+    Restore,
 }
 
 impl UndoOp {
@@ -51,27 +53,29 @@ impl UndoOp {
             Change::Convert { path, .. } => Some(UndoOp::Converted { path }),
             // The version never goes back.
             Change::Bump { .. } => None,
+            Change::Delete { keeps_image, .. } => keeps_image.then_some(UndoOp::Restore),
         }
     }
 
-    /// Returns the paths that the operation may change.
+    /// Returns the paths that the operation may change. Returns no path if it puts a whole item back.
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
-            UndoOp::Move { from, to } => (to, Some(from)),
+            UndoOp::Move { from, to } => (Some(to), Some(from)),
             UndoOp::Copy { to: path, .. }
             | UndoOp::Set { to: path, .. }
             | UndoOp::Computed { to: path }
             | UndoOp::Converted { path }
-            | UndoOp::Remove { path } => (path, None),
+            | UndoOp::Remove { path } => (Some(path), None),
+            UndoOp::Restore => (None, None),
         };
-        std::iter::once(one).chain(another)
+        one.into_iter().chain(another)
     }
 }
 
 impl<'a> Draft<'a> {
     /// Adds the actions and conditions for all operations. If one operation restores a value, the other operations use
     /// the restored value.
-    pub(super) fn undo(&mut self, ops: &'a [UndoOp]) {
+    pub(super) fn undo(&mut self, ops: &'a [UndoOp], key: &KeySchema) {
         self.restored = self.restored_values(ops);
         for op in ops {
             match op {
@@ -87,6 +91,7 @@ impl<'a> Draft<'a> {
                     let history = self.history;
                     self.revert_value(path, history.last_foreign(path), |now| history.is_own_value(path, now));
                 }
+                UndoOp::Restore => self.restore(key),
             }
         }
     }
@@ -186,7 +191,9 @@ impl<'a> Draft<'a> {
     fn clear_target(&mut self, to: &Path, new: &Value, prior: &PriorValue) {
         match prior {
             PriorValue::Nothing => self.remove(to, new),
-            PriorValue::SameAsSource | PriorValue::Leftover(_) => self.already_applied = true,
+            PriorValue::SameAsSource | PriorValue::Item(_) | PriorValue::Deleted | PriorValue::Leftover(_) => {
+                self.already_applied = true;
+            }
             PriorValue::Value(before) => self.overwrite(to, new, before),
         }
     }
@@ -246,7 +253,8 @@ impl<'a> Draft<'a> {
             | UndoOp::Move { .. }
             | UndoOp::Set { .. }
             | UndoOp::Computed { .. }
-            | UndoOp::Converted { .. } => None,
+            | UndoOp::Converted { .. }
+            | UndoOp::Restore => None,
         });
         let gone = removed.filter(|path| path.get(self.item).is_none());
         gone.filter_map(|path| Some((path, self.history.prior(path)?.value()?))).collect()
@@ -260,7 +268,10 @@ impl<'a> Draft<'a> {
             .iter()
             .filter_map(|action| match action {
                 Action::Remove { path } => Some((path.clone(), ours(path)?)),
-                Action::SetFrom { .. } | Action::SetValue { .. } => None,
+                Action::SetFrom { .. }
+                | Action::SetValue { .. }
+                | Action::DeleteItem { .. }
+                | Action::PutItem { .. } => None,
             })
             .collect();
         if removed.is_empty() {

@@ -17,10 +17,14 @@ pub(crate) struct FailuresArgs {
 
 /// `journal`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct JournalArgs {
+    /// Purge the journal instead of listing it
+    #[command(subcommand)]
+    pub action: Option<JournalAction>,
     /// The plan file
-    #[arg(value_name = "PLAN")]
-    pub plan: PathBuf,
+    #[arg(value_name = "PLAN", required = true)]
+    pub plan: Option<PathBuf>,
     /// List only the values of this run
     #[arg(long)]
     pub run: Option<i64>,
@@ -33,6 +37,23 @@ pub(crate) struct JournalArgs {
     /// Also print the values; they are data from your items
     #[arg(long)]
     pub show_values: bool,
+}
+
+/// `journal purge`
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalAction {
+    /// Delete the overwritten, removed and deleted values that the state file keeps; afterwards, a rollback is refused
+    Purge {
+        /// The plan file
+        #[arg(value_name = "PLAN")]
+        plan: PathBuf,
+        /// Accept that there is no way back, if the migration could still be rolled back
+        #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
+        accept: Vec<Acceptance>,
+        /// Answer the confirmation with yes
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `failures list|retry`

@@ -1,19 +1,48 @@
-//! `journal`: lists the overwritten and removed values that the state file keeps.
+//! `journal`: lists the overwritten, removed and deleted values that the state file keeps, or purges them.
 
 use std::io::{Result as IoResult, Write as _};
+use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use crate::cli::{Global, JournalArgs};
+use crate::cli::{Global, JournalAction, JournalArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::figure::count;
 use backfill::internals::item::{Value, item_to_json};
+use backfill::internals::preflight::Acceptance;
 use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId, UnreadableRow};
 
-/// Lists the values, oldest first.
+/// Lists or purges the journal.
 pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
-    let migration = terminal::open(global, &args.plan, false)?;
+    match &args.action {
+        Some(JournalAction::Purge { plan, accept, yes }) => purge(global, plan, accept, *yes).await,
+        None => list(global, &args).await,
+    }
+}
+
+/// Purges the journal.
+async fn purge(global: &Global, plan: &Path, accept: &[Acceptance], yes: bool) -> anyhow::Result<Exit> {
+    let migration = terminal::open(global, plan, yes)?;
+    let outcome = migration.purge_journal(accept.contains(&Acceptance::NoWayBack)).await?;
+    let values = outcome.values;
+    output::write_data(
+        global,
+        &CommandResult::done(),
+        || json!({ "type": "journal_purge", "values": values }),
+        |out| {
+            let state = migration.state_path().display();
+            writeln!(out, "{} deleted from the journal in {state}.", count(values, "value was", "values were"))?;
+            writeln!(out, "A rollback is not possible any more. Copies of the file keep the values.")
+        },
+    )
+}
+
+/// Lists the values, oldest first.
+async fn list(global: &Global, args: &JournalArgs) -> anyhow::Result<Exit> {
+    let plan = args.plan.clone().unwrap_or_default();
+    let migration = terminal::open(global, &plan, false)?;
     let state = state::read(migration.state_path())?;
     // Read one row more than the limit, to find out whether there are more values.
     let limit = args.limit.saturating_add(1);

@@ -19,6 +19,7 @@ use crate::item::{Item, ItemKey, Units};
 ///   ambiguous ([`TableError::is_ambiguous`]).
 /// - **Durability.** [`WriteReply::Applied`] means that the write is durable, and visible to [`Sink::get`].
 /// - **Images.** The reply to a failed condition contains the current item, if the service supports this (`ALL_OLD`).
+///   The reply to a delete contains the removed item, if the service supports this.
 /// - **One request.** The caller retries and waits for capacity, so an implementation must do neither. After returning
 ///   the replies, it sends nothing in the background.
 #[async_trait]
@@ -91,6 +92,9 @@ pub enum WriteReply {
     Applied {
         /// Write capacity that the write consumed, if the server reported it.
         consumed: Option<WriteConsumption>,
+        /// For a delete: the item that was removed, if the server returned it (`ReturnValues = ALL_OLD`). `None` for
+        /// every other write.
+        removed: Option<Item>,
     },
     /// The write's condition was false, so the write changed nothing.
     ConditionFailed {

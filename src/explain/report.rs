@@ -109,7 +109,7 @@ impl ExplainReport<'_> {
             cost.collect::<Vec<_>>()
         });
         json!({
-            "sent": write.is_sent, "update_expression": write.update, "condition_expression": write.condition,
+            "sent": write.is_sent, "request": write.request, "update_expression": write.update, "condition_expression": write.condition,
             "names": write.names, "values": write.values.iter().map(value).collect::<Vec<_>>(),
             "journal": write.journal.iter()
                 .map(|(path, prior)| json!({ "path": path.to_string(), "prior": prior })).collect::<Vec<_>>(),

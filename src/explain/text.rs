@@ -79,7 +79,11 @@ impl ExplainReport<'_> {
 
     fn write_write(&self, out: &mut impl Write, write: &ExplainedWrite) -> Result<()> {
         line(out, "cost", &self.cost(write))?;
-        line(out, "update", &write.update)?;
+        if write.update.is_empty() {
+            line(out, "request", write.request)?;
+        } else {
+            line(out, "update", &write.update)?;
+        }
         line(out, "condition", &write.condition)?;
         let names: Vec<String> =
             write.names.iter().map(|(placeholder, name)| format!("{placeholder} = {name}")).collect();

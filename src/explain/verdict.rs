@@ -77,7 +77,11 @@ impl Verdict {
                 Verdict { reason: Some(why), write: explained(*write, false), ..Verdict::new(class, summary) }
             }
             Decision::Write(write) => {
-                let summary = format!("one conditional write {}", pass.effect());
+                let summary = match (write.deleted_item(), write.created_item()) {
+                    (Some(_), _) => "one conditional write deletes the item".to_owned(),
+                    (None, Some(_)) => "one conditional write puts the deleted item back".to_owned(),
+                    (None, None) => format!("one conditional write {}", pass.effect()),
+                };
                 Verdict { write: explained(write, true), ..Verdict::new(PredictedOutcome::WouldChange, summary) }
             }
         }

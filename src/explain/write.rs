@@ -1,4 +1,4 @@
-//! A planned write, as `UpdateItem` would send it.
+//! A planned write, as the request to DynamoDB would contain it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,9 @@ use crate::item::{IndexSchema, Path, Units, Value, value_bytes};
 pub struct ExplainedWrite {
     /// Whether the pass sends the write. It does not if a rule forbids the write.
     pub is_sent: bool,
-    /// `UpdateExpression`.
+    /// The request: `UpdateItem`, `DeleteItem` or `PutItem`.
+    pub request: &'static str,
+    /// `UpdateExpression`. Empty if the request is not an `UpdateItem`.
     pub update: String,
     /// `ConditionExpression`.
     pub condition: String,
@@ -65,10 +67,17 @@ impl ExplainedWrite {
             PriorValue::Value(_) => "value",
             PriorValue::Nothing => "nothing",
             PriorValue::SameAsSource => "same_as_source",
+            PriorValue::Item(_) => "item",
+            PriorValue::Deleted => "deleted",
             PriorValue::Leftover(leftover) => leftover.id(),
         };
         ExplainedWrite {
             is_sent,
+            request: match (write.deleted_item(), write.created_item()) {
+                (Some(_), _) => "DeleteItem",
+                (None, Some(_)) => "PutItem",
+                (None, None) => "UpdateItem",
+            },
             update: expression.update,
             condition: expression.condition,
             names: expression.names,
@@ -106,7 +115,8 @@ fn constant(change: &Change) -> Option<&Value> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Bump { .. } => None,
+        | Change::Bump { .. }
+        | Change::Delete { .. } => None,
     }
 }
 

@@ -34,7 +34,7 @@ mod target;
 pub use driver::{Advance, Driver, DriverSetup, PassEnd, PassResult, PassStart};
 pub use error::{DriverError, MigrationError};
 #[cfg(feature = "internals")]
-pub use facade::{Explainer, ItemReader};
+pub use facade::{Explainer, ItemReader, PurgeOutcome};
 pub use facade::{Migration, SteerError, SteerOutcome};
 pub use flag_tracker::{FlagTracker, Wait};
 pub use history::{kind, parse_event, read};

@@ -332,6 +332,7 @@ pub struct StatusOutcome {
     pub(super) budgets: Option<StoredBudgets>,
     pub(super) pace: Option<PaceRecord>,
     pub(super) steering: Settings,
+    pub(super) journal_purged: Option<String>,
     pub(super) suspended: bool,
     pub(super) now: Timestamp,
 }
@@ -346,6 +347,11 @@ impl StatusOutcome {
     /// Returns what operators have set with `ctl`.
     pub fn steering(&self) -> &Settings {
         &self.steering
+    }
+
+    /// Returns the time at which the operator purged the journal, or `None`. From then on, there is no way back.
+    pub fn journal_purged(&self) -> Option<&str> {
+        self.journal_purged.as_deref()
     }
 
     /// Returns the runs recorded in the state file.

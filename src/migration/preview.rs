@@ -12,7 +12,9 @@ use super::{DriverError, OperatorInput};
 use crate::cutover::{Flag, FlagStore};
 use crate::dynamodb::TableDescription;
 use crate::plan::Plan;
-use crate::playbook::{BackTarget, Goal, MigrationState, PlanKind, Rehearsal, StepContext, one_way, rehearse};
+use crate::playbook::{
+    BackTarget, Goal, MigrationState, PlanKind, Rehearsal, StepContext, no_way_back, one_way, rehearse,
+};
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, OpenWork, StoredFact};
 
@@ -33,6 +35,8 @@ struct RecordedMigration {
     flag_record: Option<FlagRecord>,
     open: OpenWork,
     unrestorable_targets: Option<u64>,
+    /// The time at which the operator purged the journal.
+    purged_at: Option<String>,
 }
 
 /// Simulates a command up to its first lasting work. Refuses a state file that belongs to another plan or table.
@@ -81,6 +85,7 @@ pub async fn preview(
         | Goal::Rollback => goal,
     };
     let fingerprint = plan.fingerprint();
+    let no_way_back = no_way_back(plan.deletion(), recorded.purged_at.as_deref());
     let one_way = one_way(&plan.changes, &table.key);
     let context = StepContext {
         kind,
@@ -94,6 +99,7 @@ pub async fn preview(
         backup: backup_phases(plan),
         unrestorable_targets: recorded.unrestorable_targets,
         one_way: one_way.as_deref(),
+        no_way_back: no_way_back.as_deref(),
         facts: &input.facts,
         force: input.force.as_deref(),
         accept_empty: input.accept_empty,
@@ -138,6 +144,7 @@ impl RecordedMigration {
             file.fact(StoredFact::LastFlag).await?.map(|text| FlagRecord::from_text(&text)).transpose()?;
         let open = file.open_work_of_phase(EXPAND).await?;
         let unrestorable_targets = file.unrestorable_targets().await?;
-        Ok(Some(RecordedMigration { state, flag_record, open, unrestorable_targets }))
+        let purged_at = file.fact(StoredFact::JournalPurged).await?;
+        Ok(Some(RecordedMigration { state, flag_record, open, unrestorable_targets, purged_at }))
     }
 }

@@ -40,7 +40,8 @@ impl Session {
         let removes = self.driver.repair_removes();
         let mut text = Vec::new();
         // A write to memory cannot fail.
-        let _ = RepairPreview { strategy, truths, removes }.write(found, &mut text);
+        let deletes = self.target.plan.deletes_items();
+        let _ = RepairPreview { strategy, truths, removes, deletes }.write(found, &mut text);
         self.observer.notice(&Notice::RepairPreview(String::from_utf8_lossy(&text).trim_end()));
     }
 

@@ -78,6 +78,7 @@ pub async fn snapshot(
         backup: backup_phases(plan),
         unrestorable_targets: None,
         one_way: None,
+        no_way_back: None,
         facts: &[],
         force: None,
         accept_empty: false,

@@ -96,6 +96,8 @@ async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) ->
     let got = requests.get(&failure.key).await?;
     let mut outcomes = match got.item {
         Some(item) => writer.process_all(vec![item], requests).await?,
+        // A rollback puts the item back, so it decides about the missing item too.
+        None if writer.restores_items() => writer.process_all(vec![failure.key.attributes().clone()], requests).await?,
         None => {
             let mut outcomes = ItemOutcomes::default();
             outcomes.counts.count(Outcome::Gone);
@@ -176,7 +178,7 @@ mod tests {
     impl Sink for SlowTable {
         async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
             self.answer().await;
-            chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
+            chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None, removed: None })).collect()
         }
 
         fn max_chunk(&self) -> usize {

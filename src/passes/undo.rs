@@ -1,11 +1,17 @@
-//! The undo pass: uses each item's recorded history to remove the values that the expand pass wrote.
+//! The undo pass: uses each item's recorded history to remove the values that the expand pass wrote, or to put back the
+//! items that it deleted.
+
+mod deleted_items;
+
+use std::sync::Arc;
 
 use super::write_pass::WritePass;
 use crate::change::Changes;
-use crate::dynamodb::TableDescription;
+use crate::dynamodb::{Source, TableDescription};
 use crate::engine::{Job, SessionResult};
 use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError};
+use deleted_items::DeletedItems;
 
 /// Returns the changes of an undo pass for this plan and table. The pass also writes items that are signed or encrypted
 /// on the client, because it removes everything that the migration wrote.
@@ -16,8 +22,16 @@ pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
 
 /// Runs one session of an undo pass. If the first expand pass was stopped, some items have no baseline yet. The undo
 /// pass records the missing baselines before it changes an item (`baseline/completion.rs`).
+///
+/// A deleted item is not in the table any more, so a pass that puts items back reads the journal instead.
 pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
     let write_pass = WritePass::begin(job, store, &session.run).await?;
+    if job.changes.restores_items() {
+        let source = DeletedItems::new(store.history(), job.tables.sink.clone(), session.run.id);
+        let write_pass = write_pass.with_source(Arc::new(source) as Arc<dyn Source>);
+        write_pass.execute(None, job.reads_consistently()).await?;
+        return write_pass.end().await;
+    }
     // If the job is stopped during this call, `execute` below ends before its first page.
     job.complete_baseline_within(store).await?;
     write_pass.execute(None, job.reads_consistently()).await?;

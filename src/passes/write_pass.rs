@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::baseline::{BaselinePass, BaselineRecorder};
+use crate::dynamodb::Source;
 use crate::engine::{Job, LocalScheduler, Requests, SessionResult, StopReason, WritePages, scan_table, schedule};
 use crate::state::{RunRecord, RunStatus, State, StoreError};
 
@@ -13,6 +14,8 @@ pub(super) struct WritePass<'a> {
     store: &'a State,
     run: &'a RunRecord,
     scheduler: LocalScheduler,
+    /// The source that the pass reads instead of the table.
+    source: Option<Arc<dyn Source>>,
 }
 
 impl<'a> WritePass<'a> {
@@ -21,13 +24,21 @@ impl<'a> WritePass<'a> {
         job.begin_spend(store, run).await?;
         let scheduler = schedule(store, run).await?;
         job.stop_at_limits();
-        Ok(WritePass { job, store, run, scheduler })
+        Ok(WritePass { job, store, run, scheduler, source: None })
+    }
+
+    /// Returns the same session, which reads pages from this source instead of the table.
+    pub(super) fn with_source(self, source: Arc<dyn Source>) -> WritePass<'a> {
+        WritePass { source: Some(source), ..self }
     }
 
     /// Processes the remaining segments and makes the job's changes. With `baseline`, records each item's baseline
     /// before its first write.
     pub(super) async fn execute(&self, baseline: Option<BaselineRecorder>, consistent: bool) -> Result<(), StoreError> {
-        let requests = self.job.requests();
+        let requests = match &self.source {
+            Some(source) => self.job.requests().with_source(Arc::clone(source)),
+            None => self.job.requests(),
+        };
         let read_settings = self.job.read_settings_with(self.run.total_segments, consistent);
         match baseline {
             None => {

@@ -2,13 +2,8 @@
 //! of every item.
 
 use crate::change::{Change, Selection};
+pub use crate::change::{MAX_EXPRESSION_BYTES, MAX_OPERATORS};
 use crate::item::{Path, PathStep};
-
-/// The longest expression that DynamoDB accepts, in bytes (developer guide, "Service quotas": 4 KB).
-pub const MAX_EXPRESSION_BYTES: usize = 4096;
-
-/// The largest number of operators and functions in an expression (developer guide, "Service quotas": 300).
-pub const MAX_OPERATORS: usize = 300;
 
 /// Maximum length of a placeholder, such as `#n999` or `:v999`, in bytes. Placeholders never need more digits: a plan
 /// with more than 1,000 names or values exceeds the expression limits anyway.

@@ -369,7 +369,8 @@ fn unsupported(name: &str) -> Option<&'static str> {
         "type" | "cast" => "to convert a value to another type, write `convert = \"price\"` and `to = \"N\"`",
         "rename" => "to rename an attribute, write `move = \"old\"` and `to = \"new\"`",
         "delete" | "delete_items" => {
-            "a plan cannot delete items. To remove an attribute from every item, write `remove = \"attribute\"`"
+            "to delete the selected items, write `delete = true` in a [[change]]. To remove an attribute from every item, \
+             write `remove = \"attribute\"`"
         }
         "default" => {
             "to set an attribute only where it is missing, use `set` and `value` with `on_existing = \"skip\"`"

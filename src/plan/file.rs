@@ -131,6 +131,7 @@ impl LoadedPlan {
         }
         let spans = &self.file.spans;
         rules::check_keys(&spans.changes, &actual, &mut problems);
+        rules::check_delete_names(&spans.changes, spans.select.as_ref(), &actual, &mut problems);
         let known = std::iter::once(&schema.partition).chain(&schema.sort);
         let known = known.fold(KnownTypes::default(), |known, key| known.with(&key.name, Some(&key.kind)));
         spans.check_expressions(&actual, &known, &mut problems);
@@ -199,6 +200,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let hooks = hooks::read(&root, problems);
     let safety = safety::read(&root, problems);
     rules::check(&changes, selection.as_ref(), problems);
+    let expand_contract = migration.as_ref().and_then(MigrationSection::stated_expand_contract);
+    rules::check_delete(&root, &changes, expand_contract, problems);
     let key_names = target.as_ref().and_then(|(table, _)| table.key.clone());
     let (table, key) = target.unzip();
     let spans = PlanSpans {
@@ -222,14 +225,16 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     if let Some(key) = &key_names {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         rules::check_keys(&spans.changes, &key, problems);
+        rules::check_delete_names(&spans.changes, spans.select.as_ref(), &key, problems);
         let known = key.iter().fold(KnownTypes::default(), |known, name| known.with(name, None));
         spans.check_expressions(&key, &known, problems);
     }
-    let MigrationSection { name, strategy, on_existing, on_not_computable } = migration?;
+    let strategy = migration.as_ref().map(|migration| migration.strategy_for(&spans.changes));
+    let MigrationSection { name, on_existing, on_not_computable, .. } = migration?;
     let on_not_computable = on_not_computable.map(Spanned::into_inner).unwrap_or_default();
     let plan = Plan {
         name,
-        strategy,
+        strategy: strategy?,
         on_existing,
         on_not_computable,
         table: table?,

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::Plan;
-use crate::change::{Change, Formula, OnExisting, OnNotComputable, Strategy};
+use crate::change::{Change, Formula, GapRule, OnExisting, OnNotComputable, Strategy};
 use crate::convert::Conversion;
 use crate::item::{Num, Path, PathStep, Value};
 
@@ -166,6 +166,21 @@ impl MeaningEncoder {
             Change::Bump { path } => {
                 self.tag(b'b');
                 self.path(path);
+            }
+            Change::Delete { gap, keeps_image } => {
+                self.tag(b'd');
+                self.tag(u8::from(*keeps_image));
+                match gap {
+                    GapRule::Version(path) => {
+                        self.tag(b'v');
+                        self.path(path);
+                    }
+                    GapRule::Attributes(names) => {
+                        self.tag(b'a');
+                        self.unordered(names.iter().map(|name| name.clone().into_bytes()).collect());
+                    }
+                    GapRule::WritersStopped => self.tag(b'w'),
+                }
             }
         }
     }

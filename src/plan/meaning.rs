@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::Plan;
-use crate::change::{Change, Strategy, escaped};
+use crate::change::{Change, GapRule, Strategy, escaped};
+use crate::figure::count;
 use crate::item::Value;
 
 /// Maximum number of characters of a constant that are shown.
@@ -43,6 +44,16 @@ impl fmt::Display for Change {
             Change::Compute { to, formula, .. } => write!(f, "compute {to} = {formula}"),
             Change::Convert { path, conversion } => write!(f, "convert {path} to {}", conversion.name()),
             Change::Bump { path } => write!(f, "bump {path}"),
+            Change::Delete { gap, keeps_image } => {
+                match gap {
+                    GapRule::Version(path) => write!(f, "delete items (version {path})")?,
+                    GapRule::Attributes(names) => {
+                        write!(f, "delete items (of {})", count(names.len() as u64, "attribute", "attributes"))?;
+                    }
+                    GapRule::WritersStopped => write!(f, "delete items (writers stopped)")?,
+                }
+                if *keeps_image { Ok(()) } else { write!(f, " without a journal") }
+            }
         }
     }
 }

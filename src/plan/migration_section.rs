@@ -3,7 +3,7 @@
 use toml::Spanned;
 
 use super::changes::{self, WrittenChange};
-use super::diagnostic::Problems;
+use super::diagnostic::{Problems, TextSpan};
 use super::fields::{Fields, check};
 use super::names::migration_name;
 use super::section::section;
@@ -13,6 +13,8 @@ use crate::change::{Change, OnExisting, OnNotComputable, Strategy};
 pub(super) struct MigrationSection {
     pub(super) name: String,
     pub(super) strategy: Strategy,
+    /// Position of `strategy`. `None` if the plan does not say it.
+    pub(super) strategy_at: Option<TextSpan>,
     pub(super) on_existing: OnExisting,
     /// `None` if the plan does not say it.
     pub(super) on_not_computable: Option<Spanned<OnNotComputable>>,
@@ -21,8 +23,19 @@ pub(super) struct MigrationSection {
 impl MigrationSection {
     /// Returns whether readers or writers move from old to new attributes, or `contract` removes attributes.
     pub(super) fn has_cutover(&self, changes: &[WrittenChange]) -> bool {
-        self.strategy == Strategy::ExpandContract
+        self.strategy_for(changes) == Strategy::ExpandContract
             && !changes.iter().map(|written| &written.change).all(Change::only_writes_values)
+    }
+
+    /// Returns the strategy for these changes. A plan that deletes items always works in place.
+    pub(super) fn strategy_for(&self, changes: &[WrittenChange]) -> Strategy {
+        let deletes = changes.iter().any(|written| written.change.deletes_items());
+        if deletes { Strategy::InPlace } else { self.strategy }
+    }
+
+    /// Returns the position of `strategy = "expand-contract"`, if the plan says it.
+    pub(super) fn stated_expand_contract(&self) -> Option<TextSpan> {
+        self.strategy_at.clone().filter(|_| self.strategy == Strategy::ExpandContract)
     }
 }
 
@@ -34,10 +47,11 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<Mig
     let name = name.and_then(|name| check(&name, problems, migration_name));
     let strategies = [("expand-contract", Strategy::ExpandContract), ("in-place", Strategy::InPlace)];
     let strategy = fields.choice("strategy", &strategies, problems).unwrap_or(Strategy::ExpandContract);
+    let strategy_at = fields.get("strategy").map(|(_, value)| value.span());
     let on_existing = fields.choice("on_existing", &changes::ON_EXISTING_VALUES, problems).unwrap_or(OnExisting::Keep);
     let choices = [("fail", OnNotComputable::Fail), ("skip", OnNotComputable::Skip)];
     let on_not_computable = fields.choice("on_not_computable", &choices, problems);
     let at = fields.get("on_not_computable").map(|(_, value)| value.span());
     let on_not_computable = on_not_computable.zip(at).map(|(choice, at)| Spanned::new(at, choice));
-    Some(MigrationSection { name: name?, strategy, on_existing, on_not_computable })
+    Some(MigrationSection { name: name?, strategy, strategy_at, on_existing, on_not_computable })
 }

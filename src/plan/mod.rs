@@ -113,6 +113,25 @@ impl Plan {
     pub fn item_rules(&self) -> ItemRules {
         ItemRules { selection: self.select.clone(), on_not_computable: self.on_not_computable, facts: self.facts }
     }
+
+    /// Returns whether the plan deletes items.
+    pub fn deletes_items(&self) -> bool {
+        self.deletion().is_some()
+    }
+
+    /// Returns whether the journal keeps the deleted items. Returns `None` if the plan deletes no items.
+    pub fn deletion(&self) -> Option<bool> {
+        self.changes.iter().find_map(|change| match change {
+            Change::Delete { keeps_image, .. } => Some(*keeps_image),
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. } => None,
+        })
+    }
 }
 
 /// `[table]`

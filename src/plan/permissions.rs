@@ -14,8 +14,14 @@ const TABLE_READ_ACTIONS: &[&str] = &[
     "dynamodb:GetItem",
 ];
 
-/// Additional actions for passes that write. Deletion is not included, because passes never delete items.
+/// Additional actions for passes that write. Only a plan with `delete` deletes items.
 const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
+
+/// The action of a plan that deletes items.
+const DELETE_ACTION: &str = "dynamodb:DeleteItem";
+
+/// The action that puts deleted items back.
+const RESTORE_ACTION: &str = "dynamodb:PutItem";
 
 /// The action that makes a backup of the table.
 const CREATE_BACKUP_ACTION: &str = "dynamodb:CreateBackup";
@@ -39,8 +45,8 @@ const METRIC_ACTION: &str = "cloudwatch:GetMetricData";
 /// account, the policy contains `*` instead. With `read_only`, the policy allows only `check`, `explain`,
 /// `run --dry-run` and `status`. These commands write nothing, not even the lease.
 pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
-    let writes = if read_only { &[] } else { TABLE_WRITE_ACTIONS };
-    let items: Vec<&str> = TABLE_READ_ACTIONS.iter().chain(writes).copied().collect();
+    let writes = if read_only { Vec::new() } else { write_actions(plan) };
+    let items: Vec<&str> = TABLE_READ_ACTIONS.iter().copied().chain(writes).collect();
     let mut statements = vec![statement("BackfillTable", &items, &plan.table, &plan.table.name)];
     if let Some(FlagLocation::Table { name, .. }) = &plan.cutover.flag {
         let actions = if read_only { FLAG_READ_ACTIONS } else { FLAG_ACTIONS };
@@ -60,6 +66,14 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
             .push(json!({ "Sid": "BackfillHealthChecks", "Effect": "Allow", "Action": actions, "Resource": "*" }));
     }
     json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// Returns the actions of the plan's passes. A plan that deletes items sends no updates.
+fn write_actions(plan: &Plan) -> Vec<&'static str> {
+    match plan.deletion() {
+        Some(keeps_image) => std::iter::once(DELETE_ACTION).chain(keeps_image.then_some(RESTORE_ACTION)).collect(),
+        None => TABLE_WRITE_ACTIONS.to_vec(),
+    }
 }
 
 /// Returns the actions that the plan's health checks need, without duplicates.
@@ -185,9 +199,10 @@ mod tests {
             }
         }
         let allowed: std::collections::BTreeSet<String> =
-            [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS, &[CREATE_BACKUP_ACTION, DESCRIBE_BACKUP_ACTION]]
+            [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS, &[DELETE_ACTION, RESTORE_ACTION]]
                 .concat()
                 .into_iter()
+                .chain([CREATE_BACKUP_ACTION, DESCRIBE_BACKUP_ACTION])
                 .map(str::to_owned)
                 .collect();
         assert_eq!(sent, allowed);

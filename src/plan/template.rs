@@ -205,6 +205,12 @@ to = {new}
 
 # [[change]]
 # bump = "version"                  # raise this number by one in every write
+
+# Or delete the selected items. A plan that deletes items has no other change and no strategy.
+# [[change]]
+# delete = true
+# version = "version"               # every writer raises this number; or attributes = ["a", "b"], or writers = "stopped"
+# journal = "none"                  # keep no copy of the deleted items: there is no way back
 "#;
 
 const TAIL: &str = r#"
@@ -319,7 +325,17 @@ mod tests {
             Some(field) if is_field(field) => format!("{field}\n"),
             _ => format!("{line}\n"),
         };
-        let examples: String = examples.lines().map(open).collect();
+        let (examples, delete) = examples.split_once("# Or delete the selected items").unwrap();
+        let (selection, examples) = examples.split_once("# One [[change]]").unwrap();
+        let opened = |text: &str| text.lines().map(open).collect::<String>();
+        let (_, delete) = delete.split_once('\n').unwrap();
+        let plain = format!(
+            "[migration]\nname = \"m\"\non_not_computable = \"fail\"\n[table]\nname = \"shop\"\n[select]{}",
+            opened(selection)
+        );
+        let plan = load("t.toml", &(plain + &opened(delete))).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        assert_eq!(plan.deletion(), Some(false));
+        let examples = opened(&format!("{selection}# One [[change]]{examples}"));
         let text = format!("{head}[select]{examples}[scan]{rest}");
         let plan = load("t.toml", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
         assert!(plan.select.is_some());

@@ -47,7 +47,7 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
     match change {
         Change::Move { .. } | Change::Remove { .. } => overwrites || strategy == Strategy::InPlace,
         Change::Copy { .. } | Change::Set { .. } | Change::Compute { .. } => overwrites,
-        Change::Convert { .. } => true,
+        Change::Convert { .. } | Change::Delete { .. } => true,
         // A version is raised, not replaced by another value.
         Change::Bump { .. } => false,
     }

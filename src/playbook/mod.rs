@@ -90,6 +90,7 @@ mod backup;
 mod contract;
 mod cutover;
 mod event;
+mod journal;
 mod missing_flag;
 mod obstacle;
 mod one_way;
@@ -106,6 +107,7 @@ mod tests;
 pub use backup::BackupPhases;
 pub use cutover::{back_needs_state, may_expand, step_back};
 pub use event::{Event, EventBody, Mark};
+pub use journal::{check_purge, no_way_back};
 pub use obstacle::{Obstacle, Override};
 pub use one_way::one_way;
 pub use refusal::{NextCommand, StepRefusal};
@@ -320,6 +322,8 @@ pub struct StepContext<'a> {
     pub unrestorable_targets: Option<u64>,
     /// The reason why a rollback may fail after new-only writes ([`one_way()`]).
     pub one_way: Option<&'a str>,
+    /// The reason why there is no way back ([`no_way_back()`]); `None` if a rollback is possible.
+    pub no_way_back: Option<&'a str>,
     /// Facts stated on this command line.
     pub facts: &'a [Fact],
     /// The reason given with `--force`.

@@ -66,6 +66,9 @@ impl StepRequest<'_> {
         if state.preflight.is_none() {
             return Ok(Some(Step::Preflight));
         }
+        if let Some(why) = self.context.no_way_back {
+            return Err(StepRefusal::new(why, "status"));
+        }
         let forced = match (self.context.unrestorable_targets, self.context.force) {
             (Some(items), None) => {
                 return Err(StepRefusal::new(

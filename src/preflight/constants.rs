@@ -17,7 +17,8 @@ pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Bump { .. } => None,
+        | Change::Bump { .. }
+        | Change::Delete { .. } => None,
     });
     found.collect()
 }

@@ -52,17 +52,23 @@ pub enum Acceptance {
     ReadersAcceptBoth,
     /// Every writer writes the new type of a value that is converted under the same name.
     WritersWriteNew,
+    /// The plan deletes items.
+    DeletesItems,
+    /// The journal keeps nothing of what the plan deletes, or the operator purges the journal: there is no way back.
+    NoWayBack,
 }
 
 impl Acceptance {
     /// All facts that can be accepted.
-    pub const ALL: [Acceptance; 6] = [
+    pub const ALL: [Acceptance; 8] = [
         Acceptance::NoPitr,
         Acceptance::MultiRegion,
         Acceptance::EmptyTable,
         Acceptance::ClientEncryption,
         Acceptance::ReadersAcceptBoth,
         Acceptance::WritersWriteNew,
+        Acceptance::DeletesItems,
+        Acceptance::NoWayBack,
     ];
 
     /// Returns the name on the command line, in state files and in JSON.
@@ -74,6 +80,8 @@ impl Acceptance {
             Acceptance::ClientEncryption => "client-encryption",
             Acceptance::ReadersAcceptBoth => "readers-accept-both",
             Acceptance::WritersWriteNew => "writers-write-new",
+            Acceptance::DeletesItems => "deletes-items",
+            Acceptance::NoWayBack => "no-way-back",
         }
     }
 

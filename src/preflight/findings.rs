@@ -3,6 +3,7 @@
 use super::backup::backup;
 use super::constants::template_findings;
 use super::conversions::conversion_findings;
+use super::deletes::delete_findings;
 use super::estimate::{Basis, format_range};
 use super::facts::{FactLookup, TableFacts};
 use super::finding::Severity::{Note, Refusal, Warning};
@@ -39,6 +40,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     .collect();
     found.extend(template_findings(input.plan));
     found.extend(conversion_findings(input.plan));
+    found.extend(delete_findings(input));
     found.extend(indexes(input, &touched));
     found.sort_by_key(|finding| finding.severity);
     found
@@ -118,8 +120,13 @@ fn multi_region(input: &FindingInput<'_>) -> Option<Finding> {
         format_range(input.estimate.dollars, crate::figure::dollars)
     );
     let finding = Finding::new(Refusal, "multi-region", what).with_reason(format!("{race}. {multiplied}"));
-    let action = "Make the application write only in this region during the run, run another pass with --again afterwards, \
-               and use --accept multi-region";
+    let action = if input.plan.deletes_items() {
+        "Make the application write only in this region during the run. Otherwise, an item that another region writes at \
+         the same moment can come back, or its new values can be lost. Then use --accept multi-region"
+    } else {
+        "Make the application write only in this region during the run, run another pass with --again afterwards, and use \
+         --accept multi-region"
+    };
     Some(Finding { accept: Some(Acceptance::MultiRegion), ..finding.with_action(action) })
 }
 
@@ -303,6 +310,11 @@ fn index_finding(input: &FindingInput<'_>, index: &TouchedIndex<'_>) -> Finding 
         "Set its budget in [capacity.index]: an index that is short of capacity throttles writes to the table"
             .to_owned()
     };
+    if input.plan.deletes_items() {
+        let what = format!("Each deleted item disappears from the {kind} index `{name}`");
+        let why = format!("Each entry that disappears costs a write: {cost}");
+        return Finding::new(Note, "index-projection", what).with_reason(why).with_action(action);
+    }
     if *key {
         let what = format!("{names} is in the key of the {kind} index `{name}`");
         let why = format!(

@@ -7,6 +7,7 @@ mod aws;
 mod backup;
 mod constants;
 mod conversions;
+mod deletes;
 mod estimate;
 mod estimate_input;
 mod facts;

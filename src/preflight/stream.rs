@@ -38,6 +38,9 @@ pub fn stream_filter(
     view: StreamView,
     types: &BTreeMap<Path, BTreeSet<&'static str>>,
 ) -> Result<StreamFilter, String> {
+    if touched.whole_items {
+        return Err("a filter cannot distinguish the run's deletes from the application's deletes".to_owned());
+    }
     if view != StreamView::NewAndOld {
         return Err(
             "the stream does not show items before and after a write (NEW_AND_OLD_IMAGES), so a filter cannot \
@@ -112,7 +115,7 @@ mod tests {
 
     fn touched(written: &[&str], removed: &[&str]) -> TouchedPaths {
         let paths = |texts: &[&str]| texts.iter().map(|text| path(text)).collect();
-        TouchedPaths { written: paths(written), removed: paths(removed), removed_later: Vec::new() }
+        TouchedPaths { written: paths(written), removed: paths(removed), removed_later: Vec::new(), whole_items: false }
     }
 
     fn types(at: &str, kinds: &[&'static str]) -> BTreeMap<Path, BTreeSet<&'static str>> {

@@ -95,7 +95,8 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Bump { .. } => None,
+        | Change::Bump { .. }
+        | Change::Delete { .. } => None,
     })
 }
 

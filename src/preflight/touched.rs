@@ -2,7 +2,7 @@
 
 use crate::change::Strategy;
 use crate::dynamodb::TableDescription;
-use crate::item::{Path, Projection};
+use crate::item::{IndexSchema, Path, Projection};
 use crate::plan::Plan;
 
 /// The paths that a plan touches.
@@ -14,6 +14,8 @@ pub struct TouchedPaths {
     pub removed: Vec<Path>,
     /// Paths that `contract` removes.
     pub removed_later: Vec<Path>,
+    /// Whether `run` deletes whole items.
+    pub whole_items: bool,
 }
 
 /// An index that `run` touches.
@@ -32,7 +34,12 @@ pub struct TouchedIndex<'a> {
 impl TouchedPaths {
     /// Returns the paths that this plan touches.
     pub fn from_plan(plan: &Plan) -> TouchedPaths {
-        let mut touched = TouchedPaths { written: Vec::new(), removed: Vec::new(), removed_later: Vec::new() };
+        let mut touched = TouchedPaths {
+            written: Vec::new(),
+            removed: Vec::new(),
+            removed_later: Vec::new(),
+            whole_items: plan.deletes_items(),
+        };
         for change in &plan.changes {
             let paths = change.paths();
             touched.written.extend(paths.writes.into_iter().cloned());
@@ -47,6 +54,15 @@ impl TouchedPaths {
 
     /// Returns the indexes that `run` touches.
     pub fn indexes<'a>(&self, table: &'a TableDescription) -> Vec<TouchedIndex<'a>> {
+        if self.whole_items {
+            let whole = |schema: &'a IndexSchema| TouchedIndex {
+                name: &schema.name,
+                local: schema.local,
+                key: false,
+                attributes: Vec::new(),
+            };
+            return table.indexes.iter().map(|index| whole(&index.schema)).collect();
+        }
         self.indexes_at(table, &[&self.written, &self.removed])
     }
 

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 
-use super::{AffectedItems, BaselinePage, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId, StoreError};
+use super::{
+    AffectedItems, BaselinePage, DeletedItemsQuery, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId,
+    StoreError,
+};
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use crate::item::{ItemKey, Path};
 
@@ -49,6 +52,18 @@ pub trait History: Send + Sync {
     /// Returns an item's pre-images, newest first: those at `path`, or those at all paths if `path` is `None`. Omits
     /// pre-images of refused writes.
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError>;
+
+    /// Returns the keys of items that the expansion or a repair may have deleted, each key once, in the order of their
+    /// last deletes. Omits refused writes, and records that a rollback has made obsolete. If a record is damaged, its
+    /// item is in the list, so that it is not forgotten.
+    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<ItemKey>, StoreError>;
+
+    /// Deletes every pre-image, so that no value remains in the stored data, and returns the number of deleted
+    /// pre-images with a value. The caller must first store the fact [`StoredFact::JournalPurged`], because there is no
+    /// way back from then on. The method can be repeated after an error.
+    ///
+    /// [`StoredFact::JournalPurged`]: super::StoredFact::JournalPurged
+    async fn purge_journal(&self) -> Result<u64, StoreError>;
 
     /// Returns the number of pre-images of a run. Does not count pre-images of refused writes.
     async fn pre_image_count(&self, run: RunId) -> Result<u64, StoreError>;

@@ -56,11 +56,11 @@ pub use packed::reject_if_unreadable;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 pub use reader::{HistoryReader, StateReader};
 pub use records::{
-    AffectedItems, BaselinePage, BeginMode, Commit, DivergedGroup, DivergedItem, DivergedRecord, EventRecord, Failure,
-    FailureGroup, FailureRecord, FilledTargets, Identity, ListQuery, LockHolder, MAX_MISMATCHES, MigrationRecord,
-    Mismatch, NewRun, NewVerification, OpenWork, PreImageRecord, PreImageRow, RecordLimits, RowStatus, RunDetails,
-    RunProgress, RunRecord, RunSession, SampleDraw, SegmentCell, SegmentTotals, SpendRecord, StateSummary, StoredFact,
-    StoredReport, UnreadableRow, VerificationParameters, VerificationRecord, VerifiedPages, WorkGroups,
+    AffectedItems, BaselinePage, BeginMode, Commit, DeletedItemsQuery, DivergedGroup, DivergedItem, DivergedRecord,
+    EventRecord, Failure, FailureGroup, FailureRecord, FilledTargets, Identity, ListQuery, LockHolder, MAX_MISMATCHES,
+    MigrationRecord, Mismatch, NewRun, NewVerification, OpenWork, PreImageRecord, PreImageRow, RecordLimits, RowStatus,
+    RunDetails, RunProgress, RunRecord, RunSession, SampleDraw, SegmentCell, SegmentTotals, SpendRecord, StateSummary,
+    StoredFact, StoredReport, UnreadableRow, VerificationParameters, VerificationRecord, VerifiedPages, WorkGroups,
 };
 pub use runs::Runs;
 pub use spend::{Reservation, SpendState};

@@ -55,14 +55,17 @@ fn first_unreadable(write: &GuardedWrite) -> Option<&Path> {
 }
 
 fn reads_back(pre: &PreImage) -> bool {
-    let value_reads_back = match &pre.prior {
-        // Compare the texts too, because two different spellings of a number are equal values.
-        PriorValue::Value(value) => {
-            unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
-        }
-        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => true,
+    let reads_back = match &pre.prior {
+        PriorValue::Value(value) => value_reads_back(value),
+        PriorValue::Item(item) => value_reads_back(&Value::M(item.clone())),
+        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => true,
     };
-    value_reads_back && pre.path.to_string().parse() == Ok(pre.path.clone())
+    reads_back && pre.path.to_string().parse() == Ok(pre.path.clone())
+}
+
+fn value_reads_back(value: &Value) -> bool {
+    // Compare the texts too, because two different spellings of a number are equal values.
+    unpack(&pack(value)).is_some_and(|back| back == *value && text(&back) == text(value))
 }
 
 fn text(value: &Value) -> String {

@@ -92,7 +92,8 @@ fn has_dual_writes(plan: &Plan) -> bool {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Bump { .. } => false,
+        | Change::Bump { .. }
+        | Change::Delete { .. } => false,
     };
     plan.strategy == Strategy::ExpandContract && plan.changes.iter().any(has_source)
 }

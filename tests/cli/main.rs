@@ -9,6 +9,7 @@
 mod activities;
 mod backup;
 mod commands;
+mod deletes;
 mod demo;
 mod documents;
 mod endpoints;

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::flag::MemoryFlag;
-use super::{plan, values};
+use super::{delete, plan, values};
 
 /// One instance of the application.
 pub(crate) struct Application {
@@ -23,6 +23,8 @@ pub(crate) struct Application {
     /// The flag that the application read last, and the time of that read.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) in_place: bool,
+    /// Whether each write of an item gives it a new version.
+    pub(crate) raises_version: bool,
     pub(crate) rng: Rng,
 }
 
@@ -48,8 +50,9 @@ impl Application {
         let what = self.rng.u8(..10);
         let write = self.write_to();
         let in_place = self.in_place;
+        let raises_version = self.raises_version;
         let rng = &mut self.rng;
-        self.table.change(key, Author::Application, |item| match (item.cloned(), what) {
+        let changed = |item: Option<&Item>, rng: &mut Rng| match (item.cloned(), what) {
             (Some(_), 0 | 1) => None,
             (Some(mut item), 2..=5) => {
                 let value = Value::S(format!("app{n}"));
@@ -87,6 +90,13 @@ impl Application {
                 }
                 Some(item)
             }
+        };
+        self.table.change(key, Author::Application, |item| {
+            let mut item = changed(item, rng)?;
+            if raises_version {
+                delete::raise_version(&mut item, rng);
+            }
+            Some(item)
         });
     }
 }

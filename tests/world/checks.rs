@@ -10,10 +10,10 @@ use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId,
 
 use super::scene::World;
 use super::verdicts::{KnownItem, move_verdicts, verdicts};
-use super::{plan, values};
+use super::{delete, plan, values};
 
 /// A query for all rows of every run.
-const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
+pub(crate) const ALL: ListQuery = ListQuery { run: None, open_only: false, after: Cursor::START, limit: 1_000_000 };
 
 /// The attributes that the tool may change. `old` and `new` are paired, because the plan moves values between them.
 const TOOL_ATTRIBUTES: [(&str, Option<&str>); 5] =
@@ -54,6 +54,10 @@ impl World {
         for NewVersion { key, process, at, before, after } in self.new_versions() {
             let at = format!("{during}: process {process} and {key} at {at:?}");
             match (&before, &after) {
+                _ if self.plan.deletes_items() => {
+                    let is_way_back = during == "rollback";
+                    self.check_delete(&key, before.as_ref(), after.as_ref(), is_way_back, &at).await;
+                }
                 (None, _) => self.violation(format!("{at}: a deleted item is recreated")),
                 (Some(_), None) => self.violation(format!("{at}: the tool deleted an item")),
                 (Some(before), Some(after)) if before == after => {
@@ -106,6 +110,10 @@ impl World {
         for (key, item, before) in self.items() {
             let known = KnownItem { item: &item, before };
             let best = match before {
+                _ if self.plan.deletes_items() => match before {
+                    Some(_) => delete::verdict(&self.plan, &item),
+                    None => continue,
+                },
                 _ if values::computes(&self.plan) => match before {
                     Some(_) => self.computed_verdict(&key, &item),
                     None => continue,
@@ -175,7 +183,10 @@ impl World {
         }
         let items = self.items();
         for (key, item, before) in &items {
-            let (best, worst) = if values::computes(&self.plan) {
+            let (best, worst) = if self.plan.deletes_items() {
+                let verdict = delete::verdict(&self.plan, item);
+                (verdict, verdict)
+            } else if values::computes(&self.plan) {
                 let verdict = self.computed_verdict(key, item);
                 (verdict, verdict)
             } else {

@@ -12,6 +12,7 @@
 mod application;
 mod budgets;
 mod checks;
+mod delete;
 mod eta;
 mod flag;
 mod plan;
@@ -130,6 +131,17 @@ fn a_premature_checkpoint_is_found() {
 #[test]
 fn a_write_without_attribute_exists_is_found() {
     is_found(PlantedBug::NoExistenceCheck, "is recreated");
+}
+
+#[test]
+fn a_delete_without_a_guard_is_found() {
+    is_found(PlantedBug::UnguardedDelete, "the last copy of a deleted item is lost");
+    is_found(PlantedBug::UnguardedDelete, "an item is deleted that must stay");
+}
+
+#[test]
+fn a_restore_without_a_guard_is_found() {
+    is_found(PlantedBug::UnguardedRestore, "rollback: process");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use backfill::internals::plan::{Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
-use super::values;
+use super::{delete, values};
 
 /// The global index of the table. The index contains the items that have a value at `new`.
 pub(crate) const INDEX: &str = "by-new";
@@ -49,11 +49,13 @@ pub(crate) fn description() -> TableDescription {
     }
 }
 
-/// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal. A third
-/// of the plans compute values instead.
+/// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal. A
+/// quarter of the plans compute values instead, and another quarter delete items.
 pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
-    if rng.u8(..3) == 0 {
-        return values::plan(rng);
+    match rng.u8(..4) {
+        0 => return values::plan(rng),
+        1 => return delete::plan(rng),
+        _ => {}
     }
     let strategy = if rng.bool() { "in-place" } else { "expand-contract" };
     let on_existing = ["keep", "skip", "overwrite"][rng.usize(..3)];

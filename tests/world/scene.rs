@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::application::Application;
+use super::delete;
 use super::flag::MemoryFlag;
 use super::plan::{self, Rates};
 use super::wire::{PlantedBug, Wire, WireLog};
@@ -159,6 +160,7 @@ impl World {
             self.command(Goal::CutoverTo(CutoverTarget::DualWrite), changes).await;
         }
         let changes = [0, 20, 60][self.rng.usize(..3)];
+        let changes = if delete::stops_writers(&self.plan) { 0 } else { changes };
         let complete = self.command(run(false), changes).await;
         self.check_versions("run").await;
         if !complete {
@@ -183,11 +185,17 @@ impl World {
         if matching && !plan::in_place(&self.plan) && self.rng.bool() {
             return self.contract(changes).await;
         }
+        if self.plan.deletion() == Some(false) {
+            // There is no way back.
+            return;
+        }
         let complete = self.command(Goal::Rollback, changes).await;
         self.check_versions("rollback").await;
         self.check_counts().await;
         self.check_budgets("rollback");
-        if complete {
+        if self.plan.deletes_items() {
+            self.check_undeleted().await;
+        } else if complete {
             self.check_restored().await;
         }
     }
@@ -265,6 +273,7 @@ impl World {
             cache_time: if self.planted == Some(PlantedBug::OldCaches) { CACHE_TIME * 30 } else { CACHE_TIME },
             cached: None,
             in_place: plan::in_place(&self.plan),
+            raises_version: delete::raises_version(&self.plan),
             rng: Rng::with_seed(self.rng.u64(..)),
         };
         self.applications.push(AbortOnDropHandle::new(tokio::spawn(application.work(changes))));

@@ -94,7 +94,7 @@ pub(crate) fn change_attribute(item: &mut Item, name: &str, rng: &mut Rng) {
 }
 
 /// Returns whether the plan selects the item. `None` means that this cannot be computed.
-fn is_selected(plan: &Plan, item: &Item) -> Option<bool> {
+pub(crate) fn is_selected(plan: &Plan, item: &Item) -> Option<bool> {
     let Some(selection) = &plan.select else { return Some(true) };
     let place = SELECTIONS.iter().position(|source| *source == selection.condition.source()).unwrap();
     match (place, item.get("kind")) {
@@ -251,6 +251,6 @@ fn change_verdict(change: &Change, item: &Item, is_ours: bool) -> Verdict {
             (Some(_), Some(_)) if *on_existing == OnExisting::Skip => Verdict::Skipped,
             (Some(_), Some(_)) => Verdict::Stale,
         },
-        Change::Copy { .. } | Change::Remove { .. } | Change::Bump { .. } => Verdict::Matching,
+        Change::Copy { .. } | Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } => Verdict::Matching,
     }
 }

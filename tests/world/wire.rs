@@ -10,7 +10,7 @@ use backfill::internals::dynamodb::memory::MemoryConnection;
 use backfill::internals::dynamodb::{
     Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
 };
-use backfill::internals::item::ItemKey;
+use backfill::internals::item::{ItemKey, Value};
 use backfill::internals::state::memory::MemoryState;
 use backfill::internals::state::{Checkpoints, Commit, Counts, History, Runs, SegmentEvent, phase};
 use tokio::time::Instant;
@@ -22,6 +22,10 @@ pub(crate) enum PlantedBug {
     EarlyCheckpoint,
     /// Writes lack the condition that the item exists.
     NoExistenceCheck,
+    /// Deletes do not pin the item's image, and the tool does not see what they removed.
+    UnguardedDelete,
+    /// The write that puts a deleted item back replaces an item that exists.
+    UnguardedRestore,
     /// A write's consumed units are counted twice.
     ReconciledTwice,
     /// A write is sent a second time without permits, as an SDK with its own retries would do.
@@ -67,11 +71,17 @@ impl Wire {
     /// Checks that every value that a write destroys is durable and readable before the write is sent.
     async fn check_journal(&self, write: &GuardedWrite) {
         for pre in &write.pre_images {
-            let PriorValue::Value(value) = &pre.prior else { continue };
+            let value = match &pre.prior {
+                PriorValue::Value(value) => value.clone(),
+                PriorValue::Item(item) => Value::M(item.clone()),
+                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => {
+                    continue;
+                }
+            };
             // A process that no longer owns the state cannot read the journal, so its writes are not checked. Such a
             // process ends soon.
             let Ok(stored) = self.state.pre_images(write.key.clone(), Some(pre.path.clone())).await else { continue };
-            if !stored.iter().any(|record| record.value.as_ref() == Some(value)) {
+            if !stored.iter().any(|record| record.value.as_ref() == Some(&value)) {
                 self.violation(format!(
                     "a write to {} was sent before the values that it destroys were durable",
                     write.key
@@ -127,13 +137,22 @@ impl Sink for Wire {
             if self.planted == Some(PlantedBug::NoExistenceCheck) {
                 write.conditions.retain(|condition| !matches!(condition, Condition::ItemExists(_)));
             }
+            if self.planted == Some(PlantedBug::UnguardedDelete) && write.deleted_item().is_some() {
+                write.conditions.retain(|condition| matches!(condition, Condition::ItemExists(_)));
+            }
+            if self.planted == Some(PlantedBug::UnguardedRestore) {
+                write.conditions.retain(|condition| !matches!(condition, Condition::ItemMissing(_)));
+            }
             let mut sent = self.connection.write(&[&write]).await;
             self.note(|| format!("{sent:?}"));
             if self.planted == Some(PlantedBug::SentTwice) {
                 sent = self.connection.write(&[&write]).await;
             }
             for reply in &mut sent {
-                let Ok(WriteReply::Applied { consumed: Some(consumed) }) = reply else { continue };
+                let Ok(WriteReply::Applied { consumed: Some(consumed), removed }) = reply else { continue };
+                if self.planted == Some(PlantedBug::UnguardedDelete) {
+                    *removed = None;
+                }
                 self.wire_log.lock().unwrap().units += consumed.total();
                 if self.planted == Some(PlantedBug::ReconciledTwice) {
                     consumed.table *= 2.0;

@@ -68,6 +68,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
             json!({ "type": "status", "state": summary, "plan_fingerprint": fingerprint.as_str(), "same_plan": same_plan,
                     "process": worker.as_ref().map(Worker::to_json), "budgets": budgets.map(StoredBudgets::to_json),
                     "steering": { "paused": outcome.steering().paused, "rate": outcome.steering().rate, "socket": socket }, "playbook": standing_json(snapshot, next_step.as_ref()),
+                    "journal_purged": outcome.journal_purged(),
                     "cleanup": cleanup.iter().map(cleanup_json).collect::<Vec<_>>() })
         },
         |out| {
@@ -79,6 +80,9 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
             }
             write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref())?;
             write_cleanup(out, &cleanup)?;
+            if let Some(at) = outcome.journal_purged() {
+                writeln!(out, "journal: purged at {at}. A rollback is not possible any more.")?;
+            }
             if !same_plan {
                 writeln!(out, "note: the plan file has changed: this state belongs to another plan.")?;
             }

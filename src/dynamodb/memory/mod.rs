@@ -287,7 +287,7 @@ impl MemoryTable {
         let before = history.current(&place).cloned();
         let key = &self.description.key;
         let (after, applied) = match rules::effect(write, before.as_ref(), key, &self.indexes) {
-            WriteEffect::Applied(after) => (Some(after), true),
+            WriteEffect::Applied(after) => (after, true),
             WriteEffect::ConditionFailed => (before.clone(), false),
             WriteEffect::Rejected(why) => return Err(TableError::Rejected { message: why.to_owned() }),
         };
@@ -295,7 +295,8 @@ impl MemoryTable {
         history.charge(sender.sent, sender.author, ChargedUnits::Write(write.key.clone(), consumed.clone()));
         if applied {
             history.put(place, &write.key, self.began.elapsed(), sender.author, after);
-            return Ok(WriteReply::Applied { consumed: Some(consumed) });
+            let removed = before.filter(|_| write.deleted_item().is_some());
+            return Ok(WriteReply::Applied { consumed: Some(consumed), removed });
         }
         if fault == Some(SimulatedFault::NoImage) && before.is_some() {
             faults.fired(SimulatedFault::NoImage);
@@ -390,5 +391,7 @@ impl Sink for MemoryConnection {
     }
 }
 
+#[cfg(test)]
+mod delete_tests;
 #[cfg(test)]
 mod tests;

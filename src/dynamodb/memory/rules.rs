@@ -16,8 +16,8 @@ use crate::item::{item_bytes, write_units};
 /// The effect of a write on an item.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WriteEffect {
-    /// The write is applied. The value is the new item.
-    Applied(Item),
+    /// The write is applied. The value is the new item, or `None` if the write deletes the item.
+    Applied(Option<Item>),
     /// A condition is false, so the write changes nothing.
     ConditionFailed,
     /// DynamoDB rejects the write. The text is the reason and contains no attribute values.
@@ -31,6 +31,16 @@ pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, index
     if !write.conditions.iter().all(|condition| is_met(condition, before)) {
         return WriteEffect::ConditionFailed;
     }
+    if write.deleted_item().is_some() {
+        return WriteEffect::Applied(None);
+    }
+    if let Some(created) = write.created_item() {
+        // A `PutItem` replaces whatever is there, and DynamoDB checks every key of the new item.
+        return match rejection_reason(&nothing, created, indexes) {
+            Some(why) => WriteEffect::Rejected(why),
+            None => WriteEffect::Applied(Some(created.clone())),
+        };
+    }
     let mut after = image.cloned().unwrap_or_else(|| write.key.attributes().clone());
     for action in &write.actions {
         if let Err(why) = apply_action(action, before, &mut after, key) {
@@ -39,13 +49,14 @@ pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, index
     }
     match rejection_reason(before, &after, indexes) {
         Some(why) => WriteEffect::Rejected(why),
-        None => WriteEffect::Applied(after),
+        None => WriteEffect::Applied(Some(after)),
     }
 }
 
 fn is_met(condition: &Condition, item: &Item) -> bool {
     match condition {
         Condition::ItemExists(name) => item.contains_key(name),
+        Condition::ItemMissing(name) => !item.contains_key(name),
         Condition::Exists(path) => path.get(item).is_some(),
         Condition::Missing(path) => path.get(item).is_none(),
         Condition::IsMap(path) => matches!(path.get(item), Some(Value::M(_))),
@@ -64,6 +75,9 @@ fn apply_action(action: &Action, before: &Item, after: &mut Item, key: &KeySchem
         }
         Action::SetValue { to, value } => (to, Some(value)),
         Action::Remove { path } => (path, None),
+        Action::DeleteItem { .. } | Action::PutItem { .. } => {
+            return Err("An update cannot delete or replace the item");
+        }
     };
     if key.names().any(|name| name == to.root()) {
         return Err("An attribute of the key cannot be updated");

@@ -124,7 +124,7 @@ async fn replies_say_what_happened() {
         let got = table.inner().history.current(&table.place(&write(n).key)).unwrap().clone();
         let applied = got.contains_key("new");
         match reply {
-            Ok(WriteReply::Applied { consumed }) => assert!(applied && consumed.unwrap().total() == 1.0),
+            Ok(WriteReply::Applied { consumed, .. }) => assert!(applied && consumed.unwrap().total() == 1.0),
             Ok(WriteReply::ConditionFailed { .. }) => panic!("the test has no second writer"),
             Err(error) if error.is_ambiguous() => unknown[usize::from(applied)] += 1,
             Err(_) => assert!(!applied),

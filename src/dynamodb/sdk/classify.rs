@@ -26,6 +26,9 @@ pub(super) enum Call {
     GetItem,
     PutItem,
     UpdateItem,
+    DeleteItem,
+    /// A `PutItem` of an item of the migrated table. `PutItem` is for the flag and its lease.
+    RestoreItem,
 }
 
 impl Call {
@@ -38,15 +41,16 @@ impl Call {
             Call::DescribeBackup => "DescribeBackup",
             Call::Scan => "Scan",
             Call::GetItem => "GetItem",
-            Call::PutItem => "PutItem",
+            Call::PutItem | Call::RestoreItem => "PutItem",
             Call::UpdateItem => "UpdateItem",
+            Call::DeleteItem => "DeleteItem",
         }
     }
 
     /// Returns whether a validation error of this call may be specific to a single item. For reads and control items
     /// the result is false, because the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
-        self == Call::UpdateItem
+        matches!(self, Call::UpdateItem | Call::DeleteItem | Call::RestoreItem)
     }
 
     fn unusable(self, flaw: &'static str) -> TableError {

@@ -13,17 +13,14 @@ mod sent;
 mod skew;
 mod table_features;
 mod values;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, Capacity, ConsumedCapacity, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure,
-};
+use aws_sdk_dynamodb::types::{Capacity, ConsumedCapacity, ReturnConsumedCapacity};
 
 pub(crate) use classify::{failure_text, is_credentials_error};
 pub use client::{Connection, connect};
@@ -33,11 +30,11 @@ use super::{
     BackupStatus, Describe, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError,
     WriteConsumption, WriteReply,
 };
-use crate::change::{GuardedWrite, render};
+use crate::change::GuardedWrite;
 use crate::item::{ItemKey, KeySchema, Position, Units};
 use classify::{Call, classify, unusable_reply};
 use describe::describe;
-use values::{from_sdk_item, to_sdk, to_sdk_item};
+use values::{from_sdk_item, to_sdk_item};
 
 /// A DynamoDB table, accessed through the AWS SDK.
 #[derive(Debug, Clone)]
@@ -66,35 +63,6 @@ impl DynamoTable {
                 .send()
         });
         sent.await.map_err(|e| classify(&e, Call::GetItem))
-    }
-
-    async fn update(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
-        let expression = render(write);
-        let sent = self
-            .connection
-            .send(|client| {
-                client
-                    .update_item()
-                    .table_name(&self.name)
-                    .set_key(Some(to_sdk_item(write.key.attributes())))
-                    .update_expression(&expression.update)
-                    .condition_expression(&expression.condition)
-                    .set_expression_attribute_names(some_unless_empty(expression.names.clone().into_iter().collect()))
-                    .set_expression_attribute_values(some_unless_empty(
-                        expression.values.iter().map(|(k, v)| (k.clone(), to_sdk(v))).collect(),
-                    ))
-                    .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-                    .return_consumed_capacity(ReturnConsumedCapacity::Indexes)
-                    .send()
-            })
-            .await;
-        match sent {
-            Ok(reply) => Ok(WriteReply::Applied { consumed: consumed(reply.consumed_capacity()) }),
-            Err(error) => match condition_failure(&error) {
-                Some(image) => Ok(WriteReply::ConditionFailed { image: image.map(from_sdk_item).transpose()? }),
-                None => Err(classify(&error, Call::UpdateItem)),
-            },
-        }
     }
 }
 
@@ -166,7 +134,7 @@ impl Source for DynamoTable {
 #[async_trait]
 impl Sink for DynamoTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-        futures::future::join_all(chunk.iter().map(|write| self.update(write))).await
+        futures::future::join_all(chunk.iter().map(|write| self.send_write(write))).await
     }
 
     fn max_chunk(&self) -> usize {
@@ -194,17 +162,6 @@ fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
         key.names().enumerate().map(|(i, name)| (format!("#k{i}"), name.to_owned())).collect();
     let placeholders: Vec<&str> = names.iter().map(|(placeholder, _)| placeholder.as_str()).collect();
     (placeholders.join(", "), names.into_iter().collect())
-}
-
-/// Returns `None` if the error is not a failed condition. Otherwise returns the item that did not meet the condition,
-/// or `Some(None)` if the engine returned no image of the item.
-fn condition_failure(error: &SdkError<UpdateItemError>) -> Option<Option<HashMap<String, AttributeValue>>> {
-    match error.as_service_error()? {
-        UpdateItemError::ConditionalCheckFailedException(failed) => {
-            Some(failed.item().filter(|item| !item.is_empty()).cloned())
-        }
-        _ => None,
-    }
 }
 
 /// Returns the capacity that a write consumed on the table and on each index. Some engines report a total, but divide

@@ -18,6 +18,7 @@ use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorConte
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::create_backup::CreateBackupOutput;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::describe_backup::DescribeBackupOutput;
 use aws_sdk_dynamodb::operation::describe_continuous_backups::DescribeContinuousBackupsOutput;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
@@ -49,6 +50,7 @@ pub(super) struct ReplyCheck {
     gets: CapacityReporting,
     updates: CapacityReporting,
     puts: CapacityReporting,
+    deletes: CapacityReporting,
     absent: AtomicU32,
 }
 
@@ -93,6 +95,8 @@ impl ReplyCheck {
             self.capacity(&self.updates, updated.consumed_capacity(), false)
         } else if let Some(put) = output.downcast_ref::<PutItemOutput>() {
             self.capacity(&self.puts, put.consumed_capacity(), false)
+        } else if let Some(deleted) = output.downcast_ref::<DeleteItemOutput>() {
+            self.capacity(&self.deletes, deleted.consumed_capacity(), deleted.attributes().is_some())
         } else if let Some(described) = output.downcast_ref::<DescribeTableOutput>() {
             table(described)
         } else if let Some(described) = output.downcast_ref::<DescribeContinuousBackupsOutput>() {

@@ -148,6 +148,11 @@ impl Requests {
         }
     }
 
+    /// Returns the same client, but it reads pages from this source instead of the table.
+    pub(crate) fn with_source(self, source: Arc<dyn Source>) -> Requests {
+        Requests { source, ..self }
+    }
+
     /// Sets the budget for reads from the sink, for a job whose source and sink are different tables.
     pub(crate) fn with_sink_reads(self, sink_reads: Option<Arc<Bucket>>) -> Requests {
         Requests { sink_reads, ..self }
@@ -355,7 +360,7 @@ impl Requests {
         for (write, reply) in chunk.iter().zip(&replies) {
             let key = self.hash_of(write);
             let consumed = match reply {
-                Ok(WriteReply::Applied { consumed: Some(consumed) }) => {
+                Ok(WriteReply::Applied { consumed: Some(consumed), .. }) => {
                     spent.write += consumed.total();
                     // Compare the estimate only with consumption that a reply reports.
                     spent.estimated_write += write.cost.total();
@@ -363,7 +368,7 @@ impl Requests {
                     self.progress.measures().record_write(consumed, &listed, &write.cost);
                     listed
                 }
-                Ok(WriteReply::Applied { consumed: None }) => write.cost.clone(),
+                Ok(WriteReply::Applied { consumed: None, .. }) => write.cost.clone(),
                 // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges
                 // nothing for indexes.
                 Ok(WriteReply::ConditionFailed { image }) => {
@@ -375,7 +380,7 @@ impl Requests {
                     if error.is_ambiguous() { write.cost.clone() } else { WriteCost::default() }
                 }
             };
-            if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_) })) {
+            if !matches!(reply, Ok(WriteReply::Applied { consumed: Some(_), .. })) {
                 spent.assumed_write += consumed.total();
             }
             if !matches!(reply, Err(TableError::Throttled { .. })) {

@@ -50,7 +50,7 @@ impl Sink for RecordingTable {
     async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
         self.record().await;
         let consumed = |write: &&GuardedWrite| Some(WriteConsumption { table: write.cost.table, indexes: Vec::new() });
-        chunk.iter().map(|write| Ok(WriteReply::Applied { consumed: consumed(write) })).collect()
+        chunk.iter().map(|write| Ok(WriteReply::Applied { consumed: consumed(write), removed: None })).collect()
     }
 
     fn max_chunk(&self) -> usize {

@@ -4,9 +4,9 @@ use super::Driver;
 use crate::cutover::Flag;
 use crate::migration::history::{backup_phases, limits};
 use crate::migration::{DriverError, Notice, Wait};
-use crate::playbook::{Goal, Phase, Step, StepContext, StepRefusal, one_way, step};
+use crate::playbook::{Goal, Phase, Step, StepContext, StepRefusal, no_way_back, one_way, step};
 use crate::state::phase::EXPAND;
-use crate::state::{OpenWork, StoreError};
+use crate::state::{OpenWork, StoreError, StoredFact};
 /// The result of one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
@@ -43,6 +43,8 @@ impl Driver {
         let missing_flag = if flag.is_none() { Some(self.last_known_flag().await?) } else { None };
         let OpenWork { failures, diverged } = self.store.open_work_of_phase(EXPAND).await?;
         let unrestorable_targets = self.store.unrestorable_targets().await?;
+        let purged_at = self.store.fact(StoredFact::JournalPurged).await?;
+        let no_way_back = no_way_back(self.plan.deletion(), purged_at.as_deref());
         let one_way = one_way(&self.plan.changes, &self.description.key);
         let fingerprint = self.plan.fingerprint();
         let context = StepContext {
@@ -57,6 +59,7 @@ impl Driver {
             backup: backup_phases(&self.plan),
             unrestorable_targets,
             one_way: one_way.as_deref(),
+            no_way_back: no_way_back.as_deref(),
             facts: &self.input.facts,
             force: self.input.force.as_deref(),
             accept_empty: self.input.accept_empty,

@@ -114,6 +114,11 @@ impl Migration {
 
     /// Simulates contract or rollback, based on the records in the state file.
     async fn dry_run_of(&self, phase: Phase, accept: &[Acceptance]) -> Result<DryRunOutcome, MigrationError> {
+        if phase == Phase::Undo && self.plan().deletes_items() {
+            let why = "a dry run reads the table, and deleted items are not in it. Nothing was done. The journal lists the \
+                       items that a rollback puts back";
+            return Err(MigrationError::Refused { why: why.to_owned(), next: self.commands.render("journal") });
+        }
         let plan_check: PlanCheck = if phase == Phase::Contract { check_begun_plan } else { check_rollback_plan };
         let target = Box::pin(self.target(plan_check)).await?;
         let MigrationTarget { plan, tables, description, resolved, .. } = &target;

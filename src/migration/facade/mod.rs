@@ -4,6 +4,8 @@ mod check;
 mod cutover;
 #[cfg(feature = "internals")]
 mod explain;
+#[cfg(feature = "internals")]
+mod journal;
 mod passes;
 mod run;
 mod stats;
@@ -13,6 +15,8 @@ mod verify;
 
 #[cfg(feature = "internals")]
 pub use explain::{Explainer, ItemReader};
+#[cfg(feature = "internals")]
+pub use journal::PurgeOutcome;
 pub use steer::{SteerError, SteerOutcome};
 
 use std::future::Future;

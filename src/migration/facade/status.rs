@@ -45,8 +45,10 @@ impl Migration {
         let mut steering = steering.and_then(|text| Settings::from_text(&text)).unwrap_or_default();
         // Show a rate only if it applies. The next start removes an outdated rate, and says so.
         steering.take_outdated_rate(&plan.capacity);
+        let journal_purged = file.fact(StoredFact::JournalPurged).await?;
         Ok(StatusOutcome {
             steering,
+            journal_purged,
             summary,
             fingerprint: plan.fingerprint(),
             snapshot,

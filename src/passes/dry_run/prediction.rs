@@ -307,7 +307,7 @@ impl Prediction {
             let (path, value) = match action {
                 Action::SetFrom { to, from, .. } => (to, from.get(item)),
                 Action::SetValue { to, value } => (to, Some(value)),
-                Action::Remove { .. } => continue,
+                Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => continue,
             };
             let kind = value.map_or("-", Value::type_name);
             match (self.times.get_mut(path), value) {
@@ -358,6 +358,8 @@ fn shape(item: &Item, write: &GuardedWrite) -> Shape {
                 before.insert(path, kind(path));
                 after.insert(path, "-");
             }
+            Action::DeleteItem { .. } => return Shape { before: "an item".into(), after: "no item".into(), items: 1 },
+            Action::PutItem { .. } => return Shape { before: "no item".into(), after: "an item".into(), items: 1 },
         }
     }
     let text = |side: BTreeMap<&Path, &'static str>| {

@@ -17,6 +17,8 @@ pub struct RepairPreview {
     pub truths: TruthByKey,
     /// Whether the repair removes values that nothing implies.
     pub removes: bool,
+    /// Whether the plan deletes items.
+    pub deletes: bool,
 }
 
 /// For each kind of mismatch, the attribute that the repair affects.
@@ -32,6 +34,12 @@ impl RepairPreview {
     pub fn write(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
         let of = if report.is_full() { "every item" } else { "a sample" };
         writeln!(out, "The verification of {of} that ended {} found these mismatches:", report.ended_at)?;
+        if self.deletes {
+            let label = "unexpected";
+            let items = number(report.unexpected);
+            writeln!(out, "    {label:<16} {items:>12}  the item matches the selection: the repair deletes it")?;
+            return writeln!(out, "  Other items may match by now. Each item is read again before it is deleted.");
+        }
         let AffectedAttributes { missing, stale, unexpected } = self.sides();
         let unexpected = if self.removes {
             format!(
@@ -103,7 +111,7 @@ mod tests {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };
         let lines = |truths, strategy, removes| {
             let mut out = Vec::new();
-            RepairPreview { strategy, truths, removes }.write(&found, &mut out).unwrap();
+            RepairPreview { strategy, truths, removes, deletes: false }.write(&found, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             [11, 12, 13].map(|n| {
                 let line = text.lines().find(|line| line.contains(&format!("  {n}  "))).unwrap();

@@ -1,6 +1,7 @@
 //! Reads `[[change]]`: each change, and the positions of its paths in the plan's text.
 
 mod computed;
+mod delete;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -12,10 +13,10 @@ use super::select::WrittenExpr;
 use crate::change::{Change, OnExisting};
 use crate::item::Path;
 
-const CHANGE_CASES: [&str; 7] = ["move", "copy", "set", "remove", "compute", "convert", "bump"];
+const CHANGE_CASES: [&str; 8] = ["move", "copy", "set", "remove", "compute", "convert", "bump", "delete"];
 
 /// The fields that only some kinds of change take, each with these kinds.
-const DEPENDENT_FIELDS: [(&str, &[&str]); 11] = [
+const DEPENDENT_FIELDS: [(&str, &[&str]); 15] = [
     ("to", &["move", "copy", "convert"]),
     ("value", &["set"]),
     ("as", &["compute"]),
@@ -27,6 +28,10 @@ const DEPENDENT_FIELDS: [(&str, &[&str]); 11] = [
     ("fraction", &["convert"]),
     ("true_values", &["convert"]),
     ("false_values", &["convert"]),
+    ("version", &["delete"]),
+    ("attributes", &["delete"]),
+    ("writers", &["delete"]),
+    ("journal", &["delete"]),
 ];
 
 /// A valid change, and the positions of its paths in the plan's text.
@@ -88,8 +93,8 @@ fn read_change(
         [] => {
             if !fields.has_misspelt(&CHANGE_CASES) {
                 problems.add_missing(
-                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert or bump")
-                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; bump = \"version\""),
+                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert, bump or delete")
+                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; bump = \"version\"; delete = true"),
                 );
             }
             return None;
@@ -111,6 +116,11 @@ fn read_change(
             return None;
         }
     };
+    if kind == "delete" {
+        own_on_existing(&fields, kind, &key, problems);
+        refuse_foreign_fields(&fields, kind, &key, problems);
+        return delete::read_delete(&fields, &key, value, problems);
+    }
     let path = read_path(kind, value, problems);
     let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
     refuse_foreign_fields(&fields, kind, &key, problems);
@@ -152,6 +162,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
     let why = match kind {
         "remove" => Some("a `remove` writes no value, so an existing value does not matter"),
         "bump" => Some("a `bump` always raises the existing value"),
+        "delete" => Some("a `delete` writes no value, so an existing value does not matter"),
         "convert" if fields.get("into").is_none() => {
             Some("a `convert` without `into` always replaces the value by the converted value")
         }

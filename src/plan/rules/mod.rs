@@ -5,6 +5,7 @@
 //! its changes twice, in any order, gives the same result as applying them once.
 
 mod computed;
+mod delete;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use super::select::WrittenSelection;
 use crate::change::{Change, Formula, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Num, Path, PathStep, Value, item_bytes};
 use computed::{check_bumps, check_own_inputs};
+pub(super) use delete::{check_delete, check_delete_names};
 
 /// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
 /// an expression to 2 MB. A plan never exceeds that limit. All its names together have at most 256 KB, which is the
@@ -119,6 +121,7 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
             Change::Move { .. }
             | Change::Copy { .. }
             | Change::Remove { .. }
+            | Change::Delete { .. }
             | Change::Compute { formula: Formula::Expression(_), .. },
         ) => None,
     }

@@ -21,7 +21,9 @@ fn apply(changes: &[Change], image: &Item) -> Item {
                 to.set(&mut after, value.clone());
             }
             Change::Remove { path } => gone.push(path),
-            Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } => unreachable!("not generated"),
+            Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => {
+                unreachable!("not generated")
+            }
         }
     }
     gone.into_iter().for_each(|path| drop(path.remove(&mut after)));

@@ -111,6 +111,7 @@ impl SimulatedMigration {
             backup: self.backup,
             unrestorable_targets: self.unrestorable_targets,
             one_way: self.one_way,
+            no_way_back: None,
             facts: &self.facts,
             force: self.force,
             accept_empty: self.accept_empty,

@@ -20,7 +20,12 @@ fn input<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> EstimateInput
 }
 
 fn copies() -> TouchedPaths {
-    TouchedPaths { written: vec!["new".parse().unwrap()], removed: Vec::new(), removed_later: Vec::new() }
+    TouchedPaths {
+        written: vec!["new".parse().unwrap()],
+        removed: Vec::new(),
+        removed_later: Vec::new(),
+        whole_items: false,
+    }
 }
 
 fn counted(items: f64, write: f64) -> TableTotals {

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, BaselinePage, FilledTargets, History, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus,
-    SegmentStatus, SessionId, StoreError, phase, rules,
+    AffectedItems, BaselinePage, DeletedItemsQuery, FilledTargets, History, PreImageId, PreImageRecord, PreImageRow,
+    RunId, RunStatus, SegmentStatus, SessionId, StoreError, phase, rules,
 };
 use super::{ByItem, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
 use crate::change::{
     BaselinePair, Digest, HistoryLookup, ItemHistory, Leftover, Outcome, PreImage, PreImageOrigin, PriorValue,
 };
-use crate::item::{ItemKey, Path};
+use crate::item::{ItemKey, Path, Value};
 
 #[async_trait]
 impl History for MemoryState {
@@ -54,26 +54,61 @@ impl History for MemoryState {
             let key = key.to_text();
             let rows = tables.item_journal(&key);
             let rows = rows.filter(|(_, row)| path.as_ref().is_none_or(|path| row.pre.path == *path));
-            let record = |(id, row): (PreImageId, &JournalRow)| match &row.pre.prior {
-                PriorValue::Value(value) => Some(PreImageRecord {
+            let record = |(id, row): (PreImageId, &JournalRow)| {
+                Some(PreImageRecord {
                     id,
                     run: row.run,
                     key: row.key.clone(),
                     path: row.pre.path.clone(),
-                    value: Some(value.clone()),
+                    value: Some(stored_value(&row.pre.prior)?),
                     at: row.at.clone(),
-                }),
-                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => None,
+                })
             };
             Ok(rows.filter_map(record).collect())
         })
         .await
     }
 
+    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<ItemKey>, StoreError> {
+        self.call(|tables, _| {
+            let since = tables.last_rollback();
+            let is_item = |row: &JournalRow| {
+                let in_time = row.run > since && row.run < query.before;
+                in_time && !row.refused && matches!(row.pre.prior, PriorValue::Item(_))
+            };
+            let rows = tables.journal.iter().take_while(|row| row.run < query.before).count();
+            let bound = |part: u32| rows * part as usize / query.parts.max(1) as usize;
+            let is_last = |at: usize| {
+                let key = tables.journal[at].key.to_text();
+                let later = tables.item_journal.get(&key).map(Vec::as_slice).unwrap_or_default();
+                !later.iter().any(|other| *other > at && is_item(&tables.journal[*other]))
+            };
+            let listed = (0..tables.journal.len()).filter(|at| is_item(&tables.journal[*at]) && is_last(*at));
+            let done = query.after.as_ref().and_then(|key| listed.clone().find(|at| tables.journal[*at].key == *key));
+            let part = listed.filter(|at| (bound(query.part)..bound(query.part + 1)).contains(at));
+            let rest = part.filter(|at| done.is_none_or(|done| *at > done)).take(query.limit as usize);
+            Ok(rest.map(|at| tables.journal[at].key.clone()).collect())
+        })
+        .await
+    }
+
+    async fn purge_journal(&self) -> Result<u64, StoreError> {
+        self.call(|tables, _| {
+            let has_value = |row: &&JournalRow| matches!(row.pre.prior, PriorValue::Value(_) | PriorValue::Item(_));
+            let values = tables.journal.iter().filter(has_value).count() as u64;
+            // The ids of later pre-images must not repeat, so the rows stay as empty rows.
+            for row in &mut tables.journal {
+                row.pre.prior = PriorValue::SameAsSource;
+                row.refused = true;
+            }
+            Ok(values)
+        })
+        .await
+    }
+
     async fn pre_image_count(&self, run: RunId) -> Result<u64, StoreError> {
         self.call(|tables, _| {
-            let destroys =
-                |row: &&JournalRow| row.run == run && !row.refused && matches!(row.pre.prior, PriorValue::Value(_));
+            let destroys = |row: &&JournalRow| row.run == run && !row.refused && stored_value(&row.pre.prior).is_some();
             Ok(tables.journal.iter().filter(destroys).count() as u64)
         })
         .await
@@ -86,7 +121,7 @@ impl History for MemoryState {
                 PriorValue::Leftover(Leftover::Unknown) => leftover == Leftover::Unknown,
                 PriorValue::Leftover(Leftover::NewRemoved | Leftover::OldCreated) => leftover != Leftover::Unknown,
                 PriorValue::SameAsSource => written_digest.is_some() == (leftover == Leftover::Unknown),
-                PriorValue::Value(_) | PriorValue::Nothing => false,
+                PriorValue::Value(_) | PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Deleted => false,
             };
             let is_left =
                 |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.written_digest);
@@ -138,6 +173,15 @@ impl History for MemoryState {
 
     async fn preexisting_count(&self) -> Result<u64, StoreError> {
         self.call(|tables, _| Ok(tables.preexisting_after(tables.last_rollback()))).await
+    }
+}
+
+/// Returns the value that the journal stores for a pre-image. A whole item is stored as one value.
+fn stored_value(prior: &PriorValue) -> Option<Value> {
+    match prior {
+        PriorValue::Value(value) => Some(value.clone()),
+        PriorValue::Item(item) => Some(Value::M(item.clone())),
+        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => None,
     }
 }
 

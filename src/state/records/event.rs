@@ -34,6 +34,8 @@ pub enum StoredFact {
     ActivityClocks,
     /// What operators have set with `ctl`.
     Steering,
+    /// The time at which the operator purged the journal. From then on, there is no way back.
+    JournalPurged,
     /// The pace of this run over time.
     PaceHistory(RunId),
 }
@@ -49,6 +51,7 @@ impl StoredFact {
             StoredFact::Pace => "pace",
             StoredFact::ActivityClocks => "activity_clocks",
             StoredFact::Steering => "steering",
+            StoredFact::JournalPurged => "journal_purged",
             StoredFact::PaceHistory(run) => return format!("{PACE_HISTORY}{run}").into(),
         };
         name.into()

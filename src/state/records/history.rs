@@ -49,6 +49,22 @@ pub struct PreImageRow {
     pub pre: PreImage,
 }
 
+/// A part of the list of deleted items. The list is divided into `parts` parts of nearly equal length, so that several
+/// segments of a rollback can share it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeletedItemsQuery {
+    /// The rollback's run. Only records of earlier runs are in the list.
+    pub before: RunId,
+    /// The number of the part, from 0.
+    pub part: u32,
+    /// The number of parts.
+    pub parts: u32,
+    /// Only items after this item of the same part; all items of the part if `None`.
+    pub after: Option<ItemKey>,
+    /// The maximum number of items.
+    pub limit: u32,
+}
+
 /// The baseline of a page's items, recorded before the first write to any of these items.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaselinePage {

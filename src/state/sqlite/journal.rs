@@ -71,6 +71,12 @@ const REPAIR_PHASE: &str = phase::VERIFY;
 /// before the migration.
 const UNKNOWN: [u8; 8] = *b"unknown\0";
 
+/// The row of a whole item has this text instead of a digest, and the item as a value of type M.
+pub(super) const WHOLE_ITEM: [u8; 8] = *b"item\0\0\0\0";
+
+/// The row that confirms the delete of an item has this text instead of a digest.
+const CONFIRMED: [u8; 8] = *b"deleted\0";
+
 /// Appends pre-images.
 pub(super) fn append_pre_images(
     connection: &Connection,
@@ -88,13 +94,23 @@ pub(super) fn append_pre_images(
         .map(|PreImageRow { key, pre }| {
             let (kind, value) = match &pre.prior {
                 PriorValue::Value(value) => ("value", Some(pack(value))),
+                PriorValue::Item(item) => ("value", Some(pack(&Value::M(item.clone())))),
                 PriorValue::Nothing => ("nothing", None),
                 // Only rollbacks and steps back record `Leftover`. The rows of `Leftover` are only counted and listed.
                 // `leftovers.rs` distinguishes them from rows of `SameAsSource` by their run.
-                PriorValue::SameAsSource | PriorValue::Leftover(_) => ("same", None),
+                PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => ("same", None),
             };
-            let is_unknown = pre.prior == PriorValue::Leftover(Leftover::Unknown);
-            let written_digest = if is_unknown { Some(UNKNOWN) } else { pre.written_digest.map(|digest| digest.0) };
+            let written_digest = match &pre.prior {
+                PriorValue::Item(_) => Some(WHOLE_ITEM),
+                PriorValue::Deleted => Some(CONFIRMED),
+                PriorValue::Leftover(Leftover::Unknown) => Some(UNKNOWN),
+                PriorValue::Value(_)
+                | PriorValue::Nothing
+                | PriorValue::SameAsSource
+                | PriorValue::Leftover(Leftover::NewRemoved | Leftover::OldCreated) => {
+                    pre.written_digest.map(|digest| digest.0)
+                }
+            };
             let id = statement.insert(params![
                 run.0,
                 key.to_text(),
@@ -408,14 +424,23 @@ fn record_from(row: &Row<'_>) -> Result<PreImageRecord, StateFileError> {
 
 fn pre_image_from(row: &Row<'_>) -> Result<PreImage, StateFileError> {
     let id: i64 = row.get(0)?;
-    let prior = match row.get::<_, String>(2)?.as_str() {
-        "value" => PriorValue::Value(value_from(row, 3, id)?),
-        "nothing" => PriorValue::Nothing,
-        "same" => PriorValue::SameAsSource,
+    let path = parse_path(&row.get::<_, String>(1)?)?;
+    let wrote = row.get::<_, Option<[u8; 8]>>(4)?;
+    let prior = match (row.get::<_, String>(2)?.as_str(), wrote) {
+        ("value", Some(WHOLE_ITEM)) => {
+            let Value::M(item) = value_from(row, 3, id)? else {
+                return Err(StateFileError::Row(format!("pre-image {id} is not an item")));
+            };
+            PriorValue::Item(item)
+        }
+        ("same", Some(CONFIRMED)) => PriorValue::Deleted,
+        ("value", _) => PriorValue::Value(value_from(row, 3, id)?),
+        ("nothing", _) => PriorValue::Nothing,
+        ("same", _) => PriorValue::SameAsSource,
         _ => return Err(StateFileError::Row(format!("pre-image {id} has an unknown kind"))),
     };
-    let written_digest = row.get::<_, Option<[u8; 8]>>(4)?.map(Digest);
-    Ok(PreImage { path: parse_path(&row.get::<_, String>(1)?)?, prior, written_digest })
+    let is_mark = matches!(prior, PriorValue::Item(_) | PriorValue::Deleted);
+    Ok(PreImage { path, prior, written_digest: wrote.filter(|_| !is_mark).map(Digest) })
 }
 
 fn value_from(row: &Row<'_>, at: usize, id: i64) -> Result<Value, StateFileError> {

@@ -5,6 +5,7 @@
 
 mod accepted;
 mod checksum;
+mod deleted;
 mod error;
 mod events;
 mod journal;

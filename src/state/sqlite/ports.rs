@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DivergedRecord, EventRecord, Events, Failure,
-    FailureRecord, History, ListQuery, Mismatch, NewRun, NewVerification, OpenWork, PreImageId, PreImageRecord,
-    PreImageRow, Reservation, RunId, RunRecord, RunSession, RunStatus, Runs, SegmentState, SegmentTotals, SessionId,
-    Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredFact, StoredReport, UnreadableRow,
-    VerificationRecord, Verifications, VerifiedPages,
+    AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DeletedItemsQuery, DivergedRecord,
+    EventRecord, Events, Failure, FailureRecord, History, ListQuery, Mismatch, NewRun, NewVerification, OpenWork,
+    PreImageId, PreImageRecord, PreImageRow, Reservation, RunId, RunRecord, RunSession, RunStatus, Runs, SegmentState,
+    SegmentTotals, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredFact,
+    StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
 };
-use super::{SqliteStore, accepted, events, journal, leftovers, read, spend, verify, write};
+use super::{SqliteStore, accepted, deleted, events, journal, leftovers, read, spend, verify, write};
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, Outcome};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
@@ -150,6 +150,14 @@ impl History for SqliteStore {
 
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError> {
         self.thread.run(move |c| journal::pre_images(c, &key, path.as_ref())).await
+    }
+
+    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<ItemKey>, StoreError> {
+        self.thread.run(move |c| deleted::deleted_items(c, &query)).await
+    }
+
+    async fn purge_journal(&self) -> Result<u64, StoreError> {
+        self.thread.purge_journal().await
     }
 
     async fn pre_image_count(&self, run: RunId) -> Result<u64, StoreError> {

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::StoreError;
+use super::deleted;
 use super::error::{StateFileError, io_error};
 use super::owned::{OwnedFile, increment_commit_count};
 
@@ -30,6 +31,7 @@ pub(super) struct StoreThread {
 
 enum Message {
     Request(Box<dyn Request>),
+    PurgeJournal(oneshot::Sender<Result<u64, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -93,6 +95,13 @@ impl StoreThread {
         answer.await.map_err(|_| self.closed_error())?
     }
 
+    /// Finishes pending requests, then deletes every pre-image from the file and its log.
+    pub(super) async fn purge_journal(&self) -> Result<u64, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::PurgeJournal(reply)).await?;
+        answer.await.map_err(|_| self.closed_error())?
+    }
+
     /// Finishes pending requests, then closes the file and releases the lock.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
@@ -136,15 +145,21 @@ impl StoreWriter {
         while closing.is_none() {
             let Some(first) = receiver.blocking_recv() else { break };
             let mut group = Vec::new();
+            let mut purge = None;
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
                     Message::Request(request) => group.push(request),
+                    Message::PurgeJournal(reply) => purge = Some(reply),
                     Message::Close(reply) => closing = Some(reply),
                 }
-                next = if closing.is_none() && group.len() < MAX_GROUP_SIZE { receiver.try_recv().ok() } else { None };
+                let is_full = closing.is_some() || purge.is_some() || group.len() >= MAX_GROUP_SIZE;
+                next = if is_full { None } else { receiver.try_recv().ok() };
             }
             self.commit_group(group);
+            if let Some(reply) = purge {
+                let _ = reply.send(self.purge_journal());
+            }
         }
         // Requests that are still in the queue fail, because the file is now closed.
         drop(receiver);
@@ -198,6 +213,33 @@ impl StoreWriter {
         connection.execute_batch("COMMIT")?;
         commit_count.into_iter().for_each(|commit_count| lock.write_commit_count(commit_count));
         Ok(results)
+    }
+
+    fn purge_journal(&mut self) -> Result<u64, StoreError> {
+        if let Some(failed) = &self.fatal_error {
+            return Err(StoreError::Broken(failed.to_string()));
+        }
+        let OwnedFile { connection, lock, path } = &mut self.owned;
+        let delete = || -> Result<_, StateFileError> {
+            connection.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            let values = deleted::delete_pre_images(connection)?;
+            let commit_count = increment_commit_count(connection)?;
+            connection.execute_batch("COMMIT")?;
+            Ok((values, commit_count))
+        };
+        match delete() {
+            Ok((values, commit_count)) => {
+                lock.write_commit_count(commit_count);
+                let erased = deleted::erase_deleted(connection);
+                erased.map(|()| values).map_err(|failed| failed.explain(path, "purging the journal"))
+            }
+            Err(failed) => {
+                // Ignore an error: there may be no open transaction.
+                let _ = connection.execute_batch("ROLLBACK");
+                Err(failed.explain(path, "purging the journal"))
+            }
+        }
     }
 
     fn fail_permanently(&mut self, failed: StateFileError) {

@@ -106,6 +106,10 @@ impl MemoryTable {
         if !write.conditions.iter().all(|condition| holds(condition, before)) {
             return Ok(WriteReply::ConditionFailed { image: items.get(&key).cloned() });
         }
+        if write.deleted_item().is_some() {
+            let removed = items.remove(&key);
+            return Ok(WriteReply::Applied { consumed: Some(units()), removed });
+        }
         let mut after = before.clone();
         for action in &write.actions {
             let done = match (action, action.written_value(before)) {
@@ -117,19 +121,29 @@ impl MemoryTable {
                     path.remove(&mut after);
                     true
                 }
+                (Action::PutItem { item }, _) => {
+                    after.clone_from(item);
+                    true
+                }
+                (Action::DeleteItem { .. }, _) => false,
             };
             if !done {
-                return Err(TableError::Rejected { message: format!("{} cannot be set", action.path()) });
+                return Err(TableError::Rejected { message: "a path cannot be set".to_owned() });
             }
         }
         items.insert(key, after);
-        Ok(WriteReply::Applied { consumed: Some(WriteConsumption { table: 1.0, indexes: Vec::new() }) })
+        Ok(WriteReply::Applied { consumed: Some(units()), removed: None })
     }
+}
+
+fn units() -> WriteConsumption {
+    WriteConsumption { table: 1.0, indexes: Vec::new() }
 }
 
 fn holds(condition: &Condition, item: &Item) -> bool {
     match condition {
         Condition::ItemExists(name) => item.contains_key(name),
+        Condition::ItemMissing(name) => !item.contains_key(name),
         Condition::Exists(path) => path.get(item).is_some(),
         Condition::Missing(path) => path.get(item).is_none(),
         Condition::IsMap(path) => matches!(path.get(item), Some(Value::M(_))),

@@ -274,7 +274,11 @@ fn to_model(image: &item::Item) -> Item {
 fn journaled(write: &GuardedWrite) -> u8 {
     let value_of = |pre: &PreImage| match &pre.prior {
         PriorValue::Value(value) => to_model(&[(pre.path.root().to_owned(), value.clone())].into()),
-        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => Item { old: None, new: None },
+        PriorValue::Nothing
+        | PriorValue::SameAsSource
+        | PriorValue::Item(_)
+        | PriorValue::Deleted
+        | PriorValue::Leftover(_) => Item { old: None, new: None },
     };
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))
 }
@@ -285,6 +289,7 @@ fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
     assert_eq!(write.conditions[0], Condition::ItemExists("pk".into()), "a write must not recreate a deleted item");
     let holds = write.conditions.iter().all(|condition| match condition {
         Condition::ItemExists(name) => image.contains_key(name),
+        Condition::ItemMissing(name) => !image.contains_key(name),
         Condition::Exists(path) => path.get(&image).is_some(),
         Condition::Missing(path) => path.get(&image).is_none(),
         Condition::IsMap(path) => matches!(path.get(&image), Some(item::Value::M(_))),
@@ -297,6 +302,7 @@ fn update(write: &GuardedWrite, item: Item) -> Option<Item> {
             Action::SetFrom { to, from, .. } => assert!(to.set(&mut after, from.get(&image).unwrap().clone())),
             Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
             Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
+            Action::DeleteItem { .. } | Action::PutItem { .. } => unreachable!("the model has no whole-item changes"),
         }
     }
     holds.then(|| to_model(&after))

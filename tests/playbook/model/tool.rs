@@ -51,6 +51,7 @@ impl Tool {
             backup: BackupPhases::default(),
             unrestorable_targets: None,
             one_way: None,
+            no_way_back: None,
             facts: &[],
             force: self.force.then_some("because"),
             accept_empty: false,

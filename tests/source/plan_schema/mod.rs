@@ -30,7 +30,7 @@ const UNREADABLE: [&str; 10] = [
 ];
 
 /// Bad plans in `tests/plans/` that the schema accepts, each with the reason why a schema cannot find the fault.
-const BEYOND_A_SCHEMA: [(&str, &str); 86] = [
+const BEYOND_A_SCHEMA: [(&str, &str); 95] = [
     ("bump-alone", "compares all changes"),
     ("bump-index-key", "needs the table: the keys of its indexes"),
     ("bump-key", "compares a change with `key`"),
@@ -72,6 +72,15 @@ const BEYOND_A_SCHEMA: [(&str, &str); 86] = [
     ("convert-true-and-false", "compares two lists"),
     ("convert-twice", "compares the paths of two changes"),
     ("deadline-no-such-day", "the calendar"),
+    ("delete-attributes-too-many", "the length of the condition of a delete"),
+    ("delete-attributes-without-input", "compares a change with an expression"),
+    ("delete-cutover", "compares a change with another table"),
+    ("delete-expand-contract", "compares a change with `strategy`"),
+    ("delete-no-select", "compares a change with another table"),
+    ("delete-twice", "compares all changes"),
+    ("delete-version-key", "compares a change with `key`"),
+    ("delete-version-list-element", "a path: its last step"),
+    ("delete-with-set", "compares all changes"),
     ("index-keys", "needs the table: the keys of its indexes"),
     ("list-index", "a path: its last step"),
     ("other-key", "needs the table: its key"),

@@ -88,7 +88,7 @@ async fn put(harness: &Harness, name: &str, image: &Item) {
 
 async fn send(table: &DynamoTable, write: &GuardedWrite) -> WriteConsumption {
     match table.write(&[write]).await.remove(0) {
-        Ok(WriteReply::Applied { consumed: Some(consumed) }) => consumed,
+        Ok(WriteReply::Applied { consumed: Some(consumed), .. }) => consumed,
         other => panic!("{other:?}"),
     }
 }

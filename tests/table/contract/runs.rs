@@ -176,6 +176,9 @@ fn examples() -> Vec<Example> {
     ]
 }
 
+/// The example that deletes items. This test is separate, because an item has no expected attributes afterwards.
+const DELETES: &str = "delete-where.toml";
+
 /// The example whose constants are documents. This test is separate, because some engines cannot compare documents.
 const DOCUMENTS: &str = "set-constant.toml";
 
@@ -185,7 +188,7 @@ async fn every_example_has_its_documented_result_even_if_it_is_killed_midway() {
     let mut files: Vec<String> =
         folder().read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
-    let mut known: Vec<&str> = examples.iter().map(|e| e.file).collect();
+    let mut known: Vec<&str> = examples.iter().map(|e| e.file).chain([DELETES]).collect();
     known.sort();
     assert_eq!(files, known, "an example that no test knows");
     for example in examples.iter().filter(|example| example.file != DOCUMENTS) {
@@ -197,6 +200,44 @@ async fn every_example_has_its_documented_result_even_if_it_is_killed_midway() {
 async fn the_example_with_documents_has_its_documented_result() {
     let examples = examples();
     killed_and_resumed(examples.iter().find(|example| example.file == DOCUMENTS).unwrap()).await;
+}
+
+/// The run is killed midway. In the end, exactly the closed orders with a version are gone. A rollback puts back each
+/// delete that was confirmed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_that_deletes_has_its_documented_result() {
+    let text = std::fs::read_to_string(folder().join(DELETES)).unwrap();
+    let harness = Harness::start();
+    let table = harness.create_table().await;
+    let plan = harness.dir().join(DELETES);
+    std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
+    let order =
+        |pk: &str, attributes: Json| (0..COPIES).map(|n| item(&format!("{pk}-{n}"), &attributes)).collect::<Vec<_>>();
+    let goes = order("goes", json!({"state": {"S": "closed"}, "version": {"N": "1"}, "total": {"N": "12.50"}}));
+    let stays = [
+        order("open", json!({"state": {"S": "open"}, "version": {"N": "1"}})),
+        order("other", json!({"n": {"N": "1"}})),
+        order("unversioned", json!({"state": {"S": "closed"}})),
+    ]
+    .concat();
+    harness.load(&table, goes.iter().chain(&stays).cloned()).await;
+    let before = harness.dump(&table).await;
+
+    kill_after_deletes(&harness, start(&harness, &plan), COPIES as u64 / 3);
+    let resumed = finish(start(&harness, &plan));
+    assert_eq!(resumed["exit_code"], 4, "an item without a version is a failure: {resumed}");
+    let expected: BTreeMap<String, String> =
+        stays.iter().map(|item| (key_of(item).to_text(), bytes_of(item))).collect();
+    assert_eq!(bytes(&harness.dump(&table).await), expected);
+
+    let mut rollback = harness.command();
+    rollback.args(["rollback", "--yes", "--force", "the test accepts the rest", "--output", "json"]).arg(&plan);
+    let rolled_back = finish(rollback.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let after = harness.dump(&table).await;
+    let missing: Vec<&String> = before.keys().filter(|key| !after.contains_key(*key)).collect();
+    assert!(after.iter().all(|(key, item)| bytes_of(item) == bytes_of(&before[key])), "{rolled_back}");
+    // Only a delete whose reply did not arrive before the kill is not confirmed.
+    assert!(missing.len() <= 64, "{} are missing: {rolled_back}", missing.len());
 }
 
 fn folder() -> std::path::PathBuf {
@@ -237,8 +278,9 @@ fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
 fn start(harness: &Harness, plan: &std::path::Path) -> Child {
     let mut command = harness.command();
     command.args(["run", "--yes", "--output", "json", "--endpoint-url", &harness.endpoint()]).arg(plan);
-    // Only a conversion under the same name needs these.
+    // Only a conversion under the same name and a delete need these.
     command.args(["--accept", "readers-accept-both", "--accept", "writers-write-new"]);
+    command.args(["--accept", "deletes-items"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -248,16 +290,27 @@ fn finish(run: Child) -> Json {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Forwards this number of writes, delays all later writes, and kills the tool.
-fn kill_after(harness: &Harness, mut run: Child, writes: u64) {
+/// Forwards this number of updates, delays all later ones, and kills the tool.
+fn kill_after(harness: &Harness, run: Child, writes: u64) {
+    kill_after_some(harness, run, "UpdateItem", writes);
+}
+
+/// Forwards this number of deletes, delays all later ones, and kills the tool.
+fn kill_after_deletes(harness: &Harness, run: Child, writes: u64) {
+    kill_after_some(harness, run, "DeleteItem", writes);
+}
+
+fn kill_after_some(harness: &Harness, mut run: Child, operation: &'static str, writes: u64) {
     let seen = AtomicU64::new(0);
     let rule = move |request: &RequestInfo| match request.operation.as_str() {
-        "UpdateItem" if seen.fetch_add(1, Ordering::Relaxed) >= writes => Fault::Delay(Duration::from_secs(3)),
+        name if name == operation && seen.fetch_add(1, Ordering::Relaxed) >= writes => {
+            Fault::Delay(Duration::from_secs(3))
+        }
         _ => Fault::Pass,
     };
     harness.proxy().set_faults(Some(Arc::new(rule)));
     let deadline = Instant::now() + Duration::from_secs(30);
-    while harness.proxy().tally().operation("UpdateItem").ok < writes {
+    while harness.proxy().tally().operation(operation).ok < writes {
         assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "the run did not send enough writes");
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -28,7 +28,7 @@ fn model(write: &GuardedWrite, image: &Item) -> Option<Item> {
             // The tool never removes an attribute that does not exist.
             let removed = |action: &Action| matches!(action, Action::Remove { path } if path.get(image).is_none());
             assert!(!write.actions.iter().any(removed), "{write:?}");
-            Some(after)
+            after
         }
         WriteEffect::ConditionFailed => None,
         WriteEffect::Rejected(why) => panic!("{why}: {write:?}"),
@@ -93,7 +93,7 @@ impl<'a> Server<'a> {
         let write = case.write(&image);
         let reply = self.send(&write).await;
         assert!(
-            matches!(reply, Ok(WriteReply::Applied { consumed: Some(ref consumed) }) if consumed.total() >= 1.0),
+            matches!(reply, Ok(WriteReply::Applied { consumed: Some(ref consumed), .. }) if consumed.total() >= 1.0),
             "{what}: {reply:?}"
         );
         let now = self.get(&before).await.unwrap();

@@ -123,7 +123,7 @@ impl SimTable {
         }
         data.items[place].done = true;
         let indexes = if indexed { vec![(INDEX.to_owned(), index)] } else { Vec::new() };
-        Ok(WriteReply::Applied { consumed: Some(WriteConsumption { table: units, indexes }) })
+        Ok(WriteReply::Applied { consumed: Some(WriteConsumption { table: units, indexes }), removed: None })
     }
 }
 

@@ -85,7 +85,7 @@ impl Sink for OneSegmentTable {
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
             self.written.lock().unwrap().push(write.key.clone());
-            replies.push(Ok(WriteReply::Applied { consumed: None }));
+            replies.push(Ok(WriteReply::Applied { consumed: None, removed: None }));
         }
         replies
     }

@@ -1,6 +1,7 @@
 //! Processes the items of a page: decides on the change, acquires permits, sends the guarded write, and records the
 //! outcome.
 
+mod deleted;
 mod item_outcomes;
 mod replan;
 pub(crate) mod set_aside;
@@ -61,6 +62,11 @@ impl Writer {
     /// Creates a writer that applies these changes in this session of a run.
     pub fn new(changes: Arc<Changes>, history: Arc<dyn History>, session: SessionId) -> Writer {
         Writer { changes, history, session, is_first_pass: false }
+    }
+
+    /// Returns whether this writer puts deleted items back ([`Changes::restores_items`]).
+    pub(crate) fn restores_items(&self) -> bool {
+        self.changes.restores_items()
     }
 
     /// Marks pre-images as refused, because their writes were certainly not applied. If this mark cannot be stored, no
@@ -244,8 +250,11 @@ impl Writer {
             let mut failed: Option<TableError> = None;
             for (mut member, reply) in pending.into_iter().zip(replies) {
                 match reply {
-                    Ok(WriteReply::Applied { .. }) => {
-                        outcomes.record(member.write.key, ItemResult::Outcome(Outcome::Applied));
+                    Ok(WriteReply::Applied { removed, .. }) => {
+                        let Ok(result) = self.confirm(requests, &member.write, removed).await else {
+                            return self.abandon(outcomes, again).await;
+                        };
+                        outcomes.record(member.write.key, result);
                     }
                     Ok(WriteReply::ConditionFailed { image }) => {
                         match self.replan(requests, member, image, &mut outcomes).await {

@@ -42,10 +42,12 @@ impl Writer {
             return Ok(None);
         };
         self.record_skipped(requests, &key, &image, &outcomes.refused).await?;
-        let decision = reject_if_unreadable(self.changes.decide_with(&image, &member.record));
+        let decision = reject_if_unreadable(self.changes.decide_again(&image, &member.record, &member.write));
         let Decision::Write(write) = decision else {
             outcomes.counts.unclear += unclear;
-            outcomes.record_decision(key, decision, true);
+            // If an item must not be deleted any more, nobody has made the change.
+            let may_be_made = member.write.deleted_item().is_none();
+            outcomes.record_decision(key, decision, may_be_made);
             return Ok(None);
         };
         if member.replans + 1 >= MAX_ATTEMPTS {

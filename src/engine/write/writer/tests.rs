@@ -45,7 +45,7 @@ impl Sink for BatchingTable {
         assert_eq!(items.len(), chunk.len(), "a chunk contains an item twice");
         let keys = chunk.iter().map(|write| partition(&write.key)).collect();
         self.chunks.lock().unwrap().push((self.began.elapsed(), keys));
-        chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None })).collect()
+        chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None, removed: None })).collect()
     }
 
     fn max_chunk(&self) -> usize {

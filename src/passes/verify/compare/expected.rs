@@ -118,7 +118,8 @@ impl Expectation {
             Change::Compute { to, formula, .. } => Expectation::Computed { to, formula, skip_rule },
             Change::Convert { path, conversion } => Expectation::Converted { path, conversion },
             // A version has no expected value: applications raise it too.
-            Change::Remove { .. } | Change::Bump { .. } => return None,
+            // `Parity` compares whole items.
+            Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } => return None,
         })
     }
 
@@ -224,7 +225,8 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Bump { .. } => None,
+        | Change::Bump { .. }
+        | Change::Delete { .. } => None,
     });
     skipping.collect()
 }

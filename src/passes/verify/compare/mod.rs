@@ -34,6 +34,9 @@
 //! example, if an application writes only the old value, readers of the new value get an outdated value. A skipped pair
 //! keeps its old value after `contract`, and is then still skipped.
 //!
+//! A plan with `delete` has no attributes to compare. An item that the selection includes now is unexpected, because
+//! the plan deletes it.
+//!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
 //! new side may change a constant, or insert items without it. A changed or missing constant does not mean that old
@@ -59,6 +62,8 @@ pub struct Parity {
     rules: ItemRules,
     /// The changes that may have no result for an item.
     computed: Vec<Change>,
+    /// Whether the plan deletes the selected items.
+    deletes: bool,
 }
 
 /// The comparison for keys whose readers already use the new attribute. Readers of all other keys still use the old
@@ -87,6 +92,7 @@ impl Parity {
             split: None,
             rules: ItemRules::default(),
             computed: changes.iter().filter(|change| change.may_be_not_computable()).cloned().collect(),
+            deletes: changes.iter().any(Change::deletes_items),
         }
     }
 
@@ -118,7 +124,7 @@ impl Parity {
 
     /// Returns whether none of the plan's changes can be compared at this stage and under this truth.
     pub fn is_empty(&self) -> bool {
-        self.expected.is_empty()
+        self.expected.is_empty() && !self.deletes
     }
 
     /// Returns whether this item matches only because readers are switching back: it has an old value without a new
@@ -134,6 +140,9 @@ impl Parity {
     /// the migration wrote. If the selection does not include the item now, only values that the migration wrote are
     /// compared.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
+        if self.deletes {
+            return self.compare_deleted(item);
+        }
         match self.rules.includes(item) {
             Selected::Yes => self.compare_selected(item, record),
             Selected::No => self.compare_own_values(item, record),
@@ -169,6 +178,9 @@ impl Parity {
     /// Compares an item whose history is not known yet. The result may be a mismatch that the history explains, but an
     /// item that matches here also matches with its history.
     pub fn compare_without_history(&self, item: &Item) -> Comparison {
+        if self.deletes {
+            return self.compare_deleted(item);
+        }
         let is_unknown = matches!(self.rules.includes(item), Selected::NotComputable(_));
         if is_unknown && self.rules.on_not_computable == OnNotComputable::Fail {
             return self.unknown(item);
@@ -180,6 +192,20 @@ impl Parity {
             return Comparison { verdict: Verdict::Stale, paths: Vec::new() };
         }
         found
+    }
+
+    /// Compares an item with a plan that deletes the selected items. A selected item that still exists is unexpected.
+    /// If it is unknown whether the item is selected, nothing shows that it may stay.
+    fn compare_deleted(&self, item: &Item) -> Comparison {
+        let skips = self.rules.on_not_computable == OnNotComputable::Skip;
+        let verdict = match self.rules.includes(item) {
+            Selected::No => Verdict::Matching,
+            Selected::Yes if self.is_skipped(item) => Verdict::Skipped,
+            Selected::Yes => Verdict::Unexpected,
+            Selected::NotComputable(_) if skips => Verdict::Skipped,
+            Selected::NotComputable(_) => Verdict::Missing,
+        };
+        Comparison { verdict, paths: Vec::new() }
     }
 
     /// Returns whether the plan's selection includes this item.

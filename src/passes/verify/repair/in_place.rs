@@ -17,7 +17,8 @@ impl Repair {
                 | Change::Remove { .. }
                 | Change::Compute { .. }
                 | Change::Convert { .. }
-                | Change::Bump { .. } => false,
+                | Change::Bump { .. }
+                | Change::Delete { .. } => false,
             }
     }
 
@@ -31,7 +32,8 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Bump { .. } => false,
+            | Change::Bump { .. }
+            | Change::Delete { .. } => false,
         })
     }
 
@@ -49,7 +51,8 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Bump { .. } => false,
+            | Change::Bump { .. }
+            | Change::Delete { .. } => false,
         })
     }
 }

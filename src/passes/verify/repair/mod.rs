@@ -165,7 +165,9 @@ impl Repair {
                     needs.leave_if(to, value.is_none() && to.get(item).is_some_and(|now| record.is_own_value(to, now)));
                     needs.changes.push(overwriting(change));
                 }
-                Change::Convert { .. } | Change::Bump { .. } => needs.changes.push(change.clone()),
+                Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => {
+                    needs.changes.push(change.clone());
+                }
             }
         }
         if !needs.left.is_empty() {

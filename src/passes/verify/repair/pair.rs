@@ -70,7 +70,8 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Bump { .. } => None,
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
         // List elements are never written, because a different element may have this index at the time of the write.

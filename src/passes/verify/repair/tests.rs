@@ -38,7 +38,11 @@ fn image(json: Json) -> Item {
 fn value_of(pre: &PreImage) -> Option<&Value> {
     match &pre.prior {
         PriorValue::Value(value) => Some(value),
-        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => None,
+        PriorValue::Nothing
+        | PriorValue::SameAsSource
+        | PriorValue::Item(_)
+        | PriorValue::Deleted
+        | PriorValue::Leftover(_) => None,
     }
 }
 

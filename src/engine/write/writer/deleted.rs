@@ -1,0 +1,89 @@
+//! Confirms deletes in the journal, and notices writers that broke the plan's promise.
+
+use super::item_outcomes::ItemResult;
+use super::{Writer, give_up};
+use crate::change::{GuardedWrite, Outcome, PreImage};
+use crate::engine::client::Requests;
+use crate::engine::stop::Stopped;
+use crate::item::{Item, Path};
+use crate::state::PreImageRow;
+
+/// Number of attribute names that the reason of a failure lists.
+const MAX_NAMES: usize = 5;
+
+impl Writer {
+    /// Records that DynamoDB accepted a write. For a delete, the confirmation is durable when this function returns,
+    /// and so is the removed item if it differs from the planned one. A rollback puts back only what was confirmed.
+    /// `removed` is the item that the delete removed, if the server returned it.
+    ///
+    /// If the removed item differs, a writer changed it without keeping the promise that the plan states. The item is
+    /// gone, so it becomes a failure, which the operator sees with its key.
+    pub(super) async fn confirm(
+        &self,
+        requests: &Requests,
+        write: &GuardedWrite,
+        removed: Option<Item>,
+    ) -> Result<ItemResult, Stopped> {
+        let Some(planned) = write.deleted_item() else { return Ok(ItemResult::Outcome(Outcome::Applied)) };
+        let other = removed.filter(|removed| removed != planned);
+        let is_journaled = !write.pre_images.is_empty();
+        let result = match &other {
+            None => ItemResult::Outcome(Outcome::Applied),
+            Some(removed) => ItemResult::Failed(Outcome::Conflict, late_change(planned, removed, is_journaled)),
+        };
+        if is_journaled {
+            let partition_key = &self.changes.key().partition.name;
+            let image = other.map(|removed| PreImage::of_item(partition_key, &removed));
+            let rows = image.into_iter().chain([PreImage::confirmed_delete(partition_key)]);
+            let rows = rows.map(|pre| PreImageRow { key: write.key.clone(), pre }).collect();
+            self.history
+                .append_pre_images(self.session, rows)
+                .await
+                .map_err(|error| give_up(requests, error.to_string()))?;
+        }
+        Ok(result)
+    }
+}
+
+/// Describes the attributes that a writer changed between the read and the delete. The text contains no values.
+fn late_change(planned: &Item, removed: &Item, is_journaled: bool) -> String {
+    let names = planned.keys().chain(removed.keys().filter(|name| !planned.contains_key(*name)));
+    let changed: Vec<&String> = names.filter(|name| planned.get(*name) != removed.get(*name)).collect();
+    let mut listed: Vec<String> =
+        changed.iter().take(MAX_NAMES).map(|name| format!("`{}`", Path::attribute(name.as_str()))).collect();
+    if changed.len() > MAX_NAMES {
+        listed.push(format!("{} more", changed.len() - MAX_NAMES));
+    }
+    let kept = if is_journaled {
+        "The journal has the item as it was deleted, and a rollback puts it back"
+    } else {
+        "The plan keeps no journal, so the changed attributes are lost"
+    };
+    format!(
+        "the item was deleted, but another writer had changed {} after it was read. The plan says that no writer can do \
+         this unnoticed. {kept}",
+        listed.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Value;
+
+    #[test]
+    fn a_late_change_names_attributes_and_no_values() {
+        let item = |pairs: &[(&str, &str)]| -> Item {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::S((*value).to_owned()))).collect()
+        };
+        let planned = item(&[("pk", "k"), ("a", "before"), ("same", "x"), ("gone", "y")]);
+        let removed = item(&[("pk", "k"), ("a", "after"), ("same", "x"), ("new", "z")]);
+        let text = late_change(&planned, &removed, true);
+        assert!(text.contains("`a`, `gone`, `new` after"), "{text}");
+        assert!(!["same", "before", "after\""].iter().any(|part| text.contains(part)), "{text}");
+        assert!(text.contains("puts it back"), "{text}");
+        assert!(late_change(&planned, &removed, false).contains("lost"));
+        let many: Item = (0..9).map(|n| (format!("n{n}"), Value::Null)).collect();
+        assert!(late_change(&many, &Item::new(), true).contains("`n4`, 4 more after"));
+    }
+}

@@ -1,0 +1,65 @@
+//! The list of deleted items, and the purge of the journal. Each function runs inside a transaction that the caller
+//! commits, except [`erase_deleted`].
+//!
+//! A delete has two rows in the journal. The row of the item (`kind` is `value`, and `wrote` is `item`) contains the whole
+//! item and is stored before the delete is sent. The row of the confirmation (`kind` is `same`, and `wrote` is `deleted`)
+//! is stored after DynamoDB accepted the delete. Both rows have the partition key as their path, because no other write
+//! can change a key.
+
+use rusqlite::{Connection, params};
+
+use super::super::{DeletedItemsQuery, StoreError};
+use super::checksum::PRE_IMAGE;
+use super::error::StateFileError;
+use super::journal::{WHOLE_ITEM, last_rollback};
+use super::read::{collect, key_from};
+use crate::item::ItemKey;
+
+/// Returns a part of the list of items that may have been deleted. The parts are ranges of row ids. During a rollback,
+/// no delete is recorded, so the ranges stay the same.
+pub(super) fn deleted_items(
+    connection: &Connection,
+    query: &DeletedItemsQuery,
+) -> Result<Vec<ItemKey>, StateFileError> {
+    let since = last_rollback(connection)?;
+    let before = query.before.0;
+    // A damaged row may be the row of an item, whatever it says.
+    let is_item =
+        format!("(refused = 0 AND kind = 'value' AND wrote = ?1 OR sum IS NOT {PRE_IMAGE}) AND run > ?2 AND run < ?3");
+    let sql = "SELECT coalesce(max(id), 0) FROM pre_images WHERE run < ?1";
+    let rows: i64 = connection.query_row(sql, [before], |row| row.get(0))?;
+    let (part, parts) = (i64::from(query.part), i64::from(query.parts.max(1)));
+    let mut first = rows * part / parts;
+    if let Some(after) = &query.after {
+        let sql = format!("SELECT coalesce(max(id), 0) FROM pre_images WHERE key = ?4 AND {is_item}");
+        let done = params![WHOLE_ITEM, since, before, after.to_text()];
+        first = first.max(connection.query_row(&sql, done, |row| row.get(0))?);
+    }
+    let sql = format!(
+        "SELECT key FROM pre_images AS one WHERE id > ?4 AND id <= ?5 AND {is_item} AND NOT EXISTS \
+         (SELECT 1 FROM pre_images WHERE key = one.key AND id > one.id AND {is_item}) ORDER BY id LIMIT ?6"
+    );
+    let range = params![WHOLE_ITEM, since, before, first, rows * (part + 1) / parts, query.limit];
+    collect(connection, &sql, range, |row| key_from(row, 0))
+}
+
+/// Deletes every pre-image. Returns the number of those with a value. SQLite overwrites what it deletes with zeros.
+pub(super) fn delete_pre_images(connection: &Connection) -> Result<u64, StateFileError> {
+    let values = connection.query_row("SELECT count(*) FROM pre_images WHERE kind = 'value'", [], |row| row.get(0))?;
+    connection.execute("DELETE FROM pre_images", [])?;
+    connection.execute("UPDATE tallies SET n = 0, proof = (run * 8 + what) * 4294967296 WHERE what = 1", [])?;
+    Ok(values)
+}
+
+/// Removes every trace of deleted rows from the file and from its log: earlier versions of rows in the file, and earlier
+/// versions of pages in the log. Must not run inside a transaction.
+pub(super) fn erase_deleted(connection: &Connection) -> Result<(), StateFileError> {
+    connection.execute_batch("VACUUM")?;
+    let is_blocked: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_blocked {
+        let why = "another process is reading the state file, so the file's log may still contain values. The journal is \
+                   purged from the file itself. Run the same command again when no other command reads the file";
+        return Err(StoreError::Io(why.to_owned()).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Worlds in which the plan deletes the selected items. Writers change the selection's inputs, add attributes, delete
+//! items and create them again, and keep the promise that the plan names.
+
+use std::collections::BTreeSet;
+
+use backfill::internals::change::{Change, GapRule, OnNotComputable};
+use backfill::internals::dynamodb::memory::{Author, Version};
+use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
+use backfill::internals::plan::{Plan, load};
+use backfill::internals::state::{History, Runs, Verdict};
+use fastrand::Rng;
+
+use super::checks::ALL;
+use super::plan::{INDEX, Rates};
+use super::scene::World;
+use super::values::is_selected;
+
+/// The selections of the generated plans. `values.rs` evaluates them.
+const SELECTIONS: [&str; 2] = ["item.sk < \"030\"", "has(item.kind) && item.kind == \"order\""];
+
+/// All attributes of the items, other than the key.
+const ATTRIBUTES: [&str; 11] =
+    ["n", "old", "new", "doc", "marker", "kind", "status", "price", "version", "label", "legacy"];
+
+/// Generates a plan that deletes items, with each of the gap rules.
+pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
+    let otherwise = ["fail", "skip"][rng.usize(..2)];
+    let segments = [1, 2, 4][rng.usize(..3)];
+    let write = [100, 1_000][rng.usize(..2)];
+    let rates = Rates { table: write.into(), index: write.into(), partition_key: write.into() };
+    // Without `legacy` in the list, each item with this attribute is a failure.
+    let listed = &ATTRIBUTES[..ATTRIBUTES.len() - rng.usize(..2)];
+    let gap = match rng.u8(..3) {
+        0 => "version = \"version\"".to_owned(),
+        1 => format!("attributes = {listed:?}"),
+        _ => "writers = \"stopped\"".to_owned(),
+    };
+    let journal = if rng.u8(..4) == 0 { "journal = \"none\"\n" } else { "" };
+    let selection = SELECTIONS[rng.usize(..SELECTIONS.len())];
+    let text = format!(
+        "[migration]\nname = \"world\"\non_not_computable = \"{otherwise}\"\n\
+         [table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+         [scan]\nsegments = {segments}\npage_limit = 5\n\
+         [capacity]\nwrite = {write}\nread = 1000\nper_partition_key = {{ write = {write} }}\n\
+         [capacity.index]\n{INDEX} = {write}\n\
+         [limits]\nmax_failures = 1000\n\
+         [select]\nwhere = '{selection}'\n\
+         [[change]]\ndelete = true\n{gap}\n{journal}"
+    );
+    (load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan, rates)
+}
+
+/// Returns the gap rule of a plan that deletes items.
+fn gap(plan: &Plan) -> Option<&GapRule> {
+    plan.changes.iter().find_map(|change| match change {
+        Change::Delete { gap, .. } => Some(gap),
+        Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Convert { .. }
+        | Change::Bump { .. } => None,
+    })
+}
+
+/// Returns whether no application writes while this plan runs.
+pub(crate) fn stops_writers(plan: &Plan) -> bool {
+    gap(plan) == Some(&GapRule::WritersStopped)
+}
+
+/// Returns whether every writer raises the version.
+pub(crate) fn raises_version(plan: &Plan) -> bool {
+    matches!(gap(plan), Some(GapRule::Version(_)))
+}
+
+/// Gives an item a version that it never had.
+pub(crate) fn raise_version(item: &mut Item, rng: &mut Rng) {
+    let version = 1_000 + u64::from(rng.u32(..)) * 1_000 + u64::from(rng.u16(..));
+    item.insert("version".to_owned(), Value::N(Num::parse(&version.to_string()).unwrap()));
+}
+
+fn has_version(plan: &Plan, item: &Item) -> bool {
+    !raises_version(plan) || matches!(item.get("version"), Some(Value::N(_)))
+}
+
+/// Returns whether the item has no attribute beyond those that the plan lists.
+fn is_listed(plan: &Plan, item: &Item) -> bool {
+    match gap(plan) {
+        Some(GapRule::Attributes(names)) => {
+            item.keys().all(|name| name == "pk" || name == "sk" || names.contains(name))
+        }
+        Some(GapRule::Version(_) | GapRule::WritersStopped) | None => true,
+    }
+}
+
+/// Returns the correct verdict on an item that exists.
+pub(crate) fn verdict(plan: &Plan, item: &Item) -> Verdict {
+    let skips = plan.on_not_computable == OnNotComputable::Skip;
+    match is_selected(plan, item) {
+        Some(false) => Verdict::Matching,
+        None if skips => Verdict::Skipped,
+        None => Verdict::Missing,
+        Some(true) if skips && !has_version(plan, item) => Verdict::Skipped,
+        Some(true) => Verdict::Unexpected,
+    }
+}
+
+impl World {
+    /// Checks one write of the tool.
+    pub(crate) async fn check_delete(
+        &self,
+        key: &ItemKey,
+        before: Option<&Item>,
+        after: Option<&Item>,
+        is_way_back: bool,
+        at: &str,
+    ) {
+        let path: Path = "pk".parse().unwrap();
+        let journal = self.state.pre_images(key.clone(), Some(path)).await.unwrap_or_default();
+        let journaled = |item: &Item| journal.iter().any(|row| row.value == Some(Value::M(item.clone())));
+        match (before, after, is_way_back) {
+            (Some(before), None, false) => {
+                let plan = &self.plan;
+                if is_selected(plan, before) != Some(true) || !has_version(plan, before) || !is_listed(plan, before) {
+                    self.violation(format!("{at}: an item is deleted that must stay: {before:?}"));
+                }
+                match plan.deletion() {
+                    Some(true) if !journaled(before) => {
+                        self.violation(format!("{at}: the last copy of a deleted item is lost: {before:?}"));
+                    }
+                    Some(false) if !journal.is_empty() => {
+                        self.violation(format!("{at}: the journal keeps an item of a plan without a journal"));
+                    }
+                    Some(_) | None => {}
+                }
+            }
+            (None, Some(after), true) => {
+                if self.last_deleted(key).as_ref() != Some(after) {
+                    self.violation(format!("{at}: an item is put back that the tool did not delete: {after:?}"));
+                }
+            }
+            _ => self.violation(format!("{at}: from {before:?} to {after:?}")),
+        }
+    }
+
+    /// Returns the item that the tool deleted last with this key.
+    fn last_deleted(&self, key: &ItemKey) -> Option<Item> {
+        self.table.history(|history| {
+            let (_, versions) = history.all().find(|(other, _)| *other == key)?;
+            let deletes = versions.windows(2).rev();
+            let mut deletes = deletes.filter(|two| matches!(two[1].author, Author::Tool(_)) && two[1].item.is_none());
+            deletes.next()?[0].item.clone()
+        })
+    }
+
+    /// Checks that each item that the application never changed is as it was before the migration. Exempt are the items
+    /// for which the tool does not know whether it deleted them.
+    pub(crate) async fn check_undeleted(&self) {
+        let failures = self.state.failures(ALL).await.unwrap();
+        let failed: BTreeSet<String> = failures.iter().map(|row| row.key.to_text()).collect();
+        let untouched = |versions: &[Version]| versions.iter().all(|version| version.author != Author::Application);
+        let items: Vec<(ItemKey, Option<Item>)> = self.table.history(|history| {
+            let items = history.all().filter(|(_, versions)| untouched(versions));
+            items.map(|(key, versions)| (key.clone(), versions.last().and_then(|last| last.item.clone()))).collect()
+        });
+        for (key, item) in items {
+            let text = key.to_text();
+            if item.as_ref() != self.seed_items.get(&text) && !failed.contains(&text) {
+                self.violation(format!("{key} is not put back: it is {item:?}"));
+            }
+        }
+    }
+}
