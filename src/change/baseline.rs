@@ -55,7 +55,9 @@ impl Changes {
                     baseline.pairs.extend(old.is_none().then(|| (to.clone(), BaselinePair::NewAlone)));
                     // Record the value here even if a write will overwrite it. The journal also records such a value,
                     // but only when the write is planned, and the write may never be planned.
-                    baseline.may_write |= old.is_some_and(|old| old != new) && *on_existing == OnExisting::Overwrite;
+                    let overwrites = *on_existing == OnExisting::Overwrite
+                        || self.options_of(to).target_value(to, item, old).is_none();
+                    baseline.may_write |= old.is_some_and(|old| old != new) && overwrites;
                     baseline.preexisting.push((to.clone(), Digest::from_value(new)));
                 }
             }
@@ -71,7 +73,7 @@ impl Changes {
         let skipped = self.ops.expand().iter().filter_map(|op| match op {
             ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
                 let old = from.get(item)?;
-                let existing = to.get(item)?;
+                let existing = self.options_of(to).target_value(to, item, Some(old))?;
                 (old != existing).then(|| (to.clone(), Digest::from_value(existing)))
             }
             ExpandOp::Copy { .. }
@@ -79,6 +81,7 @@ impl Changes {
             | ExpandOp::Remove { .. }
             | ExpandOp::Compute { .. }
             | ExpandOp::Convert { .. }
+            | ExpandOp::Append { .. }
             | ExpandOp::Delete { .. } => None,
         });
         skipped.collect()

@@ -8,14 +8,13 @@ use super::draft::{Draft, Placement};
 use super::formula::at_path;
 use super::{Condition, Formula, OnExisting, PreImage, PriorValue};
 use crate::convert::Conversion;
-use crate::expr::Facts;
 use crate::item::{NotComputable, Path, Value};
 
 impl Draft<'_> {
     /// Plans a `compute` or `convert … into`.
-    pub(super) fn compute(&mut self, to: &Path, formula: &Formula, on_existing: OnExisting, facts: &Facts) {
+    pub(super) fn compute(&mut self, to: &Path, formula: &Formula, on_existing: OnExisting) {
         formula.inputs().iter().for_each(|input| self.require_unchanged(input));
-        match formula.value(self.item, facts) {
+        match formula.value(self.item, &self.rules.facts) {
             Ok(Some(value)) => self.set_computed(to, &value, on_existing),
             Ok(None) => {}
             Err(why) => self.mark_not_computable(why),
@@ -41,32 +40,34 @@ impl Draft<'_> {
 
     /// Sets the target to a computed value.
     fn set_computed(&mut self, to: &Path, value: &Value, on_existing: OnExisting) {
-        let nothing = || PreImage::without_value(to).with_computed_value(value);
         match to.get(self.item) {
             Some(existing) if existing == value => {
                 self.already_applied = true;
                 self.require_unchanged(to);
             }
             Some(existing) => {
+                let on_existing = self.on_existing_value(to, existing, on_existing);
                 let existing = PreImage::with_value(to, existing).with_computed_value(value);
                 if self.prepare_overwrite(to, existing, on_existing) {
                     self.set(to, value);
                 }
             }
-            None => match self.placement(to) {
-                Placement::Ready => {
-                    self.require(Condition::Missing(to.clone()));
-                    self.require_parent(to);
-                    self.set(to, value);
-                    self.pre_images.push(nothing());
-                }
-                Placement::ParentMissing(root) => {
-                    self.put_in_new_map(root, to, value.clone());
-                    self.pre_images.push(nothing());
-                }
-                Placement::Impossible(why) => self.reject(why),
-            },
+            None => self.create(to, value, PreImage::without_value(to).with_computed_value(value)),
         }
+    }
+
+    /// Sets a target that has no value. `pre` is its pre-image.
+    pub(super) fn create(&mut self, to: &Path, value: &Value, pre: PreImage) {
+        match self.placement(to) {
+            Placement::Ready => {
+                self.require(Condition::Missing(to.clone()));
+                self.require_parent(to);
+                self.set(to, value);
+            }
+            Placement::ParentMissing(root) => self.put_in_new_map(root, to, value.clone()),
+            Placement::Impossible(why) => return self.reject(why),
+        }
+        self.pre_images.push(pre);
     }
 
     /// Undoes a value that the migration wrote, which `is_ours` recognises: removes it, or restores the value that it

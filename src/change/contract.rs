@@ -38,8 +38,16 @@ impl ContractOp {
             | Change::Set { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => None,
+        }
+    }
+
+    /// Returns the path that identifies the operation's change in the plan.
+    pub(super) fn own_path(&self) -> &Path {
+        match self {
+            ContractOp::RemoveSource { to: path, .. } | ContractOp::Remove { path, .. } => path,
         }
     }
 
@@ -63,6 +71,9 @@ impl Draft<'_> {
     /// Plans one operation. Removes a value only if another copy of it exists: an equal new value, or an entry in the
     /// journal.
     pub(super) fn contract(&mut self, op: &ContractOp) {
+        if !self.applies(op.own_path()) {
+            return;
+        }
         match op {
             ContractOp::RemoveSource { from, to, skips_existing } => self.remove_source(from, to, *skips_existing),
             ContractOp::Remove { path, copies } => self.remove_path(path, copies),
@@ -73,7 +84,8 @@ impl Draft<'_> {
     /// the old value. In this case, this function stores the old value first. If the move was skipped, the source
     /// stays, because it contains the only copy of its value.
     fn remove_source(&mut self, from: &Path, to: &Path, skips_existing: bool) {
-        match (from.get(self.item), to.get(self.item)) {
+        let old = from.get(self.item);
+        match (old, self.target_value(to, old)) {
             (None, _) => self.require(Condition::Missing(from.clone())),
             (Some(_), None) => self.diverged.push(from.clone()),
             (Some(old), Some(_)) if skips_existing && self.was_skipped(old, to) => self.keep_skipped(from, to),
@@ -92,13 +104,18 @@ impl Draft<'_> {
     /// Removes the path that a `remove` of the plan names. If the plan also copies the path, all copies must exist.
     fn remove_path(&mut self, path: &Path, copies: &[CopyTarget]) {
         let Some(value) = path.get(self.item) else { return self.require(Condition::Missing(path.clone())) };
-        if copies.iter().any(|copy| copy.to.get(self.item).is_none()) {
+        if copies.iter().any(|copy| self.target_value(&copy.to, Some(value)).is_none()) {
             return self.diverged.push(path.clone());
         }
         if let Some(copy) = copies.iter().find(|copy| copy.skips_existing && self.was_skipped(value, &copy.to)) {
             return self.keep_skipped(path, &copy.to);
         }
-        copies.iter().for_each(|copy| self.require(Condition::Exists(copy.to.clone())));
+        for CopyTarget { to, .. } in copies {
+            match self.is_null_missing(to) {
+                true => self.require_unchanged(to),
+                false => self.require(Condition::Exists(to.clone())),
+            }
+        }
         self.record_pre_image(PreImage::with_value(path, value));
         self.remove(path, value);
     }

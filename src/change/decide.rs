@@ -12,8 +12,8 @@ use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
 use super::{
-    Change, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, Rule, Selected, Strategy,
-    rule,
+    Change, ChangeOptions, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, Rule,
+    Selected, Strategy, rule,
 };
 use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
 
@@ -80,6 +80,7 @@ impl Changes {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Delete { .. } => None,
         });
         let changed = ops.attributes().into_iter().chain(bump.as_ref().map(Path::root)).collect();
@@ -234,11 +235,19 @@ impl Changes {
         matches!(self.ops, Ops::Undo(_)) && self.ops.changes_whole_items()
     }
 
-    /// Returns whether this write could be repeated with a different result: a value is computed from itself, and the
-    /// selection still includes the written item.
+    /// Returns whether this write could be repeated with a different result: a value is computed from itself, and both
+    /// the selection and the change's own `where` still include the written item.
     fn would_apply_twice(&self, item: &Item, write: &GuardedWrite) -> bool {
-        self.ops.expand().iter().any(ExpandOp::depends_on_itself)
-            && self.rules.includes(&image_after(item, &write.actions)) != Selected::No
+        let depends = |op: &&ExpandOp| {
+            op.depends_on_itself() && op.own_path().is_none_or(|path| self.rules.applies(path, item) == Selected::Yes)
+        };
+        let mut repeated = self.ops.expand().iter().filter(depends).peekable();
+        if repeated.peek().is_none() {
+            return false;
+        }
+        let after = image_after(item, &write.actions);
+        self.rules.includes(&after) != Selected::No
+            && repeated.any(|op| op.own_path().is_none_or(|path| self.rules.applies(path, &after) != Selected::No))
     }
 
     /// Returns the size in bytes of the sources that stay until `contract`. An in-place plan would remove these sources
@@ -261,25 +270,42 @@ impl Changes {
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
         }
-        let mut draft = Draft::new(item, history);
+        let mut draft = Draft::new(item, history, &self.rules, &self.key);
         match self.select(&mut draft) {
             Selected::Yes => {}
             Selected::No => return Decision::NothingToDo,
             Selected::NotComputable(why) => return Decision::NotComputable(why),
         }
         match &self.ops {
-            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op, &self.key, &self.rules.facts)),
+            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op)),
             Ops::Contract(ops) => ops.iter().for_each(|op| draft.contract(op)),
             Ops::OldFromNew(ops) => ops.iter().for_each(|op| draft.make_old_from_new(op)),
             Ops::Undo(ops) => draft.undo(ops, &self.key),
             Ops::Decider(rule) => return rule.decide(item),
         }
-        draft.finish(key, &self.key.partition.name, self.bump.as_ref(), &self.pricing)
+        draft.finish(key, self.bump.as_ref(), &self.pricing)
     }
 
     /// Returns whether the plan's selection includes this item.
     pub fn selected(&self, item: &Item) -> Selected {
         self.rules.includes(item)
+    }
+
+    /// Returns what the plan says about the change with this target.
+    pub(super) fn options_of(&self, target: &Path) -> &ChangeOptions {
+        self.rules.options.of(target)
+    }
+
+    /// Returns whether the `where` of every operation of this phase is false for the item, so that none applies to it.
+    pub fn applies_to_nothing(&self, item: &Item) -> bool {
+        let paths = self.ops.own_paths();
+        !paths.is_empty() && paths.len() == self.left_out(item).len()
+    }
+
+    /// Returns the targets of the changes that do not apply to the item, because their own `where` is false.
+    pub fn left_out(&self, item: &Item) -> Vec<Path> {
+        let paths = self.ops.own_paths().into_iter();
+        paths.filter(|path| self.rules.applies(path, item) == Selected::No).cloned().collect()
     }
 
     /// Tests the selection, if the plan has one.
@@ -289,19 +315,10 @@ impl Changes {
     /// If the selection cannot change and includes the item, undo needs no such record.
     fn select(&self, draft: &mut Draft<'_>) -> Selected {
         let Some(selection) = &self.rules.selection else { return Selected::Yes };
-        let select = |draft: &mut Draft<'_>| draft.select(selection, &self.key, &self.rules.facts);
         match &self.ops {
-            Ops::Expand(_) => {
-                draft.needs_record = true;
-                select(draft)
-            }
-            Ops::Contract(_) | Ops::OldFromNew(_) => select(draft),
-            Ops::Undo(_) => {
-                let is_fixed = selection.changeable(|name| self.key.names().any(|key| key == name)).is_empty();
-                draft.needs_record = !is_fixed || select(draft) != Selected::Yes;
-                Selected::Yes
-            }
-            Ops::Decider(_) => Selected::Yes,
+            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => draft.select(selection),
+            // Undo decides for each operation whether it needs a record.
+            Ops::Undo(_) | Ops::Decider(_) => Selected::Yes,
         }
     }
 }

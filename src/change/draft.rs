@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use super::cost::Pricing;
 use super::decision::Decision;
-use super::{Action, Condition, GuardedWrite, ItemHistory, PreImage, PriorValue};
-use crate::item::{Item, ItemKey, NotComputable, Path, PathStep, Value, attribute_bytes, item_bytes};
+use super::{Action, Condition, GuardedWrite, ItemHistory, ItemRules, PreImage, PriorValue};
+use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, PathStep, Value, attribute_bytes, item_bytes};
 
 /// The actions and conditions collected so far for one item.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
     pub(super) history: &'a ItemHistory,
+    /// What applies to the changes of the plan.
+    pub(super) rules: &'a ItemRules,
+    /// The table's key.
+    pub(super) key: &'a KeySchema,
     /// Values that this write restores, by path. These paths have no value now.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
@@ -33,10 +37,12 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(item: &'a Item, history: &'a ItemHistory) -> Draft<'a> {
+    pub(super) fn new(item: &'a Item, history: &'a ItemHistory, rules: &'a ItemRules, key: &'a KeySchema) -> Draft<'a> {
         Draft {
             item,
             history,
+            rules,
+            key,
             restored: BTreeMap::new(),
             actions: Vec::new(),
             conditions: Vec::new(),
@@ -55,13 +61,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Returns the decision. `bump` is the version that every write raises.
-    pub(super) fn finish(
-        mut self,
-        key: ItemKey,
-        partition_key: &str,
-        bump: Option<&Path>,
-        pricing: &Pricing,
-    ) -> Decision {
+    pub(super) fn finish(mut self, key: ItemKey, bump: Option<&Path>, pricing: &Pricing) -> Decision {
         if let Some(why) = self.not_computable {
             return Decision::NotComputable(why);
         }
@@ -72,10 +72,19 @@ impl<'a> Draft<'a> {
             return Decision::Diverged(self.diverged);
         }
         for (root, map) in std::mem::take(&mut self.new_maps) {
-            self.require(Condition::Missing(root.clone()));
+            match root.get(self.item) {
+                // The map replaces a NULL that counts as missing.
+                Some(null) => {
+                    self.subtract_bytes(&root, null);
+                    self.record_pre_image(PreImage::with_value(&root, null));
+                }
+                None => {
+                    self.require(Condition::Missing(root.clone()));
+                    self.pre_images.push(PreImage::without_value(&root));
+                }
+            }
             self.require_parent(&root);
             self.set(&root, &Value::M(map));
-            self.pre_images.push(PreImage::without_value(&root));
         }
         self.remove_created_maps();
         if self.actions.is_empty() && !self.unchanged.is_empty() {
@@ -95,11 +104,12 @@ impl<'a> Draft<'a> {
         }
         // The first condition requires that the item exists. Without this condition, UpdateItem would recreate a
         // deleted item.
+        let partition_key = self.key.partition.name.clone();
         let created = self.actions.iter().find_map(Action::created_item);
         let deletes = self.actions.iter().any(|action| matches!(action, Action::DeleteItem { .. }));
         let mut conditions = vec![match created {
-            Some(_) => Condition::ItemMissing(partition_key.to_owned()),
-            None => Condition::ItemExists(partition_key.to_owned()),
+            Some(_) => Condition::ItemMissing(partition_key),
+            None => Condition::ItemExists(partition_key),
         }];
         conditions.append(&mut self.conditions);
         let bytes_before = if created.is_some() { 0 } else { item_bytes(self.item) };
@@ -244,6 +254,7 @@ impl<'a> Draft<'a> {
             let next_is_name = matches!(to.steps()[ancestor.steps().len()], PathStep::Name(_));
             match (ancestor.get(self.item), next_is_name) {
                 (Some(Value::M(_)), true) | (Some(Value::L(_)), false) => {}
+                (Some(Value::Null), true) if self.is_null_missing(to) => return Placement::ParentMissing(ancestor),
                 (Some(other), _) => {
                     return Placement::Impossible(format!(
                         "`{to}` cannot be set: `{ancestor}` is of type {}, not {}",
@@ -282,7 +293,8 @@ pub(super) fn image_after(item: &Item, actions: &[Action]) -> Item {
 pub(super) enum Placement {
     /// The target can be set, because its parent exists.
     Ready,
-    /// The target's parent is missing, and the write can create it. The path names the outermost missing map.
+    /// The target's parent is missing, or is a NULL that counts as missing, and the write can create it. The path names
+    /// the outermost missing map.
     ParentMissing(Path),
     /// The target cannot be set. The text explains why.
     Impossible(String),

@@ -2,10 +2,9 @@
 
 use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
-use super::{Change, Condition, Formula, GapRule, OnExisting, PreImage, PriorValue, Strategy};
+use super::{Addition, Change, Condition, Formula, GapRule, OnExisting, PreImage, PriorValue, Strategy};
 use crate::convert::Conversion;
-use crate::expr::Facts;
-use crate::item::{KeySchema, Path, Value};
+use crate::item::{Path, Value};
 
 /// What `run` does for one change of the plan.
 #[derive(Debug, Clone)]
@@ -27,6 +26,8 @@ pub(super) enum ExpandOp {
     Compute { to: Path, formula: Formula, on_existing: OnExisting },
     /// Converts the value to another type, under the same name.
     Convert { path: Path, conversion: Conversion },
+    /// Adds members to a set, or an element to a list.
+    Append { to: Path, addition: Addition },
     /// Deletes the item.
     Delete { gap: GapRule, keeps_image: bool },
 }
@@ -54,9 +55,23 @@ impl ExpandOp {
             }
             Change::Compute { to, formula, on_existing } => Some(ExpandOp::Compute { to, formula, on_existing }),
             Change::Convert { path, conversion } => Some(ExpandOp::Convert { path, conversion }),
+            Change::Append { to, addition } => Some(ExpandOp::Append { to, addition }),
             // Every write raises the version (`Draft::finish`), so no operation does.
             Change::Bump { .. } => None,
             Change::Delete { gap, keeps_image } => Some(ExpandOp::Delete { gap, keeps_image }),
+        }
+    }
+
+    /// Returns the path that identifies the operation's change in the plan. A change that deletes the item has none.
+    pub(super) fn own_path(&self) -> Option<&Path> {
+        match self {
+            ExpandOp::Copy { to: path, .. }
+            | ExpandOp::Set { to: path, .. }
+            | ExpandOp::Remove { path, .. }
+            | ExpandOp::Compute { to: path, .. }
+            | ExpandOp::Convert { path, .. }
+            | ExpandOp::Append { to: path, .. } => Some(path),
+            ExpandOp::Delete { .. } => None,
         }
     }
 
@@ -65,7 +80,9 @@ impl ExpandOp {
         let (one, another) = match self {
             ExpandOp::Copy { from, to, removes_source, .. } => (Some(to), removes_source.then_some(from)),
             ExpandOp::Set { to, .. } | ExpandOp::Compute { to, .. } => (Some(to), None),
-            ExpandOp::Remove { path, .. } | ExpandOp::Convert { path, .. } => (Some(path), None),
+            ExpandOp::Remove { path, .. } | ExpandOp::Convert { path, .. } | ExpandOp::Append { to: path, .. } => {
+                (Some(path), None)
+            }
             ExpandOp::Delete { .. } => (None, None),
         };
         one.into_iter().chain(another)
@@ -80,6 +97,7 @@ impl ExpandOp {
             | ExpandOp::Remove { .. }
             | ExpandOp::Compute { .. }
             | ExpandOp::Convert { .. }
+            | ExpandOp::Append { .. }
             | ExpandOp::Delete { .. } => None,
         }
     }
@@ -93,6 +111,7 @@ impl ExpandOp {
             | ExpandOp::Set { .. }
             | ExpandOp::Remove { .. }
             | ExpandOp::Convert { .. }
+            | ExpandOp::Append { .. }
             | ExpandOp::Delete { .. } => false,
         }
     }
@@ -105,18 +124,25 @@ impl Draft<'_> {
     /// to the item, and a live writer may change the item before this write arrives. If the item then no longer matches
     /// the operation, the condition makes the write fail. Without the condition, the item would be only partly changed,
     /// or the write would change an item that has diverged.
-    pub(super) fn expand(&mut self, op: &ExpandOp, key: &KeySchema, facts: &Facts) {
+    pub(super) fn expand(&mut self, op: &ExpandOp) {
+        let path = op.own_path();
+        if path.is_some_and(|path| !self.applies(path)) {
+            return;
+        }
+        // Without a `where`, a plan's writes need a record only if the plan selects items.
+        let has_where = path.is_some_and(|path| self.rules.options.of(path).applies_to.is_some());
+        self.needs_record = self.rules.selection.is_some() || has_where;
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
                 Some(value) => self.move_or_copy((from, to), value, *removes_source, *on_existing),
                 None => {
-                    self.already_applied |= *is_move && to.get(self.item).is_some();
+                    self.already_applied |= *is_move && self.target_value(to, None).is_some();
                     self.require(Condition::Missing(from.clone()));
                 }
             },
             ExpandOp::Set { to, value, on_existing } => self.set_constant(to, value, *on_existing),
             ExpandOp::Remove { path, skip_targets } => match path.get(self.item) {
-                Some(value) if skip_targets.iter().any(|to| is_other(to.get(self.item), value)) => {
+                Some(value) if skip_targets.iter().any(|to| is_other(self.target_value(to, Some(value)), value)) => {
                     // The copy was skipped, so the value exists only at this path.
                     self.require(Condition::Equals(path.clone(), value.clone()));
                     skip_targets.iter().for_each(|to| self.require_unchanged(to));
@@ -127,9 +153,10 @@ impl Draft<'_> {
                 }
                 None => self.require(Condition::Missing(path.clone())),
             },
-            ExpandOp::Compute { to, formula, on_existing } => self.compute(to, formula, *on_existing, facts),
+            ExpandOp::Compute { to, formula, on_existing } => self.compute(to, formula, *on_existing),
             ExpandOp::Convert { path, conversion } => self.convert_in_place(path, conversion),
-            ExpandOp::Delete { gap, keeps_image } => self.delete(gap, *keeps_image, key),
+            ExpandOp::Append { to, addition } => self.append(to, addition),
+            ExpandOp::Delete { gap, keeps_image } => self.delete(gap, *keeps_image, self.key),
         }
     }
 
@@ -148,6 +175,7 @@ impl Draft<'_> {
                 }
             }
             Some(existing) => {
+                let on_existing = self.on_existing_value(to, existing, on_existing);
                 if in_place && on_existing == OnExisting::Skip {
                     // If the values became equal before the write, an in-place move would have to remove the source.
                     // The condition therefore requires that neither value has changed.
@@ -197,29 +225,19 @@ impl Draft<'_> {
         match to.get(self.item) {
             Some(existing) if existing == value => {
                 self.already_applied = true;
-                self.require(match on_existing {
-                    OnExisting::Skip => Condition::Exists(to.clone()),
-                    OnExisting::Keep | OnExisting::Overwrite => Condition::Equals(to.clone(), value.clone()),
+                // With `skip`, any value is enough, unless a NULL counts as missing.
+                self.require(match on_existing == OnExisting::Skip && !self.is_null_missing(to) {
+                    true => Condition::Exists(to.clone()),
+                    false => Condition::Equals(to.clone(), value.clone()),
                 });
             }
             Some(existing) => {
+                let on_existing = self.on_existing_value(to, existing, on_existing);
                 if self.prepare_overwrite(to, PreImage::with_value(to, existing), on_existing) {
                     self.set(to, value);
                 }
             }
-            None => match self.placement(to) {
-                Placement::Ready => {
-                    self.require(Condition::Missing(to.clone()));
-                    self.require_parent(to);
-                    self.set(to, value);
-                    self.pre_images.push(PreImage::without_value(to));
-                }
-                Placement::ParentMissing(root) => {
-                    self.put_in_new_map(root, to, value.clone());
-                    self.pre_images.push(PreImage::without_value(to));
-                }
-                Placement::Impossible(why) => self.reject(why),
-            },
+            None => self.create(to, value, PreImage::without_value(to)),
         }
     }
 
@@ -232,9 +250,12 @@ impl Draft<'_> {
                 false
             }
             OnExisting::Skip => {
-                // If a writer removes the value before the write, the write must fail. The tool then decides again and
-                // fills the target.
-                self.require(Condition::Exists(to.clone()));
+                // If a writer removes the value before the write, or replaces it by a NULL that counts as missing, the
+                // write must fail. The tool then decides again and fills the target.
+                match self.is_null_missing(to) {
+                    true => self.require_unchanged(to),
+                    false => self.require(Condition::Exists(to.clone())),
+                }
                 self.skipped.push(to.clone());
                 false
             }

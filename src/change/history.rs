@@ -211,6 +211,11 @@ impl ItemHistory {
         self.newest_foreign(path, Some(PreImageOrigin::Run)).or_else(|| self.newest_foreign(path, None))
     }
 
+    /// Returns the path's state before each recorded write to it, newest first.
+    pub(super) fn priors(&self, path: &Path) -> impl Iterator<Item = &PriorValue> {
+        self.journal.get(path).into_iter().flatten().map(|(_, row)| &row.prior)
+    }
+
     /// Returns the last state of the path that the tool did not write itself. For a value that is converted under the
     /// same name, this is the application's last value, even if a repair found it.
     pub(super) fn last_foreign(&self, path: &Path) -> Option<&PriorValue> {
@@ -248,6 +253,17 @@ impl ItemHistory {
         let own = |at: usize| is_written_by(&rows[at].1.found(), &rows[at + 1..]);
         let counts = |at: &usize| origin.is_none_or(|origin| rows[*at].0 == origin) && !own(*at);
         (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
+    }
+
+    /// Returns whether the migration created a map at this path, which had no value or a NULL. Changes write members of
+    /// the map, never the map itself.
+    pub(super) fn map_was_created(&self, map: &Path) -> bool {
+        self.was_created(map) || self.map_replaced_null(map)
+    }
+
+    /// Returns whether the map that the migration created at this path replaced a NULL.
+    pub(super) fn map_replaced_null(&self, map: &Path) -> bool {
+        self.prior(map) == Some(&PriorValue::Value(Value::Null))
     }
 
     /// Returns whether this path had no value, and the migration created a value or a map there.

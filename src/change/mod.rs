@@ -7,6 +7,10 @@
 //! `rollback` (`old_from_new.rs`, `undo.rs`). The two phases of `rollback` depend on an item's recorded history
 //! ([`ItemHistory`]). `contract` depends on it only for changes with `skip`.
 
+mod append;
+#[cfg(test)]
+mod append_tests;
+mod applies;
 mod baseline;
 mod computed;
 #[cfg(test)]
@@ -28,9 +32,13 @@ mod history;
 #[cfg(test)]
 mod history_tests;
 mod indexes;
+mod item_rules;
 mod leftover;
 mod old_from_new;
 mod ops;
+mod options;
+#[cfg(test)]
+mod options_tests;
 mod pre_image;
 mod rule;
 #[cfg(test)]
@@ -43,6 +51,7 @@ mod undo;
 #[cfg(test)]
 mod undo_tests;
 
+pub use append::Addition;
 pub use baseline::{Baseline, BaselinePair};
 pub use decide::Changes;
 pub use decision::{Decider, Decision};
@@ -53,13 +62,14 @@ pub use formula::{Formula, escaped};
 pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
 pub use history::{Deletion, HistoryLookup, ItemHistory, PreImageOrigin};
 pub use indexes::Indexes;
+pub use item_rules::ItemRules;
 pub use leftover::Leftover;
+pub use options::{ChangeOptions, OptionsByTarget};
 pub use pre_image::{PreImage, PriorValue};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
-pub use selection::{ItemRules, OnNotComputable, Selected, Selection};
+pub use selection::{OnNotComputable, Selected, Selection};
 
 use crate::convert::Conversion;
-use crate::expr::Facts;
 use crate::item::{Item, Path, Value};
 
 /// One `[[change]]` of a plan.
@@ -116,6 +126,13 @@ pub enum Change {
         /// twice.
         conversion: Conversion,
     },
+    /// Adds members to the set at `to`, or an element to the list at `to`, unless they are there already.
+    Append {
+        /// The path of the set or list. If it is missing, it is created.
+        to: Path,
+        /// What is added.
+        addition: Addition,
+    },
     /// Raises this number by one in every write of the migration.
     Bump {
         /// The path of the version.
@@ -165,7 +182,7 @@ impl Change {
                 paths.reads.push(from);
                 paths.writes.push(to);
             }
-            Change::Set { to, .. } => paths.writes.push(to),
+            Change::Set { to, .. } | Change::Append { to, .. } => paths.writes.push(to),
             Change::Remove { path } => paths.removes.push(path),
             Change::Compute { to, formula, .. } => {
                 paths.inputs.extend(formula.inputs());
@@ -178,6 +195,13 @@ impl Change {
         paths
     }
 
+    /// Returns the path that identifies the change in its plan: its target, or the path that it removes. No two changes
+    /// of a plan have the same one.
+    pub fn own_path(&self) -> Option<&Path> {
+        let paths = self.paths();
+        paths.writes.first().or(paths.removes.first()).copied()
+    }
+
     /// Returns what happens if the target already has a different value, or `None` if the change has no target.
     pub fn on_existing(&self) -> Option<OnExisting> {
         match self {
@@ -185,7 +209,11 @@ impl Change {
             | Change::Copy { on_existing, .. }
             | Change::Set { on_existing, .. }
             | Change::Compute { on_existing, .. } => Some(*on_existing),
-            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => None,
+            Change::Remove { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
         }
     }
 
@@ -197,7 +225,11 @@ impl Change {
             | Change::Copy { on_existing, .. }
             | Change::Set { on_existing, .. }
             | Change::Compute { on_existing, .. } => *on_existing = value,
-            Change::Remove { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => {}
+            Change::Remove { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. } => {}
         }
         self
     }
@@ -205,7 +237,11 @@ impl Change {
     /// Returns whether the change only writes values, so that no reader or writer has to stop using an old attribute.
     pub fn only_writes_values(&self) -> bool {
         match self {
-            Change::Set { .. } | Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } => true,
+            Change::Set { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Bump { .. } => true,
             Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } | Change::Delete { .. } => false,
         }
     }
@@ -213,15 +249,23 @@ impl Change {
     /// Returns whether [`Change::is_computable`] can be false.
     pub fn may_be_not_computable(&self) -> bool {
         match self {
-            Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => true,
+            Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. } => true,
             Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => false,
         }
     }
 
     /// Returns whether an expression or a conversion of this change, or a version that it raises, has a result for this
-    /// item.
-    pub fn is_computable(&self, item: &Item, facts: &Facts) -> bool {
+    /// item. `rules` are those of the plan.
+    pub fn is_computable(&self, item: &Item, rules: &ItemRules) -> bool {
+        let facts = &rules.facts;
         match self {
+            Change::Append { to, addition } => {
+                addition.added_to(rules.options.of(to).target_value(to, item, None)).is_ok()
+            }
             Change::Compute { formula, .. } => formula.value(item, facts).is_ok(),
             Change::Convert { path, conversion } => {
                 path.get(item).is_none_or(|value| conversion.is_converted(value) || conversion.apply(value).is_ok())

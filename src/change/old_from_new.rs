@@ -49,6 +49,7 @@ impl OldFromNewOp {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => None,
         }
@@ -58,6 +59,13 @@ impl OldFromNewOp {
     pub(super) fn changed_path(&self) -> &Path {
         match self {
             OldFromNewOp::Refresh { from, .. } => from,
+        }
+    }
+
+    /// Returns the paths that identify the operation's changes in the plan.
+    pub(super) fn own_paths(&self) -> impl Iterator<Item = &Path> {
+        match self {
+            OldFromNewOp::Refresh { targets, .. } => targets.iter().map(|target| &target.to),
         }
     }
 
@@ -87,7 +95,10 @@ impl Draft<'_> {
         let old = from.get(item);
         let mut values: Vec<(&Path, Option<&Value>)> = Vec::new();
         for CopyTarget { to, skips_existing } in targets {
-            match (old, to.get(item)) {
+            if !self.applies(to) {
+                continue;
+            }
+            match (old, self.target_value(to, old)) {
                 (Some(old), Some(new))
                     if *skips_existing && old != new && self.history.is_preexisting_value(to, new) =>
                 {
@@ -104,7 +115,7 @@ impl Draft<'_> {
             return self.diverged.push((*other).clone());
         }
         if old.is_some() && new.is_none() {
-            values.iter().for_each(|(to, _)| self.require(Condition::Missing((*to).clone())));
+            values.iter().for_each(|(to, _)| self.require_unchanged(to));
             return self.unchanged.push(from.clone());
         }
         if old != new && from.ends_in_index() {
@@ -126,11 +137,10 @@ impl Draft<'_> {
             }
         }
         for (to, value) in &values {
-            self.require(match value {
-                Some(_) if old == *value => Condition::PathsEqual(from.clone(), (*to).clone()),
-                Some(value) => Condition::Equals((*to).clone(), (*value).clone()),
-                None => Condition::Missing((*to).clone()),
-            });
+            match value {
+                Some(_) if old == *value => self.require(Condition::PathsEqual(from.clone(), (*to).clone())),
+                Some(_) | None => self.require_unchanged(to),
+            }
         }
         if let Some(new) = new.filter(|new| old != Some(*new))
             && let Err(why) = self.copy_back(from, to, new)

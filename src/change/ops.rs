@@ -75,6 +75,18 @@ impl Ops {
         }
     }
 
+    /// Returns the path that identifies each operation's change in the plan. Returns an empty list if the phase has no
+    /// operations from a plan.
+    pub(super) fn own_paths(&self) -> Vec<&Path> {
+        match self {
+            Ops::Expand(ops) => ops.iter().filter_map(ExpandOp::own_path).collect(),
+            Ops::Contract(ops) => ops.iter().map(ContractOp::own_path).collect(),
+            Ops::OldFromNew(ops) => ops.iter().flat_map(OldFromNewOp::own_paths).collect(),
+            // Undo depends on records, not on the `where` of a change.
+            Ops::Undo(_) | Ops::Decider(_) => Vec::new(),
+        }
+    }
+
     /// Returns the top-level attributes that the phase may change.
     pub(super) fn attributes(&self) -> Vec<&str> {
         let paths: Vec<&Path> = match self {

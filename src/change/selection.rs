@@ -1,14 +1,15 @@
 //! The selection: which items a plan changes.
 //!
+//! A single change may have its own selection (`options.rs`).
+//!
 //! The selection is part of every write's condition: what it read must still be unchanged when the write arrives. An
 //! item that stopped matching is therefore never written.
 //!
 //! A selection decides `run` only. The passes on the way back, and `contract`, change an item only if a record shows
 //! that this migration wrote it, or if a selection that cannot change (by keys and stable attributes) includes it.
 
-use super::draft::Draft;
 use crate::expr::{Expr, Facts};
-use crate::item::{Item, KeySchema, NotComputable};
+use crate::item::{Item, NotComputable};
 
 /// `[select]`: the items that a plan changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,25 +43,6 @@ impl OnNotComputable {
     }
 }
 
-/// What applies to all changes of a plan: which items are selected, and how expressions are evaluated.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[cfg_attr(not(feature = "internals"), non_exhaustive)]
-pub struct ItemRules {
-    /// The items that the plan changes. `None` means every item.
-    pub selection: Option<Selection>,
-    /// What happens to an item for which an expression has no result.
-    pub on_not_computable: OnNotComputable,
-    /// The facts about the migration that expressions may use.
-    pub facts: Facts,
-}
-
-impl ItemRules {
-    /// Returns whether this item is selected.
-    pub fn includes(&self, item: &Item) -> Selected {
-        self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
-    }
-}
-
 /// Whether a selection includes an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selected {
@@ -82,26 +64,16 @@ impl Selection {
         }
     }
 
+    /// Returns whether the selection depends only on the table's key and on stable attributes, so that it never changes
+    /// for an item.
+    pub fn is_fixed(&self, is_key: impl Fn(&str) -> bool) -> bool {
+        self.changeable(is_key).is_empty()
+    }
+
     /// Returns the names of the attributes that the selection reads and that may change: those that are neither in the
     /// table's key nor stable.
     pub fn changeable(&self, is_key: impl Fn(&str) -> bool) -> Vec<&str> {
         let roots = self.condition.inputs().iter().map(|input| input.root());
         roots.filter(|name| !is_key(name) && !self.stable.iter().any(|stable| stable == name)).collect()
-    }
-}
-
-impl Draft<'_> {
-    /// Returns whether the item is selected. If it is, requires that everything that the selection read is unchanged.
-    /// The key of an item never changes, so it needs no condition.
-    pub(super) fn select(&mut self, selection: &Selection, key: &KeySchema, facts: &Facts) -> Selected {
-        let selected = selection.includes(self.item, facts);
-        if selected == Selected::Yes {
-            for input in selection.condition.inputs() {
-                if !key.names().any(|name| name == input.root()) {
-                    self.require_unchanged(input);
-                }
-            }
-        }
-        selected
     }
 }

@@ -25,6 +25,7 @@ impl CopyTarget {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => None,
         };

@@ -116,7 +116,12 @@ pub(super) fn check(write: &GuardedWrite, image: &Item) -> Item {
 
 /// Checks that a pre-image contains the image's value, and that the write's condition requires exactly this value.
 fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
-    let missing = |path: &Path| write.conditions.contains(&Condition::Missing(path.clone()));
+    // A map can also replace a NULL, which the condition then pins.
+    let missing = |path: &Path| {
+        [Condition::Missing(path.clone()), Condition::Equals(path.clone(), Value::Null)]
+            .iter()
+            .any(|condition| write.conditions.contains(condition))
+    };
     match &pre.prior {
         PriorValue::Value(value) => {
             assert_eq!(pre.path.get(image), Some(value));
@@ -382,7 +387,7 @@ proptest! {
                 let existing = to.get(&image);
                 prop_assert!(existing.is_none() || to.get(&after) == existing, "`{}` already existed", to);
             }
-            let bound = crate::plan::expression_bound(&plan, None);
+            let bound = crate::plan::expression_bound(&plan, None, &Default::default());
             let text = render(&write);
             prop_assert!(text.update.len() <= bound.update_bytes && text.condition.len() <= bound.condition_bytes);
             let terms = text.condition.matches(" AND ").count() + 1;

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Placement};
-use super::{Action, Change, Condition, Leftover, OnExisting, PreImage, PriorValue, Strategy};
+use super::{Action, Addition, Change, Condition, Leftover, OnExisting, PreImage, PriorValue, Selected, Strategy};
 use crate::item::{Item, KeySchema, Path, Value};
 
 /// What this phase does to undo one change of the plan.
@@ -29,6 +29,8 @@ pub(super) enum UndoOp {
     Computed { to: Path },
     /// Restores the value before a conversion under the same name.
     Converted { path: Path },
+    /// Removes what the migration added to a set or a list.
+    Appended { to: Path, addition: Addition },
     /// Puts a deleted item back.
     Restore,
 }
@@ -51,6 +53,7 @@ impl UndoOp {
             Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
             Change::Compute { to, .. } => Some(UndoOp::Computed { to }),
             Change::Convert { path, .. } => Some(UndoOp::Converted { path }),
+            Change::Append { to, addition } => Some(UndoOp::Appended { to, addition }),
             // The version never goes back.
             Change::Bump { .. } => None,
             Change::Delete { keeps_image, .. } => keeps_image.then_some(UndoOp::Restore),
@@ -65,6 +68,7 @@ impl UndoOp {
             | UndoOp::Set { to: path, .. }
             | UndoOp::Computed { to: path }
             | UndoOp::Converted { path }
+            | UndoOp::Appended { to: path, .. }
             | UndoOp::Remove { path } => (Some(path), None),
             UndoOp::Restore => (None, None),
         };
@@ -79,7 +83,10 @@ impl<'a> Draft<'a> {
         self.restored = self.restored_values(ops);
         for op in ops {
             match op {
-                UndoOp::Copy { from, to, skips_existing } => self.revert_copy(from, to, *skips_existing),
+                UndoOp::Copy { from, to, skips_existing } => {
+                    self.needs_record = !self.is_surely_selected(to);
+                    self.revert_copy(from, to, *skips_existing);
+                }
                 UndoOp::Move { from, to } => self.revert_move(from, to),
                 UndoOp::Set { to, value } => self.revert_value(to, self.history.prior(to), |now| now == value),
                 UndoOp::Remove { path } => self.revert_remove(path),
@@ -87,6 +94,7 @@ impl<'a> Draft<'a> {
                     let history = self.history;
                     self.revert_value(to, history.prior(to), |now| history.is_own_value(to, now));
                 }
+                UndoOp::Appended { to, addition } => self.revert_append(to, addition),
                 UndoOp::Converted { path } => {
                     let history = self.history;
                     self.revert_value(path, history.last_foreign(path), |now| history.is_own_value(path, now));
@@ -94,6 +102,19 @@ impl<'a> Draft<'a> {
                 UndoOp::Restore => self.restore(key),
             }
         }
+    }
+
+    /// Returns whether the plan's selection and the change's own `where` cannot change and include the item. Requires
+    /// that what they read is unchanged.
+    fn is_surely_selected(&mut self, to: &Path) -> bool {
+        let rules = self.rules;
+        let key = self.key;
+        let selections = rules.selection.iter().chain(rules.options.of(to).applies_to.as_ref());
+        let is_key = |name: &str| key.names().any(|key| key == name);
+        selections.into_iter().all(|selection| {
+            let is_fixed = selection.is_fixed(is_key);
+            is_fixed && self.select(selection) == Selected::Yes
+        })
     }
 
     /// Removes the copy that the migration made, or restores the value that the migration overwrote.
@@ -254,15 +275,17 @@ impl<'a> Draft<'a> {
             | UndoOp::Set { .. }
             | UndoOp::Computed { .. }
             | UndoOp::Converted { .. }
+            | UndoOp::Appended { .. }
             | UndoOp::Restore => None,
         });
         let gone = removed.filter(|path| path.get(self.item).is_none());
         gone.filter_map(|path| Some((path, self.history.prior(path)?.value()?))).collect()
     }
 
-    /// Removes maps that the migration created for the removed values, if these maps contain nothing else.
+    /// Removes maps that the migration created for the removed values, if these maps contain nothing else. A map that
+    /// replaced a NULL becomes a NULL again.
     pub(super) fn remove_created_maps(&mut self) {
-        let ours = |path: &Path| path.ancestors().find(|ancestor| self.history.was_created(ancestor));
+        let ours = |path: &Path| path.ancestors().find(|ancestor| self.history.map_was_created(ancestor));
         let removed: Vec<(Path, Path)> = self
             .actions
             .iter()
@@ -284,6 +307,11 @@ impl<'a> Draft<'a> {
             let mut inner = path.parent();
             while let Some(map) = inner.filter(|map| map.steps().len() >= root.steps().len()) {
                 match map.get(&after) {
+                    Some(Value::M(members)) if members.is_empty() && self.history.map_replaced_null(&map) => {
+                        map.set(&mut after, Value::Null);
+                        emptied = Some(map);
+                        break;
+                    }
                     Some(Value::M(members)) if members.is_empty() => drop(map.remove(&mut after)),
                     // The removal of another path already removes this map.
                     None => {}
@@ -298,7 +326,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Replaces the removals inside a map by one removal of the map.
+    /// Replaces the removals inside a map by one removal of the map, or by the NULL that the map replaced.
     fn remove_map(&mut self, map: &Path) {
         let item: &'a Item = self.item;
         let Some(value) = map.get(item) else { return };
@@ -312,6 +340,9 @@ impl<'a> Draft<'a> {
             }
         }
         self.require(Condition::Equals(map.clone(), value.clone()));
-        self.remove(map, value);
+        match self.history.map_replaced_null(map) {
+            true => self.overwrite(map, value, &Value::Null),
+            false => self.remove(map, value),
+        }
     }
 }

@@ -208,7 +208,7 @@ proptest! {
                 stays || matches!(again, Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_)),
                 "not final: {:?} on {}", again, text(&scenario.image)
             );
-            let bound = crate::plan::expression_bound(&plan, None);
+            let bound = crate::plan::expression_bound(&plan, None, &Default::default());
             let rendered = render(&write);
             prop_assert!(rendered.update.len() <= bound.update_bytes, "{}", rendered.update);
             prop_assert!(rendered.condition.len() <= bound.condition_bytes, "{}", rendered.condition);

@@ -111,10 +111,12 @@ impl Explanation {
                 None => ItemRecord::Recorded,
             },
         };
-        let is_left_out = decision == Decision::NothingToDo && changes.selected(item) == Selected::No;
-        let verdict = match is_left_out {
-            true => Verdict::not_selected(),
-            false => Verdict::of_decision(pass, decision, plan, &indexes),
+        let is_nothing = decision == Decision::NothingToDo;
+        let is_selected = changes.selected(item) != Selected::No;
+        let left_out = if is_selected { changes.left_out(item) } else { Vec::new() };
+        let verdict = match is_nothing && (!is_selected || changes.applies_to_nothing(item)) {
+            true => Verdict::not_selected(is_selected),
+            false => Verdict::of_decision(pass, decision, plan, &indexes).without_changes_of(&left_out),
         };
         Explanation { key: changes.key().key_of(item), verdict, image: Some(image) }
     }

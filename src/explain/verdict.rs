@@ -97,12 +97,25 @@ impl Verdict {
         Verdict { class: Some(class), summary: summary.into(), paths: Vec::new(), reason: None, write: None }
     }
 
-    /// The verdict on an item that the plan's selection leaves out.
-    pub(super) fn not_selected() -> Verdict {
+    /// The verdict on an item that the plan's selection leaves out, or, if it is selected, the `where` of every change.
+    pub(super) fn not_selected(is_selected: bool) -> Verdict {
         Verdict::new(
             PredictedOutcome::NothingToDo,
-            "the selection does not include the item: `where` is false for this item. The item gets no write",
+            match is_selected {
+                true => "no change applies to the item: the `where` of each change is false. The item gets no write",
+                false => {
+                    "the selection does not include the item: `where` is false for this item. The item gets no write"
+                }
+            },
         )
+    }
+
+    /// Returns the same verdict, and says that the changes with these targets do not apply to the item.
+    pub(super) fn without_changes_of(mut self, left_out: &[Path]) -> Verdict {
+        for target in left_out {
+            self.summary += &format!(". The change of `{target}` does not apply: its `where` is false");
+        }
+        self
     }
 
     /// Returns the name that JSON uses for the decision.

@@ -115,6 +115,7 @@ fn constant(change: &Change) -> Option<&Value> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
+        | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => None,
     }

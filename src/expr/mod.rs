@@ -39,6 +39,7 @@ mod operators;
 mod parse;
 mod reference;
 mod run;
+mod similar;
 mod types;
 mod value;
 
@@ -61,6 +62,7 @@ use self::node::{Node, NodeForm, Place, Root};
 use self::parse::parse;
 pub use self::reference::{Example, examples, reference};
 use self::run::{Fail, Res};
+pub(crate) use self::similar::edit_distance;
 use self::types::Kinds;
 use self::value::{Val, View};
 use crate::item::{Item, MAX_ITEM_BYTES, MAX_LEVELS, NotComputable, Path, Value, value_bytes};

@@ -1,7 +1,7 @@
 //! Upper bounds for the expressions of a guarded write. If an expression were too long, DynamoDB would reject the write
 //! of every item.
 
-use crate::change::{Change, Selection};
+use crate::change::{Change, OptionsByTarget, Selection};
 pub use crate::change::{MAX_EXPRESSION_BYTES, MAX_OPERATORS};
 use crate::item::{Path, PathStep};
 
@@ -37,7 +37,7 @@ impl ExpressionBound {
 }
 
 /// Returns the upper bounds for the writes of these changes to selected items. The bounds are valid for every item. The
-/// condition has one term for each input of an expression or of the selection.
+/// condition has one term for each input of an expression, of the selection, or of a change's own `where`.
 ///
 /// The bounds rely on the following properties of the code that renders expressions. That code's tests check these
 /// properties. Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path
@@ -47,7 +47,11 @@ impl ExpressionBound {
 ///
 /// The bounds are also valid for undo. Undoing an in-place move sets both paths. If undo puts a value back into a map,
 /// the condition has a term for that map.
-pub fn expression_bound(changes: &[Change], selection: Option<&Selection>) -> ExpressionBound {
+pub fn expression_bound(
+    changes: &[Change],
+    selection: Option<&Selection>,
+    options: &OptionsByTarget,
+) -> ExpressionBound {
     let mut bound = ExpressionBound {
         update_bytes: "SET ".len() + " REMOVE ".len(),
         condition_bytes: MAX_TERM_BYTES + MAX_PLACEHOLDER_BYTES,
@@ -55,7 +59,8 @@ pub fn expression_bound(changes: &[Change], selection: Option<&Selection>) -> Ex
         condition_operators: 1,
     };
     let inputs = changes.iter().flat_map(|change| change.paths().inputs);
-    let selected_by = selection.map_or(&[][..], |selection| selection.condition.inputs());
+    let own = changes.iter().filter_map(|change| options.of_change(change).applies_to.as_ref());
+    let selected_by = selection.into_iter().chain(own).flat_map(|selection| selection.condition.inputs());
     for input in inputs.chain(selected_by) {
         bound.condition_bytes += AND + MAX_TERM_BYTES + path_bytes(input);
         bound.condition_operators += 2;
@@ -124,7 +129,7 @@ mod tests {
     #[test]
     fn the_bound_covers_the_longest_expression() {
         let moved = Change::Move { from: path("a.b"), to: path("c.d"), on_existing: OnExisting::Keep };
-        let bound = expression_bound(&[moved], None);
+        let bound = expression_bound(&[moved], None, &OptionsByTarget::default());
         assert!(bound.update_bytes >= "SET #n999.#n999 = #n999.#n999 REMOVE #n999.#n999".len());
         let condition = "attribute_exists(#n999) AND attribute_exists(#n999.#n999) AND \
                          attribute_not_exists(#n999.#n999) AND attribute_type(#n999, :v999)";
@@ -139,7 +144,7 @@ mod tests {
     fn many_changes_do_not_fit() {
         let changes: Vec<Change> =
             (0..200).map(|i| Change::Remove { path: Path::attribute(format!("a{i}")) }).collect();
-        assert!(!expression_bound(&changes, None).is_within_limits());
-        assert!(expression_bound(&changes[..50], None).is_within_limits());
+        assert!(!expression_bound(&changes, None, &OptionsByTarget::default()).is_within_limits());
+        assert!(expression_bound(&changes[..50], None, &OptionsByTarget::default()).is_within_limits());
     }
 }

@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
+use crate::expr::edit_distance;
 
 /// A TOML table of the plan. Provides access to the table's fields.
 pub(super) struct Fields<'t, 'i> {
@@ -360,8 +361,8 @@ fn unknown_field(name: &str, at: TextSpan, title: &str, names: &[&str]) -> Diagn
 fn unsupported(name: &str) -> Option<&'static str> {
     Some(match name {
         "filter" | "where" | "condition" | "if" | "when" => {
-            "to change only some items, add a [select] table with `where = 'item.status == \"active\"'`. The selection \
-             applies to all changes of the plan"
+            "to change only some items, write `where = 'item.status == \"active\"'` in a [select] table for all changes of \
+             the plan, or in a [[change]] for this change"
         }
         "expression" | "transform" | "script" | "function" | "template" => {
             "to compute a value, write `compute = \"full_name\"` and `as = 'item.first + \" \" + item.last'`"
@@ -397,22 +398,6 @@ pub(super) fn closest_name<'n>(written: &str, names: &[&'n str]) -> Option<&'n s
     names.iter().map(|name| (close(name), *name)).min().filter(|(d, name)| *d <= name.len().div_ceil(3)).map(|(_, n)| n)
 }
 
-/// Returns the number of edits (insert, delete, replace) that turn one word into the other.
-pub(super) fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,7 +416,6 @@ mod tests {
             assert_eq!(closest_name(written, &names), suggestion, "{written}");
         }
         assert_eq!(closest_name("changes", &["migration", "table", "change"]), Some("change"));
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
     }
 
     #[test]

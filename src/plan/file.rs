@@ -15,6 +15,7 @@ use super::migration_section::{self, MigrationSection};
 use super::names::{account, endpoint_url, pause_file, profile, region, table_name};
 use super::overrides;
 use super::section::section;
+use super::select::SelectSection;
 use super::spans::PlanSpans;
 use super::text::PlanText;
 use super::{
@@ -185,8 +186,10 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let named = migration.as_ref().map(|m| m.name.as_str());
     let target = read_table(&root, named, problems);
     let on_existing = migration.as_ref().map_or(OnExisting::Keep, |migration| migration.on_existing);
-    let selection = select::read(&root, problems);
     let changes = changes::read(&root, on_existing, problems);
+    let changes_select = changes.iter().any(|written| written.options.applies_to.is_some());
+    let SelectSection { selection, stable } = select::read(&root, changes_select, problems);
+    let options = changes::by_target(&changes, &stable);
     let scan = read_scan(&root, problems);
     let (capacity, budgets) = capacity::read(&root, problems);
     let limits = limits::read(&root, problems);
@@ -199,13 +202,14 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let health_checks = health::read(&root, problems);
     let hooks = hooks::read(&root, problems);
     let safety = safety::read(&root, problems);
-    rules::check(&changes, selection.as_ref(), problems);
+    rules::check(&changes, selection.as_ref(), &options, problems);
     let expand_contract = migration.as_ref().and_then(MigrationSection::stated_expand_contract);
     rules::check_delete(&root, &changes, expand_contract, problems);
     let key_names = target.as_ref().and_then(|(table, _)| table.key.clone());
     let (table, key) = target.unzip();
     let spans = PlanSpans {
         select: selection,
+        stable,
         key: key.flatten(),
         budgets,
         has_cutover: migration.as_ref().is_some_and(|migration| migration.has_cutover(&changes)),
@@ -240,6 +244,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         table: table?,
         select: spans.select.as_ref().map(|written| written.selection.clone()),
         changes: spans.changes.iter().map(|written| written.change.clone()).collect(),
+        options,
         facts: Facts::default(),
         scan,
         capacity,

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::Plan;
-use crate::change::{Change, Formula, GapRule, OnExisting, OnNotComputable, Strategy};
+use crate::change::{Addition, Change, ChangeOptions, Formula, GapRule, OnExisting, OnNotComputable, Strategy};
 use crate::convert::Conversion;
 use crate::item::{Num, Path, PathStep, Value};
 
@@ -53,6 +53,7 @@ impl Plan {
             MeaningEncoder::encode(|meaning| {
                 meaning.change(change);
                 meaning.0.extend(change.on_existing().filter(|own| *own != shared).map(on_existing_tag));
+                meaning.options(self.options.of_change(change));
             })
         };
         hash.unordered(self.changes.iter().map(part).collect());
@@ -163,6 +164,14 @@ impl MeaningEncoder {
                 self.path(path);
                 self.conversion(conversion);
             }
+            Change::Append { to, addition } => {
+                self.tag(match addition {
+                    Addition::Members(_) => b'a',
+                    Addition::Element(_) => b'l',
+                });
+                self.path(to);
+                self.value(addition.value());
+            }
             Change::Bump { path } => {
                 self.tag(b'b');
                 self.path(path);
@@ -182,6 +191,18 @@ impl MeaningEncoder {
                     GapRule::WritersStopped => self.tag(b'w'),
                 }
             }
+        }
+    }
+
+    /// A change without options keeps the bytes that it had in earlier versions.
+    fn options(&mut self, ChangeOptions { applies_to, null_is_missing }: &ChangeOptions) {
+        if let Some(selection) = applies_to {
+            self.tag(b'w');
+            self.text(selection.condition.source());
+            self.unordered(selection.stable.iter().map(|name| name.clone().into_bytes()).collect());
+        }
+        if *null_is_missing {
+            self.tag(b'z');
         }
     }
 
@@ -289,6 +310,14 @@ mod tests {
             plan("", "shop", &["remove = \"a\""]),
             plan("", "shop", &["remove = \"a\"", "remove = \"b\""]),
             plan("", "shop", &["remove = \"a.b\""]),
+            plan("", "shop", &["append = \"a\"\nvalue = { SS = [\"x\"] }"]),
+            plan("", "shop", &["append = \"a\"\nvalues = { SS = [\"x\"] }"]),
+            plan("", "shop", &["append = \"a\"\nvalues = { SS = [\"x\", \"y\"] }"]),
+            plan("", "shop", &["append = \"b\"\nvalues = { SS = [\"x\"] }"]),
+            plan("", "shop", &[&format!("{one}\nnull_is_missing = true")]),
+            plan("", "shop", &[&format!("{one}\nwhere = 'has(item.pk)'")]),
+            plan("", "shop", &[&format!("{one}\nwhere = 'has(item.sk)'")]),
+            plan("", "shop", &[&format!("{one}\nwhere = 'has(item.sk)'\nnull_is_missing = true")]),
         ];
         let values = [
             "1",

@@ -19,9 +19,19 @@ impl Plan {
             Strategy::InPlace => "in-place",
         };
         let existing = self.on_existing;
-        let own = |change: &Change| match change.on_existing().filter(|own| *own != existing) {
-            Some(own) => format!("{change} (on_existing {})", own.name()),
-            None => change.to_string(),
+        let own = |change: &Change| {
+            let mut text = change.to_string();
+            let options = self.options.of_change(change);
+            if let Some(own) = change.on_existing().filter(|own| *own != existing) {
+                text += &format!(" (on_existing {})", own.name());
+            }
+            if options.null_is_missing {
+                text += " (NULL is missing)";
+            }
+            if let Some(selection) = &options.applies_to {
+                text += &format!(" where {}", truncate(selection.condition.source(), escaped));
+            }
+            text
         };
         let changes = self.changes.iter().map(own).collect::<Vec<_>>().join("; ");
         let selection = match &self.select {
@@ -43,6 +53,7 @@ impl fmt::Display for Change {
             Change::Remove { path } => write!(f, "remove {path}"),
             Change::Compute { to, formula, .. } => write!(f, "compute {to} = {formula}"),
             Change::Convert { path, conversion } => write!(f, "convert {path} to {}", conversion.name()),
+            Change::Append { to, addition } => write!(f, "append {} to {to}", excerpt(addition.value())),
             Change::Bump { path } => write!(f, "bump {path}"),
             Change::Delete { gap, keeps_image } => {
                 match gap {

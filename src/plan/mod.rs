@@ -59,7 +59,7 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::change::{Change, ItemRules, OnExisting, OnNotComputable, Selection, Strategy};
+use crate::change::{Change, ItemRules, OnExisting, OnNotComputable, OptionsByTarget, Selection, Strategy};
 use crate::expr::Facts;
 
 /// A valid plan. After loading, all code uses this type instead of the file.
@@ -79,8 +79,10 @@ pub struct Plan {
     pub table: TableRef,
     /// The items that the plan changes. `None` means every item.
     pub select: Option<Selection>,
-    /// The changes to make to every item; at least one.
+    /// The changes to make to every selected item; at least one.
     pub changes: Vec<Change>,
+    /// What the plan says about single changes: their own `where`, and whether a NULL counts as missing.
+    pub options: OptionsByTarget,
     /// The facts about the migration that expressions may use. They are not part of the plan's text. A session sets
     /// them from its state file.
     pub facts: Facts,
@@ -111,7 +113,12 @@ pub struct Plan {
 impl Plan {
     /// Returns what applies to all changes: which items are selected, and how expressions are evaluated.
     pub fn item_rules(&self) -> ItemRules {
-        ItemRules { selection: self.select.clone(), on_not_computable: self.on_not_computable, facts: self.facts }
+        ItemRules {
+            selection: self.select.clone(),
+            options: self.options.clone(),
+            on_not_computable: self.on_not_computable,
+            facts: self.facts,
+        }
     }
 
     /// Returns whether the plan deletes items.
@@ -129,6 +136,7 @@ impl Plan {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Bump { .. } => None,
         })
     }

@@ -25,12 +25,34 @@ pub(super) struct WrittenSelection {
     pub(super) at: TextSpan,
 }
 
-/// Reads `[select]`. Returns `None` if the plan has no such table, or if it is invalid.
-pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<WrittenSelection> {
-    let fields = section(root, "select", "[select]", &["where", "stable"], None, problems)?;
+/// `[select]`
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct SelectSection {
+    /// The selection of items for all changes. `None` means every item.
+    pub(super) selection: Option<WrittenSelection>,
+    /// The attributes that never change. They also apply to the `where` of a single change.
+    pub(super) stable: Vec<String>,
+}
+
+/// Reads `[select]`. A plan without this table selects every item. `where` may be missing if there is a list of stable
+/// attributes for the changes' own `where`; `changes_select` is true if a change has one.
+pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut Problems) -> SelectSection {
+    let fields = section(root, "select", "[select]", &["where", "stable"], None, problems);
+    let Some(fields) = fields else { return SelectSection::default() };
     let stable = read_stable(&fields, problems);
+    let is_optional = changes_select && fields.get("stable").is_some();
+    let selection = read_where(&fields, stable.as_deref(), is_optional, problems);
+    SelectSection { selection, stable: stable.unwrap_or_default() }
+}
+
+fn read_where(
+    fields: &Fields<'_, '_>,
+    stable: Option<&[String]>,
+    is_optional: bool,
+    problems: &mut Problems,
+) -> Option<WrittenSelection> {
     let Some((_, value)) = fields.get("where") else {
-        if !fields.has_misspelt(&["where"]) {
+        if !is_optional && !fields.has_misspelt(&["where"]) {
             problems.add_missing(
                 Diagnostic::new(
                     "`[select]` has no `where`",
@@ -43,7 +65,10 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<Wri
         return None;
     };
     let written = read_expression("where", value, Expected::Bool, problems)?;
-    Some(WrittenSelection { selection: Selection { condition: written.expr, stable: stable? }, at: written.at })
+    Some(WrittenSelection {
+        selection: Selection { condition: written.expr, stable: stable?.to_vec() },
+        at: written.at,
+    })
 }
 
 /// Reads and compiles the expression in a TOML string. Reports every error of the expression at its position.

@@ -6,7 +6,7 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::fields::join_with_or;
 use super::select::{self, WrittenExpr, WrittenSelection};
 use super::text::TextSpan;
-use crate::change::Change;
+use crate::change::{Change, Selection};
 use crate::expr::KnownTypes;
 
 /// The positions of the plan's parts in its text.
@@ -14,6 +14,8 @@ use crate::expr::KnownTypes;
 pub(super) struct PlanSpans {
     pub(super) changes: Vec<WrittenChange>,
     pub(super) select: Option<WrittenSelection>,
+    /// The attributes that never change, according to `[select]`.
+    pub(super) stable: Vec<String>,
     pub(super) key: Option<TextSpan>,
     pub(super) budgets: Vec<(CapacityField, TextSpan)>,
     /// Whether the plan has a cutover, or removes attributes that nothing replaces.
@@ -26,27 +28,37 @@ impl PlanSpans {
     /// Runs the checks of expressions that need the names of the key attributes. `known` has the key's types if they
     /// are known.
     pub(super) fn check_expressions(&self, key: &[&str], known: &KnownTypes, problems: &mut Problems) {
-        if let Some(written) = self.select.as_ref().filter(|_| self.has_cutover) {
-            check_stable(written, &self.changes, |name| key.contains(&name), problems);
-        }
-        if let Some(written) = &self.select {
-            check_converted(written, &self.changes, known, problems);
+        let conditions = self.conditions();
+        for (what, written) in &conditions {
+            if self.has_cutover {
+                check_stable((*what, written), &self.changes, |name| key.contains(&name), problems);
+            }
+            check_converted((*what, written), &self.changes, known, problems);
         }
         if !self.allows_not_computable {
+            let conditions = conditions
+                .into_iter()
+                .map(|(_, written)| WrittenExpr { expr: written.selection.condition, at: written.at });
             let computed = self.changes.iter().filter_map(|written| written.expression.clone());
-            let selection = self
-                .select
-                .iter()
-                .map(|written| WrittenExpr { expr: written.selection.condition.clone(), at: written.at.clone() });
-            select::check_faults(&selection.chain(computed).collect::<Vec<_>>(), known, problems);
+            select::check_faults(&conditions.chain(computed).collect::<Vec<_>>(), known, problems);
         }
+    }
+
+    /// Returns the `where` of the plan and of each change, with the words for it in an error.
+    fn conditions(&self) -> Vec<(&'static str, WrittenSelection)> {
+        let own = self.changes.iter().filter_map(|written| written.options.applies_to.as_ref());
+        let own = own.map(|written| {
+            let selection = Selection { condition: written.expr.clone(), stable: self.stable.clone() };
+            ("this `where`", WrittenSelection { selection, at: written.at.clone() })
+        });
+        self.select.iter().map(|written| ("the selection", written.clone())).chain(own).collect()
     }
 }
 
 /// Refuses a selection by attributes that can change in a plan with a cutover. An item must not enter or leave the
 /// selection while readers and writers move.
 fn check_stable(
-    written: &WrittenSelection,
+    (what, written): (&str, &WrittenSelection),
     changes: &[WrittenChange],
     is_key: impl Fn(&str) -> bool,
     problems: &mut Problems,
@@ -60,7 +72,7 @@ fn check_stable(
         let Some(change) = changes.iter().find(changes_it) else { continue };
         problems.add(
             Diagnostic::new(
-                format!("the selection depends on `{name}`, which the plan changes"),
+                format!("{what} depends on `{name}`, which the plan changes"),
                 written.at.clone(),
                 format!("reads `{name}`"),
             )
@@ -77,18 +89,23 @@ fn check_stable(
     let names = join_with_or(changeable.iter().map(|name| format!("`{name}`")));
     problems.add(
         Diagnostic::new(
-            "this plan has a cutover, so its selection must never change",
+            format!("this plan has a cutover, so the result of {what} must never change"),
             written.at.clone(),
             format!("{names} may change"),
         )
-        .help("select by key attributes only, or list attributes that no writer ever changes: stable = [\"type\"]")
+        .help("select by key attributes only, or list attributes that no writer ever changes in [select]: stable = [\"type\"]")
         .help("otherwise, use strategy = \"in-place\", or a plan that only sets or computes values"),
     );
 }
 
 /// Refuses a selection that has no result, or another meaning, after a conversion under the same name. The written item
 /// would then look like a failure. `known` describes the table's key.
-fn check_converted(written: &WrittenSelection, changes: &[WrittenChange], known: &KnownTypes, problems: &mut Problems) {
+fn check_converted(
+    (what, written): (&str, &WrittenSelection),
+    changes: &[WrittenChange],
+    known: &KnownTypes,
+    problems: &mut Problems,
+) {
     let condition = &written.selection.condition;
     for change in changes {
         let Change::Convert { path, conversion } = &change.change else { continue };
@@ -101,7 +118,7 @@ fn check_converted(written: &WrittenSelection, changes: &[WrittenChange], known:
         }
         problems.add(
             Diagnostic::new(
-                format!("the selection reads `{path}`, which the plan converts"),
+                format!("{what} reads `{path}`, which the plan converts"),
                 written.at.clone(),
                 format!("may have no result if `{path}` is of type {}", conversion.target_type()),
             )

@@ -204,6 +204,12 @@ to = {new}
 # zone = "Europe/Paris"
 
 # [[change]]
+# append = "tags"
+# values = { SS = ["migrated"] }    # members of a set; one element of a list: value = "migrated"
+# where = 'has(item.tags)'          # only for these items; every change except `bump` can have its own `where`
+# null_is_missing = true            # a NULL at the target counts as missing
+
+# [[change]]
 # bump = "version"                  # raise this number by one in every write
 
 # Or delete the selected items. A plan that deletes items has no other change and no strategy.
@@ -339,7 +345,7 @@ mod tests {
         let text = format!("{head}[select]{examples}[scan]{rest}");
         let plan = load("t.toml", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
         assert!(plan.select.is_some());
-        assert_eq!(plan.changes.len(), 7);
+        assert_eq!(plan.changes.len(), 8);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::civil::Time;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::Window;
-use super::fields::edit_distance;
+use crate::expr::edit_distance;
 
 /// An example of a window.
 pub(super) const EXAMPLE: &str = "22:00-06:00 Europe/Paris";

@@ -48,6 +48,8 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
         Change::Move { .. } | Change::Remove { .. } => overwrites || strategy == Strategy::InPlace,
         Change::Copy { .. } | Change::Set { .. } | Change::Compute { .. } => overwrites,
         Change::Convert { .. } | Change::Delete { .. } => true,
+        // An `append` keeps every value.
+        Change::Append { .. } => false,
         // A version is raised, not replaced by another value.
         Change::Bump { .. } => false,
     }

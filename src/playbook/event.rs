@@ -86,8 +86,8 @@ pub enum EventBody {
         plan: String,
         /// Hash of the report.
         hash: String,
-        /// Number of items that were compared. `None` if the event comes from an earlier version, which did not record
-        /// this number.
+        /// Number of items that a full verification read, or that a sample compared. `None` if the event comes from an
+        /// earlier version, which did not record this number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         compared: Option<u64>,
     },

@@ -17,6 +17,7 @@ pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
+        | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => None,
     });

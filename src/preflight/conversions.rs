@@ -50,6 +50,7 @@ fn converted_path(change: &Change) -> Option<(&Path, &Conversion)> {
         | Change::Set { .. }
         | Change::Remove { .. }
         | Change::Compute { .. }
+        | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => None,
     }

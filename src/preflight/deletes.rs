@@ -22,6 +22,7 @@ fn findings_of(input: &FindingInput<'_>, change: &Change) -> Vec<Finding> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
+        | Change::Append { .. }
         | Change::Bump { .. } => return Vec::new(),
     };
     let table = &input.facts.table.name;

@@ -1,5 +1,6 @@
 //! Turns facts into findings. This module is pure; `facts.rs` makes the requests.
 
+use super::alternatives::alternatives;
 use super::backup::backup;
 use super::constants::template_findings;
 use super::conversions::conversion_findings;
@@ -41,6 +42,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     found.extend(template_findings(input.plan));
     found.extend(conversion_findings(input.plan));
     found.extend(delete_findings(input));
+    found.extend(alternatives(input));
     found.extend(indexes(input, &touched));
     found.sort_by_key(|finding| finding.severity);
     found

@@ -3,6 +3,7 @@
 //! derives the findings from [`TableFacts`]. The estimate is made from the table's description or from a sample. All
 //! requests are read-only.
 
+mod alternatives;
 mod aws;
 mod backup;
 mod constants;

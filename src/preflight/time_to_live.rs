@@ -95,6 +95,7 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
+        | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => None,
     })

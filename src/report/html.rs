@@ -222,6 +222,7 @@ impl VerificationView {
                 ("Begun", report.began_at.clone()),
                 ("Ended", report.ended_at.clone()),
                 ("Items compared", number(report.compared)),
+                ("Not compared (no change applies)", number(report.not_selected)),
                 ("Matching", number(report.matching)),
                 ("Skipped (another value, allowed by the plan)", number(report.skipped)),
                 ("Missing (no value)", number(report.missing)),

@@ -158,7 +158,11 @@ fn notes<T>(groups: &WorkGroups<T>, what: &str) -> Vec<String> {
 fn verdict_rows(counts: &Counts) -> Vec<FigureRow> {
     let rows = [
         (Outcome::AlreadyApplied, "matching", "or changed or deleted by a live writer meanwhile"),
-        (Outcome::NothingToDo, "matching, new alone", "only the new attribute existed before the migration"),
+        (
+            Outcome::NothingToDo,
+            "not selected, or new alone",
+            "no change applies, or only the new attribute existed before the migration",
+        ),
         (Outcome::Skipped, "skipped", "a different value counts as done by the plan"),
         (Outcome::Diverged, "not matching", "and not repaired"),
         (Outcome::Applied, "repaired", "did not match when first read"),

@@ -111,7 +111,7 @@ fn describe(body: &EventBody) -> (String, Vec<String>, GateResult) {
             let phase = Phase::Verify { scope: *scope, repair: *repair };
             let compared = compared.map_or_else(|| "unknown".to_owned(), number);
             let details = vec![
-                format!("{}; items compared: {compared}", count(*mismatches, "mismatch", "mismatches")),
+                format!("{}; items: {compared}", count(*mismatches, "mismatch", "mismatches")),
                 format!("report {hash}"),
             ];
             (format!("Complete: {}", phase_text(phase)), details, GateResult::NoGate)

@@ -39,11 +39,11 @@ impl VerificationEntry {
     /// Returns what the verification proves.
     pub fn proves(&self) -> String {
         let Some(report) = &self.report else { return "nothing".to_owned() };
-        let compared = count(report.compared, "item", "items");
+        let read = count(report.items_read(), "item", "items");
         match &report.sample {
-            None if report.compared == 0 => "The pass found no items.".to_owned(),
+            None if report.items_read() == 0 => "The pass found no items.".to_owned(),
             None => format!(
-                "Between {} and {}, the pass read {compared} with strong consistency. {} of them did not match and \
+                "Between {} and {}, the pass read {read} with strong consistency. {} of them did not match and \
                  were not repaired.",
                 report.began_at,
                 report.ended_at,

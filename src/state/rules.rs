@@ -258,7 +258,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
         )));
     }
     let repaired = mismatches.iter().filter(|mismatch| mismatch.repaired).count() as u64;
-    if verdicts.compared() == counts.scanned
+    if verdicts.read() == counts.scanned
         && verdicts.mismatching() == mismatches.len() as u64
         && verdicts.repaired == repaired
         && verdicts.skipped == counts.of(Outcome::Skipped)
@@ -268,7 +268,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
     Err(refused(format!(
         "the pages have {} items, but {} verdicts and {} records of {} mismatches; nothing was stored",
         counts.scanned,
-        verdicts.compared(),
+        verdicts.read(),
         mismatches.len(),
         verdicts.mismatching()
     )))

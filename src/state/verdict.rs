@@ -27,6 +27,9 @@ impl TableStage {
 /// The verdict on an item after a shadow read. The variants are ordered from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
+    /// No change of the plan applies to the item now, because a `where` is false, and the item has no wrong value of the
+    /// migration. The item was not compared.
+    NotSelected,
     /// The item has the values that the plan and the true side imply, or no value is implied for this item.
     Matching,
     /// A target's value differs from the value that the true side implies, but counts as done because of `on_existing =
@@ -47,6 +50,7 @@ impl Verdict {
     /// Returns the name that is used in state files and JSON.
     pub fn name(self) -> &'static str {
         match self {
+            Verdict::NotSelected => "not_selected",
             Verdict::Matching => "matching",
             Verdict::Skipped => "skipped",
             Verdict::Missing => "missing",
@@ -57,7 +61,7 @@ impl Verdict {
 
     /// Parses [`Verdict::name`].
     pub fn from_name(name: &str) -> Option<Verdict> {
-        [Verdict::Matching, Verdict::Skipped]
+        [Verdict::NotSelected, Verdict::Matching, Verdict::Skipped]
             .into_iter()
             .chain(Verdict::MISMATCHES)
             .find(|verdict| verdict.name() == name)
@@ -66,15 +70,17 @@ impl Verdict {
     /// Returns whether the verdict is a mismatch.
     pub fn is_mismatch(self) -> bool {
         match self {
-            Verdict::Matching | Verdict::Skipped => false,
+            Verdict::NotSelected | Verdict::Matching | Verdict::Skipped => false,
             Verdict::Missing | Verdict::Unexpected | Verdict::Stale => true,
         }
     }
 }
 
-/// The number of compared items for each verdict.
+/// The number of items for each verdict.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerdictCounts {
+    /// Items that were read but not compared, because no change of the plan applies to them.
+    pub not_selected: u64,
     /// Matching items.
     pub matching: u64,
     /// Items that match, except for a target whose different value counts as done.
@@ -97,6 +103,7 @@ impl VerdictCounts {
     /// Counts an item by its original verdict.
     pub fn count(&mut self, verdict: Verdict) {
         match verdict {
+            Verdict::NotSelected => self.not_selected += 1,
             Verdict::Matching => self.matching += 1,
             Verdict::Skipped => self.skipped += 1,
             Verdict::Missing => self.missing += 1,
@@ -108,6 +115,7 @@ impl VerdictCounts {
     /// Returns the number of items with this verdict.
     pub fn of(&self, verdict: Verdict) -> u64 {
         match verdict {
+            Verdict::NotSelected => self.not_selected,
             Verdict::Matching => self.matching,
             Verdict::Skipped => self.skipped,
             Verdict::Missing => self.missing,
@@ -119,6 +127,11 @@ impl VerdictCounts {
     /// Returns the number of compared items.
     pub fn compared(&self) -> u64 {
         self.matching + self.skipped + self.mismatching() + self.raced
+    }
+
+    /// Returns the number of items that were read, whether they were compared or not.
+    pub fn read(&self) -> u64 {
+        self.compared() + self.not_selected
     }
 
     /// Returns the number of mismatching items.
@@ -133,6 +146,7 @@ impl VerdictCounts {
 
     /// Adds the counts of other items.
     pub fn add(&mut self, other: &VerdictCounts) {
+        self.not_selected += other.not_selected;
         self.matching += other.matching;
         self.skipped += other.skipped;
         self.missing += other.missing;

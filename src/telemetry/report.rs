@@ -92,6 +92,7 @@ fn has_dual_writes(plan: &Plan) -> bool {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
+        | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => false,
     };

@@ -69,7 +69,7 @@ impl Application {
                 Some(item)
             }
             (Some(mut item), 6..=7) => {
-                let name = ["kind", "status", "price", "version", "label"][rng.usize(..5)];
+                let name = ["kind", "status", "price", "version", "label", "tags"][rng.usize(..6)];
                 values::change_attribute(&mut item, name, rng);
                 Some(item)
             }

@@ -201,8 +201,16 @@ impl World {
             }
         }
         found.keys().for_each(|key| self.violation(format!("`verify` found {key}, which does not exist")));
-        if json["compared"].as_u64() != Some(items.len() as u64) {
-            self.violation(format!("`verify` compared {} of {} items", json["compared"], items.len()));
+        let left_out = |(key, item, _): &&(ItemKey, Item, Option<&Item>)| {
+            values::computes(&self.plan) && self.computed_verdict(key, item) == Verdict::NotSelected
+        };
+        let not_selected = items.iter().filter(left_out).count();
+        let counted = [&json["compared"], &json["not_selected"]].map(serde_json::Value::as_u64);
+        if counted != [Some((items.len() - not_selected) as u64), Some(not_selected as u64)] {
+            self.violation(format!(
+                "`verify` compared {counted:?} of {} items, {not_selected} not selected",
+                items.len()
+            ));
         }
         json["mismatches"] == 0
     }

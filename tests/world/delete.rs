@@ -60,6 +60,7 @@ fn gap(plan: &Plan) -> Option<&GapRule> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
+        | Change::Append { .. }
         | Change::Bump { .. } => None,
     })
 }

@@ -48,9 +48,11 @@ fn change_verdicts(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verd
             Some(_) => Verdict::Stale,
             None => Verdict::Missing,
         }),
-        Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => {
-            certain(Verdict::Matching)
-        }
+        Change::Compute { .. }
+        | Change::Convert { .. }
+        | Change::Append { .. }
+        | Change::Bump { .. }
+        | Change::Delete { .. } => certain(Verdict::Matching),
         Change::Remove { path } => {
             certain(if path.get(known.item).is_some() { Verdict::Unexpected } else { Verdict::Matching })
         }

@@ -7,8 +7,9 @@ use cel::common::ast::{CallExpr, Expr as CelExpr, IdedExpr, operators};
 use super::{Lower, MAX_MACROS, no_clock};
 use crate::expr::error::ExprError;
 use crate::expr::function::{Function, Prepared};
-use crate::expr::functions::{NAMESPACES, all, named};
+use crate::expr::functions::{NAMESPACES, named};
 use crate::expr::node::{MacroKind, MacroNode, Node, NodeForm, Operator};
+use crate::expr::similar::similar_function;
 use crate::expr::types::{Kind, Kinds};
 use crate::expr::value::{Const, View};
 
@@ -234,11 +235,7 @@ fn unknown_function(name: &str, span: Range<usize>) -> ExprError {
         "dyn" => error.help("leave it out: every part has its type when it is evaluated"),
         "matches_regex" | "regex" => error.help("write text.matches(\"pattern\")"),
         _ => {
-            let same = |known: &&Function| {
-                let last = known.name.rsplit('.').next().unwrap_or(known.name);
-                last.eq_ignore_ascii_case(name.rsplit('.').next().unwrap_or(name))
-            };
-            let error = match all().find(same) {
+            let error = match similar_function(name).and_then(named) {
                 Some(known) => error.help(format!("did you mean {}?", known.signatures().join(" or "))),
                 None => error,
             };

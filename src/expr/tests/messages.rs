@@ -57,7 +57,16 @@ fn errors_have_a_place_and_a_remedy() {
         ("now", "now", "an expression has no clock", "migration.started_at"),
         ("status == \"x\"", "status", "there is no variable `status`", "item.status"),
         ("migration.name", "migration.name", "`migration` has no member `name`", "migration.started_at"),
-        ("item.a.toUpper()", "item.a.toUpper()", "there is no function `toUpper`", "docs/expressions.md"),
+        ("item.a.toUpper()", "item.a.toUpper()", "there is no function `toUpper`", "upperAscii"),
+        ("item.a.frobnicate()", "item.a.frobnicate()", "there is no function `frobnicate`", "docs/expressions.md"),
+        (
+            "item.a.beginsWith(\"x\")",
+            "item.a.beginsWith(\"x\")",
+            "there is no function `beginsWith`",
+            "S.startsWith(S)",
+        ),
+        ("item.a.length() > 1", "item.a.length()", "there is no function `length`", "size("),
+        ("N(item.a) > 1", "N(item.a)", "there is no function `N`", "number(S)"),
         ("startswith(item.a, \"x\")", "startswith(item.a, \"x\")", "there is no function `startswith`", "startsWith"),
         (
             "startsWith(item.a, \"x\")",

@@ -53,7 +53,9 @@ impl Driver {
                 VerifyScope::Sampled => report.mismatches_found(),
             };
             let hash = hash.clone();
-            let compared = Some(report.compared);
+            // The gate asks whether a full verification read the table at all, so items that the plan does not select
+            // count. A sample without a compared item shows nothing.
+            let compared = Some(if report.is_full() { report.items_read() } else { report.compared });
             let body = EventBody::Verified { scope, repair, mismatches, plan, hash, compared };
             stopped = self.complete_phase(phase, flag, body).await?;
         }

@@ -59,8 +59,11 @@ pub struct VerifyReport {
     pub began_at: String,
     /// The time at which the verification was completed.
     pub ended_at: String,
-    /// Number of items that were read.
+    /// Number of items that were read and compared.
     pub compared: u64,
+    /// Number of items that were read but not compared, because no change of the plan applies to them.
+    #[serde(default)]
+    pub not_selected: u64,
     /// Number of items that matched when they were first read.
     pub matching: u64,
     /// Number of items with a different target value that counts as done because of `on_existing = "skip"`.
@@ -135,6 +138,11 @@ pub struct MismatchExample {
 }
 
 impl VerifyReport {
+    /// Returns the number of items that were read, whether they were compared or not.
+    pub fn items_read(&self) -> u64 {
+        self.compared + self.not_selected
+    }
+
     /// Returns whether the whole table was read.
     pub fn is_full(&self) -> bool {
         self.sample.is_none()
@@ -192,6 +200,10 @@ impl VerifyReport {
             ("raced", self.raced, "  a live writer changed the item meanwhile; no mismatch"),
         ] {
             writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
+        }
+        if self.not_selected > 0 {
+            let items = number(self.not_selected);
+            writeln!(out, "  {:<16} {items:>14}  no change of the plan applies to them; not compared", "not selected")?;
         }
         if self.new_alone > 0 {
             writeln!(

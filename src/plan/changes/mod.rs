@@ -1,7 +1,9 @@
 //! Reads `[[change]]`: each change, and the positions of its paths in the plan's text.
 
+mod append;
 mod computed;
 mod delete;
+mod options;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -12,13 +14,15 @@ use super::fields::{Fields, join_with_or};
 use super::select::WrittenExpr;
 use crate::change::{Change, OnExisting};
 use crate::item::Path;
+pub(super) use options::{WrittenOptions, by_target, check_conditions, check_null};
 
-const CHANGE_CASES: [&str; 8] = ["move", "copy", "set", "remove", "compute", "convert", "bump", "delete"];
+const CHANGE_CASES: [&str; 9] = ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "delete"];
 
 /// The fields that only some kinds of change take, each with these kinds.
-const DEPENDENT_FIELDS: [(&str, &[&str]); 15] = [
+const DEPENDENT_FIELDS: [(&str, &[&str]); 16] = [
     ("to", &["move", "copy", "convert"]),
-    ("value", &["set"]),
+    ("value", &["set", "append"]),
+    ("values", &["append"]),
     ("as", &["compute"]),
     ("into", &["convert"]),
     ("formats", &["convert"]),
@@ -47,6 +51,8 @@ pub(super) struct WrittenChange {
     pub(super) value: TextSpan,
     /// The expression of a `compute`.
     pub(super) expression: Option<WrittenExpr>,
+    /// The fields that limit the change or its target.
+    pub(super) options: WrittenOptions,
 }
 
 /// Reads all changes. Reports invalid changes and omits them from the result. A change without its own `on_existing`
@@ -85,7 +91,8 @@ fn read_change(
     problems: &mut Problems,
 ) -> Option<WrittenChange> {
     let dependent = DEPENDENT_FIELDS.iter().map(|(name, _)| *name);
-    let names: Vec<&str> = CHANGE_CASES.into_iter().chain(dependent).chain(["on_existing"]).collect();
+    let names: Vec<&str> =
+        CHANGE_CASES.into_iter().chain(dependent).chain(["on_existing", "where", "null_is_missing"]).collect();
     let fields = Fields::open(table, "[[change]]", &names, at, problems);
     let kinds = fields.present_fields(&CHANGE_CASES);
     let (kind, key, value) = match kinds.as_slice() {
@@ -93,8 +100,8 @@ fn read_change(
         [] => {
             if !fields.has_misspelt(&CHANGE_CASES) {
                 problems.add_missing(
-                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert, bump or delete")
-                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; bump = \"version\"; delete = true"),
+                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert, append, bump or delete")
+                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; append = \"a\" with values = { SS = [\"b\"] }; bump = \"version\"; delete = true"),
                 );
             }
             return None;
@@ -107,7 +114,7 @@ fn read_change(
                         key.clone(),
                         format!("`{name}` needs its own [[change]]"),
                     )
-                    .also(first.1.clone(), format!("this change is a `{}`", first.0))
+                    .also(first.1.clone(), this_change(first.0))
                     .help(format!(
                         "start another [[change]] for `{name}`; all changes of an item still go in one write"
                     )),
@@ -124,18 +131,31 @@ fn read_change(
     let path = read_path(kind, value, problems);
     let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
     refuse_foreign_fields(&fields, kind, &key, problems);
-    match kind {
-        "compute" => return computed::read_compute(&fields, &key, path, value.span(), on_existing, problems),
-        "convert" => return computed::read_convert(&fields, path, value.span(), on_existing, problems),
-        "bump" => return path.map(|path| WrittenChange::new(Change::Bump { path }, value.span())),
-        _ => {}
-    }
-    let to = dependent_field(&fields, "to", kind, &key, matches!(kind, "move" | "copy"), problems);
-    let constant = dependent_field(&fields, "value", kind, &key, kind == "set", problems);
+    let options = options::read(&fields, kind, &key, problems);
+    let written = match kind {
+        "compute" => computed::read_compute(&fields, &key, path, value.span(), on_existing, problems),
+        "convert" => computed::read_convert(&fields, path, value.span(), on_existing, problems),
+        "append" => append::read(&fields, &key, path, value.span(), problems),
+        "bump" => path.map(|path| WrittenChange::new(Change::Bump { path }, value.span())),
+        _ => read_plain(&fields, kind, (&key, path), value.span(), on_existing, problems),
+    };
+    written.map(|written| WrittenChange { options, ..written })
+}
+
+/// Reads a `move`, `copy`, `set` or `remove`. `key` is the position of this word, and `first` the position of its path.
+fn read_plain(
+    fields: &Fields<'_, '_>,
+    kind: &str,
+    (key, path): (&TextSpan, Option<Path>),
+    first: TextSpan,
+    on_existing: OnExisting,
+    problems: &mut Problems,
+) -> Option<WrittenChange> {
+    let to = dependent_field(fields, "to", kind, key, matches!(kind, "move" | "copy"), problems);
+    let constant = dependent_field(fields, "value", kind, key, kind == "set", problems);
     let target = to.and_then(|to| Some((read_path("to", to, problems)?, to.span())));
     let depth = path.as_ref().map_or(1, |path| path.steps().len());
     let constant = constant.and_then(|value| Some((constant::read(value, depth, problems)?, value.span())));
-    let first = value.span();
     let written = |change, to: Option<TextSpan>, value: Option<TextSpan>| WrittenChange {
         to: to.unwrap_or_else(|| first.clone()),
         value: value.unwrap_or_else(|| first.clone()),
@@ -152,7 +172,14 @@ fn read_change(
 impl WrittenChange {
     /// A change whose only path is at this position.
     pub(super) fn new(change: Change, first: TextSpan) -> WrittenChange {
-        WrittenChange { change, to: first.clone(), value: first.clone(), first, expression: None }
+        WrittenChange {
+            change,
+            to: first.clone(),
+            value: first.clone(),
+            first,
+            expression: None,
+            options: WrittenOptions::default(),
+        }
     }
 }
 
@@ -162,6 +189,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
     let why = match kind {
         "remove" => Some("a `remove` writes no value, so an existing value does not matter"),
         "bump" => Some("a `bump` always raises the existing value"),
+        "append" => Some("an `append` keeps every existing value"),
         "delete" => Some("a `delete` writes no value, so an existing value does not matter"),
         "convert" if fields.get("into").is_none() => {
             Some("a `convert` without `into` always replaces the value by the converted value")
@@ -175,7 +203,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
                 at,
                 "only with `move`, `copy`, `set`, `compute` or `convert … into`",
             )
-            .also(key.clone(), format!("this change is a `{kind}`"))
+            .also(key.clone(), this_change(kind))
             .help(format!("remove the line: {why}")),
         );
         return None;
@@ -187,6 +215,12 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
 pub(super) const ON_EXISTING_VALUES: [(&str, OnExisting); 3] =
     [("keep", OnExisting::Keep), ("overwrite", OnExisting::Overwrite), ("skip", OnExisting::Skip)];
 
+/// Names the kind of a change, for the label of an error.
+pub(super) fn this_change(kind: &str) -> String {
+    let article = if kind.starts_with('a') { "an" } else { "a" };
+    format!("this change is {article} `{kind}`")
+}
+
 /// Refuses the fields that belong to other kinds of change.
 fn refuse_foreign_fields(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems: &mut Problems) {
     for (name, kinds) in DEPENDENT_FIELDS.iter().filter(|(_, kinds)| !kinds.contains(&kind)) {
@@ -194,7 +228,7 @@ fn refuse_foreign_fields(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, pr
         let kinds = join_with_or(kinds.iter().map(|kind| format!("`{kind}`")));
         problems.add(
             Diagnostic::new(format!("`{kind}` takes no `{name}`"), at, format!("only with {kinds}"))
-                .also(key.clone(), format!("this change is a `{kind}`"))
+                .also(key.clone(), this_change(kind))
                 .help(format!("remove `{name}`, or use {kinds}")),
         );
     }

@@ -6,13 +6,15 @@ use crate::plan::changes::WrittenChange;
 use crate::plan::diagnostic::{Diagnostic, Problems};
 use crate::plan::select::WrittenSelection;
 
-/// Refuses a change that computes a value from the value that it writes, unless the selection reads the target too. If
-/// it does, the run checks for each item that the written item is no longer selected.
+/// Refuses a change that computes a value from the value that it writes, unless the selection or the change's own `where`
+/// reads the target too. If it does, the run checks for each item that the written item is no longer selected.
 pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&WrittenSelection>, problems: &mut Problems) {
     let paths = written.change.paths();
     let selects_by = |target: &Path| {
-        let inputs = selection.map_or(&[][..], |written| written.selection.condition.inputs());
-        inputs.iter().any(|input| input.overlaps(target))
+        let selected = selection.map(|written| &written.selection.condition);
+        let own = written.options.applies_to.as_ref().map(|written| &written.expr);
+        let conditions = selected.into_iter().chain(own);
+        conditions.into_iter().any(|condition| condition.inputs().iter().any(|input| input.overlaps(target)))
     };
     for to in paths.writes {
         let Some(input) = paths.inputs.iter().find(|input| input.overlaps(to)) else { continue };
@@ -37,7 +39,7 @@ pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&Writt
             )
             .also(written.to.clone(), "the target")
             .help("a write may be sent twice, and the second one would compute the value again from the new value")
-            .help("write to another attribute, or add a [select] whose `where` is false for the written item"),
+            .help("write to another attribute, or add a `where` to this change or to [select] that is false for the written item"),
         );
     }
 }

@@ -9,11 +9,11 @@ mod delete;
 #[cfg(test)]
 mod tests;
 
-use super::changes::WrittenChange;
+use super::changes::{WrittenChange, check_conditions, check_null};
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::expression_limits::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use super::select::WrittenSelection;
-use crate::change::{Change, Formula, index_key_fault};
+use crate::change::{Change, Formula, OptionsByTarget, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Num, Path, PathStep, Value, item_bytes};
 use computed::{check_bumps, check_own_inputs};
 pub(super) use delete::{check_delete, check_delete_names};
@@ -41,15 +41,22 @@ struct PathUse<'a> {
 }
 
 /// Reports every change that breaks a rule.
-pub(super) fn check(changes: &[WrittenChange], selection: Option<&WrittenSelection>, problems: &mut Problems) {
+pub(super) fn check(
+    changes: &[WrittenChange],
+    selection: Option<&WrittenSelection>,
+    options: &OptionsByTarget,
+    problems: &mut Problems,
+) {
     for change in changes {
         check_change(change, problems);
         check_own_inputs(change, selection, problems);
+        check_null(change, problems);
     }
     check_bumps(changes, problems);
     check_constants(changes, problems);
     // If the plan is too long, do not compare each pair of changes, because the number of pairs could be huge.
-    if check_length(changes, selection, problems) {
+    if check_length(changes, selection, options, problems) {
+        check_conditions(changes, problems);
         for (i, first) in changes.iter().enumerate() {
             for second in &changes[i + 1..] {
                 check_pair(first, second, problems);
@@ -115,6 +122,7 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
             Change::Convert { conversion, .. }
             | Change::Compute { formula: Formula::Conversion { conversion, .. }, .. },
         ) => example_of_type(conversion.target_type()),
+        (None, Change::Append { addition, .. }) => example_of_type(addition.container_type()),
         (None, Change::Bump { .. }) => Some(Value::N(Num::from_wire("1".to_owned()))),
         (
             None,
@@ -266,15 +274,21 @@ fn label(path_use: &PathUse<'_>) -> &'static str {
 }
 
 /// Checks whether every write of the plan stays within DynamoDB's limits for expressions, and reports an error if not.
-fn check_length(changes: &[WrittenChange], selection: Option<&WrittenSelection>, problems: &mut Problems) -> bool {
+fn check_length(
+    changes: &[WrittenChange],
+    selection: Option<&WrittenSelection>,
+    options: &OptionsByTarget,
+    problems: &mut Problems,
+) -> bool {
     let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
     let selection = selection.map(|written| &written.selection);
-    let bound = expression_bound(&plain, selection);
+    let bound = expression_bound(&plain, selection, options);
     if bound.is_within_limits() {
         return true;
     }
-    let fitting =
-        (0..plain.len()).find(|n| !expression_bound(&plain[..*n + 1], selection).is_within_limits()).unwrap_or(0);
+    let fitting = (0..plain.len())
+        .find(|n| !expression_bound(&plain[..*n + 1], selection, options).is_within_limits())
+        .unwrap_or(0);
     let bytes = bound.update_bytes.max(bound.condition_bytes);
     let operators = bound.update_operators.max(bound.condition_operators);
     // Show the error at the first change that makes the plan exceed the limit.
@@ -300,7 +314,18 @@ fn check_length(changes: &[WrittenChange], selection: Option<&WrittenSelection>,
 fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     let mut total = 0;
     for written in changes {
-        if let Change::Set { to, value, .. } = &written.change {
+        let constant = match &written.change {
+            Change::Set { to, value, .. } => Some((to, value)),
+            Change::Append { to, addition } => Some((to, addition.value())),
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
+        };
+        if let Some((to, value)) = constant {
             total += item_bytes(&Item::from([(to.root().to_owned(), value.clone())]));
             if total > MAX_ITEM_BYTES {
                 problems.add(

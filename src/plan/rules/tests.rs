@@ -21,7 +21,11 @@ fn apply(changes: &[Change], image: &Item) -> Item {
                 to.set(&mut after, value.clone());
             }
             Change::Remove { path } => gone.push(path),
-            Change::Compute { .. } | Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => {
+            Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. } => {
                 unreachable!("not generated")
             }
         }

@@ -180,8 +180,9 @@ fn add_verdicts(
     segment: u32,
     verdicts: &VerdictCounts,
 ) -> Result<(), StateFileError> {
-    // The number of skipped items is not stored here, because the counted outcomes of the segment already contain it.
-    let VerdictCounts { matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
+    // The numbers of skipped items and of items that were not compared are not stored here, because they follow from the
+    // counted items and outcomes of the segment (`rules::check_verified`).
+    let VerdictCounts { not_selected: _, matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
     connection
         .prepare_cached(
             "INSERT INTO segment_verdicts (run, segment, matching, missing, stale, unexpected, raced, repaired) \
@@ -232,13 +233,14 @@ pub(super) fn segment_verdicts(
     run: RunId,
 ) -> Result<Vec<(u32, VerdictCounts)>, StateFileError> {
     let sql = format!(
-        "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact \
+        "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact, scanned \
          FROM (SELECT *, sum IS {SEGMENT_VERDICTS} AS intact FROM segment_verdicts WHERE run = ?1) \
-         JOIN (SELECT run, segment, skipped FROM segments) USING (run, segment) ORDER BY segment"
+         JOIN (SELECT run, segment, skipped, scanned FROM segments) USING (run, segment) ORDER BY segment"
     );
     read::collect(connection, &sql, [run.0], |row| {
         refuse_damaged_row(row, 8)?;
-        let counts = VerdictCounts {
+        let mut counts = VerdictCounts {
+            not_selected: 0,
             matching: row.get(1)?,
             skipped: row.get(7)?,
             missing: row.get(2)?,
@@ -247,6 +249,7 @@ pub(super) fn segment_verdicts(
             raced: row.get(5)?,
             repaired: row.get(6)?,
         };
+        counts.not_selected = row.get::<_, u64>(9)?.saturating_sub(counts.compared());
         Ok((row.get(0)?, counts))
     })
 }

@@ -7,7 +7,7 @@ use super::fields::{SchemaFields, Step, put};
 use crate::plan_json::{schema_accepts, schema_errors};
 
 /// Valid plans. Together they have every kind of change, of health check and of flag.
-const BASES: [&str; 4] = [
+const BASES: [&str; 5] = [
     r#"
     migration = { name = "m" }
     table = { name = "shop" }
@@ -34,6 +34,11 @@ const BASES: [&str; 4] = [
     table = { name = "shop" }
     change = [{ remove = "a" }]
     health_check = [{ name = "api", metric = { namespace = "N", name = "n", statistic = "Sum" }, unhealthy_above = 1 }]
+    "#,
+    r#"
+    migration = { name = "m" }
+    table = { name = "shop" }
+    change = [{ append = "a", values = { SS = ["b"] } }]
     "#,
 ];
 

@@ -141,6 +141,58 @@ fn examples() -> Vec<Example> {
             ],
         },
         Example {
+            file: "null-as-missing.toml",
+            exit: 5,
+            items: vec![
+                (
+                    json!({"street": {"S": "a"}, "zip": {"S": "1"}, "address": {"NULL": true}}),
+                    json!({
+                        "street": {"S": "a"}, "zip": {"S": "1"},
+                        "address": {"M": {"street": {"S": "a"}, "zip": {"S": "1"}}}
+                    }),
+                ),
+                (
+                    json!({"street": {"S": "a"}, "address": {"M": {"street": {"NULL": true}, "city": {"S": "c"}}}}),
+                    json!({"street": {"S": "a"}, "address": {"M": {"street": {"S": "a"}, "city": {"S": "c"}}}}),
+                ),
+                same(json!({"street": {"S": "a"}, "address": {"M": {"street": {"S": "other"}}}})),
+                same(json!({"address": {"NULL": true}})),
+            ],
+        },
+        Example {
+            file: "change-for-some-items.toml",
+            exit: 0,
+            items: vec![
+                adds(json!({"sk": {"S": "ORDER#1"}}), json!({"status": {"S": "unpaid"}})),
+                same(json!({"sk": {"S": "ORDER#2"}, "status": {"S": "paid"}})),
+                (
+                    json!({"sk": {"S": "ORDER#3"}, "phone": {"S": "32"}}),
+                    json!({"sk": {"S": "ORDER#3"}, "phone": {"S": "+32"}, "status": {"S": "unpaid"}}),
+                ),
+                (json!({"phone": {"S": "32"}}), json!({"phone": {"S": "+32"}})),
+                same(json!({"phone": {"S": "+32"}})),
+                same(json!({"phone": {"N": "32"}})),
+            ],
+        },
+        Example {
+            file: "append.toml",
+            exit: 4,
+            items: vec![
+                adds(
+                    json!({"sk": {"S": "PROFILE"}}),
+                    json!({"tags": {"SS": ["customer"]}, "history": {"L": [{"S": "tagged"}]}}),
+                ),
+                (
+                    json!({"sk": {"S": "PROFILE"}, "tags": {"SS": ["a"]}, "history": {"L": [{"S": "tagged"}]}}),
+                    json!({
+                        "sk": {"S": "PROFILE"}, "tags": {"SS": ["a", "customer"]}, "history": {"L": [{"S": "tagged"}]}
+                    }),
+                ),
+                same(json!({"sk": {"S": "PROFILE"}, "tags": {"S": "customer"}})),
+                same(json!({"tags": {"SS": ["a"]}})),
+            ],
+        },
+        Example {
             file: "text-to-number.toml",
             exit: 4,
             items: vec![

@@ -1,9 +1,8 @@
 //! Compares one change of the plan with an image.
 
-use crate::change::{Change, Formula, ItemHistory, Strategy};
+use crate::change::{Addition, Change, ChangeOptions, Formula, ItemHistory, ItemRules, Strategy};
 use crate::convert::Conversion;
 use crate::cutover::Truth;
-use crate::expr::Facts;
 use crate::item::{Item, Path, Value};
 use crate::state::{TableStage, Verdict};
 
@@ -29,6 +28,8 @@ pub(super) enum Expectation {
     /// The path must be absent, unless one of these copies of the path was skipped.
     Absent {
         path: Path,
+        /// The path that identifies the change in the plan.
+        own_path: Path,
         copies: Vec<(Path, SkipRule)>,
     },
     /// The target must have the value that the formula computes now.
@@ -41,6 +42,11 @@ pub(super) enum Expectation {
     Converted {
         path: Path,
         conversion: Conversion,
+    },
+    /// The set or list must contain everything that the plan adds.
+    Appended {
+        to: Path,
+        addition: Addition,
     },
 }
 
@@ -98,7 +104,7 @@ impl Expectation {
         let skip_rule = SkipRule::from_change(change, strategy);
         Some(match change.clone() {
             Change::Move { from, to, .. } if contracted => {
-                Expectation::Absent { path: from, copies: vec![(to, skip_rule)] }
+                Expectation::Absent { path: from, own_path: to.clone(), copies: vec![(to, skip_rule)] }
             }
             Change::Move { from, to, .. } if in_place => Expectation::InPlace { from, to, skip_rule },
             Change::Copy { from, to, .. } if in_place && is_removed(&from) => {
@@ -108,15 +114,18 @@ impl Expectation {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
                 Expectation::Pair { old: from, new: to, truth, skip_rule }
             }
-            Change::Set { .. } | Change::Compute { .. } if truth.is_new_only() && stage == TableStage::Expanded => {
+            Change::Set { .. } | Change::Compute { .. } | Change::Append { .. }
+                if truth.is_new_only() && stage == TableStage::Expanded =>
+            {
                 return None;
             }
             Change::Set { to, value, .. } => Expectation::Constant { to, value, skip_rule },
             Change::Remove { path } if in_place || contracted => {
-                Expectation::Absent { copies: skipping_copies(all, &path, strategy), path }
+                Expectation::Absent { copies: skipping_copies(all, &path, strategy), own_path: path.clone(), path }
             }
             Change::Compute { to, formula, .. } => Expectation::Computed { to, formula, skip_rule },
             Change::Convert { path, conversion } => Expectation::Converted { path, conversion },
+            Change::Append { to, addition } => Expectation::Appended { to, addition },
             // A version has no expected value: applications raise it too.
             // `Parity` compares whole items.
             Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } => return None,
@@ -126,11 +135,12 @@ impl Expectation {
     /// Compares an item with this change. Returns the compared path and the verdict.
     ///
     /// If a formula has no result for the item, nothing shows that the target is right, so the item is a mismatch.
-    pub(super) fn compare(&self, item: &Item, record: &ItemHistory, facts: &Facts) -> (&Path, Verdict) {
+    pub(super) fn compare(&self, item: &Item, record: &ItemHistory, rules: &ItemRules) -> (&Path, Verdict) {
+        let options = rules.options.of(self.own_path());
         match self {
             Expectation::Pair { old, new, truth, skip_rule } => {
                 let was_there = record.is_preexisting(new);
-                match (old.get(item), new.get(item)) {
+                match (old.get(item), options.target_value(new, item, old.get(item))) {
                     (Some(a), Some(b)) if a == b => (new, Verdict::Matching),
                     (Some(_), Some(b)) if skip_rule.accepts(record, new, b) => (new, Verdict::Skipped),
                     (Some(_), Some(_)) if *truth == Truth::Old => (new, Verdict::Stale),
@@ -144,47 +154,63 @@ impl Expectation {
                     (None, None) => (new, Verdict::Matching),
                 }
             }
-            Expectation::InPlace { from, to, skip_rule } => match (from.get(item), to.get(item)) {
-                (Some(a), Some(b)) if a == b => (from, Verdict::Unexpected),
-                (Some(_), Some(b)) if skip_rule.accepts(record, to, b) => (to, Verdict::Skipped),
-                (Some(_), Some(_)) => (to, Verdict::Stale),
-                (Some(_), None) => (to, Verdict::Missing),
-                (None, _) => (to, Verdict::Matching),
-            },
-            Expectation::Constant { to, value, skip_rule } => match to.get(item) {
+            Expectation::InPlace { from, to, skip_rule } => {
+                match (from.get(item), options.target_value(to, item, from.get(item))) {
+                    (Some(a), Some(b)) if a == b => (from, Verdict::Unexpected),
+                    (Some(_), Some(b)) if skip_rule.accepts(record, to, b) => (to, Verdict::Skipped),
+                    (Some(_), Some(_)) => (to, Verdict::Stale),
+                    (Some(_), None) => (to, Verdict::Missing),
+                    (None, _) => (to, Verdict::Matching),
+                }
+            }
+            Expectation::Constant { to, value, skip_rule } => match options.target_value(to, item, Some(value)) {
                 Some(there) if there == value => (to, Verdict::Matching),
                 Some(there) if skip_rule.accepts(record, to, there) => (to, Verdict::Skipped),
                 Some(_) => (to, Verdict::Stale),
                 None => (to, Verdict::Missing),
             },
-            Expectation::Absent { path, copies } => match path.get(item) {
-                Some(old) if copies.iter().any(|copy| was_skipped(item, record, old, copy)) => (path, Verdict::Skipped),
+            Expectation::Absent { path, copies, own_path: _ } => match path.get(item) {
+                Some(old)
+                    if copies.iter().any(|copy| was_skipped(item, record, old, copy, rules.options.of(&copy.0))) =>
+                {
+                    (path, Verdict::Skipped)
+                }
                 Some(_) => (path, Verdict::Unexpected),
                 None => (path, Verdict::Matching),
             },
-            Expectation::Computed { to, formula, skip_rule } => match (formula.value(item, facts), to.get(item)) {
-                // Nothing implies the value any more, because its source is gone.
-                (Ok(None), Some(there)) if record.is_own_value(to, there) => (to, Verdict::Unexpected),
-                (Ok(None), _) => (to, Verdict::Matching),
-                (_, None) => (to, Verdict::Missing),
-                (Ok(Some(value)), Some(there)) if value == *there => (to, Verdict::Matching),
-                // An old result of the migration is stale. Only a value of somebody else counts as done.
-                (_, Some(there)) if skip_rule.accepts(record, to, there) && !record.is_own_value(to, there) => {
-                    (to, Verdict::Skipped)
+            Expectation::Computed { to, formula, skip_rule } => {
+                let value = formula.value(item, &rules.facts);
+                let implied = value.as_ref().ok().and_then(Option::as_ref);
+                match (&value, options.target_value(to, item, implied)) {
+                    // Nothing implies the value any more, because its source is gone.
+                    (Ok(None), Some(there)) if record.is_own_value(to, there) => (to, Verdict::Unexpected),
+                    (Ok(None), _) => (to, Verdict::Matching),
+                    (_, None) => (to, Verdict::Missing),
+                    (Ok(Some(value)), Some(there)) if value == there => (to, Verdict::Matching),
+                    // An old result of the migration is stale. Only a value of somebody else counts as done.
+                    (_, Some(there)) if skip_rule.accepts(record, to, there) && !record.is_own_value(to, there) => {
+                        (to, Verdict::Skipped)
+                    }
+                    (_, Some(_)) => (to, Verdict::Stale),
                 }
-                (_, Some(_)) => (to, Verdict::Stale),
-            },
+            }
             Expectation::Converted { path, conversion } => match path.get(item) {
                 Some(value) if !conversion.is_converted(value) => (path, Verdict::Stale),
                 Some(_) | None => (path, Verdict::Matching),
+            },
+            Expectation::Appended { to, addition } => match addition.added_to(options.target_value(to, item, None)) {
+                Ok(None) => (to, Verdict::Matching),
+                Ok(Some(_)) => (to, Verdict::Missing),
+                Err(_) => (to, Verdict::Stale),
             },
         }
     }
 
     /// Returns whether the verdict on this item depends on whether the migration wrote the target's value.
-    pub(super) fn depends_on_author(&self, item: &Item, facts: &Facts) -> bool {
+    pub(super) fn depends_on_author(&self, item: &Item, rules: &ItemRules) -> bool {
         let Expectation::Computed { to, formula, .. } = self else { return false };
-        to.get(item).is_some_and(|there| !matches!(formula.value(item, facts), Ok(Some(value)) if value == *there))
+        let is_other = |there: &Value| !matches!(formula.value(item, &rules.facts), Ok(Some(value)) if value == *there);
+        to.get(item).is_some_and(is_other)
     }
 
     /// Returns whether a value is computed from the target itself, so that it cannot be computed again from the written
@@ -196,7 +222,21 @@ impl Expectation {
             | Expectation::InPlace { .. }
             | Expectation::Constant { .. }
             | Expectation::Absent { .. }
-            | Expectation::Converted { .. } => false,
+            | Expectation::Converted { .. }
+            | Expectation::Appended { .. } => false,
+        }
+    }
+
+    /// Returns the path that identifies the change in the plan.
+    pub(super) fn own_path(&self) -> &Path {
+        match self {
+            Expectation::Pair { new: path, .. }
+            | Expectation::InPlace { to: path, .. }
+            | Expectation::Constant { to: path, .. }
+            | Expectation::Absent { own_path: path, .. }
+            | Expectation::Computed { to: path, .. }
+            | Expectation::Converted { path, .. }
+            | Expectation::Appended { to: path, .. } => path,
         }
     }
 
@@ -208,7 +248,8 @@ impl Expectation {
             | Expectation::Constant { to: path, .. }
             | Expectation::Absent { path, .. }
             | Expectation::Computed { to: path, .. }
-            | Expectation::Converted { path, .. } => path,
+            | Expectation::Converted { path, .. }
+            | Expectation::Appended { to: path, .. } => path,
         }
     }
 }
@@ -225,6 +266,7 @@ fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
+        | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => None,
     });
@@ -238,6 +280,8 @@ pub(in super::super) fn was_skipped(
     record: &ItemHistory,
     old: &Value,
     (to, skip_rule): &(Path, SkipRule),
+    options: &ChangeOptions,
 ) -> bool {
-    to.get(item).is_some_and(|there| there != old && skip_rule.accepts(record, to, there))
+    let there = options.target_value(to, item, Some(old));
+    there.is_some_and(|there| there != old && skip_rule.accepts(record, to, there))
 }

@@ -47,7 +47,7 @@ mod expected;
 #[cfg(test)]
 mod tests;
 
-use crate::change::{Change, ItemHistory, ItemRules, OnNotComputable, Selected, Strategy};
+use crate::change::{Change, ItemHistory, ItemRules, OnNotComputable, Selected, Selection, Strategy};
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, Path};
 use crate::state::{TableStage, Verdict};
@@ -132,18 +132,20 @@ impl Parity {
     pub fn has_kept_old_value(&self, item: &Item) -> bool {
         self.expected.iter().any(|expected| {
             matches!(expected, Expectation::Pair { old, new, truth: Truth::NewDuringRollback, .. }
-                if old.get(item).is_some() && new.get(item).is_none())
+                if old.get(item).is_some()
+                    && self.rules.options.of(new).target_value(new, item, old.get(item)).is_none()
+                    && self.rules.applies(new, item) == Selected::Yes)
         })
     }
 
     /// Compares an item with the plan. `record` lists the preexisting targets, with digests of their values, and what
     /// the migration wrote. If the selection does not include the item now, only values that the migration wrote are
-    /// compared.
+    /// compared. If they are right, the item counts as not selected.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
         if self.deletes {
             return self.compare_deleted(item);
         }
-        match self.rules.includes(item) {
+        let found = match self.rules.includes(item) {
             Selected::Yes => self.compare_selected(item, record),
             Selected::No => self.compare_own_values(item, record),
             Selected::NotComputable(_) => match self.rules.on_not_computable {
@@ -151,13 +153,35 @@ impl Parity {
                 // It is unknown whether the item must match the plan, so nothing shows that it is right.
                 OnNotComputable::Fail => self.unknown(item),
             },
+        };
+        self.unless_left_out(item, found)
+    }
+
+    /// Returns the comparison of an item, or that the item was not compared if no change applies to it and nothing is
+    /// wrong.
+    fn unless_left_out(&self, item: &Item, found: Comparison) -> Comparison {
+        let is_left_out = || {
+            let mut expected = self.expected_for(item).iter().peekable();
+            self.rules.includes(item) == Selected::No
+                || expected.peek().is_some()
+                    && expected.all(|expected| self.rules.applies(expected.own_path(), item) == Selected::No)
+        };
+        match !found.verdict.is_mismatch() && is_left_out() {
+            true => Comparison { verdict: Verdict::NotSelected, paths: Vec::new() },
+            false => found,
         }
     }
 
-    /// Compares an item that the selection includes. If one of the plan's changes has no result for the item, a run
-    /// skips the whole item, so only values that the migration wrote earlier can be wrong.
+    /// Compares an item that the selection includes. A change whose own `where` is false for the item implies nothing,
+    /// so only a value that the migration wrote is compared. If one of the plan's changes has no result for the item, a
+    /// run skips the whole item, so only values that the migration wrote earlier can be wrong.
     fn compare_selected(&self, item: &Item, record: &ItemHistory) -> Comparison {
-        let found = self.compare_paths(item, record, |_| true);
+        if self.is_unknown(item) {
+            return self.unknown(item);
+        }
+        let found = self.compare_paths(item, record, |expected| {
+            self.rules.applies(expected.own_path(), item) == Selected::Yes || is_own_value(expected, item, record)
+        });
         if !found.verdict.is_mismatch() || !self.is_skipped(item) {
             return found;
         }
@@ -171,8 +195,7 @@ impl Parity {
         if record.unreadable_reason().is_some() {
             return self.unknown(item);
         }
-        let is_own = |path: &Path| path.get(item).is_some_and(|now| record.is_own_value(path, now));
-        self.compare_paths(item, record, |expected| is_own(expected.path()) && !expected.depends_on_itself())
+        self.compare_paths(item, record, |expected| is_own_value(expected, item, record))
     }
 
     /// Compares an item whose history is not known yet. The result may be a mismatch that the history explains, but an
@@ -181,17 +204,16 @@ impl Parity {
         if self.deletes {
             return self.compare_deleted(item);
         }
-        let is_unknown = matches!(self.rules.includes(item), Selected::NotComputable(_));
-        if is_unknown && self.rules.on_not_computable == OnNotComputable::Fail {
+        if self.is_unknown(item) {
             return self.unknown(item);
         }
         let found = self.compare_paths(item, &ItemHistory::default(), |_| true);
-        let facts = &self.rules.facts;
-        if !found.verdict.is_mismatch() && self.expected_for(item).iter().any(|it| it.depends_on_author(item, facts)) {
+        let depends = |expected: &Expectation| expected.depends_on_author(item, &self.rules);
+        if !found.verdict.is_mismatch() && self.expected_for(item).iter().any(depends) {
             // Only the history shows whether the migration wrote the value.
             return Comparison { verdict: Verdict::Stale, paths: Vec::new() };
         }
-        found
+        self.unless_left_out(item, found)
     }
 
     /// Compares an item with a plan that deletes the selected items. A selected item that still exists is unexpected.
@@ -208,9 +230,30 @@ impl Parity {
         Comparison { verdict, paths: Vec::new() }
     }
 
-    /// Returns whether the plan's selection includes this item.
-    pub fn is_selected(&self, item: &Item) -> bool {
-        self.rules.includes(item) == Selected::Yes
+    /// Returns whether every change of the plan applies to this item.
+    pub fn is_fully_selected(&self, item: &Item) -> bool {
+        let applies = |expected: &Expectation| self.rules.applies(expected.own_path(), item) == Selected::Yes;
+        self.rules.includes(item) == Selected::Yes && self.expected_for(item).iter().all(applies)
+    }
+
+    /// Returns whether it is unknown whether the item must match the plan: a `where` has no result for it, and the plan
+    /// does not skip such items.
+    fn is_unknown(&self, item: &Item) -> bool {
+        self.rules.on_not_computable == OnNotComputable::Fail
+            && match self.rules.includes(item) {
+                Selected::NotComputable(_) => true,
+                Selected::No => false,
+                Selected::Yes => self.has_unknown_change(item),
+            }
+    }
+
+    /// Returns whether it is unknown whether one of the changes applies to the item.
+    fn has_unknown_change(&self, item: &Item) -> bool {
+        let has_result = |selection: &Selection| match selection.includes(item, &self.rules.facts) {
+            Selected::Yes | Selected::No => true,
+            Selected::NotComputable(_) => false,
+        };
+        !self.rules.options.selections().all(has_result)
     }
 
     /// The comparison of an item about which nothing is known.
@@ -223,7 +266,13 @@ impl Parity {
     /// item or none.
     fn is_skipped(&self, item: &Item) -> bool {
         self.rules.on_not_computable == OnNotComputable::Skip
-            && self.computed.iter().any(|change| !change.is_computable(item, &self.rules.facts))
+            && (self.has_unknown_change(item) || self.computed.iter().any(|change| self.has_no_result(change, item)))
+    }
+
+    /// Returns whether the change applies to the item but has no result for it.
+    fn has_no_result(&self, change: &Change, item: &Item) -> bool {
+        let applies = change.own_path().is_none_or(|path| self.rules.applies(path, item) == Selected::Yes);
+        applies && !change.is_computable(item, &self.rules)
     }
 
     fn expected_for(&self, item: &Item) -> &[Expectation] {
@@ -234,11 +283,18 @@ impl Parity {
     fn compare_paths(&self, item: &Item, record: &ItemHistory, counts: impl Fn(&Expectation) -> bool) -> Comparison {
         let expected = self.expected_for(item).iter().filter(|expected| counts(expected));
         let found: Vec<(&Path, Verdict)> =
-            expected.map(|expected| expected.compare(item, record, &self.rules.facts)).collect();
+            expected.map(|expected| expected.compare(item, record, &self.rules)).collect();
         let verdict = found.iter().map(|(_, verdict)| *verdict).max().unwrap_or(Verdict::Matching);
         let wrong = found.into_iter().filter(|(_, verdict)| verdict.is_mismatch());
         Comparison { verdict, paths: wrong.map(|(path, verdict)| (path.clone(), verdict)).collect() }
     }
+}
+
+/// Returns whether the item still has the value that the migration wrote for this change. A value that was computed from
+/// itself cannot be computed again, so it is not compared.
+fn is_own_value(expected: &Expectation, item: &Item, record: &ItemHistory) -> bool {
+    let path = expected.path();
+    path.get(item).is_some_and(|now| record.is_own_value(path, now)) && !expected.depends_on_itself()
 }
 
 impl ReaderSplit {

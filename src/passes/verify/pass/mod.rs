@@ -211,7 +211,9 @@ async fn end(
     };
     let mut report = report_of(job, record, &segments, &counts);
     report.repair_remove = record.parameters.repair && removes;
-    report.new_alone = store.totals(id).await?.counts.of(Outcome::NothingToDo);
+    // The outcome counts both kinds of item.
+    let uncounted = store.totals(id).await?.counts.of(Outcome::NothingToDo);
+    report.new_alone = uncounted.saturating_sub(counts.not_selected);
     report.ended_at = store.now();
     report.diverged_closed = closed;
     report.read_units = spend.state.spent.read;
@@ -259,6 +261,7 @@ fn report_of(
         began_at: run.started_at.clone(),
         ended_at: String::new(),
         compared: counts.compared(),
+        not_selected: counts.not_selected,
         matching: counts.matching,
         skipped: counts.skipped,
         missing: counts.missing,
@@ -288,7 +291,7 @@ fn clusters(sample: &Sample, segments: &[(u32, VerdictCounts)]) -> Clusters {
         } else {
             clusters.drawn += 1;
             clusters.differing += differs;
-            clusters.empty += u32::from(counts.compared() == 0);
+            clusters.empty += u32::from(counts.read() == 0);
         }
     }
     clusters

@@ -51,8 +51,8 @@ pub(super) struct Verifier {
     repair: Option<Repair>,
     removes: bool,
     history: Arc<dyn ItemHistories>,
-    /// Whether the plan skips existing values. If it does, the verifier also looks up the values that the migration
-    /// wrote, to distinguish the migration's own copies from other values.
+    /// Whether the verifier also looks up the values that the migration wrote. If the plan skips existing values or
+    /// selects items, the verdict depends on who wrote a value.
     needs_journal: bool,
     store: State,
     session: SessionId,
@@ -103,6 +103,7 @@ impl Verifier {
             removes,
             history,
             needs_journal: plan.select.is_some()
+                || plan.options.selections().next().is_some()
                 || plan.changes.iter().any(|change| change.skips_existing() || change.may_be_not_computable()),
             store: store.clone(),
             session: record.run.session(),
@@ -148,8 +149,9 @@ impl Verifier {
                 fine.count(suspect.found.verdict);
                 // The first comparison ignored the history and found a value that nothing implies. The history shows
                 // that this value existed before the migration.
-                let is_explained =
-                    was_marked && suspect.found.verdict == Verdict::Matching && self.parity.is_selected(&suspect.item);
+                let is_explained = was_marked
+                    && suspect.found.verdict == Verdict::Matching
+                    && self.parity.is_fully_selected(&suspect.item);
                 new_alone += u64::from(is_explained);
             }
             stays
@@ -319,7 +321,8 @@ impl ProcessPage for Verifier {
         }
         // The progress display shows outcomes, so convert the verdicts to outcomes.
         let fine = outcome.verdicts.matching + outcome.verdicts.raced;
-        // An item that had only the new attribute counts as "nothing to do".
+        // An item that had only the new attribute counts as "nothing to do", and so does an item that is not selected.
+        (0..outcome.verdicts.not_selected).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
         (0..new_alone).for_each(|_| outcome.counts.count(Outcome::NothingToDo));
         (new_alone..fine).for_each(|_| outcome.counts.count(Outcome::AlreadyApplied));
         (0..outcome.verdicts.skipped).for_each(|_| outcome.counts.count(Outcome::Skipped));

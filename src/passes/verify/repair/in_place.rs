@@ -17,6 +17,7 @@ impl Repair {
                 | Change::Remove { .. }
                 | Change::Compute { .. }
                 | Change::Convert { .. }
+                | Change::Append { .. }
                 | Change::Bump { .. }
                 | Change::Delete { .. } => false,
             }
@@ -32,6 +33,7 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => false,
         })
@@ -43,7 +45,8 @@ impl Repair {
         let Some(old) = path.get(item) else { return false };
         self.changes.iter().any(|change| match change {
             Change::Copy { from, to, .. } if from == path => {
-                was_skipped(item, record, old, &(to.clone(), SkipRule::from_change(change, self.strategy)))
+                let copy = (to.clone(), SkipRule::from_change(change, self.strategy));
+                was_skipped(item, record, old, &copy, self.rules.options.of(to))
             }
             Change::Copy { .. }
             | Change::Move { .. }
@@ -51,6 +54,7 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => false,
         })

@@ -102,6 +102,16 @@ impl Repair {
         targets.filter(|to| to.get(item).is_some()).cloned().collect()
     }
 
+    /// Returns whether the change applies to the item. Makes the write conditional on everything that the change's
+    /// `where` read. The key of an item never changes, so it needs no condition.
+    fn applies(&self, needs: &mut RepairNeeds, change: &Change, item: &Item) -> Selected {
+        let Some(selection) = &self.rules.options.of_change(change).applies_to else { return Selected::Yes };
+        let inputs = selection.condition.inputs().iter();
+        let changeable = inputs.filter(|input| !self.key.names().any(|name| name == input.root()));
+        changeable.for_each(|input| needs.pin(input, item));
+        selection.includes(item, &self.rules.facts)
+    }
+
     /// Decides which write this item needs. An item with a preexisting new value and no old value needs no write,
     /// except while applications write only new values. If the item also has an old value, the repair ignores that the
     /// new value is preexisting. There is one exception: with `on_existing = "skip"`, a preexisting new value may count
@@ -129,6 +139,17 @@ impl Repair {
         let mut needs = RepairNeeds::default();
         let truth = self.truths.at(item.get(&self.key.partition.name));
         for change in &self.changes {
+            match self.applies(&mut needs, change, item) {
+                Selected::Yes => {}
+                Selected::No => {
+                    // The plan says nothing about this target any more. A value that the migration wrote stays until a
+                    // rollback.
+                    let is_own = |to: &&Path| to.get(item).is_some_and(|now| record.is_own_value(to, now));
+                    change.paths().writes.into_iter().filter(is_own).for_each(|to| needs.leave_if(to, true));
+                    continue;
+                }
+                Selected::NotComputable(_) => return Decision::Diverged(self.present_targets(item)),
+            }
             match change {
                 Change::Move { from, to, .. } | Change::Copy { from, to, .. } if self.removes_source(change) => {
                     needs.pin(from, item);
@@ -143,9 +164,10 @@ impl Repair {
                 }
                 // In this case, verification does not compare a `set` (`compare/`), so the `set` must not block the
                 // repair of a pair.
-                Change::Set { .. } | Change::Compute { .. } if truth.is_new_only() => {}
+                Change::Set { .. } | Change::Compute { .. } | Change::Append { .. } if truth.is_new_only() => {}
                 Change::Set { to, value, .. } => {
-                    let other = to.get(item).is_some_and(|there| there != value) && !change.skips_existing();
+                    let there = self.rules.options.of(to).target_value(to, item, Some(value));
+                    let other = there.is_some_and(|there| there != value) && !change.skips_existing();
                     needs.leave_if(to, other && truth != Truth::Old);
                     needs.changes.push(overwriting(change));
                 }
@@ -159,13 +181,14 @@ impl Repair {
                 Change::Compute { to, formula, .. } => {
                     // If the formula has no result, the decision below says so.
                     let value = formula.value(item, &self.rules.facts).ok().flatten();
-                    let other = to.get(item).is_some_and(|there| value.as_ref().is_some_and(|value| value != there));
+                    let there = self.rules.options.of(to).target_value(to, item, value.as_ref());
+                    let other = there.is_some_and(|there| value.as_ref().is_some_and(|value| value != there));
                     needs.leave_if(to, other && !change.skips_existing() && truth != Truth::Old);
                     // Without a source, nothing implies the value that the migration wrote.
                     needs.leave_if(to, value.is_none() && to.get(item).is_some_and(|now| record.is_own_value(to, now)));
                     needs.changes.push(overwriting(change));
                 }
-                Change::Convert { .. } | Change::Bump { .. } | Change::Delete { .. } => {
+                Change::Convert { .. } | Change::Append { .. } | Change::Bump { .. } | Change::Delete { .. } => {
                     needs.changes.push(change.clone());
                 }
             }

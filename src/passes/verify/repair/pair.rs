@@ -3,7 +3,7 @@
 
 use super::super::compare::SkipRule;
 use super::{Repair, RepairNeeds};
-use crate::change::{Change, ItemHistory, OnExisting};
+use crate::change::{Change, ItemHistory, OnExisting, Selected};
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
 
@@ -27,7 +27,9 @@ impl Repair {
         let Pair { old, new, skip_rule } = *pair;
         needs.pin(old, item);
         needs.pin(new, item);
-        match (old.get(item), new.get(item), truth) {
+        // A NULL that counts as missing is pinned, and treated like a missing value.
+        let implied = old.get(item);
+        match (implied, self.rules.options.of(new).target_value(new, item, implied), truth) {
             (None, None, _) | (Some(_), None, Truth::NewDuringRollback) => {}
             (None, Some(_), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {}
             (Some(a), Some(b), _) if a == b || skip_rule.accepts(record, new, b) => {}
@@ -58,8 +60,10 @@ impl Repair {
         &Pair { old, new, .. }: &Pair<'_>,
     ) {
         let targets = self.changes.iter().filter_map(|change| match change {
-            Change::Move { from, to, .. } | Change::Copy { from, to, .. } if from == old => {
-                let there = to.get(item);
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. }
+                if from == old && self.rules.applies(to, item) == Selected::Yes =>
+            {
+                let there = self.rules.options.of(to).target_value(to, item, old.get(item));
                 let done = |there: &Value| SkipRule::from_change(change, self.strategy).accepts(record, to, there);
                 // The old value cannot be derived from a target that counts as done.
                 (!there.is_some_and(|there| old.get(item).is_some() && done(there))).then_some(there)
@@ -70,6 +74,7 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => None,
         });

@@ -18,6 +18,7 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
         began_at: "2026-01-01T00:00:00Z".into(),
         ended_at: "2026-01-01T01:00:00Z".into(),
         compared: 12_000,
+        not_selected: 345,
         matching: 11_998,
         skipped: 0,
         missing: 1,

@@ -1,0 +1,61 @@
+//! Decides which changes apply to the item of a draft, and which values count as missing.
+
+use super::draft::Draft;
+use super::{OnExisting, Selected, Selection};
+use crate::item::{Path, Value};
+
+impl<'a> Draft<'a> {
+    /// Returns whether the item is selected. If it is, requires that everything that the selection read is unchanged.
+    pub(super) fn select(&mut self, selection: &Selection) -> Selected {
+        let selected = selection.includes(self.item, &self.rules.facts);
+        if selected == Selected::Yes {
+            self.require_inputs_unchanged(selection);
+        }
+        selected
+    }
+
+    /// Requires that everything that this selection read is unchanged. The key of an item never changes, so it needs no
+    /// condition.
+    pub(super) fn require_inputs_unchanged(&mut self, selection: &Selection) {
+        for input in selection.condition.inputs() {
+            if !self.key.names().any(|name| name == input.root()) {
+                self.require_unchanged(input);
+            }
+        }
+    }
+
+    /// Begins the change with this target. Returns whether the change applies to the item. Requires that everything
+    /// that its `where` read is unchanged, because the item's decision depends on it in both cases.
+    pub(super) fn applies(&mut self, target: &Path) -> bool {
+        let Some(selection) = &self.rules.options.of(target).applies_to else { return true };
+        self.require_inputs_unchanged(selection);
+        match selection.includes(self.item, &self.rules.facts) {
+            Selected::Yes => true,
+            Selected::No => false,
+            Selected::NotComputable(why) => {
+                self.mark_not_computable(why);
+                false
+            }
+        }
+    }
+
+    /// Returns the value at the target of a change, or `None` if the target counts as missing. `implied` is the value
+    /// that the plan implies for the target.
+    pub(super) fn target_value(&self, target: &Path, implied: Option<&Value>) -> Option<&'a Value> {
+        self.rules.options.of(target).target_value(target, self.item, implied)
+    }
+
+    /// Returns what happens to this existing value of the target, which differs from the value to write. A NULL that
+    /// counts as missing is always overwritten.
+    pub(super) fn on_existing_value(&self, target: &Path, existing: &Value, on_existing: OnExisting) -> OnExisting {
+        match self.is_null_missing(target) && *existing == Value::Null {
+            true => OnExisting::Overwrite,
+            false => on_existing,
+        }
+    }
+
+    /// Returns whether a NULL at this target, or at a map that contains it, counts as missing.
+    pub(super) fn is_null_missing(&self, target: &Path) -> bool {
+        self.rules.options.of(target).null_is_missing
+    }
+}

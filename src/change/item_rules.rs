@@ -1,0 +1,32 @@
+//! What applies to the changes of a plan besides the changes themselves.
+
+use super::{OnNotComputable, OptionsByTarget, Selected, Selection};
+use crate::expr::Facts;
+use crate::item::{Item, Path};
+
+/// What applies to all changes of a plan: which items are selected, and how expressions are evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct ItemRules {
+    /// The items that the plan changes. `None` means every item.
+    pub selection: Option<Selection>,
+    /// What the plan says about single changes: their own `where`, and whether a NULL counts as missing.
+    pub options: OptionsByTarget,
+    /// What happens to an item for which an expression has no result.
+    pub on_not_computable: OnNotComputable,
+    /// The facts about the migration that expressions may use.
+    pub facts: Facts,
+}
+
+impl ItemRules {
+    /// Returns whether this item is selected.
+    pub fn includes(&self, item: &Item) -> Selected {
+        self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
+    }
+
+    /// Returns whether the change with this target applies to the item, if the item is selected.
+    pub fn applies(&self, target: &Path, item: &Item) -> Selected {
+        let selection = self.options.of(target).applies_to.as_ref();
+        selection.map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
+    }
+}
