@@ -6,7 +6,7 @@ use std::fmt;
 use super::decide::Changes;
 use super::expand::ExpandOp;
 use super::{Decision, Digest, OnExisting};
-use crate::item::{Item, Path};
+use crate::item::{Item, Path, Value};
 
 /// What a rollback needs to know about an item's state before the migration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,28 +36,28 @@ impl Changes {
     /// Returns whether a rollback needs to know which targets existed before this phase. In-place moves do not need a
     /// baseline, because the journal records each of them.
     pub fn needs_baseline(&self) -> bool {
-        self.ops.expand().iter().any(|op| matches!(op, ExpandOp::Copy { removes_source: false, .. }))
+        self.ops.expand().iter().any(|op| op.kept_pair().is_some())
     }
 
     /// Returns the baseline of an item that the migration has not written yet. While applications write both attributes
     /// ([`Changes::with_dual_writes`]), a pair of equal values counts as written by the applications.
     pub fn baseline(&self, item: &Item) -> Baseline {
         let mut baseline = Baseline::default();
-        for op in self.ops.expand() {
-            let ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } = op else { continue };
-            match (from.get(item), to.get(item)) {
+        for (source, to, on_existing) in self.ops.expand().iter().filter_map(ExpandOp::kept_pair) {
+            let implies = |new: &Value| source.implies(item, self.facts(), new);
+            match (source.path.get(item), to.get(item)) {
                 (None, None) => {}
                 (Some(_), None) => baseline.may_write = true,
-                (Some(old), Some(new)) if old == new && self.dual_writes() => {
+                (Some(_), Some(new)) if self.dual_writes() && implies(new) => {
                     baseline.pairs.push((to.clone(), BaselinePair::Equal));
                 }
                 (old, Some(new)) => {
                     baseline.pairs.extend(old.is_none().then(|| (to.clone(), BaselinePair::NewAlone)));
                     // Record the value here even if a write will overwrite it. The journal also records such a value,
                     // but only when the write is planned, and the write may never be planned.
-                    let overwrites = *on_existing == OnExisting::Overwrite
-                        || self.options_of(to).target_value(to, item, old).is_none();
-                    baseline.may_write |= old.is_some_and(|old| old != new) && overwrites;
+                    let overwrites =
+                        on_existing == OnExisting::Overwrite || self.rules().paired_value(&source, to, item).is_none();
+                    baseline.may_write |= old.is_some() && !implies(new) && overwrites;
                     baseline.preexisting.push((to.clone(), Digest::from_value(new)));
                 }
             }
@@ -70,20 +70,14 @@ impl Changes {
     /// Returns the targets that a run skips because a live writer filled them between the recording of the baseline and
     /// the write. These targets count as preexisting.
     pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
-        let skipped = self.ops.expand().iter().filter_map(|op| match op {
-            ExpandOp::Copy { from, to, removes_source: false, on_existing: OnExisting::Skip, .. } => {
-                let old = from.get(item)?;
-                let existing = self.options_of(to).target_value(to, item, Some(old))?;
-                (old != existing).then(|| (to.clone(), Digest::from_value(existing)))
-            }
-            ExpandOp::Copy { .. }
-            | ExpandOp::Set { .. }
-            | ExpandOp::Remove { .. }
-            | ExpandOp::Compute { .. }
-            | ExpandOp::Convert { .. }
-            | ExpandOp::Append { .. }
-            | ExpandOp::Delete { .. } => None,
-        });
+        let pairs = self.ops.expand().iter().filter_map(ExpandOp::kept_pair);
+        let skipped =
+            pairs.filter(|(.., on_existing)| *on_existing == OnExisting::Skip).filter_map(|(source, to, _)| {
+                source.path.get(item)?;
+                let existing = self.rules().paired_value(&source, to, item)?;
+                let is_other = !source.implies(item, self.facts(), existing);
+                is_other.then(|| (to.clone(), Digest::from_value(existing)))
+            });
         skipped.collect()
     }
 }

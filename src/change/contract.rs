@@ -1,16 +1,15 @@
 //! The operations of `contract` for one item. They remove old attributes.
 
 use super::draft::Draft;
-use super::expand::is_other;
 use super::target::CopyTarget;
-use super::{Change, Condition, OnExisting, PreImage, Strategy};
-use crate::item::{Path, Value};
+use super::{Change, Condition, PreImage, Source, Strategy};
+use crate::item::Path;
 
 /// What `contract` does for one change of the plan.
 #[derive(Debug, Clone)]
 pub(super) enum ContractOp {
-    /// Removes the source of a move, unless the move was skipped.
-    RemoveSource { from: Path, to: Path, skips_existing: bool },
+    /// Removes an old attribute that the target replaces, unless the run skipped the pair.
+    RemoveSource { source: Source, to: Path, skips_existing: bool },
     /// Removes the path if each of these targets has a value and no copy was skipped.
     Remove { path: Path, copies: Vec<CopyTarget> },
 }
@@ -30,13 +29,14 @@ impl ContractOp {
     /// Returns the operation for one change of a plan, or `None` if the change removes nothing.
     fn from_change(change: &Change, all: &[Change]) -> Option<ContractOp> {
         match change.clone() {
-            Change::Move { from, to, on_existing } => {
-                Some(ContractOp::RemoveSource { from, to, skips_existing: on_existing == OnExisting::Skip })
+            Change::Move { .. } | Change::Compute { replaces: Some(_), .. } => {
+                let (source, to) = Source::of_change(change)?;
+                Some(ContractOp::RemoveSource { source, to: to.clone(), skips_existing: change.skips_existing() })
             }
             Change::Remove { path } => Some(ContractOp::Remove { copies: CopyTarget::copies_of(all, &path), path }),
             Change::Copy { .. }
             | Change::Set { .. }
-            | Change::Compute { .. }
+            | Change::Compute { replaces: None, .. }
             | Change::Convert { .. }
             | Change::Append { .. }
             | Change::Bump { .. }
@@ -54,7 +54,8 @@ impl ContractOp {
     /// Returns the path that the operation may change.
     pub(super) fn changed_path(&self) -> &Path {
         match self {
-            ContractOp::RemoveSource { from: path, .. } | ContractOp::Remove { path, .. } => path,
+            ContractOp::RemoveSource { source, .. } => &source.path,
+            ContractOp::Remove { path, .. } => path,
         }
     }
 
@@ -75,22 +76,23 @@ impl Draft<'_> {
             return;
         }
         match op {
-            ContractOp::RemoveSource { from, to, skips_existing } => self.remove_source(from, to, *skips_existing),
+            ContractOp::RemoveSource { source, to, skips_existing } => self.remove_source(source, to, *skips_existing),
             ContractOp::Remove { path, copies } => self.remove_path(path, copies),
         }
     }
 
-    /// Removes the source of a move. If applications have written only the new attribute, the new value may differ from
-    /// the old value. In this case, this function stores the old value first. If the move was skipped, the source
-    /// stays, because it contains the only copy of its value.
-    fn remove_source(&mut self, from: &Path, to: &Path, skips_existing: bool) {
-        let old = from.get(self.item);
-        match (old, self.target_value(to, old)) {
+    /// Removes an old attribute that the target replaces. If applications have written only the new attribute, the new
+    /// value may differ from the old value. In this case, this function stores the old value first. It always stores an
+    /// old value from which the new value was computed, because the new value may contain less. If the run skipped the
+    /// pair, the source stays, because it contains the only copy of its value.
+    fn remove_source(&mut self, source: &Source, to: &Path, skips_existing: bool) {
+        let from = &source.path;
+        match (from.get(self.item), self.rules.paired_value(source, to, self.item)) {
             (None, _) => self.require(Condition::Missing(from.clone())),
             (Some(_), None) => self.diverged.push(from.clone()),
-            (Some(old), Some(_)) if skips_existing && self.was_skipped(old, to) => self.keep_skipped(from, to),
+            (Some(_), Some(_)) if skips_existing && self.was_skipped(source, to) => self.keep_skipped(source, to),
             (Some(old), Some(new)) => {
-                if old == new {
+                if source.derivation.is_none() && old == new {
                     self.require(Condition::PathsEqual(from.clone(), to.clone()));
                 } else {
                     self.record_pre_image(PreImage::with_value(from, old));
@@ -107,8 +109,9 @@ impl Draft<'_> {
         if copies.iter().any(|copy| self.target_value(&copy.to, Some(value)).is_none()) {
             return self.diverged.push(path.clone());
         }
-        if let Some(copy) = copies.iter().find(|copy| copy.skips_existing && self.was_skipped(value, &copy.to)) {
-            return self.keep_skipped(path, &copy.to);
+        let source = Source::same(path);
+        if let Some(copy) = copies.iter().find(|copy| copy.skips_existing && self.was_skipped(&source, &copy.to)) {
+            return self.keep_skipped(&source, &copy.to);
         }
         for CopyTarget { to, .. } in copies {
             match self.is_null_missing(to) {
@@ -120,18 +123,18 @@ impl Draft<'_> {
         self.remove(path, value);
     }
 
-    /// Returns whether this target has a preexisting value that differs from the old value and that the run kept.
-    /// Without a baseline, this is unknown, so every different value counts as kept.
-    fn was_skipped(&self, old: &Value, to: &Path) -> bool {
-        let existing = to.get(self.item);
-        is_other(existing, old)
-            && (!self.history.has_baseline()
-                || existing.is_some_and(|existing| self.history.is_preexisting_value(to, existing)))
+    /// Returns whether this target has a preexisting value that differs from what the old value implies and that the run
+    /// kept. Without a baseline, this is unknown, so every different value counts as kept.
+    fn was_skipped(&self, source: &Source, to: &Path) -> bool {
+        to.get(self.item).is_some_and(|existing| {
+            !source.implies(self.item, &self.rules.facts, existing)
+                && (!self.history.has_baseline() || self.history.is_preexisting_value(to, existing))
+        })
     }
 
-    fn keep_skipped(&mut self, from: &Path, to: &Path) {
-        self.require_unchanged(from);
-        self.require_unchanged(to);
+    /// Keeps both values of a pair, and requires that they still differ in the same way when the write arrives.
+    pub(super) fn keep_skipped(&mut self, source: &Source, to: &Path) {
+        self.require_pair_unchanged(source, to);
         self.skipped.push(to.clone());
     }
 }

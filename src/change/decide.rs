@@ -12,9 +12,10 @@ use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
 use super::{
-    Change, ChangeOptions, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, Rule,
-    Selected, Strategy, rule,
+    Change, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, Rule, Selected, Strategy,
+    rule,
 };
+use crate::expr::Facts;
 use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
 
 /// The changes of one phase, ready to be applied to items.
@@ -139,6 +140,11 @@ impl Changes {
     /// [`WriteCost::indexes`]: super::WriteCost::indexes
     pub fn indexes(&self) -> &Indexes {
         &self.indexes
+    }
+
+    /// Returns the facts about the migration that formulas use.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.rules.facts
     }
 
     /// Returns the key schema that the changes were prepared for.
@@ -291,9 +297,9 @@ impl Changes {
         self.rules.includes(item)
     }
 
-    /// Returns what the plan says about the change with this target.
-    pub(super) fn options_of(&self, target: &Path) -> &ChangeOptions {
-        self.rules.options.of(target)
+    /// Returns what applies to the changes of the plan.
+    pub(super) fn rules(&self) -> &ItemRules {
+        &self.rules
     }
 
     /// Returns whether the `where` of every operation of this phase is false for the item, so that none applies to it.

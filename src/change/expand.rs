@@ -2,7 +2,9 @@
 
 use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
-use super::{Addition, Change, Condition, Formula, GapRule, OnExisting, PreImage, PriorValue, Strategy};
+use super::{
+    Addition, Change, Condition, Formula, GapRule, OnExisting, PreImage, PriorValue, Replaced, Source, Strategy,
+};
 use crate::convert::Conversion;
 use crate::item::{Path, Value};
 
@@ -22,8 +24,8 @@ pub(super) enum ExpandOp {
     Set { to: Path, value: Value, on_existing: OnExisting },
     /// Removes the path in place, unless the copy of its value to one of these targets was skipped.
     Remove { path: Path, skip_targets: Vec<Path> },
-    /// Writes a computed value to the target.
-    Compute { to: Path, formula: Formula, on_existing: OnExisting },
+    /// Writes a computed value to the target. If the value replaces an old attribute, items without it need nothing.
+    Compute { to: Path, formula: Formula, on_existing: OnExisting, replaces: Option<Replaced> },
     /// Converts the value to another type, under the same name.
     Convert { path: Path, conversion: Conversion },
     /// Adds members to a set, or an element to a list.
@@ -53,7 +55,9 @@ impl ExpandOp {
                 let skip_targets = CopyTarget::copies_of(all, &path).into_iter().filter(|copy| copy.skips_existing);
                 in_place.then(|| ExpandOp::Remove { skip_targets: skip_targets.map(|copy| copy.to).collect(), path })
             }
-            Change::Compute { to, formula, on_existing } => Some(ExpandOp::Compute { to, formula, on_existing }),
+            Change::Compute { to, formula, on_existing, replaces } => {
+                Some(ExpandOp::Compute { to, formula, on_existing, replaces })
+            }
             Change::Convert { path, conversion } => Some(ExpandOp::Convert { path, conversion }),
             Change::Append { to, addition } => Some(ExpandOp::Append { to, addition }),
             // Every write raises the version (`Draft::finish`), so no operation does.
@@ -88,7 +92,7 @@ impl ExpandOp {
         one.into_iter().chain(another)
     }
 
-    /// Returns the source of a move if the source stays until `contract`.
+    /// Returns the source of a move if the source stays until `contract`. An in-place plan would remove it.
     pub(super) fn remaining_source(&self) -> Option<&Path> {
         match self {
             ExpandOp::Copy { from, is_move: true, removes_source: false, .. } => Some(from),
@@ -96,6 +100,26 @@ impl ExpandOp {
             | ExpandOp::Set { .. }
             | ExpandOp::Remove { .. }
             | ExpandOp::Compute { .. }
+            | ExpandOp::Convert { .. }
+            | ExpandOp::Append { .. }
+            | ExpandOp::Delete { .. } => None,
+        }
+    }
+
+    /// Returns the source, the target and the `on_existing` of an operation that keeps its source. A rollback of such an
+    /// operation needs to know whether the target existed before.
+    pub(super) fn kept_pair(&self) -> Option<(Source, &Path, OnExisting)> {
+        match self {
+            ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } => {
+                Some((Source::same(from), to, *on_existing))
+            }
+            ExpandOp::Compute { to, formula, on_existing, replaces: Some(replaced) } => {
+                Some((Source::replaced(replaced, formula), to, *on_existing))
+            }
+            ExpandOp::Copy { .. }
+            | ExpandOp::Compute { .. }
+            | ExpandOp::Set { .. }
+            | ExpandOp::Remove { .. }
             | ExpandOp::Convert { .. }
             | ExpandOp::Append { .. }
             | ExpandOp::Delete { .. } => None,
@@ -153,7 +177,14 @@ impl Draft<'_> {
                 }
                 None => self.require(Condition::Missing(path.clone())),
             },
-            ExpandOp::Compute { to, formula, on_existing } => self.compute(to, formula, *on_existing),
+            ExpandOp::Compute { to, replaces: Some(replaced), .. } if replaced.path.get(self.item).is_none() => {
+                self.already_applied |= to.get(self.item).is_some();
+                self.require(Condition::Missing(replaced.path.clone()));
+            }
+            ExpandOp::Compute { to, formula, on_existing, replaces } => {
+                replaces.iter().for_each(|replaced| self.require_unchanged(&replaced.path));
+                self.compute(to, formula, *on_existing);
+            }
             ExpandOp::Convert { path, conversion } => self.convert_in_place(path, conversion),
             ExpandOp::Append { to, addition } => self.append(to, addition),
             ExpandOp::Delete { gap, keeps_image } => self.delete(gap, *keeps_image, self.key),
@@ -271,6 +302,6 @@ impl Draft<'_> {
 }
 
 /// Returns whether `existing` is a value that differs from `value`.
-pub(super) fn is_other(existing: Option<&Value>, value: &Value) -> bool {
+fn is_other(existing: Option<&Value>, value: &Value) -> bool {
     existing.is_some_and(|existing| existing != value)
 }

@@ -1,10 +1,10 @@
-//! Formulas: how a change computes a value from an item.
+//! Formulas: how a change computes a value from an item, and how an old value is computed back from a new one.
 
 use std::fmt;
 
 use crate::convert::Conversion;
 use crate::expr::{Expr, Facts};
-use crate::item::{Item, NotComputable, Path, Value};
+use crate::item::{Item, NotComputable, Num, Path, Value};
 
 /// How a change computes the value of its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,85 @@ pub enum Formula {
         /// The conversion.
         conversion: Conversion,
     },
+    /// The old value that an inverse computes from a new value.
+    Inverse(Inverse),
+}
+
+/// How an old value is computed from a new value.
+///
+/// An inverse need not return the old value that an item once had. It must return a value from which the formula
+/// computes the same new value again. [`Inverse::value`] checks this for every item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inverse {
+    back: Box<Formula>,
+    forward: Box<Formula>,
+    old: Path,
+    new: Path,
+    inputs: Vec<Path>,
+}
+
+impl Inverse {
+    /// Creates the inverse `back` of the formula `forward`, which computes the value at `new` from the value at `old`.
+    pub fn new(back: Formula, forward: Formula, old: &Path, new: &Path) -> Inverse {
+        let mut inputs = vec![new.clone()];
+        for input in back.inputs().iter().chain(forward.inputs()) {
+            let is_known = inputs.iter().any(|known| known.contains(input));
+            if !is_known && !input.overlaps(old) {
+                inputs.retain(|known| !input.contains(known));
+                inputs.push(input.clone());
+            }
+        }
+        Inverse { back: Box::new(back), forward: Box::new(forward), old: old.clone(), new: new.clone(), inputs }
+    }
+
+    /// Returns the formula that computes the old value.
+    pub fn formula(&self) -> &Formula {
+        &self.back
+    }
+
+    /// Returns the paths that determine the old value. These are the new attribute, the other inputs of the inverse, and
+    /// the other inputs of the formula, with which the result was checked.
+    pub fn inputs(&self) -> &[Path] {
+        &self.inputs
+    }
+
+    /// Computes the old value for this item, in the form in which DynamoDB stores it. Returns `None` if the item has no
+    /// new value. The item's own old value has no influence, because it may be stale.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the inverse has no result, or if the formula computes another new value from the result.
+    pub fn value(&self, item: &Item, facts: &Facts) -> Result<Option<Value>, NotComputable> {
+        let Inverse { back, forward, old, new, inputs: _ } = self;
+        let Some(wanted) = new.get(item) else { return Ok(None) };
+        let failed = |why: &str| {
+            NotComputable::new(format!("`{old}` cannot be restored from `{new}`: the inverse has no result: {why}"))
+        };
+        let mut restored = item.clone();
+        old.remove(&mut restored);
+        let value = match back.value(&restored, facts) {
+            Ok(Some(value)) => stored(value),
+            Ok(None) => return Ok(None),
+            Err(why) => return Err(failed(why.reason())),
+        };
+        if !put(&mut restored, old, value.clone()) {
+            return Err(NotComputable::new(format!(
+                "`{old}` cannot be restored from `{new}`: the item has a value of another type where `{old}` needs a map"
+            )));
+        }
+        match forward.value(&restored, facts) {
+            Ok(Some(again)) if stored(again.clone()) == *wanted => Ok(Some(value)),
+            Ok(_) => Err(NotComputable::new(format!(
+                "`{old}` cannot be restored from `{new}`: from the result of the inverse, the plan computes another \
+                 value for `{new}`"
+            ))),
+            Err(why) => Err(NotComputable::new(format!(
+                "`{old}` cannot be restored from `{new}`: from the result of the inverse, the plan computes no value for \
+                 `{new}`: {}",
+                why.reason()
+            ))),
+        }
+    }
 }
 
 impl Formula {
@@ -28,6 +107,7 @@ impl Formula {
         match self {
             Formula::Expression(expression) => expression.inputs(),
             Formula::Conversion { from, .. } => std::slice::from_ref(from),
+            Formula::Inverse(inverse) => inverse.inputs(),
         }
     }
 
@@ -42,6 +122,7 @@ impl Formula {
             Formula::Conversion { from, conversion } => {
                 from.get(item).map(|value| conversion.apply(value).map_err(|why| at_path(from, &why))).transpose()
             }
+            Formula::Inverse(inverse) => inverse.value(item, facts),
         }
     }
 }
@@ -51,6 +132,7 @@ impl fmt::Display for Formula {
         match self {
             Formula::Expression(expression) => f.write_str(&escaped(expression.source())),
             Formula::Conversion { from, conversion } => write!(f, "{from} as {}", conversion.name()),
+            Formula::Inverse(inverse) => inverse.formula().fmt(f),
         }
     }
 }
@@ -64,4 +146,26 @@ pub fn escaped(source: &str) -> String {
 /// Returns the same reason, with the path whose value cannot be converted.
 pub(super) fn at_path(path: &Path, why: &NotComputable) -> NotComputable {
     NotComputable::new(format!("`{path}` cannot be converted: {}", why.reason()))
+}
+
+/// Puts a value at a path. Creates the maps that are missing on the way. Returns false if this is not possible.
+fn put(item: &mut Item, path: &Path, value: Value) -> bool {
+    for ancestor in path.ancestors() {
+        if ancestor.get(item).is_none() {
+            ancestor.set(item, Value::M(Item::new()));
+        }
+    }
+    path.set(item, value)
+}
+
+/// Returns the value in the form in which DynamoDB stores it: numbers have no redundant zeros. A formula that turns a
+/// number into text must see the number as it will be read.
+fn stored(value: Value) -> Value {
+    match value {
+        Value::N(number) => Value::N(number.stored()),
+        Value::Ns(set) => Value::Ns(set.iter().map(Num::stored).collect()),
+        Value::L(list) => Value::L(list.into_iter().map(stored).collect()),
+        Value::M(map) => Value::M(map.into_iter().map(|(name, value)| (name, stored(value))).collect()),
+        other @ (Value::S(_) | Value::B(_) | Value::Bool(_) | Value::Null | Value::Ss(_) | Value::Bs(_)) => other,
+    }
 }

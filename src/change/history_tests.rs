@@ -6,7 +6,7 @@ use serde_json::json;
 use super::OnExisting::{Keep, Overwrite};
 use super::Strategy::{ExpandContract, InPlace};
 use super::tests::{any_item, copy, item, key, path, remove, set};
-use super::undo_tests::{Scenario, any_rollback_plan, moves, text};
+use super::undo_tests::{Scenario, any_rollback_plan, moves, strategy, text};
 use super::*;
 
 proptest! {
@@ -22,7 +22,7 @@ proptest! {
     ) {
         // An in-place move removes the source, so a repair cannot compare the target with the source.
         let in_place = in_place && !plan.iter().any(|change| matches!(change, Change::Move { .. }));
-        let strategy = if in_place { InPlace } else { ExpandContract };
+        let strategy = strategy(&plan, in_place);
         let mut scenario = Scenario::new(&plan, strategy, if overwrite { Overwrite } else { Keep }, &image);
         scenario.run(false);
         for (change, how) in plan.iter().zip(spoil) {

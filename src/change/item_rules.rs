@@ -1,8 +1,8 @@
 //! What applies to the changes of a plan besides the changes themselves.
 
-use super::{OnNotComputable, OptionsByTarget, Selected, Selection};
+use super::{OnNotComputable, OptionsByTarget, Selected, Selection, Source};
 use crate::expr::Facts;
-use crate::item::{Item, Path};
+use crate::item::{Item, Path, Value};
 
 /// What applies to all changes of a plan: which items are selected, and how expressions are evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,5 +28,13 @@ impl ItemRules {
     pub fn applies(&self, target: &Path, item: &Item) -> Selected {
         let selection = self.options.of(target).applies_to.as_ref();
         selection.map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
+    }
+
+    /// Returns the value at the target of a pair, or `None` if the target counts as missing
+    /// ([`ChangeOptions::target_value`](super::ChangeOptions::target_value)).
+    pub fn paired_value<'i>(&self, source: &Source, target: &Path, item: &'i Item) -> Option<&'i Value> {
+        let options = self.options.of(target);
+        let implied = if options.null_is_missing { source.value(item, &self.facts).ok().flatten() } else { None };
+        options.target_value(target, item, implied.as_deref())
     }
 }

@@ -44,6 +44,9 @@ mod rule;
 #[cfg(test)]
 mod rule_tests;
 mod selection;
+mod source;
+#[cfg(test)]
+mod source_tests;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -58,7 +61,7 @@ pub use decision::{Decider, Decision};
 pub use delete::GapRule;
 pub use digest::Digest;
 pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
-pub use formula::{Formula, escaped};
+pub use formula::{Formula, Inverse, escaped};
 pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
 pub use history::{Deletion, HistoryLookup, ItemHistory, PreImageOrigin};
 pub use indexes::Indexes;
@@ -68,6 +71,7 @@ pub use options::{ChangeOptions, OptionsByTarget};
 pub use pre_image::{PreImage, PriorValue};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 pub use selection::{OnNotComputable, Selected, Selection};
+pub use source::{Derivation, Replaced, Source};
 
 use crate::convert::Conversion;
 use crate::item::{Item, Path, Value};
@@ -117,6 +121,9 @@ pub enum Change {
         formula: Formula,
         /// What happens if the target already has a different value.
         on_existing: OnExisting,
+        /// The old attribute that the computed value replaces, if any. Such a change goes through the whole playbook,
+        /// like a move: readers and writers move to the new attribute, and `contract` removes the old attribute.
+        replaces: Option<Replaced>,
     },
     /// Converts the value at a path to another type, under the same name.
     Convert {
@@ -161,7 +168,7 @@ pub struct ChangePaths<'a> {
 }
 
 impl<'a> ChangePaths<'a> {
-    /// Returns each path that the change reads, paired with each path that gets its value.
+    /// Returns each path that the change copies, paired with each path that gets its value.
     pub fn pairs(&self) -> Vec<(&'a Path, &'a Path)> {
         self.reads.iter().flat_map(|read| self.writes.iter().map(|written| (*read, *written))).collect()
     }
@@ -184,9 +191,15 @@ impl Change {
             }
             Change::Set { to, .. } | Change::Append { to, .. } => paths.writes.push(to),
             Change::Remove { path } => paths.removes.push(path),
-            Change::Compute { to, formula, .. } => {
+            Change::Compute { to, formula, replaces, .. } => {
                 paths.inputs.extend(formula.inputs());
                 paths.writes.push(to);
+                if let Some(Replaced { path, inverse }) = replaces {
+                    let others = inverse.iter().flat_map(|inverse| inverse.formula().inputs());
+                    let is_known = |input: &&Path| formula.inputs().contains(input) || input.overlaps(to);
+                    paths.inputs.extend(others.filter(|input| !is_known(input)));
+                    paths.removes.push(path);
+                }
             }
             Change::Convert { path, .. } | Change::Bump { path } => paths.writes.push(path),
             Change::Delete { gap: GapRule::Version(path), .. } => paths.inputs.push(path),
@@ -238,11 +251,15 @@ impl Change {
     pub fn only_writes_values(&self) -> bool {
         match self {
             Change::Set { .. }
-            | Change::Compute { .. }
+            | Change::Compute { replaces: None, .. }
             | Change::Convert { .. }
             | Change::Append { .. }
             | Change::Bump { .. } => true,
-            Change::Move { .. } | Change::Copy { .. } | Change::Remove { .. } | Change::Delete { .. } => false,
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Remove { .. }
+            | Change::Delete { .. }
+            | Change::Compute { replaces: Some(_), .. } => false,
         }
     }
 
@@ -266,6 +283,8 @@ impl Change {
             Change::Append { to, addition } => {
                 addition.added_to(rules.options.of(to).target_value(to, item, None)).is_ok()
             }
+            // If the item has no old value, there is nothing to replace.
+            Change::Compute { replaces: Some(replaced), .. } if replaced.path.get(item).is_none() => true,
             Change::Compute { formula, .. } => formula.value(item, facts).is_ok(),
             Change::Convert { path, conversion } => {
                 path.get(item).is_none_or(|value| conversion.is_converted(value) || conversion.apply(value).is_ok())
@@ -318,8 +337,8 @@ pub enum OnExisting {
     Overwrite,
     /// The value stays and counts as done.
     ///
-    /// For a constant, and for every change of an in-place plan, any existing value counts as done. For a move or copy
-    /// of an expand-contract plan, a value counts as done only as long as it is the preexisting value
+    /// For a constant, and for every change of an in-place plan, any existing value counts as done. If a change of an
+    /// expand-contract plan has an old attribute, a value counts as done only as long as it is the preexisting value
     /// ([`ItemHistory::is_preexisting_value`]). If a later write made the old and the new value different, the copy is
     /// stale, and readers must not use it.
     Skip,

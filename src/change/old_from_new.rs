@@ -1,5 +1,5 @@
-//! The first phase of `rollback`, for one item: it makes old values equal to new values. This phase is needed if
-//! applications have written only the new attribute.
+//! The first phase of `rollback`, for one item: it makes old values equal to new values, or computes them by the plan's
+//! inverse. This phase is needed if applications have written only the new attribute.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since the item was read, the write fails and
 //! the tool decides again. An item is reported as diverged in three cases. Its new values contradict each other. It has
@@ -9,9 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::Draft;
+use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
-use super::{Change, Condition, Leftover, PreImage, Strategy};
+use super::{Change, Condition, Leftover, PreImage, Source, Strategy};
 use crate::item::{Path, Value};
 
 /// What this phase does for one source.
@@ -19,60 +19,55 @@ use crate::item::{Path, Value};
 pub(super) enum OldFromNewOp {
     /// Copies the targets' value to the source.
     Refresh { from: Path, targets: Vec<CopyTarget> },
+    /// Computes the source's value from the target's value.
+    Recompute { source: Source, target: CopyTarget },
 }
 
 impl OldFromNewOp {
-    /// Returns the operations for these changes: one for each source, in the order of the sources' paths.
+    /// Returns the operations for these changes: one for each source. Sources of moves and copies come first, in the
+    /// order of their paths.
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<OldFromNewOp> {
-        let mut sources: BTreeMap<&Path, Vec<CopyTarget>> = BTreeMap::new();
-        match strategy {
-            Strategy::ExpandContract => {
-                for (from, target) in changes.iter().filter_map(OldFromNewOp::source_and_target) {
-                    sources.entry(from).or_default().push(target);
-                }
-            }
-            // An in-place plan has no new-only writes.
-            Strategy::InPlace => {}
+        // An in-place plan has no new-only writes.
+        if strategy == Strategy::InPlace {
+            return Vec::new();
         }
-        let refresh = |(from, targets): (&Path, _)| OldFromNewOp::Refresh { from: from.clone(), targets };
-        sources.into_iter().map(refresh).collect()
-    }
-
-    /// Returns a change's source, and the target from which the source can be restored. Returns `None` if the change
-    /// has no source.
-    fn source_and_target(change: &Change) -> Option<(&Path, CopyTarget)> {
-        match change {
-            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
-                Some((from, CopyTarget { to: to.clone(), skips_existing: change.skips_existing() }))
+        let mut copied: BTreeMap<Path, Vec<CopyTarget>> = BTreeMap::new();
+        let mut computed = Vec::new();
+        for change in changes {
+            let Some((source, to)) = Source::of_change(change) else { continue };
+            let target = CopyTarget { to: to.clone(), skips_existing: change.skips_existing() };
+            match source.derivation {
+                None => copied.entry(source.path).or_default().push(target),
+                // The plan's rules allow no second change of this source.
+                Some(_) => computed.push(OldFromNewOp::Recompute { source, target }),
             }
-            Change::Set { .. }
-            | Change::Remove { .. }
-            | Change::Compute { .. }
-            | Change::Convert { .. }
-            | Change::Append { .. }
-            | Change::Bump { .. }
-            | Change::Delete { .. } => None,
         }
+        let refresh = |(from, targets)| OldFromNewOp::Refresh { from, targets };
+        copied.into_iter().map(refresh).chain(computed).collect()
     }
 
     /// Returns the path that the operation may change.
     pub(super) fn changed_path(&self) -> &Path {
         match self {
             OldFromNewOp::Refresh { from, .. } => from,
+            OldFromNewOp::Recompute { source, .. } => &source.path,
         }
     }
 
     /// Returns the paths that identify the operation's changes in the plan.
     pub(super) fn own_paths(&self) -> impl Iterator<Item = &Path> {
-        match self {
-            OldFromNewOp::Refresh { targets, .. } => targets.iter().map(|target| &target.to),
-        }
+        let targets = match self {
+            OldFromNewOp::Refresh { targets, .. } => targets.as_slice(),
+            OldFromNewOp::Recompute { target, .. } => std::slice::from_ref(target),
+        };
+        targets.iter().map(|target| &target.to)
     }
 
     /// Returns whether the operation needs an item's recorded history. The history shows whether a value was skipped.
     pub(super) fn needs_history(&self) -> bool {
         match self {
             OldFromNewOp::Refresh { targets, .. } => targets.iter().any(|target| target.skips_existing),
+            OldFromNewOp::Recompute { target, .. } => target.skips_existing,
         }
     }
 }
@@ -82,6 +77,81 @@ impl Draft<'_> {
     pub(super) fn make_old_from_new(&mut self, op: &OldFromNewOp) {
         match op {
             OldFromNewOp::Refresh { from, targets } => self.refresh_old(from, targets),
+            OldFromNewOp::Recompute { source, target } => self.recompute_old(source, target),
+        }
+    }
+
+    /// Computes the old value from the new value by the plan's inverse, by the same rules as [`Draft::refresh_old`]. An
+    /// old value from which the new value can be computed stays, because the inverse may give another one. If no old
+    /// value can be computed, the item is a failure: readers that switch back would miss its new value.
+    fn recompute_old(&mut self, source: &Source, CopyTarget { to, skips_existing }: &CopyTarget) {
+        let item = self.item;
+        let from = &source.path;
+        let old = from.get(item);
+        if !self.applies(to) {
+            return;
+        }
+        let Some(new) = self.rules.paired_value(source, to, item) else {
+            self.require_unchanged(from);
+            self.require_unchanged(to);
+            return self.unchanged.extend(old.map(|_| from.clone()));
+        };
+        if source.implies(item, &self.rules.facts, new) {
+            self.already_applied = true;
+            return self.require_pair(source, to);
+        }
+        if old.is_some() && *skips_existing && self.history.is_preexisting_value(to, new) {
+            return self.keep_skipped(source, to);
+        }
+        let inverse = source.derivation.as_ref().and_then(|derivation| derivation.inverse.as_ref());
+        let Some(inverse) = inverse else {
+            return self.reject(format!(
+                "`{from}` cannot be restored from `{to}`, because the plan has no `inverse` for `{to}`"
+            ));
+        };
+        let value = match inverse.value(item, &self.rules.facts) {
+            Ok(Some(value)) => value,
+            // The item has a new value, so the inverse has a result or an error.
+            Ok(None) => return,
+            Err(why) => return self.mark_not_computable(why),
+        };
+        inverse.inputs().iter().for_each(|input| self.require_unchanged(input));
+        match old {
+            Some(old) => self.record_pre_image(PreImage::with_value(from, old)),
+            None => self.create_old(from, [to]),
+        }
+        if let Err(why) = self.write_old(from, value) {
+            self.reject(why);
+        }
+    }
+
+    /// Writes a computed old value. Returns the reason if the value cannot be written. The caller must have recorded the
+    /// value that this replaces.
+    fn write_old(&mut self, from: &Path, value: Value) -> Result<(), String> {
+        if let Some(old) = from.get(self.item) {
+            self.subtract_bytes(from, old);
+            self.set(from, &value);
+            return Ok(());
+        }
+        match self.placement(from) {
+            Placement::Ready => {
+                self.require_parent(from);
+                self.set(from, &value);
+            }
+            Placement::ParentMissing(root) => self.put_in_new_map(root, from, value),
+            Placement::Impossible(why) => return Err(why),
+        }
+        Ok(())
+    }
+
+    /// Requires that the old attribute is still missing. Notes in the journal if a rollback may leave the old attribute
+    /// on an item that had only the new one before the migration.
+    fn create_old<'p>(&mut self, from: &Path, targets: impl IntoIterator<Item = &'p Path>) {
+        self.require(Condition::Missing(from.clone()));
+        if self.history.unreadable_reason().is_some() {
+            self.pre_images.push(PreImage::with_leftover(from, Leftover::Unknown));
+        } else if targets.into_iter().any(|to| self.history.is_preexisting(to)) {
+            self.pre_images.push(PreImage::with_leftover(from, Leftover::OldCreated));
         }
     }
 
@@ -127,14 +197,7 @@ impl Draft<'_> {
             (None, None) => self.require(Condition::Missing(from.clone())),
             (Some(old), Some(new)) if old == new => self.already_applied = true,
             (Some(old), _) => self.record_pre_image(PreImage::with_value(from, old)),
-            (None, Some(_)) => {
-                self.require(Condition::Missing(from.clone()));
-                if self.history.unreadable_reason().is_some() {
-                    self.pre_images.push(PreImage::with_leftover(from, Leftover::Unknown));
-                } else if values.iter().any(|(to, _)| self.history.is_preexisting(to)) {
-                    self.pre_images.push(PreImage::with_leftover(from, Leftover::OldCreated));
-                }
-            }
+            (None, Some(_)) => self.create_old(from, values.iter().map(|(to, _)| *to)),
         }
         for (to, value) in &values {
             match value {

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::OnExisting::{Keep, Overwrite, Skip};
 use super::Strategy::{self, ExpandContract, InPlace};
 use super::*;
+use crate::expr::{Expected, Expr};
 use crate::item::{Item, KeyAttribute, KeySchema, MAX_ITEM_BYTES, Num, item_bytes, item_from_json};
 
 mod pinned;
@@ -70,6 +71,14 @@ pub(super) fn set(to: &str, value: Json) -> Change {
 
 pub(super) fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
+}
+
+/// Returns a change that replaces an attribute by the value of an expression.
+pub(crate) fn replace(from: &str, to: &str, formula: &str, inverse: Option<&str>) -> Change {
+    let formula_of = |source| Formula::Expression(Expr::compile(source, Expected::Value).unwrap());
+    let (old, to, formula) = (path(from), path(to), formula_of(formula));
+    let inverse = inverse.map(|source| Inverse::new(formula_of(source), formula.clone(), &old, &to));
+    Change::Compute { to, formula, on_existing: Keep, replaces: Some(Replaced { path: old, inverse }) }
 }
 
 /// Returns the same changes with this `on_existing`.

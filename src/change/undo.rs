@@ -10,15 +10,15 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Placement};
-use super::{Action, Addition, Change, Condition, Leftover, OnExisting, PreImage, PriorValue, Selected, Strategy};
+use super::{Action, Addition, Change, Condition, Leftover, PreImage, PriorValue, Selected, Source, Strategy};
 use crate::item::{Item, KeySchema, Path, Value};
 
 /// What this phase does to undo one change of the plan.
 #[derive(Debug, Clone)]
 pub(super) enum UndoOp {
-    /// Restores a target to its state before the migration. The target belongs to a copy, or to a move whose source
-    /// stayed.
-    Copy { from: Path, to: Path, skips_existing: bool },
+    /// Restores a target to its state before the migration. The target belongs to a copy, to a move whose source
+    /// stayed, or to a computed value whose old attribute stayed.
+    Copy { source: Source, to: Path, skips_existing: bool },
     /// Reverses an in-place move: moves the value back to the source.
     Move { from: Path, to: Path },
     /// Removes the constant and restores the value that existed before the migration.
@@ -46,12 +46,13 @@ impl UndoOp {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
             Change::Move { from, to, .. } if in_place => Some(UndoOp::Move { from, to }),
-            Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
-                Some(UndoOp::Copy { from, to, skips_existing: on_existing == OnExisting::Skip })
+            Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. } => {
+                let (source, to) = Source::of_change(change)?;
+                Some(UndoOp::Copy { source, to: to.clone(), skips_existing: change.skips_existing() })
             }
             Change::Set { to, value, .. } => Some(UndoOp::Set { to, value }),
             Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
-            Change::Compute { to, .. } => Some(UndoOp::Computed { to }),
+            Change::Compute { to, replaces: None, .. } => Some(UndoOp::Computed { to }),
             Change::Convert { path, .. } => Some(UndoOp::Converted { path }),
             Change::Append { to, addition } => Some(UndoOp::Appended { to, addition }),
             // The version never goes back.
@@ -83,9 +84,9 @@ impl<'a> Draft<'a> {
         self.restored = self.restored_values(ops);
         for op in ops {
             match op {
-                UndoOp::Copy { from, to, skips_existing } => {
+                UndoOp::Copy { source, to, skips_existing } => {
                     self.needs_record = !self.is_surely_selected(to);
-                    self.revert_copy(from, to, *skips_existing);
+                    self.revert_copy(source, to, *skips_existing);
                 }
                 UndoOp::Move { from, to } => self.revert_move(from, to),
                 UndoOp::Set { to, value } => self.revert_value(to, self.history.prior(to), |now| now == value),
@@ -118,18 +119,25 @@ impl<'a> Draft<'a> {
     }
 
     /// Removes the copy that the migration made, or restores the value that the migration overwrote.
-    fn revert_copy(&mut self, from: &Path, to: &Path, skips_existing: bool) {
+    fn revert_copy(&mut self, source: &Source, to: &Path, skips_existing: bool) {
         let item = self.item;
         let history = self.history;
+        let from = &source.path;
         let restored = self.restored.get(from).copied();
         let old = from.get(item).or(restored);
         let new = to.get(item);
+        // An old value that this write restores has the copy that the run made of it.
+        let is_implied = |new: &Value| match from.get(item) {
+            Some(_) => source.implies(item, &self.rules.facts, new),
+            None => restored == Some(new),
+        };
+        let is_implied = new.is_some_and(is_implied);
         if let Some(PriorValue::Value(before)) = history.prior_of_copy(to, new) {
             return match new {
                 Some(new) if new == before => self.mark_undone(to, new),
                 Some(new) if history.is_own_value(to, new) => {
-                    if Some(new) == old {
-                        self.require_equal(from, to, new, restored);
+                    if is_implied {
+                        self.require_implied(source, to, new, restored);
                         self.require(Condition::Equals(to.clone(), new.clone()));
                     } else {
                         // The old value has changed since the migration copied it.
@@ -157,8 +165,8 @@ impl<'a> Draft<'a> {
             }
         }
         let Some(new) = new else { return self.require(Condition::Missing(to.clone())) };
-        if Some(new) == old {
-            self.require_equal(from, to, new, restored);
+        if is_implied {
+            self.require_implied(source, to, new, restored);
             if history.may_be_preexisting(to) {
                 self.pre_images.push(PreImage::with_leftover(to, Leftover::NewRemoved));
             }
@@ -237,13 +245,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Requires that the new value equals the old value. If the same write restores the old value, the condition
+    /// Requires that the old value still implies the new value. If the same write restores the old value, the condition
     /// compares the new value with the restored value instead.
-    fn require_equal(&mut self, from: &Path, to: &Path, new: &Value, restored: Option<&Value>) {
-        self.require(match from.get(self.item) {
-            None if restored.is_some() => Condition::Equals(to.clone(), new.clone()),
-            _ => Condition::PathsEqual(from.clone(), to.clone()),
-        });
+    fn require_implied(&mut self, source: &Source, to: &Path, new: &Value, restored: Option<&Value>) {
+        match source.path.get(self.item) {
+            None if restored.is_some() => self.require(Condition::Equals(to.clone(), new.clone())),
+            _ => self.require_pair(source, to),
+        }
     }
 
     /// Records a new value that differs from the old value, and requires that neither value changes before the write.

@@ -131,6 +131,11 @@ impl Expr {
         &self.0.inputs
     }
 
+    /// Returns whether the result depends on a fact about the migration.
+    pub fn reads_facts(&self) -> bool {
+        reads_facts(&self.0.root)
+    }
+
     /// Returns the parts that have no result for some items, given what is known about the items. If there are none, the
     /// expression has a result for every such item, limits aside.
     pub fn faults(&self, known: &KnownTypes) -> Vec<ExprError> {
@@ -139,6 +144,11 @@ impl Expr {
         all.extend(found.faults);
         all.sort_by_key(|error| (error.span.start, error.span.end));
         all
+    }
+
+    /// Returns the types that a result can have.
+    fn result_kinds(&self, known: &KnownTypes) -> Kinds {
+        check(&self.0.source, &self.0.root, known.types(), self.0.expected.kinds()).result
     }
 
     /// Evaluates the expression to a value that DynamoDB can store.
@@ -206,6 +216,10 @@ fn inputs(root: &Node) -> Vec<Path> {
         }
     }
     kept
+}
+
+fn reads_facts(node: &Node) -> bool {
+    matches!(node.form, NodeForm::StartedAt) || node.children().into_iter().any(reads_facts)
 }
 
 fn collect(node: &Node, all: &mut BTreeSet<Path>) {

@@ -80,6 +80,13 @@ impl Num {
         }
     }
 
+    /// Returns the number as DynamoDB returns it after it stored the number: without an exponent and without redundant
+    /// zeros.
+    pub fn stored(&self) -> Num {
+        let plain = Num::parse(&self.0).ok().and_then(|_| BigDecimal::from_str(&self.0).ok());
+        plain.map_or_else(|| self.clone(), |number| Num(number.normalized().to_plain_string()))
+    }
+
     /// Returns the number plus one. Returns `None` if the sum has more than 38 significant digits.
     pub fn plus_one(&self) -> Option<Num> {
         // A number whose exponent is much larger than 38 cannot be raised by one, so the sum is never expanded.

@@ -93,6 +93,11 @@ impl Path {
         self.0.iter().zip(&other.0).all(|(a, b)| a == b)
     }
 
+    /// Returns whether the other path is this path, or inside it.
+    pub fn contains(&self, other: &Path) -> bool {
+        self.0.len() <= other.0.len() && self.overlaps(other)
+    }
+
     /// Returns the value at this path; `None` if the item has no value there.
     pub fn get<'a>(&self, item: &'a Item) -> Option<&'a Value> {
         let mut value = item.get(self.root())?;

@@ -22,7 +22,7 @@ use super::{
     Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, role, rules, safety,
     select,
 };
-use crate::change::{OnExisting, OnNotComputable};
+use crate::change::{OnExisting, OnNotComputable, Strategy};
 use crate::expr::{Facts, KnownTypes};
 use crate::item::{IndexSchema, KeySchema};
 
@@ -205,6 +205,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     rules::check(&changes, selection.as_ref(), &options, problems);
     let expand_contract = migration.as_ref().and_then(MigrationSection::stated_expand_contract);
     rules::check_delete(&root, &changes, expand_contract, problems);
+    let strategy = migration.as_ref().map_or(Strategy::ExpandContract, |migration| migration.strategy);
+    rules::check_strategy(&changes, strategy, problems);
     let key_names = target.as_ref().and_then(|(table, _)| table.key.clone());
     let (table, key) = target.unzip();
     let spans = PlanSpans {

@@ -148,16 +148,13 @@ impl MeaningEncoder {
                 self.tag(b'r');
                 self.path(path);
             }
-            Change::Compute { to, formula: Formula::Expression(expression), .. } => {
-                self.tag(b'p');
-                self.path(to);
-                self.text(expression.source());
-            }
-            Change::Compute { to, formula: Formula::Conversion { from, conversion }, .. } => {
-                self.tag(b'v');
-                self.path(to);
-                self.path(from);
-                self.conversion(conversion);
+            Change::Compute { to, formula, replaces, .. } => {
+                self.formula(to, formula);
+                if let Some(replaced) = replaces {
+                    self.tag(b'R');
+                    self.path(&replaced.path);
+                    replaced.inverse.iter().for_each(|inverse| self.formula(&replaced.path, inverse.formula()));
+                }
             }
             Change::Convert { path, conversion } => {
                 self.tag(b'V');
@@ -203,6 +200,24 @@ impl MeaningEncoder {
         }
         if *null_is_missing {
             self.tag(b'z');
+        }
+    }
+
+    /// Encodes how the value of a path is computed.
+    fn formula(&mut self, to: &Path, formula: &Formula) {
+        match formula {
+            Formula::Expression(expression) => {
+                self.tag(b'p');
+                self.path(to);
+                self.text(expression.source());
+            }
+            Formula::Conversion { from, conversion } => {
+                self.tag(b'v');
+                self.path(to);
+                self.path(from);
+                self.conversion(conversion);
+            }
+            Formula::Inverse(inverse) => self.formula(to, inverse.formula()),
         }
     }
 
@@ -276,6 +291,8 @@ mod tests {
         format!("[migration]\nname = \"m\"\n{settings}\n[table]\nname = \"{table}\"\n{changes}")
     }
 
+    const CONVERT: &str = "convert = \"a\"\nto = \"N\"\ninto = \"b\"";
+
     #[test]
     fn the_fingerprint_is_a_sha256_and_never_changes() {
         let text = plan("", "shop", &["move = \"email\"\nto = \"contact_email\""]);
@@ -318,6 +335,12 @@ mod tests {
             plan("", "shop", &[&format!("{one}\nwhere = 'has(item.pk)'")]),
             plan("", "shop", &[&format!("{one}\nwhere = 'has(item.sk)'")]),
             plan("", "shop", &[&format!("{one}\nwhere = 'has(item.sk)'\nnull_is_missing = true")]),
+            plan("", "shop", &[CONVERT]),
+            plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"")]),
+            plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"\ninverse = {{ to = \"S\" }}")]),
+            plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"\ninverse = {{ to = \"JSON\" }}")]),
+            plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"\ninverse = 'string(item.b)'")]),
+            plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"\ninverse = 'item.b + 0'")]),
         ];
         let values = [
             "1",

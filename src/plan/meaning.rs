@@ -51,7 +51,15 @@ impl fmt::Display for Change {
             Change::Copy { from, to, .. } => write!(f, "copy {from} to {to}"),
             Change::Set { to, value, .. } => write!(f, "set {to} to {}", excerpt(value)),
             Change::Remove { path } => write!(f, "remove {path}"),
-            Change::Compute { to, formula, .. } => write!(f, "compute {to} = {formula}"),
+            Change::Compute { to, formula, replaces, .. } => {
+                write!(f, "compute {to} = {formula}")?;
+                let Some(replaced) = replaces else { return Ok(()) };
+                write!(f, ", which replaces {}", replaced.path)?;
+                match &replaced.inverse {
+                    Some(inverse) => write!(f, " (inverse: {})", inverse.formula()),
+                    None => f.write_str(" (no inverse)"),
+                }
+            }
             Change::Convert { path, conversion } => write!(f, "convert {path} to {}", conversion.name()),
             Change::Append { to, addition } => write!(f, "append {} to {to}", excerpt(addition.value())),
             Change::Bump { path } => write!(f, "bump {path}"),

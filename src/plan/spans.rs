@@ -6,7 +6,7 @@ use super::diagnostic::{Diagnostic, Problems};
 use super::fields::join_with_or;
 use super::select::{self, WrittenExpr, WrittenSelection};
 use super::text::TextSpan;
-use crate::change::{Change, Selection};
+use crate::change::{Change, Formula, Selection};
 use crate::expr::KnownTypes;
 
 /// The positions of the plan's parts in its text.
@@ -39,8 +39,8 @@ impl PlanSpans {
             let conditions = conditions
                 .into_iter()
                 .map(|(_, written)| WrittenExpr { expr: written.selection.condition, at: written.at });
-            let computed = self.changes.iter().filter_map(|written| written.expression.clone());
-            select::check_faults(&conditions.chain(computed).collect::<Vec<_>>(), known, problems);
+            select::check_faults(&conditions.collect::<Vec<_>>(), known, problems);
+            self.changes.iter().for_each(|written| check_computed(written, known, problems));
         }
     }
 
@@ -53,6 +53,24 @@ impl PlanSpans {
         });
         self.select.iter().map(|written| ("the selection", written.clone())).chain(own).collect()
     }
+}
+
+/// Reports each part of a change's expressions that has no result for some items. An expression that replaces an
+/// attribute is evaluated only for items that have this attribute, and its inverse only for items that have the new one.
+fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Problems) {
+    let Change::Compute { to, formula, replaces, .. } = &written.change else { return };
+    let replaced = replaces.as_ref().map(|replaced| &replaced.path).filter(|path| path.is_top_level());
+    let of_formula = replaced.iter().fold(known.clone(), |known, path| known.with_any_type(path.root()));
+    let expressions: Vec<WrittenExpr> = written.expression.iter().cloned().collect();
+    select::check_faults(&expressions, &of_formula, problems);
+    let inverse = written.replaced.as_ref().and_then(|replaced| replaced.inverse.as_ref());
+    let Some(expression) = inverse.and_then(|inverse| inverse.expression.clone()) else { return };
+    let of_inverse = match (to.is_top_level(), formula) {
+        (true, Formula::Expression(formula)) => known.clone().with_result_of(to.root(), formula, &of_formula),
+        (true, Formula::Conversion { conversion, .. }) => known.clone().with_type(to.root(), conversion.target_type()),
+        (true, Formula::Inverse(_)) | (false, _) => known.clone(),
+    };
+    select::check_faults(&[expression], &of_inverse, problems);
 }
 
 /// Refuses a selection by attributes that can change in a plan with a cutover. An item must not enter or leave the

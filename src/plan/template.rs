@@ -202,6 +202,8 @@ to = {new}
 # into = "expires_at"
 # formats = ["%Y-%m-%d", "rfc3339"]
 # zone = "Europe/Paris"
+# replaces = "expires"              # readers and writers move to the new attribute; `contract` removes this one
+# inverse = 'string(fromEpochSeconds(item.expires_at))'   # for the way back after new-only writes; or a conversion
 
 # [[change]]
 # append = "tags"

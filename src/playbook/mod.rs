@@ -137,8 +137,8 @@ pub enum PlanKind {
     Stated,
     /// A single write per item makes all changes. The migration ends at verify, and a rollback stays possible.
     InPlace,
-    /// The plan only writes values: it sets, computes or converts them. There is no old attribute that readers and
-    /// writers must stop using, so the migration ends at verify.
+    /// The plan only writes values: it sets, computes or converts them, and replaces no attribute. There is no old
+    /// attribute that readers and writers must stop using, so the migration ends at verify.
     SetOnly,
     /// The plan only removes attributes, and contract removes them. The migration has no expand phase, no verify phase,
     /// and no new attribute to read.

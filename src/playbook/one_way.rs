@@ -1,6 +1,6 @@
 //! Plans whose old values may not be recoverable after new-only writes.
 
-use crate::change::Change;
+use crate::change::{Change, Replaced};
 use crate::item::{KeySchema, Path};
 
 /// Returns the reason why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan after new-only writes.
@@ -21,7 +21,26 @@ pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
             copies.iter().enumerate().flat_map(|(at, one)| copies[at + 1..].iter().map(move |other| (one, other)));
         pairs.filter(|(one, other)| one.0.overlaps(other.0)).map(|(one, other)| divergence_message(*one, *other)).next()
     };
-    unwritable_source.or_else(divergence)
+    unwritable_source.or_else(divergence).or_else(|| changes.iter().find_map(without_inverse))
+}
+
+/// Returns the reason if the change computes a new value from an old one, and the plan cannot compute an old value.
+fn without_inverse(change: &Change) -> Option<String> {
+    match change {
+        Change::Compute { to, replaces: Some(Replaced { path, inverse: None }), .. } => Some(format!(
+            "`{path}` cannot be computed from `{to}`, because the plan has no `inverse`: it is irreversible after \
+             write-new"
+        )),
+        Change::Compute { .. }
+        | Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Convert { .. }
+        | Change::Append { .. }
+        | Change::Delete { .. }
+        | Change::Bump { .. } => None,
+    }
 }
 
 fn divergence_message((from, to): (&Path, &Path), (other_from, other_to): (&Path, &Path)) -> String {

@@ -11,6 +11,7 @@ use super::finding::Severity::{Note, Refusal, Warning};
 use super::finding::{Acceptance, Finding};
 use super::finding_input::FindingInput;
 use super::range::Range;
+use super::replaced::no_inverse;
 use super::stream::stream_filter;
 use super::time_to_live::time_to_live;
 use super::touched::{TouchedIndex, TouchedPaths};
@@ -43,6 +44,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     found.extend(conversion_findings(input.plan));
     found.extend(delete_findings(input));
     found.extend(alternatives(input));
+    found.extend(no_inverse(input.plan));
     found.extend(indexes(input, &touched));
     found.sort_by_key(|finding| finding.severity);
     found

@@ -22,6 +22,7 @@ mod hooks;
 mod measure;
 mod pace;
 mod range;
+mod replaced;
 mod report;
 mod sample;
 mod stream;

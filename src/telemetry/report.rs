@@ -87,10 +87,10 @@ impl Subject<'_> {
 /// Returns whether applications write both an old and a new attribute while the plan runs.
 fn has_dual_writes(plan: &Plan) -> bool {
     let has_source = |change: &Change| match change {
-        Change::Move { .. } | Change::Copy { .. } => true,
+        Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. } => true,
         Change::Set { .. }
         | Change::Remove { .. }
-        | Change::Compute { .. }
+        | Change::Compute { replaces: None, .. }
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Bump { .. }

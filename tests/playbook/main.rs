@@ -29,6 +29,7 @@ mod model;
 mod older_files;
 mod order;
 mod quiet;
+mod replaces;
 mod scene;
 mod skip;
 mod status;

@@ -25,6 +25,8 @@ pub(crate) struct Application {
     pub(crate) in_place: bool,
     /// Whether each write of an item gives it a new version.
     pub(crate) raises_version: bool,
+    /// Whether the new value is computed from the old one.
+    pub(crate) replaces: bool,
     pub(crate) rng: Rng,
 }
 
@@ -49,7 +51,7 @@ impl Application {
     fn change(&mut self, key: &ItemKey, n: u32) {
         let what = self.rng.u8(..10);
         let write = self.write_to();
-        let in_place = self.in_place;
+        let (in_place, replaces) = (self.in_place, self.replaces);
         let raises_version = self.raises_version;
         let rng = &mut self.rng;
         let changed = |item: Option<&Item>, rng: &mut Rng| match (item.cloned(), what) {
@@ -61,10 +63,10 @@ impl Application {
                     WriteTo::Old if in_place && in_new => put(&mut item, "new", value),
                     WriteTo::Old => put(&mut item, "old", value),
                     WriteTo::Both => {
-                        put(&mut item, "old", value.clone());
-                        put(&mut item, "new", value);
+                        put(&mut item, "new", plan::new_value(replaces, &value));
+                        put(&mut item, "old", value);
                     }
-                    WriteTo::New => put(&mut item, "new", value),
+                    WriteTo::New => put(&mut item, "new", plan::new_value(replaces, &value)),
                 }
                 Some(item)
             }
@@ -78,13 +80,13 @@ impl Application {
                 Some(item)
             }
             (None, _) => {
-                let mut item = plan::item(1_000 + n, rng);
+                let mut item = plan::item(1_000 + n, replaces, rng);
                 item.extend(key.attributes().clone());
                 match (write, item.get("old").cloned()) {
-                    (WriteTo::Both, Some(old)) => put(&mut item, "new", old),
+                    (WriteTo::Both, Some(old)) => put(&mut item, "new", plan::new_value(replaces, &old)),
                     (WriteTo::New, Some(old)) => {
                         item.remove("old");
-                        put(&mut item, "new", old);
+                        put(&mut item, "new", plan::new_value(replaces, &old));
                     }
                     (WriteTo::Old, _) | (WriteTo::Both | WriteTo::New, None) => drop(item.remove("new")),
                 }

@@ -81,7 +81,14 @@ impl World {
             let path: Path = name.parse().unwrap();
             let journal = self.state.pre_images(key.clone(), Some(path)).await.unwrap_or_default();
             let journaled = |value: &Value| journal.iter().any(|record| record.value.as_ref() == Some(value));
-            let in_other = |item: &Item, value: &Value| other.is_some_and(|other| item.get(other) == Some(value));
+            let replaces = plan::replaces(&self.plan);
+            let in_other = |item: &Item, value: &Value| {
+                let there = other.and_then(|other| item.get(other));
+                there.is_some_and(|there| match name == "old" {
+                    true => *there == plan::new_value(replaces, value),
+                    false => plan::new_value(replaces, there) == *value,
+                })
+            };
             if let Some(value) = before.get(name) {
                 let copied = name == "copied" && source_of_copy(before) == Some(value);
                 let kept = in_other(after, value) || in_other(before, value) || copied || is_constant(name, value);
@@ -219,7 +226,7 @@ impl World {
     /// old and the new attribute with the same value. Call this method after a contract.
     pub(crate) fn check_contracted(&self) {
         for (key, item) in self.untouched_items() {
-            if item.contains_key("old") && item.get("old") == item.get("new") {
+            if self.is_equal_pair(&item) {
                 self.violation(format!("{key} still has its old attribute"));
             }
         }
@@ -238,12 +245,55 @@ impl World {
             }
             let seed = &seed;
             // While applications write both attributes, the tool treats an equal pair as written by an application.
-            let equal = seed.get("old").is_some() && seed.get("old") == seed.get("new");
+            let equal = self.is_equal_pair(seed);
             let failed = failures.iter().any(|row| row.key == key);
             if item != *seed && !(failed || (equal && !plan::in_place(&self.plan))) {
                 self.violation(format!("{key} is not restored: it was {seed:?} and is {item:?}"));
             }
         }
+    }
+}
+
+impl World {
+    /// Returns whether the item has an old value that implies its new value.
+    fn is_equal_pair(&self, item: &Item) -> bool {
+        let old = item.get("old").map(|old| plan::new_value(plan::replaces(&self.plan), old));
+        old.is_some() && old.as_ref() == item.get("new")
+    }
+
+    /// Checks that every old value is the last value that an application wrote, at either attribute. If no application
+    /// wrote the item, the old value must be the seed's. Call this method after a rollback that followed new-only writes.
+    pub(crate) fn check_old_values(&self) {
+        let replaces = plan::replaces(&self.plan);
+        let wrong = self.table.history(|history| {
+            let mut wrong = Vec::new();
+            for (key, versions) in history.all() {
+                let Some(item) = versions.last().and_then(|version| version.item.as_ref()) else { continue };
+                let written = (0..versions.len()).rev().find_map(|n| {
+                    let version = versions[n].item.as_ref()?;
+                    let old = || version.get("old").cloned();
+                    let from_new = || version.get("new").map(|new| plan::old_value(replaces, new));
+                    let Some(before) = n.checked_sub(1).and_then(|n| versions[n].item.as_ref()) else {
+                        return Some(match versions[n].author {
+                            Author::Seed => old().or_else(from_new),
+                            Author::Application | Author::Tool(_) => from_new().or_else(old),
+                        });
+                    };
+                    let is_changed = |name: &str| version.get(name) != before.get(name);
+                    match versions[n].author {
+                        Author::Application if is_changed("new") && version.contains_key("new") => Some(from_new()),
+                        Author::Application if is_changed("old") => Some(old()),
+                        Author::Application | Author::Seed | Author::Tool(_) => None,
+                    }
+                });
+                let Some(Some(written)) = written else { continue };
+                if item.get("old") != Some(&written) {
+                    wrong.push(format!("{key}: the old value is not the last one that was written: {item:?}"));
+                }
+            }
+            wrong
+        });
+        wrong.into_iter().for_each(|what| self.violation(what));
     }
 }
 

@@ -67,7 +67,7 @@ impl SimulatedRun {
         let latency = (Duration::from_millis(4), Duration::from_millis(12));
         let table = MemoryTable::new(description.clone(), latency, FaultPlan::NONE, rng.u64(..));
         for n in 0..items {
-            let mut item = plan::item(n, &mut rng);
+            let mut item = plan::item(n, false, &mut rng);
             item.insert("pk".into(), backfill::internals::item::Value::S(format!("p{}", n / 3)));
             table.change(&plan::key_of(&item), Author::Seed, |_| Some(item.clone()));
         }

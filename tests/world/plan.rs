@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
-use backfill::internals::change::Strategy;
+use backfill::internals::change::{Change, Strategy};
 use backfill::internals::dynamodb::{Features, IndexDescription, TableDescription};
-use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Projection, item_from_json};
+use backfill::internals::item::{
+    IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Projection, Value, item_from_json,
+};
 use backfill::internals::plan::{Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
@@ -49,8 +51,12 @@ pub(crate) fn description() -> TableDescription {
     }
 }
 
+/// The text before every new value, if the plan computes the new value from the old one.
+const PREFIX: &str = "n:";
+
 /// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal. A
-/// quarter of the plans compute values instead, and another quarter delete items.
+/// quarter of the plans compute values instead, and another quarter delete items. A quarter of the other plans with a
+/// cutover compute the new value from the old one, instead of moving it.
 pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     match rng.u8(..4) {
         0 => return values::plan(rng),
@@ -67,6 +73,7 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     let rates = Rates { table: write.into(), index: index.into(), partition_key: key.into() };
     let mut text = format!(
         "[migration]\nname = \"world\"\nstrategy = \"{strategy}\"\non_existing = \"{on_existing}\"\n\
+         on_not_computable = \"fail\"\n\
          [table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
          [scan]\nsegments = {segments}\npage_limit = {page}\n\
          [capacity]\nwrite = {write}\nread = 1000\nper_partition_key = {{ write = {key} }}\n\
@@ -76,7 +83,13 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     if strategy == "expand-contract" {
         text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
     }
-    text += "[[change]]\nmove = \"old\"\nto = \"new\"\n";
+    text += match strategy == "expand-contract" && rng.u8(..4) == 0 {
+        true => {
+            "[[change]]\ncompute = \"new\"\nas = '\"n:\" + item.old'\nreplaces = \"old\"\n\
+             inverse = 'item.new.substring(2)'\n"
+        }
+        false => "[[change]]\nmove = \"old\"\nto = \"new\"\n",
+    };
     // An in-place pass may use eventually consistent reads only if the plan contains no copy. So only a quarter of the
     // in-place plans contain a copy.
     if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
@@ -96,9 +109,30 @@ pub(crate) fn in_place(plan: &Plan) -> bool {
     plan.strategy == Strategy::InPlace || values::computes(plan)
 }
 
+/// Returns whether a plan computes the new value from the old one.
+pub(crate) fn replaces(plan: &Plan) -> bool {
+    plan.changes.iter().any(|change| matches!(change, Change::Compute { replaces: Some(_), .. }))
+}
+
+/// Returns the new value for this old value.
+pub(crate) fn new_value(replaces: bool, old: &Value) -> Value {
+    match old {
+        Value::S(text) if replaces => Value::S(format!("{PREFIX}{text}")),
+        _ => old.clone(),
+    }
+}
+
+/// Returns the old value for this new value.
+pub(crate) fn old_value(replaces: bool, new: &Value) -> Value {
+    match new {
+        Value::S(text) if replaces => Value::S(text.strip_prefix(PREFIX).unwrap().to_owned()),
+        _ => new.clone(),
+    }
+}
+
 /// Generates item number `n`. Some items share a hot partition key, some lack the old attribute, and some already have
 /// the new one.
-pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
+pub(crate) fn item(n: u32, replaces: bool, rng: &mut Rng) -> Item {
     let pk = if rng.u8(..3) == 0 { "hot".to_owned() } else { format!("p{}", n / 2) };
     let mut json = json!({ "pk": { "S": pk }, "sk": { "S": format!("{n:03}") }, "n": { "N": "0" } });
     let mut put = |name: &str, value: Json| json[name] = value;
@@ -120,6 +154,9 @@ pub(crate) fn item(n: u32, rng: &mut Rng) -> Item {
         put("marker", json!({ "N": "1" }));
     }
     let mut item = item_from_json(&json).unwrap();
+    if let Some(new) = item.get_mut("new") {
+        *new = new_value(replaces, new);
+    }
     values::add_attributes(&mut item, rng);
     item
 }

@@ -118,7 +118,8 @@ impl World {
         let share = [0.0, 0.05, 0.15, 0.3][rng.usize(..4)];
         let faults = faults(share, preferred_fault(seed));
         let table = MemoryTable::new(description.clone(), LATENCY, faults, rng.u64(..));
-        let items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, &mut rng)).collect();
+        let replaces = plan::replaces(&plan);
+        let items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, replaces, &mut rng)).collect();
         let keys: Vec<ItemKey> = items.iter().map(plan::key_of).collect();
         for (key, item) in keys.iter().zip(&items) {
             table.change(key, Author::Seed, |_| Some(item.clone()));
@@ -208,12 +209,27 @@ impl World {
                 return self.violation(format!("{goal:?} does not complete"));
             }
         }
+        if plan::replaces(&self.plan) && self.rng.bool() {
+            return self.come_back(changes).await;
+        }
         let complete = self.command(Goal::Contract, changes).await;
         self.check_versions("contract").await;
         self.check_counts().await;
         self.check_budgets("contract");
         if complete {
             self.check_contracted();
+        }
+    }
+
+    /// Rolls back after applications wrote only new values. An inverse computes the old values.
+    async fn come_back(&mut self, changes: u32) {
+        let complete = self.command(Goal::Rollback, changes).await;
+        self.check_versions("the way back").await;
+        self.check_counts().await;
+        self.check_budgets("the way back");
+        match complete {
+            true => self.check_old_values(),
+            false => self.violation("the rollback after new-only writes does not complete"),
         }
     }
 
@@ -274,6 +290,7 @@ impl World {
             cached: None,
             in_place: plan::in_place(&self.plan),
             raises_version: delete::raises_version(&self.plan),
+            replaces: plan::replaces(&self.plan),
             rng: Rng::with_seed(self.rng.u64(..)),
         };
         self.applications.push(AbortOnDropHandle::new(tokio::spawn(application.work(changes))));

@@ -75,9 +75,9 @@ fn options(rng: &mut Rng, has_target: bool) -> String {
     format!("{null}{condition}")
 }
 
-/// Returns whether a plan computes values.
+/// Returns whether a plan computes values without a cutover.
 pub(crate) fn computes(plan: &Plan) -> bool {
-    plan.changes.iter().any(|change| matches!(change, Change::Compute { .. }))
+    plan.changes.iter().any(|change| matches!(change, Change::Compute { replaces: None, .. }))
 }
 
 /// Adds the attributes that these plans read and write.

@@ -8,6 +8,8 @@ use backfill::internals::item::{Item, Path, Value};
 use backfill::internals::plan::Plan;
 use backfill::internals::state::Verdict;
 
+use super::plan::new_value;
+
 /// An item of the table, with the facts on which its verdict depends.
 pub(crate) struct KnownItem<'a> {
     pub(crate) item: &'a Item,
@@ -25,7 +27,7 @@ pub(crate) fn verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict)
 
 /// Returns the best and the worst correct verdict on the move alone, ignoring the plan's other changes.
 pub(crate) fn move_verdicts(plan: &Plan, known: &KnownItem<'_>) -> (Verdict, Verdict) {
-    let is_move = |change: &&Change| matches!(change, Change::Move { .. });
+    let is_move = |change: &&Change| matches!(change, Change::Move { .. } | Change::Compute { replaces: Some(_), .. });
     plan.changes
         .iter()
         .find(is_move)
@@ -40,7 +42,10 @@ fn change_verdicts(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verd
             certain(in_place_move_verdict(known.item, from, to, *on_existing))
         }
         Change::Move { from, to, on_existing } | Change::Copy { from, to, on_existing } => {
-            pair_verdicts(known, from, to, (*on_existing, in_place))
+            pair_verdicts(known, (from, to), false, (*on_existing, in_place))
+        }
+        Change::Compute { to, replaces: Some(replaced), on_existing, .. } => {
+            pair_verdicts(known, (&replaced.path, to), true, (*on_existing, in_place))
         }
         Change::Set { to, value, on_existing } => certain(match to.get(known.item) {
             Some(there) if there == value => Verdict::Matching,
@@ -48,7 +53,7 @@ fn change_verdicts(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verd
             Some(_) => Verdict::Stale,
             None => Verdict::Missing,
         }),
-        Change::Compute { .. }
+        Change::Compute { replaces: None, .. }
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Bump { .. }
@@ -73,8 +78,8 @@ fn in_place_move_verdict(item: &Item, from: &Path, to: &Path, on_existing: OnExi
 /// Returns the best and the worst correct verdict on a pair of attributes that both stay.
 fn pair_verdicts(
     known: &KnownItem<'_>,
-    from: &Path,
-    to: &Path,
+    (from, to): (&Path, &Path),
+    replaces: bool,
     (on_existing, in_place): (OnExisting, bool),
 ) -> (Verdict, Verdict) {
     let certain = |verdict| (verdict, verdict);
@@ -84,7 +89,7 @@ fn pair_verdicts(
     match (from.get(known.item), to.get(known.item)) {
         (None, None) => certain(Verdict::Matching),
         (Some(_), None) => certain(Verdict::Missing),
-        (Some(old), Some(new)) if old == new => certain(Verdict::Matching),
+        (Some(old), Some(new)) if new_value(replaces, old) == *new => certain(Verdict::Matching),
         (Some(_), Some(_)) if skips && in_place => certain(Verdict::Skipped),
         (Some(_), Some(new)) if skips => match existed(new) {
             Some(true) => certain(Verdict::Skipped),

@@ -24,6 +24,8 @@ pub(super) struct Findings {
     pub(super) errors: Vec<ExprError>,
     /// Parts that have no result for some items.
     pub(super) faults: Vec<ExprError>,
+    /// The kinds of value that a result can have.
+    pub(super) result: Kinds,
 }
 
 /// What is known about an attribute that every item has.
@@ -48,6 +50,7 @@ pub(super) fn check(source: &str, root: &Node, known: &BTreeMap<String, KnownTyp
     let is_condition = result == Kinds::BOOL;
     let mut check = Check { source, is_condition, findings: Findings::default() };
     let is = check.value(root, &mut env);
+    check.findings.result = is.kinds.and(result);
     let what = if is_condition { "a condition" } else { "an attribute" };
     check.need(root, is, result, what, &mut env);
     for list in [&mut check.findings.errors, &mut check.findings.faults] {

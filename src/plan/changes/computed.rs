@@ -1,11 +1,11 @@
 //! Reads the kinds of `[[change]]` whose values are computed: `compute` and `convert`.
 
-use super::{WrittenChange, dependent_field, read_path};
+use super::{WrittenChange, dependent_field, read_path, replaced};
 use crate::change::{Change, Formula, OnExisting};
 use crate::expr::Expected;
 use crate::item::Path;
 use crate::plan::conversion;
-use crate::plan::diagnostic::{Problems, TextSpan};
+use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 use crate::plan::select::read_expression;
 
@@ -18,11 +18,15 @@ pub(super) fn read_compute(
     on_existing: OnExisting,
     problems: &mut Problems,
 ) -> Option<WrittenChange> {
+    let replaced = replaced::read(fields, to.as_ref(), problems);
     let value = dependent_field(fields, "as", "compute", key, true, problems)?;
     let expression = read_expression("as", value, Expected::Value, problems)?;
     let formula = Formula::Expression(expression.expr.clone());
-    let change = Change::Compute { to: to?, formula, on_existing };
-    Some(WrittenChange { value: value.span(), expression: Some(expression), ..WrittenChange::new(change, first) })
+    let to = to?;
+    let (replaces, replaced) = replaced?.into_parts(&formula, &to);
+    let change = Change::Compute { to, formula, on_existing, replaces };
+    let written = WrittenChange::new(change, first);
+    Some(WrittenChange { value: value.span(), expression: Some(expression), replaced, ..written })
 }
 
 /// Reads a `convert`. `first` is the position of its path. With `into`, the converted value gets a new name; otherwise
@@ -35,14 +39,40 @@ pub(super) fn read_convert(
     problems: &mut Problems,
 ) -> Option<WrittenChange> {
     let conversion = conversion::read(fields, problems);
-    let into = fields.get("into").map(|(_, value)| (read_path("into", value, problems), value.span()));
-    let (from, conversion) = (from?, conversion?);
-    match into {
-        Some((to, at)) => {
-            let change = Change::Compute { to: to?, formula: Formula::Conversion { from, conversion }, on_existing };
-            Some(WrittenChange { to: at, ..WrittenChange::new(change, first) })
-        }
+    let Some((_, into)) = fields.get("into") else {
+        let is_refused = refuse_without_into(fields, &first, problems);
         // Every conversion changes the value's type, so a converted value is recognised and never converted twice.
-        None => Some(WrittenChange::new(Change::Convert { path: from, conversion }, first)),
+        let change = Change::Convert { path: from?, conversion: conversion? };
+        return (!is_refused).then(|| WrittenChange::new(change, first));
+    };
+    let to = read_path("into", into, problems);
+    let replaced = replaced::read(fields, to.as_ref(), problems);
+    let (from, conversion, to, replaced) = (from?, conversion?, to?, replaced?);
+    if let Some((path, at)) = replaced.replaced().filter(|(path, _)| *path != from) {
+        problems.add(
+            Diagnostic::new("a conversion can replace only the attribute that it converts", at.clone(), "another path")
+                .also(first, "the converted attribute")
+                .help(format!("write the path after `convert`, or remove `replaces` if `{path}` is to stay")),
+        );
+        return None;
     }
+    let formula = Formula::Conversion { from, conversion };
+    let (replaces, replaced) = replaced.into_parts(&formula, &to);
+    let change = Change::Compute { to, formula, on_existing, replaces };
+    Some(WrittenChange { to: into.span(), replaced, ..WrittenChange::new(change, first) })
+}
+
+/// Refuses the fields that need `into`. Returns whether the change has one of them.
+fn refuse_without_into(fields: &Fields<'_, '_>, first: &TextSpan, problems: &mut Problems) -> bool {
+    let present = fields.present_fields(&["replaces", "inverse"]);
+    if !fields.has_misspelt(&["into"]) {
+        for (name, key, _) in &present {
+            problems.add(
+                Diagnostic::new(format!("`{name}` needs `into`"), key.clone(), "no new attribute")
+                    .also(first.clone(), "the converted value keeps this name")
+                    .help(format!("add `into` with the path of the new attribute, or remove `{name}`")),
+            );
+        }
+    }
+    !present.is_empty()
 }

@@ -4,6 +4,7 @@ mod append;
 mod computed;
 mod delete;
 mod options;
+mod replaced;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -15,16 +16,19 @@ use super::select::WrittenExpr;
 use crate::change::{Change, OnExisting};
 use crate::item::Path;
 pub(super) use options::{WrittenOptions, by_target, check_conditions, check_null};
+pub(super) use replaced::WrittenReplaced;
 
 const CHANGE_CASES: [&str; 9] = ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "delete"];
 
 /// The fields that only some kinds of change take, each with these kinds.
-const DEPENDENT_FIELDS: [(&str, &[&str]); 16] = [
+const DEPENDENT_FIELDS: [(&str, &[&str]); 18] = [
     ("to", &["move", "copy", "convert"]),
     ("value", &["set", "append"]),
     ("values", &["append"]),
     ("as", &["compute"]),
     ("into", &["convert"]),
+    ("replaces", &["compute", "convert"]),
+    ("inverse", &["compute", "convert"]),
     ("formats", &["convert"]),
     ("format", &["convert"]),
     ("zone", &["convert"]),
@@ -53,6 +57,8 @@ pub(super) struct WrittenChange {
     pub(super) expression: Option<WrittenExpr>,
     /// The fields that limit the change or its target.
     pub(super) options: WrittenOptions,
+    /// Positions of `replaces` and `inverse`. `None` if the change replaces nothing.
+    pub(super) replaced: Option<WrittenReplaced>,
 }
 
 /// Reads all changes. Reports invalid changes and omits them from the result. A change without its own `on_existing`
@@ -179,6 +185,7 @@ impl WrittenChange {
             first,
             expression: None,
             options: WrittenOptions::default(),
+            replaced: None,
         }
     }
 }

@@ -60,7 +60,7 @@ impl Target {
     }
 }
 
-/// Reads the conversion of a change with `convert`. Reports every error.
+/// Reads the conversion of a change with `convert`, or of an `inverse`. Reports every error.
 pub(super) fn read(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Conversion> {
     let target = read_target(fields, problems);
     let known = target.as_ref().map(|target| *target.get_ref());
@@ -124,8 +124,8 @@ fn read_target(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Spann
         if !fields.has_misspelt(&["to"]) {
             let at = fields.get("convert").map_or_else(|| fields.at.clone(), |(key, _)| key);
             problems.add_missing(
-                Diagnostic::new("`convert` has no `to`", at, "`to` must be the new type or form")
-                    .help("add `to = \"N\"` to this change")
+                Diagnostic::new(format!("`{}` has no `to`", kind(fields)), at, "`to` must be the new type or form")
+                    .help(format!("add `to = \"N\"` to {}", place(fields)))
                     .help(valid_targets()),
             );
         }
@@ -136,12 +136,23 @@ fn read_target(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Spann
     if let Some((_, target)) = TARGETS.iter().find(|(name, _)| *name == written) {
         return Some(Spanned::new(value.span(), *target));
     }
-    let mut problem = Diagnostic::new(format!("`convert` cannot write {written:?}"), text.span(), "not a type or form");
+    let title = format!("`{}` cannot write {written:?}", kind(fields));
+    let mut problem = Diagnostic::new(title, text.span(), "not a type or form");
     if let Some(suggestion) = suggested_target(written) {
         problem = problem.help(suggestion);
     }
     problems.add(problem.help(valid_targets()));
     None
+}
+
+/// Returns the field whose value is the conversion: a change with `convert`, or the table after `inverse`.
+fn kind(fields: &Fields<'_, '_>) -> &'static str {
+    if fields.get("convert").is_some() { "convert" } else { "inverse" }
+}
+
+/// Returns where the conversion's options belong.
+fn place(fields: &Fields<'_, '_>) -> &'static str {
+    if fields.get("convert").is_some() { "this change" } else { "`inverse`" }
 }
 
 fn valid_targets() -> String {
@@ -232,7 +243,7 @@ fn require(
     };
     problems.add_missing(
         Diagnostic::new(format!("`to = {:?}` needs `{name}`", target.get_ref().name()), target.span(), why)
-            .help(format!("add `{example}` to this change")),
+            .help(format!("add `{example}` to {}", place(fields))),
     );
 }
 

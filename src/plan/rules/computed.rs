@@ -10,6 +10,10 @@ use crate::plan::select::WrittenSelection;
 /// reads the target too. If it does, the run checks for each item that the written item is no longer selected.
 pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&WrittenSelection>, problems: &mut Problems) {
     let paths = written.change.paths();
+    // Another rule reports a replaced attribute that overlaps the target.
+    if written.replaced.is_some() && paths.removes.iter().any(|old| paths.writes.iter().any(|to| to.overlaps(old))) {
+        return;
+    }
     let selects_by = |target: &Path| {
         let selected = selection.map(|written| &written.selection.condition);
         let own = written.options.applies_to.as_ref().map(|written| &written.expr);

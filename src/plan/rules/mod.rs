@@ -6,6 +6,7 @@
 
 mod computed;
 mod delete;
+mod replaced;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,8 @@ use crate::change::{Change, Formula, OptionsByTarget, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Num, Path, PathStep, Value, item_bytes};
 use computed::{check_bumps, check_own_inputs};
 pub(super) use delete::{check_delete, check_delete_names};
+pub(super) use replaced::check_strategy;
+use replaced::{check_inverse_index_key, check_replaced};
 
 /// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
 /// an expression to 2 MB. A plan never exceeds that limit. All its names together have at most 256 KB, which is the
@@ -30,6 +33,8 @@ enum PathRole {
     MovedFrom,
     CopiedFrom,
     Removed,
+    /// An old attribute that a computed value replaces.
+    Replaced,
     /// An input of an expression or a conversion.
     Input,
 }
@@ -51,6 +56,7 @@ pub(super) fn check(
         check_change(change, problems);
         check_own_inputs(change, selection, problems);
         check_null(change, problems);
+        check_replaced(change, problems);
     }
     check_bumps(changes, problems);
     check_constants(changes, problems);
@@ -75,6 +81,9 @@ pub(super) fn check_keys(changes: &[WrittenChange], keys: &[&str], problems: &mu
                 ("moved away", "use `copy` instead: the key attribute stays, and its value is copied to `to`")
             }
             PathRole::Removed => ("removed", "remove this change; a different key needs a new table"),
+            PathRole::Replaced => {
+                ("replaced", "remove `replaces`: the key attribute stays, and the new attribute is computed from it")
+            }
         };
         let root = Path::attribute(path_use.path.root());
         let label = if path_use.path.is_top_level() { "a key attribute" } else { "inside a key attribute" };
@@ -93,6 +102,7 @@ pub(super) fn check_index_keys(
     problems: &mut Problems,
 ) {
     for written in changes {
+        check_inverse_index_key(written, indexes, problems);
         for to in written.change.paths().writes {
             let value = root_value(to, &written.change).filter(|_| !table_key.contains(&to.root()));
             let Some(fault) = value.and_then(|value| index_key_fault(to.root(), &value, indexes)) else { continue };
@@ -130,7 +140,7 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
             | Change::Copy { .. }
             | Change::Remove { .. }
             | Change::Delete { .. }
-            | Change::Compute { formula: Formula::Expression(_), .. },
+            | Change::Compute { formula: Formula::Expression(_) | Formula::Inverse(_), .. },
         ) => None,
     }
 }
@@ -196,7 +206,7 @@ fn check_pair(first: &WrittenChange, second: &WrittenChange, problems: &mut Prob
 /// Returns the error for two changes that use overlapping paths, or `None` if the two changes are allowed together. `a`
 /// belongs to the change that is earlier in the plan.
 fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
-    use PathRole::{CopiedFrom, Input, MovedFrom, Removed, Target};
+    use PathRole::{CopiedFrom, Input, MovedFrom, Removed, Replaced, Target};
     let same = a.path == b.path;
     let (title, help) = match (a.role, b.role) {
         (CopiedFrom | Input, CopiedFrom | Input) => return None,
@@ -204,13 +214,17 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
             format!("{} is an input and {} is a target", other_name(a, b, Target), name(a, b, Target)),
             "the result would depend on which change comes first; use two plans, one after the other",
         ),
-        (Input, MovedFrom | Removed) | (MovedFrom | Removed, Input) => (
+        (Input, MovedFrom | Removed | Replaced) | (MovedFrom | Removed | Replaced, Input) => (
             format!("{} is an input, and {} is removed", name(a, b, Input), other_name(a, b, Input)),
             "a value cannot be computed again after its input is removed; remove the input with a later plan",
         ),
         // One write both copies the value and removes the original, so the original is never removed without being
         // copied.
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) if same => return None,
+        (CopiedFrom, Replaced) | (Replaced, CopiedFrom) => (
+            format!("{} is copied, and {} is replaced", name(a, b, CopiedFrom), name(a, b, Replaced)),
+            "after new-only writes, the copy and the replacement may differ; copy the attribute with an earlier plan",
+        ),
         (CopiedFrom, Removed | MovedFrom) | (Removed | MovedFrom, CopiedFrom) => (
             format!("{} is copied, and {} is removed", name(a, b, CopiedFrom), other_name(a, b, CopiedFrom)),
             "copy exactly the path that is removed, or remove it with a later plan",
@@ -231,6 +245,10 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
             format!("{} is a source and {} is a target", other_name(a, b, Target), name(a, b, Target)),
             "the result would depend on which change comes first; use two plans, one after the other",
         ),
+        (Target, Replaced) | (Replaced, Target) => (
+            format!("{} is written and {} is replaced", name(a, b, Target), name(a, b, Replaced)),
+            "keep one of the two changes, or use two plans, one after the other",
+        ),
         (Target, Removed) | (Removed, Target) if same => {
             (format!("`{}` is both written and removed", a.path), "keep one of the two changes")
         }
@@ -245,8 +263,19 @@ fn conflict(a: &PathUse<'_>, b: &PathUse<'_>) -> Option<Diagnostic> {
             format!("`{}` is moved and removed", a.path),
             "drop the `remove`: `move` already removes the old attribute",
         ),
+        (Replaced, Replaced) if same => (
+            format!("`{}` is replaced twice", a.path),
+            "remove one `replaces`: after new-only writes, the two new values could imply different old values",
+        ),
+        (Replaced, Removed) | (Removed, Replaced) if same => (
+            format!("`{}` is replaced and removed", a.path),
+            "drop the `remove`: `contract` already removes an attribute that is replaced",
+        ),
+        (Replaced, MovedFrom) | (MovedFrom, Replaced) if same => {
+            (format!("`{}` is moved and replaced", a.path), "keep one of the two changes")
+        }
         (Removed, Removed) if same => (format!("`{}` is removed twice", a.path), "keep one of the two changes"),
-        (MovedFrom | Removed, MovedFrom | Removed) => (
+        (MovedFrom | Removed | Replaced, MovedFrom | Removed | Replaced) => (
             format!("`{}` and `{}` are both removed, and one contains the other", a.path, b.path),
             "remove the outer path with a later plan, or drop the inner change",
         ),
@@ -269,6 +298,7 @@ fn label(path_use: &PathUse<'_>) -> &'static str {
         PathRole::MovedFrom => "moved away by this change",
         PathRole::CopiedFrom => "copied by this change",
         PathRole::Removed => "removed by this change",
+        PathRole::Replaced => "replaced by this change",
         PathRole::Input => "read by this change",
     }
 }
@@ -350,14 +380,40 @@ fn uses(written: &WrittenChange) -> Vec<PathUse<'_>> {
         let role = if paths.removes.contains(path) { PathRole::MovedFrom } else { PathRole::CopiedFrom };
         PathUse { role, path, at: &written.first }
     });
-    let inputs = paths.inputs.iter().map(|path| {
-        let at = if written.expression.is_some() { &written.value } else { &written.first };
-        PathUse { role: PathRole::Input, path, at }
+    // The replaced attribute is an input too, but has a role of its own.
+    let is_replaced = |path: &Path| written.replaced.is_some() && paths.removes.iter().any(|old| old.overlaps(path));
+    let inputs = paths.inputs.iter().filter(|path| !is_replaced(path)).map(|path| PathUse {
+        role: PathRole::Input,
+        path,
+        at: input_span(written, path),
     });
     let target = paths.writes.iter().map(|path| PathUse { role: PathRole::Target, path, at: &written.to });
     let gone = paths.removes.iter().filter(|path| !paths.reads.contains(path));
-    let removed = gone.map(|path| PathUse { role: PathRole::Removed, path, at: &written.first });
+    let removed = gone.map(|path| match &written.replaced {
+        Some(replaced) => PathUse { role: PathRole::Replaced, path, at: &replaced.at },
+        None => PathUse { role: PathRole::Removed, path, at: &written.first },
+    });
     read.chain(inputs).chain(target).chain(removed).collect()
+}
+
+/// Returns the position of the expression that reads this input.
+fn input_span<'a>(written: &'a WrittenChange, input: &Path) -> &'a TextSpan {
+    let is_of_formula = match &written.change {
+        Change::Compute { formula, .. } => formula.inputs().contains(input),
+        Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Convert { .. }
+        | Change::Append { .. }
+        | Change::Bump { .. }
+        | Change::Delete { .. } => true,
+    };
+    match written.replaced.as_ref().and_then(|replaced| replaced.inverse.as_ref()) {
+        Some(inverse) if !is_of_formula => &inverse.at,
+        Some(_) | None if written.expression.is_some() => &written.value,
+        Some(_) | None => &written.first,
+    }
 }
 
 fn too_long_name(step: &PathStep) -> Option<&str> {

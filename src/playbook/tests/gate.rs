@@ -1,6 +1,7 @@
 //! Tests the gate. Known mismatches keep it closed, and some obstacles cannot be overridden.
 
 use super::*;
+use crate::change::tests::replace;
 use crate::change::{Change, OnExisting};
 use crate::item::{KeyAttribute, KeySchema, Path};
 
@@ -148,6 +149,8 @@ fn plans_whose_old_values_may_not_come_back() {
         (vec![copy("doc", "a"), copy("x", "y"), copy("doc.b", "b")], Some("`doc` and `doc.b` cannot equal both")),
         (vec![copy("list[0]", "first")], Some("`list[0]` is an element of a list")),
         (vec![copy("sk", "sorted")], Some("`sk` is a key attribute")),
+        (vec![replace("a", "b", "[item.a]", None)], Some("the plan has no `inverse`")),
+        (vec![replace("a", "b", "[item.a]", Some("item.b[0]"))], None),
     ] {
         let found = one_way(&changes, &key);
         match why {

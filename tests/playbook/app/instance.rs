@@ -13,7 +13,7 @@ use backfill::internals::item::Value;
 use fastrand::Rng;
 use tokio::sync::OwnedRwLockReadGuard;
 
-use super::{FlagSource, HOT, Habit, NEW, OLD, OperationKind, Shared, content_of, value};
+use super::{COMPUTED, FlagSource, HOT, Habit, NEW, OLD, OperationKind, Shared, content_of, value};
 use crate::example::{Cached, Fields, Flag, Key, Unknown, Update, Write, bucket, parse, read, remove, write};
 use crate::harness::tool::SECRET;
 use crate::harness::{from_sdk, value_from_sdk, value_to_sdk};
@@ -114,7 +114,18 @@ impl Instance {
         });
         let Content::Value(n) = content else { unreachable!() };
         let began = Instant::now();
-        let update = write(&current_flag.flag, OLD, NEW, value_to_sdk(&value(n)));
+        let mut update = write(&current_flag.flag, OLD, NEW, value_to_sdk(&value(n)));
+        if self.shared.habit == Habit::Computes && current_flag.flag.write != Write::Old {
+            // The new attribute gets a value of its own.
+            update.expression = match current_flag.flag.write {
+                Write::New => "SET #new = :new",
+                Write::Old | Write::Both => "SET #old = :value, #new = :new",
+            };
+            if current_flag.flag.write == Write::New {
+                update.values.clear();
+            }
+            update.values.insert(":new".to_owned(), value_to_sdk(&self.value_at(NEW, n)));
+        }
         let end = self.update(key, update, seen, current_flag.limit).await;
         let ended = Instant::now();
         match end {
@@ -176,7 +187,8 @@ impl Instance {
         let mut item = key_of(key);
         item.insert("kept".to_owned(), AttributeValue::S(format!("{SECRET} of {key}")));
         for name in write(&current_flag.flag, OLD, NEW, ()).names.into_values() {
-            item.insert(name, value_to_sdk(&value(n)));
+            let value = value_to_sdk(&self.value_at(&name, n));
+            item.insert(name, value);
         }
         let request = self.shared.client.put_item().table_name(&self.shared.table).set_item(Some(item));
         let request = request.condition_expression("attribute_not_exists(pk)");
@@ -202,6 +214,16 @@ impl Instance {
         Ok(())
     }
 
+    /// Returns the value that the application writes to an attribute for a number.
+    fn value_at(&self, name: &str, n: u64) -> Value {
+        match value(n) {
+            Value::S(text) if name == NEW && self.shared.habit == Habit::Computes => {
+                Value::S(format!("{COMPUTED}{text}"))
+            }
+            other => other,
+        }
+    }
+
     async fn update(
         &mut self,
         key: &str,
@@ -216,7 +238,7 @@ impl Instance {
         if let Some((n, name)) = seen {
             condition += " AND #seen = :seen";
             names.insert("#seen".to_owned(), name.to_owned());
-            values.insert(":seen".to_owned(), value_to_sdk(&value(n)));
+            values.insert(":seen".to_owned(), value_to_sdk(&self.value_at(name, n)));
         }
         request = request.update_expression(update.expression).condition_expression(condition);
         request = request.set_expression_attribute_names(Some(names));

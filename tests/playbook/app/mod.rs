@@ -67,7 +67,12 @@ pub(crate) enum Habit {
     NeverRereadsFlag,
     /// When the application removes a value, it removes only the attribute that it writes.
     RemovesOneName,
+    /// The new value is computed from the old one: the application writes [`COMPUTED`] before every new value.
+    Computes,
 }
+
+/// The text before every new value if the plan computes the new value from the old one.
+pub(crate) const COMPUTED: &str = "n:";
 
 /// The source of the flag that the instances obey.
 pub(crate) enum FlagSource {
@@ -105,10 +110,10 @@ pub(crate) fn value(n: u64) -> Value {
     Value::S(format!("{SECRET}-{n}"))
 }
 
-/// Returns the number that a value contains.
+/// Returns the number that a value contains, at either attribute.
 pub(crate) fn number(value: &Value) -> Option<u64> {
     let Value::S(text) = value else { return None };
-    text.strip_prefix(SECRET)?.strip_prefix('-')?.parse().ok()
+    text.strip_prefix(COMPUTED).unwrap_or(text).strip_prefix(SECRET)?.strip_prefix('-')?.parse().ok()
 }
 
 /// Returns a flag that a test passes to the application directly, for a migration without a flag.
@@ -223,6 +228,14 @@ impl Application {
     pub(crate) fn assert_only_at(&self, items: &BTreeMap<String, Item>, at: &str) {
         let other = if at == OLD { NEW } else { OLD };
         self.check_items(items, at, |key, item| assert!(!item.contains_key(other), "{key} still has `{other}`"));
+    }
+
+    /// Panics if a new value is not the value that the plan computes.
+    pub(crate) fn assert_computed(&self, items: &BTreeMap<String, Item>) {
+        self.check_items(items, NEW, |key, item| {
+            let new = item.get(NEW).map(|new| matches!(new, Value::S(text) if text.starts_with(COMPUTED)));
+            assert_ne!(new, Some(false), "{key} has a new value that was not computed");
+        });
     }
 
     /// Like [`assert_only_at`](Self::assert_only_at), but every item must have its value in both attributes.

@@ -218,6 +218,29 @@ fn examples() -> Vec<Example> {
             ],
         },
         Example {
+            file: "replace-date.toml",
+            exit: 4,
+            items: vec![
+                adds(json!({"expires": {"S": "2026-01-31"}}), json!({"expires_at": {"N": "1769817600"}})),
+                adds(json!({"expires": {"S": "1970-01-01"}, "n": {"N": "1"}}), json!({"expires_at": {"N": "0"}})),
+                same(json!({"expires": {"S": "2026-01-31"}, "expires_at": {"N": "1769817600"}})),
+                same(json!({"expires": {"S": "31/01/2026"}})),
+                same(json!({"expires_at": {"N": "1"}})),
+                same(json!({"n": {"N": "1"}})),
+            ],
+        },
+        Example {
+            file: "replace-computed.toml",
+            exit: 5,
+            items: vec![
+                adds(json!({"phone": {"S": "030123"}}), json!({"phone_international": {"S": "+4930123"}})),
+                adds(json!({"phone": {"S": "+3314"}}), json!({"phone_international": {"S": "+3314"}})),
+                same(json!({"phone": {"S": "030123"}, "phone_international": {"S": "+1"}})),
+                same(json!({"phone_international": {"S": "+1"}})),
+                same(json!({"n": {"N": "1"}})),
+            ],
+        },
+        Example {
             file: "within-limits.toml",
             exit: 0,
             items: vec![

@@ -1,6 +1,6 @@
 //! Compares one change of the plan with an image.
 
-use crate::change::{Addition, Change, ChangeOptions, Formula, ItemHistory, ItemRules, Strategy};
+use crate::change::{Addition, Change, Formula, ItemHistory, ItemRules, Source, Strategy};
 use crate::convert::Conversion;
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
@@ -10,7 +10,7 @@ use crate::state::{TableStage, Verdict};
 #[derive(Debug, Clone)]
 pub(super) enum Expectation {
     Pair {
-        old: Path,
+        source: Source,
         new: Path,
         truth: Truth,
         skip_rule: SkipRule,
@@ -25,12 +25,12 @@ pub(super) enum Expectation {
         value: Value,
         skip_rule: SkipRule,
     },
-    /// The path must be absent, unless one of these copies of the path was skipped.
+    /// The path must be absent, unless a run skipped one of these pairs that have the path as their source.
     Absent {
         path: Path,
         /// The path that identifies the change in the plan.
         own_path: Path,
-        copies: Vec<(Path, SkipRule)>,
+        pairs: Vec<SkippablePair>,
     },
     /// The target must have the value that the formula computes now.
     Computed {
@@ -65,7 +65,11 @@ impl SkipRule {
     pub(in super::super) fn from_change(change: &Change, strategy: Strategy) -> SkipRule {
         match (change.skips_existing(), change, strategy) {
             (false, ..) => SkipRule::Never,
-            (true, Change::Move { .. } | Change::Copy { .. }, Strategy::ExpandContract) => SkipRule::IfPreexisting,
+            (
+                true,
+                Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. },
+                Strategy::ExpandContract,
+            ) => SkipRule::IfPreexisting,
             (true, ..) => SkipRule::Always,
         }
     }
@@ -103,16 +107,19 @@ impl Expectation {
         let contracted = stage == TableStage::Contracted && !in_place;
         let skip_rule = SkipRule::from_change(change, strategy);
         Some(match change.clone() {
-            Change::Move { from, to, .. } if contracted => {
-                Expectation::Absent { path: from, own_path: to.clone(), copies: vec![(to, skip_rule)] }
+            Change::Move { .. } | Change::Compute { replaces: Some(_), .. } if contracted => {
+                let (source, to) = Source::of_change(change)?;
+                let (path, own_path) = (source.path.clone(), to.clone());
+                Expectation::Absent { path, own_path, pairs: vec![SkippablePair { source, to: to.clone(), skip_rule }] }
             }
             Change::Move { from, to, .. } if in_place => Expectation::InPlace { from, to, skip_rule },
             Change::Copy { from, to, .. } if in_place && is_removed(&from) => {
                 Expectation::InPlace { from, to, skip_rule }
             }
             Change::Copy { .. } if contracted => return None,
-            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
-                Expectation::Pair { old: from, new: to, truth, skip_rule }
+            Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. } => {
+                let (source, to) = Source::of_change(change)?;
+                Expectation::Pair { source, new: to.clone(), truth, skip_rule }
             }
             Change::Set { .. } | Change::Compute { .. } | Change::Append { .. }
                 if truth.is_new_only() && stage == TableStage::Expanded =>
@@ -121,7 +128,7 @@ impl Expectation {
             }
             Change::Set { to, value, .. } => Expectation::Constant { to, value, skip_rule },
             Change::Remove { path } if in_place || contracted => {
-                Expectation::Absent { copies: skipping_copies(all, &path, strategy), own_path: path.clone(), path }
+                Expectation::Absent { pairs: skipping_copies(all, &path, strategy), own_path: path.clone(), path }
             }
             Change::Compute { to, formula, .. } => Expectation::Computed { to, formula, skip_rule },
             Change::Convert { path, conversion } => Expectation::Converted { path, conversion },
@@ -138,10 +145,12 @@ impl Expectation {
     pub(super) fn compare(&self, item: &Item, record: &ItemHistory, rules: &ItemRules) -> (&Path, Verdict) {
         let options = rules.options.of(self.own_path());
         match self {
-            Expectation::Pair { old, new, truth, skip_rule } => {
+            // If no new value can be computed from the old one, nothing shows that the new value is right.
+            Expectation::Pair { source, new, truth, skip_rule } => {
+                let old = &source.path;
                 let was_there = record.is_preexisting(new);
-                match (old.get(item), options.target_value(new, item, old.get(item))) {
-                    (Some(a), Some(b)) if a == b => (new, Verdict::Matching),
+                match (old.get(item), rules.paired_value(source, new, item)) {
+                    (Some(_), Some(b)) if source.implies(item, &rules.facts, b) => (new, Verdict::Matching),
                     (Some(_), Some(b)) if skip_rule.accepts(record, new, b) => (new, Verdict::Skipped),
                     (Some(_), Some(_)) if *truth == Truth::Old => (new, Verdict::Stale),
                     (Some(_), Some(_)) => (old, Verdict::Stale),
@@ -169,12 +178,8 @@ impl Expectation {
                 Some(_) => (to, Verdict::Stale),
                 None => (to, Verdict::Missing),
             },
-            Expectation::Absent { path, copies, own_path: _ } => match path.get(item) {
-                Some(old)
-                    if copies.iter().any(|copy| was_skipped(item, record, old, copy, rules.options.of(&copy.0))) =>
-                {
-                    (path, Verdict::Skipped)
-                }
+            Expectation::Absent { path, own_path: _, pairs } => match path.get(item) {
+                Some(_) if pairs.iter().any(|pair| pair.was_skipped(item, record, rules)) => (path, Verdict::Skipped),
                 Some(_) => (path, Verdict::Unexpected),
                 None => (path, Verdict::Matching),
             },
@@ -254,34 +259,49 @@ impl Expectation {
     }
 }
 
-/// Returns the target and the skip rule of each copy of this path that the plan may skip.
-fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<(Path, SkipRule)> {
-    let skipping = changes.iter().filter_map(|change| match change {
-        Change::Copy { from, to, .. } if from == path && change.skips_existing() => {
-            Some((to.clone(), SkipRule::from_change(change, strategy)))
-        }
-        Change::Copy { .. }
-        | Change::Move { .. }
-        | Change::Set { .. }
-        | Change::Remove { .. }
-        | Change::Compute { .. }
-        | Change::Convert { .. }
-        | Change::Append { .. }
-        | Change::Bump { .. }
-        | Change::Delete { .. } => None,
-    });
-    skipping.collect()
+/// Returns each copy of this path that the plan may skip.
+fn skipping_copies(changes: &[Change], path: &Path, strategy: Strategy) -> Vec<SkippablePair> {
+    let copies = changes.iter().filter(|change| change.skips_existing());
+    copies.filter_map(|change| SkippablePair::of_copy(change, path, strategy)).collect()
 }
 
-/// Returns whether the value at this copy's target differs from the old value but counts as done. If so, the old value
-/// exists only at the source.
-pub(in super::super) fn was_skipped(
-    item: &Item,
-    record: &ItemHistory,
-    old: &Value,
-    (to, skip_rule): &(Path, SkipRule),
-    options: &ChangeOptions,
-) -> bool {
-    let there = options.target_value(to, item, Some(old));
-    there.is_some_and(|there| there != old && skip_rule.accepts(record, to, there))
+/// A pair that a run may have skipped.
+#[derive(Debug, Clone)]
+pub(in super::super) struct SkippablePair {
+    source: Source,
+    to: Path,
+    skip_rule: SkipRule,
+}
+
+impl SkippablePair {
+    /// Returns the pair if the change copies this path.
+    pub(in super::super) fn of_copy(change: &Change, path: &Path, strategy: Strategy) -> Option<SkippablePair> {
+        match change {
+            Change::Copy { from, to, .. } if from == path => Some(SkippablePair {
+                source: Source::same(from),
+                to: to.clone(),
+                skip_rule: SkipRule::from_change(change, strategy),
+            }),
+            Change::Copy { .. }
+            | Change::Move { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Compute { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
+        }
+    }
+
+    /// Returns whether the target's value differs from what the old value implies but counts as done. If so, the old
+    /// value exists only at the source.
+    pub(in super::super) fn was_skipped(&self, item: &Item, record: &ItemHistory, rules: &ItemRules) -> bool {
+        let SkippablePair { source, to, skip_rule } = self;
+        rules.paired_value(source, to, item).is_some_and(|there| {
+            source.path.get(item).is_some()
+                && !source.implies(item, &rules.facts, there)
+                && skip_rule.accepts(record, to, there)
+        })
+    }
 }

@@ -1,8 +1,10 @@
 //! Compares one item's image with the plan. This module is pure: the result depends only on the image and on the item's
 //! recorded history.
 //!
-//! A `move` or a `copy` has a pair of values: the value at the old path and the value at the new path. One side is the
-//! [`Truth`], and the other side is derived from it. The table shows the verdicts:
+//! A `move`, a `copy` or a `compute … replaces` has a pair of values: the value at the old path and the value at the new
+//! path. One side is the [`Truth`], and the other side is derived from it. The table shows the verdicts. In the row "a,
+//! a", the old value implies the new one: it is the same value, or the formula computes the new value from it. In the
+//! row "a, b", it does not, or the formula has no result.
 //!
 //! | old | new | truth: old | truth: new, then old | truth: new | truth: new, during rollback |
 //! | --- | --- | --- | --- | --- | --- |
@@ -52,7 +54,7 @@ use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, Path};
 use crate::state::{TableStage, Verdict};
 use expected::Expectation;
-pub(super) use expected::{SkipRule, was_skipped};
+pub(super) use expected::{SkipRule, SkippablePair};
 
 /// The changes of the plan, prepared for comparison with images of items.
 #[derive(Debug, Clone)]
@@ -131,9 +133,9 @@ impl Parity {
     /// one.
     pub fn has_kept_old_value(&self, item: &Item) -> bool {
         self.expected.iter().any(|expected| {
-            matches!(expected, Expectation::Pair { old, new, truth: Truth::NewDuringRollback, .. }
-                if old.get(item).is_some()
-                    && self.rules.options.of(new).target_value(new, item, old.get(item)).is_none()
+            matches!(expected, Expectation::Pair { source, new, truth: Truth::NewDuringRollback, .. }
+                if source.path.get(item).is_some()
+                    && self.rules.paired_value(source, new, item).is_none()
                     && self.rules.applies(new, item) == Selected::Yes)
         })
     }

@@ -1,7 +1,7 @@
 //! Helpers for repairs under in-place plans. In such a plan, the write that sets a target can also remove the source.
 //! Afterwards, nothing is left from which to derive the value.
 
-use super::super::compare::{SkipRule, was_skipped};
+use super::super::compare::SkippablePair;
 use super::Repair;
 use crate::change::{Change, ItemHistory, Strategy};
 use crate::item::{Item, Path};
@@ -42,21 +42,7 @@ impl Repair {
     /// Returns whether a path that the plan removes has to stay, because a copy of the path was skipped. The value then
     /// exists only at this path.
     pub(super) fn is_kept_by_skip(&self, item: &Item, record: &ItemHistory, path: &Path) -> bool {
-        let Some(old) = path.get(item) else { return false };
-        self.changes.iter().any(|change| match change {
-            Change::Copy { from, to, .. } if from == path => {
-                let copy = (to.clone(), SkipRule::from_change(change, self.strategy));
-                was_skipped(item, record, old, &copy, self.rules.options.of(to))
-            }
-            Change::Copy { .. }
-            | Change::Move { .. }
-            | Change::Set { .. }
-            | Change::Remove { .. }
-            | Change::Compute { .. }
-            | Change::Convert { .. }
-            | Change::Append { .. }
-            | Change::Bump { .. }
-            | Change::Delete { .. } => false,
-        })
+        let mut copies = self.changes.iter().filter_map(|change| SkippablePair::of_copy(change, path, self.strategy));
+        copies.any(|copy| copy.was_skipped(item, record, &self.rules))
     }
 }

@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 
 use super::compare::SkipRule;
 use crate::change::{
-    Change, Changes, Condition, Decider, Decision, Indexes, ItemHistory, ItemRules, OnExisting, Selected, Strategy,
+    Change, Changes, Condition, Decider, Decision, Indexes, ItemHistory, ItemRules, OnExisting, Selected, Source,
+    Strategy,
 };
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
@@ -124,6 +125,7 @@ impl Repair {
     ///   copy
     /// - a value that differs from the plan's constant while readers read the new side
     /// - a source whose targets have different values, or that is an element of a list
+    /// - an old value that only an inverse could compute, if the plan has none
     /// - a value that nothing implies, unless this repair [removes](Repair::with_removals) such values
     /// - with `skip`, a new value that is neither the preexisting one nor one that the migration wrote
     pub fn decide(&self, item: &Item, record: &ItemHistory) -> Decision {
@@ -158,9 +160,10 @@ impl Repair {
                     needs.leave_if(from, only_removes && !self.removes);
                     needs.changes.push(overwriting(change));
                 }
-                Change::Move { from, to, .. } | Change::Copy { from, to, .. } => {
-                    let pair = Pair { old: from, new: to, skip_rule: SkipRule::from_change(change, self.strategy) };
-                    self.pair(&mut needs, item, record, &pair, truth);
+                Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. } => {
+                    let Some((source, new)) = Source::of_change(change) else { continue };
+                    let skip_rule = SkipRule::from_change(change, self.strategy);
+                    self.pair(&mut needs, item, record, &Pair { source, new, skip_rule }, truth);
                 }
                 // In this case, verification does not compare a `set` (`compare/`), so the `set` must not block the
                 // repair of a pair.
@@ -178,7 +181,7 @@ impl Repair {
                     }
                 }
                 Change::Remove { .. } => {}
-                Change::Compute { to, formula, .. } => {
+                Change::Compute { to, formula, replaces: None, .. } => {
                     // If the formula has no result, the decision below says so.
                     let value = formula.value(item, &self.rules.facts).ok().flatten();
                     let there = self.rules.options.of(to).target_value(to, item, value.as_ref());

@@ -3,13 +3,13 @@
 
 use super::super::compare::SkipRule;
 use super::{Repair, RepairNeeds};
-use crate::change::{Change, ItemHistory, OnExisting, Selected};
+use crate::change::{Change, Formula, ItemHistory, OnExisting, Selected, Source};
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
 
-/// The two paths of a move or a copy.
+/// The old and the new attribute of a change.
 pub(super) struct Pair<'a> {
-    pub(super) old: &'a Path,
+    pub(super) source: Source,
     pub(super) new: &'a Path,
     pub(super) skip_rule: SkipRule,
 }
@@ -24,15 +24,16 @@ impl Repair {
         pair: &Pair<'_>,
         truth: Truth,
     ) {
-        let Pair { old, new, skip_rule } = *pair;
+        let Pair { source, new, skip_rule } = pair;
+        let (old, new, skip_rule) = (&source.path, *new, *skip_rule);
         needs.pin(old, item);
         needs.pin(new, item);
         // A NULL that counts as missing is pinned, and treated like a missing value.
-        let implied = old.get(item);
-        match (implied, self.rules.options.of(new).target_value(new, item, implied), truth) {
+        match (old.get(item), self.rules.paired_value(source, new, item), truth) {
             (None, None, _) | (Some(_), None, Truth::NewDuringRollback) => {}
             (None, Some(_), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {}
-            (Some(a), Some(b), _) if a == b || skip_rule.accepts(record, new, b) => {}
+            (Some(_), Some(b), _)
+                if source.implies(item, &self.rules.facts, b) || skip_rule.accepts(record, new, b) => {}
             (Some(_), None, Truth::New) => needs.leave_if(new, true),
             // The new value may be overwritten or removed only if the migration itself wrote it.
             (_, Some(b), Truth::Old) if skip_rule == SkipRule::IfPreexisting && !record.is_own_value(new, b) => {
@@ -40,9 +41,9 @@ impl Repair {
             }
             // With `OnExisting::Skip`, the write also records that the migration wrote the new value.
             (Some(_), None, _) if skip_rule != SkipRule::Never => {
-                needs.changes.push(derive(old, new).with_on_existing(OnExisting::Skip));
+                needs.changes.push(derive_new(source, new).with_on_existing(OnExisting::Skip));
             }
-            (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive(old, new)),
+            (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive_new(source, new)),
             (None, Some(_), _) if skip_rule == SkipRule::Always => {}
             (None, Some(_), Truth::Old) if !self.removes => needs.leave_if(new, true),
             (None, Some(_), Truth::Old) => needs.changes.push(Change::Remove { path: new.clone() }),
@@ -51,14 +52,16 @@ impl Repair {
     }
 
     /// Derives the old value from the new one. If the old path has several targets, derives the old value once, and
-    /// only if all targets have the same value.
-    fn derive_old(
-        &self,
-        needs: &mut RepairNeeds,
-        item: &Item,
-        record: &ItemHistory,
-        &Pair { old, new, .. }: &Pair<'_>,
-    ) {
+    /// only if all targets have the same value. If the new value is computed, the plan's inverse computes the old value.
+    fn derive_old(&self, needs: &mut RepairNeeds, item: &Item, record: &ItemHistory, pair: &Pair<'_>) {
+        let old = &pair.source.path;
+        if let Some(derivation) = &pair.source.derivation {
+            match &derivation.inverse {
+                Some(inverse) => needs.changes.push(compute(old, Formula::Inverse(inverse.clone()))),
+                None => needs.leave_if(old, true),
+            }
+            return;
+        }
         let targets = self.changes.iter().filter_map(|change| match change {
             Change::Move { from, to, .. } | Change::Copy { from, to, .. }
                 if from == old && self.rules.applies(to, item) == Selected::Yes =>
@@ -84,11 +87,23 @@ impl Repair {
             return needs.leave_if(old, true);
         }
         if !needs.changes.iter().any(|change| matches!(change, Change::Copy { to, .. } if to == old)) {
-            needs.changes.push(derive(new, old));
+            needs.changes.push(copy(pair.new, old));
         }
     }
 }
 
-fn derive(from: &Path, to: &Path) -> Change {
+/// Returns the change that derives the new value from the old one.
+fn derive_new(source: &Source, new: &Path) -> Change {
+    match &source.derivation {
+        None => copy(&source.path, new),
+        Some(derivation) => compute(new, derivation.formula.clone()),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Change {
     Change::Copy { from: from.clone(), to: to.clone(), on_existing: OnExisting::Overwrite }
+}
+
+fn compute(to: &Path, formula: Formula) -> Change {
+    Change::Compute { to: to.clone(), formula, on_existing: OnExisting::Overwrite, replaces: None }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::super::compare::Parity;
 use super::*;
 use crate::change::OnExisting::{Keep, Skip};
+use crate::change::tests::replace;
 use crate::change::{Digest, GuardedWrite, PreImage, PriorValue};
 use crate::item::{KeyAttribute, Value, item_from_json, item_to_json};
 use crate::state::TableStage;
@@ -118,6 +119,13 @@ fn values_of_live_writers_are_left_alone() {
     let alone = repair(&set, strategy, Truth::New).decide(&image(item.clone()), &ItemHistory::default());
     assert_eq!(alone, Decision::NothingToDo, "constants are not compared in this case");
     assert_eq!(repaired(&repair(&set, strategy, Truth::Old), &item).0, json!({"pk": {"S": "1"}, "v": {"S": "1"}}));
+    // Without an inverse, the old value of a computed value is unknown.
+    let one_way = [replace("a", "b", "[item.a]", None)];
+    let item = json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"L": [{"S": "y"}]}});
+    assert_eq!(left(&repair(&one_way, strategy, Truth::New), item.clone()), ["a"]);
+    assert_eq!(repaired(&repair(&one_way, strategy, Truth::Old), &item).0["b"], json!({"L": [{"S": "x"}]}));
+    let with_inverse = [replace("a", "b", "[item.a]", Some("item.b[0]"))];
+    assert_eq!(repaired(&repair(&with_inverse, strategy, Truth::New), &item).0["a"], json!({"S": "y"}));
     // List elements are never written.
     let element = [Change::Move { from: path("l[0]"), to: path("b"), on_existing: Keep }];
     let item = json!({"pk": {"S": "1"}, "l": {"L": [{"S": "x"}]}, "b": {"S": "y"}});

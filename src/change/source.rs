@@ -1,0 +1,110 @@
+//! The old attribute from which the value of a new attribute comes.
+//!
+//! A `move` or `copy` has the same value at both attributes. A `compute … replaces` computes the new value from the old
+//! one, and an inverse computes an old value from the new one. Each phase asks a [`Source`] which new value an item
+//! implies, so all phases treat both kinds of pair by the same rules.
+
+use std::borrow::Cow;
+
+use super::draft::Draft;
+use super::formula::Inverse;
+use super::{Change, Condition, Formula};
+use crate::expr::Facts;
+use crate::item::{Item, NotComputable, Path, Value};
+
+/// The old attribute that a computed value replaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct Replaced {
+    /// The old path. `contract` removes it.
+    pub path: Path,
+    /// How an old value is computed from the new value. Without it, an item that applications wrote only at the new
+    /// attribute cannot get its old value back.
+    pub inverse: Option<Inverse>,
+}
+
+/// The source of a pair: the old attribute, and how the new value follows from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The old path.
+    pub path: Path,
+    /// How the new value is computed. `None` if both attributes have the same value.
+    pub derivation: Option<Derivation>,
+}
+
+/// How a new value is computed from an old value, and back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derivation {
+    /// Computes the new value.
+    pub formula: Formula,
+    /// Computes an old value, if the plan says how.
+    pub inverse: Option<Inverse>,
+}
+
+impl Source {
+    /// Returns the source and the target of a change. Returns `None` if the change has no old attribute.
+    pub fn of_change(change: &Change) -> Option<(Source, &Path)> {
+        match change {
+            Change::Move { from, to, .. } | Change::Copy { from, to, .. } => Some((Source::same(from), to)),
+            Change::Compute { to, formula, replaces: Some(replaced), .. } => {
+                Some((Source::replaced(replaced, formula), to))
+            }
+            Change::Compute { replaces: None, .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Convert { .. }
+            | Change::Append { .. }
+            | Change::Bump { .. }
+            | Change::Delete { .. } => None,
+        }
+    }
+
+    /// Creates the source of a pair whose values are the same.
+    pub fn same(path: &Path) -> Source {
+        Source { path: path.clone(), derivation: None }
+    }
+
+    /// Creates the source of a pair whose new value is computed from the replaced attribute.
+    pub(super) fn replaced(replaced: &Replaced, formula: &Formula) -> Source {
+        let derivation = Derivation { formula: formula.clone(), inverse: replaced.inverse.clone() };
+        Source { path: replaced.path.clone(), derivation: Some(derivation) }
+    }
+
+    /// Returns the new value that this item implies. Returns `None` if the item has no old value.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no new value can be computed from the item.
+    pub fn value<'i>(&self, item: &'i Item, facts: &Facts) -> Result<Option<Cow<'i, Value>>, NotComputable> {
+        let old = self.path.get(item);
+        match (&self.derivation, old) {
+            (_, None) => Ok(None),
+            (None, Some(old)) => Ok(Some(Cow::Borrowed(old))),
+            (Some(derivation), Some(_)) => Ok(derivation.formula.value(item, facts)?.map(Cow::Owned)),
+        }
+    }
+
+    /// Returns whether this item has an old value that implies this new value.
+    pub fn implies(&self, item: &Item, facts: &Facts, new: &Value) -> bool {
+        matches!(self.value(item, facts), Ok(Some(implied)) if *implied == *new)
+    }
+}
+
+impl Draft<'_> {
+    /// Requires that a pair stays in step: the old value still implies the target's value.
+    pub(super) fn require_pair(&mut self, source: &Source, to: &Path) {
+        match &source.derivation {
+            None => self.require(Condition::PathsEqual(source.path.clone(), to.clone())),
+            Some(_) => self.require_pair_unchanged(source, to),
+        }
+    }
+
+    /// Requires that nothing changed on which the relation of a pair depends.
+    pub(super) fn require_pair_unchanged(&mut self, source: &Source, to: &Path) {
+        self.require_unchanged(&source.path);
+        if let Some(derivation) = &source.derivation {
+            derivation.formula.inputs().iter().for_each(|input| self.require_unchanged(input));
+        }
+        self.require_unchanged(to);
+    }
+}

@@ -1,0 +1,38 @@
+//! Finds computed values that replace an old attribute and have no inverse. After writers write only the new attribute,
+//! nothing can compute the old value again. This module is pure.
+
+use super::finding::Finding;
+use super::finding::Severity::Warning;
+use crate::change::{Change, Replaced};
+use crate::plan::Plan;
+
+/// Returns a finding for the replaced attributes without an inverse, if the plan has any.
+pub(super) fn no_inverse(plan: &Plan) -> Option<Finding> {
+    let names: Vec<String> = plan.changes.iter().filter_map(without_inverse).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let what = format!("This plan is irreversible after write-new: it has no `inverse` for {}", names.join(", "));
+    let why = "Once applications write only the new attribute, no old value can be computed for what they write. A \
+               rollback then leaves such items unequal, and readers of the old attribute find old values";
+    let action = "Add an `inverse`. Without one, the step to write-new needs `--force REASON`. You can go back freely \
+                  until that step";
+    Some(Finding::new(Warning, "no-inverse", what).with_reason(why).with_action(action))
+}
+
+fn without_inverse(change: &Change) -> Option<String> {
+    match change {
+        Change::Compute { to, replaces: Some(Replaced { path, inverse: None }), .. } => {
+            Some(format!("`{to}`, which replaces `{path}`"))
+        }
+        Change::Compute { .. }
+        | Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Convert { .. }
+        | Change::Append { .. }
+        | Change::Delete { .. }
+        | Change::Bump { .. } => None,
+    }
+}
