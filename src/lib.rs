@@ -155,6 +155,7 @@ mod hooks;
 mod host;
 mod http_server;
 mod item;
+mod keys_file;
 mod locked;
 mod machine;
 mod migration;
@@ -276,6 +277,9 @@ pub mod internals {
     }
     pub mod item {
         pub use crate::item::*;
+    }
+    pub mod keys_file {
+        pub use crate::keys_file::*;
     }
     pub mod locked {
         pub use crate::locked::*;

@@ -1,10 +1,27 @@
 //! Decides which changes apply to the item of a draft, and which values count as missing.
 
 use super::draft::Draft;
-use super::{OnExisting, Selected, Selection};
+use super::{Condition, OnExisting, Selected, Selection};
 use crate::item::{Path, Value};
 
 impl<'a> Draft<'a> {
+    /// Returns whether the plan selects the item. If it does, requires that everything that the selection read is
+    /// unchanged, and that the item still has the attributes of the index's key.
+    pub(super) fn select_item(&mut self) -> Selected {
+        let rules = self.rules;
+        if !rules.is_in_index(self.item) {
+            return Selected::No;
+        }
+        let selected = rules.selection.as_ref().map_or(Selected::Yes, |selection| self.select(selection));
+        if selected == Selected::Yes {
+            let key = self.key;
+            for path in rules.index_key.iter().filter(|path| !key.names().any(|name| name == path.root())) {
+                self.require(Condition::Exists(path.clone()));
+            }
+        }
+        selected
+    }
+
     /// Returns whether the item is selected. If it is, requires that everything that the selection read is unchanged.
     pub(super) fn select(&mut self, selection: &Selection) -> Selected {
         let selected = selection.includes(self.item, &self.rules.facts);

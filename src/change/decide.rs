@@ -314,15 +314,22 @@ impl Changes {
         paths.filter(|path| self.rules.applies(path, item) == Selected::No).cloned().collect()
     }
 
+    /// Returns whether the plan selects through an index that does not contain this item.
+    pub fn is_outside_index(&self, item: &Item) -> bool {
+        !self.rules.is_in_index(item)
+    }
+
     /// Tests the selection, if the plan has one.
     ///
     /// `run` writes only selected items. `contract` and old-from-new belong to a plan whose selection cannot change, so
     /// they change only selected items too. Undo restores every item that a record shows as written by this migration.
     /// If the selection cannot change and includes the item, undo needs no such record.
     fn select(&self, draft: &mut Draft<'_>) -> Selected {
-        let Some(selection) = &self.rules.selection else { return Selected::Yes };
+        if !self.rules.selects_items() {
+            return Selected::Yes;
+        }
         match &self.ops {
-            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => draft.select(selection),
+            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => draft.select_item(),
             // Undo decides for each operation whether it needs a record.
             Ops::Undo(_) | Ops::Decider(_) => Selected::Yes,
         }

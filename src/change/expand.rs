@@ -155,7 +155,7 @@ impl Draft<'_> {
         }
         // Without a `where`, a plan's writes need a record only if the plan selects items.
         let has_where = path.is_some_and(|path| self.rules.options.of(path).applies_to.is_some());
-        self.needs_record = self.rules.selection.is_some() || has_where;
+        self.needs_record = self.rules.selects_items() || has_where;
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
                 Some(value) => self.move_or_copy((from, to), value, *removes_source, *on_existing),

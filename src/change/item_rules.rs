@@ -10,6 +10,9 @@ use crate::item::{Item, Path, Value};
 pub struct ItemRules {
     /// The items that the plan changes. `None` means every item.
     pub selection: Option<Selection>,
+    /// The key attributes of the index through which the plan selects items. An item without one of them is not in the
+    /// index, so it is not selected. Empty if the plan selects through no index.
+    pub index_key: Vec<Path>,
     /// What the plan says about single changes: their own `where`, and whether a NULL counts as missing.
     pub options: OptionsByTarget,
     /// What happens to an item for which an expression has no result.
@@ -19,8 +22,22 @@ pub struct ItemRules {
 }
 
 impl ItemRules {
+    /// Returns whether the plan selects items, by a `where` or through an index.
+    pub(super) fn selects_items(&self) -> bool {
+        self.selection.is_some() || !self.index_key.is_empty()
+    }
+
+    /// Returns whether the index through which the plan selects contains this item. Returns true if there is no such
+    /// index.
+    pub(super) fn is_in_index(&self, item: &Item) -> bool {
+        self.index_key.iter().all(|path| path.get(item).is_some())
+    }
+
     /// Returns whether this item is selected.
     pub fn includes(&self, item: &Item) -> Selected {
+        if !self.is_in_index(item) {
+            return Selected::No;
+        }
         self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
     }
 

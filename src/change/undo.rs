@@ -112,10 +112,12 @@ impl<'a> Draft<'a> {
         let key = self.key;
         let selections = rules.selection.iter().chain(rules.options.of(to).applies_to.as_ref());
         let is_key = |name: &str| key.names().any(|key| key == name);
-        selections.into_iter().all(|selection| {
-            let is_fixed = selection.is_fixed(is_key);
-            is_fixed && self.select(selection) == Selected::Yes
-        })
+        // Items enter and leave an index.
+        rules.index_key.is_empty()
+            && selections.into_iter().all(|selection| {
+                let is_fixed = selection.is_fixed(is_key);
+                is_fixed && self.select(selection) == Selected::Yes
+            })
     }
 
     /// Removes the copy that the migration made, or restores the value that the migration overwrote.

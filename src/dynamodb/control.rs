@@ -272,9 +272,11 @@ fn remedy(kind: FatalKind, item: &str) -> String {
             "Grant dynamodb:GetItem, dynamodb:PutItem and dynamodb:DescribeTable on this table".to_owned()
         }
         FatalKind::Request => "Check `table` and `key` in the plan's [cutover] against the table".to_owned(),
-        FatalKind::Credentials | FatalKind::Clock | FatalKind::Endpoint | FatalKind::Unsupported => {
-            kind.remedy().to_owned()
-        }
+        FatalKind::Credentials
+        | FatalKind::Clock
+        | FatalKind::Endpoint
+        | FatalKind::Unsupported
+        | FatalKind::KeysFile => kind.remedy().to_owned(),
     }
 }
 

@@ -80,12 +80,24 @@ pub struct IndexDescription {
     pub on_demand_max: (Option<f64>, Option<f64>),
     /// Warm throughput (read, write) in units per second. `None` if DynamoDB does not report it.
     pub warm: Option<(f64, f64)>,
+    /// Whether the index is complete: ACTIVE, and not being filled.
+    pub is_ready: bool,
+    /// Number of entries, and their size in bytes. DynamoDB updates them about every six hours. `None` if it does not
+    /// report them.
+    pub entries: Option<(u64, u64)>,
 }
 
 impl IndexDescription {
     /// Creates the description of an index with this schema. The index's capacity is unknown.
     pub fn new(schema: IndexSchema) -> IndexDescription {
-        IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
+        IndexDescription {
+            schema,
+            provisioned: None,
+            on_demand_max: (None, None),
+            warm: None,
+            is_ready: true,
+            entries: None,
+        }
     }
 }
 
@@ -107,6 +119,23 @@ impl TableDescription {
             indexes: Vec::new(),
             features: Features::default(),
             sink: None,
+        }
+    }
+
+    /// Returns the same description, but with the number and the probable size of the items with `keys` listed keys. The
+    /// size assumes that the listed items are as large as the table's mean item.
+    pub(crate) fn of_listed_items(self, keys: u64) -> TableDescription {
+        let mean = self.size_bytes.checked_div(self.item_count).unwrap_or(0);
+        TableDescription { item_count: keys, size_bytes: mean.saturating_mul(keys), ..self }
+    }
+
+    /// Returns the same description, but with the number and the probable size of the items in this index. Returns the
+    /// description unchanged if DynamoDB does not report the number of entries.
+    pub(crate) fn of_indexed_items(self, index: &str) -> TableDescription {
+        let found = self.indexes.iter().find(|found| found.schema.name == index);
+        match found.and_then(|found| found.entries) {
+            Some((entries, _)) if entries > 0 => self.of_listed_items(entries),
+            Some(_) | None => self,
         }
     }
 

@@ -72,6 +72,8 @@ pub enum FatalKind {
     Endpoint,
     /// The endpoint does not support this call. Only local engines that imitate DynamoDB return this error.
     Unsupported,
+    /// The file of keys that the plan names cannot be read, or has changed during the run.
+    KeysFile,
 }
 
 impl FatalKind {
@@ -93,6 +95,7 @@ impl FatalKind {
             }
             FatalKind::Endpoint => "Check `region`, `endpoint_url` and the network path to DynamoDB",
             FatalKind::Unsupported => "Check `endpoint_url`: the service at this address does not support this call",
+            FatalKind::KeysFile => "Restore the file of keys that the plan names, and run the same command again",
         }
     }
 }
@@ -113,6 +116,12 @@ impl TableError {
     /// Creates the error for a call that a local engine does not support.
     pub fn unsupported(call: &str) -> TableError {
         TableError::Fatal { kind: FatalKind::Unsupported, message: format!("the endpoint does not support {call}") }
+    }
+
+    /// Creates the error for a position that another kind of source created.
+    pub fn foreign_position() -> TableError {
+        let message = "the position belongs to a different kind of source. This is a bug in backfill".to_owned();
+        TableError::Fatal { kind: FatalKind::Request, message }
     }
 
     /// Decides how to continue after this error. No other code makes this decision.

@@ -5,6 +5,7 @@ pub mod control;
 mod describe;
 mod error;
 mod features;
+mod keys;
 pub mod memory;
 pub mod retry;
 pub mod sdk;
@@ -19,8 +20,11 @@ use futures::future::try_join;
 pub use describe::{Describe, IndexDescription, TableDescription};
 pub use error::{Directive, FatalKind, TableError, ThrottlingReason};
 pub use features::{Features, Recovery, StreamView, TableClass};
+pub use keys::KeysSource;
 pub use sink::{BackupStatus, GetReply, Sink, WriteConsumption, WriteReply};
 pub use source::{Page, PageRequest, Source};
+
+use crate::keys_file::PreparedKeys;
 
 /// The two tables of a migration. The migration reads items from the source and writes items to the sink. Both may be
 /// the same table.
@@ -34,12 +38,20 @@ pub struct Tables {
     pub sink_metadata: Arc<dyn Describe>,
     /// The table to which the run writes items. The run also reads single items from this table.
     pub sink: Arc<dyn Sink>,
+    /// The index that the first pass of `run` reads instead of the source. `None` if the plan selects through no index.
+    pub(crate) index: Option<Arc<dyn Source>>,
 }
 
 impl Tables {
     /// Uses one table as both source and sink.
     pub fn one<T: Describe + Source + Sink + 'static>(table: Arc<T>) -> Tables {
-        Tables { source_metadata: table.clone(), source: table.clone(), sink_metadata: table.clone(), sink: table }
+        Tables {
+            source_metadata: table.clone(),
+            source: table.clone(),
+            sink_metadata: table.clone(),
+            sink: table,
+            index: None,
+        }
     }
 
     /// Reads items from one table, and writes to a different table with the same key.
@@ -48,11 +60,23 @@ impl Tables {
         T: Describe + Source + 'static,
         U: Describe + Sink + 'static,
     {
-        Tables { source_metadata: source.clone(), source, sink_metadata: sink.clone(), sink }
+        Tables { source_metadata: source.clone(), source, sink_metadata: sink.clone(), sink, index: None }
+    }
+
+    /// Returns the same tables, but the first pass of `run` reads this index.
+    #[must_use]
+    pub(crate) fn with_index(self, index: Arc<dyn Source>) -> Tables {
+        Tables { index: Some(index), ..self }
+    }
+
+    /// Returns the same tables, but every pass reads only the items with the keys in this file.
+    #[must_use]
+    pub(crate) fn with_keys(self, keys: PreparedKeys) -> Tables {
+        Tables { source: Arc::new(KeysSource::new(keys)), ..self }
     }
 
     /// Returns whether source and sink are the same table.
-    fn is_one(&self) -> bool {
+    pub(crate) fn is_one(&self) -> bool {
         Arc::ptr_eq(&self.source_metadata, &self.sink_metadata)
     }
 }

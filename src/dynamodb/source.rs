@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use super::TableError;
 use crate::item::{Item, Position, Units};
 
-/// Reads the items of a run page by page. The only source today is a table scan. Indexes, exports or streams may be
-/// added later.
+/// Reads the items of a run page by page. A source is a table scan, an index scan or a file of keys. Exports or
+/// streams may be added later.
 ///
 /// A source is divided into segments, which are read independently of each other. When the caller knows the outcome of
 /// every item in a page, it commits the position after that page. After a crash, the caller continues from the
@@ -27,6 +27,16 @@ use crate::item::{Item, Position, Units};
 pub trait Source: Send + Sync {
     /// Reads one page of one segment.
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError>;
+
+    /// Returns whether the items in a page consist only of their keys. The engine then reads each item from the sink.
+    fn yields_keys(&self) -> bool {
+        false
+    }
+
+    /// Returns the name of the index that this source scans. `None` if it scans no index.
+    fn index(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// A request for one page.

@@ -25,7 +25,7 @@ use crate::engine::write::writer::Writer;
 use crate::host;
 use crate::machine::Machine;
 use crate::plan::{Plan, ScanOptions};
-use crate::ratelimit::{Bucket, Budgets, Feedback, Scopes, resolve_within, sink_reads};
+use crate::ratelimit::{Bucket, Budgets, Feedback, Scopes, index_reads, resolve_within, sink_reads};
 use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
 /// Everything that a run works with: the table, the plan and the limits.
@@ -42,6 +42,9 @@ pub struct Job {
     pub scopes: Arc<Scopes>,
     /// The budget for reads of single items from the sink. `None` if source and sink are the same table.
     pub sink_reads: Option<Arc<Bucket>>,
+    /// The budget for the scan of the global index through which the plan selects items. `None` if there is no such
+    /// index.
+    pub index_reads: Option<Arc<Bucket>>,
     /// The job's capacity budgets.
     pub budgets: Budgets,
     /// The capacity that the run may spend and the items that it may scan.
@@ -96,6 +99,7 @@ impl Job {
         let indexes: Vec<String> = description.indexes.iter().map(|index| index.schema.name.clone()).collect();
         let prices = UnitPrices::for_table(&description, &plan.prices);
         let sink_reads = sink_reads(&description);
+        let index_reads = plan.index.as_ref().and_then(|index| index_reads(&description, &index.name));
         let machine = Machine::system();
         let mut job = Job {
             budgets: budgets.clone(),
@@ -108,6 +112,7 @@ impl Job {
             description,
             scopes: Scopes::new(budgets, &indexes, Feedback::default()),
             sink_reads: sink_reads.map(|units| Arc::new(Bucket::new(units, Feedback::default()))),
+            index_reads: index_reads.map(|units| Arc::new(Bucket::new(units, Feedback::default()))),
             stop: Stopper::default(),
             machine,
             progress: Arc::new(Progress::default()),
@@ -177,17 +182,28 @@ impl Job {
         requests.with_table_watch(self.table_watch.clone()).with_validities(&self.validities)
     }
 
+    /// Creates the client for the first pass of `run` and for its dry run. If the plan selects through an index, the
+    /// client reads the index. Every other pass reads the table, because an index proves nothing.
+    pub fn expand_requests(&self) -> Requests {
+        match &self.tables.index {
+            Some(index) => self.requests().with_index(Arc::clone(index), self.index_reads.clone()),
+            None => self.requests(),
+        }
+    }
+
     /// Returns the number of segments and lanes for a new run of this job. A resumed run keeps its segments.
     pub fn segments(&self) -> SegmentChoice {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Returns whether this job's pass reads strongly consistently. A pass does so if the plan asks for it, or if a
-    /// later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads strongly
+    /// Returns whether this job's pass reads strongly consistently. A pass does so if the plan asks for it or lists keys,
+    /// or if a later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads strongly
     /// consistently too. Otherwise a stale page might lack a preexisting value. The tool would later assume that the
     /// migration wrote this value, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
-        self.plan.scan.consistent || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
+        let reads_listed_items = self.plan.keys.is_some();
+        let scan = &self.plan.scan;
+        scan.consistent || reads_listed_items || self.changes.needs_consistent_reads() || self.changes.needs_baseline()
     }
 
     /// Returns the settings for a pass of this job that reads the table in this number of segments.
@@ -215,6 +231,8 @@ impl Job {
             // shorter.
             survey: match self.plan.limits.max_items {
                 Some(_) => None,
+                // The first keys of a range of a file or an index say nothing about the rest of the range.
+                None if self.plan.keys.is_some() || self.plan.index.is_some() => None,
                 None => survey_item_limit(table, scan, total_segments, self.budgets.table),
             },
             ..ReadSettings::new(total_segments, &table.key.partition.name)

@@ -14,7 +14,7 @@ pub(crate) mod scan;
 pub(crate) mod stop;
 pub(crate) mod write;
 
-pub use client::{Lane, RequestLimits, Requests, describe};
+pub use client::{Lane, ReadPage, RequestLimits, Requests, describe};
 pub use in_flight::SegmentSnapshot;
 pub(crate) use job::schedule;
 pub use job::{Job, SessionResult};

@@ -115,10 +115,17 @@ impl Explanation {
         let is_selected = changes.selected(item) != Selected::No;
         let left_out = if is_selected { changes.left_out(item) } else { Vec::new() };
         let verdict = match is_nothing && (!is_selected || changes.applies_to_nothing(item)) {
+            true if changes.is_outside_index(item) => Verdict::not_in_index(),
             true => Verdict::not_selected(is_selected),
             false => Verdict::of_decision(pass, decision, plan, &indexes).without_changes_of(&left_out),
         };
         Explanation { key: changes.key().key_of(item), verdict, image: Some(image) }
+    }
+
+    /// Returns the same explanation for an item whose key is not in the plan's file of keys.
+    #[must_use]
+    pub fn not_listed(self) -> Explanation {
+        Explanation { verdict: Verdict::not_listed(), ..self }
     }
 
     /// Explains that the table has no item with this key.

@@ -118,6 +118,23 @@ impl Verdict {
         self
     }
 
+    /// The verdict on an item that is not in the plan's index.
+    pub(super) fn not_in_index() -> Verdict {
+        Verdict::new(
+            PredictedOutcome::NothingToDo,
+            "the plan's index does not contain the item, because the item lacks a key attribute of the index. The item \
+             gets no write",
+        )
+    }
+
+    /// The verdict on an item whose key is not in the plan's file of keys.
+    pub(super) fn not_listed() -> Verdict {
+        Verdict::new(
+            PredictedOutcome::NothingToDo,
+            "the plan's file of keys does not contain the item's key, so no pass reads the item. The item gets no write",
+        )
+    }
+
     /// Returns the name that JSON uses for the decision.
     pub fn name(&self) -> &'static str {
         self.class.map_or("gone", PredictedOutcome::name)

@@ -43,7 +43,8 @@ impl KeySchema {
         std::iter::once(&self.partition).chain(&self.sort)
     }
 
-    fn key_from_json(&self, object: &Map<String, Json>) -> Result<Item, KeyTextError> {
+    /// Reads a key from JSON: DynamoDB JSON, or values that get the types of the key attributes.
+    pub(crate) fn key_from_json(&self, object: &Map<String, Json>) -> Result<Item, KeyTextError> {
         if object.len() != self.names().count() || self.names().any(|name| !object.contains_key(name)) {
             let names: Vec<String> = self.names().map(|name| format!("`{name}`")).collect();
             return Err(KeyTextError::OtherAttributes(names.join(" and ")));

@@ -11,6 +11,19 @@ pub enum Position {
     /// `LastEvaluatedKey`, and the next request sends it as `ExclusiveStartKey`. The item with this key may no longer
     /// exist.
     Key(ItemKey),
+    /// The byte offset of the next line in a file of keys. The file cannot change, because its SHA-256 is part of the
+    /// plan's fingerprint.
+    Offset(u64),
+}
+
+impl Position {
+    /// Returns the item key of a position in a table scan. Returns `None` for a position in a file.
+    pub fn key(&self) -> Option<&ItemKey> {
+        match self {
+            Position::Key(key) => Some(key),
+            Position::Offset(_) => None,
+        }
+    }
 }
 
 impl From<ItemKey> for Position {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::target::expand_description;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
 use crate::passes::{contract, old_from_new, undo};
@@ -33,5 +34,9 @@ pub fn job_for_phase(
         // On the way back, the plan's rate applies, but its limits do not.
         plan.limits = PlanLimits::none();
     }
-    Ok(Job::new(plan, changes, tables.clone(), description.clone(), budgets))
+    let description = match phase {
+        Phase::Expand => expand_description(&plan, description),
+        Phase::Contract | Phase::OldFromNew | Phase::Undo | Phase::Retry | Phase::Verify { .. } => description.clone(),
+    };
+    Ok(Job::new(plan, changes, tables.clone(), description, budgets))
 }

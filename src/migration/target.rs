@@ -17,7 +17,8 @@ use crate::figure::count;
 use crate::plan::{LoadedPlan, Plan, TableRef, load_bytes_with, load_with};
 use crate::playbook::EventBody;
 use crate::preflight::{
-    Acceptance, PlanCheck, ReachableTable, check_table, connect_plan_table, describe_given_table, run_changes,
+    Acceptance, PlanCheck, PreflightError, ReachableTable, check_table, connect_plan_table, describe_given_table,
+    run_changes,
 };
 use crate::ratelimit::ResolvedBudgets;
 use crate::state::{self, Identity, State};
@@ -35,7 +36,8 @@ pub struct MigrationTarget {
     pub plan: Plan,
     /// The tables from which items are read and to which they are written.
     pub tables: Tables,
-    /// The table's description.
+    /// The table's description. If the plan selects keys, the number and the size of the items are those of the listed
+    /// items.
     pub description: TableDescription,
     /// The time at which the description was read.
     pub described_at: Instant,
@@ -58,14 +60,14 @@ pub fn read_plan(path: &Path, options: &Options) -> Result<LoadedPlan, Migration
         std::fs::read(path).map_err(|error| MigrationError::PlanFile { path: path.display().to_string(), error })?;
     let mut loaded = load_bytes_with(&path.display().to_string(), &bytes, &options.overrides)?;
     apply_options(options, &mut loaded.plan.table);
-    Ok(loaded)
+    Ok(loaded.open_keys(path.parent().unwrap_or(Path::new("")))?)
 }
 
-/// Reads a plan from text. Errors refer to it as `name`.
+/// Reads a plan from text. A relative path in the plan starts in the working directory. Errors refer to it as `name`.
 pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<LoadedPlan, MigrationError> {
     let mut loaded = load_with(name, text, &options.overrides)?;
     apply_options(options, &mut loaded.plan.table);
-    Ok(loaded)
+    Ok(loaded.open_keys(Path::new(""))?)
 }
 
 /// Replaces the fields of `[table]` for which options are set.
@@ -104,6 +106,7 @@ impl MigrationTarget {
         let TableDescription { arn, item_count, .. } = &self.description;
         match item_count {
             0 => arn.clone(),
+            keys if self.plan.keys.is_some() => format!("{arn} ({} of the plan)", count(*keys, "key", "keys")),
             items => format!("{arn} (about {})", count(*items, "item", "items")),
         }
     }
@@ -132,7 +135,15 @@ impl MigrationTarget {
         check_table(&loaded.plan.table, &description)?;
         let resolved = plan_check(&loaded, &description)?;
         resolved.reductions.iter().for_each(|line| observer.notice(&Notice::BudgetCut(line)));
-        let mut plan = loaded.plan;
+        let (tables, description) = match loaded.prepare_keys(&description.key)? {
+            Some(_) if !tables.is_one() => return Err(PreflightError::KeysNeedOneTable.into()),
+            Some(keys) => {
+                let description = description.of_listed_items(keys.keys());
+                (tables.with_keys(keys), description)
+            }
+            None => (tables, description),
+        };
+        let mut plan = loaded.plan.with_index_key(&description.index_schemas());
         plan.facts = Facts { started_at: started_at(&state).await };
         Ok(MigrationTarget {
             path,
@@ -156,7 +167,7 @@ impl MigrationTarget {
     pub fn job(&self) -> Result<Job, MigrationError> {
         let changes = run_changes(&self.plan, &self.description)?;
         let tables = self.tables.clone();
-        let description = self.description.clone();
+        let description = expand_description(&self.plan, &self.description);
         Ok(Job::new(self.plan.clone(), changes, tables, description, &self.resolved.budgets))
     }
 
@@ -189,5 +200,13 @@ impl MigrationTarget {
     pub fn subject(&self) -> Subject<'_> {
         let MigrationTarget { plan, commands, state, description, advice, .. } = self;
         Subject { plan, commands, state_path: state, table: description, advice: *advice }
+    }
+}
+
+/// Returns the description of what the first pass of `run` reads: the table, or the items in the plan's index.
+pub(super) fn expand_description(plan: &Plan, description: &TableDescription) -> TableDescription {
+    match &plan.index {
+        Some(index) => description.clone().of_indexed_items(&index.name),
+        None => description.clone(),
     }
 }

@@ -29,6 +29,8 @@ pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Resu
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
         .then(|| BaselineRecorder::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));
-    write_pass.execute(baseline, consistent).await?;
+    // A later pass proves that nothing is missing, so it reads the table.
+    let requests = if first { job.expand_requests() } else { job.requests() };
+    write_pass.execute_with(requests, baseline, consistent).await?;
     write_pass.end().await
 }

@@ -39,6 +39,16 @@ impl<'a> WritePass<'a> {
             Some(source) => self.job.requests().with_source(Arc::clone(source)),
             None => self.job.requests(),
         };
+        self.execute_with(requests, baseline, consistent).await
+    }
+
+    /// Like [`WritePass::execute`], with this client.
+    pub(super) async fn execute_with(
+        &self,
+        requests: Requests,
+        baseline: Option<BaselineRecorder>,
+        consistent: bool,
+    ) -> Result<(), StoreError> {
         let read_settings = self.job.read_settings_with(self.run.total_segments, consistent);
         match baseline {
             None => {

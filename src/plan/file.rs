@@ -8,19 +8,19 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::capacity::{self, BudgetError};
-use super::changes;
+use super::changes::{self, WrittenChange};
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines};
 use super::fields::{Fields, check, format_duration};
+use super::index::{SelectedIndex, WrittenIndex};
 use super::migration_section::{self, MigrationSection};
 use super::names::{account, endpoint_url, pause_file, profile, region, table_name};
 use super::overrides;
 use super::section::section;
-use super::select::SelectSection;
+use super::select::{self, SelectSection};
 use super::spans::PlanSpans;
 use super::text::PlanText;
 use super::{
     Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, role, rules, safety,
-    select,
 };
 use crate::change::{OnExisting, OnNotComputable, Strategy};
 use crate::expr::{Facts, KnownTypes};
@@ -48,6 +48,29 @@ pub struct PlanFile {
     label: String,
     text: PlanText,
     spans: PlanSpans,
+}
+
+impl PlanFile {
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub(super) fn text(&self) -> &PlanText {
+        &self.text
+    }
+
+    pub(super) fn changes(&self) -> &[WrittenChange] {
+        &self.spans.changes
+    }
+
+    pub(super) fn selected_index(&self) -> Option<&WrittenIndex> {
+        self.spans.index.as_ref()
+    }
+
+    /// Returns the position of `keys` in `[select]`.
+    pub(super) fn keys_span(&self) -> Option<TextSpan> {
+        self.spans.keys.clone()
+    }
 }
 
 /// Reads a plan. `label` names the plan in errors; usually it is the path.
@@ -188,7 +211,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let on_existing = migration.as_ref().map_or(OnExisting::Keep, |migration| migration.on_existing);
     let changes = changes::read(&root, on_existing, problems);
     let changes_select = changes.iter().any(|written| written.options.applies_to.is_some());
-    let SelectSection { selection, stable } = select::read(&root, changes_select, problems);
+    let SelectSection { selection, stable, keys, index } = select::read(&root, changes_select, problems);
     let options = changes::by_target(&changes, &stable);
     let scan = read_scan(&root, problems);
     let (capacity, budgets) = capacity::read(&root, problems);
@@ -212,12 +235,17 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let spans = PlanSpans {
         select: selection,
         stable,
+        keys: keys.as_ref().map(|written| written.at.clone()),
+        index,
         key: key.flatten(),
         budgets,
         has_cutover: migration.as_ref().is_some_and(|migration| migration.has_cutover(&changes)),
         allows_not_computable: migration.as_ref().is_none_or(|migration| migration.on_not_computable.is_some()),
         changes,
     };
+    if let Some(written) = &spans.index {
+        rules::check_index(written, &spans.changes, spans.has_cutover, problems);
+    }
     if let Some(at) = migration.as_ref().and_then(|migration| migration.on_not_computable.as_ref())
         && *at.get_ref() == OnNotComputable::Skip
         && spans.has_cutover
@@ -245,6 +273,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         on_not_computable,
         table: table?,
         select: spans.select.as_ref().map(|written| written.selection.clone()),
+        keys: keys.map(|written| written.keys),
+        index: spans.index.as_ref().map(|index| SelectedIndex { name: index.name.clone(), key: Vec::new() }),
         changes: spans.changes.iter().map(|written| written.change.clone()).collect(),
         options,
         facts: Facts::default(),

@@ -8,6 +8,7 @@ use super::Plan;
 use crate::change::{Addition, Change, ChangeOptions, Formula, GapRule, OnExisting, OnNotComputable, Strategy};
 use crate::convert::Conversion;
 use crate::item::{Num, Path, PathStep, Value};
+use crate::keys_file::KeysFile;
 
 /// The prefix of the hashed bytes. If the encoding of the meaning changes, the prefix must change too.
 const VERSION: &[u8] = b"backfill plan meaning 1\n";
@@ -62,6 +63,16 @@ impl Plan {
             hash.tag(b'w');
             hash.text(selection.condition.source());
             hash.unordered(selection.stable.iter().map(|name| name.clone().into_bytes()).collect());
+        }
+        if let Some(keys) = &self.keys {
+            hash.tag(b'K');
+            hash.text(keys.format().name());
+            // A plan whose file of keys was not read never has the fingerprint of a plan whose file was read.
+            hash.text(keys.file().map_or("", KeysFile::sha256));
+        }
+        if let Some(index) = &self.index {
+            hash.tag(b'I');
+            hash.text(&index.name);
         }
         if self.on_not_computable == OnNotComputable::Skip {
             hash.tag(b'n');

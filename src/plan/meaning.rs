@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Plan;
+use super::{Plan, SelectedKeys};
 use crate::change::{Change, GapRule, Strategy, escaped};
 use crate::figure::count;
 use crate::item::Value;
@@ -40,7 +40,33 @@ impl Plan {
             }
             None => String::new(),
         };
-        format!("table {}, {strategy}, on_existing {}: {changes}{selection}", self.table.name, existing.name())
+        let keys = match &self.keys {
+            Some(keys) => format!(", {keys}"),
+            None => String::new(),
+        };
+        let index = match &self.index {
+            Some(index) => format!(", only the items in index {}", index.name),
+            None => String::new(),
+        };
+        format!(
+            "table {}, {strategy}, on_existing {}: {changes}{selection}{keys}{index}",
+            self.table.name,
+            existing.name()
+        )
+    }
+}
+
+/// Formats the number and the SHA-256 of the keys, and the path as the plan has it.
+impl fmt::Display for SelectedKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = escaped(&self.written().display().to_string());
+        match self.file() {
+            Some(file) => {
+                let keys = count(file.keys(), "key", "keys");
+                write!(f, "only the {keys} in {path} (SHA-256 {}…)", &file.sha256()[..12])
+            }
+            None => write!(f, "only the keys in {path}"),
+        }
     }
 }
 

@@ -19,6 +19,8 @@ mod file;
 mod fingerprint;
 mod health;
 mod hooks;
+mod index;
+mod keys;
 mod limits;
 mod meaning;
 mod migration_section;
@@ -31,6 +33,7 @@ mod safety;
 mod schema;
 mod section;
 mod select;
+mod sources;
 mod spans;
 mod template;
 mod text;
@@ -46,10 +49,13 @@ pub use file::{LoadedPlan, PlanFile, load, load_bytes, load_bytes_with, load_wit
 pub use fingerprint::Fingerprint;
 pub use health::{FailMode, HealthCheck, HealthProbe, HealthyBounds, MetricQuery, NoData, OnUnhealthy, SecretUrl};
 pub use hooks::{BeforeStep, HookEvent, HookOptions, VetoStep};
+pub use index::SelectedIndex;
+pub use keys::SelectedKeys;
 pub use meaning::excerpt;
 pub use permissions::least_privilege_policy;
 pub use safety::SafetyOptions;
 pub use schema::PLAN_SCHEMA;
+pub use sources::ReadableIndex;
 pub use template::{TemplateAttribute, TemplateSample, TemplateTable, template};
 
 use std::path::PathBuf;
@@ -61,6 +67,7 @@ use jiff::tz::TimeZone;
 
 use crate::change::{Change, ItemRules, OnExisting, OnNotComputable, OptionsByTarget, Selection, Strategy};
 use crate::expr::Facts;
+use crate::item::Path;
 
 /// A valid plan. After loading, all code uses this type instead of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,8 +84,13 @@ pub struct Plan {
     pub on_not_computable: OnNotComputable,
     /// The table, and how to reach it.
     pub table: TableRef,
-    /// The items that the plan changes. `None` means every item.
+    /// The items that the plan changes. `None` means every item, or every item of `keys`.
     pub select: Option<Selection>,
+    /// The keys of the items that the plan changes. Every pass reads only these items. `None` means every item of the
+    /// table.
+    pub keys: Option<SelectedKeys>,
+    /// The index that the first pass of `run` and the dry run read. Only items in this index are selected.
+    pub index: Option<SelectedIndex>,
     /// The changes to make to every selected item; at least one.
     pub changes: Vec<Change>,
     /// What the plan says about single changes: their own `where`, and whether a NULL counts as missing.
@@ -113,8 +125,10 @@ pub struct Plan {
 impl Plan {
     /// Returns what applies to all changes: which items are selected, and how expressions are evaluated.
     pub fn item_rules(&self) -> ItemRules {
+        let key = self.index.iter().flat_map(|index| &index.key);
         ItemRules {
             selection: self.select.clone(),
+            index_key: key.map(|name| Path::attribute(name.clone())).collect(),
             options: self.options.clone(),
             on_not_computable: self.on_not_computable,
             facts: self.facts,

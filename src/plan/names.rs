@@ -34,6 +34,16 @@ pub(super) fn table_name(name: &str) -> Result<(), (String, String)> {
     Err(("a DynamoDB table cannot have this name".into(), help))
 }
 
+/// Checks an index's name against DynamoDB's naming rules (developer guide, "Naming rules").
+pub(super) fn index_name(name: &str) -> Result<(), (String, String)> {
+    table_name(name).map_err(|_| {
+        (
+            "an index cannot have this name".to_owned(),
+            "write only the name of the index: 3 to 255 letters (a-z, A-Z), digits, `_`, `-` and `.`".to_owned(),
+        )
+    })
+}
+
 /// Checks the name of a region.
 pub(super) fn region(name: &str) -> Result<(), (String, String)> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

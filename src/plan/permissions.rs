@@ -10,9 +10,12 @@ const TABLE_READ_ACTIONS: &[&str] = &[
     "dynamodb:DescribeTable",
     "dynamodb:DescribeContinuousBackups",
     "dynamodb:DescribeTimeToLive",
-    "dynamodb:Scan",
+    SCAN_ACTION,
     "dynamodb:GetItem",
 ];
+
+/// The action that reads pages of items. A plan with a file of keys reads every item by its key instead.
+const SCAN_ACTION: &str = "dynamodb:Scan";
 
 /// Additional actions for passes that write. Only a plan with `delete` deletes items.
 const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
@@ -46,8 +49,14 @@ const METRIC_ACTION: &str = "cloudwatch:GetMetricData";
 /// `run --dry-run` and `status`. These commands write nothing, not even the lease.
 pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     let writes = if read_only { Vec::new() } else { write_actions(plan) };
-    let items: Vec<&str> = TABLE_READ_ACTIONS.iter().copied().chain(writes).collect();
+    let scans = plan.keys.is_none();
+    let items = TABLE_READ_ACTIONS.iter().copied().chain(writes);
+    let items: Vec<&str> = items.filter(|action| scans || *action != SCAN_ACTION).collect();
     let mut statements = vec![statement("BackfillTable", &items, &plan.table, &plan.table.name)];
+    if let Some(index) = &plan.index {
+        let index = format!("{}/index/{}", plan.table.name, index.name);
+        statements.push(statement("BackfillIndex", &[SCAN_ACTION], &plan.table, &index));
+    }
     if let Some(FlagLocation::Table { name, .. }) = &plan.cutover.flag {
         let actions = if read_only { FLAG_READ_ACTIONS } else { FLAG_ACTIONS };
         statements.push(statement("BackfillFlag", actions, &plan.table, name));
@@ -119,6 +128,15 @@ mod tests {
              [[change]]\nmove = \"a\"\nto = \"b\"\n{flag}"
         );
         least_privilege_policy(&load("t.toml", &text).unwrap().plan, read_only)
+    }
+
+    #[test]
+    fn a_plan_with_keys_never_scans() {
+        for read_only in [true, false] {
+            let actions = |rest: &str| policy("", rest, read_only)["Statement"][0]["Action"].to_string();
+            assert!(!actions("[select]\nkeys = \"k.csv\"\n").contains("Scan"));
+            assert!(actions("").contains("Scan"));
+        }
     }
 
     #[test]

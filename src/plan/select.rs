@@ -1,13 +1,19 @@
 //! Reads `[select]`, and checks the expressions of a plan.
 
+use std::path::{Path, PathBuf};
+
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
-use super::fields::Fields;
+use super::fields::{Fields, check};
+use super::index::WrittenIndex;
+use super::keys::SelectedKeys;
+use super::names::index_name;
 use super::section::section;
 use crate::change::Selection;
 use crate::expr::{Expected, Expr, ExprError, KnownTypes};
+use crate::keys_file::KeysFormat;
 
 /// An expression, and its position in the plan's text.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,41 +31,72 @@ pub(super) struct WrittenSelection {
     pub(super) at: TextSpan,
 }
 
-/// `[select]`
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The file of keys in a plan, and its position in the plan's text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WrittenKeys {
+    pub(super) keys: SelectedKeys,
+    /// Position of `keys`.
+    pub(super) at: TextSpan,
+}
+
+/// `[select]`. Each part is `None` if the plan does not have it, or if it is invalid.
+#[derive(Debug, Default)]
 pub(super) struct SelectSection {
     /// The selection of items for all changes. `None` means every item.
     pub(super) selection: Option<WrittenSelection>,
     /// The attributes that never change. They also apply to the `where` of a single change.
     pub(super) stable: Vec<String>,
+    pub(super) keys: Option<WrittenKeys>,
+    pub(super) index: Option<WrittenIndex>,
 }
 
-/// Reads `[select]`. A plan without this table selects every item. `where` may be missing if there is a list of stable
-/// attributes for the changes' own `where`; `changes_select` is true if a change has one.
+/// Reads `[select]`. A plan without this table selects every item. `where` may be missing if there is another source of
+/// items, or if there is a list of stable attributes for the changes' own `where`; `changes_select` is true if a change
+/// has one.
 pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut Problems) -> SelectSection {
-    let fields = section(root, "select", "[select]", &["where", "stable"], None, problems);
-    let Some(fields) = fields else { return SelectSection::default() };
+    const NAMES: [&str; 4] = ["where", "stable", "keys", "index"];
+    let Some(fields) = section(root, "select", "[select]", &NAMES, None, problems) else {
+        return SelectSection::default();
+    };
+    let keys = read_keys(&fields, problems);
+    let index = read_index(&fields, problems);
+    if let (Some((keys, _)), Some((index, _))) = (fields.get("keys"), fields.get("index")) {
+        problems.add(
+            Diagnostic::new("[select] has `keys` and `index`", index, "a second source of items")
+                .also(keys, "the first one")
+                .help("keep one of them: a plan reads its items from a file of keys or from an index"),
+        );
+    }
     let stable = read_stable(&fields, problems);
-    let is_optional = changes_select && fields.get("stable").is_some();
-    let selection = read_where(&fields, stable.as_deref(), is_optional, problems);
-    SelectSection { selection, stable: stable.unwrap_or_default() }
+    let selection = read_where(&fields, stable.as_deref(), changes_select, problems);
+    SelectSection { selection, stable: stable.unwrap_or_default(), keys, index }
 }
 
+/// Reads `where`. `stable` are the attributes that never change, if that list is valid.
 fn read_where(
     fields: &Fields<'_, '_>,
     stable: Option<&[String]>,
-    is_optional: bool,
+    changes_select: bool,
     problems: &mut Problems,
 ) -> Option<WrittenSelection> {
+    let has_source = fields.get("keys").is_some() || fields.get("index").is_some();
     let Some((_, value)) = fields.get("where") else {
-        if !is_optional && !fields.has_misspelt(&["where"]) {
+        if let Some((at, _)) = fields.get("stable").filter(|_| has_source && !changes_select) {
+            problems.add(
+                Diagnostic::new("`stable` has no meaning without `where`", at, "nothing reads these attributes")
+                    .help("remove `stable`, or add `where`"),
+            );
+        }
+        let is_optional = has_source || (changes_select && fields.get("stable").is_some());
+        if !is_optional && !fields.has_misspelt(&["where", "keys", "index"]) {
             problems.add_missing(
                 Diagnostic::new(
                     "`[select]` has no `where`",
                     fields.at.clone(),
                     "`where` must say which items to change",
                 )
-                .help("add `where = 'has(item.email)'`, or remove [select] to change every item"),
+                .help("add `where = 'has(item.email)'`, or remove [select] to change every item")
+                .help("to change only the items in a list, add `keys = \"keys.csv\"`"),
             );
         }
         return None;
@@ -69,6 +106,33 @@ fn read_where(
         selection: Selection { condition: written.expr, stable: stable?.to_vec() },
         at: written.at,
     })
+}
+
+fn read_index(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<WrittenIndex> {
+    let text = fields.text("index", "\"by-status\"", problems)?;
+    let at = text.span();
+    let name = check(&text, problems, index_name)?;
+    Some(WrittenIndex { name, at })
+}
+
+/// Reads `keys`. The file itself is not read here ([`super::LoadedPlan::open_keys`]).
+fn read_keys(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<WrittenKeys> {
+    let text = fields.text("keys", "\"keys.csv\"", problems)?;
+    let at = text.span();
+    let path = Path::new(*text.get_ref());
+    if let Some(format) = KeysFormat::from_name(path) {
+        return Some(WrittenKeys { keys: SelectedKeys::new(PathBuf::from(path), format), at });
+    }
+    let (title, label) = match *text.get_ref() {
+        "" => ("`keys` in [select] is empty", "expected the path of a file"),
+        _ => ("the name of the file does not say which format it has", "ends neither in .csv nor in .ndjson or .jsonl"),
+    };
+    problems.add(
+        Diagnostic::new(title, at, label)
+            .help("a .csv file names the key attributes in its first line, and has one key in each further line")
+            .help("a .ndjson or .jsonl file has one key per line as JSON: {\"pk\": \"a\", \"sk\": 1}"),
+    );
+    None
 }
 
 /// Reads and compiles the expression in a TOML string. Reports every error of the expression at its position.

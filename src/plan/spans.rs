@@ -4,6 +4,7 @@ use super::capacity::CapacityField;
 use super::changes::WrittenChange;
 use super::diagnostic::{Diagnostic, Problems};
 use super::fields::join_with_or;
+use super::index::WrittenIndex;
 use super::select::{self, WrittenExpr, WrittenSelection};
 use super::text::TextSpan;
 use crate::change::{Change, Formula, Selection};
@@ -16,6 +17,10 @@ pub(super) struct PlanSpans {
     pub(super) select: Option<WrittenSelection>,
     /// The attributes that never change, according to `[select]`.
     pub(super) stable: Vec<String>,
+    /// Position of `keys` in `[select]`.
+    pub(super) keys: Option<TextSpan>,
+    /// `index` in `[select]`.
+    pub(super) index: Option<WrittenIndex>,
     pub(super) key: Option<TextSpan>,
     pub(super) budgets: Vec<(CapacityField, TextSpan)>,
     /// Whether the plan has a cutover, or removes attributes that nothing replaces.

@@ -172,6 +172,8 @@ const CHANGES: &str = r#"
 # [select]
 # where = 'item.sk.startsWith("ORDER#")'
 # stable = ["type"]                 # attributes in `where` that no writer ever changes
+# keys = "keys.csv"                 # only these items: a file with one key per line (.csv, .ndjson)
+# Instead of `keys`, `index = "by-status"` selects the items in an index: the run scans the index, not the table.
 
 # One [[change]] for each change. All changes of an item go in one write.
 # Paths reach into documents: "address.zip". If a name has characters other than letters, digits

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::estimate_input::EstimateInput;
+use super::estimate_input::{EstimateInput, ItemReads};
 use super::pace::{CapacityNeed, CapacityTotals, KeyLoad, RunPace};
 use super::range::Range;
 use super::tally::SampleTally;
@@ -51,6 +51,12 @@ pub struct Estimate {
 pub enum Basis {
     /// DynamoDB's own count of items and bytes. The estimate assumes that every item needs a write.
     Description,
+    /// The number of keys that the plan lists, and the mean size of the table's items. The estimate assumes that every
+    /// key has an item, and that every item needs a write.
+    Keys,
+    /// DynamoDB's own count of the entries of the index, and the mean size of the table's items. The estimate assumes
+    /// that every item in the index needs a write.
+    Index,
     /// A sample of the table's clusters, just read. The fields are the number of clusters that were read, the total
     /// number of clusters, and whether DynamoDB's own count of items scales the figures.
     Sample(u32, u32, bool),
@@ -87,7 +93,11 @@ impl Estimate {
     pub fn new(basis: Basis, counted: TableTotals, input: &EstimateInput<'_>) -> Estimate {
         let TableTotals { items, unaccounted, bytes, changed, exceeding, table_write, index_write, key } = counted;
         let pages = pages(items, bytes, input);
-        let read_units = read_units(bytes, pages, input);
+        let read_units = match input.reads {
+            ItemReads::Scan => read_units(bytes, pages, input),
+            ItemReads::Keys => get_units(items, bytes),
+            ItemReads::Index(bytes_of_index) => get_units(items, bytes).plus(index_units(bytes_of_index, pages)),
+        };
         let write_units = index_write.values().fold(table_write, |sum, index| sum.plus(*index));
         let regions = 1 + input.table.written().features.replicas.len() as u64;
         let UnitPrices { write_per_million, read_per_million, .. } = input.prices;
@@ -144,7 +154,12 @@ impl Estimate {
             table_write,
             index_write,
         };
-        Estimate::new(Basis::Description, counted, input)
+        let basis = match input.reads {
+            ItemReads::Scan => Basis::Description,
+            ItemReads::Keys => Basis::Keys,
+            ItemReads::Index(_) => Basis::Index,
+        };
+        Estimate::new(basis, counted, input)
     }
 
     /// Describes in words the data on which the estimate is based.
@@ -155,6 +170,14 @@ impl Estimate {
                                    needed a write; not counting the bytes that the writes add"
                     .to_owned()
             }
+            Basis::Keys => "from the number of keys in the file and the mean size of the table's items, up to six hours \
+                            old, as if every key had an item that needed a write; not counting the bytes that the writes \
+                            add"
+                .to_owned(),
+            Basis::Index => "from DynamoDB's own count of the entries in the index and the mean size of the table's \
+                             items, up to six hours old, as if every item in the index needed a write; not counting the \
+                             bytes that the writes add"
+                .to_owned(),
             Basis::Sample(read, total, counted) => {
                 let scaled = if counted { ", times DynamoDB's own count of items, up to six hours old" } else { "" };
                 let missing = match self.unaccounted {
@@ -205,7 +228,8 @@ impl Estimate {
     fn duration_text(&self) -> String {
         let Some((low, high)) = self.pace.duration else { return "unknown".to_owned() };
         let (Some(short), Some(long)) = self.pace.deciding_needs() else { return duration(high) };
-        let unknown_keys = self.basis == Basis::Description && long.scope == Scope::PartitionKey;
+        let unknown_keys =
+            matches!(self.basis, Basis::Description | Basis::Keys | Basis::Index) && long.scope == Scope::PartitionKey;
         let why = if short.scope == long.scope && short.access == long.access {
             format!("decided by {}, with the whole budget or half of it used", short.text(|range| range.low))
         } else if unknown_keys {
@@ -245,6 +269,8 @@ impl Basis {
     pub fn name(self) -> &'static str {
         match self {
             Basis::Description => "description",
+            Basis::Keys => "keys",
+            Basis::Index => "index",
             Basis::Sample(..) => "sample",
             Basis::Whole => "whole_table",
         }
@@ -332,6 +358,19 @@ fn read_units(bytes: Range, pages: Range, input: &EstimateInput<'_>) -> Range {
     let times = if input.table.key.sort.is_some() { 2.0 } else { 1.0 };
     let low = (bytes.low / 4096.0).ceil().max(pages.low) * unit;
     Range::between(low, (bytes.high / 4096.0 + pages.high) * unit * times)
+}
+
+/// Returns the read units of a run that reads every item by its key, strongly consistently. DynamoDB rounds the size of
+/// each item up to whole 4 KB. A key without an item costs one unit.
+fn get_units(items: Range, bytes: Range) -> Range {
+    Range::between(items.low.max((bytes.low / 4096.0).ceil()), items.high + (bytes.high / 4096.0).floor())
+}
+
+/// Returns the read units of the eventually consistent scan of an index of this size. DynamoDB rounds each page up to
+/// half a unit.
+fn index_units(bytes: u64, pages: Range) -> Range {
+    let units = bytes as f64 / 4096.0 * 0.5;
+    Range::between(units.max(pages.low * 0.5), units + pages.high * 0.5)
 }
 
 /// Formats a range: `about 12 (10 to 14)`, `10 to 14`, or `12`.

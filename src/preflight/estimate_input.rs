@@ -21,6 +21,19 @@ pub struct EstimateInput<'a> {
     pub page_items: (u64, u64),
     /// Whether reads are strongly consistent.
     pub consistent: bool,
+    /// How the run reads the items.
+    pub reads: ItemReads,
+}
+
+/// How a run reads the items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemReads {
+    /// It scans the table.
+    Scan,
+    /// It reads each listed item by its key.
+    Keys,
+    /// It scans an index of this size in bytes, and reads each item in it by its key.
+    Index(u64),
 }
 
 impl EstimateInput<'_> {

@@ -214,7 +214,7 @@ fn item_size(input: &FindingInput<'_>, touched: &TouchedPaths) -> Option<Finding
                 Note,
                 format!("No item in the sample would grow past 400 KB; estimate for the whole table: {}", count(range)),
             ),
-            Basis::Description | Basis::Sample(..) | Basis::Whole => None,
+            Basis::Description | Basis::Keys | Basis::Index | Basis::Sample(..) | Basis::Whole => None,
         };
     }
     let table = &input.facts.table;

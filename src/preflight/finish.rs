@@ -266,9 +266,9 @@ fn raised_budgets(estimate: &Estimate, budgets: &Budgets, seconds: f64) -> Budge
 fn notes(estimate: &Estimate, plan: &Plan) -> Vec<String> {
     let mut notes = Vec::new();
     match estimate.basis {
-        Basis::Description => notes.push(
+        Basis::Description | Basis::Keys | Basis::Index => notes.push(
             "the sizes of single partition keys are unknown, and a large one could decide the duration. \
-             `check --sample 5%` reads a part of the table, and `run --dry-run` reads all of it"
+             `check --sample 5%` reads a part of the items, and `run --dry-run` reads all of them"
                 .to_owned(),
         ),
         Basis::Sample(..) if estimate.unaccounted > 0.0 => notes.push(format!(

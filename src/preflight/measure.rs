@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use super::PreflightError;
 use super::estimate::{Basis, Estimate, FIGURE_COUNT, Figure, TableTotals};
-use super::estimate_input::EstimateInput;
+use super::estimate_input::{EstimateInput, ItemReads};
 use super::pace::KeyLoad;
 use super::range::Range;
 use super::sample::{SampleDesign, SampleSize};
 use super::tally::{ClusterFigures, SampleTally};
 use super::touched::TouchedPaths;
 use crate::cost::UnitPrices;
-use crate::dynamodb::Page;
-use crate::engine::Job;
+use crate::engine::{Job, ReadPage};
 use crate::passes::{Prediction, predict_page, read_clusters};
 
 /// The result of a sample.
@@ -42,8 +41,8 @@ pub async fn sample(job: &Job, size: SampleSize, seed: u64) -> Result<SampleResu
     let mut tally = SampleTally::new(design.total, FIGURE_COUNT + indexes.len(), job.description.item_count);
     let mut totals = Prediction::default();
     let read_settings = job.dry_run_read_settings(design.total);
-    let requests = job.requests();
-    let predict = |cluster: &mut Prediction, page: &Page| predict_page(cluster, page, &job.changes);
+    let requests = job.expand_requests();
+    let predict = |cluster: &mut Prediction, page: &ReadPage| predict_page(cluster, page, &job.changes);
     let read = read_clusters(&read_settings, design.chosen, &requests, None, predict, |cluster, _| {
         tally.add(&figures(&cluster, &indexes));
         totals.merge(cluster);
@@ -101,6 +100,20 @@ fn estimate_input(job: &Job) -> EstimateInput<'_> {
         lanes: choice.lanes(),
         page_items: job.read_settings(segments).page_items(),
         consistent: job.reads_consistently(),
+        reads: item_reads(job),
+    }
+}
+
+/// Returns how the job's pass reads items.
+fn item_reads(job: &Job) -> ItemReads {
+    match &job.plan.index {
+        Some(selected) if job.tables.index.is_some() => {
+            let found = job.description.indexes.iter().find(|index| index.schema.name == selected.name);
+            ItemReads::Index(found.and_then(|index| index.entries).map_or(0, |(_, bytes)| bytes))
+        }
+        Some(_) => ItemReads::Scan,
+        None if job.plan.keys.is_some() => ItemReads::Keys,
+        None => ItemReads::Scan,
     }
 }
 

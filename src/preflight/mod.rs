@@ -31,7 +31,7 @@ mod time_to_live;
 mod touched;
 
 pub use estimate::{Basis, Estimate, FIGURE_COUNT, Figure, TableTotals, format_range, range_json, total};
-pub use estimate_input::EstimateInput;
+pub use estimate_input::{EstimateInput, ItemReads};
 pub use facts::{FactLookup, TableFacts};
 pub use finding::{Acceptance, Finding, Severity, acceptances_to_record, refusal};
 pub use finding_input::FindingInput;
@@ -57,7 +57,7 @@ use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::dynamodb::{Directive, TableDescription, TableError, Tables};
 use crate::engine::describe;
 use crate::passes::expand;
-use crate::plan::{LoadedPlan, Plan, PlanErrors, TableRef};
+use crate::plan::{LoadedPlan, Plan, PlanErrors, ReadableIndex, TableRef};
 use crate::ratelimit::{ResolvedBudgets, resolve, resolve_within};
 
 /// If a table does not answer, a command retries its requests for this time, and then gives up.
@@ -114,6 +114,12 @@ pub enum PreflightError {
          `strategy = \"in-place\"`"
     )]
     NothingToRun,
+    /// The plan selects keys, but the migration reads from one table and writes to another one.
+    #[error(
+        "a plan with `keys` in [select] reads and writes the same table, but the caller passed two tables. Nothing was \
+         done. Pass one table, or remove `keys`"
+    )]
+    KeysNeedOneTable,
     /// The sample size is a number of items, but DynamoDB has not counted the table's items yet.
     #[error(
         "DynamoDB has not counted the table's items yet (it counts about every six hours), so \
@@ -154,7 +160,16 @@ pub async fn describe_given_table(table: &TableRef, tables: Tables) -> Result<Re
 ///
 /// Returns the same errors as [`connect_table`].
 pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, PreflightError> {
-    connect_table(&plan.table).await
+    let unusable = |error| PreflightError::Unusable { table: plan.table.name.clone(), error };
+    let connection = connect(&plan.table).await.map_err(unusable)?;
+    let table = Arc::new(DynamoTable::new(&connection, &plan.table.name));
+    let tables = Tables::one(Arc::clone(&table));
+    let tables = match &plan.index {
+        Some(index) => tables.with_index(Arc::new(table.index(&index.name))),
+        None => tables,
+    };
+    let description = describe(&tables, PATIENCE).await.map_err(unusable)?;
+    Ok(ReachableTable { tables, description, on_loopback: connection.is_on_loopback() })
 }
 
 /// Connects to a table and describes it. Needs no plan. Changes nothing.
@@ -198,7 +213,12 @@ pub fn check_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result
 /// reports each affected item.
 pub fn check_begun_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
     let budgets = resolve(&loaded.plan.capacity, description).map_err(|errors| loaded.budget_errors(errors));
-    combine(budgets, loaded.check_key_schema(&description.key))
+    let indexes: Vec<ReadableIndex<'_>> = description
+        .indexes
+        .iter()
+        .map(|index| ReadableIndex { schema: &index.schema, is_ready: index.is_ready })
+        .collect();
+    combine(combine(budgets, loaded.check_key_schema(&description.key)), loaded.check_selected_index(&indexes))
 }
 
 /// Like [`check_begun_plan`], but for a rollback or `cutover --back`. A budget never blocks the way back: if the table

@@ -13,7 +13,8 @@ use crate::dynamodb::TableDescription;
 use crate::engine::SegmentChoice;
 use crate::figure::{count, number};
 use crate::item::IndexSchema;
-use crate::plan::Plan;
+use crate::keys_file::KeysFile;
+use crate::plan::{Plan, SelectedKeys};
 use crate::ratelimit::{ResolvedBudgets, ScopeBudget};
 
 /// The data that `check` shows.
@@ -62,9 +63,29 @@ impl CheckReport<'_> {
         line("plan", plan.meaning())?;
         let key = table.key.names().collect::<Vec<_>>().join(" + ");
         line("table", format!("{} ({}, key {key})", table.arn, table.status))?;
-        let items = count(table.item_count, "item", "items");
         let bytes = count(table.size_bytes, "byte", "bytes");
-        line("size", format!("{items}, {bytes} (DynamoDB's own count, up to six hours old)"))?;
+        let size = match &plan.keys {
+            Some(keys) => {
+                let listed = count(table.item_count, "key", "keys");
+                let repeated = keys.file().map_or(0, KeysFile::keys).saturating_sub(table.item_count);
+                let repeated = match repeated {
+                    0 => String::new(),
+                    lines => format!(", {} read only once", count(lines, "repeated line", "repeated lines")),
+                };
+                format!("{listed}{repeated}, about {bytes} (if these items are as large as the table's mean item)")
+            }
+            None => {
+                let items = count(table.item_count, "item", "items");
+                format!("{items}, {bytes} (DynamoDB's own count, up to six hours old)")
+            }
+        };
+        line("size", size)?;
+        if let Some(index) = &plan.index {
+            line(
+                "reads",
+                format!("index {}, and each item in it by its key; every other pass reads the table", index.name),
+            )?;
+        }
         line("segments", format!("{} ({})", number(segments.segments.into()), segments.reason))?;
         let large = count(segments.large.into(), "segment", "segments");
         line(
@@ -103,6 +124,9 @@ impl CheckReport<'_> {
             "segments": segments.segments, "active_segments": segments.active, "segments_because": segments.reason,
             "active_segments_because": segments.active_reason,
             "state": self.state_path, "budgets": resolved.scopes.iter().map(ScopeBudget::to_json).collect::<Vec<_>>(),
+            "keys": plan.keys.as_ref().and_then(SelectedKeys::file).map(|file| json!({
+                "path": file.path(), "sha256": file.sha256(), "lines": file.keys(), "keys": table.item_count,
+            })),
             "estimate": self.estimate.to_json(), "finish_in": self.finish.map(FinishRequirements::to_json),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
             "accepted": accepted.iter().map(|accept| accept.name()).collect::<Vec<_>>(), "refuses": self.refuses(),

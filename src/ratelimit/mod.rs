@@ -13,8 +13,8 @@ mod window;
 
 pub use bucket::Bucket;
 pub use budget::{
-    BudgetTracker, RAISE_STEPS, ResolvedBudgets, STALE_DESCRIPTION_FACTOR, Scope, ScopeBudget, lines, rate_text,
-    resolve, resolve_within, sink_reads,
+    BudgetTracker, RAISE_STEPS, ResolvedBudgets, STALE_DESCRIPTION_FACTOR, Scope, ScopeBudget, index_reads, lines,
+    rate_text, resolve, resolve_within, sink_reads,
 };
 pub use feedback::Feedback;
 pub use key_range::KeyRange;

@@ -35,6 +35,12 @@ impl Counts {
         self.outcomes[outcome as usize] += 1;
     }
 
+    /// Counts keys of the plan's file for which there is no item. Each counts as a scanned item that is gone.
+    pub fn count_missing(&mut self, keys: u64) {
+        self.scanned += keys;
+        self.outcomes[Outcome::Gone as usize] += keys;
+    }
+
     /// Returns the number of items with this outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]

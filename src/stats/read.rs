@@ -6,8 +6,7 @@ use super::cluster::ClusterCounts;
 use super::names::Names;
 use super::table_stats::TableStats;
 use crate::change::Outcome;
-use crate::dynamodb::Page;
-use crate::engine::Job;
+use crate::engine::{Job, ReadPage};
 use crate::figure::{count, number, units};
 use crate::item::{Units, read_units};
 use crate::passes::read_clusters;
@@ -83,7 +82,7 @@ impl StatsSample {
         let mut stats = TableStats::new(chosen, design.total, item_count);
         let names = Mutex::new(Names::default());
         let key = &job.description.key;
-        let count_page = |cluster: &mut ClusterCounts, page: &Page| {
+        let count_page = |cluster: &mut ClusterCounts, ReadPage { page, .. }: &ReadPage| {
             let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
             let mut counts = Counts { read_units: page.units.unwrap_or(0.0), ..Counts::default() };
             cluster.pages += 1;

@@ -98,6 +98,11 @@ impl DryRunReport<'_> {
     fn write_classes(&self, out: &mut impl Write) -> Result<()> {
         let found = self.found;
         writeln!(out, "  {:<16} {:>14}{}", "items scanned", number(found.scanned), self.whole(Figure::Items))?;
+        if self.subject.plan.keys.is_some() {
+            let note =
+                if found.missing > 0 { "  keys of the file without an item; a run counts them as gone" } else { "" };
+            writeln!(out, "  {:<16} {:>14}{note}", "no such item", number(found.missing))?;
+        }
         for class in PredictedOutcome::ALL {
             let items = found.of(class);
             let note = if items > 0 { note(class) } else { "" };
@@ -153,7 +158,7 @@ impl DryRunReport<'_> {
         let mut report = json!({
             "type": "dry_run", "table_arn": subject.table.arn, "fingerprint": subject.plan.fingerprint().as_str(),
             "complete": stopped.is_none(), "stopped": stopped.map(ToString::to_string), "scanned": found.scanned,
-            "scanned_bytes": found.bytes, "pages": found.pages, "estimated_write_units": found.write_units,
+            "missing_items": found.missing, "scanned_bytes": found.bytes, "pages": found.pages, "estimated_write_units": found.write_units,
             "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
             "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,
             "rejected_because": reasons_json(found, PredictedOutcome::Rejected),

@@ -36,6 +36,8 @@ mod report;
 mod role;
 mod rollback;
 mod runs;
+mod select_index;
+mod select_keys;
 mod sessions;
 mod states;
 mod stats;

@@ -20,6 +20,22 @@ pub(super) async fn a_commit_is_durable_with_its_failures_and_diverged_items(fix
     assert_eq!((diverged.len(), &diverged[0].key, &diverged[0].paths), (1, &key("d"), &vec![path("postcode")]));
 }
 
+pub(super) async fn every_kind_of_position_survives(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 9).await;
+    let positions = [0, 7, u64::MAX >> 1].map(Position::Offset).into_iter();
+    let positions: Vec<Position> = positions.chain(["a", "offset 7"].map(|name| Position::Key(key(name)))).collect();
+    for (segment, position) in (0..).zip(&positions) {
+        let SegmentEvent::PagesDone { counts, .. } = pages(1, None, &[Outcome::Applied]);
+        let event = SegmentEvent::PagesDone { first: 1, pages: 1, next: Some(position.clone()), counts };
+        store.commit(commit(run, segment, event)).await.unwrap();
+    }
+    let store = fixture.crash(store);
+    let stored = store.segments_after(run, None, 9).await.unwrap();
+    let statuses: Vec<SegmentStatus> = stored.into_iter().map(|(_, state)| state.status).collect();
+    assert_eq!(statuses, positions.into_iter().map(SegmentStatus::Scanning).collect::<Vec<_>>());
+}
+
 pub(super) async fn a_commit_that_is_refused_stores_nothing(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let run = begin(&store, BeginMode::ResumeOrNew, 2).await;

@@ -89,6 +89,7 @@ conformance! {
     runs::a_retry_resolves_what_an_earlier_run_left_open,
     runs::a_superseded_run_accepts_no_more_writes,
     checkpoints::a_commit_is_durable_with_its_failures_and_diverged_items,
+    checkpoints::every_kind_of_position_survives,
     checkpoints::a_commit_that_is_refused_stores_nothing,
     checkpoints::progress_never_moves_backwards,
     checkpoints::a_commit_of_an_earlier_session_is_refused_and_changes_nothing,

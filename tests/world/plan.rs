@@ -45,7 +45,14 @@ pub(crate) fn description() -> TableDescription {
         provisioned: None,
         on_demand_max: (None, None),
         warm: None,
-        indexes: vec![IndexDescription { schema: by_new, provisioned: None, on_demand_max: (None, None), warm: None }],
+        indexes: vec![IndexDescription {
+            schema: by_new,
+            provisioned: None,
+            on_demand_max: (None, None),
+            warm: None,
+            is_ready: true,
+            entries: None,
+        }],
         features: Features::default(),
         sink: None,
     }

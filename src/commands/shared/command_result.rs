@@ -179,6 +179,7 @@ impl ErrorKind {
                 FatalKind::Permission => ErrorKind::Permission,
                 FatalKind::TableMissing | FatalKind::Endpoint | FatalKind::Unsupported => ErrorKind::Table,
                 FatalKind::Request => ErrorKind::Request,
+                FatalKind::KeysFile => ErrorKind::Plan,
             },
             StopReason::MaxFailures { .. }
             | StopReason::MaxWcu { .. }

@@ -237,7 +237,7 @@ impl MemoryTable {
         if history.has_changed(segment, total, at) {
             faults.fired(SimulatedFault::StaleRead);
         }
-        let after = request.start.as_ref().map(|Position::Key(key)| self.place(key));
+        let after = request.start.as_ref().and_then(Position::key).map(|key| self.place(key));
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
         let short = if fault == Some(SimulatedFault::ShortPage) { faults.rng.usize(1..=5) } else { limit };
         let mut items = Vec::new();
@@ -341,6 +341,9 @@ impl Describe for MemoryConnection {
 #[async_trait]
 impl Source for MemoryConnection {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        if let Some(Position::Offset(_)) = request.start {
+            return Err(TableError::foreign_position());
+        }
         let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
         let request = request.clone();
         let sender = self.sender();

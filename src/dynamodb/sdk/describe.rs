@@ -1,9 +1,9 @@
 //! Converts replies to `DescribeTable` into the tool's own description.
 
 use aws_sdk_dynamodb::types::{
-    BillingMode, GlobalSecondaryIndexDescription, KeySchemaElement, KeyType, LocalSecondaryIndexDescription,
-    OnDemandThroughput, Projection as SdkProjection, ProjectionType, ProvisionedThroughputDescription,
-    TableDescription as SdkDescription,
+    BillingMode, GlobalSecondaryIndexDescription, IndexStatus, KeySchemaElement, KeyType,
+    LocalSecondaryIndexDescription, OnDemandThroughput, Projection as SdkProjection, ProjectionType,
+    ProvisionedThroughputDescription, TableDescription as SdkDescription,
 };
 
 use super::table_features::features;
@@ -71,6 +71,12 @@ fn global(
         provisioned: provisioned(index.provisioned_throughput(), on_demand),
         on_demand_max: maxima(index.on_demand_throughput()),
         warm: warm.and_then(|w| both(w.read_units_per_second(), w.write_units_per_second())),
+        // Some local engines do not report a status.
+        is_ready: index
+            .index_status()
+            .is_none_or(|status| matches!(status, IndexStatus::Active | IndexStatus::Updating))
+            && index.backfilling() != Some(true),
+        entries: entries(index.item_count(), index.index_size_bytes()),
     })
 }
 
@@ -81,7 +87,14 @@ fn local(table: &SdkDescription, index: &LocalSecondaryIndexDescription) -> Opti
         provisioned: None,
         on_demand_max: (None, None),
         warm: None,
+        is_ready: true,
+        entries: entries(index.item_count(), index.index_size_bytes()),
     })
+}
+
+/// Returns the number of entries of an index, and their size in bytes.
+fn entries(count: Option<i64>, bytes: Option<i64>) -> Option<(u64, u64)> {
+    u64::try_from(count?).ok().zip(u64::try_from(bytes?).ok())
 }
 
 fn schema(
@@ -219,6 +232,8 @@ mod tests {
             provisioned: None,
             on_demand_max: (None, Some(70.0)),
             warm: Some((12_000.0, 4_000.0)),
+            is_ready: true,
+            entries: None,
         };
         assert_eq!(found.indexes, [expected]);
     }

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod control;
 mod describe;
+mod index;
 mod reply;
 mod sent;
 mod skew;
@@ -99,7 +100,11 @@ impl Source for DynamoTable {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
         let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
-        let start = request.start.as_ref().map(|Position::Key(key)| to_sdk_item(key.attributes()));
+        let start = match &request.start {
+            None => None,
+            Some(Position::Key(key)) => Some(to_sdk_item(key.attributes())),
+            Some(Position::Offset(_)) => return Err(TableError::foreign_position()),
+        };
         let keys = self.key.get().filter(|_| request.keys_only).map(projection);
         let reply = self
             .connection

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -33,7 +34,7 @@ use crate::engine::limits::window::WorkWindow;
 use crate::engine::measure::Operation;
 use crate::engine::progress::Progress;
 use crate::engine::stop::{Stopped, Stopper};
-use crate::item::{Item, ItemKey, PartitionHash, Position, Units, read_units};
+use crate::item::{Item, ItemKey, PartitionHash, Position, Units, item_bytes, read_units};
 use crate::machine::Random;
 use crate::plan::{Access, Retry};
 use crate::ratelimit::{Bucket, KeyRange, Scopes};
@@ -59,6 +60,26 @@ pub struct RequestLimits {
     pub random: Random,
 }
 
+/// The maximum number of listed items that one segment reads at the same time. At 5 ms for a read, a segment reads about
+/// 1,600 items per second. One partition key serves at most 3,000 read units per second.
+const MAX_KEY_READS: usize = 8;
+
+/// The size of the items at which a page of listed items ends, in bytes. DynamoDB ends a page of a scan at this size.
+const MAX_LISTED_BYTES: usize = 1 << 20;
+
+/// The maximum number of entries in a page of an index. The items of a page are in memory together, and each has at most
+/// 400 KB.
+const MAX_INDEX_PAGE: u32 = 100;
+
+/// A page of items.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadPage {
+    /// The items. If the source yields only keys, the items with these keys.
+    pub page: Page,
+    /// Number of keys in the source for which there is no item. Always 0 if the source is a table.
+    pub missing: u64,
+}
+
 /// Sends every request of a run.
 #[derive(Clone)]
 pub struct Requests {
@@ -69,6 +90,8 @@ pub struct Requests {
     scopes: Arc<Scopes>,
     /// The token bucket for reads of single items from the sink. `None` if source and sink are the same table.
     sink_reads: Option<Arc<Bucket>>,
+    /// The token bucket for the scan of a global index. `None` if the source is no global index.
+    index_reads: Option<Arc<Bucket>>,
     range: Arc<KeyRange>,
     retry: Retry,
     random: Random,
@@ -130,6 +153,7 @@ impl Requests {
             partition_key,
             scopes,
             sink_reads: None,
+            index_reads: None,
             range,
             retry,
             random,
@@ -156,6 +180,12 @@ impl Requests {
     /// Sets the budget for reads from the sink, for a job whose source and sink are different tables.
     pub(crate) fn with_sink_reads(self, sink_reads: Option<Arc<Bucket>>) -> Requests {
         Requests { sink_reads, ..self }
+    }
+
+    /// Reads this index instead of the source, within this budget. `None` as the budget means that the index has no
+    /// capacity of its own.
+    pub(crate) fn with_index(self, index: Arc<dyn Source>, index_reads: Option<Arc<Bucket>>) -> Requests {
+        Requests { source: index, index_reads, ..self }
     }
 
     /// Sets the watch, for a job whose budgets follow the table's description.
@@ -244,17 +274,79 @@ impl Requests {
         self.scopes.table(access).rate()
     }
 
-    /// Reads one page. `estimate` is the probable cost of the page in read units.
-    pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<Page, Stopped> {
+    /// Reads one page. `estimate` is the probable cost of the page in read units. If the source yields only keys, reads
+    /// the items with these keys, strongly consistently. Then each read acquires permits for itself.
+    pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<ReadPage, Stopped> {
+        if self.source.yields_keys() {
+            return self.read_listed_items(request, estimate).await;
+        }
         // The first items of a page usually have the same partition key as the start position. So charge that partition
         // key only for its fraction of the page.
-        let key = request.start.as_ref().map(|Position::Key(key)| key.partition_hash(&self.partition_key));
+        let start = request.start.as_ref().and_then(Position::key);
+        let key = start.map(|key| key.partition_hash(&self.partition_key));
         let share = |page: &Page| {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::from_value) == key;
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
         let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
-        self.read(Operation::Scan, key, estimate, None, || self.source.read_page(request), consumed).await
+        let page = self.read(Operation::Scan, key, estimate, None, || self.source.read_page(request), consumed).await?;
+        Ok(ReadPage { page, missing: 0 })
+    }
+
+    /// Reads the next keys of the source, and the items with these keys. The items keep the order of the keys. The page
+    /// ends early when its items have [`MAX_LISTED_BYTES`].
+    async fn read_listed_items(&self, request: &PageRequest, estimate: Units) -> Result<ReadPage, Stopped> {
+        let keys = self.read_keys(request, estimate).await?;
+        let total = keys.items.len();
+        let reads = keys.items.into_iter().map(|key| async move { self.get(&ItemKey::new(key)).await });
+        let mut reads = stream::iter(reads).buffered(MAX_KEY_READS);
+        let mut page = Page { items: Vec::new(), next: keys.next, units: keys.units };
+        let mut missing = 0;
+        let mut bytes = 0;
+        let mut done = 0;
+        while let Some(read) = reads.next().await {
+            let GetReply { item, units } = read?;
+            page.units = Some(page.units.unwrap_or(0.0) + units.unwrap_or(0.0));
+            done += 1;
+            match item {
+                Some(item) => {
+                    bytes += item_bytes(&item);
+                    page.items.push(item);
+                }
+                None => missing += 1,
+            }
+            // A page of an index is short enough, and its end is known only from its reply.
+            if bytes >= MAX_LISTED_BYTES && self.source.index().is_none() {
+                break;
+            }
+        }
+        drop(reads);
+        if done < total {
+            // The source is a file that cannot change, so a shorter page ends before the first key that was not read.
+            let limit = u32::try_from(done).ok();
+            page.next = self.read_keys(&PageRequest { limit, ..request.clone() }, 0.0).await?.next;
+        }
+        Ok(ReadPage { page, missing })
+    }
+
+    /// Reads a page of a source that yields only keys. A page of a file consumes no capacity.
+    async fn read_keys(&self, request: &PageRequest, estimate: Units) -> Result<Page, Stopped> {
+        if self.source.index().is_some() {
+            let index = self.index_reads.as_deref();
+            let consumed = |page: &Page| page.units.map(|units| (units, units));
+            let limit = request.limit.map_or(MAX_INDEX_PAGE, |limit| limit.min(MAX_INDEX_PAGE));
+            let request = &PageRequest { limit: Some(limit), consistent: false, ..request.clone() };
+            return self
+                .read(Operation::Scan, None, estimate, index, || self.source.read_page(request), consumed)
+                .await;
+        }
+        let mut attempts = Attempts::default();
+        loop {
+            match self.source.read_page(request).await {
+                Ok(page) => return Ok(page),
+                Err(error) => self.after_failure(&error, &mut attempts).await?,
+            }
+        }
     }
 
     /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read needs
@@ -318,11 +410,12 @@ impl Requests {
         }
     }
 
-    async fn read_permits(&self, key: Option<PartitionHash>, units: Units, sink: Option<&Bucket>) {
-        self.scopes.read(&self.range, key, units).await;
-        if let Some(sink) = sink {
-            sink.acquire(units).await;
+    async fn read_permits(&self, key: Option<PartitionHash>, units: Units, other: Option<&Bucket>) {
+        // The bucket of an index or of another table is narrower than the scopes of the source.
+        if let Some(other) = other {
+            other.acquire(units).await;
         }
+        self.scopes.read(&self.range, key, units).await;
     }
 
     /// Applies the effects of a failed read to the scopes. If the sink is a different table, a throttle of the sink
@@ -372,7 +465,7 @@ impl Requests {
                 // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges
                 // nothing for indexes.
                 Ok(WriteReply::ConditionFailed { image }) => {
-                    let bytes = image.as_ref().map_or(0, crate::item::item_bytes);
+                    let bytes = image.as_ref().map_or(0, item_bytes);
                     WriteCost { table: crate::item::write_units(bytes, 0), indexes: Vec::new() }
                 }
                 Err(error) => {

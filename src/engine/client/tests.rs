@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::cost::UnitPrices;
+use crate::item::Value;
 use crate::machine::Random;
 use crate::plan::{PlanLimits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
@@ -62,10 +63,108 @@ impl Sink for RecordingTable {
     }
 }
 
+/// A source of 60 keys, and the items with these keys. Every fifth key has no item.
+struct ListedTable {
+    item_bytes: usize,
+}
+
+#[async_trait]
+impl Source for ListedTable {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        let start = match request.start {
+            None => 0,
+            Some(Position::Offset(offset)) => offset,
+            Some(Position::Key(_)) => return Err(TableError::foreign_position()),
+        };
+        let end = (start + u64::from(request.limit.unwrap_or(60))).min(60);
+        let key = |n: u64| Item::from([("pk".to_owned(), Value::S(n.to_string()))]);
+        let next = (end < 60).then_some(Position::Offset(end));
+        Ok(Page { items: (start..end).map(key).collect(), next, units: Some(0.0) })
+    }
+
+    fn yields_keys(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Sink for ListedTable {
+    async fn write(&self, _: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        unreachable!("the test writes nothing")
+    }
+
+    fn max_chunk(&self) -> usize {
+        1
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
+        let mut item = key.attributes().clone();
+        let Some(Value::S(n)) = item.get("pk") else { panic!("{key}") };
+        let n: u64 = n.parse().unwrap();
+        // The replies arrive in another order than the requests.
+        tokio::time::sleep(Duration::from_millis(10 - n % 7)).await;
+        if n % 5 == 0 {
+            return Ok(GetReply { item: None, units: Some(1.0) });
+        }
+        item.insert("x".to_owned(), Value::S("x".repeat(self.item_bytes)));
+        Ok(GetReply { item: Some(item), units: Some(2.0) })
+    }
+}
+
+/// Every key is read exactly once and in order, also if large items end a page early. The units add up.
+#[tokio::test(start_paused = true)]
+async fn listed_items_are_read_by_their_keys_and_in_order() {
+    for (item_bytes, limit, fewest_pages) in [(10, 60, 1), (10, 7, 9), (300 * 1024, 60, 12), (2 << 20, 60, 48)] {
+        let table = Arc::new(ListedTable { item_bytes });
+        let requests = requests_to(&table, [1e6; 3], Instant::now());
+        let (mut found, mut missing, mut units, mut pages) = (Vec::new(), 0, 0.0, 0);
+        let mut start = None;
+        loop {
+            let request = PageRequest {
+                segment: 0,
+                total_segments: 1,
+                start,
+                limit: Some(limit),
+                consistent: true,
+                keys_only: false,
+            };
+            let read = requests.read_page(&request, 1.0).await.unwrap();
+            assert!(read.page.items.iter().map(item_bytes_of).sum::<usize>() < MAX_LISTED_BYTES + item_bytes + 100);
+            found.extend(read.page.items.iter().map(|item| match &item["pk"] {
+                Value::S(n) => n.parse::<u64>().unwrap(),
+                other => panic!("{other:?}"),
+            }));
+            missing += read.missing;
+            units += read.page.units.unwrap();
+            pages += 1;
+            start = read.page.next;
+            if start.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, (0..60).filter(|n| n % 5 != 0).collect::<Vec<u64>>());
+        assert_eq!((missing, units), (12, 12.0 + 48.0 * 2.0));
+        assert!(pages >= fewest_pages, "{pages} pages");
+    }
+}
+
+fn item_bytes_of(item: &Item) -> usize {
+    crate::item::item_bytes(item)
+}
+
 /// Creates requests within these budgets. The window is closed from 06:00 to 06:20. The clock starts ten seconds before
 /// 06:00.
-fn with_closing_window([table, range, key]: [Units; 3]) -> (Requests, Arc<RecordingTable>) {
+fn with_closing_window(budgets: [Units; 3]) -> (Requests, Arc<RecordingTable>) {
     let began = Instant::now();
+    let table = Arc::new(RecordingTable { began, request_times: std::sync::Mutex::default() });
+    (requests_to(&table, budgets, began), table)
+}
+
+fn requests_to<T: Source + Sink + 'static>(
+    target: &Arc<T>,
+    [table, range, key]: [Units; 3],
+    began: Instant,
+) -> Requests {
     let now = "2026-01-10T05:59:50Z".parse::<Timestamp>().unwrap();
     let clock = move || now + SignedDuration::try_from(began.elapsed()).unwrap();
     let opens = "06:20".parse().unwrap();
@@ -91,10 +190,7 @@ fn with_closing_window([table, range, key]: [Units; 3]) -> (Requests, Arc<Record
         connections: usize::MAX,
         random: Random::with_seed(1),
     };
-    let table = Arc::new(RecordingTable { began, request_times: std::sync::Mutex::default() });
-    let requests =
-        Requests::new(table.clone(), table.clone(), &description, request_limits, Stopper::default(), Arc::default());
-    (requests, table)
+    Requests::new(target.clone(), target.clone(), &description, request_limits, Stopper::default(), Arc::default())
 }
 
 fn write() -> GuardedWrite {

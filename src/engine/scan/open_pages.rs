@@ -83,7 +83,8 @@ impl<'a, P: ProcessPage + CommitPage<P::Outcome>> OpenPages<'a, P> {
         item_grant: ItemGrant,
         requests: &Requests,
     ) -> Result<(), Stopped> {
-        let count = items.len() as u64;
+        // `pages` already counts the keys without an item.
+        let count = pages.outcome.counts().scanned + items.len() as u64;
         let abandoned = |_: &Stopped| requests.progress().page_abandoned();
         let page = PageItems { segment: pages.segment, number: pages.first, items };
         let PartialOutcome { outcome, rest } = self.pass.process(page, requests).await.inspect_err(abandoned)?;

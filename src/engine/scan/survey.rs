@@ -21,8 +21,8 @@ use futures::stream::FuturesUnordered;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::dynamodb::{Page, PageRequest, TableDescription};
-use crate::engine::client::Requests;
+use crate::dynamodb::{PageRequest, TableDescription};
+use crate::engine::client::{ReadPage, Requests};
 use crate::engine::scan::await_scheduler;
 use crate::engine::scan::first_page::{FirstPage, MIN_CONCLUSIVE_ITEMS};
 use crate::engine::scan::lanes::Lanes;
@@ -72,7 +72,7 @@ pub fn survey_item_limit(
 
 /// The future that reads the first page of a segment. It returns the segment and the page. The outer error reports a
 /// panic of the task.
-type FirstPageRead = BoxFuture<'static, (u32, Result<Result<Page, Stopped>, JoinError>)>;
+type FirstPageRead = BoxFuture<'static, (u32, Result<Result<ReadPage, Stopped>, JoinError>)>;
 
 /// A survey in progress. Dropping the survey abandons its reads, which does no harm.
 pub(crate) struct Survey<'a> {
@@ -111,7 +111,7 @@ impl<'a> Survey<'a> {
         }
         let Some((segment, read)) = self.reads.next().await else { return false };
         match read {
-            Ok(Ok(page)) => {
+            Ok(Ok(ReadPage { page, .. })) => {
                 self.lanes.surveyed(page.units.unwrap_or(0.0));
                 let recorded = self
                     .scheduler

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::dynamodb::{Page, PageRequest};
-use crate::engine::client::Requests;
+use crate::dynamodb::PageRequest;
+use crate::engine::client::{ReadPage, Requests};
 use crate::engine::limits::allowance::ItemGrant;
 use crate::engine::scan::lanes::LaneGuard;
 use crate::engine::scan::open_pages::OpenPages;
@@ -61,7 +61,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     let mut fetching = Fetch::start(segment, start, size, read_settings, requests);
     loop {
         let mut page = std::pin::pin!(fetching.page(requests));
-        let (page, item_grant) = loop {
+        let (ReadPage { page, missing }, item_grant) = loop {
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
@@ -79,7 +79,9 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         let following = next.clone().map(|next| Fetch::start(segment, Some(next), size, read_settings, requests));
         let since = Instant::now();
         let mut pages = Pages { segment, epoch, first: number, pages: 1, next, outcome: P::Outcome::default() };
-        pages.outcome.counts_mut().read_units = page.units.unwrap_or(0.0) + lane_guard.take_surveyed();
+        let counts = pages.outcome.counts_mut();
+        counts.read_units = page.units.unwrap_or(0.0) + lane_guard.take_surveyed();
+        counts.count_missing(missing);
         open.process(pages, page.items, item_grant, requests).await?;
         size.learn_pace(since.elapsed());
         match following {
@@ -90,7 +92,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
 }
 
 /// A page that is being fetched. Dropping this value abandons the read, which does no harm.
-struct Fetch(AbortOnDropHandle<Result<(Page, ItemGrant), Stopped>>);
+struct Fetch(AbortOnDropHandle<Result<(ReadPage, ItemGrant), Stopped>>);
 
 impl Fetch {
     fn start(
@@ -109,12 +111,12 @@ impl Fetch {
             let limit = Some(item_grant.items());
             let request = PageRequest { segment, total_segments, start, limit, consistent, keys_only: false };
             let page = requests.read_page(&request, size.estimate(item_grant.items())).await?;
-            item_grant.record_used(page.items.len());
+            item_grant.record_used(page.page.items.len() + usize::try_from(page.missing).unwrap_or(usize::MAX));
             Ok((page, item_grant))
         })))
     }
 
-    async fn page(self, requests: &Requests) -> Result<(Page, ItemGrant), Stopped> {
+    async fn page(self, requests: &Requests) -> Result<(ReadPage, ItemGrant), Stopped> {
         match requests.stop().unless_stopping(self.0).await? {
             Ok(fetched) => fetched,
             Err(panic) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Driver;
 use super::pass::{PassEnd, PassResult, PassStart, run_name};
 use super::progress::PassProgress;
+use crate::change::Outcome;
 use crate::cutover::Flag;
 use crate::engine::Job;
 use crate::migration::DriverError;
@@ -80,7 +81,10 @@ impl Driver {
     async fn items_read(&self, job: &Job, phase: Phase, run: RunId) -> Result<Option<u64>, DriverError> {
         let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
         let strongly = again || job.reads_consistently();
-        Ok(if strongly { Some(self.store.totals(run).await?.counts.scanned) } else { None })
+        let counts = self.store.totals(run).await?.counts;
+        // A key of the plan's file without an item was scanned, but there was nothing to read.
+        let missing = if job.plan.keys.is_some() { counts.of(Outcome::Gone) } else { 0 };
+        Ok(strongly.then_some(counts.scanned - missing))
     }
 
     /// Returns whether a run has failures that prevent the end of its phase. Failures of expand do not prevent the end

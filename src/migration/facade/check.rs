@@ -184,12 +184,14 @@ impl Migration {
     ) -> Result<Prediction, MigrationError> {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
+        // A dry run of another pass than `run` has records to read.
+        let requests = if records.is_none() { job.expand_requests() } else { job.requests() };
         let handler = Arc::new(DryRun::new(job, records));
         // A dry run skips the survey. The survey finds large item collections, so that a run can start with them. But a
         // dry run only reads, and reads even a large collection quickly. So an early start would save less than the
         // survey's reads cost.
         let read_settings = ReadSettings { survey: None, ..job.dry_run_read_settings(segments) };
-        scan_table(read_settings, &LocalScheduler::new(segments), &job.requests(), handler.clone()).await;
+        scan_table(read_settings, &LocalScheduler::new(segments), &requests, handler.clone()).await;
         clear(line).await;
         Ok(handler.prediction())
     }

@@ -144,7 +144,12 @@ impl Explainer<'_> {
                 records.read_history(vec![key], lookup).await?.into_iter().next().unwrap_or_default()
             }
         };
-        Ok(Explanation::of_item(self.pass, &plan.changes, &changes, item, &history))
+        let explanation = Explanation::of_item(self.pass, &plan.changes, &changes, item, &history);
+        let is_listed = match changes.key().key_of(item) {
+            Some(key) => self.migration.loaded.lists_key(&key, changes.key())?,
+            None => true,
+        };
+        Ok(if is_listed { explanation } else { explanation.not_listed() })
     }
 
     /// Returns the report about these explanations. `more` says whether there are more items.
@@ -174,7 +179,7 @@ impl Explainer<'_> {
     }
 
     fn changes(&self, table: &TableDescription) -> Changes {
-        let plan = self.migration.plan();
+        let plan = &self.migration.plan().clone().with_index_key(&table.index_schemas());
         let changes = match self.pass {
             ExplainedPass::Expand => expand::changes(plan, table),
             ExplainedPass::Contract => contract::changes(plan, table),

@@ -233,8 +233,17 @@ impl Migration {
         plan_check: PlanCheck,
         observer: &dyn Observer,
     ) -> Result<MigrationTarget, MigrationError> {
+        self.target_of(self.loaded.clone(), plan_check, observer).await
+    }
+
+    async fn target_of(
+        &self,
+        loaded: LoadedPlan,
+        plan_check: PlanCheck,
+        observer: &dyn Observer,
+    ) -> Result<MigrationTarget, MigrationError> {
         MigrationTarget::open(
-            self.loaded.clone(),
+            loaded,
             (self.path.clone(), self.commands.clone()),
             self.state.clone(),
             plan_check,

@@ -31,7 +31,11 @@ impl Migration {
     /// # }
     /// ```
     pub async fn stats(&self, options: &StatsOptions) -> Result<StatsOutcome, MigrationError> {
-        let target = Box::pin(self.target(check_begun_plan)).await?;
+        // The statistics describe the whole table, even if the plan selects only some keys.
+        let mut loaded = self.loaded.clone();
+        loaded.plan.keys = None;
+        let observer = self.observer.as_ref();
+        let target = Box::pin(self.target_of(loaded, check_begun_plan, observer)).await?;
         let MigrationTarget { plan, tables, description, resolved, .. } = &target;
         // The plan may have nothing to do for `run`, but a job needs changes.
         let changes = Arc::new(expand::changes(plan, description));

@@ -7,8 +7,8 @@ use futures::stream::{self, StreamExt};
 
 use super::Prediction;
 use crate::change::{Changes, ItemHistory};
-use crate::dynamodb::{Page, PageRequest};
-use crate::engine::client::Requests;
+use crate::dynamodb::PageRequest;
+use crate::engine::client::{ReadPage, Requests};
 use crate::engine::scan::read_settings::{PageSize, ReadSettings};
 use crate::engine::stop::Stopped;
 use crate::state::Counts;
@@ -26,7 +26,7 @@ pub async fn read_clusters<C: Default>(
     segments: Vec<u32>,
     requests: &Requests,
     most_items: Option<u64>,
-    count: impl Fn(&mut C, &Page) -> Counts,
+    count: impl Fn(&mut C, &ReadPage) -> Counts,
     mut each: impl FnMut(C, bool),
 ) -> Result<(), Stopped> {
     let _watch = requests.watch().await;
@@ -48,7 +48,7 @@ async fn read_cluster<C: Default>(
     read_settings: &ReadSettings,
     requests: Requests,
     left: &AtomicU64,
-    count: &impl Fn(&mut C, &Page) -> Counts,
+    count: &impl Fn(&mut C, &ReadPage) -> Counts,
 ) -> Result<(C, bool), Stopped> {
     requests.progress().segment_started();
     let mut cluster = C::default();
@@ -64,14 +64,15 @@ async fn read_cluster<C: Default>(
         }
         let limit = size.limit(read_settings, &requests).min(allowed);
         let request = PageRequest { segment, total_segments, start, limit: Some(limit), consistent, keys_only: false };
-        let page = requests.stop().unless_stopping(requests.read_page(&request, size.estimate(limit))).await??;
-        size.learn_cost(&page);
-        let items = page.items.len() as u64;
+        let read = requests.stop().unless_stopping(requests.read_page(&request, size.estimate(limit))).await??;
+        let ReadPage { page, missing } = &read;
+        size.learn_cost(page);
+        let items = page.items.len() as u64 + missing;
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(items)))
             .unwrap_or_default();
-        let counts = count(&mut cluster, &page);
+        let counts = count(&mut cluster, &read);
         requests.progress().record_commit(Some(segment), &counts, 1, page.next.is_none());
-        start = page.next;
+        start = read.page.next;
         if start.is_none() {
             requests.progress().segment_released();
             return Ok((cluster, true));
@@ -81,9 +82,12 @@ async fn read_cluster<C: Default>(
 
 /// Decides on every item of a page, and adds the decisions to the counts of a cluster. Writes nothing. Does not look up
 /// recorded history, so it works only for expand changes.
-pub fn predict_page(cluster: &mut Prediction, page: &Page, changes: &Changes) -> Counts {
-    let mut found = Prediction { pages: 1, read_units: page.units.unwrap_or(0.0), ..Prediction::default() };
-    let mut counts = Counts { read_units: found.read_units, ..Counts::default() };
+pub fn predict_page(cluster: &mut Prediction, read: &ReadPage, changes: &Changes) -> Counts {
+    let ReadPage { page, missing } = read;
+    let read_units = page.units.unwrap_or(0.0);
+    let mut found = Prediction { pages: 1, read_units, missing: *missing, ..Prediction::default() };
+    let mut counts = Counts { read_units, ..Counts::default() };
+    counts.count_missing(*missing);
     for item in &page.items {
         counts.count(found.add(item, changes, &ItemHistory::default()).outcome());
     }

@@ -19,7 +19,7 @@ pub use clusters::{predict_page, read_clusters};
 pub use heaviest::{HeaviestKeys, KeyUsage};
 pub use prediction::{ItemGroup, PredictedOutcome, Prediction, Shape};
 
-use crate::change::{Changes, ItemHistory};
+use crate::change::{Changes, ItemHistory, Outcome};
 use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
@@ -117,6 +117,8 @@ impl CommitPage<PagePrediction> for DryRun {
         total.merge(prediction);
         total.read_units += counts.read_units;
         total.pages += pages.pages;
+        // A dry run counts an item as gone only if the plan lists its key, but there is no such item.
+        total.missing += counts.of(Outcome::Gone);
         self.requests.progress().record_commit(Some(pages.segment), &counts, pages.pages, pages.next.is_none());
         Ok(())
     }

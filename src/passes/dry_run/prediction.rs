@@ -28,6 +28,8 @@ pub struct Prediction {
     pub bytes: u64,
     /// Number of pages read.
     pub pages: u64,
+    /// Number of keys in the plan's file for which there is no item. `scanned` does not include them.
+    pub missing: u64,
     /// Number of items that would be written.
     pub would_change: u64,
     /// Number of items whose targets already have all the values that the plan implies.
@@ -241,6 +243,7 @@ impl Prediction {
         self.scanned += other.scanned;
         self.bytes += other.bytes;
         self.pages += other.pages;
+        self.missing += other.missing;
         for class in PredictedOutcome::ALL {
             *self.count(class) += other.of(class);
         }

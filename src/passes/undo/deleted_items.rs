@@ -42,11 +42,16 @@ impl DeletedItems {
 impl Source for DeletedItems {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let limit = request.limit.unwrap_or(MAX_PAGE).min(MAX_PAGE);
+        let after = match &request.start {
+            None => None,
+            Some(Position::Key(key)) => Some(key.clone()),
+            Some(Position::Offset(_)) => return Err(TableError::foreign_position()),
+        };
         let query = DeletedItemsQuery {
             before: self.rollback,
             part: request.segment,
             parts: request.total_segments,
-            after: request.start.as_ref().map(|Position::Key(key)| key.clone()),
+            after,
             limit,
         };
         let keys = self.history.deleted_items(query).await.map_err(unreadable)?;

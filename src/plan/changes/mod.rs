@@ -132,6 +132,8 @@ fn read_change(
     if kind == "delete" {
         own_on_existing(&fields, kind, &key, problems);
         refuse_foreign_fields(&fields, kind, &key, problems);
+        // A `delete` has no options: this call only refuses them.
+        options::read(&fields, kind, &key, problems);
         return delete::read_delete(&fields, &key, value, problems);
     }
     let path = read_path(kind, value, problems);

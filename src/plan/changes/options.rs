@@ -38,6 +38,7 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
     let no_null = match kind {
         "remove" => Some("a `remove` writes no value, so it has no target that could be missing"),
         "bump" => Some("a `bump` needs a number; an item whose version is NULL is not computable"),
+        "delete" => Some("a `delete` removes the whole item, so it has no target that could be missing"),
         "convert" if fields.get("into").is_none() => {
             Some("a `convert` without `into` has no target of its own. A NULL at its path cannot be converted")
         }
@@ -56,6 +57,11 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
         (Some((at, _)), "bump") => {
             let why = "a `bump` raises the version in every write of the migration, for all changes";
             refuse("where", &at, (kind, key), ("not with `bump`", why), problems);
+            None
+        }
+        (Some((at, _)), "delete") => {
+            let why = "[select] says which items are deleted. Write its `where` instead";
+            refuse("where", &at, (kind, key), ("not with `delete`", why), problems);
             None
         }
         (Some((_, value)), _) => read_expression("where", value, Expected::Bool, problems),

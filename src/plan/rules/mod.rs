@@ -6,9 +6,12 @@
 
 mod computed;
 mod delete;
+mod index;
 mod replaced;
 #[cfg(test)]
 mod tests;
+
+pub(super) use index::check_index;
 
 use super::changes::{WrittenChange, check_conditions, check_null};
 use super::diagnostic::{Diagnostic, Problems, TextSpan};

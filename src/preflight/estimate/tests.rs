@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::dynamodb::TableDescription;
 use crate::plan::Prices;
@@ -16,7 +18,16 @@ fn budgets(write: f64, read: f64) -> Budgets {
 
 fn input<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> EstimateInput<'a> {
     let prices = UnitPrices::for_table(table, &Prices::default());
-    EstimateInput { table, budgets, prices, segments: 16, lanes: 16, page_items: (25, 250), consistent: false }
+    EstimateInput {
+        table,
+        budgets,
+        prices,
+        segments: 16,
+        lanes: 16,
+        page_items: (25, 250),
+        consistent: false,
+        reads: ItemReads::Scan,
+    }
 }
 
 fn copies() -> TouchedPaths {
@@ -88,7 +99,14 @@ fn the_slowest_budget_decides_how_long_it_takes() {
     let mut table = table(1_000, 1_024_000);
     let schema =
         IndexSchema { name: "i".into(), key: Vec::new(), partition: 1, projection: Projection::All, local: false };
-    table.indexes = vec![IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }];
+    table.indexes = vec![IndexDescription {
+        schema,
+        provisioned: None,
+        on_demand_max: (None, None),
+        warm: None,
+        is_ready: true,
+        entries: None,
+    }];
     let took = |budgets: &Budgets, index: f64| {
         let mut counted = counted(1_000.0, 1_000.0);
         counted.index_write.insert("i".into(), Range::exactly(index));
@@ -156,5 +174,26 @@ fn one_partition_key_may_decide_the_duration() {
             "{what}: {text}"
         );
         assert!(estimate.to_json()["decided_by"]["shortest"].as_str().is_some_and(|shown| what.starts_with(shown)));
+    }
+}
+
+proptest! {
+    /// The units of reads by key are between the bounds, for items of any size.
+    #[test]
+    fn reads_by_key_cost_what_the_bounds_say(sizes in proptest::collection::vec(1_u64..50_000, 1..200), of_index in 0_u64..100_000) {
+        let bytes: u64 = sizes.iter().sum();
+        let units: u64 = sizes.iter().map(|size| size.div_ceil(4_096)).sum();
+        let table = table(sizes.len() as u64, bytes);
+        let budgets = budgets(1_000.0, 2_000.0);
+        let estimate = |reads| {
+            Estimate::from_description(&copies(), &EstimateInput { consistent: true, reads, ..input(&table, &budgets) })
+        };
+        let keys = estimate(ItemReads::Keys);
+        prop_assert!((keys.read_units.low..=keys.read_units.high).contains(&(units as f64)), "{units} {:?}", keys.read_units);
+        prop_assert!(keys.basis == Basis::Keys && keys.basis_text().contains("number of keys"));
+        let index = estimate(ItemReads::Index(of_index));
+        let least = units as f64 + of_index as f64 / 4_096.0 / 2.0;
+        prop_assert!(index.read_units.high >= least, "{least} {:?}", index.read_units);
+        prop_assert!(index.read_units.low >= keys.read_units.low && index.basis == Basis::Index);
     }
 }

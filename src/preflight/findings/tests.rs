@@ -2,7 +2,7 @@ use super::super::finding::{Severity, refusal};
 use std::collections::BTreeMap;
 
 use super::super::estimate::Estimate;
-use super::super::estimate_input::EstimateInput;
+use super::super::estimate_input::{EstimateInput, ItemReads};
 use super::*;
 use crate::cost::UnitPrices;
 use crate::dynamodb::{IndexDescription, StreamView, TableDescription};
@@ -43,6 +43,7 @@ fn estimate(facts: &TableFacts, plan: &Plan) -> Estimate {
         segments: 16,
         page_items: (25, 250),
         consistent: false,
+        reads: ItemReads::Scan,
     };
     Estimate::from_description(&TouchedPaths::from_plan(plan), &input)
 }
@@ -267,7 +268,14 @@ fn items_signed_on_the_client_refuse_if_any_were_read() {
 fn index(name: &str, key: &str, projection: Projection, local: bool) -> IndexDescription {
     let key = vec![KeyAttribute { name: key.into(), kind: "S".into() }];
     let schema = IndexSchema { name: name.into(), key, partition: 1, projection, local };
-    IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
+    IndexDescription {
+        schema,
+        provisioned: None,
+        on_demand_max: (None, None),
+        warm: None,
+        is_ready: true,
+        entries: None,
+    }
 }
 
 #[test]

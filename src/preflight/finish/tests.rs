@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{EstimateInput, KeyLoad, Range, TableTotals};
+use super::super::{EstimateInput, ItemReads, KeyLoad, Range, TableTotals};
 use super::*;
 use crate::cost::UnitPrices;
 use crate::dynamodb::IndexDescription;
@@ -31,7 +31,14 @@ fn indexed(mut table: TableDescription, write: f64) -> TableDescription {
     let schema =
         IndexSchema { name: "by-new".into(), key: Vec::new(), partition: 1, projection: Projection::All, local: false };
     let provisioned = table.provisioned.map(|(read, _)| (read, write));
-    table.indexes = vec![IndexDescription { schema, provisioned, on_demand_max: (None, None), warm: None }];
+    table.indexes = vec![IndexDescription {
+        schema,
+        provisioned,
+        on_demand_max: (None, None),
+        warm: None,
+        is_ready: true,
+        entries: None,
+    }];
     table
 }
 
@@ -45,8 +52,16 @@ fn lanes(budgets: &Budgets) -> u32 {
 fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f64; 3]) -> Estimate {
     let prices = UnitPrices::for_table(table, &Prices::default());
     let lanes = lanes(budgets);
-    let input =
-        EstimateInput { table, budgets, prices, segments: 4_000, lanes, page_items: (25, 250), consistent: false };
+    let input = EstimateInput {
+        table,
+        budgets,
+        prices,
+        segments: 4_000,
+        lanes,
+        page_items: (25, 250),
+        consistent: false,
+        reads: ItemReads::Scan,
+    };
     let counted = TableTotals {
         items: Range::exactly(write),
         unaccounted: 0.0,

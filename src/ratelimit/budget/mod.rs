@@ -156,6 +156,14 @@ pub fn sink_reads(table: &TableDescription) -> Option<Units> {
     Some(ResourceCapacity::from_table(sink, Access::Read).default(ON_DEMAND_DEFAULT.read).0)
 }
 
+/// Returns the budget for the scan of an index, in capacity units per second. Returns `None` if the index is local or
+/// unknown: a local index uses the table's capacity. This is always the tool's default budget. The scan counts against
+/// the read budget of the table as well.
+pub fn index_reads(table: &TableDescription, index: &str) -> Option<Units> {
+    let index = table.indexes.iter().find(|found| found.schema.name == index && !found.schema.local)?;
+    Some(ResourceCapacity::from_index(index, Access::Read).default(ON_DEMAND_DEFAULT.read).0)
+}
+
 /// Calculates the budgets of a running job from its table's current description. A budget that exceeds the table's
 /// capacity is not an error: it is lowered to that capacity. `before` contains the job's previous budgets.
 fn resolve_running(capacity: &Capacity, table: &TableDescription, before: &[ScopeBudget]) -> Vec<ScopeBudget> {
@@ -292,7 +300,7 @@ impl BudgetBuilder<'_> {
             return None;
         }
         let scope = Scope::Index(name.clone());
-        let resource = ResourceCapacity::from_index(index);
+        let resource = ResourceCapacity::from_index(index, Access::Write);
         let found = match position {
             Some(position) => {
                 let rate = capacity.indexes[position].1;

@@ -44,13 +44,15 @@ impl ResourceCapacity {
         }
     }
 
-    pub(super) fn from_index(index: &IndexDescription) -> ResourceCapacity {
+    /// Returns the read or write capacity of a global index.
+    pub(super) fn from_index(index: &IndexDescription, access: Access) -> ResourceCapacity {
+        let select = |(read, write)| if access == Access::Write { write } else { read };
         ResourceCapacity {
             subject: format!("index `{}`", index.schema.name),
-            access: Access::Write,
-            provisioned: index.provisioned.map(|(_, write)| write),
-            maximum: index.on_demand_max.1,
-            warm: index.warm.map(|(_, write)| write),
+            access,
+            provisioned: index.provisioned.map(select),
+            maximum: if access == Access::Write { index.on_demand_max.1 } else { index.on_demand_max.0 },
+            warm: index.warm.map(select),
         }
     }
 

@@ -14,7 +14,14 @@ fn index(name: &str) -> IndexDescription {
         projection: Projection::KeysOnly,
         local: name == "local",
     };
-    IndexDescription { schema, provisioned: None, on_demand_max: (None, None), warm: None }
+    IndexDescription {
+        schema,
+        provisioned: None,
+        on_demand_max: (None, None),
+        warm: None,
+        is_ready: true,
+        entries: None,
+    }
 }
 
 fn resolved(capacity: &Capacity, table: &TableDescription) -> ResolvedBudgets {

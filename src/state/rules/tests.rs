@@ -231,11 +231,12 @@ proptest! {
         records in 0_u64..3,
         of_repairs in 0_u64..3,
         not_selected in 0_u64..2,
-        (scanned_more, skipped_more) in (0_u64..2, 0_u64..2),
+        (scanned_more, skipped_more, missing) in (0_u64..2, 0_u64..2, 0_u64..3),
     ) {
         let verdicts = VerdictCounts { not_selected, matching, skipped, stale, repaired, ..VerdictCounts::default() };
         let mut counts = Counts { scanned: verdicts.read() + scanned_more, ..Counts::default() };
         counts.outcomes[Outcome::Skipped as usize] = skipped + skipped_more;
+        counts.count_missing(missing);
         let mismatch = |n: u64| Mismatch {
             key: key(0), verdict: Verdict::Stale, paths: Vec::new(), repaired: n < of_repairs, why: None,
         };

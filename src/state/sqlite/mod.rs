@@ -40,6 +40,10 @@ pub use state_file::StateFile;
 use super::{Identity, SessionId, StoreError};
 use thread::StoreThread;
 
+/// The prefix of a stored position that is an offset in a file of keys. A stored item key begins with a brace, so the two
+/// cannot be confused. An earlier version refuses to read such a position.
+const OFFSET_PREFIX: &str = "offset ";
+
 /// A migration's state, which this process owns.
 ///
 /// A method that changes something stores either the whole change or nothing. The change is durable before the method

@@ -7,6 +7,7 @@ use super::super::{
     Counts, Cursor, DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunId, RunRecord,
     RunStatus, SegmentEvent, SegmentState, SegmentTotals, Spend, UnreadableRow,
 };
+use super::OFFSET_PREFIX;
 use super::checksum::{DIVERGED as DIVERGED_SUM, FAILURE as FAILURE_SUM, SEGMENT as SEGMENT_SUM, refuse_damaged_row};
 use super::error::StateFileError;
 use crate::change::Outcome;
@@ -218,8 +219,15 @@ fn segment_from(row: &Row<'_>) -> Result<(u32, SegmentState), StateFileError> {
     }
     let status: String = row.get(1)?;
     let start_key = row.get::<_, Option<String>>(2)?;
-    let next = match (status.as_str(), start_key) {
-        ("scanning", Some(_)) => Some(Position::Key(key_from(row, 2)?)),
+    let next = match (status.as_str(), start_key.as_deref()) {
+        ("scanning", Some(text)) => Some(match text.strip_prefix(OFFSET_PREFIX) {
+            Some(offset) => Position::Offset(
+                offset
+                    .parse()
+                    .map_err(|_| StateFileError::Row(format!("the position of segment {segment} is not an offset")))?,
+            ),
+            None => Position::Key(key_from(row, 2)?),
+        }),
         ("done", None) => None,
         _ => return Err(StateFileError::Row(format!("the status of segment {segment} does not fit its start key"))),
     };

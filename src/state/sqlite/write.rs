@@ -9,7 +9,7 @@ use super::super::{
     SegmentState, SegmentStatus, SessionId, Spend,
 };
 use super::error::StateFileError;
-use super::{journal, read, spend};
+use super::{OFFSET_PREFIX, journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
@@ -160,6 +160,7 @@ pub(super) fn put_segment(
     let (status, start_key) = match &state.status {
         SegmentStatus::Pending => return Err(StateFileError::Row("a commit left its segment pending".to_owned())),
         SegmentStatus::Scanning(Position::Key(key)) => ("scanning", Some(key.to_text())),
+        SegmentStatus::Scanning(Position::Offset(offset)) => ("scanning", Some(format!("{OFFSET_PREFIX}{offset}"))),
         SegmentStatus::Done => ("done", None),
     };
     let counts = &state.counts;

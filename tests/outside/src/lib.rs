@@ -70,6 +70,7 @@ impl Source for MemoryTable {
         let start = match &request.start {
             None => Bound::Unbounded,
             Some(Position::Key(key)) => Bound::Excluded(key.to_text()),
+            Some(Position::Offset(_)) => return Err(TableError::foreign_position()),
         };
         let segment = |key: &str| key.bytes().map(u32::from).sum::<u32>() % request.total_segments;
         let mut rest = items.range((start, Bound::Unbounded)).filter(|(key, _)| segment(key) == request.segment);

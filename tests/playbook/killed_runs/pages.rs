@@ -174,6 +174,7 @@ fn committed(state: &Path) -> BTreeMap<u32, Committed> {
         .map(|(segment, state)| {
             let start_key = match &state.status {
                 SegmentStatus::Scanning(Position::Key(key)) => Some(key.to_text()),
+                SegmentStatus::Scanning(Position::Offset(offset)) => panic!("no file is read: {offset}"),
                 SegmentStatus::Pending | SegmentStatus::Done => None,
             };
             let done = state.status == SegmentStatus::Done;

@@ -234,7 +234,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["plan"],
     &["change"],
     &["expr"],
-    &["convert", "figure"],
+    &["convert", "figure", "keys_file"],
     &["item"],
     &["http_server", "program", "web"],
     &["backoff", "clock", "command_line", "host", "locked", "machine", "outside"],

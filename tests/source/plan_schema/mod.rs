@@ -30,7 +30,7 @@ const UNREADABLE: [&str; 10] = [
 ];
 
 /// Bad plans in `tests/plans/` that the schema accepts, each with the reason why a schema cannot find the fault.
-const BEYOND_A_SCHEMA: [(&str, &str); 131] = [
+const BEYOND_A_SCHEMA: [(&str, &str); 143] = [
     ("append-key", "compares a change with `key`"),
     ("append-list-element", "a path: its last step"),
     ("append-twice", "compares the paths of two changes"),
@@ -130,6 +130,18 @@ const BEYOND_A_SCHEMA: [(&str, &str); 131] = [
     ("select-cutover-contract", "compares the selection with the changes"),
     ("select-cutover-skip", "compares the selection with the changes"),
     ("select-guarded-type-only", "the language of expressions"),
+    ("select-index-changes-its-key", "needs the table: the keys of its indexes"),
+    ("select-index-copy", "compares `index` with the changes"),
+    ("select-index-cutover", "compares `index` with the changes"),
+    ("select-index-unknown", "needs the table: its indexes"),
+    ("select-keys-and-bad-where", "the language of expressions"),
+    ("select-keys-folder", "needs the file of keys"),
+    ("select-keys-header", "needs the file of keys"),
+    ("select-keys-missing", "needs the file of keys"),
+    ("select-keys-no-keys", "needs the file of keys"),
+    ("select-keys-not-of-the-table", "needs the file of keys"),
+    ("select-keys-unclosed-quote", "needs the file of keys"),
+    ("select-keys-wrong-lines", "needs the file of keys"),
     ("select-nested-macros", "the language of expressions"),
     ("select-not-boolean", "the language of expressions"),
     ("select-now", "the language of expressions"),

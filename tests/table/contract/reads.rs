@@ -27,7 +27,7 @@ async fn scan(table: &dyn Source, total_segments: u32, limit: Option<u32>, consi
             assert!(page.units.is_some_and(|units| units > 0.0) || page.items.is_empty(), "{:?}", page.units);
             items.extend(page.items);
             let Some(next) = page.next else { break };
-            let Position::Key(next) = next;
+            let Position::Key(next) = next else { panic!("{next:?}") };
             start = Some(Position::Key(ItemKey::from_text(&next.to_text()).unwrap()));
         }
     }

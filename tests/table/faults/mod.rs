@@ -155,6 +155,7 @@ impl Scene {
         for (segment, stored) in state.segments_after(run.id, None, u32::MAX).unwrap() {
             let until = match &stored.status {
                 SegmentStatus::Scanning(Position::Key(key)) => Some(key.clone()),
+                SegmentStatus::Scanning(Position::Offset(offset)) => panic!("no file is read: {offset}"),
                 SegmentStatus::Done => None,
                 SegmentStatus::Pending => continue,
             };

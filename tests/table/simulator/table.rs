@@ -83,7 +83,7 @@ impl SimTable {
     fn page(&self, request: &PageRequest) -> (Page, SimRequest) {
         let data = self.data.lock().unwrap();
         let segment = data.segment(request.segment, request.total_segments);
-        let start = request.start.as_ref().map_or(segment.start, |Position::Key(key)| Data::place(key) + 1);
+        let start = request.start.as_ref().and_then(Position::key).map_or(segment.start, |key| Data::place(key) + 1);
         assert!((segment.start..=segment.end).contains(&start), "a start key of another segment");
         let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
         let mut bytes = 0;
@@ -186,6 +186,8 @@ fn describe(data: &Data, spec: &ModelSpec) -> TableDescription {
         provisioned: spec.provisioned.map(|table| (scaled(table.read), scaled(write))),
         on_demand_max: (None, None),
         warm: None,
+        is_ready: true,
+        entries: None,
     };
     TableDescription {
         name: "simulated".into(),

@@ -87,6 +87,8 @@ fn index(name: &str) -> IndexDescription {
         provisioned: Some((10.0, 40.0)),
         on_demand_max: (None, None),
         warm: None,
+        is_ready: true,
+        entries: None,
     }
 }
 

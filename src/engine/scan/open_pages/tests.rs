@@ -63,7 +63,7 @@ impl Describe for OneSegmentTable {
 impl Source for OneSegmentTable {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
         let behind = |key: &ItemKey| (0..self.pages.len()).find(|page| self.last_key(*page).as_ref() == Some(key));
-        let page = request.start.as_ref().and_then(|Position::Key(key)| behind(key)).map_or(0, |before| before + 1);
+        let page = request.start.as_ref().and_then(Position::key).and_then(behind).map_or(0, |before| before + 1);
         *self.scans.lock().unwrap() += 1;
         let next = if page + 1 < self.pages.len() { self.last_key(page) } else { None };
         let next = next.map(Position::Key);

@@ -59,10 +59,11 @@ struct SegmentTable {
 impl SegmentTable {
     fn page(&self, request: &PageRequest) -> Page {
         let keys = &self.segments[request.segment as usize];
-        let start = request.start.as_ref().map_or(0, |Position::Key(key)| match key.attributes().get("place") {
-            Some(Value::S(place)) => place.parse().unwrap(),
-            other => panic!("{other:?}"),
-        });
+        let start =
+            request.start.as_ref().and_then(Position::key).map_or(0, |key| match key.attributes().get("place") {
+                Some(Value::S(place)) => place.parse().unwrap(),
+                other => panic!("{other:?}"),
+            });
         let end = keys.len().min(start + request.limit.unwrap() as usize);
         let item = |key: &String| Item::from([("pk".to_owned(), Value::S(key.clone()))]);
         let next = || ItemKey::new([("place".to_owned(), Value::S(end.to_string()))].into());

@@ -1,0 +1,155 @@
+//! Plans that select through an index (`[select] index`).
+
+use backfill::internals::item::{Projection, Value, item_from_json};
+
+use super::*;
+use crate::harness::index;
+
+const SET: &str = "[[change]]\nset = \"reviewed\"\nvalue = true\n";
+
+/// A table with the index `by-status`, and a plan that reads this index. Every third item has a status.
+struct Indexed {
+    harness: Harness,
+    table: String,
+    plan: PathBuf,
+}
+
+impl Indexed {
+    async fn new(count: usize, rest: &str) -> Indexed {
+        let harness = Harness::start();
+        let indexes = [index("by-status", &[("status", "S"), ("n", "N")], Projection::KeysOnly, false)];
+        let table = harness.create_indexed_table(&indexes).await;
+        harness.load(&table, (0..count).map(|n| Indexed::item(n, n % 3 == 0))).await;
+        let plan = harness.plan("indexed", &table, "on_not_computable = \"fail\"", rest);
+        Indexed { harness, table, plan }
+    }
+
+    fn item(n: usize, has_status: bool) -> Item {
+        let mut json = json!({
+            "pk": { "S": format!("p{}", n % 7) }, "sk": { "S": format!("s{n}") }, "n": { "N": n.to_string() },
+        });
+        if has_status {
+            json["status"] = json!({ "S": "open" });
+        }
+        item_from_json(&json).unwrap()
+    }
+
+    #[track_caller]
+    fn command(&self, words: &[&str], code: i32) -> Json {
+        let args = [&[words[0], text(&self.plan)], &words[1..], &["--output", "json"]].concat();
+        tool(&self.harness, &args).exits(code).json()
+    }
+
+    /// Returns the numbers of the items that have the new attribute.
+    async fn changed(&self) -> Vec<usize> {
+        let items = self.harness.dump(&self.table).await.into_values().filter(|item| item.contains_key("reviewed"));
+        let number = |item: Item| match &item["n"] {
+            Value::N(n) => n.as_str().parse().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let mut numbers: Vec<usize> = items.map(number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+/// RUNBOOK: "Only the first pass of `run` and its dry run read the index. Every other pass reads the table"
+#[tokio::test(flavor = "multi_thread")]
+async fn only_items_in_the_index_change() {
+    let rest = format!("[select]\nindex = \"by-status\"\nwhere = 'item.n != 9'\n[scan]\nsegments = 3\n{SET}");
+    let indexed = Indexed::new(200, &rest).await;
+    let expected: Vec<usize> = (0..200).filter(|n| n % 3 == 0 && *n != 9).collect();
+    let before = indexed.harness.dump(&indexed.table).await;
+
+    let human = tool(&indexed.harness, &["check", text(&indexed.plan)]).exits(0).stdout;
+    assert!(human.contains("index by-status, and each item in it by its key"), "{human}");
+    let dry = indexed.command(&["run", "--dry-run"], 0);
+    assert_eq!((&dry["would_change"], &dry["scanned"]), (&json!(66), &json!(67)), "{dry:#}");
+    let sampled = indexed.command(&["run", "--dry-run", "--sample", "60%"], 0);
+    assert_eq!(sampled["sample"]["complete"], true, "{sampled:#}");
+    let ran = indexed.command(&["run", "--yes", "--accept", "no-pitr"], 0);
+    let counts = &ran["totals"]["counts"];
+    assert_eq!((&counts["scanned"], &counts["applied"]), (&json!(67), &json!(66)), "{ran:#}");
+    assert_eq!(indexed.changed().await, expected);
+    assert_eq!(indexed.command(&["verify", "--all"], 0)["mismatches"], 0);
+
+    // An item that enters the index after the scan is found by the passes over the table.
+    indexed.harness.load(&indexed.table, [Indexed::item(1, true)].into_iter()).await;
+    assert_eq!(indexed.command(&["verify", "--all"], 5)["missing"], 1);
+    let again = indexed.command(&["run", "--again", "--yes"], 0);
+    let counts = &again["totals"]["counts"];
+    assert_eq!((&counts["scanned"], &counts["applied"]), (&json!(200), &json!(1)), "{again:#}");
+    let key = |n: usize| format!("{{\"pk\": \"p{}\", \"sk\": \"s{n}\"}}", n % 7);
+    let outside = indexed.command(&["explain", "--key", &key(2)], 0).to_string();
+    assert!(outside.contains("index does not contain the item"), "{outside}");
+
+    indexed.command(&["rollback", "--yes"], 0);
+    let after = indexed.harness.dump(&indexed.table).await;
+    for (key, item) in &after {
+        let mut before = before[key].clone();
+        if item["n"] == Value::N("1".parse().unwrap()) {
+            before.insert("status".to_owned(), Value::S("open".into()));
+        }
+        assert_eq!(bytes_of(item), bytes_of(&before), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_through_an_index_continues() {
+    let indexed = Indexed::new(210, &format!("[select]\nindex = \"by-status\"\n{SLOWLY}{SET}")).await;
+    let mut command = indexed.harness.command();
+    command.args(["run", text(&indexed.plan), "--yes", "--accept", "no-pitr"]);
+    let run = RunningTool::start(command);
+    while indexed.harness.proxy().tally().operation("UpdateItem").ok < 20 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    run.signal(Signal::SIGKILL);
+    run.end();
+    let resumed = indexed.command(&["run", "--yes"], 0);
+    assert_eq!(resumed["totals"]["counts"]["scanned"], 70, "{resumed:#}");
+    assert_eq!(indexed.changed().await, (0..210).filter(|n| n % 3 == 0).collect::<Vec<_>>());
+}
+
+/// An item that leaves the index between the read and the write is not written.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_leaves_the_index_is_not_written() {
+    let indexed = Indexed::new(3, &format!("[select]\nindex = \"by-status\"\n{SET}")).await;
+    let client = indexed.harness.client().clone();
+    let table = indexed.table.clone();
+    let server = harness::client(&indexed.harness.server_endpoint());
+    drop(client);
+    let runtime = tokio::runtime::Handle::current();
+    let rule: FaultRule = Arc::new(move |request: &RequestInfo| {
+        if request.operation == "UpdateItem" {
+            let remove = server
+                .update_item()
+                .table_name(&table)
+                .key("pk", aws_sdk_dynamodb::types::AttributeValue::S("p0".into()))
+                .key("sk", aws_sdk_dynamodb::types::AttributeValue::S("s0".into()))
+                .update_expression("REMOVE #s")
+                .expression_attribute_names("#s", "status");
+            tokio::task::block_in_place(|| runtime.block_on(remove.send())).unwrap();
+        }
+        Fault::Pass
+    });
+    indexed.harness.proxy().set_faults(Some(rule));
+    let ran = indexed.command(&["run", "--yes", "--accept", "no-pitr"], 0);
+    indexed.harness.proxy().set_faults(None);
+    assert_eq!(ran["totals"]["counts"]["applied"], 0, "{ran:#}");
+    assert_eq!(indexed.changed().await, [0; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_cannot_be_used_is_refused() {
+    for (rest, why) in [
+        (format!("[select]\nindex = \"by-state\"\n{SET}"), "the table has \\\"by-status\\\""),
+        (
+            "[select]\nindex = \"by-status\"\n[[change]]\nset = \"status\"\nvalue = \"x\"\n".to_owned(),
+            "a key attribute of the index",
+        ),
+    ] {
+        let indexed = Indexed::new(1, &rest).await;
+        let refused = indexed.command(&["check"], 2).to_string();
+        assert!(refused.contains(why), "{why}: {refused}");
+    }
+}
