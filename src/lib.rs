@@ -147,6 +147,7 @@ mod cost;
 mod cutover;
 mod dynamodb;
 mod engine;
+mod exec;
 mod explain;
 mod expr;
 mod figure;
@@ -253,6 +254,9 @@ pub mod internals {
     }
     pub mod engine {
         pub use crate::engine::*;
+    }
+    pub mod exec {
+        pub use crate::exec::*;
     }
     pub mod explain {
         pub use crate::explain::*;

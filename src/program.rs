@@ -1,4 +1,4 @@
-//! Runs a program of the operator: a hook or a health check. No shell is involved. The program must end within a time
+//! Runs a program of the operator: a hook or a health check. `exec` uses only its process groups. No shell is involved. The program must end within a time
 //! limit, and its output is limited.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::outside::escaped;
@@ -115,7 +115,7 @@ impl Program<'_> {
         command.stdout(output()).stderr(output()).kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
-        let mut child = Group::spawn(&mut command)?;
+        let mut child = Group::spawn(&mut command).map_err(ProgramError::NotStarted)?;
         let (stdin, stdout, stderr) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         let input = self.input;
@@ -175,13 +175,14 @@ fn kill_group(id: u32) {
 }
 
 /// A running program and its process group. Dropping it kills the group, unless the program has ended.
-struct Group(Child);
+pub(crate) struct Group(Child);
 
 impl Group {
-    fn spawn(command: &mut Command) -> Result<Group, ProgramError> {
+    /// Starts the program. The command must put it into a process group of its own.
+    pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Group> {
         // Starting a program from a file system that hangs takes long. So do not hold the lock meanwhile: every other
         // program would wait for it.
-        let child = command.spawn().map_err(ProgramError::NotStarted)?;
+        let child = command.spawn()?;
         if let Some(id) = child.id() {
             if IS_EXITING.load(Ordering::SeqCst) {
                 kill_group(id);
@@ -191,8 +192,13 @@ impl Group {
         Ok(Group(child))
     }
 
+    /// Takes the pipes to stdin, stdout and stderr. Returns `None` if one of them is not a pipe, or was taken before.
+    pub(crate) fn take_pipes(&mut self) -> Option<(ChildStdin, ChildStdout, ChildStderr)> {
+        Some((self.0.stdin.take()?, self.0.stdout.take()?, self.0.stderr.take()?))
+    }
+
     /// Waits until the program ends. Its children may still run then.
-    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+    pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         let id = self.0.id();
         let mut ended = pin!(self.0.wait());
         std::future::poll_fn(|context| {

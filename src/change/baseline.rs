@@ -63,7 +63,8 @@ impl Changes {
             }
         }
         // With only one operation, the loop above has already determined whether the item gets a write.
-        baseline.may_write |= self.ops.expand().len() > 1 && matches!(self.decide(item), Decision::Write(_));
+        baseline.may_write |=
+            self.ops.expand().len() > 1 && matches!(self.decide(item), Decision::Write(_) | Decision::NeedsAnswers(..));
         baseline
     }
 

@@ -1,12 +1,17 @@
-//! Changes whose values are computed: `compute`, `convert` and `bump`.
+//! Changes whose values are computed: `compute`, `convert`, `exec` and `bump`.
 //!
 //! A computed value is conditional on all its inputs: each still has the value from the image, or is still missing. The
 //! journal records every computed value with its digest. Undo recognises the value by this digest, so it never changes
 //! a value that somebody else wrote.
 
+use std::sync::Arc;
+
 use super::draft::{Draft, Placement};
+use super::exec::ExecState;
 use super::formula::at_path;
-use super::{Condition, Formula, OnExisting, PreImage, PriorValue};
+use super::{
+    Condition, Exec, Formula, OnExisting, PreImage, PriorValue, ProgramAnswers, ProgramQuestion, input_digest,
+};
 use crate::convert::Conversion;
 use crate::item::{NotComputable, Path, Value};
 
@@ -100,6 +105,63 @@ impl Draft<'_> {
                 self.diverged.push(to.clone());
             }
         }
+    }
+
+    /// Plans an `exec`. If the answer is missing, adds the question, and plans the marker only.
+    pub(super) fn exec(
+        &mut self,
+        position: usize,
+        exec: &Arc<Exec>,
+        on_existing: OnExisting,
+        answers: &ProgramAnswers,
+    ) {
+        exec.inputs.iter().for_each(|input| self.require_unchanged(input));
+        let inputs = exec.inputs_of(self.item);
+        let digest = input_digest(&inputs);
+        match (exec.state(self.item, &digest), on_existing) {
+            (ExecState::NoInputs, _) => return,
+            (ExecState::Applied, _) => {
+                self.already_applied = true;
+                return exec.targets().for_each(|target| self.require_unchanged(target));
+            }
+            (ExecState::Occupied(paths), OnExisting::Keep) => return self.diverged.extend(paths),
+            (ExecState::Occupied(paths), OnExisting::Skip) => {
+                paths.iter().for_each(|path| self.require(Condition::Exists(path.clone())));
+                return self.skipped.extend(paths);
+            }
+            (ExecState::Occupied(_), OnExisting::Overwrite) | (ExecState::Free, _) => {}
+        }
+        match answers.to(position, &digest) {
+            None => self.questions.push(ProgramQuestion { position, inputs, digest: digest.clone() }),
+            Some(Err(why)) => {
+                return self.reject(format!("the program that computes {} {why}", exec.names_of_outputs()));
+            }
+            Some(Ok(outputs)) => {
+                for output in &exec.outputs {
+                    match outputs.get(output.root()) {
+                        Some(value) => self.write_answer(output, value),
+                        None => return self.reject(format!("the program gave no value for `{output}`")),
+                    }
+                }
+            }
+        }
+        self.write_answer(&exec.marker, &Value::S(digest));
+    }
+
+    /// Writes one value of an answer. The journal records it even if the target already has an equal value: the digest
+    /// shows later that this migration wrote the value.
+    fn write_answer(&mut self, to: &Path, value: &Value) {
+        match to.get(self.item) {
+            Some(existing) => {
+                self.record_pre_image(PreImage::with_value(to, existing).with_computed_value(value));
+                self.subtract_bytes(to, existing);
+            }
+            None => {
+                self.require(Condition::Missing(to.clone()));
+                self.pre_images.push(PreImage::without_value(to).with_computed_value(value));
+            }
+        }
+        self.set(to, value);
     }
 
     /// Raises the version attribute by one. Every write of the migration does so, on the way back too, so that

@@ -208,7 +208,7 @@ fn undo_keeps_a_value_of_an_unselected_item() {
     assert_eq!(undo(&plan).decide_with(&theirs, &history_of(&write)), Decision::Diverged(vec![path("b")]));
 }
 
-fn history_of(write: &GuardedWrite) -> ItemHistory {
+pub(super) fn history_of(write: &GuardedWrite) -> ItemHistory {
     ItemHistory::new([], write.pre_images.iter().map(|pre| (PreImageOrigin::Run, pre.clone())))
 }
 
@@ -282,6 +282,7 @@ fn expected(change: &Change, image: &Item) -> Option<Option<Value>> {
         | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => Some(None),
+        Change::Exec { .. } => unreachable!("not generated"),
     }
 }
 

@@ -40,7 +40,8 @@ impl ContractOp {
             | Change::Convert { .. }
             | Change::Append { .. }
             | Change::Bump { .. }
-            | Change::Delete { .. } => None,
+            | Change::Delete { .. }
+            | Change::Exec { .. } => None,
         }
     }
 

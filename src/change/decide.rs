@@ -12,8 +12,8 @@ use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::undo::UndoOp;
 use super::{
-    Change, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, Rule, Selected, Strategy,
-    rule,
+    Change, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, ProgramAnswers,
+    ProgramQuestion, Rule, Selected, Strategy, rule,
 };
 use crate::expr::Facts;
 use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
@@ -81,6 +81,7 @@ impl Changes {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Exec { .. }
             | Change::Append { .. }
             | Change::Delete { .. } => None,
         });
@@ -185,14 +186,32 @@ impl Changes {
 
     /// Decides what this item needs, based on its history. One write makes all changes that the item needs. If one of
     /// these changes is not possible, the item is not written.
+    ///
+    /// If a program must compute values for the item, the result is [`Decision::NeedsAnswers`].
     pub fn decide_with(&self, item: &Item, history: &ItemHistory) -> Decision {
-        let decision = self.decide_unchecked(item, history);
+        self.decide_answered(item, history, ProgramAnswers::NONE)
+    }
+
+    /// Decides what this item needs, based on its history and on the answers of programs. Ignores an answer to a question
+    /// about other inputs than those in `item`.
+    pub fn decide_answered(&self, item: &Item, history: &ItemHistory, answers: &ProgramAnswers) -> Decision {
+        let decision = self.decide_unchecked(item, history, answers);
         // Only a run may skip an item. If another phase skipped one, its end would hide what is left to do.
         let skips = matches!(self.ops, Ops::Expand(_)) && self.rules.on_not_computable == OnNotComputable::Skip;
         if matches!(decision, Decision::NotComputable(_)) && skips {
             return Decision::Skipped(Vec::new());
         }
-        let Decision::Write(write) = decision else { return decision };
+        let write = match decision {
+            Decision::Write(write) => write,
+            Decision::NeedsAnswers(questions, write) => return self.check_unanswered(item, questions, write),
+            Decision::NothingToDo
+            | Decision::AlreadyApplied
+            | Decision::Skipped(_)
+            | Decision::Diverged(_)
+            | Decision::Rejected(_)
+            | Decision::NotComputable(_)
+            | Decision::Refused(..) => return decision,
+        };
         if self.would_apply_twice(item, &write) {
             return Decision::NotComputable(NotComputable::new(
                 "a target is computed from its own value, and the written item would still be selected, so the change \
@@ -215,25 +234,30 @@ impl Changes {
         }
     }
 
-    /// Decides again about an item after the condition of `failed` was false. `image` is the item's current image. If
-    /// the write would have put a deleted item back, an item with the key exists now, and it stays.
-    pub fn decide_again(&self, image: &Item, history: &ItemHistory, failed: &GuardedWrite) -> Decision {
-        match failed.created_item() {
-            Some(created) if created == image => Decision::AlreadyApplied,
-            Some(_) => Decision::Diverged(vec![Path::attribute(self.key.partition.name.as_str())]),
-            None => self.decide_with(image, history),
+    /// Refuses a write before programs are asked, if no answer could make it acceptable.
+    fn check_unanswered(&self, item: &Item, questions: Vec<ProgramQuestion>, write: Box<GuardedWrite>) -> Decision {
+        match encryption_marker(item).filter(|_| self.refuses_encrypted) {
+            Some(mark) => Decision::Refused(write, Rule::ClientEncryption { mark }),
+            None => Decision::NeedsAnswers(questions, write),
         }
+    }
+
+    /// Decides about an item that `failed` would have put back. `image` is the item's current image: an item with the key
+    /// exists now, and it stays. Returns `None` if `failed` puts no item back.
+    pub fn decide_found(&self, image: &Item, failed: &GuardedWrite) -> Option<Decision> {
+        let created = failed.created_item()?;
+        Some(match created == image {
+            true => Decision::AlreadyApplied,
+            false => Decision::Diverged(vec![Path::attribute(self.key.partition.name.as_str())]),
+        })
     }
 
     /// Decides what an item needs that the table certainly has. If the phase puts deleted items back, this item stays.
     pub fn decide_existing(&self, item: &Item, history: &ItemHistory) -> Decision {
-        let decision = self.decide_with(item, history);
-        if let Decision::Write(write) = &decision
-            && write.created_item().is_some()
-        {
-            return self.decide_again(item, history, write);
+        match self.decide_with(item, history) {
+            Decision::Write(write) => self.decide_found(item, &write).unwrap_or(Decision::Write(write)),
+            other => other,
         }
-        decision
     }
 
     /// Returns whether this phase puts deleted items back. Such a phase walks over the journal instead of the table.
@@ -264,7 +288,7 @@ impl Changes {
     }
 
     /// Returns the decision without checking it against DynamoDB's rules.
-    fn decide_unchecked(&self, item: &Item, history: &ItemHistory) -> Decision {
+    fn decide_unchecked(&self, item: &Item, history: &ItemHistory, answers: &ProgramAnswers) -> Decision {
         if let Ops::Decider(rule) = &self.ops {
             return rule.decide(item);
         }
@@ -283,7 +307,7 @@ impl Changes {
             Selected::NotComputable(why) => return Decision::NotComputable(why),
         }
         match &self.ops {
-            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op)),
+            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op, answers)),
             Ops::Contract(ops) => ops.iter().for_each(|op| draft.contract(op)),
             Ops::OldFromNew(ops) => ops.iter().for_each(|op| draft.make_old_from_new(op)),
             Ops::Undo(ops) => draft.undo(ops, &self.key),

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{GuardedWrite, Rule};
+use super::{GuardedWrite, ProgramQuestion, Rule};
 use crate::item::{Item, NotComputable, Path};
 
 /// A rule that makes the decision for each item. It replaces the plan's operations.
@@ -29,6 +29,11 @@ pub enum Decision {
     NotComputable(NotComputable),
     /// This write would make the item match the plan, but this rule forbids it, so it is not sent.
     Refused(Box<GuardedWrite>, Rule),
+    /// The item needs a write, but programs must answer these questions first ([`Changes::decide_answered`]). The write
+    /// lacks the values that the programs compute, so it must not be sent. It shows the least that the item needs.
+    ///
+    /// [`Changes::decide_answered`]: super::Changes::decide_answered
+    NeedsAnswers(Vec<ProgramQuestion>, Box<GuardedWrite>),
     /// This write makes the item match the plan.
     Write(GuardedWrite),
 }

@@ -28,7 +28,8 @@ impl Digest {
     }
 }
 
-fn with_canonical_numbers(value: &Value) -> Value {
+/// Returns the same value with one spelling for equal numbers.
+pub(super) fn with_canonical_numbers(value: &Value) -> Value {
     let canonical = |number: &Num| Num::from_wire(number.canonical());
     match value {
         Value::N(number) => Value::N(canonical(number)),

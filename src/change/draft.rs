@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cost::Pricing;
 use super::decision::Decision;
-use super::{Action, Condition, GuardedWrite, ItemHistory, ItemRules, PreImage, PriorValue};
+use super::{Action, Condition, GuardedWrite, ItemHistory, ItemRules, PreImage, PriorValue, ProgramQuestion};
 use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, PathStep, Value, attribute_bytes, item_bytes};
 
 /// The actions and conditions collected so far for one item.
@@ -29,6 +29,8 @@ pub(super) struct Draft<'a> {
     pub(super) unchanged: Vec<Path>,
     rejected: Option<String>,
     not_computable: Option<NotComputable>,
+    /// What programs must answer before the write can be planned.
+    pub(super) questions: Vec<ProgramQuestion>,
     /// Whether only a record of the item's history allows a change: the selection does not include the item.
     pub(super) needs_record: bool,
     pub(super) already_applied: bool,
@@ -53,6 +55,7 @@ impl<'a> Draft<'a> {
             unchanged: Vec::new(),
             rejected: None,
             not_computable: None,
+            questions: Vec::new(),
             needs_record: false,
             already_applied: false,
             added_bytes: 0,
@@ -119,7 +122,7 @@ impl<'a> Draft<'a> {
             None => (bytes_before + self.added_bytes).saturating_sub(self.removed_bytes),
         };
         let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
-        Decision::Write(GuardedWrite {
+        let write = GuardedWrite {
             key,
             actions: self.actions,
             conditions,
@@ -127,7 +130,12 @@ impl<'a> Draft<'a> {
             bytes_before,
             bytes_after,
             cost,
-        })
+        };
+        if self.questions.is_empty() {
+            Decision::Write(write)
+        } else {
+            Decision::NeedsAnswers(self.questions, Box::new(write))
+        }
     }
 
     /// Records a value that is about to be destroyed, and makes the write conditional on it.

@@ -1,9 +1,12 @@
 //! The operations of `run` for one item.
 
+use std::sync::Arc;
+
 use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
 use super::{
-    Addition, Change, Condition, Formula, GapRule, OnExisting, PreImage, PriorValue, Replaced, Source, Strategy,
+    Addition, Change, Condition, Exec, Formula, GapRule, OnExisting, PreImage, PriorValue, ProgramAnswers, Replaced,
+    Source, Strategy,
 };
 use crate::convert::Conversion;
 use crate::item::{Path, Value};
@@ -32,16 +35,19 @@ pub(super) enum ExpandOp {
     Append { to: Path, addition: Addition },
     /// Deletes the item.
     Delete { gap: GapRule, keeps_image: bool },
+    /// Writes values that a program computes. `position` is the position of the change in the plan.
+    Exec { position: usize, exec: Arc<Exec>, on_existing: OnExisting },
 }
 
 impl ExpandOp {
     /// Returns the operations for a plan's changes, in the same order.
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
-        changes.iter().filter_map(|change| ExpandOp::from_change(change, strategy, changes)).collect()
+        let numbered = changes.iter().enumerate();
+        numbered.filter_map(|(position, change)| ExpandOp::from_change(position, change, strategy, changes)).collect()
     }
 
     /// Returns the operation for one change of a plan, or `None` if the change waits for `contract`.
-    fn from_change(change: &Change, strategy: Strategy, all: &[Change]) -> Option<ExpandOp> {
+    fn from_change(position: usize, change: &Change, strategy: Strategy, all: &[Change]) -> Option<ExpandOp> {
         let in_place = strategy == Strategy::InPlace;
         match change.clone() {
             Change::Move { from, to, on_existing } => {
@@ -63,6 +69,7 @@ impl ExpandOp {
             // Every write raises the version (`Draft::finish`), so no operation does.
             Change::Bump { .. } => None,
             Change::Delete { gap, keeps_image } => Some(ExpandOp::Delete { gap, keeps_image }),
+            Change::Exec { exec, on_existing } => Some(ExpandOp::Exec { position, exec, on_existing }),
         }
     }
 
@@ -75,21 +82,22 @@ impl ExpandOp {
             | ExpandOp::Compute { to: path, .. }
             | ExpandOp::Convert { path, .. }
             | ExpandOp::Append { to: path, .. } => Some(path),
+            ExpandOp::Exec { exec, .. } => exec.targets().next(),
             ExpandOp::Delete { .. } => None,
         }
     }
 
     /// Returns the paths that the operation may change. Returns no path if it deletes the item.
-    pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
-        let (one, another) = match self {
-            ExpandOp::Copy { from, to, removes_source, .. } => (Some(to), removes_source.then_some(from)),
-            ExpandOp::Set { to, .. } | ExpandOp::Compute { to, .. } => (Some(to), None),
+    pub(super) fn changed_paths(&self) -> Vec<&Path> {
+        match self {
+            ExpandOp::Copy { from, to, removes_source: true, .. } => vec![to, from],
+            ExpandOp::Copy { to, .. } | ExpandOp::Set { to, .. } | ExpandOp::Compute { to, .. } => vec![to],
             ExpandOp::Remove { path, .. } | ExpandOp::Convert { path, .. } | ExpandOp::Append { to: path, .. } => {
-                (Some(path), None)
+                vec![path]
             }
-            ExpandOp::Delete { .. } => (None, None),
-        };
-        one.into_iter().chain(another)
+            ExpandOp::Exec { exec, .. } => exec.targets().collect(),
+            ExpandOp::Delete { .. } => Vec::new(),
+        }
     }
 
     /// Returns the source of a move if the source stays until `contract`. An in-place plan would remove it.
@@ -102,6 +110,7 @@ impl ExpandOp {
             | ExpandOp::Compute { .. }
             | ExpandOp::Convert { .. }
             | ExpandOp::Append { .. }
+            | ExpandOp::Exec { .. }
             | ExpandOp::Delete { .. } => None,
         }
     }
@@ -122,6 +131,7 @@ impl ExpandOp {
             | ExpandOp::Remove { .. }
             | ExpandOp::Convert { .. }
             | ExpandOp::Append { .. }
+            | ExpandOp::Exec { .. }
             | ExpandOp::Delete { .. } => None,
         }
     }
@@ -131,10 +141,12 @@ impl ExpandOp {
     pub(super) fn depends_on_itself(&self) -> bool {
         match self {
             ExpandOp::Compute { to, formula, .. } => formula.inputs().iter().any(|input| input.overlaps(to)),
+            // A change whose targets overlap its inputs is refused when the plan is read.
             ExpandOp::Copy { .. }
             | ExpandOp::Set { .. }
             | ExpandOp::Remove { .. }
             | ExpandOp::Convert { .. }
+            | ExpandOp::Exec { .. }
             | ExpandOp::Append { .. }
             | ExpandOp::Delete { .. } => false,
         }
@@ -148,7 +160,7 @@ impl Draft<'_> {
     /// to the item, and a live writer may change the item before this write arrives. If the item then no longer matches
     /// the operation, the condition makes the write fail. Without the condition, the item would be only partly changed,
     /// or the write would change an item that has diverged.
-    pub(super) fn expand(&mut self, op: &ExpandOp) {
+    pub(super) fn expand(&mut self, op: &ExpandOp, answers: &ProgramAnswers) {
         let path = op.own_path();
         if path.is_some_and(|path| !self.applies(path)) {
             return;
@@ -188,6 +200,7 @@ impl Draft<'_> {
             ExpandOp::Convert { path, conversion } => self.convert_in_place(path, conversion),
             ExpandOp::Append { to, addition } => self.append(to, addition),
             ExpandOp::Delete { gap, keeps_image } => self.delete(gap, *keeps_image, self.key),
+            ExpandOp::Exec { position, exec, on_existing } => self.exec(*position, exec, *on_existing, answers),
         }
     }
 

@@ -24,6 +24,9 @@ mod delete;
 mod delete_tests;
 mod digest;
 mod draft;
+mod exec;
+#[cfg(test)]
+mod exec_tests;
 mod expand;
 mod expression;
 mod formula;
@@ -60,6 +63,7 @@ pub use decide::Changes;
 pub use decision::{Decider, Decision};
 pub use delete::GapRule;
 pub use digest::Digest;
+pub use exec::{Exec, ExecFault, ProgramAnswer, ProgramAnswers, ProgramFiles, ProgramQuestion, input_digest};
 pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
 pub use formula::{Formula, Inverse, escaped};
 pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
@@ -72,6 +76,8 @@ pub use pre_image::{PreImage, PriorValue};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 pub use selection::{OnNotComputable, Selected, Selection};
 pub use source::{Derivation, Replaced, Source};
+
+use std::sync::Arc;
 
 use crate::convert::Conversion;
 use crate::item::{Item, Path, Value};
@@ -152,6 +158,13 @@ pub enum Change {
         /// Whether the journal keeps the deleted item. Without it, there is no way back.
         keeps_image: bool,
     },
+    /// Writes values that a program of the operator computes.
+    Exec {
+        /// The program, and what it reads and writes.
+        exec: Arc<Exec>,
+        /// What happens if a target already has a value that was not computed from the current inputs.
+        on_existing: OnExisting,
+    },
 }
 
 /// The paths that a change uses during the whole migration, from `run` to `contract`.
@@ -204,6 +217,10 @@ impl Change {
             Change::Convert { path, .. } | Change::Bump { path } => paths.writes.push(path),
             Change::Delete { gap: GapRule::Version(path), .. } => paths.inputs.push(path),
             Change::Delete { gap: GapRule::Attributes(_) | GapRule::WritersStopped, .. } => {}
+            Change::Exec { exec, .. } => {
+                paths.inputs.extend(&exec.inputs);
+                paths.writes.extend(exec.targets());
+            }
         }
         paths
     }
@@ -221,7 +238,8 @@ impl Change {
             Change::Move { on_existing, .. }
             | Change::Copy { on_existing, .. }
             | Change::Set { on_existing, .. }
-            | Change::Compute { on_existing, .. } => Some(*on_existing),
+            | Change::Compute { on_existing, .. }
+            | Change::Exec { on_existing, .. } => Some(*on_existing),
             Change::Remove { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
@@ -237,7 +255,8 @@ impl Change {
             Change::Move { on_existing, .. }
             | Change::Copy { on_existing, .. }
             | Change::Set { on_existing, .. }
-            | Change::Compute { on_existing, .. } => *on_existing = value,
+            | Change::Compute { on_existing, .. }
+            | Change::Exec { on_existing, .. } => *on_existing = value,
             Change::Remove { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
@@ -254,7 +273,8 @@ impl Change {
             | Change::Compute { replaces: None, .. }
             | Change::Convert { .. }
             | Change::Append { .. }
-            | Change::Bump { .. } => true,
+            | Change::Bump { .. }
+            | Change::Exec { .. } => true,
             Change::Move { .. }
             | Change::Copy { .. }
             | Change::Remove { .. }
@@ -271,7 +291,12 @@ impl Change {
             | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => true,
-            Change::Move { .. } | Change::Copy { .. } | Change::Set { .. } | Change::Remove { .. } => false,
+            // An answer that is not valid is a failure, which no plan skips.
+            Change::Move { .. }
+            | Change::Copy { .. }
+            | Change::Set { .. }
+            | Change::Remove { .. }
+            | Change::Exec { .. } => false,
         }
     }
 
@@ -297,7 +322,8 @@ impl Change {
             | Change::Move { .. }
             | Change::Copy { .. }
             | Change::Set { .. }
-            | Change::Remove { .. } => true,
+            | Change::Remove { .. }
+            | Change::Exec { .. } => true,
         }
     }
 

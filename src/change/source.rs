@@ -54,6 +54,7 @@ impl Source {
             | Change::Remove { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
+            | Change::Exec { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => None,
         }

@@ -25,8 +25,9 @@ impl CopyTarget {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Append { .. }
             | Change::Bump { .. }
+            | Change::Exec { .. }
+            | Change::Append { .. }
             | Change::Delete { .. } => None,
         };
         changes.iter().filter_map(copy).collect()

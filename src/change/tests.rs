@@ -422,7 +422,11 @@ proptest! {
                 let expected = match decide(&plan, strategy, on_existing, &raced) {
                     Decision::Write(now) => update(&now, Some(&raced)),
                     Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced),
-                    Decision::Diverged(_) | Decision::Rejected(_) | Decision::NotComputable(_) | Decision::Refused(..) => None,
+                    Decision::Diverged(_)
+                    | Decision::Rejected(_)
+                    | Decision::NotComputable(_)
+                    | Decision::NeedsAnswers(..)
+                    | Decision::Refused(..) => None,
                 };
                 prop_assert_eq!(Some(after), expected, "the write does not match the current item");
             }

@@ -38,17 +38,17 @@ pub(super) enum UndoOp {
 impl UndoOp {
     /// Returns the operations for a plan's changes, in the same order.
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<UndoOp> {
-        changes.iter().filter_map(|change| UndoOp::from_change(change, strategy)).collect()
+        changes.iter().flat_map(|change| UndoOp::from_change(change, strategy)).collect()
     }
 
-    /// Returns the operation for one change of a plan, or `None` if `run` does nothing for this change.
-    fn from_change(change: &Change, strategy: Strategy) -> Option<UndoOp> {
+    /// Returns the operations for one change of a plan. There are none if `run` does nothing for this change.
+    fn from_change(change: &Change, strategy: Strategy) -> Vec<UndoOp> {
         let in_place = strategy == Strategy::InPlace;
-        match change.clone() {
+        let op = match change.clone() {
             Change::Move { from, to, .. } if in_place => Some(UndoOp::Move { from, to }),
             Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. } => {
-                let (source, to) = Source::of_change(change)?;
-                Some(UndoOp::Copy { source, to: to.clone(), skips_existing: change.skips_existing() })
+                let skips_existing = change.skips_existing();
+                Source::of_change(change).map(|(source, to)| UndoOp::Copy { source, to: to.clone(), skips_existing })
             }
             Change::Set { to, value, .. } => Some(UndoOp::Set { to, value }),
             Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
@@ -58,7 +58,11 @@ impl UndoOp {
             // The version never goes back.
             Change::Bump { .. } => None,
             Change::Delete { keeps_image, .. } => keeps_image.then_some(UndoOp::Restore),
-        }
+            Change::Exec { exec, .. } => {
+                return exec.targets().map(|to| UndoOp::Computed { to: to.clone() }).collect();
+            }
+        };
+        op.into_iter().collect()
     }
 
     /// Returns the paths that the operation may change. Returns no path if it puts a whole item back.

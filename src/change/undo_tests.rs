@@ -233,7 +233,11 @@ proptest! {
                 let expected = match changes.decide_with(&raced.image, &history) {
                     Decision::Write(now) => update(&now, Some(&raced.image)),
                     Decision::AlreadyApplied | Decision::NothingToDo | Decision::Skipped(_) => Some(raced.image),
-                    Decision::Diverged(_) | Decision::Rejected(_) | Decision::NotComputable(_) | Decision::Refused(..) => None,
+                    Decision::Diverged(_)
+                    | Decision::Rejected(_)
+                    | Decision::NotComputable(_)
+                    | Decision::NeedsAnswers(..)
+                    | Decision::Refused(..) => None,
                 };
                 prop_assert_eq!(Some(after), expected, "the write does not match the current item");
             }

@@ -11,6 +11,7 @@ use crate::cost::UnitPrices;
 use crate::cutover::Validity;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::client::{RequestLimits, Requests};
+use crate::engine::decisions::Decisions;
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::pause::PauseSwitch;
 use crate::engine::limits::segments::{SegmentChoice, auto_segments};
@@ -22,6 +23,7 @@ use crate::engine::scan::schedule::LocalScheduler;
 use crate::engine::scan::survey::survey_item_limit;
 use crate::engine::stop::{StopReason, Stopper};
 use crate::engine::write::writer::Writer;
+use crate::exec::{Pools, Programs};
 use crate::host;
 use crate::machine::Machine;
 use crate::plan::{Plan, ScanOptions};
@@ -56,6 +58,8 @@ pub struct Job {
     /// Adjusts the budgets to the table's description during the run. `None` if the budgets do not come from the plan,
     /// because such budgets never change.
     pub table_watch: Option<Arc<TableWatch>>,
+    /// The programs that compute values for the plan. `None` if the plan has no `exec`.
+    pub programs: Option<Arc<dyn Programs>>,
     /// Stops the run.
     pub stop: Stopper,
     /// The run's clocks and source of randomness.
@@ -101,7 +105,9 @@ impl Job {
         let sink_reads = sink_reads(&description);
         let index_reads = plan.index.as_ref().and_then(|index| index_reads(&description, &index.name));
         let machine = Machine::system();
+        let programs = Pools::new(&plan.changes).map(|pools| Arc::new(pools) as Arc<dyn Programs>);
         let mut job = Job {
+            programs,
             budgets: budgets.clone(),
             allowance: Allowance::new(&plan.limits, budgets.table, prices),
             work_window: WorkWindow::new(&plan.limits, machine.wall()),
@@ -241,7 +247,12 @@ impl Job {
 
     /// Creates a writer that applies this job's changes for a run.
     pub fn writer(&self, store: &State, run: &RunRecord) -> Writer {
-        Writer::new(Arc::clone(&self.changes), store.history(), run.session())
+        Writer::new(self.decisions(), store.history(), run.session())
+    }
+
+    /// Returns what makes the decisions of this job.
+    pub fn decisions(&self) -> Decisions {
+        Decisions::new(Arc::clone(&self.changes), self.programs.clone())
     }
 
     /// Starts to count the run's spend. Capacity spent and items scanned in earlier sessions also count towards the

@@ -1,10 +1,11 @@
 //! The engine reads a table page by page, writes its items, and enforces all limits.
 //!
 //! A pass (`passes/`) decides what happens to each item. To understand how one item is processed, read these modules.
-//! `scan/` fetches a page. `client/` admits, sends and retries every request. `write/` decides what to do with each
-//! item, writes the items, and commits them with their page. `limits/` limits the number and the cost of requests.
+//! `scan/` fetches a page. `client/` admits, sends and retries every request. `decisions.rs` decides what each item
+//! needs. `write/` writes the items, and commits them with their page. `limits/` limits the number and the cost of requests.
 
 pub(crate) mod client;
+pub(crate) mod decisions;
 pub(crate) mod in_flight;
 pub(crate) mod job;
 pub(crate) mod limits;
@@ -15,6 +16,7 @@ pub(crate) mod stop;
 pub(crate) mod write;
 
 pub use client::{Lane, ReadPage, RequestLimits, Requests, describe};
+pub use decisions::Decisions;
 pub use in_flight::SegmentSnapshot;
 pub(crate) use job::schedule;
 pub use job::{Job, SessionResult};

@@ -43,7 +43,7 @@ pub struct Snapshot {
     pub segments_done: u64,
     /// Number of items whose outcome is known, committed or not. Passes that do not write report only committed items.
     pub processed: u64,
-    /// Number of answers so far: pages, items and evaluated conditions. Throttles and errors do not count.
+    /// Number of answers so far: pages, items, evaluated conditions and batches of programs. Throttles and errors do not count.
     pub answers: u64,
     /// Number of requests that DynamoDB throttled.
     pub throttled: u64,
@@ -183,7 +183,7 @@ impl Progress {
         self.processed.fetch_add(items, Ordering::Relaxed);
     }
 
-    /// Counts an answer that makes progress: a page, an item, or an evaluated condition.
+    /// Counts an answer that makes progress: a page, an item, an evaluated condition, or a batch of a program.
     pub(crate) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }

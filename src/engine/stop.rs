@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cost::PriceBasis;
 use crate::cutover::LeaseLost;
 use crate::dynamodb::FatalKind;
+use crate::exec::ExecError;
 use crate::figure::count;
 use crate::item::Units;
 
@@ -144,6 +145,13 @@ pub enum StopReason {
         /// The last error.
         why: String,
     },
+    /// A program of an `exec` does not work.
+    #[error(
+        "{0}. Items that were waiting for an answer were not written; everything done before is committed. Make the \
+         program work and run the same command again. A change of the program's own files changes the plan's meaning, so \
+         it also needs another [migration] name. Items that have the marker already stay as they are then"
+    )]
+    Exec(ExecError),
     /// A different process may be working on this migration now.
     #[error("{0}. Nothing more is read or written by this process")]
     LeaseLost(LeaseLost),

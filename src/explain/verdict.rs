@@ -76,6 +76,11 @@ impl Verdict {
                 let summary = format!("{why}. The write below is not sent, and the item becomes a failure");
                 Verdict { reason: Some(why), write: explained(*write, false), ..Verdict::new(class, summary) }
             }
+            Decision::NeedsAnswers(..) => Verdict::new(
+                PredictedOutcome::WouldChange,
+                "the program of an `exec` decides: it computes the outputs from the inputs that the item has now, and one \
+                 conditional write stores them with the marker. `explain` does not start the program",
+            ),
             Decision::Write(write) => {
                 let summary = match (write.deleted_item(), write.created_item()) {
                     (Some(_), _) => "one conditional write deletes the item".to_owned(),

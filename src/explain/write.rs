@@ -115,8 +115,9 @@ fn constant(change: &Change) -> Option<&Value> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Append { .. }
         | Change::Bump { .. }
+        | Change::Exec { .. }
+        | Change::Append { .. }
         | Change::Delete { .. } => None,
     }
 }

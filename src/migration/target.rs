@@ -12,6 +12,7 @@ use crate::command_line::CommandLine;
 use crate::cutover::FlagAccess;
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Job;
+use crate::exec::find_programs;
 use crate::expr::Facts;
 use crate::figure::count;
 use crate::plan::{LoadedPlan, Plan, TableRef, load_bytes_with, load_with};
@@ -59,13 +60,16 @@ pub fn read_plan(path: &Path, options: &Options) -> Result<LoadedPlan, Migration
     let bytes =
         std::fs::read(path).map_err(|error| MigrationError::PlanFile { path: path.display().to_string(), error })?;
     let mut loaded = load_bytes_with(&path.display().to_string(), &bytes, &options.overrides)?;
+    find_programs(&mut loaded.plan.changes, path.parent().unwrap_or(Path::new("")));
     apply_options(options, &mut loaded.plan.table);
     Ok(loaded.open_keys(path.parent().unwrap_or(Path::new("")))?)
 }
 
-/// Reads a plan from text. A relative path in the plan starts in the working directory. Errors refer to it as `name`.
+/// Reads a plan from text. A relative path in the plan starts in the working directory, and so do the programs of the
+/// plan. Errors refer to it as `name`.
 pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<LoadedPlan, MigrationError> {
     let mut loaded = load_with(name, text, &options.overrides)?;
+    find_programs(&mut loaded.plan.changes, Path::new(""));
     apply_options(options, &mut loaded.plan.table);
     Ok(loaded.open_keys(Path::new(""))?)
 }

@@ -6,6 +6,8 @@
 pub(crate) mod baseline;
 pub(crate) mod contract;
 pub(crate) mod dry_run;
+#[cfg(test)]
+mod exec_tests;
 pub(crate) mod expand;
 pub(crate) mod old_from_new;
 pub(crate) mod retry;

@@ -184,6 +184,15 @@ impl MeaningEncoder {
                 self.tag(b'b');
                 self.path(path);
             }
+            Change::Exec { exec, .. } => {
+                self.tag(b'x');
+                self.count(exec.argv.len());
+                exec.argv.iter().for_each(|argument| self.text(argument));
+                self.unordered(exec.inputs.iter().map(|input| input.to_string().into_bytes()).collect());
+                self.unordered(exec.outputs.iter().map(|output| output.to_string().into_bytes()).collect());
+                self.path(&exec.marker);
+                self.text(exec.program.as_ref().map_or("", |program| &program.digest));
+            }
             Change::Delete { gap, keeps_image } => {
                 self.tag(b'd');
                 self.tag(u8::from(*keeps_image));
@@ -318,6 +327,10 @@ mod tests {
     #[test]
     fn every_change_of_meaning_changes_the_fingerprint() {
         let one = "move = \"a\"\nto = \"b\"";
+        let exec = |argv: &str, inputs: &str, outputs: &str, marker: &str| {
+            let change = format!("exec = {argv}\ninputs = {inputs}\noutputs = {outputs}\nmarker = {marker}");
+            plan("", "shop", &[&change])
+        };
         let meanings = [
             plan("", "shop", &[one]),
             plan("", "shop2", &[one]),
@@ -352,6 +365,11 @@ mod tests {
             plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"\ninverse = {{ to = \"JSON\" }}")]),
             plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"\ninverse = 'string(item.b)'")]),
             plan("", "shop", &[&format!("{CONVERT}\nreplaces = \"a\"\ninverse = 'item.b + 0'")]),
+            exec("[\"p\"]", "[\"a\"]", "[\"b\"]", "\"c\""),
+            exec("[\"p\", \"x\"]", "[\"a\"]", "[\"b\"]", "\"c\""),
+            exec("[\"p\"]", "[\"a\", \"x\"]", "[\"b\"]", "\"c\""),
+            exec("[\"p\"]", "[\"a\"]", "[\"b\", \"x\"]", "\"c\""),
+            exec("[\"p\"]", "[\"a\"]", "[\"b\"]", "\"x\""),
         ];
         let values = [
             "1",

@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Plan, SelectedKeys};
 use crate::change::{Change, GapRule, Strategy, escaped};
 use crate::figure::count;
-use crate::item::Value;
+use crate::item::{Path, Value};
 
 /// Maximum number of characters of a constant that are shown.
 const MAX_SHOWN: usize = 60;
@@ -89,6 +89,14 @@ impl fmt::Display for Change {
             Change::Convert { path, conversion } => write!(f, "convert {path} to {}", conversion.name()),
             Change::Append { to, addition } => write!(f, "append {} to {to}", excerpt(addition.value())),
             Change::Bump { path } => write!(f, "bump {path}"),
+            Change::Exec { exec, .. } => {
+                let list = |paths: &[Path]| paths.iter().map(Path::to_string).collect::<Vec<_>>().join(", ");
+                let argv = exec.argv.iter().map(|argument| format!("{argument:?}")).collect::<Vec<_>>().join(" ");
+                write!(f, "compute {} from {} with the program {argv}", list(&exec.outputs), list(&exec.inputs))?;
+                let digest = exec.program.as_ref().and_then(|program| program.digest.get(..12));
+                digest.map_or(Ok(()), |digest| write!(f, " (SHA-256 {digest}…)"))?;
+                write!(f, ", marker {}", exec.marker)
+            }
             Change::Delete { gap, keeps_image } => {
                 match gap {
                     GapRule::Version(path) => write!(f, "delete items (version {path})")?,

@@ -151,6 +151,7 @@ impl Plan {
             | Change::Compute { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
+            | Change::Exec { .. }
             | Change::Bump { .. } => None,
         })
     }

@@ -46,7 +46,7 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
     let overwrites = change.on_existing() == Some(OnExisting::Overwrite);
     match change {
         Change::Move { .. } | Change::Remove { .. } => overwrites || strategy == Strategy::InPlace,
-        Change::Copy { .. } | Change::Set { .. } | Change::Compute { .. } => overwrites,
+        Change::Copy { .. } | Change::Set { .. } | Change::Compute { .. } | Change::Exec { .. } => overwrites,
         Change::Convert { .. } | Change::Delete { .. } => true,
         // An `append` keeps every value.
         Change::Append { .. } => false,

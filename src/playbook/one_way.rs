@@ -39,6 +39,7 @@ fn without_inverse(change: &Change) -> Option<String> {
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Delete { .. }
+        | Change::Exec { .. }
         | Change::Bump { .. } => None,
     }
 }

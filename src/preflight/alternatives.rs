@@ -39,6 +39,7 @@ fn alternative(change: &Change, indexes: &[&IndexSchema]) -> Option<Finding> {
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Delete { .. }
+        | Change::Exec { .. }
         | Change::Bump { .. } => None,
     }
 }

@@ -17,8 +17,9 @@ pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Append { .. }
         | Change::Bump { .. }
+        | Change::Exec { .. }
+        | Change::Append { .. }
         | Change::Delete { .. } => None,
     });
     found.collect()

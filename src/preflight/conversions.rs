@@ -50,8 +50,9 @@ fn converted_path(change: &Change) -> Option<(&Path, &Conversion)> {
         | Change::Set { .. }
         | Change::Remove { .. }
         | Change::Compute { .. }
-        | Change::Append { .. }
         | Change::Bump { .. }
+        | Change::Exec { .. }
+        | Change::Append { .. }
         | Change::Delete { .. } => None,
     }
 }

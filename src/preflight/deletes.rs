@@ -23,6 +23,7 @@ fn findings_of(input: &FindingInput<'_>, change: &Change) -> Vec<Finding> {
         | Change::Compute { .. }
         | Change::Convert { .. }
         | Change::Append { .. }
+        | Change::Exec { .. }
         | Change::Bump { .. } => return Vec::new(),
     };
     let table = &input.facts.table.name;

@@ -10,6 +10,7 @@ use super::facts::{FactLookup, TableFacts};
 use super::finding::Severity::{Note, Refusal, Warning};
 use super::finding::{Acceptance, Finding};
 use super::finding_input::FindingInput;
+use super::programs::program_findings;
 use super::range::Range;
 use super::replaced::no_inverse;
 use super::stream::stream_filter;
@@ -45,6 +46,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     found.extend(delete_findings(input));
     found.extend(alternatives(input));
     found.extend(no_inverse(input.plan));
+    found.extend(program_findings(input.plan));
     found.extend(indexes(input, &touched));
     found.sort_by_key(|finding| finding.severity);
     found

@@ -21,6 +21,7 @@ mod health;
 mod hooks;
 mod measure;
 mod pace;
+mod programs;
 mod range;
 mod replaced;
 mod report;

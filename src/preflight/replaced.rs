@@ -33,6 +33,7 @@ fn without_inverse(change: &Change) -> Option<String> {
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Delete { .. }
+        | Change::Exec { .. }
         | Change::Bump { .. } => None,
     }
 }

@@ -95,8 +95,9 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
         | Change::Remove { .. }
         | Change::Compute { .. }
         | Change::Convert { .. }
-        | Change::Append { .. }
         | Change::Bump { .. }
+        | Change::Exec { .. }
+        | Change::Append { .. }
         | Change::Delete { .. } => None,
     })
 }

@@ -110,6 +110,18 @@ pub(crate) fn in_memory() -> State {
     State::new(memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
 }
 
+/// Returns a state in memory, and a function that kills its owner and returns the state of the next owner.
+#[cfg(test)]
+pub(crate) fn in_memory_with_crashes() -> (State, impl FnMut() -> State) {
+    let mut memory = memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned()));
+    let first = State::new(memory.clone());
+    let crash = move || {
+        memory = memory.crash();
+        State::new(memory.clone())
+    };
+    (first, crash)
+}
+
 /// The names under which phases are stored.
 pub mod phase {
     /// The phase of `run`.

@@ -45,6 +45,7 @@ pub fn reject_if_unreadable(decision: Decision) -> Decision {
         | Decision::Diverged(_)
         | Decision::Rejected(_)
         | Decision::NotComputable(_)
+        | Decision::NeedsAnswers(..)
         | Decision::Refused(..) => decision,
     }
 }

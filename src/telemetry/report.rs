@@ -92,8 +92,9 @@ fn has_dual_writes(plan: &Plan) -> bool {
         | Change::Remove { .. }
         | Change::Compute { replaces: None, .. }
         | Change::Convert { .. }
-        | Change::Append { .. }
         | Change::Bump { .. }
+        | Change::Exec { .. }
+        | Change::Append { .. }
         | Change::Delete { .. } => false,
     };
     plan.strategy == Strategy::ExpandContract && plan.changes.iter().any(has_source)

@@ -13,6 +13,7 @@ mod deletes;
 mod demo;
 mod documents;
 mod endpoints;
+mod exec;
 mod explain;
 mod forecast;
 mod gates;

@@ -61,6 +61,7 @@ fn gap(plan: &Plan) -> Option<&GapRule> {
         | Change::Compute { .. }
         | Change::Convert { .. }
         | Change::Append { .. }
+        | Change::Exec { .. }
         | Change::Bump { .. } => None,
     })
 }

@@ -220,6 +220,7 @@ fn is_computable(plan: &Plan, item: &Item) -> bool {
         | Change::Copy { .. }
         | Change::Set { .. }
         | Change::Remove { .. }
+        | Change::Exec { .. }
         | Change::Delete { .. } => true,
     };
     plan.changes.iter().all(|change| match applies(plan, change, item) {
@@ -386,6 +387,10 @@ fn change_verdict(plan: &Plan, change: &Change, item: &Item, is_ours: bool) -> V
                 Some(_) => Verdict::Stale,
             }
         }
-        Change::Copy { .. } | Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } => Verdict::Matching,
+        Change::Copy { .. }
+        | Change::Remove { .. }
+        | Change::Bump { .. }
+        | Change::Delete { .. }
+        | Change::Exec { .. } => Verdict::Matching,
     }
 }

@@ -57,6 +57,7 @@ fn change_verdicts(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verd
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Bump { .. }
+        | Change::Exec { .. }
         | Change::Delete { .. } => certain(Verdict::Matching),
         Change::Remove { path } => {
             certain(if path.get(known.item).is_some() { Verdict::Unexpected } else { Verdict::Matching })

@@ -60,6 +60,7 @@ pub(crate) enum ErrorKind {
     Request,
     Rejected,
     ClientEncryption,
+    Program,
     Interrupted,
     Unexpected,
 }
@@ -90,6 +91,7 @@ impl ErrorKind {
             ErrorKind::Request => "request",
             ErrorKind::Rejected => "rejected",
             ErrorKind::ClientEncryption => "client_encryption",
+            ErrorKind::Program => "program",
             ErrorKind::Interrupted => "interrupted",
             ErrorKind::Unexpected => "unexpected",
         }
@@ -126,6 +128,7 @@ impl ErrorKind {
             ErrorKind::ClientEncryption => {
                 "Leave these items to an application that has the keys, or accept them with --accept client-encryption."
             }
+            ErrorKind::Program => "Make the program of `exec` work, then run the same command again.",
             ErrorKind::Interrupted => "`backfill status PLAN` shows the state and the command that continues.",
             ErrorKind::Unexpected => "Run the same command again; if it fails again, report it.",
         }
@@ -188,6 +191,7 @@ impl ErrorKind {
             | StopReason::Deadline(_) => ErrorKind::Limit,
             StopReason::AllFailing { .. } => ErrorKind::Rejected,
             StopReason::ClientEncryption => ErrorKind::ClientEncryption,
+            StopReason::Exec(_) => ErrorKind::Program,
             StopReason::GaveUp { .. } => ErrorKind::Request,
             StopReason::TableChanged(_) => ErrorKind::Table,
             StopReason::FlagMoved(_) | StopReason::FlagUnread { .. } => ErrorKind::Flag,

@@ -51,6 +51,7 @@ impl Exit {
             | StopReason::Deadline(_)
             | StopReason::AllFailing { .. }
             | StopReason::ClientEncryption
+            | StopReason::Exec(_)
             | StopReason::GaveUp { .. }
             | StopReason::TableChanged(_)
             | StopReason::FlagMoved(_)

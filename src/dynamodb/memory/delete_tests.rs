@@ -126,8 +126,8 @@ proptest! {
             }
             WriteEffect::ConditionFailed => {
                 prop_assert!(exists);
-                let again = undo.decide_again(&now, &record, &put);
-                prop_assert_eq!(again == Decision::AlreadyApplied, now == image);
+                let again = undo.decide_found(&now, &put);
+                prop_assert_eq!(again == Some(Decision::AlreadyApplied), now == image);
             }
             WriteEffect::Rejected(why) => prop_assert!(false, "{}", why),
         }

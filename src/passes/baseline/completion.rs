@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::BaselinePass;
 use super::recorder::BaselineRecorder;
 use crate::change::{Changes, Strategy};
+use crate::engine::decisions::Decisions;
 use crate::engine::job::{Job, schedule};
 use crate::engine::scan_table;
 use crate::engine::stop::StopReason;
@@ -71,7 +72,7 @@ impl Job {
         let requests = self.requests();
         let key = &self.description.key;
         let none = Changes::for_expand(&[], Strategy::InPlace, key.clone(), Vec::new());
-        let writer = Writer::new(Arc::new(none), store.history(), pass.session());
+        let writer = Writer::new(Decisions::new(Arc::new(none), None), store.history(), pass.session());
         let recorder = BaselineRecorder::new(Arc::new(self.expand_changes()), store.history(), pass.session(), true);
         let pages = WritePages::new(writer, store.checkpoints(), pass.id, requests.clone(), u64::MAX, 0, true);
         let handler = BaselinePass::new(recorder, pages, requests.clone());

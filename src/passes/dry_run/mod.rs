@@ -20,6 +20,7 @@ pub use heaviest::{HeaviestKeys, KeyUsage};
 pub use prediction::{ItemGroup, PredictedOutcome, Prediction, Shape};
 
 use crate::change::{Changes, ItemHistory, Outcome};
+use crate::engine::Decisions;
 use crate::engine::client::Requests;
 use crate::engine::job::Job;
 use crate::engine::stop::{StopReason, Stopped};
@@ -29,7 +30,7 @@ use crate::state::{Counts, HistoryReader};
 
 /// The page handler of a dry run. It decides on every item, but writes none.
 pub struct DryRun {
-    changes: Arc<Changes>,
+    decisions: Decisions,
     records: Option<Arc<dyn HistoryReader>>,
     requests: Requests,
     total: Mutex<Prediction>,
@@ -39,8 +40,12 @@ impl DryRun {
     /// Creates a dry run of a job's changes. `records` provides the recorded history of items, for changes that depend
     /// on it ([`Changes::lookup`]).
     pub fn new(job: &Job, records: Option<Arc<dyn HistoryReader>>) -> DryRun {
-        let changes = Arc::clone(&job.changes);
-        DryRun { changes, records, requests: job.requests(), total: Mutex::new(Prediction::default()) }
+        DryRun {
+            decisions: job.decisions(),
+            records,
+            requests: job.requests(),
+            total: Mutex::new(Prediction::default()),
+        }
     }
 
     /// Returns the counts of all pages so far.
@@ -99,9 +104,12 @@ impl ProcessPage for DryRun {
         _: &Requests,
     ) -> Result<PartialOutcome<PagePrediction>, Stopped> {
         let mut page = PagePrediction::default();
-        let records = history_of(&self.changes, self.records.as_deref(), &items, &self.requests).await?;
-        for (item, record) in items.iter().zip(&records) {
-            page.counts.count(page.prediction.add(item, &self.changes, record).outcome());
+        let changes = self.decisions.changes();
+        let records = history_of(changes, self.records.as_deref(), &items, &self.requests).await?;
+        let known: Vec<(&Item, &ItemHistory)> = items.iter().zip(&records).collect();
+        let decisions = self.decisions.of(&known, &self.requests).await?;
+        for (item, decision) in items.iter().zip(decisions) {
+            page.counts.count(page.prediction.add_decided(item, changes, decision).outcome());
         }
         Ok(PartialOutcome { outcome: page, rest: None })
     }

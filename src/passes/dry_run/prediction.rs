@@ -178,13 +178,21 @@ impl Prediction {
         }
     }
 
-    /// Counts one item. `record` is the recorded history of the item.
+    /// Decides about one item, and counts it. `record` is the recorded history of the item. Asks no program: an item that
+    /// needs an answer counts as changed, without the capacity for the values that the program computes.
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> PredictedOutcome {
+        self.add_decided(item, changes, reject_if_unreadable(changes.decide_with(item, record)))
+    }
+
+    /// Counts one item for which this decision was made.
+    pub fn add_decided(&mut self, item: &Item, changes: &Changes, mut decision: Decision) -> PredictedOutcome {
         self.scanned += 1;
         let bytes = item_bytes(item);
         self.bytes += bytes as u64;
         let mut usage = KeyUsage { write: 0.0, bytes: bytes as f64 };
-        let decision = reject_if_unreadable(changes.decide_with(item, record));
+        if let Decision::NeedsAnswers(_, least) = decision {
+            decision = Decision::Write(*least);
+        }
         if matches!(decision, Decision::Write(_) | Decision::Refused(..)) {
             self.encrypted += u64::from(encryption_marker(item).is_some());
         }
@@ -211,6 +219,8 @@ impl Prediction {
                 self.add_reason(PredictedOutcome::Rejected, rule.to_string(), group);
                 PredictedOutcome::Rejected
             }
+            // Replaced above.
+            Decision::NeedsAnswers(..) => PredictedOutcome::WouldChange,
             Decision::Write(write) => {
                 self.write_units += write.cost.total();
                 usage.write = write.cost.table;

@@ -3,6 +3,7 @@
 mod append;
 mod computed;
 mod delete;
+mod exec;
 mod options;
 mod replaced;
 
@@ -18,10 +19,11 @@ use crate::item::Path;
 pub(super) use options::{WrittenOptions, by_target, check_conditions, check_null};
 pub(super) use replaced::WrittenReplaced;
 
-const CHANGE_CASES: [&str; 9] = ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "delete"];
+const CHANGE_CASES: [&str; 10] =
+    ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "exec", "delete"];
 
 /// The fields that only some kinds of change take, each with these kinds.
-const DEPENDENT_FIELDS: [(&str, &[&str]); 18] = [
+const DEPENDENT_FIELDS: [(&str, &[&str]); 27] = [
     ("to", &["move", "copy", "convert"]),
     ("value", &["set", "append"]),
     ("values", &["append"]),
@@ -36,6 +38,15 @@ const DEPENDENT_FIELDS: [(&str, &[&str]); 18] = [
     ("fraction", &["convert"]),
     ("true_values", &["convert"]),
     ("false_values", &["convert"]),
+    ("inputs", &["exec"]),
+    ("outputs", &["exec"]),
+    ("marker", &["exec"]),
+    ("workers", &["exec"]),
+    ("batch", &["exec"]),
+    ("timeout", &["exec"]),
+    ("start_timeout", &["exec"]),
+    ("env", &["exec"]),
+    ("files", &["exec"]),
     ("version", &["delete"]),
     ("attributes", &["delete"]),
     ("writers", &["delete"]),
@@ -106,8 +117,8 @@ fn read_change(
         [] => {
             if !fields.has_misspelt(&CHANGE_CASES) {
                 problems.add_missing(
-                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert, append, bump or delete")
-                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; append = \"a\" with values = { SS = [\"b\"] }; bump = \"version\"; delete = true"),
+                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert, append, bump, exec or delete")
+                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; append = \"a\" with values = { SS = [\"b\"] }; bump = \"version\"; exec = [\"./program\"] with inputs, outputs and marker; delete = true"),
                 );
             }
             return None;
@@ -135,6 +146,13 @@ fn read_change(
         // A `delete` has no options: this call only refuses them.
         options::read(&fields, kind, &key, problems);
         return delete::read_delete(&fields, &key, value, problems);
+    }
+    if kind == "exec" {
+        let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
+        refuse_foreign_fields(&fields, kind, &key, problems);
+        let options = options::read(&fields, kind, &key, problems);
+        let written = exec::read_exec(&fields, &key, on_existing, problems);
+        return written.map(|written| WrittenChange { options, ..written });
     }
     let path = read_path(kind, value, problems);
     let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
@@ -210,7 +228,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
             Diagnostic::new(
                 format!("`{kind}` takes no `on_existing`"),
                 at,
-                "only with `move`, `copy`, `set`, `compute` or `convert … into`",
+                "only with `move`, `copy`, `set`, `compute`, `exec` or `convert … into`",
             )
             .also(key.clone(), this_change(kind))
             .help(format!("remove the line: {why}")),

@@ -38,6 +38,7 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
     let no_null = match kind {
         "remove" => Some("a `remove` writes no value, so it has no target that could be missing"),
         "bump" => Some("a `bump` needs a number; an item whose version is NULL is not computable"),
+        "exec" => Some("an `exec` treats a NULL like every other value"),
         "delete" => Some("a `delete` removes the whole item, so it has no target that could be missing"),
         "convert" if fields.get("into").is_none() => {
             Some("a `convert` without `into` has no target of its own. A NULL at its path cannot be converted")

@@ -143,7 +143,8 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
             | Change::Copy { .. }
             | Change::Remove { .. }
             | Change::Delete { .. }
-            | Change::Compute { formula: Formula::Expression(_) | Formula::Inverse(_), .. },
+            | Change::Compute { formula: Formula::Expression(_) | Formula::Inverse(_), .. }
+            | Change::Exec { .. },
         ) => None,
     }
 }
@@ -355,6 +356,7 @@ fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
+            | Change::Exec { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => None,
         };
@@ -409,6 +411,7 @@ fn input_span<'a>(written: &'a WrittenChange, input: &Path) -> &'a TextSpan {
         | Change::Remove { .. }
         | Change::Convert { .. }
         | Change::Append { .. }
+        | Change::Exec { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => true,
     };

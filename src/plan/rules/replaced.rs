@@ -68,6 +68,7 @@ fn replacement(written: &WrittenChange) -> Option<Replacement<'_>> {
             | Change::Remove { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
+            | Change::Exec { .. }
             | Change::Bump { .. }
             | Change::Delete { .. },
             _,

@@ -23,8 +23,9 @@ fn apply(changes: &[Change], image: &Item) -> Item {
             Change::Remove { path } => gone.push(path),
             Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Append { .. }
             | Change::Bump { .. }
+            | Change::Exec { .. }
+            | Change::Append { .. }
             | Change::Delete { .. } => {
                 unreachable!("not generated")
             }

@@ -30,7 +30,7 @@ const UNREADABLE: [&str; 10] = [
 ];
 
 /// Bad plans in `tests/plans/` that the schema accepts, each with the reason why a schema cannot find the fault.
-const BEYOND_A_SCHEMA: [(&str, &str); 143] = [
+const BEYOND_A_SCHEMA: [(&str, &str); 153] = [
     ("append-key", "compares a change with `key`"),
     ("append-list-element", "a path: its last step"),
     ("append-twice", "compares the paths of two changes"),
@@ -92,6 +92,16 @@ const BEYOND_A_SCHEMA: [(&str, &str); 143] = [
     ("delete-version-key", "compares a change with `key`"),
     ("delete-version-list-element", "a path: its last step"),
     ("delete-with-set", "compares all changes"),
+    ("exec-key-output", "compares a change with `key`"),
+    ("exec-marker-is-input", "compares the attributes of a change"),
+    ("exec-marker-is-output", "compares the attributes of a change"),
+    ("exec-nested-input", "a path: whether it is a whole attribute"),
+    ("exec-nested-output", "a path: whether it is a whole attribute"),
+    ("exec-output-is-input", "compares the attributes of a change"),
+    ("exec-reads-a-removed", "compares the paths of two changes"),
+    ("exec-reads-a-target", "compares the paths of two changes"),
+    ("exec-target-of-another", "compares the paths of two changes"),
+    ("exec-timeout", "the range of a duration"),
     ("index-keys", "needs the table: the keys of its indexes"),
     ("inverse-index-key", "needs the table: the keys of its indexes"),
     ("inverse-reads-a-target", "compares the paths of two changes"),

@@ -7,7 +7,7 @@ use super::fields::{SchemaFields, Step, put};
 use crate::plan_json::{schema_accepts, schema_errors};
 
 /// Valid plans. Together they have every kind of change, of health check and of flag.
-const BASES: [&str; 5] = [
+const BASES: [&str; 6] = [
     r#"
     migration = { name = "m" }
     table = { name = "shop" }
@@ -28,6 +28,11 @@ const BASES: [&str; 5] = [
     table = { name = "shop" }
     change = [{ set = "a", value = 1 }]
     health_check = [{ name = "api", alarm = "latency", on_unhealthy = "slow" }]
+    "#,
+    r#"
+    migration = { name = "m" }
+    table = { name = "shop" }
+    change = [{ exec = ["./program"], inputs = ["x"], outputs = ["y"], marker = "z" }]
     "#,
     r#"
     migration = { name = "m" }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use backfill::internals::item::{Item, Projection};
+use backfill::internals::change::input_digest;
+use backfill::internals::item::{Item, Projection, item_from_json};
 use backfill::internals::local::{Fault, RequestInfo};
 use serde_json::{Value as Json, json};
 
@@ -39,6 +40,10 @@ fn examples() -> Vec<Example> {
         item
     };
     let adds = |item: Json, more: Json| (item.clone(), with(item, more));
+    let counted = |inputs: Json, words: u32| {
+        let digest = input_digest(&item_from_json(&inputs).unwrap());
+        adds(inputs, json!({"words": {"N": words.to_string()}, "words_of": {"S": digest}}))
+    };
     vec![
         Example {
             file: "rename-attribute.toml",
@@ -125,6 +130,16 @@ fn examples() -> Vec<Example> {
                 adds(json!({"expires_at": {"S": "never"}}), json!({"schema_version": {"N": "2"}})),
                 same(json!({"expires_at": {"N": "1"}, "schema_version": {"N": "2"}})),
                 same(json!({"schema_version": {"N": "1"}})),
+            ],
+        },
+        Example {
+            file: "computed-by-a-program.toml",
+            exit: 4,
+            items: vec![
+                counted(json!({"title": {"S": "two words"}, "body": {"S": "and three more"}}), 5),
+                counted(json!({"body": {"S": ""}}), 0),
+                same(json!({"title": {"N": "1"}})),
+                same(json!({"n": {"N": "1"}})),
             ],
         },
         Example {
@@ -299,6 +314,8 @@ async fn the_example_with_documents_has_its_documented_result() {
     killed_and_resumed(examples.iter().find(|example| example.file == DOCUMENTS).unwrap()).await;
 }
 
+/// The folder with the programs of the examples.
+const PROGRAMS: &str = "programs";
 /// The run is killed midway. In the end, exactly the closed orders with a version are gone. A rollback puts back each
 /// delete that was confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -352,6 +369,10 @@ async fn killed_and_resumed(example: &Example) {
     assert_eq!(text.matches("name = \"shop\"").count(), 1, "{}", example.file);
     let plan = harness.dir().join(example.file);
     std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
+    std::fs::create_dir_all(harness.dir().join(PROGRAMS)).unwrap();
+    for program in folder().join(PROGRAMS).read_dir().unwrap().map(Result::unwrap) {
+        std::fs::copy(program.path(), harness.dir().join(PROGRAMS).join(program.file_name())).unwrap();
+    }
     let both = |n: usize, (before, after): &(Json, Json)| {
         (0..COPIES).map(move |i| format!("{n}-{i}")).map(|pk| (item(&pk, before), item(&pk, after))).collect::<Vec<_>>()
     };

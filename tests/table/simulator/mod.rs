@@ -179,7 +179,7 @@ async fn work(job: &Job, store: &Arc<MemoryStore>, service: &Arc<Service>) {
     let _rates = AbortOnDropHandle::new(tokio::spawn(note_rates(Arc::clone(service), Arc::clone(&job.scopes))));
     let requests = job.requests();
     let session = SessionId { run, epoch: 1 };
-    let writer = Writer::new(Arc::clone(&job.changes), store.clone(), session);
+    let writer = Writer::new(job.decisions(), store.clone(), session);
     let limit = job.plan.limits.max_failures;
     let handler = WritePages::new(writer, store.clone(), run, requests.clone(), limit, 0, false);
     let handler = Arc::new(handler);

@@ -32,7 +32,7 @@ impl Writer {
             Some(removed) => ItemResult::Failed(Outcome::Conflict, late_change(planned, removed, is_journaled)),
         };
         if is_journaled {
-            let partition_key = &self.changes.key().partition.name;
+            let partition_key = &self.changes().key().partition.name;
             let image = other.map(|removed| PreImage::of_item(partition_key, &removed));
             let rows = image.into_iter().chain([PreImage::confirmed_delete(partition_key)]);
             let rows = rows.map(|pre| PreImageRow { key: write.key.clone(), pre }).collect();

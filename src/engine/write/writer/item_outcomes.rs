@@ -10,6 +10,9 @@ use crate::engine::write::outcome::PageOutcome;
 use crate::item::{ItemKey, Path};
 use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 
+/// Why an item failed whose program was not asked.
+const UNANSWERED: &str = "this pass does not start the program of an `exec`";
+
 /// The outcomes of a number of items, complete enough to be committed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ItemOutcomes {
@@ -128,6 +131,7 @@ fn to_item_result(decision: Decision, after_condition: bool) -> ItemResult {
         Decision::Rejected(why) => ItemResult::Failed(Outcome::Rejected, why),
         Decision::NotComputable(why) => ItemResult::Failed(Outcome::NotComputable, why.to_string()),
         Decision::Refused(_, rule) => ItemResult::Failed(Outcome::Rejected, rule.to_string()),
+        Decision::NeedsAnswers(..) => ItemResult::Failed(Outcome::Rejected, UNANSWERED.into()),
         Decision::Write(_) => ItemResult::Failed(Outcome::Conflict, "it still needs a write".into()),
     }
 }

@@ -18,17 +18,18 @@ use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, Outcome, PreIm
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
 use crate::engine::client::Lane;
 use crate::engine::client::{Attempts, Requests, stop_reason};
+use crate::engine::decisions::Decisions;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
-use crate::state::{History, PreImageId, PreImageRow, SessionId, reject_if_unreadable};
+use crate::state::{History, PreImageId, PreImageRow, SessionId};
 use item_outcomes::ItemResult;
 use set_aside::SetAsideItems;
 
 /// Processes items until every item has an outcome. Every write is guarded against live writers.
 #[derive(Clone)]
 pub struct Writer {
-    changes: Arc<Changes>,
+    decisions: Decisions,
     history: Arc<dyn History>,
     session: SessionId,
     /// Whether this pass is the first one that sees the items.
@@ -59,14 +60,14 @@ impl PendingWrite {
 }
 
 impl Writer {
-    /// Creates a writer that applies these changes in this session of a run.
-    pub fn new(changes: Arc<Changes>, history: Arc<dyn History>, session: SessionId) -> Writer {
-        Writer { changes, history, session, is_first_pass: false }
+    /// Creates a writer that carries out these decisions in this session of a run.
+    pub fn new(decisions: Decisions, history: Arc<dyn History>, session: SessionId) -> Writer {
+        Writer { decisions, history, session, is_first_pass: false }
     }
 
     /// Returns whether this writer puts deleted items back ([`Changes::restores_items`]).
     pub(crate) fn restores_items(&self) -> bool {
-        self.changes.restores_items()
+        self.changes().restores_items()
     }
 
     /// Marks pre-images as refused, because their writes were certainly not applied. If this mark cannot be stored, no
@@ -95,8 +96,9 @@ impl Writer {
         let mut outcomes = ItemOutcomes::default();
         let mut writes = Vec::new();
         let records = self.history_of(&items, requests).await?;
-        for (item, record) in items.into_iter().zip(records) {
-            let decision = reject_if_unreadable(self.changes.decide_with(&item, &record));
+        let known: Vec<(&Item, &ItemHistory)> = items.iter().zip(records.iter().map(Arc::as_ref)).collect();
+        let decisions = self.decisions.of(&known, requests).await?;
+        for ((item, record), decision) in items.into_iter().zip(records).zip(decisions) {
             if let Decision::Write(write) = decision {
                 writes.push(PendingWrite::new(write, record));
             } else {
@@ -186,7 +188,7 @@ impl Writer {
     /// Returns the recorded history of these items, in the same order. One query reads the history of all items of a
     /// page, before any decision is made.
     async fn history_of(&self, items: &[Item], requests: &Requests) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
-        let Some(lookup) = self.changes.lookup() else {
+        let Some(lookup) = self.changes().lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
         };
         let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
@@ -311,10 +313,14 @@ impl Writer {
         Err(Stopped)
     }
 
+    fn changes(&self) -> &Changes {
+        self.decisions.changes()
+    }
+
     fn key_of(&self, item: &Item) -> ItemKey {
         // A stored item always has its key. If the key were missing, `decide` would reject the item, which would then
         // be listed under an empty key.
-        self.changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
+        self.changes().key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::change::{Decision, Outcome};
 use crate::engine::client::{RequestSpend, Requests};
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
-use crate::state::{BaselinePage, FilledTargets, PreImageId, reject_if_unreadable};
+use crate::state::{BaselinePage, FilledTargets, PreImageId};
 
 /// The maximum number of attempts to write an item. If the condition of the last attempt fails too, the item becomes a
 /// `Conflict`. Each attempt waits for its permits, and a live writer may change the item meanwhile. Suppose that live
@@ -42,7 +42,11 @@ impl Writer {
             return Ok(None);
         };
         self.record_skipped(requests, &key, &image, &outcomes.refused).await?;
-        let decision = reject_if_unreadable(self.changes.decide_again(&image, &member.record, &member.write));
+        let decision = match self.changes().decide_found(&image, &member.write) {
+            Some(decision) => Some(decision),
+            None => self.decisions.of(&[(&image, &member.record)], requests).await?.pop(),
+        };
+        let decision = decision.unwrap_or(Decision::NothingToDo);
         let Decision::Write(write) = decision else {
             outcomes.counts.unclear += unclear;
             // If an item must not be deleted any more, nobody has made the change.
@@ -73,7 +77,7 @@ impl Writer {
         if !self.is_first_pass {
             return Ok(());
         }
-        let targets = self.changes.skipped_targets(image);
+        let targets = self.changes().skipped_targets(image);
         if targets.is_empty() {
             return Ok(());
         }

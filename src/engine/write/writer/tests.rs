@@ -84,7 +84,7 @@ fn table(max_chunk: usize) -> (Arc<BatchingTable>, Requests, Writer) {
     let batched = Arc::new(BatchingTable { began: Instant::now(), max_chunk, chunks: Mutex::default() });
     let job = Job::new(plan, Arc::clone(&changes), Tables::one(Arc::clone(&batched)), description, &budgets);
     let session = SessionId { run: RunId::from_number(1), epoch: 1 };
-    let writer = Writer::new(changes, crate::state::in_memory().history(), session);
+    let writer = Writer::new(job.decisions(), crate::state::in_memory().history(), session);
     (batched, job.requests(), writer)
 }
 

@@ -1,6 +1,8 @@
 //! Compares one change of the plan with an image.
 
-use crate::change::{Addition, Change, Formula, ItemHistory, ItemRules, Source, Strategy};
+use std::sync::Arc;
+
+use crate::change::{Addition, Change, Exec, ExecFault, Formula, ItemHistory, ItemRules, Source, Strategy};
 use crate::convert::Conversion;
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
@@ -47,6 +49,11 @@ pub(super) enum Expectation {
     Appended {
         to: Path,
         addition: Addition,
+    },
+    /// The marker must belong to the current inputs, and the outputs to the marker.
+    Program {
+        exec: Arc<Exec>,
+        skips_existing: bool,
     },
 }
 
@@ -121,7 +128,7 @@ impl Expectation {
                 let (source, to) = Source::of_change(change)?;
                 Expectation::Pair { source, new: to.clone(), truth, skip_rule }
             }
-            Change::Set { .. } | Change::Compute { .. } | Change::Append { .. }
+            Change::Set { .. } | Change::Compute { .. } | Change::Append { .. } | Change::Exec { .. }
                 if truth.is_new_only() && stage == TableStage::Expanded =>
             {
                 return None;
@@ -133,6 +140,7 @@ impl Expectation {
             Change::Compute { to, formula, .. } => Expectation::Computed { to, formula, skip_rule },
             Change::Convert { path, conversion } => Expectation::Converted { path, conversion },
             Change::Append { to, addition } => Expectation::Appended { to, addition },
+            Change::Exec { exec, .. } => Expectation::Program { exec, skips_existing: change.skips_existing() },
             // A version has no expected value: applications raise it too.
             // `Parity` compares whole items.
             Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } => return None,
@@ -208,14 +216,30 @@ impl Expectation {
                 Ok(Some(_)) => (to, Verdict::Missing),
                 Err(_) => (to, Verdict::Stale),
             },
+            Expectation::Program { exec, skips_existing } => match exec.fault(item, record, *skips_existing) {
+                None => (&exec.marker, Verdict::Matching),
+                Some((path, ExecFault::Missing)) => (path, Verdict::Missing),
+                Some((path, ExecFault::Stale)) => (path, Verdict::Stale),
+                Some((path, ExecFault::Unexpected)) => (path, Verdict::Unexpected),
+                Some((path, ExecFault::Skipped)) => (path, Verdict::Skipped),
+            },
         }
     }
 
     /// Returns whether the verdict on this item depends on whether the migration wrote the target's value.
     pub(super) fn depends_on_author(&self, item: &Item, rules: &ItemRules) -> bool {
-        let Expectation::Computed { to, formula, .. } = self else { return false };
-        let is_other = |there: &Value| !matches!(formula.value(item, &rules.facts), Ok(Some(value)) if value == *there);
-        to.get(item).is_some_and(is_other)
+        match self {
+            Expectation::Computed { to, formula, .. } => to
+                .get(item)
+                .is_some_and(|there| !matches!(formula.value(item, &rules.facts), Ok(Some(value)) if value == *there)),
+            Expectation::Program { exec, .. } => exec.targets().any(|target| target.get(item).is_some()),
+            Expectation::Pair { .. }
+            | Expectation::InPlace { .. }
+            | Expectation::Constant { .. }
+            | Expectation::Absent { .. }
+            | Expectation::Converted { .. }
+            | Expectation::Appended { .. } => false,
+        }
     }
 
     /// Returns whether a value is computed from the target itself, so that it cannot be computed again from the written
@@ -228,7 +252,8 @@ impl Expectation {
             | Expectation::Constant { .. }
             | Expectation::Absent { .. }
             | Expectation::Converted { .. }
-            | Expectation::Appended { .. } => false,
+            | Expectation::Appended { .. }
+            | Expectation::Program { .. } => false,
         }
     }
 
@@ -242,6 +267,7 @@ impl Expectation {
             | Expectation::Computed { to: path, .. }
             | Expectation::Converted { path, .. }
             | Expectation::Appended { to: path, .. } => path,
+            Expectation::Program { exec, .. } => exec.targets().next().unwrap_or(&exec.marker),
         }
     }
 
@@ -255,6 +281,7 @@ impl Expectation {
             | Expectation::Computed { to: path, .. }
             | Expectation::Converted { path, .. }
             | Expectation::Appended { to: path, .. } => path,
+            Expectation::Program { exec, .. } => &exec.marker,
         }
     }
 }
@@ -289,6 +316,7 @@ impl SkippablePair {
             | Change::Compute { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
+            | Change::Exec { .. }
             | Change::Bump { .. }
             | Change::Delete { .. } => None,
         }

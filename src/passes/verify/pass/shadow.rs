@@ -12,10 +12,10 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
 use super::{ItemHistories, VerifyInput};
-use crate::change::{Changes, ItemHistory, Outcome};
+use crate::change::{Change, Changes, ItemHistory, Outcome};
 use crate::engine::{
-    CommitPage, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests, StopReason,
-    Stopped, Writer,
+    CommitPage, Decisions, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests,
+    StopReason, Stopped, Writer,
 };
 use crate::item::{Item, ItemKey, KeySchema};
 use crate::state::{
@@ -104,7 +104,9 @@ impl Verifier {
             history,
             needs_journal: plan.select.is_some()
                 || plan.options.selections().next().is_some()
-                || plan.changes.iter().any(|change| change.skips_existing() || change.may_be_not_computable()),
+                || plan.changes.iter().any(|change| {
+                    change.skips_existing() || change.may_be_not_computable() || matches!(change, Change::Exec { .. })
+                }),
             store: store.clone(),
             session: record.run.session(),
             requests,
@@ -191,7 +193,7 @@ impl Verifier {
         let page_repair = Arc::new(PageRepair { repair: repair.clone(), records });
         let changes = Changes::from_decider(page_repair, repair.key().clone(), repair.indexes().schemas().to_vec())
             .with_encrypted_refused(self.refuses_encrypted);
-        let writer = Writer::new(Arc::new(changes), self.store.history(), self.session);
+        let writer = Writer::new(Decisions::new(Arc::new(changes), None), self.store.history(), self.session);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let outcomes = writer.process_all(items, requests).await?;
         let unexpected = |key: &ItemKey| {

@@ -17,8 +17,9 @@ impl Repair {
                 | Change::Remove { .. }
                 | Change::Compute { .. }
                 | Change::Convert { .. }
-                | Change::Append { .. }
                 | Change::Bump { .. }
+                | Change::Exec { .. }
+                | Change::Append { .. }
                 | Change::Delete { .. } => false,
             }
     }
@@ -33,8 +34,9 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Append { .. }
             | Change::Bump { .. }
+            | Change::Exec { .. }
+            | Change::Append { .. }
             | Change::Delete { .. } => false,
         })
     }

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use super::compare::SkipRule;
 use crate::change::{
-    Change, Changes, Condition, Decider, Decision, Indexes, ItemHistory, ItemRules, OnExisting, Selected, Source,
-    Strategy,
+    Change, Changes, Condition, Decider, Decision, ExecFault, Indexes, ItemHistory, ItemRules, OnExisting, Selected,
+    Source, Strategy,
 };
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
@@ -167,7 +167,8 @@ impl Repair {
                 }
                 // In this case, verification does not compare a `set` (`compare/`), so the `set` must not block the
                 // repair of a pair.
-                Change::Set { .. } | Change::Compute { .. } | Change::Append { .. } if truth.is_new_only() => {}
+                Change::Set { .. } | Change::Compute { .. } | Change::Append { .. } | Change::Exec { .. }
+                    if truth.is_new_only() => {}
                 Change::Set { to, value, .. } => {
                     let there = self.rules.options.of(to).target_value(to, item, Some(value));
                     let other = there.is_some_and(|there| there != value) && !change.skips_existing();
@@ -193,6 +194,12 @@ impl Repair {
                 }
                 Change::Convert { .. } | Change::Append { .. } | Change::Bump { .. } | Change::Delete { .. } => {
                     needs.changes.push(change.clone());
+                }
+                // Only `run` asks programs.
+                Change::Exec { exec, .. } => {
+                    if let Some((path, fault)) = exec.fault(item, record, change.skips_existing()) {
+                        needs.leave_if(path, fault != ExecFault::Skipped);
+                    }
                 }
             }
         }

@@ -77,8 +77,9 @@ impl Repair {
             | Change::Remove { .. }
             | Change::Compute { .. }
             | Change::Convert { .. }
-            | Change::Append { .. }
             | Change::Bump { .. }
+            | Change::Exec { .. }
+            | Change::Append { .. }
             | Change::Delete { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();

@@ -245,6 +245,7 @@ proptest! {
             Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => prop_assert!(matches(&before)),
             Decision::Rejected(why) => prop_assert!(false, "{why}"),
             Decision::NotComputable(why) => prop_assert!(false, "{why}"),
+            Decision::NeedsAnswers(..) => prop_assert!(false, "a repair asks no program"),
             Decision::Refused(_, rule) => prop_assert!(false, "{rule}"),
         }
     }

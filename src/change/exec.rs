@@ -1,0 +1,189 @@
+//! `exec`: values that a program of the operator computes.
+//!
+//! The decision stays pure. If an item needs an answer of a program, the decision contains the [`ProgramQuestion`]. The caller
+//! asks the program and decides again with the [`ProgramAnswers`]. An answer belongs to the inputs from which it was computed:
+//! with other inputs, the decision asks again. The write is conditional on every input, so a stale answer is never
+//! written.
+//!
+//! The marker is the SHA-256 of the inputs, and each write sets it together with the outputs. It shows from which inputs
+//! the outputs were computed, so no pass has to compute them again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::ItemHistory;
+use super::digest::with_canonical_numbers;
+use crate::item::{Item, Path, Value, item_to_json};
+
+/// What an `exec` change runs, reads and writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct Exec {
+    /// The program and its arguments. There is no shell.
+    pub argv: Vec<String>,
+    /// The attributes that the program receives. A write is conditional on each of them.
+    pub inputs: Vec<Path>,
+    /// The attributes that the program computes. It cannot write any other attribute.
+    pub outputs: Vec<Path>,
+    /// The attribute that gets the SHA-256 of the inputs, in the same write as the outputs.
+    pub marker: Path,
+    /// More files that determine what the program computes. Their content is part of the plan's fingerprint.
+    pub files: Vec<String>,
+    /// The names of the environment variables that the program receives. It receives no others.
+    pub env: Vec<String>,
+    /// Number of processes.
+    pub workers: usize,
+    /// Maximum number of items that a process gets at a time.
+    pub batch: usize,
+    /// The time within which a process must answer a batch.
+    pub timeout: Duration,
+    /// The additional time for the first batch of a process.
+    pub start_timeout: Duration,
+    /// What was found on this machine. It is not part of the plan's text. `None` until the files were looked up.
+    pub program: Option<ProgramFiles>,
+}
+
+/// The program of an `exec` change as it was found on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct ProgramFiles {
+    /// The folder of the plan, which is the working directory of the program.
+    pub folder: PathBuf,
+    /// The file that is started; otherwise why the program cannot be started.
+    pub executable: Result<PathBuf, String>,
+    /// Whether the program was found through `PATH`. If so, its content is not part of the fingerprint.
+    pub from_path: bool,
+    /// The SHA-256 of the names and the content of the files that belong to the program, in hexadecimal digits.
+    pub digest: String,
+}
+
+/// What an item still needs from a program.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProgramQuestion {
+    /// The position of the `exec` change in the plan.
+    pub position: usize,
+    /// The inputs that the item has.
+    pub inputs: Item,
+    /// The SHA-256 of the inputs.
+    pub digest: String,
+}
+
+/// What a program answered to a question: a value for each output, or why there is no valid answer. The text names no
+/// values. It completes the sentence "the program …".
+pub type ProgramAnswer = Result<Item, String>;
+
+/// The answers to the questions about one item.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProgramAnswers(Vec<(ProgramQuestion, ProgramAnswer)>);
+
+impl ProgramAnswers {
+    /// No answers.
+    pub(super) const NONE: &'static ProgramAnswers = &ProgramAnswers(Vec::new());
+
+    /// Adds the answer to a question.
+    pub fn add(&mut self, question: ProgramQuestion, answer: ProgramAnswer) {
+        self.0.push((question, answer));
+    }
+
+    /// Returns the answer to a question of this change about inputs with this SHA-256.
+    pub(super) fn to(&self, position: usize, digest: &str) -> Option<&ProgramAnswer> {
+        let answered = self.0.iter().find(|(question, _)| question.position == position && question.digest == digest);
+        answered.map(|(_, answer)| answer)
+    }
+}
+
+/// The state of an item with respect to an `exec` change.
+pub(super) enum ExecState {
+    /// The item has no input, so there is nothing to compute.
+    NoInputs,
+    /// The marker shows that the outputs were computed from the current inputs.
+    Applied,
+    /// The inputs have no marker of their own, and these paths have values.
+    Occupied(Vec<Path>),
+    /// The marker and all outputs are missing.
+    Free,
+}
+
+/// How an item differs from what an `exec` change implies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecFault {
+    /// A value is missing.
+    Missing,
+    /// The outputs do not belong to the current inputs, or somebody has changed an output since.
+    Stale,
+    /// The inputs are gone, but the migration's marker is still there.
+    Unexpected,
+    /// Another value was there before, and the plan counts it as done.
+    Skipped,
+}
+
+impl Exec {
+    /// Returns the inputs that an item has.
+    pub fn inputs_of(&self, item: &Item) -> Item {
+        let present = self.inputs.iter().filter_map(|input| Some((input.root().to_owned(), input.get(item)?.clone())));
+        present.collect()
+    }
+
+    /// Returns the paths that the change writes: the outputs, then the marker.
+    pub fn targets(&self) -> impl Iterator<Item = &Path> {
+        self.outputs.iter().chain([&self.marker])
+    }
+
+    /// Returns a short name of the program for messages: the outputs that it computes.
+    pub fn names_of_outputs(&self) -> String {
+        self.outputs.iter().map(|output| format!("`{output}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Returns the state of an item whose inputs have this SHA-256.
+    pub(super) fn state(&self, item: &Item, digest: &str) -> ExecState {
+        if self.inputs.iter().all(|input| input.get(item).is_none()) {
+            return ExecState::NoInputs;
+        }
+        let marker = self.marker.get(item);
+        if marker == Some(&Value::S(digest.to_owned())) && self.outputs.iter().all(|output| output.get(item).is_some())
+        {
+            return ExecState::Applied;
+        }
+        let occupied: Vec<Path> = self.targets().filter(|target| target.get(item).is_some()).cloned().collect();
+        if occupied.is_empty() { ExecState::Free } else { ExecState::Occupied(occupied) }
+    }
+
+    /// Compares an item with this change, without the program. Returns the path with the fault; `None` if the item
+    /// matches. `record` shows which values the migration wrote.
+    ///
+    /// The comparison trusts a marker that somebody else wrote: applications may compute the outputs themselves.
+    pub fn fault(&self, item: &Item, record: &ItemHistory, skips_existing: bool) -> Option<(&Path, ExecFault)> {
+        let is_own = |path: &Path| path.get(item).is_some_and(|now| record.is_own_value(path, now));
+        let digest = input_digest(&self.inputs_of(item));
+        match self.state(item, &digest) {
+            ExecState::NoInputs => is_own(&self.marker).then_some((&self.marker, ExecFault::Unexpected)),
+            ExecState::Applied if is_own(&self.marker) => {
+                let changed = self.outputs.iter().find(|output| !is_own(output));
+                changed.map(|output| (output, ExecFault::Stale))
+            }
+            ExecState::Applied => None,
+            ExecState::Free => Some((&self.marker, ExecFault::Missing)),
+            ExecState::Occupied(_) if skips_existing && !self.targets().any(is_own) => {
+                Some((&self.marker, ExecFault::Skipped))
+            }
+            ExecState::Occupied(_) => {
+                let missing = self.outputs.iter().find(|output| output.get(item).is_none());
+                let is_current = self.marker.get(item) == Some(&Value::S(digest));
+                Some(match missing.filter(|_| is_current) {
+                    Some(output) => (output, ExecFault::Missing),
+                    None => (&self.marker, ExecFault::Stale),
+                })
+            }
+        }
+    }
+}
+
+/// Returns the SHA-256 of these inputs, in hexadecimal digits. It is computed from the text of the inputs as one JSON
+/// object in DynamoDB JSON: names and members of sets sorted, numbers as digits and a power of ten (`15E-1`), no spaces.
+pub fn input_digest(inputs: &Item) -> String {
+    let canonical = inputs.iter().map(|(name, value)| (name.clone(), with_canonical_numbers(value))).collect();
+    let digest = Sha256::digest(item_to_json(&canonical).to_string());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

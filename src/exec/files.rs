@@ -1,0 +1,109 @@
+//! Finds the programs of `exec` changes on this machine, and computes the SHA-256 of their files.
+//!
+//! These files belong to a program: the program itself, if the plan names it by a path; each argument that is the path of
+//! an existing file; and the files that the plan lists in `files`. Paths are relative to the plan's folder. A program
+//! that is found through `PATH`, such as an interpreter, does not belong to it: it differs between machines.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::change::{Change, Exec, ProgramFiles};
+
+/// Looks up the program of each `exec` change. `folder` is the folder of the plan. The result is stored in the changes.
+pub fn find_programs(changes: &mut [Change], folder: &Path) {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    for change in changes {
+        if let Change::Exec { exec, .. } = change {
+            let found = find(exec, &folder);
+            Arc::make_mut(exec).program = Some(found);
+        }
+    }
+}
+
+/// Returns what belongs to a program on this machine now.
+pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
+    let mut hash = Sha256::new();
+    let mut problem = None;
+    let name = exec.argv.first().map_or("", String::as_str);
+    let from_path = !name.contains('/');
+    let mut executable = match from_path {
+        true => find_in_path(name),
+        false => find_file(&folder.join(name)),
+    };
+    let arguments = exec.argv.iter().enumerate().skip(usize::from(from_path));
+    for (position, argument) in arguments {
+        let path = folder.join(argument);
+        if path.is_file() {
+            add(&mut hash, &format!("argument {position}"), &path, &mut problem);
+        }
+    }
+    for name in &exec.files {
+        add(&mut hash, &format!("file {name}"), &folder.join(name), &mut problem);
+    }
+    if let (Ok(_), Some(problem)) = (&executable, problem) {
+        executable = Err(problem);
+    }
+    ProgramFiles { folder: folder.to_owned(), executable, from_path, digest: hex(&hash.finalize()) }
+}
+
+/// Adds a file to the hash. Its name, its length and its content determine the hash.
+fn add(hash: &mut Sha256, name: &str, path: &Path, problem: &mut Option<String>) {
+    match content_hash(path) {
+        Ok(content) => {
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name);
+            hash.update(content);
+        }
+        Err(error) => {
+            problem.get_or_insert(format!("its file {} cannot be read ({error})", path.display()));
+        }
+    }
+}
+
+fn content_hash(path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut part = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(hash.finalize().into()),
+            length => hash.update(&part[..length]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Like the system, searches the folders of `PATH` for an executable file with this name.
+fn find_in_path(name: &str) -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    places.find_map(|place| find_file(&place).ok()).ok_or_else(|| "it is in no folder of PATH".to_owned())
+}
+
+fn find_file(path: &Path) -> Result<PathBuf, String> {
+    let file = std::fs::metadata(path).map_err(|_| "it does not exist".to_owned())?;
+    match (file.is_file(), is_executable(&file)) {
+        (false, _) => Err("it is not a file".to_owned()),
+        (true, false) => Err("it is not executable".to_owned()),
+        (true, true) => Ok(path.to_owned()),
+    }
+}
+
+#[cfg(unix)]
+fn is_executable(file: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    file.permissions().mode() & 0o111 != 0
+}
+
+#[cfg(not(unix))]
+fn is_executable(_file: &std::fs::Metadata) -> bool {
+    true
+}

@@ -1,0 +1,76 @@
+//! Asks the programs of `exec` changes. Each change has a pool of processes ([`Pools`]). A process reads items and
+//! prints answers, one JSON document for each line (`protocol.rs`).
+//!
+//! A process that crashes, hangs or breaks the protocol is killed with its whole process group, and another one is
+//! started for the next batch. Only the items without a valid answer become failures.
+
+mod files;
+mod pool;
+mod process;
+mod protocol;
+#[cfg(all(test, unix))]
+mod tests;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+pub use files::find_programs;
+pub use pool::Pools;
+pub use protocol::{MAX_LINE_BYTES, Replies, replies, request};
+
+use crate::change::{ProgramAnswer, ProgramQuestion};
+
+/// Is told that programs have answered.
+pub type OnAnswered<'a> = &'a (dyn Fn() + Send + Sync);
+
+/// ProgramAnswers the questions of `exec` changes.
+#[async_trait]
+pub trait Programs: Debug + Send + Sync {
+    /// Returns one answer for each question, in the same order. Calls `progress` when a part of them is answered, because
+    /// a slow program is not a stalled run. The future can be dropped at any point: the processes that were working on the
+    /// questions are then killed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if asking more questions makes no sense. No answer is returned then.
+    async fn ask(
+        &self,
+        questions: &[ProgramQuestion],
+        progress: OnAnswered<'_>,
+    ) -> Result<Vec<ProgramAnswer>, ExecError>;
+}
+
+/// Why no program can be asked any more. The run stops and can be resumed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExecError {
+    /// A process could not be started.
+    #[error("the program {program} could not be started: {why}")]
+    NotStarted {
+        /// The program, escaped.
+        program: String,
+        /// The reason.
+        why: String,
+    },
+    /// The files of the program are not those with which the plan was read.
+    #[error("the files of the program {program} changed while the command was running")]
+    Changed {
+        /// The program, escaped.
+        program: String,
+    },
+    /// Many batches in a row had no valid answer.
+    #[error(
+        "the program {program} gave no valid answer in {batches} batches in a row ({items} items). In the last one, \
+         it {why}"
+    )]
+    Failing {
+        /// The program, escaped.
+        program: String,
+        /// Number of batches.
+        batches: u64,
+        /// Number of items in these batches.
+        items: u64,
+        /// What happened last.
+        why: String,
+    },
+}

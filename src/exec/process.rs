@@ -1,0 +1,170 @@
+//! One process of a program: it gets batches and prints answers.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::ExecError;
+use super::files;
+use super::protocol::{MAX_LINE_BYTES, is_empty};
+use crate::change::{Exec, ProgramFiles};
+use crate::outside::escaped;
+use crate::program::Group;
+
+/// The maximum size of the answers to a batch. A batch of large items is smaller, so that its answers fit.
+pub(super) const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many more lines than items the answer to a batch may have. Some libraries print a few lines of their own.
+pub(super) const MAX_MORE_LINES: usize = 100;
+
+/// How long the end of a process is waited for after it has closed its stdout. Only a message in the log needs its exit
+/// status.
+const WAIT_FOR_STATUS: Duration = Duration::from_millis(500);
+
+/// How much is read at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A running process. Dropping it kills the process, with the programs that it has started, unless they have left its
+/// process group.
+pub(super) struct Process {
+    group: Group,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    /// What was read after the end of the last batch.
+    unread: Vec<u8>,
+    /// Number of bytes that the process has written to stderr. They are read and discarded.
+    stderr_bytes: Arc<AtomicU64>,
+    _drain: AbortOnDropHandle<()>,
+    /// Whether the process has answered a batch.
+    pub(super) is_proven: bool,
+}
+
+/// How the answers to a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BatchEnd {
+    /// The process printed the empty line, and has read the whole batch.
+    Complete,
+    /// The process printed the empty line before it had read the whole batch.
+    Early,
+    /// The process closed its stdout, or it cannot be read.
+    Closed,
+    /// The time limit passed.
+    TimedOut,
+    /// A line or the whole answer was too long, or it had too many lines.
+    TooLong,
+}
+
+impl Process {
+    /// Starts a process. Fails if it cannot be started, or if its files are not those with which the plan was read.
+    pub(super) fn start(exec: &Exec) -> Result<Process, ExecError> {
+        let program = exec.argv.first().map_or_else(String::new, |program| escaped(program).to_string());
+        let failed = |why: String| ExecError::NotStarted { program: program.clone(), why };
+        let Some(known) = &exec.program else { return Err(failed("it was not looked up".to_owned())) };
+        let found = files::find(exec, &known.folder);
+        let ProgramFiles { folder, executable, digest, .. } = &found;
+        let executable = executable.clone().map_err(failed)?;
+        if *digest != known.digest {
+            return Err(ExecError::Changed { program });
+        }
+        let mut command = Command::new(executable);
+        command.args(exec.argv.iter().skip(1)).current_dir(folder).env_clear();
+        command.envs(exec.env.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        let mut group = Group::spawn(&mut command).map_err(|error| failed(error.to_string()))?;
+        let pipes = group.take_pipes();
+        let Some((stdin, stdout, stderr)) = pipes else { return Err(failed("it has no pipes".to_owned())) };
+        let stderr_bytes = Arc::new(AtomicU64::new(0));
+        let drain = AbortOnDropHandle::new(tokio::spawn(discard(stderr, Arc::clone(&stderr_bytes))));
+        Ok(Process { group, stdin, stdout, unread: Vec::new(), stderr_bytes, _drain: drain, is_proven: false })
+    }
+
+    /// Sends a batch and reads what the process prints, up to the empty line. Returns what it printed and how that
+    /// ended. Unless the end is `Complete`, the process must not get another batch.
+    pub(super) async fn ask(&mut self, batch: &[u8], items: usize, limit: Duration) -> (Vec<u8>, BatchEnd) {
+        let Process { stdin, stdout, unread, .. } = self;
+        let mut printed = std::mem::take(unread);
+        let mut is_sent = false;
+        let send = async {
+            // An error shows itself when the answers are read: the process has ended or closed its stdin.
+            let _ = stdin.write_all(batch).await;
+            let _ = stdin.flush().await;
+            is_sent = true;
+            std::future::pending::<()>().await;
+        };
+        let end = {
+            let read = read_batch(stdout, &mut printed, items + MAX_MORE_LINES);
+            let exchange = async {
+                tokio::select! {
+                    biased;
+                    () = send => (0, BatchEnd::Closed),
+                    end = read => end,
+                }
+            };
+            timeout(limit, exchange).await
+        };
+        match end {
+            Err(_) => (printed, BatchEnd::TimedOut),
+            Ok((length, BatchEnd::Complete)) => {
+                *unread = printed.split_off(length);
+                let end = if is_sent && unread.is_empty() { BatchEnd::Complete } else { BatchEnd::Early };
+                (printed, end)
+            }
+            Ok((_, end)) => (printed, end),
+        }
+    }
+
+    /// Kills the process. Returns its exit status and the number of bytes on stderr, in words. The exit status is known
+    /// only if the process has already ended by itself.
+    pub(super) async fn end(mut self, has_ended: bool) -> String {
+        let status = match has_ended {
+            true => timeout(WAIT_FOR_STATUS, self.group.wait()).await.ok().and_then(Result::ok),
+            false => None,
+        };
+        let status = status.map_or_else(|| "killed".to_owned(), |status| status.to_string());
+        format!("{status}; {} bytes on stderr, which are not shown", self.stderr_bytes.load(Ordering::Relaxed))
+    }
+}
+
+/// Reads up to the first empty line. Returns the length of the text up to that line, and how it ended.
+async fn read_batch(stdout: &mut ChildStdout, printed: &mut Vec<u8>, max_lines: usize) -> (usize, BatchEnd) {
+    let mut line = 0;
+    let mut lines = 0;
+    let mut searched = 0;
+    loop {
+        while let Some(length) = printed[searched..].iter().position(|byte| *byte == b'\n') {
+            let end = searched + length;
+            let is_last = is_empty(&printed[line..end]);
+            line = end + 1;
+            searched = line;
+            lines += 1;
+            if is_last {
+                return (line, BatchEnd::Complete);
+            }
+        }
+        searched = printed.len();
+        if printed.len() - line > MAX_LINE_BYTES || printed.len() > MAX_BATCH_BYTES || lines > max_lines {
+            return (line, BatchEnd::TooLong);
+        }
+        printed.reserve(READ_BYTES);
+        match (&mut *stdout).take(READ_BYTES as u64).read_buf(printed).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return (line, BatchEnd::Closed),
+        }
+    }
+}
+
+/// Reads to the end and discards everything. If nobody read, the process would block.
+async fn discard(mut from: impl AsyncRead + Unpin, bytes: Arc<AtomicU64>) {
+    let mut part = vec![0; READ_BYTES];
+    while let Ok(length @ 1..) = from.read(&mut part).await {
+        bytes.fetch_add(length as u64, Ordering::Relaxed);
+    }
+}

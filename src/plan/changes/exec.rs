@@ -1,0 +1,229 @@
+//! Reads an `exec`: a program, and what it reads and writes.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{WrittenChange, read_path};
+use crate::change::{Change, Exec, OnExisting};
+use crate::item::Path;
+use crate::plan::argv::argv;
+use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
+use crate::plan::fields::Fields;
+use crate::plan::names::environment_variable;
+
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+/// The time limits of a plan that names none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The environment of a plan that names no variable.
+const DEFAULT_ENV: [&str; 2] = ["PATH", "LANG"];
+
+/// Reads an `exec`. `key` is the position of the word `exec`.
+pub(super) fn read_exec(
+    fields: &Fields<'_, '_>,
+    key: &TextSpan,
+    on_existing: OnExisting,
+    problems: &mut Problems,
+) -> Option<WrittenChange> {
+    let argv = argv(fields, "exec", "[\"python3\", \"transform.py\"]", problems);
+    let inputs = ("inputs", "[\"title\", \"body\"]", "from which attributes does the program compute?");
+    let inputs = attributes(fields, inputs, key, problems);
+    let outputs = ("outputs", "[\"embedding\"]", "which attributes does the program compute?");
+    let outputs = attributes(fields, outputs, key, problems);
+    let marker = marker(fields, key, problems);
+    let workers = count(fields, "workers", 2, 64, problems);
+    let batch = count(fields, "batch", 100, 1_000, problems);
+    let mut limit = |name| {
+        let limit = fields.duration(name, "\"30s\"", TIMEOUT, problems);
+        limit.map_or(DEFAULT_TIMEOUT, Spanned::into_inner)
+    };
+    let (timeout, start_timeout) = (limit("timeout"), limit("start_timeout"));
+    let env = texts(fields, "env", "[\"PATH\", \"LANG\"]", problems).map(|names| variables(names, problems));
+    let env = env.unwrap_or_else(|| DEFAULT_ENV.map(str::to_owned).to_vec());
+    let files = texts(fields, "files", "[\"model.json\"]", problems).unwrap_or_default();
+    let files = files.into_iter().map(Spanned::into_inner).collect();
+    let (argv, (inputs, first), (outputs, to), marker) = (argv?, inputs?, outputs?, marker?);
+    if !are_distinct(&inputs, &outputs, &marker, problems) {
+        return None;
+    }
+    let plain = |paths: Vec<Spanned<Path>>| paths.into_iter().map(Spanned::into_inner).collect();
+    let exec = Exec {
+        argv,
+        inputs: plain(inputs),
+        outputs: plain(outputs),
+        marker: marker.into_inner(),
+        files,
+        env,
+        workers,
+        batch,
+        timeout,
+        start_timeout,
+        program: None,
+    };
+    let change = Change::Exec { exec: Arc::new(exec), on_existing };
+    Some(WrittenChange { to, ..WrittenChange::new(change, first) })
+}
+
+/// Reads a required list of attribute names. `question` tells what the list is for.
+fn attributes(
+    fields: &Fields<'_, '_>,
+    (name, example, question): (&str, &str, &str),
+    key: &TextSpan,
+    problems: &mut Problems,
+) -> Option<(Vec<Spanned<Path>>, TextSpan)> {
+    let Some((_, value)) = fields.get(name) else {
+        if !fields.has_misspelt(&[name]) {
+            problems.add_missing(
+                Diagnostic::new(format!("`exec` has no `{name}`"), key.clone(), question)
+                    .help(format!("add `{name} = {example}` to this change")),
+            );
+        }
+        return None;
+    };
+    let DeValue::Array(array) = value.get_ref() else {
+        problems.add(fields.wrong_type(name, value, "an array of attribute names", example));
+        return None;
+    };
+    if array.is_empty() {
+        problems.add(
+            Diagnostic::new(format!("`{name}` is empty"), value.span(), question)
+                .help(format!("write `{name} = {example}`")),
+        );
+        return None;
+    }
+    let mut names: Vec<Spanned<Path>> = Vec::new();
+    let mut is_valid = true;
+    for part in array.iter() {
+        match attribute(name, part, problems) {
+            Some(path) if names.iter().any(|other| *other.get_ref() == path) => {
+                let twice = Diagnostic::new(format!("`{path}` is listed twice in `{name}`"), part.span(), "repeated");
+                problems.add(twice.help("remove one of the two"));
+                is_valid = false;
+            }
+            Some(path) => names.push(Spanned::new(part.span(), path)),
+            None => is_valid = false,
+        }
+    }
+    is_valid.then(|| (names, value.span()))
+}
+
+/// Reads the name of a whole attribute.
+fn attribute(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
+    let path = read_path(field, value, problems)?;
+    if path.is_top_level() {
+        return Some(path);
+    }
+    let root = Path::attribute(path.root());
+    problems.add(
+        Diagnostic::new(
+            format!("`{field}` of an `exec` names whole attributes only"),
+            value.span(),
+            format!("a path inside `{root}`"),
+        )
+        .help(format!("write the name of the attribute: {:?}", root.to_string()))
+        .help("the program then gets or computes the whole document"),
+    );
+    None
+}
+
+fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> Option<Spanned<Path>> {
+    match fields.get("marker") {
+        Some((_, value)) => attribute("marker", value, problems).map(|path| Spanned::new(value.span(), path)),
+        None => {
+            if !fields.has_misspelt(&["marker"]) {
+                problems.add_missing(
+                    Diagnostic::new(
+                        "`exec` has no `marker`",
+                        key.clone(),
+                        "which attribute shows from which inputs the outputs were computed?",
+                    )
+                    .help("add `marker = \"embedding_of\"`; each write sets it to the SHA-256 of the inputs")
+                    .help("without it, nothing could recognise an item that is already done"),
+                );
+            }
+            None
+        }
+    }
+}
+
+/// Refuses a target that is also an input, and a marker that is also an output.
+fn are_distinct(
+    inputs: &[Spanned<Path>],
+    outputs: &[Spanned<Path>],
+    marker: &Spanned<Path>,
+    problems: &mut Problems,
+) -> bool {
+    let mut is_valid = true;
+    for target in outputs.iter().chain([marker]) {
+        let Some(input) = inputs.iter().find(|input| input.get_ref() == target.get_ref()) else { continue };
+        is_valid = false;
+        problems.add(
+            Diagnostic::new(
+                format!("`{}` is both an input and a target of this `exec`", target.get_ref()),
+                target.span(),
+                "written by this change",
+            )
+            .also(input.span(), "read by this change")
+            .help("each write would change the inputs, so the values would be computed again and again")
+            .help("write to another attribute"),
+        );
+    }
+    if let Some(output) = outputs.iter().find(|output| output.get_ref() == marker.get_ref()) {
+        is_valid = false;
+        problems.add(
+            Diagnostic::new("the marker cannot be an output", marker.span(), "also in `outputs`")
+                .also(output.span(), "computed by the program")
+                .help("name an attribute that nobody else writes, such as marker = \"embedding_of\""),
+        );
+    }
+    is_valid
+}
+
+fn count(fields: &Fields<'_, '_>, name: &str, default: usize, max: u64, problems: &mut Problems) -> usize {
+    let number = fields.whole_number(name, &default.to_string(), 1..=max, problems);
+    number.and_then(|number| usize::try_from(number).ok()).unwrap_or(default)
+}
+
+/// Reads an optional list of texts.
+fn texts(fields: &Fields<'_, '_>, name: &str, example: &str, problems: &mut Problems) -> Option<Vec<Spanned<String>>> {
+    let (_, value) = fields.get(name)?;
+    let DeValue::Array(array) = value.get_ref() else {
+        problems.add(fields.wrong_type(name, value, "an array of strings", example));
+        return None;
+    };
+    let mut texts = Vec::new();
+    for part in array.iter() {
+        match part.get_ref().as_str() {
+            Some(text) if !text.is_empty() && !text.contains('\0') => {
+                texts.push(Spanned::new(part.span(), text.to_owned()));
+            }
+            _ => problems.add(
+                Diagnostic::new(
+                    format!("`{name}` must list strings"),
+                    part.span(),
+                    "expected a text that is not empty",
+                )
+                .help(format!("write `{name} = {example}`")),
+            ),
+        }
+    }
+    Some(texts)
+}
+
+/// Checks the names of environment variables.
+fn variables(names: Vec<Spanned<String>>, problems: &mut Problems) -> Vec<String> {
+    for name in &names {
+        if environment_variable(name.get_ref()).is_err() {
+            problems.add(
+                Diagnostic::new("this is not the name of an environment variable", name.span(), "not a name")
+                    .help("write only names, such as \"PATH\": the program gets the values that backfill itself has"),
+            );
+        }
+    }
+    names.into_iter().map(Spanned::into_inner).collect()
+}
