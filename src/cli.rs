@@ -8,6 +8,7 @@ mod global;
 mod reads_plan;
 mod record_args;
 mod report_args;
+mod shim_args;
 mod step_args;
 mod table_args;
 
@@ -18,6 +19,7 @@ pub(crate) use export_args::ExportArgs;
 pub(crate) use global::{Color, Global, LogFormat, Output};
 pub(crate) use record_args::{FailuresAction, FailuresArgs, JournalAction, JournalArgs};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
+pub(crate) use shim_args::{LanguageArg, ShimArgs};
 pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
 pub(crate) use table_args::{InitArgs, StatsArgs};
 
@@ -79,6 +81,8 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Print the JSON Schema of a plan, for editors
     Schema,
+    /// Generate the application's code for a plan: read through the flag, and write both attributes while the flag says so
+    Shim(ShimArgs),
     /// Print the smallest IAM policy that a plan needs
     Iam(IamArgs),
     /// Print the completion script for a shell
@@ -121,6 +125,7 @@ impl Command {
             Command::Journal(_) => "journal",
             Command::Report(_) => "report",
             Command::Schema => "schema",
+            Command::Shim(_) => "shim",
             Command::Iam(_) => "iam",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",

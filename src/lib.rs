@@ -168,6 +168,7 @@ mod preflight;
 mod program;
 mod ratelimit;
 mod report;
+mod shim;
 mod state;
 mod stats;
 mod steering;
@@ -317,6 +318,9 @@ pub mod internals {
     }
     pub mod report {
         pub use crate::report::*;
+    }
+    pub mod shim {
+        pub use crate::shim::*;
     }
     pub mod state {
         pub use crate::state::*;

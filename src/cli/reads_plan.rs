@@ -32,6 +32,7 @@ impl Command {
             | Command::Journal(_)
             | Command::Report(_)
             | Command::Explain(_)
+            | Command::Shim(_)
             | Command::Iam(_) => true,
             Command::Stats(args) => args.plan.is_some(),
             Command::Init(_) | Command::Schema | Command::Completions(_) | Command::Man(_) => false,

@@ -19,6 +19,7 @@ mod rollback;
 mod run;
 mod schema;
 mod shared;
+mod shim;
 mod stats;
 mod status;
 mod verify;
@@ -60,6 +61,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Failures(args) => failures::failures(&global, args).await,
         Command::Report(args) => Box::pin(report::report(&global, args)).await,
         Command::Schema => schema::schema(&global),
+        Command::Shim(args) => shim::write_shim(&global, &args),
         Command::Iam(args) => iam::iam(&global, &args),
         Command::Completions(args) => manual::completions(&global, &args),
         Command::Man(args) => manual::man(&global, &args),

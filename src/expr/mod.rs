@@ -28,6 +28,7 @@
 mod check;
 mod compile;
 mod decimal;
+mod differences;
 mod error;
 mod fold;
 mod function;
@@ -54,6 +55,7 @@ use jiff::Timestamp;
 
 use self::check::check;
 use self::compile::Program;
+pub use self::differences::{DIFFERENCES, Difference, DifferentResult, differences};
 pub use self::error::ExprError;
 use self::fold::fold;
 pub use self::known::KnownTypes;

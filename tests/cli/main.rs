@@ -40,6 +40,7 @@ mod runs;
 mod select_index;
 mod select_keys;
 mod sessions;
+mod shim;
 mod states;
 mod stats;
 mod steering;

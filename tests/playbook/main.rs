@@ -16,6 +16,7 @@ mod ends;
 #[path = "../../docs/examples/flag/rust/flag.rs"]
 #[expect(dead_code, unreachable_pub, reason = "an application includes the example as a module, as this test does")]
 mod example;
+mod generated_code;
 #[expect(dead_code, unreachable_pub, reason = "each test binary uses its own part of this module")]
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -2,22 +2,26 @@
 
 use std::path::Path;
 
-use backfill::internals::expr::{Expected, Expr, reference};
+use backfill::internals::expr::{Expected, Expr, differences, reference};
 
 const PAGE: &str = "docs/expressions.md";
-const BEGIN: &str = "<!-- functions: begin -->\n";
-const END: &str = "<!-- functions: end -->\n";
 
 fn page() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap()
 }
 
+/// Returns the page with this generated part.
+fn with_part(page: &str, name: &str, part: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->\n"));
+    let (before, rest) = page.split_once(&begin).unwrap();
+    let (_, after) = rest.split_once(&end).unwrap();
+    format!("{before}{begin}\n{part}\n{end}{after}")
+}
+
 #[test]
-fn the_page_lists_the_functions_of_the_code() {
+fn the_page_lists_the_functions_and_differences_of_the_code() {
     let page = page();
-    let (before, rest) = page.split_once(BEGIN).unwrap();
-    let (_, after) = rest.split_once(END).unwrap();
-    let due = format!("{before}{BEGIN}\n{}\n{END}{after}", reference());
+    let due = with_part(&with_part(&page, "functions", &reference()), "differences", &differences());
     if std::env::var_os("BACKFILL_WRITE_DOCS").is_some() {
         std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE), &due).unwrap();
     } else {

@@ -17,19 +17,19 @@ use backfill::internals::item::Value;
 use example::{Cached, Fields, Flag, Key, Unknown, bucket, parse, read, remove, write};
 use serde_json::Value as Json;
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-fn vectors_path() -> PathBuf {
+pub(crate) fn vectors_path() -> PathBuf {
     root().join("docs/flag-vectors.json")
 }
 
-fn vectors() -> Json {
+pub(crate) fn vectors() -> Json {
     serde_json::from_str(&std::fs::read_to_string(vectors_path()).unwrap()).unwrap()
 }
 
-fn list<'a>(vectors: &'a Json, name: &str) -> &'a [Json] {
+pub(crate) fn list<'a>(vectors: &'a Json, name: &str) -> &'a [Json] {
     vectors[name].as_array().unwrap()
 }
 
@@ -178,11 +178,11 @@ fn the_tool_computes_the_same_buckets() {
     }
 }
 
-fn text(json: &Json) -> &str {
+pub(crate) fn text(json: &Json) -> &str {
     json.as_str().unwrap()
 }
 
-fn fields(item: &Json) -> Fields<'_> {
+pub(crate) fn fields(item: &Json) -> Fields<'_> {
     let attribute = |name: &str, kind: &str| item.get(name).and_then(|value| value.get(kind)).and_then(Json::as_str);
     Fields {
         schema_version: attribute("schema_version", "N"),
@@ -195,7 +195,7 @@ fn fields(item: &Json) -> Fields<'_> {
     }
 }
 
-fn bucket_of(key: &Json) -> u8 {
+pub(crate) fn bucket_of(key: &Json) -> u8 {
     match Value::from_json(key).unwrap() {
         Value::S(text) => bucket(Key::S(&text)),
         Value::N(number) => bucket(Key::N(number.as_str())),
@@ -205,7 +205,7 @@ fn bucket_of(key: &Json) -> u8 {
 }
 
 /// Formats the vectors for a language without a JSON parser: as lines of words, separated by tabs.
-fn as_lines(vectors: &Json) -> String {
+pub(crate) fn as_lines(vectors: &Json) -> String {
     let mut lines = Vec::new();
     let mut line = |words: &[&str]| lines.push(words.join("\t"));
     let base64 = |key: &Json| {
@@ -266,7 +266,7 @@ fn as_lines(vectors: &Json) -> String {
 }
 
 /// Returns the program if it is installed and starts.
-fn tool(program: &str, version: &str) -> Option<Command> {
+pub(crate) fn tool(program: &str, version: &str) -> Option<Command> {
     let started = Command::new(program).arg(version).stdin(Stdio::null()).output();
     if started.is_ok_and(|output| output.status.success()) {
         return Some(Command::new(program));
@@ -275,7 +275,7 @@ fn tool(program: &str, version: &str) -> Option<Command> {
     None
 }
 
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("BACKFILL_REQUIRE_EXAMPLES").is_none(), "{why}");
     // Writes to stderr directly, because the test harness hides the print macros' output if the test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
@@ -290,7 +290,7 @@ fn copy(example: &str, files: &[&str]) -> tempfile::TempDir {
     folder
 }
 
-fn run(command: &mut Command, input: &str) -> String {
+pub(crate) fn run(command: &mut Command, input: &str) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let written = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
@@ -300,7 +300,7 @@ fn run(command: &mut Command, input: &str) -> String {
     said
 }
 
-fn assert_all_cases_passed(output: &str) {
+pub(crate) fn assert_all_cases_passed(output: &str) {
     let expected = format!("{} cases", cases(&vectors()));
     assert!(output.lines().any(|line| line == expected), "expected {expected}: {output}");
 }

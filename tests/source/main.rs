@@ -11,3 +11,4 @@ mod plan_json;
 mod plan_schema;
 mod plans;
 mod runbook;
+mod shim;

@@ -25,6 +25,9 @@ const MAX_DURATION: i128 = 315_576_000_000 * SECOND;
 pub(in crate::expr) const TIME_TOO_LARGE: &str =
     "the time is outside the years -9999 to 9999, or the duration is longer than 10,000 years";
 
+/// The reason why a text is not a time. The limit is that of the time type, which must be a date in every time zone.
+const NOT_A_TIME: &str = "the text is not a time in RFC 3339 format, or the time is after 9999-12-30T22:00:00Z";
+
 const WITH_ZONE: &[Overload] = &[overload(&[p(T)], NUMBER), overload(&[p(T), p(S)], NUMBER)];
 const OF_BOTH: &[Overload] = &[overload(&[p(T)], NUMBER), overload(&[p(T), p(S)], NUMBER), overload(&[p(D)], NUMBER)];
 
@@ -35,12 +38,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         overloads: &[overload(&[p(S)], TIME)],
         about: "The time of a text in RFC 3339 format, with `Z` or an offset.",
         examples: &[(r#"string(timestamp("2025-01-31T12:00:00+01:00"))"#, r#""2025-01-31T11:00:00Z""#)],
-        fails: Fails::Sometimes("the text is not a time in RFC 3339 format"),
+        fails: Fails::Sometimes(NOT_A_TIME),
         constant: None,
         body: |_, args, _| {
             let text = args[0].view().text().ok_or(Stop::Types)?;
             let time = if is_rfc3339(text) { text.parse::<Timestamp>().ok() } else { None };
-            time.map(Val::Timestamp).ok_or(Stop::reason("the text is not a time in RFC 3339 format"))
+            time.map(Val::Timestamp).ok_or(Stop::reason(NOT_A_TIME))
         },
     },
     Function {

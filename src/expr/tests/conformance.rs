@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{constant, item, value};
-use crate::expr::{Expected, Expr};
+use crate::expr::{DIFFERENCES, Difference, DifferentResult, Expected, Expr};
 use crate::item::Value;
 
 fn is_true(source: &str) {
@@ -160,6 +160,20 @@ fn times_follow_cel() {
         "duration(\"99999999999999h\")",
     ] {
         assert!(Expr::compile(&format!("string({wrong})"), Expected::Value).is_err(), "{wrong}");
+    }
+}
+
+/// The page of expressions lists these differences.
+#[test]
+fn the_listed_differences_are_real() {
+    for Difference { source, here, .. } in DIFFERENCES {
+        let result = Expr::compile(source, Expected::Value).map(|_| constant(source));
+        match (here, result) {
+            (DifferentResult::Refused, Err(errors)) => assert!(!errors.is_empty()),
+            (DifferentResult::NoResult, Ok(result)) => assert!(result.is_err(), "{source}: {result:?}"),
+            (DifferentResult::Is(due), Ok(result)) => assert_eq!(result, constant(due), "{source}"),
+            (here, result) => panic!("{source}: {result:?} instead of {here:?}"),
+        }
     }
 }
 

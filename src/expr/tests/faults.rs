@@ -64,7 +64,7 @@ fn unguarded_parts_are_reported_at_their_place() {
         (
             "type(item.s) == \"S\" && timestamp(item.s) > migration.started_at",
             "timestamp(item.s)",
-            "there is no result if the text is not a time in RFC 3339 format",
+            "there is no result if the text is not a time in RFC 3339 format, or the time is after 9999-12-30T22:00:00Z",
         ),
         (
             "type(item.n) == \"N\" && 1 / item.n > 1",

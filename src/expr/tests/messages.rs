@@ -32,7 +32,7 @@ fn reasons_name_parts_and_types_but_no_values() {
         ),
         (
             "timestamp(item.t).getHours()",
-            "`timestamp(item.t)` has no result: the text is not a time in RFC 3339 format",
+            "`timestamp(item.t)` has no result: the text is not a time in RFC 3339 format, or the time is after 9999-12-30T22:00:00Z",
         ),
         ("item.l[item.n]", "`item.l[item.n]` is missing"),
         ("item.l.map(x, x + 1)", "`x` is of type S, and `+` needs type N here"),

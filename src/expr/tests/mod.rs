@@ -1,6 +1,7 @@
 //! Tests of expressions: against a naive evaluator, against CEL's rules, and of their messages.
 
 mod arithmetic;
+mod cel_table;
 mod conformance;
 mod examples;
 mod faults;

@@ -244,7 +244,7 @@ pub(super) const ON_EXISTING_VALUES: [(&str, OnExisting); 3] =
 
 /// Names the kind of a change, for the label of an error.
 pub(super) fn this_change(kind: &str) -> String {
-    let article = if kind.starts_with('a') { "an" } else { "a" };
+    let article = if kind.starts_with(['a', 'e']) { "an" } else { "a" };
     format!("this change is {article} `{kind}`")
 }
 

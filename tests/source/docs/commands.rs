@@ -7,9 +7,9 @@ use serde_json::Value as Json;
 use super::markdown::{blocks, code_spans};
 
 /// Commands that need a plan file. Without this file, they fail before they do anything.
-const WITH_PLAN: [&str; 12] = [
+const WITH_PLAN: [&str; 13] = [
     "check", "explain", "run", "verify", "cutover", "contract", "rollback", "status", "failures", "journal", "report",
-    "iam",
+    "shim", "iam",
 ];
 
 /// Commands of the feature `local`.

@@ -68,5 +68,6 @@ for (const c of vectors.cache) {
   }
 }
 same(parse(undefined).write, "old", "no item");
+deepStrictEqual(read(flags.get("old")!, { S: "a" }, {}, "constructor", "toString"), undefined);
 
 console.log(`${count} cases`);

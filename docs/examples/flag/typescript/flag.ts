@@ -98,10 +98,12 @@ function plain(number: string): string {
 
 /** Returns the item's old or new value, as the flag requires. `key` is the item's partition key. */
 export function read(flag: Flag, key: Value, item: Item, oldName: string, newName: string): Value | undefined {
-  if (flag.read === "old" || bucket(key) >= flag.readPercent) return item[oldName];
+  // Inherited members of the object, such as `constructor`, are not attributes.
+  const own = (name: string): Value | undefined => (Object.hasOwn(item, name) ? item[name] : undefined);
+  if (flag.read === "old" || bucket(key) >= flag.readPercent) return own(oldName);
   // Items that backfill has not processed yet have only the old value. After new-only writes, an old value may be
   // stale, so do not fall back to it.
-  return item[newName] ?? (flag.write === "both" && !flag.oldStale ? item[oldName] : undefined);
+  return own(newName) ?? (flag.write === "both" && !flag.oldStale ? own(oldName) : undefined);
 }
 
 /** Returns UpdateItem parameters that write a value. If the flag says both, the update writes both attributes. */
