@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use backfill::internals::local::{Local, LocalOptions};
 use backfill::internals::telemetry::metrics::Exports;
-use backfill::{Answer, Migration, Notice, Observer, Options, ProgramQuestion, RunOptions};
+use backfill::{Answer, Migration, Notice, Observer, Options, Question, RunOptions};
 use nix::pty::{Winsize, openpty};
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value as Json, json};
@@ -74,7 +74,7 @@ struct Terminal {
 }
 
 impl Observer for Terminal {
-    fn confirm(&self, _: &ProgramQuestion<'_>) -> Answer {
+    fn confirm(&self, _: &Question<'_>) -> Answer {
         Answer::Yes
     }
 

@@ -254,10 +254,9 @@ impl Changes {
 
     /// Decides what an item needs that the table certainly has. If the phase puts deleted items back, this item stays.
     pub fn decide_existing(&self, item: &Item, history: &ItemHistory) -> Decision {
-        match self.decide_with(item, history) {
-            Decision::Write(write) => self.decide_found(item, &write).unwrap_or(Decision::Write(write)),
-            other => other,
-        }
+        let decision = self.decide_with(item, history);
+        let found = if let Decision::Write(write) = &decision { self.decide_found(item, write) } else { None };
+        found.unwrap_or(decision)
     }
 
     /// Returns whether this phase puts deleted items back. Such a phase walks over the journal instead of the table.

@@ -155,7 +155,7 @@ impl Exec {
     ///
     /// The comparison trusts a marker that somebody else wrote: applications may compute the outputs themselves.
     pub fn fault(&self, item: &Item, record: &ItemHistory, skips_existing: bool) -> Option<(&Path, ExecFault)> {
-        let is_own = |path: &Path| path.get(item).is_some_and(|now| record.is_own_value(path, now));
+        let is_own = |path: &Path| path.get(item).is_some_and(|now| record.has_written(path, now));
         let digest = input_digest(&self.inputs_of(item));
         match self.state(item, &digest) {
             ExecState::NoInputs => is_own(&self.marker).then_some((&self.marker, ExecFault::Unexpected)),

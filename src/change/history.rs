@@ -247,6 +247,15 @@ impl ItemHistory {
         self.journal.get(path).is_some_and(|rows| is_written_by(&digests, rows))
     }
 
+    /// Returns whether a recorded write of the tool wrote this value to the path, even if a later write is recorded. Use it
+    /// only for reports: if a program answers differently each time, a late write of a killed process may have arrived after
+    /// the later write was recorded.
+    pub(super) fn has_written(&self, path: &Path, value: &Value) -> bool {
+        let digests = [Digest::from_value(value), Digest::by_number(value)];
+        let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| digests.contains(&written));
+        self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| wrote_it(row)))
+    }
+
     /// Returns the newest pre-image whose value the tool did not write itself.
     fn newest_foreign(&self, path: &Path, origin: Option<PreImageOrigin>) -> Option<&PriorValue> {
         let rows = self.journal.get(path)?;

@@ -42,6 +42,7 @@ mod ops;
 mod options;
 #[cfg(test)]
 mod options_tests;
+mod pair;
 mod pre_image;
 mod rule;
 #[cfg(test)]

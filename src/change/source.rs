@@ -6,9 +6,8 @@
 
 use std::borrow::Cow;
 
-use super::draft::Draft;
 use super::formula::Inverse;
-use super::{Change, Condition, Formula};
+use super::{Change, Formula};
 use crate::expr::Facts;
 use crate::item::{Item, NotComputable, Path, Value};
 
@@ -88,24 +87,5 @@ impl Source {
     /// Returns whether this item has an old value that implies this new value.
     pub fn implies(&self, item: &Item, facts: &Facts, new: &Value) -> bool {
         matches!(self.value(item, facts), Ok(Some(implied)) if *implied == *new)
-    }
-}
-
-impl Draft<'_> {
-    /// Requires that a pair stays in step: the old value still implies the target's value.
-    pub(super) fn require_pair(&mut self, source: &Source, to: &Path) {
-        match &source.derivation {
-            None => self.require(Condition::PathsEqual(source.path.clone(), to.clone())),
-            Some(_) => self.require_pair_unchanged(source, to),
-        }
-    }
-
-    /// Requires that nothing changed on which the relation of a pair depends.
-    pub(super) fn require_pair_unchanged(&mut self, source: &Source, to: &Path) {
-        self.require_unchanged(&source.path);
-        if let Some(derivation) = &source.derivation {
-            derivation.formula.inputs().iter().for_each(|input| self.require_unchanged(input));
-        }
-        self.require_unchanged(to);
     }
 }

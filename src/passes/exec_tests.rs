@@ -209,6 +209,7 @@ impl Scene {
 #[tokio::test(start_paused = true)]
 async fn live_writers_lose_nothing_and_no_value_is_stale() {
     let mut seen = BTreeSet::new();
+    let (mut restored, mut reported) = (0, 0);
     for seed in 0..300 {
         let mut scene = Scene::new(seed);
         scene.pass(phase::EXPAND).await;
@@ -239,15 +240,19 @@ async fn live_writers_lose_nothing_and_no_value_is_stale() {
                 versions.iter().any(|version| own.contains(&version.number))
             });
             if written && before.get("marker").is_some() && before.get("of") == before.get("marker") {
-                // A value that the application had written before the tool overwrote it comes back.
+                // A value that the application had written before the tool overwrote it comes back. If a late write of a
+                // killed process arrived, and the program answered differently meanwhile, undo cannot know the author:
+                // it leaves the item unchanged and reports it.
                 let is_taken_back = !after.contains_key("marker") && after.get("of") != before.get("of");
-                assert!(is_taken_back, "seed {seed}: {key:?} keeps the tool's values: {before:?} {after:?}");
+                assert!(is_taken_back || *before == after, "seed {seed}: {key:?}: {before:?} {after:?}");
+                *(if is_taken_back { &mut restored } else { &mut reported }) += 1;
             }
             if !written {
                 assert_eq!(*before, after, "seed {seed}: undo changed {key:?}, which the run never wrote");
             }
         }
     }
+    assert!(reported * 100 < restored, "{reported} of {restored} items were only reported");
     for outcome in ["applied", "already_applied", "nothing_to_do", "diverged", "skipped", "rejected", "gone"] {
         assert!(seen.contains(outcome), "{outcome} never occurred: {seen:?}");
     }

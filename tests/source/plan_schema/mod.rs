@@ -30,7 +30,7 @@ const UNREADABLE: [&str; 10] = [
 ];
 
 /// Bad plans in `tests/plans/` that the schema accepts, each with the reason why a schema cannot find the fault.
-const BEYOND_A_SCHEMA: [(&str, &str); 153] = [
+const BEYOND_A_SCHEMA: [(&str, &str); 155] = [
     ("append-key", "compares a change with `key`"),
     ("append-list-element", "a path: its last step"),
     ("append-twice", "compares the paths of two changes"),
@@ -143,6 +143,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 153] = [
     ("select-index-changes-its-key", "needs the table: the keys of its indexes"),
     ("select-index-copy", "compares `index` with the changes"),
     ("select-index-cutover", "compares `index` with the changes"),
+    ("select-index-stable", "compares `stable` with all changes"),
     ("select-index-unknown", "needs the table: its indexes"),
     ("select-keys-and-bad-where", "the language of expressions"),
     ("select-keys-folder", "needs the file of keys"),
@@ -150,6 +151,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 153] = [
     ("select-keys-missing", "needs the file of keys"),
     ("select-keys-no-keys", "needs the file of keys"),
     ("select-keys-not-of-the-table", "needs the file of keys"),
+    ("select-keys-stable", "compares `stable` with all changes"),
     ("select-keys-unclosed-quote", "needs the file of keys"),
     ("select-keys-wrong-lines", "needs the file of keys"),
     ("select-nested-macros", "the language of expressions"),
