@@ -1,5 +1,5 @@
-//! Measures how many items per second the Python example answers with two processes: the pools and the protocol, without
-//! a table.
+//! Measures how many items per second the Python example answers with two processes: the pools and the protocol,
+//! without a table.
 //!
 //! Run it with `cargo bench --bench exec`. The exit code is 1 if the figure misses its target.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]

@@ -81,7 +81,7 @@ pub(crate) enum Command {
     Report(ReportArgs),
     /// Print the JSON Schema of a plan, for editors
     Schema,
-    /// Generate the application's code for a plan: read through the flag, and write both attributes while the flag says so
+    /// Generate code with which the application reads and writes the moved attributes as the flag requires
     Shim(ShimArgs),
     /// Print the smallest IAM policy that a plan needs
     Iam(IamArgs),
@@ -261,8 +261,8 @@ pub(crate) struct VerifyArgs {
     /// keeps them. By default, such values are only reported
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
-    /// With --repair: accept a finding that prevents changes to items: client-encryption. Recorded with the run;
-    /// applies to later commands too
+    /// With --repair: accept a finding that prevents changes to items: client-encryption, which is recorded with the
+    /// run and applies to later commands too; or no-way-back, after a purge of the journal
     #[arg(long, value_name = "FINDING", requires = "repair", value_parser = accept_parser())]
     pub accept: Vec<Acceptance>,
     /// With --repair: do not ask
@@ -431,6 +431,8 @@ fn accept_help(accept: Acceptance) -> &'static str {
         Acceptance::ReadersAcceptBoth => "a value is converted under the same name: every reader accepts both types",
         Acceptance::WritersWriteNew => "a value is converted under the same name: every writer writes the new type",
         Acceptance::DeletesItems => "the plan deletes items: you have checked which ones",
-        Acceptance::NoWayBack => "deleted or overwritten values are not kept: a rollback cannot restore them",
+        Acceptance::NoWayBack => {
+            "deleted or overwritten values are not kept, or the journal was purged: a rollback cannot restore them"
+        }
     }
 }

@@ -74,9 +74,10 @@
 //! # What always holds
 //!
 //! **Guards.** Every write's condition contains `attribute_exists` for the partition key, so a write never recreates a
-//! deleted item. The one exception puts back an item that a plan deleted, and requires that no item has its key. If DynamoDB itself can copy a value, a move or copy does not send the value through the client.
-//! Otherwise the client sends the value, and the condition requires that the source still has this value. If a live
-//! writer has already put a value at the target, this value stays, unless the plan asks to overwrite it. Before an
+//! deleted item. The only exception is a write that puts back an item that a plan deleted: its condition requires that
+//! no item has this key. If DynamoDB itself can copy a value, a move or copy does not send the value through the
+//! client. Otherwise the client sends the value, and the condition requires that the source still has this value. If a
+//! live writer has already put a value at the target, this value stays, unless the plan asks to overwrite it. Before an
 //! overwriting write is sent, the prior value is stored durably. The write's condition requires that the item still has
 //! the prior value. Every race with another writer ends as a failed condition, never as a validation error. One write
 //! contains all changes to an item. An item that needs no change is not written.
@@ -110,7 +111,7 @@
 //! | before a page's prior values are durable | nothing of those items was written; the page is read again |
 //! | after a page's prior values are durable, before all its writes are answered | some items are written; when they are read again, they count as already applied |
 //! | after the writes, before the commit | the same, for all items of the page |
-//! | after a delete, before its confirmation is durable | the item is gone; a rollback lists it, because another writer may have deleted it |
+//! | after a delete, before its confirmation is durable | the item is gone; a rollback reports it, because another writer may have deleted it |
 //! | after the commit | the page is never read again |
 //! | after capacity is reserved, before it is used | the slice counts as spent |
 //!
@@ -215,7 +216,9 @@ pub mod ports {
         //! [`Action`], [`Condition`] and [`Position`] are exhaustive on purpose. A sink that ignored a new kind of
         //! condition would write without a guard. An exhaustive enum makes the sink's build fail instead.
 
-        pub use crate::change::{Action, Condition, Digest, GuardedWrite, Leftover, PreImage, PriorValue, WriteCost};
+        pub use crate::change::{
+            Action, Condition, Digest, GuardedWrite, ItemMark, Leftover, PreImage, PriorValue, WriteCost,
+        };
         pub use crate::dynamodb::{
             BackupStatus, Describe, Directive, FatalKind, Features, GetReply, IndexDescription, Page, PageRequest,
             Recovery, Sink, Source, StreamView, TableClass, TableDescription, TableError, Tables, ThrottlingReason,

@@ -1,5 +1,5 @@
-//! Runs a program of the operator: a hook or a health check. `exec` uses only its process groups. No shell is involved. The program must end within a time
-//! limit, and its output is limited.
+//! Runs a program of the operator: a hook or a health check. `exec` uses only the type [`Group`]. No shell is involved.
+//! The program must end within a time limit, and its output is limited.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -21,6 +21,12 @@ pub const MAX_OUTPUT: usize = 64 * 1024;
 /// How long the output of a program is read after its end. What the program itself has printed is in the pipe by then.
 /// Only a child in the background can print more.
 const READ_AFTER_END: Duration = Duration::from_millis(150);
+
+/// How long the end of a killed program is waited for.
+const WAIT_FOR_KILLED: Duration = Duration::from_millis(500);
+
+/// How often the end of a program is checked for without waiting for it.
+const CHECK_END: Duration = Duration::from_millis(5);
 
 /// The maximum number of characters of a failed program's stderr that an error shows.
 const SHOWN_STDERR: usize = 400;
@@ -197,8 +203,24 @@ impl Group {
         Some((self.0.stdin.take()?, self.0.stdout.take()?, self.0.stderr.take()?))
     }
 
-    /// Waits until the program ends. Its children may still run then.
-    pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+    /// Gives the program this time to end by itself. Then kills its group: the program, if it still runs, and the
+    /// programs that it has started. Returns the exit status, if it is known.
+    pub(crate) async fn end(&mut self, grace: Duration) -> Option<ExitStatus> {
+        let id = self.0.id()?;
+        let _ = timeout(grace, has_ended(id)).await;
+        {
+            // Nobody has waited for the program yet, so the number still belongs to its group, even if it has ended.
+            let running = running();
+            if running.contains(&id) {
+                kill_group(id);
+            }
+        }
+        timeout(WAIT_FOR_KILLED, self.wait()).await.ok()?.ok()
+    }
+
+    /// Waits until the program ends. Its children may still run then, and nothing kills them any more: see
+    /// [`Group::end`].
+    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         let id = self.0.id();
         let mut ended = pin!(self.0.wait());
         std::future::poll_fn(|context| {
@@ -224,6 +246,22 @@ impl Drop for Group {
             }
         }
     }
+}
+
+/// Returns when a program has ended. Does not take its exit status, so its number stays its own. Never returns on a
+/// system that cannot tell.
+async fn has_ended(id: u32) {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if let Ok(id) = i32::try_from(id) {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        while waitid(Id::Pid(nix::unistd::Pid::from_raw(id)), flags) == Ok(WaitStatus::StillAlive) {
+            tokio::time::sleep(CHECK_END).await;
+        }
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Reads to the end, and keeps at most [`MAX_OUTPUT`] bytes and one more. It discards the others. If it stopped reading,

@@ -3,9 +3,10 @@
 #
 #     tests/fuzz.sh [SECONDS [TARGET...]]
 #
-# The default is 600 seconds for each target. The first run builds the crate and its dependencies. Each target begins with the
-# example plans, the bad plans or the examples of the documentation, and keeps what it found in fuzz/corpus/. If a target fails, the
-# input is in fuzz/artifacts/: add it to a test of the module, and fix the module. Put the figures into tests/RELIABILITY.md.
+# The default is 600 seconds for each target. The first run builds the crate and its dependencies. Each target begins
+# with the example plans, the bad plans or the examples of the documentation, and keeps what it found in fuzz/corpus/.
+# If a target fails, the input is in fuzz/artifacts/: add it to a test of the module, and fix the module. Put the
+# figures into tests/RELIABILITY.md.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

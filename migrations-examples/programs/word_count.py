@@ -1,6 +1,6 @@
 """Counts the words of `title` and `body`. An example of a program for `exec`: see docs/exec.md.
 
-Each line on stdin is one item. An empty line ends a batch: answer every item of it, then print an empty line.
+Each line on stdin is one item. An empty line ends a batch: answer every item of the batch, then print an empty line.
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 
 
 def compute(item):
-    """Returns the outputs for the inputs that an item has. Both are in DynamoDB JSON."""
+    """Returns the outputs for the inputs of an item. Inputs and outputs are in DynamoDB JSON."""
     words = 0
     for value in item.values():
         if "S" not in value:

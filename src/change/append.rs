@@ -1,9 +1,9 @@
-//! `append`: adds members to a set, or one element to a list, unless they are there already.
+//! `append`: adds members to a set, or one element to a list, unless it contains them already.
 //!
 //! The write stores the whole container as a value, under the condition that the container is still the one that was
-//! read. A write that is sent twice therefore adds nothing twice. The journal records the container from before. Undo
-//! removes only what a record shows as added by the migration, and keeps everything that was there before or that
-//! somebody added since.
+//! read. A write that is sent twice therefore adds nothing twice. The journal records the container as it was before
+//! the write. Undo removes only the members or elements that the migration added according to the journal. It keeps
+//! everything else.
 
 use super::draft::Draft;
 use super::{Condition, PreImage, PriorValue};
@@ -35,8 +35,8 @@ impl Addition {
         }
     }
 
-    /// Returns the container with the addition. Returns `None` if everything is there already. A missing container is
-    /// created.
+    /// Returns the container with the addition. Returns `None` if it contains everything already. If the container is
+    /// missing, returns a new one.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl Draft<'_> {
         let lacked = |prior: &PriorValue, part: &Value| match prior {
             PriorValue::Value(before) => addition.parts(before).is_none_or(|parts| !parts.contains(part)),
             PriorValue::Nothing => true,
-            PriorValue::SameAsSource | PriorValue::Leftover(_) | PriorValue::Item(_) | PriorValue::Deleted => false,
+            PriorValue::SameAsSource | PriorValue::Leftover(_) | PriorValue::Item(_) | PriorValue::Mark(_) => false,
         };
         let is_ours = |part: &Value| history.priors(to).any(|prior| lacked(prior, part));
         let Some(rest) = addition.taken_from(now, is_ours) else { return self.diverged.push(to.clone()) };

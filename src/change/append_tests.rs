@@ -151,7 +151,7 @@ fn undo_removes_one_element() {
     }
 }
 
-/// With `null_is_missing`, a NULL is replaced by the container, and comes back.
+/// With `null_is_missing`, the container replaces a NULL, and undo restores the NULL.
 #[test]
 fn a_null_can_count_as_an_empty_container() {
     let plan = plan(&[&format!("{LOG}\nnull_is_missing = true")]);
@@ -178,8 +178,8 @@ fn any_container(numbers: bool) -> impl Generator<Value = Option<Value>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Runs append, live writers change the container, runs append again, and undo takes back the additions: everything
-    /// that was not added stays, and nothing else is removed.
+    /// Append runs, live writers change the container, and append runs again. Undo then removes exactly what append
+    /// added.
     #[test]
     fn everything_that_was_not_added_stays(
         (numbers, before, between) in any::<bool>().prop_flat_map(|numbers| (Just(numbers), any_container(numbers), any_container(numbers))),

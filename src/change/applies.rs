@@ -41,8 +41,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Begins the change with this target. Returns whether the change applies to the item. Requires that everything
-    /// that its `where` read is unchanged, because the item's decision depends on it in both cases.
+    /// Returns whether the change with this target applies to the item. Requires that everything that its `where` read
+    /// is unchanged, because the decision depends on it whether the `where` is true or false.
     pub(super) fn applies(&mut self, target: &Path) -> bool {
         let Some(selection) = &self.rules.options.of(target).applies_to else { return true };
         self.require_inputs_unchanged(selection);

@@ -83,7 +83,7 @@ impl Draft<'_> {
             (
                 _,
                 None
-                | Some(PriorValue::SameAsSource | PriorValue::Item(_) | PriorValue::Deleted | PriorValue::Leftover(_)),
+                | Some(PriorValue::SameAsSource | PriorValue::Item(_) | PriorValue::Mark(_) | PriorValue::Leftover(_)),
             ) => {}
             (None, Some(PriorValue::Nothing)) => {
                 self.already_applied = true;
@@ -97,7 +97,7 @@ impl Draft<'_> {
                     PriorValue::Nothing
                     | PriorValue::SameAsSource
                     | PriorValue::Item(_)
-                    | PriorValue::Deleted
+                    | PriorValue::Mark(_)
                     | PriorValue::Leftover(_) => self.remove(to, now),
                 }
             }

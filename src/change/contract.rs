@@ -96,6 +96,10 @@ impl Draft<'_> {
                 if source.derivation.is_none() && old == new {
                     self.require(Condition::PathsEqual(from.clone(), to.clone()));
                 } else {
+                    if skips_existing {
+                        // Whether the pair was skipped depends on every input of the formula.
+                        self.require_pair_unchanged(source, to);
+                    }
                     self.record_pre_image(PreImage::with_value(from, old));
                     self.require(Condition::Equals(to.clone(), new.clone()));
                 }
@@ -124,8 +128,8 @@ impl Draft<'_> {
         self.remove(path, value);
     }
 
-    /// Returns whether this target has a preexisting value that differs from what the old value implies and that the run
-    /// kept. Without a baseline, this is unknown, so every different value counts as kept.
+    /// Returns whether this target has a preexisting value that differs from what the old value implies and that the
+    /// run kept. Without a baseline, this is unknown, so every different value counts as kept.
     fn was_skipped(&self, source: &Source, to: &Path) -> bool {
         to.get(self.item).is_some_and(|existing| {
             !source.implies(self.item, &self.rules.facts, existing)

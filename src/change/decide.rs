@@ -16,7 +16,7 @@ use super::{
     ProgramQuestion, Rule, Selected, Strategy, rule,
 };
 use crate::expr::Facts;
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
+use crate::item::{IndexSchema, Item, ItemKey, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
 
 /// The changes of one phase, ready to be applied to items.
 #[derive(Debug, Clone)]
@@ -192,10 +192,26 @@ impl Changes {
         self.decide_answered(item, history, ProgramAnswers::NONE)
     }
 
-    /// Decides what this item needs, based on its history and on the answers of programs. Ignores an answer to a question
-    /// about other inputs than those in `item`.
+    /// Decides what this item needs, based on its history and on the answers of programs. Ignores an answer to a
+    /// question about other inputs than those in `item`.
     pub fn decide_answered(&self, item: &Item, history: &ItemHistory, answers: &ProgramAnswers) -> Decision {
-        let decision = self.decide_unchecked(item, history, answers);
+        self.decide_checked(item, false, history, answers)
+    }
+
+    /// Decides about an item that, as far as the caller knows, the table does not have. Only a phase that puts deleted
+    /// items back has anything to do for such an item ([`Changes::restores_items`]).
+    pub fn decide_missing(&self, key: &ItemKey, history: &ItemHistory) -> Decision {
+        self.decide_checked(key.attributes(), true, history, ProgramAnswers::NONE)
+    }
+
+    fn decide_checked(
+        &self,
+        item: &Item,
+        is_missing: bool,
+        history: &ItemHistory,
+        answers: &ProgramAnswers,
+    ) -> Decision {
+        let decision = self.decide_unchecked(item, is_missing, history, answers);
         // Only a run may skip an item. If another phase skipped one, its end would hide what is left to do.
         let skips = matches!(self.ops, Ops::Expand(_)) && self.rules.on_not_computable == OnNotComputable::Skip;
         if matches!(decision, Decision::NotComputable(_)) && skips {
@@ -242,8 +258,8 @@ impl Changes {
         }
     }
 
-    /// Decides about an item that `failed` would have put back. `image` is the item's current image: an item with the key
-    /// exists now, and it stays. Returns `None` if `failed` puts no item back.
+    /// Decides about an item that the write `failed` should have put back. An item with this key exists again and
+    /// stays. `image` is its current image. Returns `None` if `failed` puts no item back.
     pub fn decide_found(&self, image: &Item, failed: &GuardedWrite) -> Option<Decision> {
         let created = failed.created_item()?;
         Some(match created == image {
@@ -252,14 +268,7 @@ impl Changes {
         })
     }
 
-    /// Decides what an item needs that the table certainly has. If the phase puts deleted items back, this item stays.
-    pub fn decide_existing(&self, item: &Item, history: &ItemHistory) -> Decision {
-        let decision = self.decide_with(item, history);
-        let found = if let Decision::Write(write) = &decision { self.decide_found(item, write) } else { None };
-        found.unwrap_or(decision)
-    }
-
-    /// Returns whether this phase puts deleted items back. Such a phase walks over the journal instead of the table.
+    /// Returns whether this phase puts deleted items back. Such a phase reads the journal instead of the table.
     pub fn restores_items(&self) -> bool {
         matches!(self.ops, Ops::Undo(_)) && self.ops.changes_whole_items()
     }
@@ -287,7 +296,13 @@ impl Changes {
     }
 
     /// Returns the decision without checking it against DynamoDB's rules.
-    fn decide_unchecked(&self, item: &Item, history: &ItemHistory, answers: &ProgramAnswers) -> Decision {
+    fn decide_unchecked(
+        &self,
+        item: &Item,
+        is_missing: bool,
+        history: &ItemHistory,
+        answers: &ProgramAnswers,
+    ) -> Decision {
         if let Ops::Decider(rule) = &self.ops {
             return rule.decide(item);
         }
@@ -300,6 +315,7 @@ impl Changes {
             ));
         }
         let mut draft = Draft::new(item, history, &self.rules, &self.key);
+        draft.is_missing = is_missing;
         match self.select(&mut draft) {
             Selected::Yes => {}
             Selected::No => return Decision::NothingToDo,
@@ -320,7 +336,7 @@ impl Changes {
         self.rules.includes(item)
     }
 
-    /// Returns what applies to the changes of the plan.
+    /// Returns the plan's rules about items.
     pub(super) fn rules(&self) -> &ItemRules {
         &self.rules
     }

@@ -30,7 +30,8 @@ pub enum Decision {
     /// This write would make the item match the plan, but this rule forbids it, so it is not sent.
     Refused(Box<GuardedWrite>, Rule),
     /// The item needs a write, but programs must answer these questions first ([`Changes::decide_answered`]). The write
-    /// lacks the values that the programs compute, so it must not be sent. It shows the least that the item needs.
+    /// lacks the values that the programs compute, so it must not be sent. It contains only the changes that are
+    /// already known, and the markers.
     ///
     /// [`Changes::decide_answered`]: super::Changes::decide_answered
     NeedsAnswers(Vec<ProgramQuestion>, Box<GuardedWrite>),

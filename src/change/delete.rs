@@ -1,11 +1,12 @@
 //! `delete`: removes whole items, and puts them back on a rollback.
 //!
 //! A condition cannot say "and no other attribute". Between the read of an item and its delete, a writer may add an
-//! attribute that the image lacks, and an equality with every attribute of the image would not notice. So each `delete`
-//! names a [`GapRule`] that closes this gap.
+//! attribute that the image lacks, and a condition that compares every attribute of the image would still be true. So
+//! each `delete` names a [`GapRule`] that closes this gap.
 //!
 //! DynamoDB returns the image that a delete removed. The writer compares this image with the planned one
-//! (`engine/write/writer/deleted.rs`), so a broken promise is noticed, and the removed image is in the journal.
+//! (`engine/write/writer/deleted.rs`), so it detects a writer that broke the plan's promise. If the plan keeps a
+//! journal, the journal then gets the removed image.
 //!
 //! # Undo
 //!
@@ -16,12 +17,17 @@
 //!
 //! An item is put back only if no item with its key exists. Otherwise, an application has created a new item since, and
 //! this item stays.
+//!
+//! A rollback may be repeated, and the application may delete an item that the rollback has put back. So the journal has
+//! two marks of each item that is put back: one before the write is sent, and one after DynamoDB accepted the write. An
+//! item with both marks is done. If only the first mark exists, the write may have taken effect, and a missing item is a
+//! failure too.
 
 use super::draft::Draft;
-use super::{Action, Condition, Deletion, PreImage};
+use super::{Action, Condition, Deletion, ItemMark, PreImage, Undone};
 use crate::item::{KeySchema, NotComputable, Path, Value};
 
-/// What proves that a delete removes nothing that the item's image lacks.
+/// Why a delete cannot remove an attribute that the item's image lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum GapRule {
@@ -35,10 +41,16 @@ pub enum GapRule {
     WritersStopped,
 }
 
-/// The reason why a rollback does not put an item back whose delete was not confirmed.
+/// The reason why a rollback does not put back an item whose delete was not confirmed.
 const UNCONFIRMED: &str = "the item is gone, but it is unknown whether this migration or another writer deleted it, because \
                            the run died or lost the reply. The item was not put back. Its attributes are in the journal: \
                            put it back by hand if the application did not delete it";
+
+/// The reason why a rollback does not put an item back that an earlier rollback may have put back.
+const MAYBE_PUT_BACK: &str = "an earlier rollback may have put the item back, but it died or lost the reply, and the item is \
+                              missing now. It is unknown whether the application deleted it since, so it was not put \
+                              back. Its attributes are in the journal: put it back by hand if the application did not \
+                              delete it";
 
 impl Draft<'_> {
     /// Plans the delete of the item.
@@ -55,7 +67,8 @@ impl Draft<'_> {
                 let is_listed = |name: &str| is_key(key, name) || names.iter().any(|listed| listed == name);
                 if let Some(other) = self.item.keys().find(|name| !is_listed(name)) {
                     return self.reject(format!(
-                        "the item has the attribute `{}`, which the plan's `attributes` does not list; it was not deleted",
+                        "the item has the attribute `{}`, which the plan's `attributes` does not list; the item was \
+                         not deleted",
                         Path::attribute(other.as_str())
                     ));
                 }
@@ -79,18 +92,26 @@ impl Draft<'_> {
         }
     }
 
-    /// Plans to put the item back that this migration deleted. `self.item` has only the key if the table has no such
-    /// item as far as the caller knows.
+    /// Plans to put the item back that this migration deleted.
     pub(super) fn restore(&mut self, key: &KeySchema) {
         let history = self.history;
-        match history.deletion() {
-            None => {}
-            Some(Deletion { image, is_confirmed: true }) => {
+        let Some(Deletion { image, is_confirmed, undone }) = history.deletion() else { return };
+        match (undone, is_confirmed, self.is_missing) {
+            (Undone::Yes, _, _) => self.already_applied = true,
+            (Undone::No, true, true) => {
+                self.pre_images.push(PreImage::mark(&key.partition.name, ItemMark::PuttingBack));
                 self.actions.push(Action::PutItem { item: image.clone() });
             }
+            (Undone::No, false, true) => self.reject(UNCONFIRMED.to_owned()),
+            (Undone::Unknown, _, true) => self.reject(MAYBE_PUT_BACK.to_owned()),
             // The delete did not take effect, or an application has created the item again.
-            Some(_) if self.item.keys().any(|name| !is_key(key, name)) => {}
-            Some(_) => self.reject(UNCONFIRMED.to_owned()),
+            (Undone::No, false, false) => {}
+            (Undone::No, true, false) | (Undone::Unknown, _, false) if self.item == image => {
+                self.already_applied = true
+            }
+            (Undone::No, true, false) | (Undone::Unknown, _, false) => {
+                self.diverged.push(Path::attribute(key.partition.name.as_str()));
+            }
         }
     }
 }

@@ -86,7 +86,7 @@ fn an_item_that_the_promise_does_not_cover_stays() {
         assert!(matches!(decision, Decision::NotComputable(_)), "{decision:?}");
     }
     assert_eq!(decide(GapRule::WritersStopped, &item(json!({"pk": {"S": "p"}}))), Decision::NothingToDo);
-    // A signature stays valid if the whole item goes.
+    // A delete of the whole item breaks no signature.
     let signed = old(json!({"*amzn-ddb-map-desc*": {"B": "AAEC"}}));
     let changes = run(delete(GapRule::WritersStopped)).with_encrypted_refused(true);
     assert!(matches!(changes.decide(&signed), Decision::Write(_)));
@@ -127,14 +127,19 @@ fn only_a_confirmed_delete_is_undone() {
     let of = |image: &Item| PreImage::of_item("pk", image);
     let confirmed = || PreImage::confirmed_delete("pk");
     let absent = item(json!({"pk": {"S": "p"}}));
-    let decide = |rows: Vec<PreImage>, now: &Item| undo(true).decide_with(now, &history(rows));
+    let mark = |mark| PreImage::mark("pk", mark);
+    let decide = |rows: Vec<PreImage>, now: &Item| match now == &absent {
+        true => undo(true).decide_missing(&ItemKey::new(absent.clone()), &history(rows)),
+        false => undo(true).decide_with(now, &history(rows)),
+    };
 
     let put = write(decide(vec![confirmed(), of(&last), confirmed(), of(&first)], &absent));
     assert_eq!(put.created_item(), Some(&last));
     assert_eq!(put.created_item().unwrap()["a"].to_json(), json!({"N": "2.50"}), "byte for byte");
     assert_eq!(put.conditions, [Condition::ItemMissing("pk".into())]);
     assert_eq!(put.key, ItemKey::new(absent.clone()));
-    assert!(put.pre_images.is_empty() && put.bytes_before == 0 && put.bytes_after > 0);
+    assert_eq!(put.pre_images, [mark(ItemMark::PuttingBack)]);
+    assert!(put.bytes_before == 0 && put.bytes_after > 0);
 
     // The removed item differed from the planned one, so the newer record is right.
     assert_eq!(write(decide(vec![confirmed(), of(&last), of(&first)], &absent)).created_item(), Some(&last));
@@ -144,6 +149,23 @@ fn only_a_confirmed_delete_is_undone() {
     };
     assert!(why.contains("unknown whether this migration or another writer"), "{why}");
     assert_eq!(decide(vec![of(&last)], &last), Decision::NothingToDo, "the delete did not take effect");
+    let is_there = undo(true).decide_with(&absent, &history(vec![of(&absent)]));
+    assert_eq!(is_there, Decision::NothingToDo, "an item with only its key exists");
+
+    // Once the item is back, it is the application's.
+    let (putting, back) = (|| mark(ItemMark::PuttingBack), || mark(ItemMark::PutBack));
+    for now in [&absent, &last, &first] {
+        let rows = vec![back(), putting(), confirmed(), of(&last)];
+        assert_eq!(decide(rows, now), Decision::AlreadyApplied);
+    }
+    assert_eq!(decide(vec![putting(), confirmed(), of(&last)], &last), Decision::AlreadyApplied);
+    assert_eq!(decide(vec![putting(), confirmed(), of(&last)], &first), Decision::Diverged(vec![path("pk")]));
+    let Decision::Rejected(why) = decide(vec![putting(), confirmed(), of(&last)], &absent) else {
+        panic!("an earlier rollback may have put the item back")
+    };
+    assert!(why.contains("an earlier rollback may have put the item back"), "{why}");
+    let again = vec![confirmed(), of(&first), back(), putting(), confirmed(), of(&last)];
+    assert_eq!(write(decide(again, &absent)).created_item(), Some(&first), "deleted once more");
 }
 
 #[test]
@@ -151,10 +173,11 @@ fn an_item_that_exists_again_stays() {
     let image = old(json!({}));
     let record = history(vec![PreImage::confirmed_delete("pk"), PreImage::of_item("pk", &image)]);
     let changes = undo(true);
-    let put = write(changes.decide_with(&image, &record));
+    let put = write(changes.decide_missing(&key().key_of(&image).unwrap(), &record));
     assert_eq!(changes.decide_found(&image, &put), Some(Decision::AlreadyApplied));
     let other = old(json!({"new": {"S": "owner"}}));
     assert_eq!(changes.decide_found(&other, &put), Some(Decision::Diverged(vec![path("pk")])));
-    assert_eq!(changes.decide_existing(&other, &record), Decision::Diverged(vec![path("pk")]));
+    assert_eq!(changes.decide_with(&other, &record), Decision::Diverged(vec![path("pk")]));
+    assert_eq!(changes.decide_with(&image, &record), Decision::AlreadyApplied);
     assert!(changes.needs_history() && changes.restores_items() && !changes.is_empty());
 }

@@ -10,8 +10,10 @@ use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, PathStep, Value
 /// The actions and conditions collected so far for one item.
 pub(super) struct Draft<'a> {
     pub(super) item: &'a Item,
+    /// Whether the table does not have the item. `item` then has only the key.
+    pub(super) is_missing: bool,
     pub(super) history: &'a ItemHistory,
-    /// What applies to the changes of the plan.
+    /// The plan's rules about items.
     pub(super) rules: &'a ItemRules,
     /// The table's key.
     pub(super) key: &'a KeySchema,
@@ -42,6 +44,7 @@ impl<'a> Draft<'a> {
     pub(super) fn new(item: &'a Item, history: &'a ItemHistory, rules: &'a ItemRules, key: &'a KeySchema) -> Draft<'a> {
         Draft {
             item,
+            is_missing: false,
             history,
             rules,
             key,

@@ -1,12 +1,12 @@
 //! `exec`: values that a program of the operator computes.
 //!
-//! The decision stays pure. If an item needs an answer of a program, the decision contains the [`ProgramQuestion`]. The caller
-//! asks the program and decides again with the [`ProgramAnswers`]. An answer belongs to the inputs from which it was computed:
-//! with other inputs, the decision asks again. The write is conditional on every input, so a stale answer is never
-//! written.
+//! The decision stays pure. If an item needs an answer of a program, the decision contains the [`ProgramQuestion`]. The
+//! caller asks the program and decides again with the [`ProgramAnswers`]. An answer belongs to the inputs from which it
+//! was computed: with other inputs, the decision asks again. The write is conditional on every input, so a stale answer
+//! is never written.
 //!
-//! The marker is the SHA-256 of the inputs, and each write sets it together with the outputs. It shows from which inputs
-//! the outputs were computed, so no pass has to compute them again.
+//! The marker is the SHA-256 of the inputs, and each write sets it together with the outputs. It shows from which
+//! inputs the outputs were computed, so no pass has to compute them again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub struct Exec {
     pub files: Vec<String>,
     /// The names of the environment variables that the program receives. It receives no others.
     pub env: Vec<String>,
-    /// Number of processes.
+    /// Maximum number of processes.
     pub workers: usize,
     /// Maximum number of items that a process gets at a time.
     pub batch: usize,
@@ -51,7 +51,7 @@ pub struct Exec {
 pub struct ProgramFiles {
     /// The folder of the plan, which is the working directory of the program.
     pub folder: PathBuf,
-    /// The file that is started; otherwise why the program cannot be started.
+    /// The file that is started, or the reason why the program cannot be started.
     pub executable: Result<PathBuf, String>,
     /// Whether the program was found through `PATH`. If so, its content is not part of the fingerprint.
     pub from_path: bool,
@@ -100,7 +100,7 @@ pub(super) enum ExecState {
     NoInputs,
     /// The marker shows that the outputs were computed from the current inputs.
     Applied,
-    /// The inputs have no marker of their own, and these paths have values.
+    /// These targets have values, but the item does not have both the marker of the current inputs and all outputs.
     Occupied(Vec<Path>),
     /// The marker and all outputs are missing.
     Free,
@@ -181,7 +181,8 @@ impl Exec {
 }
 
 /// Returns the SHA-256 of these inputs, in hexadecimal digits. It is computed from the text of the inputs as one JSON
-/// object in DynamoDB JSON: names and members of sets sorted, numbers as digits and a power of ten (`15E-1`), no spaces.
+/// object in DynamoDB JSON: names and members of sets sorted, numbers as digits and a power of ten (`15E-1`), no
+/// spaces.
 pub fn input_digest(inputs: &Item) -> String {
     let canonical = inputs.iter().map(|(name, value)| (name.clone(), with_canonical_numbers(value))).collect();
     let digest = Sha256::digest(item_to_json(&canonical).to_string());

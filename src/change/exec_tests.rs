@@ -183,8 +183,8 @@ fn any_item() -> impl Generator<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// A write stores exactly the answer and the marker, is not repeated, fails if anything that it depends on changed,
-    /// matches in verification, and is undone exactly.
+    /// A write stores exactly the answer and the marker, and fails if anything on which it depends has changed. It is
+    /// not repeated. Afterwards, verification finds no mismatch, and undo restores the item exactly.
     #[test]
     fn a_write_is_the_answer_to_the_inputs(
         existing in select(vec!["keep", "overwrite", "skip"]),

@@ -115,8 +115,8 @@ impl ExpandOp {
         }
     }
 
-    /// Returns the source, the target and the `on_existing` of an operation that keeps its source. A rollback of such an
-    /// operation needs to know whether the target existed before.
+    /// Returns the source, the target and the `on_existing` of an operation that keeps its source. A rollback of such
+    /// an operation needs to know whether the target existed before.
     pub(super) fn kept_pair(&self) -> Option<(Source, &Path, OnExisting)> {
         match self {
             ExpandOp::Copy { from, to, removes_source: false, on_existing, .. } => {
@@ -165,7 +165,8 @@ impl Draft<'_> {
         if path.is_some_and(|path| !self.applies(path)) {
             return;
         }
-        // Without a `where`, a plan's writes need a record only if the plan selects items.
+        // If the change is conditional, undo needs a record of the write, because the item may no longer match the
+        // condition.
         let has_where = path.is_some_and(|path| self.rules.options.of(path).applies_to.is_some());
         self.needs_record = self.rules.selects_items() || has_where;
         match op {
@@ -190,7 +191,7 @@ impl Draft<'_> {
                 None => self.require(Condition::Missing(path.clone())),
             },
             ExpandOp::Compute { to, replaces: Some(replaced), .. } if replaced.path.get(self.item).is_none() => {
-                self.already_applied |= to.get(self.item).is_some();
+                self.already_applied |= self.target_value(to, None).is_some();
                 self.require(Condition::Missing(replaced.path.clone()));
             }
             ExpandOp::Compute { to, formula, on_existing, replaces } => {

@@ -55,8 +55,8 @@ impl Inverse {
         &self.back
     }
 
-    /// Returns the paths that determine the old value. These are the new attribute, the other inputs of the inverse, and
-    /// the other inputs of the formula, with which the result was checked.
+    /// Returns the paths that determine the old value. These are the new attribute, the other inputs of the inverse,
+    /// and the other inputs of the formula, with which the result was checked.
     pub fn inputs(&self) -> &[Path] {
         &self.inputs
     }
@@ -88,12 +88,12 @@ impl Inverse {
         match forward.value(&restored, facts) {
             Ok(Some(again)) if stored(again.clone()) == *wanted => Ok(Some(value)),
             Ok(_) => Err(NotComputable::new(format!(
-                "`{old}` cannot be restored from `{new}`: from the result of the inverse, the plan computes another \
-                 value for `{new}`"
+                "`{old}` cannot be restored from `{new}`: the plan computes another value for `{new}` from the result \
+                 of the inverse"
             ))),
             Err(why) => Err(NotComputable::new(format!(
-                "`{old}` cannot be restored from `{new}`: from the result of the inverse, the plan computes no value for \
-                 `{new}`: {}",
+                "`{old}` cannot be restored from `{new}`: the plan computes no value for `{new}` from the result of \
+                 the inverse: {}",
                 why.reason()
             ))),
         }

@@ -107,7 +107,7 @@ impl GuardedWrite {
             let value = match &pre.prior {
                 PriorValue::Value(value) => 1 + value.to_json().to_string().len(),
                 PriorValue::Item(item) => 1 + item_to_json(item).to_string().len(),
-                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => 0,
+                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Mark(_) | PriorValue::Leftover(_) => 0,
             };
             JOURNAL_ROW_BYTES + 2 * key + pre.path.to_string().len() + value
         };

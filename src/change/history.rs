@@ -61,7 +61,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::digest::Digest;
-use super::pre_image::{PreImage, PriorValue};
+use super::pre_image::{ItemMark, PreImage, PriorValue};
 use crate::item::{Item, Path, Value};
 
 /// The kind of command that recorded a pre-image.
@@ -85,13 +85,38 @@ pub enum HistoryLookup {
     ForReport,
 }
 
-/// A delete of this migration that is on record.
+/// A recorded delete of this migration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deletion {
     /// The item before the delete.
     pub image: Item,
     /// Whether DynamoDB confirmed the delete. If not, another writer may have deleted the item.
     pub is_confirmed: bool,
+    /// Whether a rollback has put the item back since.
+    pub undone: Undone,
+}
+
+/// Whether a rollback has put a deleted item back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Undone {
+    /// No rollback has tried.
+    #[default]
+    No,
+    /// A rollback may have sent the write, but no reply is on record.
+    Unknown,
+    /// The item was in the table again. If it is missing now, the application has deleted it.
+    Yes,
+}
+
+impl Deletion {
+    /// Returns whether the decision about the item depends on whether the table has it.
+    pub fn needs_read(&self) -> bool {
+        match self.undone {
+            Undone::No => !self.is_confirmed,
+            Undone::Unknown => true,
+            Undone::Yes => false,
+        }
+    }
 }
 
 /// The recorded history of one item: its baseline and its journal.
@@ -130,13 +155,20 @@ impl ItemHistory {
         let mut journal: BTreeMap<Path, Vec<(PreImageOrigin, PreImage)>> = BTreeMap::new();
         let mut deletion = None;
         let mut is_confirmed = false;
+        let mut undone = Undone::No;
         for (origin, pre) in newest_first {
             match pre.prior {
                 // The newest item is the one that the last delete removed. Its confirmation, if any, is newer.
                 PriorValue::Item(image) => {
-                    deletion.get_or_insert(Deletion { image, is_confirmed });
+                    deletion.get_or_insert(Deletion { image, is_confirmed, undone });
                 }
-                PriorValue::Deleted => is_confirmed |= deletion.is_none(),
+                // Marks that are older than the newest item belong to an earlier delete.
+                PriorValue::Mark(_) if deletion.is_some() => {}
+                PriorValue::Mark(ItemMark::Deleted) => is_confirmed = true,
+                PriorValue::Mark(ItemMark::PutBack) => undone = Undone::Yes,
+                PriorValue::Mark(ItemMark::PuttingBack) => {
+                    undone = if undone == Undone::Yes { undone } else { Undone::Unknown };
+                }
                 PriorValue::Value(_) | PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Leftover(_) => {
                     journal.entry(pre.path.clone()).or_default().push((origin, pre));
                 }
@@ -183,7 +215,7 @@ impl ItemHistory {
         !has_values && unreadable.is_none() && deletion.is_none()
     }
 
-    /// Returns the last delete of the item that is on record.
+    /// Returns the last recorded delete of the item.
     pub fn deletion(&self) -> Option<&Deletion> {
         self.deletion.as_ref()
     }
@@ -247,9 +279,9 @@ impl ItemHistory {
         self.journal.get(path).is_some_and(|rows| is_written_by(&digests, rows))
     }
 
-    /// Returns whether a recorded write of the tool wrote this value to the path, even if a later write is recorded. Use it
-    /// only for reports: if a program answers differently each time, a late write of a killed process may have arrived after
-    /// the later write was recorded.
+    /// Returns whether a recorded write of the tool wrote this value to the path, even if a later write is recorded.
+    /// Use it only for reports: if a program answers differently each time, a late write of a killed process may have
+    /// arrived after the later write was recorded.
     pub(super) fn has_written(&self, path: &Path, value: &Value) -> bool {
         let digests = [Digest::from_value(value), Digest::by_number(value)];
         let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| digests.contains(&written));

@@ -1,10 +1,11 @@
-//! What applies to the changes of a plan besides the changes themselves.
+//! The rules of a plan about items.
 
 use super::{OnNotComputable, OptionsByTarget, Selected, Selection, Source};
 use crate::expr::Facts;
 use crate::item::{Item, Path, Value};
 
-/// What applies to all changes of a plan: which items are selected, and how expressions are evaluated.
+/// The rules of a plan about items: which items are selected, to which items each change applies, and how expressions
+/// are evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct ItemRules {

@@ -68,12 +68,12 @@ pub use exec::{Exec, ExecFault, ProgramAnswer, ProgramAnswers, ProgramFiles, Pro
 pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
 pub use formula::{Formula, Inverse, escaped};
 pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
-pub use history::{Deletion, HistoryLookup, ItemHistory, PreImageOrigin};
+pub use history::{Deletion, HistoryLookup, ItemHistory, PreImageOrigin, Undone};
 pub use indexes::Indexes;
 pub use item_rules::ItemRules;
 pub use leftover::Leftover;
 pub use options::{ChangeOptions, OptionsByTarget};
-pub use pre_image::{PreImage, PriorValue};
+pub use pre_image::{ItemMark, PreImage, PriorValue};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 pub use selection::{OnNotComputable, Selected, Selection};
 pub use source::{Derivation, Replaced, Source};
@@ -154,7 +154,7 @@ pub enum Change {
     },
     /// Deletes the whole item.
     Delete {
-        /// What proves that the delete removes nothing that was not read.
+        /// Why the delete cannot remove an attribute that was not read.
         gap: GapRule,
         /// Whether the journal keeps the deleted item. Without it, there is no way back.
         keeps_image: bool,
@@ -331,6 +331,25 @@ impl Change {
     /// Returns whether the change deletes whole items.
     pub fn deletes_items(&self) -> bool {
         matches!(self, Change::Delete { .. })
+    }
+
+    /// Returns the program that computes values, if the change has one.
+    pub fn program(&self) -> Option<&Arc<Exec>> {
+        if let Change::Exec { exec, .. } = self { Some(exec) } else { None }
+    }
+
+    /// Returns how the change deletes items, and whether the journal keeps them. Returns `None` if it deletes none.
+    pub fn deletion(&self) -> Option<(&GapRule, bool)> {
+        if let Change::Delete { gap, keeps_image } = self { Some((gap, *keeps_image)) } else { None }
+    }
+
+    /// Returns the target and the replaced attribute, if no old value can be computed from a new one.
+    pub fn without_inverse(&self) -> Option<(&Path, &Path)> {
+        if let Change::Compute { to, replaces: Some(Replaced { path, inverse: None }), .. } = self {
+            Some((to, path))
+        } else {
+            None
+        }
     }
 
     /// Returns whether the change removes exactly this path.

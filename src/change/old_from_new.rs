@@ -1,5 +1,5 @@
-//! The first phase of `rollback`, for one item: it makes old values equal to new values, or computes them by the plan's
-//! inverse. This phase is needed if applications have written only the new attribute.
+//! The first phase of `rollback`, for one item: it makes old values equal to new values, or computes them with the
+//! plan's inverse. This phase is needed if applications have written only the new attribute.
 //!
 //! Every write is compare-and-set. If a live writer has changed a value since the item was read, the write fails and
 //! the tool decides again. An item is reported as diverged in three cases. Its new values contradict each other. It has
@@ -81,9 +81,10 @@ impl Draft<'_> {
         }
     }
 
-    /// Computes the old value from the new value by the plan's inverse, by the same rules as [`Draft::refresh_old`]. An
-    /// old value from which the new value can be computed stays, because the inverse may give another one. If no old
-    /// value can be computed, the item is a failure: readers that switch back would miss its new value.
+    /// Computes the old value from the new value with the plan's inverse. The rules are those of
+    /// [`Draft::refresh_old`]. An old value from which the new value can be computed stays, because the inverse may
+    /// give another one. If no old value can be computed, the item is a failure: readers that switch back would miss
+    /// its new value.
     fn recompute_old(&mut self, source: &Source, CopyTarget { to, skips_existing }: &CopyTarget) {
         let item = self.item;
         let from = &source.path;
@@ -125,8 +126,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Writes a computed old value. Returns the reason if the value cannot be written. The caller must have recorded the
-    /// value that this replaces.
+    /// Writes a computed old value. Returns the reason if the value cannot be written. The caller must have recorded
+    /// the value that this replaces.
     fn write_old(&mut self, from: &Path, value: Value) -> Result<(), String> {
         if let Some(old) = from.get(self.item) {
             self.subtract_bytes(from, old);

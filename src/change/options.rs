@@ -2,12 +2,13 @@
 //! NULL counts as missing.
 //!
 //! A change with its own `where` applies only to the items for which the `where` is true. The decision about an item
-//! depends on every `where` that was tested, so a write pins what each of them read, whether it was true or false.
+//! depends on every `where` that was tested, so a write pins what each `where` read, whether the `where` was true or
+//! false.
 //!
-//! With `null_is_missing`, a NULL at the target counts as missing, and so does a NULL at a map that contains the target.
-//! The NULL is recorded in the journal before it is overwritten, and the write's condition requires that it is still
-//! there. A NULL that equals the value to write is not overwritten. A NULL at the source of a move or copy is a value
-//! like any other.
+//! With `null_is_missing`, a NULL at the target counts as missing, and so does a NULL at a map that contains the
+//! target. The NULL is recorded in the journal before it is overwritten, and the write's condition requires that it is
+//! still there. A NULL that equals the value to write is not overwritten. A NULL at the source of a move or copy is a
+//! value like any other.
 
 use std::collections::BTreeMap;
 

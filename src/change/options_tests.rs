@@ -103,7 +103,7 @@ fn a_null_is_a_value_by_default() {
     assert_eq!(expand(&plan).decide(&member), Decision::Diverged(vec![path("address.street")]));
 }
 
-/// A live writer puts a value in the place of the NULL, or the other way round. The write then fails as a condition.
+/// A live writer puts a value in the place of the NULL, or the other way round. The condition of the write then fails.
 #[test]
 fn the_write_is_conditional_on_the_null() {
     let plan = plan("strategy = \"in-place\"", "", &[STREET]);
@@ -225,7 +225,7 @@ fn a_value_computed_from_itself_needs_a_condition_that_ends() {
     assert_eq!(check(&written(&expand(&plan), &image), &image)["n"], image["n"]);
 }
 
-/// Undo covers what a record shows, and nothing else, even if the item no longer matches the change's `where`.
+/// Undo reverts exactly what the journal shows, even if the item no longer matches the change's `where`.
 #[test]
 fn undo_goes_by_records() {
     let copy = "copy = \"a\"\nto = \"b\"\nwhere = 'has(item.kind)'";
@@ -253,6 +253,37 @@ fn contract_and_the_way_back_follow_a_stable_condition() {
     let Decision::Write(back) = undo(&plan).decide(&image("x")) else { panic!() };
     assert!(back.conditions.contains(&Condition::Equals(path("kind"), Value::S("x".to_owned()))));
     assert_eq!(undo(&plan).decide(&image("z")), Decision::NothingToDo);
+}
+
+/// An old-only writer removed the source after the run had filled a NULL. The migration's own value then implies
+/// nothing, and readers must not see it.
+#[test]
+fn a_filled_null_is_not_preexisting() {
+    let plan = plan("", "", &["move = \"a\"\nto = \"b\"\nnull_is_missing = true"]);
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"NULL": true}}));
+    let changes = expand(&plan);
+    let write = written(&changes, &image);
+    let history = history_of(&changes, &image, &write);
+    assert_eq!(verdict(&plan, &check(&write, &image), &history), Verdict::Matching);
+    let without_source = |b: Json| item(json!({"pk": {"S": "1"}, "b": b}));
+    assert_eq!(verdict(&plan, &without_source(json!({"S": "x"})), &history), Verdict::Unexpected);
+    assert_eq!(verdict(&plan, &without_source(json!({"S": "other"})), &history), Verdict::Matching);
+}
+
+/// Applications wrote both attributes after the run had filled a NULL. A rollback removes their new value, as it does
+/// if the target was absent.
+#[test]
+fn undo_of_dual_writes_brings_the_null_back() {
+    let plan = plan("", "", &["move = \"a\"\nto = \"b\"\nnull_is_missing = true"]);
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"NULL": true}}));
+    let changes = expand(&plan);
+    let history = history_of(&changes, &image, &written(&changes, &image));
+    let dual = item(json!({"pk": {"S": "1"}, "a": {"S": "w"}, "b": {"S": "w"}}));
+    let Decision::Write(back) = undo(&plan).decide_with(&dual, &history) else { panic!() };
+    let restored = check(&back, &dual);
+    assert_eq!(restored, item(json!({"pk": {"S": "1"}, "a": {"S": "w"}, "b": {"NULL": true}})));
+    let only_new = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "w"}}));
+    assert_eq!(undo(&plan).decide_with(&only_new, &history), Decision::Diverged(vec![path("b")]));
 }
 
 const NAMES: [&str; 6] = ["a", "b", "doc", "kind", "v", "n"];
@@ -314,8 +345,8 @@ fn applies(plan: &Plan, change: &Change, image: &Item) -> Option<bool> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// A write changes exactly the targets of the changes that apply, is not repeated, fails if anything on which it
-    /// depends changed, is what verification asks for, and is undone exactly.
+    /// A write changes exactly the targets of the changes that apply, and fails if anything on which it depends has
+    /// changed. It is not repeated. Afterwards, verification finds no mismatch, and undo restores the item exactly.
     #[test]
     fn a_write_follows_every_option(plan in any_plan(), image in any_item(), edit in (select(&NAMES[..]), any_item())) {
         let changes = expand(&plan);
@@ -366,6 +397,65 @@ proptest! {
             let repaired = check(&repaired, &image);
             prop_assert!(!verdict(&plan, &repaired, &ItemHistory::default()).is_mismatch(), "{:?}", repaired);
         }
+        match undo(&plan).decide_with(&after, &history) {
+            Decision::Write(back) => prop_assert_eq!(update(&back, Some(&after)).unwrap(), image),
+            other => prop_assert!(false, "{:?} for {:?}", other, after),
+        }
+    }
+    /// The same for a computed value that replaces an attribute, in a plan with a cutover.
+    #[test]
+    fn a_replacement_follows_every_option(
+        null in any::<bool>(),
+        has_where in any::<bool>(),
+        existing in select(vec!["keep", "skip", "overwrite"]),
+        image in any_item(),
+    ) {
+        let null_option = if null { "\nnull_is_missing = true" } else { "" };
+        let condition = if has_where { "\nwhere = 'has(item.kind) && item.kind == \"x\"'" } else { "" };
+        let change = format!("compute = \"b\"\nas = '\"n:\" + item.a'\nreplaces = \"a\"{null_option}{condition}");
+        let settings = format!("on_existing = \"{existing}\"\non_not_computable = \"fail\"");
+        let select = if has_where { "[select]\nstable = [\"kind\"]" } else { "" };
+        let plan = plan(&settings, select, &[&change]);
+        let changes = expand(&plan);
+        let decided = changes.decide(&image);
+        let is_known = |kind: &Value| matches!(kind, Value::S(_) | Value::Null);
+        if has_where && image.get("kind").is_some_and(|kind| !is_known(kind)) {
+            prop_assert!(matches!(decided, Decision::NotComputable(_)), "{:?}", decided);
+            return Ok(());
+        }
+        if has_where && image.get("kind") != Some(&Value::S("x".to_owned())) {
+            prop_assert_eq!(&decided, &Decision::NothingToDo);
+            prop_assert_eq!(contract(&plan).decide(&image), Decision::NothingToDo);
+            return Ok(());
+        }
+        let implied = match image.get("a") {
+            Some(Value::S(old)) => Value::S(format!("n:{old}")),
+            Some(_) => {
+                prop_assert!(matches!(decided, Decision::NotComputable(_)), "{:?}", decided);
+                return Ok(());
+            }
+            None => {
+                prop_assert!(matches!(decided, Decision::NothingToDo | Decision::AlreadyApplied), "{:?}", decided);
+                return Ok(());
+            }
+        };
+        let there = image.get("b").filter(|there| !(null && **there == Value::Null));
+        match (there, existing) {
+            (Some(_), "keep") => prop_assert_eq!(&decided, &Decision::Diverged(vec![path("b")])),
+            (Some(_), "skip") => prop_assert_eq!(&decided, &Decision::Skipped(vec![path("b")])),
+            (_, _) => prop_assert!(matches!(&decided, Decision::Write(_)), "{:?}", decided),
+        }
+        let Decision::Write(write) = decided else { return Ok(()) };
+        let after = check(&write, &image);
+        prop_assert_eq!(&after["b"], &implied);
+        prop_assert_eq!(changes.decide(&after), Decision::AlreadyApplied);
+        let history = history_of(&changes, &image, &write);
+        prop_assert_eq!(verdict(&plan, &after, &history), Verdict::Matching);
+        prop_assert!(verdict(&plan, &image, &ItemHistory::default()).is_mismatch());
+        let Decision::Write(removal) = contract(&plan).decide_with(&after, &history) else { panic!("{after:?}") };
+        let mut contracted = after.clone();
+        contracted.remove("a");
+        prop_assert_eq!(update(&removal, Some(&after)).unwrap(), contracted);
         match undo(&plan).decide_with(&after, &history) {
             Decision::Write(back) => prop_assert_eq!(update(&back, Some(&after)).unwrap(), image),
             other => prop_assert!(false, "{:?} for {:?}", other, after),

@@ -5,7 +5,7 @@ use super::{Condition, Source};
 use crate::item::Path;
 
 impl Draft<'_> {
-    /// Requires that a pair stays in step: the old value still implies the target's value.
+    /// Requires that the old value still implies the target's value.
     pub(super) fn require_pair(&mut self, source: &Source, to: &Path) {
         match &source.derivation {
             None => self.require(Condition::PathsEqual(source.path.clone(), to.clone())),
@@ -13,7 +13,7 @@ impl Draft<'_> {
         }
     }
 
-    /// Requires that nothing changed on which the relation of a pair depends.
+    /// Requires that everything that determines the relation of a pair is unchanged.
     pub(super) fn require_pair_unchanged(&mut self, source: &Source, to: &Path) {
         self.require_unchanged(&source.path);
         if let Some(derivation) = &source.derivation {

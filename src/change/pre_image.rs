@@ -30,12 +30,23 @@ pub enum PriorValue {
     SameAsSource,
     /// The write deletes the whole item, which has these attributes.
     Item(Item),
-    /// DynamoDB confirmed the delete of the item whose attributes the previous row of the item has.
-    Deleted,
+    /// A note about the whole item. The previous rows of the item contain its attributes.
+    Mark(ItemMark),
     /// A note for reports; no decision depends on it. It records that a rollback's write may leave the path in a
     /// different state than before the migration. No value is lost, because the other attribute of the pair has the
     /// same value.
     Leftover(Leftover),
+}
+
+/// What happened to an item that a write deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemMark {
+    /// DynamoDB confirmed the delete.
+    Deleted,
+    /// A rollback is about to put the item back. This mark is recorded before the write is sent.
+    PuttingBack,
+    /// The item is in the table again.
+    PutBack,
 }
 
 impl PriorValue {
@@ -46,7 +57,7 @@ impl PriorValue {
             PriorValue::Nothing
             | PriorValue::SameAsSource
             | PriorValue::Item(_)
-            | PriorValue::Deleted
+            | PriorValue::Mark(_)
             | PriorValue::Leftover(_) => None,
         }
     }
@@ -77,7 +88,12 @@ impl PreImage {
 
     /// Creates the record that DynamoDB confirmed the delete of an item.
     pub fn confirmed_delete(partition_key: &str) -> PreImage {
-        PreImage { path: Path::attribute(partition_key), prior: PriorValue::Deleted, written_digest: None }
+        PreImage::mark(partition_key, ItemMark::Deleted)
+    }
+
+    /// Creates a record of what happened to an item that a write deletes.
+    pub fn mark(partition_key: &str, mark: ItemMark) -> PreImage {
+        PreImage { path: Path::attribute(partition_key), prior: PriorValue::Mark(mark), written_digest: None }
     }
 
     /// Creates the note that a rollback's write may leave this path in a different state than before the migration.
@@ -103,7 +119,7 @@ impl PreImage {
             | PriorValue::Nothing
             | PriorValue::SameAsSource
             | PriorValue::Item(_)
-            | PriorValue::Deleted => None,
+            | PriorValue::Mark(_) => None,
         }
     }
 
@@ -113,7 +129,7 @@ impl PreImage {
         match &self.prior {
             PriorValue::Value(value) => vec![Digest::from_value(value), Digest::by_number(value)],
             PriorValue::SameAsSource => self.written_digest.into_iter().collect(),
-            PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Deleted | PriorValue::Leftover(_) => Vec::new(),
+            PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Mark(_) | PriorValue::Leftover(_) => Vec::new(),
         }
     }
 }

@@ -121,7 +121,8 @@ fn size(write: &GuardedWrite) -> Option<Rule> {
     (update_bytes(write) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
 }
 
-/// Checks the length of a delete's condition. It pins every attribute of the item, so no bound of the plan covers it.
+/// Checks the length of a delete's condition. It can pin every attribute of the item, so its length does not depend on
+/// the plan alone.
 fn guard_size(write: &GuardedWrite) -> Option<Rule> {
     write.deleted_item()?;
     // Each term has one operator or function, and `AND` joins the terms.
@@ -272,7 +273,7 @@ impl fmt::Display for Rule {
             Rule::GuardSize => write!(
                 f,
                 "the item has too many attributes to pin each of them: a condition has at most 4,096 bytes and 300 \
-                 operators. With `version`, the condition of a delete pins only the version"
+                 operators. With `version`, the condition of a delete pins only the version and what `where` reads"
             ),
             Rule::UpdateSize => write!(f, "the update would carry more than 400 KB (409,600 bytes), DynamoDB's limit"),
             Rule::Nesting { path } => {

@@ -160,7 +160,7 @@ fn other_inputs_are_pinned_on_the_way_back() {
     }
 }
 
-/// The document that contained the old attribute may be gone by then.
+/// The document that contained the old attribute may be missing when the old value is restored.
 #[test]
 fn an_old_value_inside_a_missing_document_is_restored() {
     let nested = [replace("doc.a.x", "b", "[item.doc.a.x]", Some("item.b[0]"))];

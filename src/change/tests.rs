@@ -73,7 +73,7 @@ pub(super) fn remove(text: &str) -> Change {
     Change::Remove { path: path(text) }
 }
 
-/// Returns a change that replaces an attribute by the value of an expression.
+/// Returns a change that replaces an attribute with the value of an expression.
 pub(crate) fn replace(from: &str, to: &str, formula: &str, inverse: Option<&str>) -> Change {
     let formula_of = |source| Formula::Expression(Expr::compile(source, Expected::Value).unwrap());
     let (old, to, formula) = (path(from), path(to), formula_of(formula));
@@ -140,7 +140,7 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
-        PriorValue::Item(_) | PriorValue::Deleted => unreachable!("these plans change paths"),
+        PriorValue::Item(_) | PriorValue::Mark(_) => unreachable!("these plans change paths"),
         PriorValue::SameAsSource => {
             assert!(write.conditions.iter().any(|c| matches!(c, Condition::PathsEqual(_, to) if *to == pre.path)))
         }

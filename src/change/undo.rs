@@ -151,6 +151,13 @@ impl<'a> Draft<'a> {
                     }
                     self.overwrite(to, new, before);
                 }
+                // Applications write both attributes. The value follows from the old attribute, so the NULL that counts as
+                // missing replaces it, as a removal would if the target had been absent.
+                Some(new) if is_implied && *before == Value::Null && self.is_null_missing(to) => {
+                    self.require_implied(source, to, new, restored);
+                    self.require(Condition::Equals(to.clone(), new.clone()));
+                    self.overwrite(to, new, before);
+                }
                 // The target no longer has a value that the tool wrote. There are two possible reasons. Somebody wrote
                 // the target after the migration, perhaps together with the source. Or somebody deleted the item, and
                 // this item is a new one with the same key.
@@ -226,7 +233,7 @@ impl<'a> Draft<'a> {
     fn clear_target(&mut self, to: &Path, new: &Value, prior: &PriorValue) {
         match prior {
             PriorValue::Nothing => self.remove(to, new),
-            PriorValue::SameAsSource | PriorValue::Item(_) | PriorValue::Deleted | PriorValue::Leftover(_) => {
+            PriorValue::SameAsSource | PriorValue::Item(_) | PriorValue::Mark(_) | PriorValue::Leftover(_) => {
                 self.already_applied = true;
             }
             PriorValue::Value(before) => self.overwrite(to, new, before),

@@ -13,7 +13,7 @@ pub(crate) struct ShimArgs {
     /// The language of the code
     #[arg(long, value_enum, value_name = "LANGUAGE")]
     pub lang: LanguageArg,
-    /// Write the code to this file instead of stdout; an existing file is kept
+    /// Write the code to this file instead of stdout; fail if the file exists
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// With --out: replace an existing file

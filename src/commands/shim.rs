@@ -42,8 +42,8 @@ pub(crate) fn write_shim(global: &Global, args: &ShimArgs) -> anyhow::Result<Exi
     };
     if language == Language::Java && path.file_name().is_none_or(|given| given != name.as_str()) {
         let text = format!(
-            "Java needs the file name {name}, because it is the name of the class. Nothing was written. Name a file \
-             {name} in --out"
+            "Java needs the file name {name}, because it is the name of the class. Nothing was written. Use {name} as \
+             the file name in --out"
         );
         return Err(Refusal::error(Exit::Usage, text));
     }

@@ -122,8 +122,8 @@ impl TableDescription {
         }
     }
 
-    /// Returns the same description, but with the number and the probable size of the items with `keys` listed keys. The
-    /// size assumes that the listed items are as large as the table's mean item.
+    /// Returns the same description, but with the number and the probable size of `keys` listed items. The size assumes
+    /// that these items are as large as the table's mean item.
     pub(crate) fn of_listed_items(self, keys: u64) -> TableDescription {
         let mean = self.size_bytes.checked_div(self.item_count).unwrap_or(0);
         TableDescription { item_count: keys, size_bytes: mean.saturating_mul(keys), ..self }

@@ -13,8 +13,8 @@ use crate::keys_file::PreparedKeys;
 /// work.
 const MAX_PAGE_KEYS: u32 = 250;
 
-/// Reads the keys of a file. A segment is a range of the file. A page's items consist only of their keys, and the engine
-/// reads the items themselves. A page consumes no capacity.
+/// Reads the keys of a file. A segment is a range of the file. A page's items consist only of their keys, and the
+/// engine reads the items themselves. A page consumes no capacity.
 pub struct KeysSource {
     keys: Arc<PreparedKeys>,
 }

@@ -28,8 +28,8 @@ impl Decisions {
         &self.changes
     }
 
-    /// Decides what each item needs, based on its history. Returns the decisions in the same order. The programs see only
-    /// items that need a write. No request is in flight meanwhile, so a stop ends the programs at once.
+    /// Decides what each item needs, based on its history. Returns the decisions in the same order. The programs see
+    /// only items that need a write. No request is in flight meanwhile, so a stop ends the programs at once.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Decisions {
     }
 }
 
-/// Asks these questions, each about the item at a place. Returns the answers by item.
+/// Asks these questions. Each has the position of its item. Returns the answers for each item.
 async fn ask(
     programs: &dyn Programs,
     open: Vec<(usize, ProgramQuestion)>,

@@ -70,6 +70,8 @@ pub struct Job {
     pub validities: Vec<Validity>,
     /// Whether the job waits only briefly for an overdue table description before it sends its first request.
     pub urgent: bool,
+    /// The time at which the operator purged the journal. `None` if it was not purged.
+    pub journal_purged_at: Option<String>,
 }
 
 /// The result of a session.
@@ -124,6 +126,7 @@ impl Job {
             progress: Arc::new(Progress::default()),
             validities: Vec::new(),
             urgent: false,
+            journal_purged_at: None,
             table_watch: None,
         };
         job.watch_table(Instant::now(), DESCRIBE_INTERVAL);
@@ -189,7 +192,7 @@ impl Job {
     }
 
     /// Creates the client for the first pass of `run` and for its dry run. If the plan selects through an index, the
-    /// client reads the index. Every other pass reads the table, because an index proves nothing.
+    /// client reads the index. Every other pass reads the table, because an index may lack items.
     pub fn expand_requests(&self) -> Requests {
         match &self.tables.index {
             Some(index) => self.requests().with_index(Arc::clone(index), self.index_reads.clone()),
@@ -202,10 +205,10 @@ impl Job {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
     }
 
-    /// Returns whether this job's pass reads strongly consistently. A pass does so if the plan asks for it or lists keys,
-    /// or if a later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads strongly
-    /// consistently too. Otherwise a stale page might lack a preexisting value. The tool would later assume that the
-    /// migration wrote this value, and a rollback would remove it.
+    /// Returns whether this job's pass reads strongly consistently. A pass does so if the plan asks for it or lists
+    /// keys, or if a later step relies on the pass's outcome "nothing to do". The pass that records the baseline reads
+    /// strongly consistently too. Otherwise a stale page might lack a preexisting value. The tool would later assume
+    /// that the migration wrote this value, and a rollback would remove it.
     pub fn reads_consistently(&self) -> bool {
         let reads_listed_items = self.plan.keys.is_some();
         let scan = &self.plan.scan;
@@ -248,9 +251,10 @@ impl Job {
     /// Creates a writer that applies this job's changes for a run.
     pub fn writer(&self, store: &State, run: &RunRecord) -> Writer {
         Writer::new(self.decisions(), store.history(), run.session())
+            .with_journal_purged(self.journal_purged_at.is_some())
     }
 
-    /// Returns what makes the decisions of this job.
+    /// Returns the decisions of this job: its changes and its programs.
     pub fn decisions(&self) -> Decisions {
         Decisions::new(Arc::clone(&self.changes), self.programs.clone())
     }

@@ -2,7 +2,8 @@
 //!
 //! A pass (`passes/`) decides what happens to each item. To understand how one item is processed, read these modules.
 //! `scan/` fetches a page. `client/` admits, sends and retries every request. `decisions.rs` decides what each item
-//! needs. `write/` writes the items, and commits them with their page. `limits/` limits the number and the cost of requests.
+//! needs. `write/` writes the items, and commits them with their page. `limits/` limits the number and the cost of
+//! requests.
 
 pub(crate) mod client;
 pub(crate) mod decisions;

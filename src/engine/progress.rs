@@ -43,7 +43,8 @@ pub struct Snapshot {
     pub segments_done: u64,
     /// Number of items whose outcome is known, committed or not. Passes that do not write report only committed items.
     pub processed: u64,
-    /// Number of answers so far: pages, items, evaluated conditions and batches of programs. Throttles and errors do not count.
+    /// Number of answers so far: pages, items, evaluated conditions and batches of programs. Throttles and errors do
+    /// not count.
     pub answers: u64,
     /// Number of requests that DynamoDB throttled.
     pub throttled: u64,

@@ -145,11 +145,11 @@ pub enum StopReason {
         /// The last error.
         why: String,
     },
-    /// A program of an `exec` does not work.
+    /// A program of an `exec` cannot be started or gives no valid answers.
     #[error(
-        "{0}. Items that were waiting for an answer were not written; everything done before is committed. Make the \
-         program work and run the same command again. A change of the program's own files changes the plan's meaning, so \
-         it also needs another [migration] name. Items that have the marker already stay as they are then"
+        "{0}. Items that were waiting for an answer were not written; everything done before is committed. Correct \
+         the cause and run the same command again. If you change the program's own files, the plan has another \
+         meaning and needs another [migration] name; items that already have the marker then stay as they are"
     )]
     Exec(ExecError),
     /// A different process may be working on this migration now.

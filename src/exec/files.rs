@@ -1,9 +1,11 @@
 //! Finds the programs of `exec` changes on this machine, and computes the SHA-256 of their files.
 //!
-//! These files belong to a program: the program itself, if the plan names it by a path; each argument that is the path of
-//! an existing file; and the files that the plan lists in `files`. Paths are relative to the plan's folder. A program
-//! that is found through `PATH`, such as an interpreter, does not belong to it: it differs between machines.
+//! These files belong to a program: the program itself, if the plan names it by a path; each argument that is the path
+//! of an existing file; and the files that the plan lists in `files`. Paths are relative to the plan's folder. A
+//! program that is found through `PATH`, such as an interpreter, is not one of these files, because it differs between
+//! machines.
 
+use std::ffi::OsStr;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +33,7 @@ pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
     let name = exec.argv.first().map_or("", String::as_str);
     let from_path = !name.contains('/');
     let mut executable = match from_path {
-        true => find_in_path(name),
+        true => find_in_path(name, &std::env::var_os("PATH").unwrap_or_default()),
         false => find_file(&folder.join(name)),
     };
     let arguments = exec.argv.iter().enumerate().skip(usize::from(from_path));
@@ -50,7 +52,7 @@ pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
     ProgramFiles { folder: folder.to_owned(), executable, from_path, digest: hex(&hash.finalize()) }
 }
 
-/// Adds a file to the hash. Its name, its length and its content determine the hash.
+/// Adds a file to the hash: the length of the name, the name, and the SHA-256 of the content.
 fn add(hash: &mut Sha256, name: &str, path: &Path, problem: &mut Option<String>) {
     match content_hash(path) {
         Ok(content) => {
@@ -65,6 +67,10 @@ fn add(hash: &mut Sha256, name: &str, path: &Path, problem: &mut Option<String>)
 }
 
 fn content_hash(path: &Path) -> std::io::Result<[u8; 32]> {
+    // A device has no end, and opening a named pipe waits for its other end.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
     let mut file = std::fs::File::open(path)?;
     let mut hash = Sha256::new();
     let mut part = vec![0; 64 * 1024];
@@ -80,10 +86,10 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Like the system, searches the folders of `PATH` for an executable file with this name.
-fn find_in_path(name: &str) -> Result<PathBuf, String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+/// Like a shell, searches the folders of `PATH` for an executable file with this name. A relative folder starts in the
+/// working directory of this process. The result is absolute, because the program starts in the plan's folder.
+pub(super) fn find_in_path(name: &str, path: &OsStr) -> Result<PathBuf, String> {
+    let mut places = std::env::split_paths(path).filter_map(|folder| std::path::absolute(folder.join(name)).ok());
     places.find_map(|place| find_file(&place).ok()).ok_or_else(|| "it is in no folder of PATH".to_owned())
 }
 

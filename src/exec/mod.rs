@@ -21,27 +21,32 @@ pub use protocol::{MAX_LINE_BYTES, Replies, replies, request};
 
 use crate::change::{ProgramAnswer, ProgramQuestion};
 
-/// Is told that programs have answered.
+/// Is called after each batch.
 pub type OnAnswered<'a> = &'a (dyn Fn() + Send + Sync);
 
-/// ProgramAnswers the questions of `exec` changes.
+/// Answers the questions of `exec` changes.
 #[async_trait]
 pub trait Programs: Debug + Send + Sync {
-    /// Returns one answer for each question, in the same order. Calls `progress` when a part of them is answered, because
-    /// a slow program is not a stalled run. The future can be dropped at any point: the processes that were working on the
-    /// questions are then killed.
+    /// Returns one answer for each question, in the same order. Calls `progress` after each batch, so that a run with a
+    /// slow program does not count as stalled. The future can be dropped at any point: the processes that were working
+    /// on the questions are then killed.
     ///
     /// # Errors
     ///
-    /// Fails if asking more questions makes no sense. No answer is returned then.
+    /// Fails if the program cannot be started, or if it has given no valid answer for too many batches. Then no answer
+    /// is returned.
     async fn ask(
         &self,
         questions: &[ProgramQuestion],
         progress: OnAnswered<'_>,
     ) -> Result<Vec<ProgramAnswer>, ExecError>;
+
+    /// From now on, batches without a valid answer are no reason to fail. A retry needs this: it asks about each failed
+    /// item once. If it stopped at items that crash the program, it would never come to those after them.
+    fn keep_asking(&self) {}
 }
 
-/// Why no program can be asked any more. The run stops and can be resumed.
+/// Why the programs cannot be asked any more. The run stops and can be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExecError {
     /// A process could not be started.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -16,13 +16,15 @@ use crate::change::{Change, Exec, ProgramAnswer, ProgramQuestion};
 use crate::item::{Path, item_bytes};
 use crate::outside::escaped;
 
-/// The run stops after this number of batches in a row without a valid answer …
+/// The run stops after this number of batches in a row without a valid answer, if they had [`MAX_FAILED_ITEMS`] items.
 const MAX_FAILED_BATCHES: u64 = 10;
 
-/// … if they had at least this number of items. A retry asks about single items, and some items may crash every program.
+/// The minimum number of items in [`MAX_FAILED_BATCHES`] batches. A conflict asks about a single item again, and a few items
+/// that crash the program must not stop the run.
 const MAX_FAILED_ITEMS: u64 = 100;
 
-/// The maximum size of the items in a batch. An answer may be as large as an item, so this bounds the answers, too.
+/// The maximum size of the items in a batch. Answers that are as large as their items, and that JSON makes up to
+/// sixteen times longer, still fit into [`MAX_BATCH_BYTES`].
 const MAX_BATCH_INPUT: usize = MAX_BATCH_BYTES / 16;
 
 /// The programs of a plan, each with its processes. A process is started when it is needed. All processes are killed
@@ -38,6 +40,8 @@ struct Pool {
     idle: Mutex<Vec<Process>>,
     next_id: AtomicU64,
     failed: Mutex<FailedBatches>,
+    /// Whether any number of batches may fail.
+    keeps_asking: AtomicBool,
 }
 
 /// What a process printed for a batch.
@@ -59,18 +63,9 @@ struct FailedBatches {
 impl Pools {
     /// Creates the pools for a plan's changes. Starts no process. Returns `None` if the plan has no `exec`.
     pub fn new(changes: &[Change]) -> Option<Pools> {
-        let programs = changes.iter().enumerate().filter_map(|(position, change)| match change {
-            Change::Exec { exec, .. } => Some((position, Pool::new(Arc::clone(exec)))),
-            Change::Move { .. }
-            | Change::Copy { .. }
-            | Change::Set { .. }
-            | Change::Remove { .. }
-            | Change::Compute { .. }
-            | Change::Convert { .. }
-            | Change::Append { .. }
-            | Change::Delete { .. }
-            | Change::Bump { .. } => None,
-        });
+        let programs = changes.iter().enumerate();
+        let programs =
+            programs.filter_map(|(position, change)| Some((position, Pool::new(Arc::clone(change.program()?)))));
         let pools: BTreeMap<usize, Pool> = programs.collect();
         (!pools.is_empty()).then_some(Pools(pools))
     }
@@ -98,6 +93,10 @@ impl Programs for Pools {
         }
         Ok(answers)
     }
+
+    fn keep_asking(&self) {
+        self.0.values().for_each(|pool| pool.keeps_asking.store(true, Ordering::Relaxed));
+    }
 }
 
 /// The questions of a batch, each with its place in the list of all questions.
@@ -111,6 +110,7 @@ impl Pool {
             idle: Mutex::default(),
             next_id: AtomicU64::new(1),
             failed: Mutex::default(),
+            keeps_asking: AtomicBool::new(false),
         }
     }
 
@@ -158,14 +158,14 @@ impl Pool {
         Ok(batch.into_iter().zip(first..).map(answer).collect())
     }
 
-    /// Sends a batch to a process. A process may end after it has answered a batch: the next batch then goes to another
-    /// process. So at most one process more than `workers` is tried.
+    /// Sends a batch to a process. A process may end after it has answered a batch. The next batch then goes to another
+    /// process. This ends at a new process at the latest: if a new process ends early, its batch fails.
     async fn exchange(&self, text: &[u8], items: usize) -> Result<Exchange, ExecError> {
         loop {
             let idle = self.idle().pop();
             let mut process = match idle {
                 Some(process) => process,
-                None => Process::start(&self.exec)?,
+                None => Process::start(&self.exec).await?,
             };
             let limit = match process.is_proven {
                 true => self.exec.timeout,
@@ -204,7 +204,7 @@ impl Pool {
     /// Counts the batches without a valid answer. Fails if there are too many in a row.
     fn count(&self, items: usize, is_valid: bool, why: &str) -> Result<(), ExecError> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_valid {
+        if is_valid || self.keeps_asking.load(Ordering::Relaxed) {
             *failed = FailedBatches::default();
             return Ok(());
         }

@@ -17,21 +17,22 @@ use crate::change::{Exec, ProgramFiles};
 use crate::outside::escaped;
 use crate::program::Group;
 
-/// The maximum size of the answers to a batch. A batch of large items is smaller, so that its answers fit.
+/// The maximum size of the answers to a batch.
 pub(super) const MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
-/// How many more lines than items the answer to a batch may have. Some libraries print a few lines of their own.
+/// The maximum number of lines in the answers to a batch beyond one for each item. Some libraries print a few lines of
+/// their own.
 pub(super) const MAX_MORE_LINES: usize = 100;
 
-/// How long the end of a process is waited for after it has closed its stdout. Only a message in the log needs its exit
-/// status.
+/// How long a process may take to end after it has closed its stdout, before it is killed. Only a log message needs the
+/// exit status.
 const WAIT_FOR_STATUS: Duration = Duration::from_millis(500);
 
-/// How much is read at a time.
+/// The maximum number of bytes that are read at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A running process. Dropping it kills the process, with the programs that it has started, unless they have left its
-/// process group.
+/// A process that runs or has ended. Dropping it kills the process, with the programs that it has started, unless they
+/// have left its process group.
 pub(super) struct Process {
     group: Group,
     stdin: ChildStdin,
@@ -61,12 +62,19 @@ pub(super) enum BatchEnd {
 }
 
 impl Process {
-    /// Starts a process. Fails if it cannot be started, or if its files are not those with which the plan was read.
-    pub(super) fn start(exec: &Exec) -> Result<Process, ExecError> {
+    /// Starts a process. Fails if it cannot be started, if its files are not those with which the plan was read, or if
+    /// they cannot be read within the time limit of the first batch.
+    pub(super) async fn start(exec: &Arc<Exec>) -> Result<Process, ExecError> {
         let program = exec.argv.first().map_or_else(String::new, |program| escaped(program).to_string());
         let failed = |why: String| ExecError::NotStarted { program: program.clone(), why };
         let Some(known) = &exec.program else { return Err(failed("it was not looked up".to_owned())) };
-        let found = files::find(exec, &known.folder);
+        let (shared, folder) = (Arc::clone(exec), known.folder.clone());
+        let find = tokio::task::spawn_blocking(move || files::find(&shared, &folder));
+        let limit = exec.timeout + exec.start_timeout;
+        let found = match timeout(limit, find).await {
+            Ok(found) => found.map_err(|error| failed(error.to_string()))?,
+            Err(_) => return Err(failed(format!("its files could not be read within {} s", limit.as_secs_f64()))),
+        };
         let ProgramFiles { folder, executable, digest, .. } = &found;
         let executable = executable.clone().map_err(failed)?;
         if *digest != known.digest {
@@ -86,8 +94,8 @@ impl Process {
         Ok(Process { group, stdin, stdout, unread: Vec::new(), stderr_bytes, _drain: drain, is_proven: false })
     }
 
-    /// Sends a batch and reads what the process prints, up to the empty line. Returns what it printed and how that
-    /// ended. Unless the end is `Complete`, the process must not get another batch.
+    /// Sends a batch and reads what the process prints, up to the empty line. Returns what it printed, and how the
+    /// answers ended. Unless the end is `Complete`, the process must not get another batch.
     pub(super) async fn ask(&mut self, batch: &[u8], items: usize, limit: Duration) -> (Vec<u8>, BatchEnd) {
         let Process { stdin, stdout, unread, .. } = self;
         let mut printed = std::mem::take(unread);
@@ -121,11 +129,11 @@ impl Process {
         }
     }
 
-    /// Kills the process. Returns its exit status and the number of bytes on stderr, in words. The exit status is known
-    /// only if the process has already ended by itself.
+    /// Kills the process and the programs that it has started. Returns its exit status and the number of bytes on
+    /// stderr, in words. The exit status is known only if the process has already ended by itself.
     pub(super) async fn end(mut self, has_ended: bool) -> String {
         let status = match has_ended {
-            true => timeout(WAIT_FOR_STATUS, self.group.wait()).await.ok().and_then(Result::ok),
+            true => self.group.end(WAIT_FOR_STATUS).await,
             false => None,
         };
         let status = status.map_or_else(|| "killed".to_owned(), |status| status.to_string());

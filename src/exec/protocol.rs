@@ -1,8 +1,8 @@
 //! The lines between this tool and a program. This module is pure.
 //!
-//! A batch is one line for each item, `{"id":7,"item":{…}}`, and then an empty line. The program prints one line for each
-//! item, in any order, and then an empty line: `{"id":7,"outputs":{…}}`, or `{"id":7,"error":"code"}` if it cannot compute
-//! the item. Values are DynamoDB JSON. `docs/exec.md` describes the protocol for the authors of programs.
+//! A batch is one line for each item, `{"id":7,"item":{…}}`, and then an empty line. The program prints one line for
+//! each item, in any order, and then an empty line: `{"id":7,"outputs":{…}}`, or `{"id":7,"error":"code"}` if it cannot
+//! compute the item. Values are DynamoDB JSON. `docs/exec.md` describes the protocol for the authors of programs.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ const MAX_CODE: usize = 40;
 pub struct Replies {
     /// The answer for each id that the program answered.
     pub answers: BTreeMap<u64, ProgramAnswer>,
-    /// Number of lines that follow the protocol and answer an item of the batch, also with an error.
+    /// Number of lines that follow the protocol and answer an item of the batch. An error is an answer, too.
     pub valid_lines: u64,
     /// Number of lines that answer no item of the batch.
     pub stray_lines: u64,
@@ -82,7 +82,7 @@ fn read(reply: Map<String, Json>, outputs: &[&str]) -> Result<ProgramAnswer, Str
             true => format!("answered with the error `{code}`"),
             false => format!(
                 "answered with an error. Its text is not shown, because it is not a code of at most {MAX_CODE} letters, \
-                 digits, `_` and `-`"
+                 `_` and `-`"
             ),
         })),
         _ => {
@@ -91,9 +91,10 @@ fn read(reply: Map<String, Json>, outputs: &[&str]) -> Result<ProgramAnswer, Str
     }
 }
 
-/// A code has no room for a value of an item, unless the program puts it there on purpose.
+/// Returns whether a text is a code. Other texts, such as the message of an exception, may contain values of an item. A
+/// code has no digits, so it is no number and no identifier.
 fn is_code(code: &str) -> bool {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let is_allowed = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-');
     (1..=MAX_CODE).contains(&code.len()) && code.chars().all(is_allowed)
 }
 
@@ -171,6 +172,8 @@ mod tests {
             ("\"output\":{}", "neither exactly"),
             ("\"error\":\"the text was: secret\"", "is not shown"),
             ("\"error\":\"\"", "is not shown"),
+            ("\"error\":\"secret-0176\"", "is not shown"),
+            ("\"error\":\"550e8400-secret-a716-446655440000\"", "is not shown"),
         ] {
             let found = read_all(&format!("{{\"id\":3,{GOOD}}}\n{{\"id\":4,{line}}}\n"));
             assert_eq!(found.answers[&3], Ok(good()), "{line}");

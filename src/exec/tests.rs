@@ -7,7 +7,7 @@ use super::*;
 use crate::change::{Change, Exec, OnExisting, input_digest};
 use crate::item::{Item, Num, Value};
 
-/// ProgramAnswers every line with the length of `t`, and every empty line with an empty line.
+/// Answers every line with the length of `t`, and every empty line with an empty line.
 const GOOD: &str = r#"import sys, json
 for line in sys.stdin:
     if line.strip():
@@ -170,6 +170,33 @@ async fn a_hung_process_is_killed_with_its_children() {
     assert_ends(&std::fs::read_to_string(scene.file("pid")).unwrap()).await;
 }
 
+/// Children that hold no pipe outlive neither a process that crashes nor one that ends after a batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_children_of_a_process_that_has_ended_are_killed() {
+    let start_child = "import os, subprocess\nnull = subprocess.DEVNULL\n\
+                       child = subprocess.Popen([\"sleep\", \"1000\"], stdin=null, stdout=null, stderr=null)\n\
+                       open(\"pids\", \"a\").write(f\"{child.pid}\\n\")\n";
+    for (from, to, expected) in [
+        ("print(flush=True)", "print(flush=True); sys.exit(0)", 5),
+        ("print(json", "sys.exit(3); print(json", 0),
+        ("print(json", "os.kill(os.getpid(), 9); print(json", 0),
+        ("print(json", "os.close(1); import time; time.sleep(1000); print(json", 0),
+    ] {
+        let program = format!("{start_child}{}", GOOD.replace(from, to));
+        let scene = Scene::python(&program).with(|exec| exec.workers = 1);
+        let pools = scene.pools();
+        for _ in 0..2 {
+            assert_eq!(right(&pools.ask(&many(5), &|| {}).await.unwrap()), expected, "{to}");
+        }
+        let pids = std::fs::read_to_string(scene.file("pids")).unwrap();
+        let pids: Vec<&str> = pids.lines().collect();
+        assert_eq!(pids.len(), 2, "{to}");
+        assert_ends(pids[0]).await;
+        drop(pools);
+        assert_ends(pids[1]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_question_or_the_pools_ends_the_processes() {
     let hang = "import os, time\nopen(\"new\", \"w\").write(str(os.getpid()))\nos.rename(\"new\", \"pid\")\ntime.sleep(1000)\n";
@@ -215,7 +242,8 @@ async fn garbage_wrong_ids_and_missing_lines_fail_only_their_items() {
             if good > 0 {
                 assert_eq!(right(&answers), good, "{print}: {answers:?}");
             } else {
-                // The first id belongs to no item, and each other answer to the item before it: nothing can notice that.
+                // The first id belongs to no item, and each other answer to the item before it: nothing can notice
+                // that.
                 assert!(answers.iter().filter(|answer| answer.is_err()).count() >= 1, "{answers:?}");
             }
         }
@@ -273,11 +301,13 @@ async fn a_program_that_never_answers_stops_the_run() {
     let scene = Scene::python("import sys\nsys.exit(1)\n");
     let error = scene.pools().ask(&many(300), &|| {}).await.unwrap_err();
     assert!(matches!(error, ExecError::Failing { batches: 10, items: 100, .. }), "{error}");
-    // Single items, as in a retry: fewer than 100 may crash it.
+    // Single items: fewer than 100 may crash it.
     let pools = scene.pools();
     for _ in 0..12 {
         assert_eq!(right(&pools.ask(&many(1), &|| {}).await.unwrap()), 0);
     }
+    pools.keep_asking();
+    assert_eq!(right(&pools.ask(&many(120), &|| {}).await.unwrap()), 0, "a retry goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,6 +336,37 @@ async fn a_program_gets_only_the_named_variables_and_runs_in_the_folder_of_the_p
         names.iter().all(|name| matches!(*name, "CARGO_MANIFEST_DIR" | "PWD" | "SHLVL" | "_" | "OLDPWD")),
         "{names:?}"
     );
+}
+
+/// A device without an end or a named pipe is refused, and is not read.
+#[test]
+fn files_that_are_not_regular_are_refused() {
+    let scene = Scene::python(GOOD);
+    let pipe = scene.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for name in ["/dev/zero", "pipe", "."] {
+        let mut exec = scene.exec.clone();
+        exec.files = vec![name.to_owned()];
+        let why = super::files::find(&exec, scene.dir.path()).executable.unwrap_err();
+        assert!(why.ends_with("cannot be read (it is not a regular file)"), "{why}");
+    }
+}
+
+/// The file that was found is the file that starts, although the program starts in another folder.
+#[test]
+fn a_relative_folder_in_path_starts_in_the_working_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("a-program");
+    std::fs::write(&program, "").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let depth = std::env::current_dir().unwrap().components().count();
+    let up: std::path::PathBuf = std::iter::repeat_n("..", depth).collect();
+    let relative = up.join(dir.path().strip_prefix("/").unwrap());
+    let found = super::files::find_in_path("a-program", relative.as_os_str()).unwrap();
+    assert!(found.is_absolute(), "{}", found.display());
+    assert_eq!(found.canonicalize().unwrap(), program.canonicalize().unwrap());
 }
 
 #[test]

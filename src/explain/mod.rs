@@ -100,7 +100,7 @@ impl Explanation {
         item: &Item,
         history: &ItemHistory,
     ) -> Explanation {
-        let decision = reject_if_unreadable(changes.decide_existing(item, history));
+        let decision = reject_if_unreadable(changes.decide_with(item, history));
         let indexes = changes.indexes().schemas();
         let image = ExplainedImage {
             bytes: item_bytes(item),

@@ -102,7 +102,7 @@ impl Verdict {
         Verdict { class: Some(class), summary: summary.into(), paths: Vec::new(), reason: None, write: None }
     }
 
-    /// The verdict on an item that the plan's selection leaves out, or, if it is selected, the `where` of every change.
+    /// The verdict on an item that the selection does not include, or to which no change applies.
     pub(super) fn not_selected(is_selected: bool) -> Verdict {
         Verdict::new(
             PredictedOutcome::NothingToDo,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::change::{Change, GuardedWrite, PriorValue, WriteCost, render};
+use crate::change::{Change, GuardedWrite, ItemMark, PriorValue, WriteCost, render};
 use crate::item::{IndexSchema, Path, Units, Value, value_bytes};
 
 /// A planned write: its expressions, its size and its cost.
@@ -68,7 +68,9 @@ impl ExplainedWrite {
             PriorValue::Nothing => "nothing",
             PriorValue::SameAsSource => "same_as_source",
             PriorValue::Item(_) => "item",
-            PriorValue::Deleted => "deleted",
+            PriorValue::Mark(ItemMark::Deleted) => "deleted",
+            PriorValue::Mark(ItemMark::PuttingBack) => "putting_back",
+            PriorValue::Mark(ItemMark::PutBack) => "put_back",
             PriorValue::Leftover(leftover) => leftover.id(),
         };
         ExplainedWrite {

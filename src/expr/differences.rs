@@ -1,4 +1,5 @@
-//! Where expressions differ from standard CEL, on purpose. `docs/expressions.md` lists them, and tests check each example.
+//! The intended differences between expressions and standard CEL. `docs/expressions.md` lists them, and tests check each
+//! example.
 
 use std::fmt::Write as _;
 
@@ -54,11 +55,11 @@ pub const DIFFERENCES: &[Difference] = &[
         "string(0.000001)",
         "\"1e-06\"",
         Is("\"0.000001\""),
-        "a text of a number has one form, without an exponent",
+        "the text of a number has one form, without an exponent",
     ),
     difference("[3].map(x, 1 / x)", "[0]", NoResult, "1 / 3 is not a finite decimal, and nothing is rounded"),
     difference("1u", "an unsigned integer", Refused, NUMBER),
-    difference("int(\"1\")", "1", Refused, "there are no integers or doubles: `number(\"1\")` is the number"),
+    difference("int(\"1\")", "1", Refused, "there are no integers or doubles: use `number(\"1\")`"),
     difference("1 == \"1\"", "false", Refused, SILENT),
     difference("\"a\" in [1]", "false", Refused, SILENT),
     difference("false < true", "true", Refused, "DynamoDB does not order booleans"),
@@ -66,33 +67,28 @@ pub const DIFFERENCES: &[Difference] = &[
         "type(1)",
         "the type `int`",
         Is("\"N\""),
-        "a type is named as in DynamoDB, so that it can be compared and stored",
+        "types have DynamoDB's names, so that they can be compared and stored",
     ),
     difference("{1: \"a\"}", "a map", Refused, "the keys of a map in DynamoDB are texts"),
     difference(
         "has(item.a.b)",
         "an error if `item.a` is not a map",
         Is("false"),
-        "items differ: `has` of a path is a guard",
+        "`has` must be a safe guard for items of every shape",
     ),
-    difference("\"hello\".indexOf(\"l\", 3)", "3", Refused, "there is one form: take a `substring` first"),
-    difference(
-        "string(b\"abc\")",
-        "\"abc\"",
-        Refused,
-        "a binary value need not be a text: `base64.encode(b)` is a text of it",
-    ),
+    difference("\"hello\".indexOf(\"l\", 3)", "3", Refused, "`indexOf` has only one form: use `substring` first"),
+    difference("string(b\"abc\")", "\"abc\"", Refused, "a binary value may not be valid text: use `base64.encode(b)`"),
     difference(
         "string(timestamp(\"9999-12-31T23:59:59Z\"))",
         "\"9999-12-31T23:59:59Z\"",
         Refused,
-        "the last time is 9999-12-30T22:00:00Z, because a time must be a date in every time zone",
+        "the latest time is 9999-12-30T22:00:00Z, because a time must be a valid date in every time zone",
     ),
     difference(
         "timestamp(0)",
         "1970-01-01T00:00:00Z",
         Refused,
-        "the unit must be visible: `timestamp(\"1970-01-01T00:00:00Z\")`",
+        "the unit would not be visible: use `timestamp(\"1970-01-01T00:00:00Z\")`",
     ),
 ];
 

@@ -80,8 +80,8 @@ impl Num {
         }
     }
 
-    /// Returns the number as DynamoDB returns it after it stored the number: without an exponent and without redundant
-    /// zeros.
+    /// Returns the number in the form in which DynamoDB stores and returns it: without an exponent and without
+    /// redundant zeros.
     pub fn stored(&self) -> Num {
         let plain = Num::parse(&self.0).ok().and_then(|_| BigDecimal::from_str(&self.0).ok());
         plain.map_or_else(|| self.clone(), |number| Num(number.normalized().to_plain_string()))

@@ -76,7 +76,11 @@ impl LineParser {
         };
         if fields.len() != header.len() {
             let values = if fields.len() == 1 { "value" } else { "values" };
-            return Err(format!("it has {} {values}, but the first line has {} names", fields.len(), header.len()));
+            return Err(format!(
+                "it has {} {values}, but the number of names in the first line is {}",
+                fields.len(),
+                header.len()
+            ));
         }
         if fields.iter().any(String::is_empty) {
             return Err("a key value cannot be empty".to_owned());

@@ -62,7 +62,7 @@ impl KeysFormat {
     }
 }
 
-/// A file of keys whose lines have the right form. Two values are equal if the files have the same content.
+/// A file of keys whose lines have the right form. Two values are equal if the files have the same content and format.
 #[derive(Debug, Clone)]
 pub struct KeysFile {
     path: PathBuf,
@@ -106,12 +106,12 @@ pub enum KeysFileError {
     Changed,
 }
 
-/// The lines of a file that are not keys: the first few with their reasons, and the number of all.
+/// The lines of a file that are not keys: the first few with their reasons, and the total number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WrongLines {
     /// The first wrong lines: the number of the line, from 1, and what is wrong.
     pub first: Vec<(u64, String)>,
-    /// The number of all wrong lines.
+    /// The total number of wrong lines.
     pub total: u64,
 }
 

@@ -36,7 +36,8 @@ impl PreparedKeys {
         lines.at = match start {
             Some(offset) => offset,
             None if range.start <= self.data_start => self.data_start,
-            // The range begins at the first line that starts in it: after the line of the byte before it.
+            // The range begins at the first line that starts in it: after the line that contains the byte before the
+            // range.
             None => {
                 lines.at = range.start - 1;
                 lines.next()?;
@@ -101,7 +102,7 @@ impl Lines<'_> {
                 return Ok(Some(line));
             }
             if line.len() > 2 * MAX_LINE_BYTES {
-                // Preparing the file has refused longer lines.
+                // `prepare` has refused a file with longer lines.
                 return Err(KeysFileError::Changed);
             }
         }

@@ -107,7 +107,12 @@ fn wrong_lines_are_listed_with_numbers_and_without_values() {
         (KeysFormat::Csv, &pk, "pk\n\"secret\nx\"\n", "line 2: a quote is not closed"),
         (KeysFormat::Csv, &pk, "pk\n\"secret\" x\n", "line 2: there is text after a closing quote"),
         (KeysFormat::Csv, &pk, "pk\nsec\"ret\n", "line 2: a value with a quote must be in quotes"),
-        (KeysFormat::Csv, &pk, "pk\na,secret\n", "line 2: it has 2 values, but the first line has 1 names"),
+        (
+            KeysFormat::Csv,
+            &pk,
+            "pk\na,secret\n",
+            "line 2: it has 2 values, but the number of names in the first line is 1",
+        ),
         (KeysFormat::Csv, &pk, "pk\n\"\"\n", "line 2: a key value cannot be empty"),
         (KeysFormat::Csv, &n, "n\n1\nsecret\n", "line 3: `n` must be a number"),
         (KeysFormat::Csv, &pk, "secret\na\n", "line 1 must have exactly the names of the key attributes: `pk`"),

@@ -18,6 +18,9 @@ pub struct OperatorInput {
     pub accepted: Vec<String>,
     /// Whether the operator used `--accept empty-table` to confirm that the table is empty.
     pub accept_empty: bool,
+    /// Whether the operator used `--accept no-way-back`: after a purge of the journal, no rollback can undo what the
+    /// command writes.
+    pub accept_no_way_back: bool,
     /// Number of clusters in the sample of a verification.
     pub sample: Option<u32>,
     /// Whether the repair also removes values that the plan does not imply (`--repair-remove`).
@@ -33,6 +36,7 @@ impl OperatorInput {
             actor: actor.to_owned(),
             accepted: later.map(|accept| accept.name().to_owned()).collect(),
             accept_empty: accept.contains(&Acceptance::EmptyTable),
+            accept_no_way_back: accept.contains(&Acceptance::NoWayBack),
             ..OperatorInput::default()
         }
     }

@@ -100,6 +100,8 @@ pub async fn preview(
         unrestorable_targets: recorded.unrestorable_targets,
         one_way: one_way.as_deref(),
         no_way_back: no_way_back.as_deref(),
+        purged_at: recorded.purged_at.as_deref(),
+        accept_no_way_back: input.accept_no_way_back,
         facts: &input.facts,
         force: input.force.as_deref(),
         accept_empty: input.accept_empty,

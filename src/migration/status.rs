@@ -79,6 +79,8 @@ pub async fn snapshot(
         unrestorable_targets: None,
         one_way: None,
         no_way_back: None,
+        purged_at: None,
+        accept_no_way_back: false,
         facts: &[],
         force: None,
         accept_empty: false,

@@ -65,8 +65,8 @@ pub fn read_plan(path: &Path, options: &Options) -> Result<LoadedPlan, Migration
     Ok(loaded.open_keys(path.parent().unwrap_or(Path::new("")))?)
 }
 
-/// Reads a plan from text. A relative path in the plan starts in the working directory, and so do the programs of the
-/// plan. Errors refer to it as `name`.
+/// Reads a plan from text. A relative path in the plan starts in the working directory, and the plan's programs run
+/// there. Errors refer to the plan as `name`.
 pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<LoadedPlan, MigrationError> {
     let mut loaded = load_with(name, text, &options.overrides)?;
     find_programs(&mut loaded.plan.changes, Path::new(""));

@@ -1,5 +1,5 @@
-//! Tests `exec` against live writers and faults, in virtual time. A stand-in takes the place of the program: it lets the
-//! application change the table while it "computes", and it never gives the same answer twice.
+//! Tests `exec` against live writers and faults, in virtual time. A stand-in takes the place of the program: it lets
+//! the application change the table while it "computes", and it never gives the same answer twice.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -204,8 +204,8 @@ impl Scene {
     }
 }
 
-/// After a run with live writers, every value that the tool wrote was computed from the inputs that the item had at that
-/// moment. Undo then removes exactly the tool's values.
+/// After a run with live writers, every value that the tool wrote was computed from the inputs that the item had at
+/// that moment. Undo then removes exactly the tool's values.
 #[tokio::test(start_paused = true)]
 async fn live_writers_lose_nothing_and_no_value_is_stale() {
     let mut seen = BTreeSet::new();
@@ -240,9 +240,9 @@ async fn live_writers_lose_nothing_and_no_value_is_stale() {
                 versions.iter().any(|version| own.contains(&version.number))
             });
             if written && before.get("marker").is_some() && before.get("of") == before.get("marker") {
-                // A value that the application had written before the tool overwrote it comes back. If a late write of a
-                // killed process arrived, and the program answered differently meanwhile, undo cannot know the author:
-                // it leaves the item unchanged and reports it.
+                // A value that the application had written before the tool overwrote it comes back. If a late write of
+                // a killed process arrived, and the program answered differently meanwhile, undo cannot know the
+                // author: it leaves the item unchanged and reports it.
                 let is_taken_back = !after.contains_key("marker") && after.get("of") != before.get("of");
                 assert!(is_taken_back || *before == after, "seed {seed}: {key:?}: {before:?} {after:?}");
                 *(if is_taken_back { &mut restored } else { &mut reported }) += 1;

@@ -45,6 +45,9 @@ impl Job {
         let writer = self.writer(store, run);
         let requests = self.requests();
         let session = run.session();
+        if let Some(programs) = &self.programs {
+            programs.keep_asking();
+        }
         let mut all = RetryResult::default();
         let mut after = Cursor::START;
         loop {
@@ -93,11 +96,13 @@ async fn try_again(
 }
 
 async fn retry(writer: &Writer, requests: &Requests, failure: &FailureRecord) -> Result<ItemOutcomes, Stopped> {
+    if writer.restores_items() {
+        // A rollback puts a missing item back, and reads the item itself if it must.
+        return writer.process_all(vec![failure.key.attributes().clone()], requests).await;
+    }
     let got = requests.get(&failure.key).await?;
     let mut outcomes = match got.item {
         Some(item) => writer.process_all(vec![item], requests).await?,
-        // A rollback puts the item back, so it decides about the missing item too.
-        None if writer.restores_items() => writer.process_all(vec![failure.key.attributes().clone()], requests).await?,
         None => {
             let mut outcomes = ItemOutcomes::default();
             outcomes.counts.count(Outcome::Gone);
@@ -200,9 +205,19 @@ mod tests {
 
     /// Creates a table, a run with `failures` open failures, and a job to retry them.
     async fn failed(dir: &std::path::Path, failures: usize) -> (Arc<SlowTable>, State, RunRecord, Job) {
-        let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
-                    [[change]]\nmove = \"old\"\nto = \"new\"\n";
-        let plan = crate::plan::load("plan", text).unwrap().plan;
+        failed_with(dir, failures, "move = \"old\"\nto = \"new\"").await
+    }
+
+    async fn failed_with(
+        dir: &std::path::Path,
+        failures: usize,
+        change: &str,
+    ) -> (Arc<SlowTable>, State, RunRecord, Job) {
+        let text = format!(
+            "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n[[change]]\n{change}\n"
+        );
+        let mut plan = crate::plan::load("plan", &text).unwrap().plan;
+        crate::exec::find_programs(&mut plan.changes, dir);
         let description = TableDescription::for_tests();
         let identity = Identity::from_plan(&plan, &description);
         let store = crate::state::open(&dir.join("s.db"), &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
@@ -235,6 +250,20 @@ mod tests {
         let most = table.most.load(Ordering::SeqCst);
         assert!((CONCURRENT_RETRIES / 2..=CONCURRENT_RETRIES).contains(&most), "{most} at once");
         assert_eq!(job.progress.snapshot().counts.scanned, 300, "progress is shown");
+    }
+
+    /// A program that crashes for each of the first 100 items does not keep a retry from the items after them.
+    #[cfg(unix)]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn items_that_crash_the_program_do_not_stop_a_retry() {
+        let dir = tempfile::tempdir().unwrap();
+        let change = "exec = [\"/bin/sh\", \"-c\", \"exit 1\"]\ninputs = [\"old\"]\noutputs = [\"new\"]\n\
+                      marker = \"new_of\"";
+        let (table, store, run, job) = failed_with(dir.path(), 130, change).await;
+        let counts = job.retry_failures(&store, &run).await.unwrap().counts;
+        assert!(!job.stop.is_stopping(), "{:?}", job.stop.reason());
+        assert_eq!((counts.scanned, table.reads.load(Ordering::SeqCst)), (130, 130));
+        assert_eq!(store.open_work(None).await.unwrap().failures, 130);
     }
 
     /// A stopped retry waits for requests in flight. The store contains the outcome of every failure that the retry

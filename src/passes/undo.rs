@@ -27,7 +27,7 @@ pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
 pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Result<SessionResult, StoreError> {
     let write_pass = WritePass::begin(job, store, &session.run).await?;
     if job.changes.restores_items() {
-        let source = DeletedItems::new(store.history(), job.tables.sink.clone(), session.run.id);
+        let source = DeletedItems::new(store.history(), session.run.id);
         let write_pass = write_pass.with_source(Arc::new(source) as Arc<dyn Source>);
         write_pass.execute(None, job.reads_consistently()).await?;
         return write_pass.end().await;
@@ -37,3 +37,6 @@ pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Resu
     write_pass.execute(None, job.reads_consistently()).await?;
     write_pass.end().await
 }
+
+#[cfg(test)]
+mod tests;

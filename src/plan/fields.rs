@@ -362,7 +362,7 @@ fn unsupported(name: &str) -> Option<&'static str> {
     Some(match name {
         "filter" | "where" | "condition" | "if" | "when" => {
             "to change only some items, write `where = 'item.status == \"active\"'` in a [select] table for all changes of \
-             the plan, or in a [[change]] for this change"
+             the plan, or in a [[change]] for that change only"
         }
         "expression" | "transform" | "script" | "function" | "template" => {
             "to compute a value, write `compute = \"full_name\"` and `as = 'item.first + \" \" + item.last'`"

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::capacity::{self, BudgetError};
 use super::changes::{self, WrittenChange};
-use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan, whole_lines};
+use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan};
 use super::fields::{Fields, check, format_duration};
 use super::index::{SelectedIndex, WrittenIndex};
 use super::migration_section::{self, MigrationSection};
@@ -18,6 +18,7 @@ use super::overrides;
 use super::section::section;
 use super::select::{self, SelectSection};
 use super::spans::PlanSpans;
+use super::syntax::{add_syntax_errors, blank_broken_lines};
 use super::text::PlanText;
 use super::{
     Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, role, rules, safety,
@@ -28,9 +29,6 @@ use crate::item::{IndexSchema, KeySchema};
 
 /// Maximum size of a plan in bytes. A plan is usually one or two pages long, so a larger file is not a plan.
 const MAX_BYTES: usize = 256 * 1024;
-
-/// If a file has more syntax errors than this, it is probably not a plan, and only its syntax errors are reported.
-const MAX_SYNTAX_ERRORS: usize = 100;
 
 /// A plan, and the positions of its parts in the text.
 #[derive(Debug, Clone, PartialEq)]
@@ -407,57 +405,6 @@ fn read_retry(root: &Fields<'_, '_>, problems: &mut Problems) -> Retry {
         }
     }
     retry
-}
-
-/// Returns the text with its unreadable lines replaced by spaces, so that the other lines keep their positions. The
-/// parser stops at some errors. With the replaced text, the lines after such an error can be checked too. Returns
-/// `None` if replacing a line would move fields into another TOML table.
-fn blank_broken_lines(text: &str, syntax: &[toml::de::Error]) -> Option<String> {
-    if syntax.len() > MAX_SYNTAX_ERRORS {
-        return None;
-    }
-    let mut rest = text.to_owned();
-    for error in syntax {
-        let line = whole_lines(text, &error.span()?);
-        if text[line.clone()].trim_start().starts_with('[') {
-            return None;
-        }
-        let blank: String = text[line.clone()].chars().flat_map(blanks).collect();
-        rest.replace_range(line, &blank);
-    }
-    (!syntax.is_empty()).then_some(rest)
-}
-
-/// Replaces a character with one space for each of its bytes. Line breaks are not replaced.
-fn blanks(c: char) -> impl Iterator<Item = char> {
-    std::iter::repeat_n(if matches!(c, '\n' | '\r') { c } else { ' ' }, c.len_utf8())
-}
-
-/// Reports the syntax errors, except those that an earlier error caused. For example, after a header or bracket that is
-/// never closed, fields belong to the wrong table and look like duplicates.
-fn add_syntax_errors(syntax: &[toml::de::Error], problems: &mut Problems, end: usize) {
-    let location = |error: &toml::de::Error| error.span().unwrap_or(end..end);
-    let is_unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");
-    let unclosed = syntax.iter().filter(is_unclosed).map(|error| location(error).start).min();
-    let own = |error: &&toml::de::Error| {
-        error.message() != "duplicate key" || unclosed.is_none_or(|at| location(error).start < at)
-    };
-    let list = syntax.iter().filter(own).map(|error| syntax_error(error, location(error))).collect();
-    let unreliable = if syntax.len() > MAX_SYNTAX_ERRORS { 0 } else { unclosed.unwrap_or(usize::MAX) };
-    problems.add_syntax_errors(list, unreliable);
-}
-
-fn syntax_error(error: &toml::de::Error, span: TextSpan) -> Diagnostic {
-    let message = error.message();
-    let about_text = ["string", "must be quoted", "invalid float", "invalid integer", "invalid boolean"];
-    let help = if message == "duplicate key" {
-        "a name may appear only once in its table: remove one of the two (only [[change]] and [[health_check]] may repeat)"
-    } else if about_text.iter().any(|part| message.contains(part)) {
-        "write text in double quotes, \"…\" (with \\\" and \\\\ as escapes), or in single quotes, '…', without escapes"
-    } else {
-        "a plan is TOML: `name = value` on its own line, [table] or [[change]] in brackets; see https://toml.io"
-    };
-    Diagnostic::new("this is not TOML", span, message).help(help)
 }
 
 /// Returns the error for a file that is not a plan at all. The error does not show the file's text, because the text

@@ -56,7 +56,7 @@ impl Plan {
     }
 }
 
-/// Formats the number and the SHA-256 of the keys, and the path as the plan has it.
+/// Formats the number of keys, the path as the plan has it, and the SHA-256 of the file.
 impl fmt::Display for SelectedKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = escaped(&self.written().display().to_string());

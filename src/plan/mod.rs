@@ -6,6 +6,7 @@
 //! identifies the plan's meaning.
 
 mod argv;
+mod attribute_list;
 mod capacity;
 mod changes;
 mod constant;
@@ -35,6 +36,7 @@ mod section;
 mod select;
 mod sources;
 mod spans;
+mod syntax;
 mod template;
 mod text;
 mod window;
@@ -84,7 +86,7 @@ pub struct Plan {
     pub on_not_computable: OnNotComputable,
     /// The table, and how to reach it.
     pub table: TableRef,
-    /// The items that the plan changes. `None` means every item, or every item of `keys`.
+    /// The items that the plan changes. `None` means every item, or every item that `keys` or `index` selects.
     pub select: Option<Selection>,
     /// The keys of the items that the plan changes. Every pass reads only these items. `None` means every item of the
     /// table.
@@ -142,18 +144,7 @@ impl Plan {
 
     /// Returns whether the journal keeps the deleted items. Returns `None` if the plan deletes no items.
     pub fn deletion(&self) -> Option<bool> {
-        self.changes.iter().find_map(|change| match change {
-            Change::Delete { keeps_image, .. } => Some(*keeps_image),
-            Change::Move { .. }
-            | Change::Copy { .. }
-            | Change::Set { .. }
-            | Change::Remove { .. }
-            | Change::Compute { .. }
-            | Change::Convert { .. }
-            | Change::Append { .. }
-            | Change::Exec { .. }
-            | Change::Bump { .. } => None,
-        })
+        self.changes.iter().find_map(|change| Some(change.deletion()?.1))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::attribute_list::attribute_list;
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::fields::{Fields, check};
 use super::index::WrittenIndex;
@@ -125,7 +126,7 @@ fn read_keys(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Written
     }
     let (title, label) = match *text.get_ref() {
         "" => ("`keys` in [select] is empty", "expected the path of a file"),
-        _ => ("the name of the file does not say which format it has", "ends neither in .csv nor in .ndjson or .jsonl"),
+        _ => ("the file name does not show the format", "does not end in .csv, .ndjson or .jsonl"),
     };
     problems.add(
         Diagnostic::new(title, at, label)
@@ -175,28 +176,13 @@ pub(super) fn check_faults(expressions: &[WrittenExpr], known: &KnownTypes, prob
 
 fn read_stable(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Vec<String>> {
     let Some((_, value)) = fields.get("stable") else { return Some(Vec::new()) };
-    let mut report = |at: TextSpan, label: String| {
+    let report = |at: TextSpan, label: String| {
         problems.add(
             Diagnostic::new("`stable` in [select] must be a list of attribute names", at, label)
                 .help("list the attributes that no writer ever changes: stable = [\"type\"]"),
         );
-        None
     };
-    let DeValue::Array(array) = value.get_ref() else {
-        return report(value.span(), format!("found {}", value.get_ref().type_str()));
-    };
-    let mut names: Vec<String> = Vec::new();
-    for name in array.iter() {
-        match name.get_ref().as_str() {
-            Some("") => return report(name.span(), "an attribute name has at least one character".to_owned()),
-            Some(text) if names.iter().any(|known| known == text) => {
-                return report(name.span(), "this name appears twice".to_owned());
-            }
-            Some(text) => names.push(text.to_owned()),
-            None => return report(name.span(), format!("found {}", name.get_ref().type_str())),
-        }
-    }
-    Some(names)
+    attribute_list(value, report)
 }
 
 fn report(error: &ExprError, source: &str, string: TextSpan, problems: &mut Problems) {

@@ -75,7 +75,7 @@ fn diagnostic(path: &str, at: TextSpan, error: &KeysFileError) -> Diagnostic {
     match error {
         KeysFileError::Io(_) | KeysFileError::NotAFile => Diagnostic::new(title, at, error.to_string())
             .help("a relative path starts in the folder of the plan")
-            .help("every command of this migration needs the file, rollback too: keep it next to the plan"),
+            .help("every command of this migration needs the file, including rollback: keep it next to the plan"),
         KeysFileError::Empty => {
             Diagnostic::new(title, at, error.to_string()).help("write at least one key into the file, or remove `keys`")
         }
@@ -116,7 +116,8 @@ impl LoadedPlan {
                     true => {
                         diagnostic.help("the table has no index: remove `index`, and select with `where` or `keys`")
                     }
-                    false => diagnostic.help(format!("the table has {}", join_with_or(names.into_iter()))),
+                    false => diagnostic
+                        .help(format!("write the name of an index of the table: {}", join_with_or(names.into_iter()))),
                 });
             }
             Some(index) => {

@@ -49,7 +49,7 @@ impl PlanSpans {
         }
     }
 
-    /// Returns the `where` of the plan and of each change, with the words for it in an error.
+    /// Returns the `where` of the plan and of each change, with its name in errors.
     fn conditions(&self) -> Vec<(&'static str, WrittenSelection)> {
         let own = self.changes.iter().filter_map(|written| written.options.applies_to.as_ref());
         let own = own.map(|written| {
@@ -61,7 +61,8 @@ impl PlanSpans {
 }
 
 /// Reports each part of a change's expressions that has no result for some items. An expression that replaces an
-/// attribute is evaluated only for items that have this attribute, and its inverse only for items that have the new one.
+/// attribute is evaluated only for items that have this attribute, and its inverse only for items that have the new
+/// one.
 fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Problems) {
     let Change::Compute { to, formula, replaces, .. } = &written.change else { return };
     let replaced = replaces.as_ref().map(|replaced| &replaced.path).filter(|path| path.is_top_level());
@@ -116,7 +117,10 @@ fn check_stable(
             written.at.clone(),
             format!("{names} may change"),
         )
-        .help("select by key attributes only, or list attributes that no writer ever changes in [select]: stable = [\"type\"]")
+        .help(
+            "select by key attributes only, or list in [select] the attributes that no writer ever changes: \
+             stable = [\"type\"]",
+        )
         .help("otherwise, use strategy = \"in-place\", or a plan that only sets or computes values"),
     );
 }

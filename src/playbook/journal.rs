@@ -1,6 +1,7 @@
 //! The rules about a journal that keeps nothing, or that the operator purges. This module is pure.
 
-use super::{ExpandStatus, Goal, MigrationState, PhaseStatus, PlanKind, StepRefusal};
+use super::{ExpandStatus, Goal, MigrationState, Obstacle, PhaseStatus, PlanKind, StepRefusal};
+use crate::figure::count;
 
 /// Returns why there is no way back, or `None` if a rollback is possible. `keeps_items` is false if the plan deletes
 /// items and the journal keeps no copy of them; `None` if the plan deletes no items. `purged_at` is the time at which
@@ -9,20 +10,54 @@ pub fn no_way_back(keeps_items: Option<bool>, purged_at: Option<&str>) -> Option
     match (purged_at, keeps_items) {
         (Some(at), _) => Some(format!("the journal was purged at {at}, so a rollback cannot restore anything")),
         (None, Some(false)) => Some(
-            "the plan deletes items with journal = \"none\", so nothing is kept that a rollback could put back"
+            "the plan deletes items with journal = \"none\", so the journal has no items that a rollback could put back"
                 .to_owned(),
         ),
         (None, Some(true) | None) => None,
     }
 }
 
+/// Returns the number of items that a complete rollback did not restore, because the operator forced it to end. If the
+/// records do not show whether two numbers count the same items, counts them once, so there may be more items.
+/// `failures` is the number of items with an open failure of the rollback. `unsure` is the number of items whose state
+/// before the migration is unknown. Returns 0 if no rollback is complete.
+pub fn items_left_by_rollback(state: &MigrationState, failures: u64, unsure: Option<u64>) -> u64 {
+    if state.rollback != PhaseStatus::Complete {
+        return 0;
+    }
+    let items_of = |obstacle: Obstacle| match obstacle {
+        Obstacle::UnsureTargets { items } => items,
+        Obstacle::ItemsUnequal { .. }
+        | Obstacle::ItemsFailed { .. }
+        | Obstacle::Unrecognized { .. }
+        | Obstacle::FlagRemoved { .. }
+        | Obstacle::ForeignContract
+        | Obstacle::EmptyTable
+        | Obstacle::OneWay => obstacle.items_left(),
+    };
+    let overridden = state.overrides.iter().map(|given| items_of(given.obstacle));
+    overridden.chain([failures, unsure.unwrap_or(0)]).max().unwrap_or(0)
+}
+
 /// Checks whether the journal may be purged. `accepts` is whether the operator accepted that there is no way back.
+/// `left` is the number of items that a forced rollback did not restore ([`items_left_by_rollback`]).
 ///
-/// The journal is not needed any more after a complete rollback or `contract`. A plan that ends at verify has no such
-/// end, so the operator must say that no rollback will be necessary.
-pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool) -> Result<(), StepRefusal> {
+/// The journal is not needed any more after a rollback that restored every item, or after a complete `contract`. A plan
+/// that ends at verify has no such end, so the operator must say that no rollback will be necessary. If nothing has
+/// run, a purge would delete nothing and only forbid the rollback of the first run, so it is refused.
+pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool, left: u64) -> Result<(), StepRefusal> {
     let refuse = |why: &str, next: StepRefusal| Err(StepRefusal { why: why.to_owned(), ..next });
     let next = |goal: Goal| StepRefusal::new("", goal);
+    if state.rollback == PhaseStatus::Complete && left > 0 && !accepts {
+        return Err(StepRefusal::new(
+            format!(
+                "the rollback was forced and left at least {} unrestored. The journal may have the only copy of their \
+                 values. If you do not need these values, use --accept no-way-back",
+                count(left, "item", "items")
+            ),
+            "journal purge --accept no-way-back",
+        ));
+    }
     if state.rollback == PhaseStatus::Complete || state.contract == PhaseStatus::Complete {
         return Ok(());
     }
@@ -42,6 +77,9 @@ pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool) -> Res
         (PlanKind::Flagged | PlanKind::Stated | PlanKind::RemoveOnly, _) => {
             refuse("`contract` is not complete, so a rollback may need the journal", next(Goal::Contract))
         }
+        (PlanKind::InPlace | PlanKind::SetOnly, ExpandStatus::NotBegun) => {
+            refuse("nothing has run, so the journal is empty", next(Goal::Run { again: false }))
+        }
         (PlanKind::InPlace | PlanKind::SetOnly, _) if !accepts => Err(StepRefusal::new(
             "without the journal there is no way back: a rollback is refused. If you will never need one, use --accept \
              no-way-back",
@@ -54,6 +92,7 @@ pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::playbook::Override;
 
     fn state() -> MigrationState {
         MigrationState::default()
@@ -64,18 +103,50 @@ mod tests {
         let ended = ExpandStatus::Complete { ended: jiff::Timestamp::UNIX_EPOCH };
         let complete = MigrationState { expand: ended, ..state() };
         for kind in [PlanKind::InPlace, PlanKind::SetOnly] {
-            assert!(check_purge(&complete, kind, false).unwrap_err().why.contains("--accept no-way-back"));
-            assert!(check_purge(&complete, kind, true).is_ok());
+            assert!(check_purge(&complete, kind, false, 0).unwrap_err().why.contains("--accept no-way-back"));
+            assert!(check_purge(&complete, kind, true, 0).is_ok());
         }
         for kind in [PlanKind::Flagged, PlanKind::Stated, PlanKind::RemoveOnly] {
-            assert!(check_purge(&complete, kind, true).unwrap_err().why.contains("contract"));
+            assert!(check_purge(&complete, kind, true, 0).unwrap_err().why.contains("contract"));
         }
         for done in [
             MigrationState { rollback: PhaseStatus::Complete, ..complete.clone() },
             MigrationState { contract: PhaseStatus::Complete, ..complete.clone() },
         ] {
-            assert!(check_purge(&done, PlanKind::Flagged, false).is_ok());
+            assert!(check_purge(&done, PlanKind::Flagged, false, 0).is_ok());
         }
+    }
+
+    /// A purge before the first run would delete nothing, and would make the first run irreversible.
+    #[test]
+    fn a_purge_before_the_first_run_is_refused() {
+        for kind in [PlanKind::InPlace, PlanKind::SetOnly] {
+            let refused = check_purge(&state(), kind, true, 0).unwrap_err();
+            assert!(refused.why.contains("nothing has run"), "{refused}");
+        }
+    }
+
+    /// A forced rollback leaves items whose only copies may be in the journal.
+    #[test]
+    fn a_purge_after_a_forced_rollback_needs_an_acceptance() {
+        let given = |obstacle| Override { obstacle, reason: "because".to_owned() };
+        let restored = MigrationState { rollback: PhaseStatus::Complete, ..state() };
+        let forced = MigrationState { overrides: vec![given(Obstacle::ItemsFailed { items: 7 })], ..restored.clone() };
+        let harmless = MigrationState { overrides: vec![given(Obstacle::OneWay)], ..restored.clone() };
+        for (state, failures, unsure, left) in [
+            (&restored, 0, None, 0),
+            (&harmless, 0, None, 0),
+            (&restored, 3, None, 3),
+            (&restored, 0, Some(5), 5),
+            (&forced, 3, None, 7),
+            (&MigrationState { rollback: PhaseStatus::NotBegun, ..forced.clone() }, 3, Some(5), 0),
+        ] {
+            assert_eq!(items_left_by_rollback(state, failures, unsure), left);
+        }
+        let refused = check_purge(&forced, PlanKind::InPlace, false, 7).unwrap_err().to_string();
+        assert!(refused.contains("7 items") && refused.contains("--accept no-way-back"), "{refused}");
+        assert!(check_purge(&forced, PlanKind::InPlace, true, 7).is_ok());
+        assert!(check_purge(&restored, PlanKind::InPlace, false, 0).is_ok());
     }
 
     #[test]
@@ -86,7 +157,7 @@ mod tests {
             MigrationState { rollback: PhaseStatus::Begun, ..state() },
             MigrationState { contract: PhaseStatus::Begun, ..state() },
         ] {
-            assert!(check_purge(&state, PlanKind::InPlace, true).is_err());
+            assert!(check_purge(&state, PlanKind::InPlace, true, 0).is_err());
         }
     }
 

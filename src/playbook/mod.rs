@@ -107,7 +107,7 @@ mod tests;
 pub use backup::BackupPhases;
 pub use cutover::{back_needs_state, may_expand, step_back};
 pub use event::{Event, EventBody, Mark};
-pub use journal::{check_purge, no_way_back};
+pub use journal::{check_purge, items_left_by_rollback, no_way_back};
 pub use obstacle::{Obstacle, Override};
 pub use one_way::one_way;
 pub use refusal::{NextCommand, StepRefusal};
@@ -324,6 +324,10 @@ pub struct StepContext<'a> {
     pub one_way: Option<&'a str>,
     /// The reason why there is no way back ([`no_way_back()`]); `None` if a rollback is possible.
     pub no_way_back: Option<&'a str>,
+    /// The time at which the operator purged the journal; `None` if it was not purged.
+    pub purged_at: Option<&'a str>,
+    /// Whether the operator accepts that no rollback can undo what this command writes (`--accept no-way-back`).
+    pub accept_no_way_back: bool,
     /// Facts stated on this command line.
     pub facts: &'a [Fact],
     /// The reason given with `--force`.

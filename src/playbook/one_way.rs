@@ -1,6 +1,6 @@
 //! Plans whose old values may not be recoverable after new-only writes.
 
-use crate::change::{Change, Replaced};
+use crate::change::Change;
 use crate::item::{KeySchema, Path};
 
 /// Returns the reason why [`Phase::OldFromNew`](super::Phase::OldFromNew) may fail for this plan after new-only writes.
@@ -26,22 +26,11 @@ pub fn one_way(changes: &[Change], key: &KeySchema) -> Option<String> {
 
 /// Returns the reason if the change computes a new value from an old one, and the plan cannot compute an old value.
 fn without_inverse(change: &Change) -> Option<String> {
-    match change {
-        Change::Compute { to, replaces: Some(Replaced { path, inverse: None }), .. } => Some(format!(
-            "`{path}` cannot be computed from `{to}`, because the plan has no `inverse`: it is irreversible after \
-             write-new"
-        )),
-        Change::Compute { .. }
-        | Change::Move { .. }
-        | Change::Copy { .. }
-        | Change::Set { .. }
-        | Change::Remove { .. }
-        | Change::Convert { .. }
-        | Change::Append { .. }
-        | Change::Delete { .. }
-        | Change::Exec { .. }
-        | Change::Bump { .. } => None,
-    }
+    let (to, path) = change.without_inverse()?;
+    Some(format!(
+        "`{path}` cannot be computed from `{to}`, because the plan has no `inverse`: the plan is irreversible after \
+         write-new"
+    ))
 }
 
 fn divergence_message((from, to): (&Path, &Path), (other_from, other_to): (&Path, &Path)) -> String {

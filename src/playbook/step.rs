@@ -52,6 +52,7 @@ impl StepRequest<'_> {
         if let Some(flag_seen) = self.flag_seen() {
             return Ok(flag_seen);
         }
+        self.check_way_back()?;
         match self.goal {
             Goal::Run { again } => self.run(again),
             Goal::FailuresRetry => self.retry(),
@@ -104,6 +105,39 @@ impl StepRequest<'_> {
             (_, PhaseStatus::Begun | PhaseStatus::Complete, _) => Err(self.state.rolled_back()),
             (PhaseStatus::NotBegun, PhaseStatus::NotBegun, _) => Ok(None),
         }
+    }
+
+    /// After a purge of the journal, refuses to begin a pass that writes, unless the operator accepts that no rollback
+    /// can undo it. A pass that has begun after the purge needs no further acceptance, and no purge is possible while a
+    /// pass is open.
+    fn check_way_back(&self) -> Result<(), StepRefusal> {
+        let Some(at) = self.context.purged_at.filter(|_| !self.context.accept_no_way_back) else { return Ok(()) };
+        let begins =
+            |phase: Phase| !self.completed(phase) && self.state.open.as_ref().is_none_or(|open| open.phase != phase);
+        let writes = match self.goal {
+            Goal::Run { again } => match self.state.expand {
+                ExpandStatus::NotBegun => true,
+                ExpandStatus::Open { .. } => false,
+                ExpandStatus::Complete { .. } => again && !self.completed(Phase::Expand),
+            },
+            Goal::FailuresRetry => self.context.failures > 0 && begins(Phase::Retry),
+            Goal::Verify { scope, repair: true } => begins(Phase::Verify { scope, repair: true }),
+            Goal::Verify { repair: false, .. }
+            | Goal::CutoverTo(_)
+            | Goal::Back { .. }
+            | Goal::Contract
+            | Goal::Rollback => false,
+        };
+        if !writes {
+            return Ok(());
+        }
+        Err(StepRefusal::new(
+            format!(
+                "the journal was purged at {at}, so a rollback is refused and cannot undo what this command writes. To \
+                 write anyway, use --accept no-way-back"
+            ),
+            NextCommand::from(self.goal).with("--accept no-way-back"),
+        ))
     }
 
     /// If the outcome of an intended change was unknown and the current flag reveals it, returns the step that records

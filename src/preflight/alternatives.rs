@@ -1,4 +1,5 @@
-//! Finds changes that need no backfill, because DynamoDB or the readers can do the same without one. This module is pure.
+//! Finds changes that need no backfill, because DynamoDB or the readers can do the same without one. This module is
+//! pure.
 
 use super::finding::Finding;
 use super::finding::Severity::Note;

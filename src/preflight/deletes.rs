@@ -14,24 +14,16 @@ pub(super) fn delete_findings(input: &FindingInput<'_>) -> Vec<Finding> {
 }
 
 fn findings_of(input: &FindingInput<'_>, change: &Change) -> Vec<Finding> {
-    let (gap, keeps_image) = match change {
-        Change::Delete { gap, keeps_image } => (gap, *keeps_image),
-        Change::Move { .. }
-        | Change::Copy { .. }
-        | Change::Set { .. }
-        | Change::Remove { .. }
-        | Change::Compute { .. }
-        | Change::Convert { .. }
-        | Change::Append { .. }
-        | Change::Exec { .. }
-        | Change::Bump { .. } => return Vec::new(),
-    };
+    let Some((gap, keeps_image)) = change.deletion() else { return Vec::new() };
     let table = &input.facts.table.name;
     let items = format_range(input.estimate.changed, |items| number(items.round() as u64));
     let promise = match gap {
         GapRule::Version(path) => format!("every writer raises `{path}` in every write of these items"),
         GapRule::Attributes(names) => {
-            format!("no item has an attribute other than the {} in `attributes`", number(names.len() as u64))
+            format!(
+                "no item has an attribute other than its key and the {} in `attributes`",
+                number(names.len() as u64)
+            )
         }
         GapRule::WritersStopped => "nobody writes these items during the run".to_owned(),
     };

@@ -54,7 +54,7 @@ pub enum Acceptance {
     WritersWriteNew,
     /// The plan deletes items.
     DeletesItems,
-    /// The journal keeps nothing of what the plan deletes, or the operator purges the journal: there is no way back.
+    /// The journal keeps no copy of the deleted items, or the operator purges the journal. Then there is no way back.
     NoWayBack,
 }
 

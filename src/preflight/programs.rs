@@ -8,19 +8,7 @@ use crate::plan::Plan;
 
 /// Returns the findings about the plan's programs.
 pub(super) fn program_findings(plan: &Plan) -> Vec<Finding> {
-    let programs = plan.changes.iter().filter_map(|change| match change {
-        Change::Exec { exec, .. } => Some(exec.as_ref()),
-        Change::Move { .. }
-        | Change::Copy { .. }
-        | Change::Set { .. }
-        | Change::Remove { .. }
-        | Change::Compute { .. }
-        | Change::Convert { .. }
-        | Change::Append { .. }
-        | Change::Delete { .. }
-        | Change::Bump { .. } => None,
-    });
-    programs.flat_map(of_program).collect()
+    plan.changes.iter().filter_map(Change::program).flat_map(|exec| of_program(exec)).collect()
 }
 
 fn of_program(exec: &Exec) -> Vec<Finding> {

@@ -3,7 +3,7 @@
 
 use super::finding::Finding;
 use super::finding::Severity::Warning;
-use crate::change::{Change, Replaced};
+use crate::change::Change;
 use crate::plan::Plan;
 
 /// Returns a finding for the replaced attributes without an inverse, if the plan has any.
@@ -14,26 +14,14 @@ pub(super) fn no_inverse(plan: &Plan) -> Option<Finding> {
     }
     let what = format!("This plan is irreversible after write-new: it has no `inverse` for {}", names.join(", "));
     let why = "Once applications write only the new attribute, no old value can be computed for what they write. A \
-               rollback then leaves such items unequal, and readers of the old attribute find old values";
+               rollback then leaves such items unchanged, and readers of the old attribute find an outdated \
+               value or none";
     let action = "Add an `inverse`. Without one, the step to write-new needs `--force REASON`. You can go back freely \
                   until that step";
     Some(Finding::new(Warning, "no-inverse", what).with_reason(why).with_action(action))
 }
 
 fn without_inverse(change: &Change) -> Option<String> {
-    match change {
-        Change::Compute { to, replaces: Some(Replaced { path, inverse: None }), .. } => {
-            Some(format!("`{to}`, which replaces `{path}`"))
-        }
-        Change::Compute { .. }
-        | Change::Move { .. }
-        | Change::Copy { .. }
-        | Change::Set { .. }
-        | Change::Remove { .. }
-        | Change::Convert { .. }
-        | Change::Append { .. }
-        | Change::Delete { .. }
-        | Change::Exec { .. }
-        | Change::Bump { .. } => None,
-    }
+    let (to, path) = change.without_inverse()?;
+    Some(format!("`{to}`, which replaces `{path}`"))
 }

@@ -46,7 +46,7 @@ pub(super) struct MoveModel<'p> {
     pub(super) map: &'p [PathStep],
     /// What makes the placeholders of this move distinct from those of the others; empty if the plan has one move.
     pub(super) number: String,
-    /// The begin of both paths in an expression, such as `#map_1.`; empty if both are attributes of the item.
+    /// The beginning of both paths in an expression, such as `#map_1.`; empty if both are attributes of the item.
     pub(super) prefix: String,
     /// The placeholders in the prefix, with their names.
     pub(super) prefix_names: Vec<(String, &'p str)>,
@@ -136,8 +136,8 @@ fn moves<'p>(pairs: &[(&'p Path, &'p Path)], refusals: &mut Vec<ShimRefusal>) ->
     moves
 }
 
-/// Splits a path into the name of its last step, and the path of the map that contains it. Returns `None` for an element
-/// of a list, which a plan cannot move.
+/// Splits a path into the name of its last step, and the path of the map that contains it. Returns `None` for an
+/// element of a list, which a plan cannot move.
 fn member(path: &Path) -> Option<(&str, &[PathStep])> {
     match path.steps().split_last()? {
         (PathStep::Name(name), map) => Some((name, map)),
@@ -145,7 +145,7 @@ fn member(path: &Path) -> Option<(&str, &[PathStep])> {
     }
 }
 
-/// Returns the begin of an expression's path to the members of a map.
+/// Returns the beginning of an expression's path to the members of a map, and the names of its placeholders.
 fn prefix<'p>(map: &'p [PathStep], number: &str) -> (String, Vec<(String, &'p str)>) {
     let (mut prefix, mut names) = (String::new(), Vec::new());
     for step in map {
@@ -201,8 +201,8 @@ pub(super) fn plain_path(map: &[PathStep], name: &str) -> String {
 }
 
 impl MoveModel<'_> {
-    /// Returns the name of the parameter for the item or map that contains the attributes. For languages whose values have a
-    /// type of the application's choice, so the code cannot look inside them.
+    /// Returns the name of the parameter for the item or map that contains the attributes. Languages need this
+    /// parameter if the application chooses the type of values, because the code cannot look inside such values.
     pub(super) fn container(&self) -> &'static str {
         if self.map.is_empty() { "item" } else { "members" }
     }

@@ -14,13 +14,13 @@ pub enum ShimRefusal {
     InPlace,
     /// The plan moves nothing.
     #[error(
-        "the plan moves no attribute. Only a `move` makes readers and writers switch from one attribute to another, so \
-         the application needs no generated code"
+        "the plan moves no attribute. Readers and writers do not switch from one attribute to another, so the \
+         application needs no generated code"
     )]
     NoMove,
     /// The plan has no flag.
     #[error(
-        "the plan has no flag, and the generated code obeys a flag. Add it, such as \
+        "the plan has no flag, and the generated code obeys a flag. Add one, for example \
          `[cutover]` with `table = \"my-flags\"` (docs/flag.md), or switch the application by hand as RUNBOOK.md, \"Without a \
          flag\", describes"
     )]
@@ -28,7 +28,7 @@ pub enum ShimRefusal {
     /// The plan does not name the partition key.
     #[error(
         "the plan does not name the table's key. The generated code needs the name of the partition key, because the flag \
-         covers a percentage of the partition keys. Add it to [table], such as `key = [\"pk\", \"sk\"]`"
+         covers a percentage of the partition keys. Add it to [table], for example `key = [\"pk\", \"sk\"]`"
     )]
     NoKey,
     /// A computed value replaces an attribute.

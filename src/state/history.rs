@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::{
-    AffectedItems, BaselinePage, DeletedItemsQuery, PreImageId, PreImageRecord, PreImageRow, RunId, SessionId,
-    StoreError,
+    AffectedItems, BaselinePage, DeletedItem, DeletedItemsQuery, PreImageId, PreImageRecord, PreImageRow, RunId,
+    SessionId, StoreError,
 };
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use crate::item::{ItemKey, Path};
@@ -53,10 +53,11 @@ pub trait History: Send + Sync {
     /// pre-images of refused writes.
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError>;
 
-    /// Returns the keys of items that the expansion or a repair may have deleted, each key once, in the order of their
-    /// last deletes. Omits refused writes, and records that a rollback has made obsolete. If a record is damaged, its
-    /// item is in the list, so that it is not forgotten.
-    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<ItemKey>, StoreError>;
+    /// Returns the items that the expansion or a repair may have deleted, each key once, in the order of their last
+    /// deletes. Omits refused writes, items that an earlier run has put back since, and records that a rollback has made
+    /// obsolete. If a record is damaged, its item is in the list, so that it is not forgotten, even if its key cannot be
+    /// read.
+    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<DeletedItem>, StoreError>;
 
     /// Deletes every pre-image, so that no value remains in the stored data, and returns the number of deleted
     /// pre-images with a value. The caller must first store the fact [`StoredFact::JournalPurged`], because there is no

@@ -56,11 +56,12 @@ pub use packed::reject_if_unreadable;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 pub use reader::{HistoryReader, StateReader};
 pub use records::{
-    AffectedItems, BaselinePage, BeginMode, Commit, DeletedItemsQuery, DivergedGroup, DivergedItem, DivergedRecord,
-    EventRecord, Failure, FailureGroup, FailureRecord, FilledTargets, Identity, ListQuery, LockHolder, MAX_MISMATCHES,
-    MigrationRecord, Mismatch, NewRun, NewVerification, OpenWork, PreImageRecord, PreImageRow, RecordLimits, RowStatus,
-    RunDetails, RunProgress, RunRecord, RunSession, SampleDraw, SegmentCell, SegmentTotals, SpendRecord, StateSummary,
-    StoredFact, StoredReport, UnreadableRow, VerificationParameters, VerificationRecord, VerifiedPages, WorkGroups,
+    AffectedItems, BaselinePage, BeginMode, Commit, DeletedItem, DeletedItemsQuery, DivergedGroup, DivergedItem,
+    DivergedRecord, EventRecord, Failure, FailureGroup, FailureRecord, FilledTargets, Identity, ListQuery, LockHolder,
+    MAX_MISMATCHES, MigrationRecord, Mismatch, NewRun, NewVerification, OpenWork, PreImageRecord, PreImageRow,
+    RecordLimits, RowStatus, RunDetails, RunProgress, RunRecord, RunSession, SampleDraw, SegmentCell, SegmentTotals,
+    SpendRecord, StateSummary, StoredFact, StoredReport, UnreadableRow, VerificationParameters, VerificationRecord,
+    VerifiedPages, WorkGroups,
 };
 pub use runs::Runs;
 pub use spend::{Reservation, SpendState};
@@ -108,6 +109,12 @@ pub fn read(path: &Path) -> Result<Arc<dyn StateReader>, StoreError> {
 #[cfg(test)]
 pub(crate) fn in_memory() -> State {
     State::new(memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
+}
+
+/// Makes the key of the first item in a state file's journal unreadable.
+#[cfg(test)]
+pub(crate) fn damage_first_key(path: &std::path::Path) {
+    sqlite::damage_first_key(path);
 }
 
 /// Returns a state in memory, and a function that kills its owner and returns the state of the next owner.

@@ -59,7 +59,7 @@ fn reads_back(pre: &PreImage) -> bool {
     let reads_back = match &pre.prior {
         PriorValue::Value(value) => value_reads_back(value),
         PriorValue::Item(item) => value_reads_back(&Value::M(item.clone())),
-        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => true,
+        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Mark(_) | PriorValue::Leftover(_) => true,
     };
     reads_back && pre.path.to_string().parse() == Ok(pre.path.clone())
 }

@@ -83,8 +83,8 @@ fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-/// Old documents that are marked as deleted are deleted, and nothing else. The dry run says the same before. A second
-/// run writes nothing. A rollback puts back every byte.
+/// Old documents that are marked as deleted are deleted, and nothing else. The dry run predicts the same. A second run
+/// writes nothing. A rollback puts back every byte.
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_the_selected_items_go_and_come_back() {
     let rules = [
@@ -114,7 +114,7 @@ async fn exactly_the_selected_items_go_and_come_back() {
     }
 }
 
-/// `--yes` does not confirm deletes. Nothing is read as a confirmation but the acceptance by name.
+/// `--yes` does not confirm deletes. Only `--accept` with the name of the finding does.
 #[tokio::test(flavor = "multi_thread")]
 async fn yes_alone_deletes_nothing() {
     let migration = Migration::new(documents(), "writers = \"stopped\"\njournal = \"none\"").await;
@@ -159,8 +159,8 @@ async fn a_rollback_replaces_no_item() {
     assert_eq!(bytes(&migration.now().await), bytes(&expected));
 }
 
-/// A writer changes items between the read and the delete. An item that it undeletes stays. A change that keeps the
-/// item selected is read again first.
+/// A writer changes items between the read and the delete. An item that it undeletes stays. If an item changes but
+/// stays selected, the tool reads it again before it deletes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_writer_that_undeletes_wins() {
     let migration = Migration::new(documents(), "version = \"version\"").await;
@@ -261,6 +261,27 @@ async fn a_purged_value_is_in_no_file() {
     assert!(status.contains("journal_purged"), "{status}");
     // A purge can be repeated.
     migration.command(&["journal", "purge", "--accept", "no-way-back", "--yes"], 0);
+}
+
+/// RUNBOOK: "After a purge, `run`, `failures retry` and `verify --repair` need `--accept no-way-back` too"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_after_a_purge_needs_an_acceptance() {
+    let migration = Migration::new(documents(), "version = \"version\"").await;
+    migration.run(&[], 0);
+    migration.command(&["journal", "purge", "--accept", "no-way-back", "--yes"], 0);
+    let late = document(1_000 * 9 + 1);
+    assert!(goes(&late));
+    migration.harness.load(&migration.table, [late.clone()].into_iter()).await;
+    let repair = ["verify", "--all", "--repair", "--yes"];
+    for refused in [migration.run(&["--again"], 3), migration.command(&repair, 3)] {
+        let refused = refused.to_string();
+        assert!(refused.contains("purged at") && refused.contains("--accept no-way-back"), "{refused}");
+    }
+    assert!(migration.now().await.contains_key(&key_of(&late).to_text()));
+    let repaired = migration.command(&[&repair[..], &["--accept", "no-way-back"]].concat(), 0);
+    assert_eq!(repaired["repaired"], 1, "{repaired:#}");
+    migration.run(&["--again", "--accept", "no-way-back"], 0);
+    migration.command(&["rollback", "--yes"], 3);
 }
 
 /// Returns how often the bytes occur in the state files of this folder.

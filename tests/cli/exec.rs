@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::harness::tool::{RunningTool, tool};
 use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 
-/// Answers with the length of `text`. `{work}` is code that runs for each item.
+/// A program that answers with the length of `text`. `{work}` is code that runs for each item.
 const PROGRAM: &str = r#"import json, os, sys, time
 for line in sys.stdin:
     if not line.strip():
@@ -150,8 +150,8 @@ async fn values_of_a_program_are_written_verified_and_taken_back() {
     }
 }
 
-/// A writer changes an input while the program computes. The condition of the write fails, and the program is asked about
-/// the new input.
+/// A writer changes an input while the program computes. The condition of the write fails, and the program is asked
+/// about the new input.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_computed_from_stale_inputs() {
     let wait = "open(\"asked\", \"w\").close()\n    \

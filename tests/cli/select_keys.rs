@@ -73,7 +73,7 @@ async fn only_listed_items_change_and_a_rollback_restores_them() {
     let rest =
         format!("[select]\nkeys = \"keys.ndjson\"\nwhere = 'has(item.n) && item.n != 9'\n[scan]\nsegments = 4\n{SET}");
     let listed = Listed::new(300, "keys.ndjson", &keys, "on_not_computable = \"fail\"", &rest).await;
-    let is_listed = |n: u64| n % 3 == 0 && n != 9;
+    let is_listed = |n: u64| n.is_multiple_of(3) && n != 9;
 
     let checked = listed.command(&["check"], 0);
     assert_eq!((&checked["keys"]["lines"], &checked["keys"]["keys"]), (&json!(115), &json!(105)), "{checked:#}");
@@ -94,6 +94,8 @@ async fn only_listed_items_change_and_a_rollback_restores_them() {
     assert_eq!(again["totals"]["counts"]["write_units"], 0.0, "{again:#}");
     let verified = listed.command(&["verify", "--all"], 0);
     assert_eq!(verified["mismatches"], 0, "{verified:#}");
+    // Keys without an item are neither compared nor left out by `where`.
+    assert_eq!((&verified["compared"], &verified["not_selected"]), (&json!(99), &json!(1)), "{verified:#}");
     assert_eq!(scans(), before, "a plan with keys never scans the table");
 
     let inside = listed.command(&["explain", "--key", &json_key(3)], 0).to_string();
@@ -154,7 +156,7 @@ async fn a_killed_run_continues_and_counts_each_key_once() {
 /// All passes of a migration with a cutover read the same keys, so it is complete for the listed items.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listed_selection_may_have_a_cutover() {
-    let is_listed = |n: u64| n < 60 && n % 2 == 0;
+    let is_listed = |n: u64| n < 60 && n.is_multiple_of(2);
     let keys = csv((0..60).filter(|n| is_listed(*n)));
     for back in [true, false] {
         let rest = format!("[select]\nkeys = \"keys.csv\"\n[cutover]\nsoak = \"0s\"\nmax_cache_seconds = 1\n{MOVE}");

@@ -94,7 +94,7 @@ class Worker(threading.Thread):
             try:
                 self.step(pk)
             except (shim.FlagUnknown, OSError, http.client.HTTPException):
-                # A write may have arrived or not: the next read tells.
+                # The write may have arrived or not. The next read shows which.
                 self.values.pop(pk, None)
                 self.counts["lost"] = self.counts.get("lost", 0) + 1
             except Exception as error:

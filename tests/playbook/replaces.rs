@@ -74,7 +74,7 @@ async fn the_whole_life_with_kills() {
     assert_ends_at(&scene, app, NEW).await;
 }
 
-/// The application writes only new values before the rollback. The inverse computes the old values, also if every pass
+/// The application writes only new values before the rollback. The inverse computes the old values, even if every pass
 /// is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_rollback_after_new_only_writes_computes_the_old_values() {

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use backfill::internals::change::{HistoryLookup, ItemHistory, PriorValue};
-use backfill::internals::state::{BaselinePage, DeletedItemsQuery, PreImageId};
+use backfill::internals::change::{HistoryLookup, ItemHistory, ItemMark, Leftover, PriorValue, Undone};
+use backfill::internals::state::{BaselinePage, DeletedItemsQuery, PreImageId, phase};
 
 use super::*;
 
@@ -130,12 +130,12 @@ pub(super) async fn deleted_items_are_listed_once_in_every_division(fixture: &mu
             let mut after = None;
             loop {
                 let before = RunId::from_number(run.number() + 1);
-                let query = DeletedItemsQuery { before, part, parts, after: after.clone(), limit };
+                let query = DeletedItemsQuery { before, part, parts, after, limit };
                 let page = store.deleted_items(query).await.unwrap();
                 assert!(page.len() <= limit as usize);
                 let Some(last) = page.last() else { break };
-                after = Some(last.clone());
-                found.extend(page.iter().map(ItemKey::to_text));
+                after = Some(last.id);
+                found.extend(page.iter().map(|item| item.key.as_ref().unwrap().to_text()));
             }
         }
         assert_eq!(found.last(), Some(&key(&names[3]).to_text()), "in the order of the last deletes");
@@ -144,6 +144,29 @@ pub(super) async fn deleted_items_are_listed_once_in_every_division(fixture: &mu
         all.sort();
         assert_eq!(found, all, "{parts} parts");
     }
+    // A rollback puts one item back. Later runs do not list it, unless it is deleted once more.
+    let rollback = store.begin(BeginMode::ResumeOrNew, NewRun { phase: phase::ROLLBACK.into(), ..new_run(1) }).await;
+    let rollback = rollback.unwrap().run;
+    let mark = |name: &str, mark| PreImageRow { key: key(name), pre: PreImage::mark("pk", mark) };
+    let rows = vec![mark(&names[5], ItemMark::PuttingBack), mark(&names[5], ItemMark::PutBack)];
+    store.append_pre_images(rollback.session(), rows).await.unwrap();
+    store.append_pre_images(rollback.session(), vec![mark(&names[6], ItemMark::PuttingBack)]).await.unwrap();
+    let is_listed = async |before: i64| {
+        let before = RunId::from_number(before);
+        let query = DeletedItemsQuery { before, part: 0, parts: 1, after: None, limit: 100 };
+        let listed = store.deleted_items(query).await.unwrap();
+        [5, 6].map(|n: usize| listed.iter().any(|item| item.key == Some(key(&names[n]))))
+    };
+    assert_eq!(is_listed(rollback.id.number()).await, [true, true], "the list of a rollback stays the same");
+    assert_eq!(is_listed(rollback.id.number() + 1).await, [false, true]);
+    let keys = vec![key(&names[5]), key(&names[6]), key(&names[7])];
+    let found = store.history_of(keys, HistoryLookup::ForDecision).await.unwrap();
+    let undone: Vec<_> = found.iter().map(|record| record.deletion().unwrap().undone).collect();
+    assert_eq!(undone, [Undone::Yes, Undone::Unknown, Undone::No]);
+    let left = store.leftovers(rollback.id, Leftover::Unknown, 10).await.unwrap();
+    assert_eq!(left.count, 0, "a mark is not a leftover");
+    store.append_pre_images(session, vec![deleted(&names[5], "2"), confirmed(&names[5])]).await.unwrap();
+    assert_eq!(is_listed(rollback.id.number() + 1).await, [true, true]);
     let query = DeletedItemsQuery { before: run, part: 0, parts: 1, after: None, limit: 100 };
     assert_eq!(store.deleted_items(query).await.unwrap(), [], "only earlier runs");
 }

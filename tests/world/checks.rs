@@ -209,7 +209,8 @@ impl World {
         }
         found.keys().for_each(|key| self.violation(format!("`verify` found {key}, which does not exist")));
         let left_out = |(key, item, _): &&(ItemKey, Item, Option<&Item>)| {
-            values::computes(&self.plan) && self.computed_verdict(key, item) == Verdict::NotSelected
+            self.plan.deletes_items() && delete::verdict(&self.plan, item) == Verdict::NotSelected
+                || values::computes(&self.plan) && self.computed_verdict(key, item) == Verdict::NotSelected
         };
         let not_selected = items.iter().filter(left_out).count();
         let counted = [&json["compared"], &json["not_selected"]].map(serde_json::Value::as_u64);
@@ -262,7 +263,8 @@ impl World {
     }
 
     /// Checks that every old value is the last value that an application wrote, at either attribute. If no application
-    /// wrote the item, the old value must be the seed's. Call this method after a rollback that followed new-only writes.
+    /// wrote the item, the old value must be the seed's. Call this method after a rollback that followed new-only
+    /// writes.
     pub(crate) fn check_old_values(&self) {
         let replaces = plan::replaces(&self.plan);
         let wrong = self.table.history(|history| {

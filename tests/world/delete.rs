@@ -1,9 +1,9 @@
 //! Worlds in which the plan deletes the selected items. Writers change the selection's inputs, add attributes, delete
-//! items and create them again, and keep the promise that the plan names.
+//! items and create them again. They keep the promise that the plan names.
 
 use std::collections::BTreeSet;
 
-use backfill::internals::change::{Change, GapRule, OnNotComputable};
+use backfill::internals::change::{GapRule, OnNotComputable};
 use backfill::internals::dynamodb::memory::{Author, Version};
 use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
 use backfill::internals::plan::{Plan, load};
@@ -52,18 +52,7 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
 
 /// Returns the gap rule of a plan that deletes items.
 fn gap(plan: &Plan) -> Option<&GapRule> {
-    plan.changes.iter().find_map(|change| match change {
-        Change::Delete { gap, .. } => Some(gap),
-        Change::Move { .. }
-        | Change::Copy { .. }
-        | Change::Set { .. }
-        | Change::Remove { .. }
-        | Change::Compute { .. }
-        | Change::Convert { .. }
-        | Change::Append { .. }
-        | Change::Exec { .. }
-        | Change::Bump { .. } => None,
-    })
+    plan.changes.iter().find_map(|change| Some(change.deletion()?.0))
 }
 
 /// Returns whether no application writes while this plan runs.
@@ -100,7 +89,7 @@ fn is_listed(plan: &Plan, item: &Item) -> bool {
 pub(crate) fn verdict(plan: &Plan, item: &Item) -> Verdict {
     let skips = plan.on_not_computable == OnNotComputable::Skip;
     match is_selected(plan, item) {
-        Some(false) => Verdict::Matching,
+        Some(false) => Verdict::NotSelected,
         None if skips => Verdict::Skipped,
         None => Verdict::Missing,
         Some(true) if skips && !has_version(plan, item) => Verdict::Skipped,
@@ -141,6 +130,11 @@ impl World {
                 if self.last_deleted(key).as_ref() != Some(after) {
                     self.violation(format!("{at}: an item is put back that the tool did not delete: {after:?}"));
                 }
+                if self.puts_since_delete(key) > 1 {
+                    self.violation(format!(
+                        "{at}: the application deleted the item after the tool's put, and the tool put it back again"
+                    ));
+                }
             }
             _ => self.violation(format!("{at}: from {before:?} to {after:?}")),
         }
@@ -153,6 +147,15 @@ impl World {
             let deletes = versions.windows(2).rev();
             let mut deletes = deletes.filter(|two| matches!(two[1].author, Author::Tool(_)) && two[1].item.is_none());
             deletes.next()?[0].item.clone()
+        })
+    }
+
+    /// Returns how often the tool has put the item back since it deleted the item last.
+    fn puts_since_delete(&self, key: &ItemKey) -> usize {
+        self.table.history(|history| {
+            let Some((_, versions)) = history.all().find(|(other, _)| *other == key) else { return 0 };
+            let by_tool = versions.iter().rev().filter(|version| matches!(version.author, Author::Tool(_)));
+            by_tool.take_while(|version| version.item.is_some()).count()
         })
     }
 

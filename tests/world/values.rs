@@ -21,8 +21,8 @@ const CONDITIONS: [&str; 3] = ["", "has(item.kind)", "has(item.kind) && item.kin
 const TAG: &str = "migrated";
 
 /// Generates a plan that computes `label` from `status` and the sort key, and that may also convert `price`, set
-/// `marker`, append to `tags`, raise `version` and, in place, move `old` to `new`. Each of these changes may have its own
-/// condition, and a NULL may count as missing.
+/// `marker`, append to `tags`, raise `version` and, in place, move `old` to `new`. Each of these changes may have its
+/// own condition, and a NULL may count as missing.
 pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
     let in_place = rng.bool();
     let strategy = if in_place { "in-place" } else { "expand-contract" };

@@ -74,7 +74,7 @@ impl Wire {
             let value = match &pre.prior {
                 PriorValue::Value(value) => value.clone(),
                 PriorValue::Item(item) => Value::M(item.clone()),
-                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => {
+                PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Mark(_) | PriorValue::Leftover(_) => {
                     continue;
                 }
             };

@@ -128,7 +128,7 @@ impl ErrorKind {
             ErrorKind::ClientEncryption => {
                 "Leave these items to an application that has the keys, or accept them with --accept client-encryption."
             }
-            ErrorKind::Program => "Make the program of `exec` work, then run the same command again.",
+            ErrorKind::Program => "Correct the cause, then run the same command again.",
             ErrorKind::Interrupted => "`backfill status PLAN` shows the state and the command that continues.",
             ErrorKind::Unexpected => "Run the same command again; if it fails again, report it.",
         }

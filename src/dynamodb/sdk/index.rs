@@ -3,11 +3,10 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
-use super::classify::{Call, classify, unusable_reply};
-use super::values::{from_sdk_item, to_sdk_item};
-use super::{DynamoTable, projection, units};
+use super::classify::{Call, classify};
+use super::scan::{ScanStart, page_of};
+use super::{DynamoTable, projection};
 use crate::dynamodb::{Page, PageRequest, Source, TableError};
-use crate::item::{ItemKey, Position};
 
 /// An index of a table, as a source of keys. The caller reads the items themselves from the table: a global index is
 /// never strongly consistent, and it may lack attributes (developer guide, "Using global secondary indexes").
@@ -26,13 +25,7 @@ impl DynamoTable {
 #[async_trait]
 impl Source for DynamoIndex {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
-        let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
-        let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
-        let start = match &request.start {
-            None => None,
-            Some(Position::Key(key)) => Some(to_sdk_item(key.attributes())),
-            Some(Position::Offset(_)) => return Err(TableError::foreign_position()),
-        };
+        let ScanStart { segment, total, start } = ScanStart::new(request)?;
         let Some(key) = self.table.key.get() else {
             return Err(TableError::unsupported("a scan before DescribeTable"));
         };
@@ -56,13 +49,7 @@ impl Source for DynamoIndex {
             })
             .await
             .map_err(|e| classify(&e, Call::Scan))?;
-        let units = units(reply.consumed_capacity());
-        let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
-        Ok(Page {
-            items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
-            next: next.map(from_sdk_item).transpose()?.map(|key| Position::Key(ItemKey::new(key))),
-            units,
-        })
+        page_of(reply)
     }
 
     fn yields_keys(&self) -> bool {

@@ -10,6 +10,7 @@ mod control;
 mod describe;
 mod index;
 mod reply;
+mod scan;
 mod sent;
 mod skew;
 mod table_features;
@@ -32,9 +33,10 @@ use super::{
     WriteConsumption, WriteReply,
 };
 use crate::change::GuardedWrite;
-use crate::item::{ItemKey, KeySchema, Position, Units};
+use crate::item::{ItemKey, KeySchema, Units};
 use classify::{Call, classify, unusable_reply};
 use describe::describe;
+use scan::{ScanStart, page_of};
 use values::{from_sdk_item, to_sdk_item};
 
 /// A DynamoDB table, accessed through the AWS SDK.
@@ -98,13 +100,7 @@ impl Describe for DynamoTable {
 #[async_trait]
 impl Source for DynamoTable {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
-        let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
-        let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
-        let start = match &request.start {
-            None => None,
-            Some(Position::Key(key)) => Some(to_sdk_item(key.attributes())),
-            Some(Position::Offset(_)) => return Err(TableError::foreign_position()),
-        };
+        let ScanStart { segment, total, start } = ScanStart::new(request)?;
         let keys = self.key.get().filter(|_| request.keys_only).map(projection);
         let reply = self
             .connection
@@ -124,15 +120,7 @@ impl Source for DynamoTable {
             })
             .await
             .map_err(|e| classify(&e, Call::Scan))?;
-        let units = units(reply.consumed_capacity());
-        // At the end of a segment, some engines send an empty `LastEvaluatedKey` object instead of omitting this
-        // member.
-        let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
-        Ok(Page {
-            items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
-            next: next.map(from_sdk_item).transpose()?.map(|key| Position::Key(ItemKey::new(key))),
-            units,
-        })
+        page_of(reply)
     }
 }
 

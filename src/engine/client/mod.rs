@@ -4,16 +4,14 @@
 mod admission;
 mod failure;
 mod lane;
+mod read;
 mod slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt as _};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use admission::Admission;
@@ -23,9 +21,7 @@ pub use lane::Lane;
 use crate::change::{GuardedWrite, WriteCost};
 use crate::cutover::Validity;
 use crate::dynamodb::retry::retry_request;
-use crate::dynamodb::{
-    Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteConsumption, WriteReply,
-};
+use crate::dynamodb::{Describe, Page, Sink, Source, TableDescription, TableError, WriteConsumption, WriteReply};
 use crate::engine::in_flight::SegmentRequests;
 use crate::engine::limits::allowance::Allowance;
 use crate::engine::limits::pause::PauseSwitch;
@@ -33,13 +29,12 @@ use crate::engine::limits::table_watch::TableWatch;
 use crate::engine::limits::window::WorkWindow;
 use crate::engine::measure::Operation;
 use crate::engine::progress::Progress;
-use crate::engine::stop::{Stopped, Stopper};
-use crate::item::{Item, ItemKey, PartitionHash, Position, Units, item_bytes, read_units};
+use crate::engine::stop::Stopper;
+use crate::item::{PartitionHash, Units, item_bytes};
 use crate::machine::Random;
 use crate::plan::{Access, Retry};
 use crate::ratelimit::{Bucket, KeyRange, Scopes};
 use crate::state::Spend;
-use failure::cost_of_failure;
 use slots::Slots;
 
 /// The limits that apply to a job's requests.
@@ -60,17 +55,6 @@ pub struct RequestLimits {
     pub random: Random,
 }
 
-/// The maximum number of listed items that one segment reads at the same time. At 5 ms for a read, a segment reads about
-/// 1,600 items per second. One partition key serves at most 3,000 read units per second.
-const MAX_KEY_READS: usize = 8;
-
-/// The size of the items at which a page of listed items ends, in bytes. DynamoDB ends a page of a scan at this size.
-const MAX_LISTED_BYTES: usize = 1 << 20;
-
-/// The maximum number of entries in a page of an index. The items of a page are in memory together, and each has at most
-/// 400 KB.
-const MAX_INDEX_PAGE: u32 = 100;
-
 /// A page of items.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadPage {
@@ -90,7 +74,7 @@ pub struct Requests {
     scopes: Arc<Scopes>,
     /// The token bucket for reads of single items from the sink. `None` if source and sink are the same table.
     sink_reads: Option<Arc<Bucket>>,
-    /// The token bucket for the scan of a global index. `None` if the source is no global index.
+    /// The token bucket for the scan of a global index. `None` if the source is not a global index.
     index_reads: Option<Arc<Bucket>>,
     range: Arc<KeyRange>,
     retry: Retry,
@@ -272,161 +256,6 @@ impl Requests {
     /// Returns the capacity units per second that the whole job may use now.
     pub(crate) fn table_rate(&self, access: Access) -> Units {
         self.scopes.table(access).rate()
-    }
-
-    /// Reads one page. `estimate` is the probable cost of the page in read units. If the source yields only keys, reads
-    /// the items with these keys, strongly consistently. Then each read acquires permits for itself.
-    pub(crate) async fn read_page(&self, request: &PageRequest, estimate: Units) -> Result<ReadPage, Stopped> {
-        if self.source.yields_keys() {
-            return self.read_listed_items(request, estimate).await;
-        }
-        // The first items of a page usually have the same partition key as the start position. So charge that partition
-        // key only for its fraction of the page.
-        let start = request.start.as_ref().and_then(Position::key);
-        let key = start.map(|key| key.partition_hash(&self.partition_key));
-        let share = |page: &Page| {
-            let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::from_value) == key;
-            page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
-        };
-        let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
-        let page = self.read(Operation::Scan, key, estimate, None, || self.source.read_page(request), consumed).await?;
-        Ok(ReadPage { page, missing: 0 })
-    }
-
-    /// Reads the next keys of the source, and the items with these keys. The items keep the order of the keys. The page
-    /// ends early when its items have [`MAX_LISTED_BYTES`].
-    async fn read_listed_items(&self, request: &PageRequest, estimate: Units) -> Result<ReadPage, Stopped> {
-        let keys = self.read_keys(request, estimate).await?;
-        let total = keys.items.len();
-        let reads = keys.items.into_iter().map(|key| async move { self.get(&ItemKey::new(key)).await });
-        let mut reads = stream::iter(reads).buffered(MAX_KEY_READS);
-        let mut page = Page { items: Vec::new(), next: keys.next, units: keys.units };
-        let mut missing = 0;
-        let mut bytes = 0;
-        let mut done = 0;
-        while let Some(read) = reads.next().await {
-            let GetReply { item, units } = read?;
-            page.units = Some(page.units.unwrap_or(0.0) + units.unwrap_or(0.0));
-            done += 1;
-            match item {
-                Some(item) => {
-                    bytes += item_bytes(&item);
-                    page.items.push(item);
-                }
-                None => missing += 1,
-            }
-            // A page of an index is short enough, and its end is known only from its reply.
-            if bytes >= MAX_LISTED_BYTES && self.source.index().is_none() {
-                break;
-            }
-        }
-        drop(reads);
-        if done < total {
-            // The source is a file that cannot change, so a shorter page ends before the first key that was not read.
-            let limit = u32::try_from(done).ok();
-            page.next = self.read_keys(&PageRequest { limit, ..request.clone() }, 0.0).await?.next;
-        }
-        Ok(ReadPage { page, missing })
-    }
-
-    /// Reads a page of a source that yields only keys. A page of a file consumes no capacity.
-    async fn read_keys(&self, request: &PageRequest, estimate: Units) -> Result<Page, Stopped> {
-        if self.source.index().is_some() {
-            let index = self.index_reads.as_deref();
-            let consumed = |page: &Page| page.units.map(|units| (units, units));
-            let limit = request.limit.map_or(MAX_INDEX_PAGE, |limit| limit.min(MAX_INDEX_PAGE));
-            let request = &PageRequest { limit: Some(limit), consistent: false, ..request.clone() };
-            return self
-                .read(Operation::Scan, None, estimate, index, || self.source.read_page(request), consumed)
-                .await;
-        }
-        let mut attempts = Attempts::default();
-        loop {
-            match self.source.read_page(request).await {
-                Ok(page) => return Ok(page),
-                Err(error) => self.after_failure(&error, &mut attempts).await?,
-            }
-        }
-    }
-
-    /// Reads one item of the sink, strongly consistently. If source and sink are different tables, the read needs
-    /// permits from both: from the source's scopes and from the sink's bucket. The sink's bucket limits only the whole
-    /// table. The source's scopes also limit each key range and each partition key.
-    pub(crate) async fn get(&self, key: &ItemKey) -> Result<GetReply, Stopped> {
-        let hash = key.partition_hash(&self.partition_key);
-        let consumed = |got: &GetReply| got.units.map(|units| (units, units));
-        let sink = self.sink_reads.as_deref();
-        self.read(Operation::Get, Some(hash), read_units(4096, true), sink, || self.sink.get(key), consumed).await
-    }
-
-    async fn read<'a, T>(
-        &'a self,
-        operation: Operation,
-        key: Option<PartitionHash>,
-        estimate: Units,
-        sink: Option<&Bucket>,
-        send: impl Fn() -> BoxFuture<'a, Result<T, TableError>>,
-        consumed: impl Fn(&T) -> Option<(Units, Units)>,
-    ) -> Result<T, Stopped> {
-        let mut attempts = Attempts::default();
-        loop {
-            let since = Instant::now();
-            let opening = self.wait_until_open().await?;
-            let mut grant = self.allowance.read(estimate, &self.stop).await?;
-            self.stop.unless_stopping(self.read_permits(key, estimate, sink)).await?;
-            let closed_meanwhile = self.wait_until_open().await? != opening;
-            attempts.waited(since.elapsed());
-            if closed_meanwhile {
-                // The permits are no longer valid, so acquire new ones (see [`Requests::admit`]).
-                continue;
-            }
-            grant.send();
-            let in_flight = self.in_flight.send(Access::Read);
-            let result = self.progress.measures().timed(operation, send()).await;
-            drop(in_flight);
-            if result.is_ok() {
-                self.answered();
-            }
-            let reported = result.as_ref().ok().and_then(&consumed);
-            if let Some((units, _)) = reported {
-                self.progress.measures().record_read(units, estimate);
-            }
-            let (units, of_key) = match &result {
-                Ok(_) => reported.unwrap_or((estimate, estimate)),
-                Err(error) => (cost_of_failure(error, estimate), cost_of_failure(error, estimate)),
-            };
-            if !matches!(result, Err(TableError::Throttled { .. })) {
-                self.scopes.reconcile_read(&self.range, key, estimate, units, of_key);
-                sink.iter().for_each(|sink| sink.reconcile(estimate, units));
-            }
-            grant.reconcile(Spend { write: 0.0, read: units });
-            match result {
-                Ok(reply) => return Ok(reply),
-                Err(error) => {
-                    self.handle_read_failure(key, sink, &error);
-                    self.after_failure(&error, &mut attempts).await?;
-                }
-            }
-        }
-    }
-
-    async fn read_permits(&self, key: Option<PartitionHash>, units: Units, other: Option<&Bucket>) {
-        // The bucket of an index or of another table is narrower than the scopes of the source.
-        if let Some(other) = other {
-            other.acquire(units).await;
-        }
-        self.scopes.read(&self.range, key, units).await;
-    }
-
-    /// Applies the effects of a failed read to the scopes. If the sink is a different table, a throttle of the sink
-    /// slows only the sink's bucket, because such a throttle says nothing about the source.
-    fn handle_read_failure(&self, key: Option<PartitionHash>, sink: Option<&Bucket>, error: &TableError) {
-        if let (TableError::Throttled { .. }, Some(sink)) = (error, sink) {
-            sink.throttled();
-            self.progress.measures().record_error(error);
-        } else {
-            self.handle_failure(Access::Read, key, error);
-        }
     }
 
     /// Returns the hash of the changed item's partition key.

@@ -3,12 +3,16 @@
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
+use super::read::MAX_LISTED_BYTES;
 use super::*;
 use crate::cost::UnitPrices;
+use crate::dynamodb::{GetReply, PageRequest};
 use crate::item::Value;
+use crate::item::{Item, ItemKey, Position};
 use crate::machine::Random;
 use crate::plan::{PlanLimits, Prices, Window};
 use crate::ratelimit::{Budget, Budgets, Feedback};
+use tokio::time::Instant;
 
 /// The window closes ten seconds after the start and opens again twenty minutes later. Meanwhile, every bucket fills
 /// up.
@@ -103,7 +107,7 @@ impl Sink for ListedTable {
         let n: u64 = n.parse().unwrap();
         // The replies arrive in another order than the requests.
         tokio::time::sleep(Duration::from_millis(10 - n % 7)).await;
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             return Ok(GetReply { item: None, units: Some(1.0) });
         }
         item.insert("x".to_owned(), Value::S("x".repeat(self.item_bytes)));
@@ -111,7 +115,7 @@ impl Sink for ListedTable {
     }
 }
 
-/// Every key is read exactly once and in order, also if large items end a page early. The units add up.
+/// Every key is read exactly once and in order, even if large items end a page early. The units add up.
 #[tokio::test(start_paused = true)]
 async fn listed_items_are_read_by_their_keys_and_in_order() {
     for (item_bytes, limit, fewest_pages) in [(10, 60, 1), (10, 7, 9), (300 * 1024, 60, 12), (2 << 20, 60, 48)] {

@@ -25,7 +25,8 @@ const MAX_DURATION: i128 = 315_576_000_000 * SECOND;
 pub(in crate::expr) const TIME_TOO_LARGE: &str =
     "the time is outside the years -9999 to 9999, or the duration is longer than 10,000 years";
 
-/// The reason why a text is not a time. The limit is that of the time type, which must be a date in every time zone.
+/// The reason why a text is not a time. The limit comes from the type of times: a time must have a valid date in every
+/// time zone.
 const NOT_A_TIME: &str = "the text is not a time in RFC 3339 format, or the time is after 9999-12-30T22:00:00Z";
 
 const WITH_ZONE: &[Overload] = &[overload(&[p(T)], NUMBER), overload(&[p(T), p(S)], NUMBER)];

@@ -1,4 +1,5 @@
-//! Further cases of CEL's behaviour, by the sections of its conformance tests. The expressions are our own. Each is true.
+//! Further cases of CEL's behaviour, by the sections of its conformance tests. The expressions are our own. Each is
+//! true.
 
 use super::constant;
 use crate::expr::{Expected, Expr};

@@ -60,6 +60,8 @@ impl Driver {
             unrestorable_targets,
             one_way: one_way.as_deref(),
             no_way_back: no_way_back.as_deref(),
+            purged_at: purged_at.as_deref(),
+            accept_no_way_back: self.input.accept_no_way_back,
             facts: &self.input.facts,
             force: self.input.force.as_deref(),
             accept_empty: self.input.accept_empty,

@@ -15,7 +15,7 @@ use crate::plan::PlanLimits;
 use crate::playbook::{EventBody, Phase};
 use crate::preflight::Acceptance;
 use crate::ratelimit::{ResolvedBudgets, resolve_within};
-use crate::state::{RunId, RunRecord, RunStatus, phase};
+use crate::state::{RunId, RunRecord, RunStatus, StoredFact, phase};
 
 /// How the run of a phase begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +88,7 @@ impl Driver {
             job = job.without_measures();
         }
         job.stop = self.stop.clone();
+        job.journal_purged_at = self.store.fact(StoredFact::JournalPurged).await?;
         job.pause = self.steerer.pause();
         // On the way back, a pass waits only briefly for the table's description.
         job.urgent = self.is_way_back;

@@ -82,7 +82,7 @@ impl Driver {
         let again = phase == Phase::Expand && !self.store.is_first_pass(run).await?;
         let strongly = again || job.reads_consistently();
         let counts = self.store.totals(run).await?.counts;
-        // A key of the plan's file without an item was scanned, but there was nothing to read.
+        // A listed key without an item counts as scanned, but there was no item to read.
         let missing = if job.plan.keys.is_some() { counts.of(Outcome::Gone) } else { 0 };
         Ok(strongly.then_some(counts.scanned - missing))
     }

@@ -184,7 +184,7 @@ impl Migration {
     ) -> Result<Prediction, MigrationError> {
         let line = self.begin(job)?;
         let segments = job.segments().segments;
-        // A dry run of another pass than `run` has records to read.
+        // Only the dry run of `run` reads no records.
         let requests = if records.is_none() { job.expand_requests() } else { job.requests() };
         let handler = Arc::new(DryRun::new(job, records));
         // A dry run skips the survey. The survey finds large item collections, so that a run can start with them. But a

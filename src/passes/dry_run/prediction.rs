@@ -178,8 +178,8 @@ impl Prediction {
         }
     }
 
-    /// Decides about one item, and counts it. `record` is the recorded history of the item. Asks no program: an item that
-    /// needs an answer counts as changed, without the capacity for the values that the program computes.
+    /// Decides about one item, and counts it. `record` is the recorded history of the item. Asks no program: an item
+    /// that needs an answer counts as changed, without the capacity for the values that the program computes.
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> PredictedOutcome {
         self.add_decided(item, changes, reject_if_unreadable(changes.decide_with(item, record)))
     }
@@ -219,7 +219,7 @@ impl Prediction {
                 self.add_reason(PredictedOutcome::Rejected, rule.to_string(), group);
                 PredictedOutcome::Rejected
             }
-            // Replaced above.
+            // `Write` has replaced this decision above.
             Decision::NeedsAnswers(..) => PredictedOutcome::WouldChange,
             Decision::Write(write) => {
                 self.write_units += write.cost.total();

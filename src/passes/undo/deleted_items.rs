@@ -3,38 +3,27 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
 
-use crate::change::{HistoryLookup, ItemHistory};
-use crate::dynamodb::{FatalKind, GetReply, Page, PageRequest, Sink, Source, TableError};
-use crate::item::{ItemKey, Position};
-use crate::state::{DeletedItemsQuery, History, RunId, StoreError};
+use crate::dynamodb::{FatalKind, Page, PageRequest, Source, TableError};
+use crate::item::{Item, Position};
+use crate::state::{DeletedItemsQuery, History, PreImageId, RunId, StoreError};
 
 /// The largest number of items on a page. Each of them becomes a write.
 const MAX_PAGE: u32 = 100;
 
-/// Yields the items that the migration may have deleted. A segment is a part of the journal. The list does not change
-/// during a rollback, because only earlier runs delete items.
+/// Yields the items that the migration may have deleted. A segment is a part of the journal, and a position is the number
+/// of a journal row. The list does not change during a rollback, because only earlier runs delete items.
 ///
-/// An item has only its key here. If its delete was not confirmed, the source reads the item, so that the pass can
-/// decide whether the delete took effect.
+/// An item has only its key here. If the key cannot be read, the item has no attributes, and the writer makes it a
+/// failure.
 pub(super) struct DeletedItems {
     history: Arc<dyn History>,
-    sink: Arc<dyn Sink>,
     rollback: RunId,
 }
 
 impl DeletedItems {
-    pub(super) fn new(history: Arc<dyn History>, sink: Arc<dyn Sink>, rollback: RunId) -> DeletedItems {
-        DeletedItems { history, sink, rollback }
-    }
-
-    /// Reads the item if it is not certain that the migration deleted it.
-    async fn read_unconfirmed(&self, key: &ItemKey, history: &ItemHistory) -> Result<GetReply, TableError> {
-        match history.deletion() {
-            Some(deletion) if !deletion.is_confirmed => self.sink.get(key).await,
-            Some(_) | None => Ok(GetReply { item: None, units: None }),
-        }
+    pub(super) fn new(history: Arc<dyn History>, rollback: RunId) -> DeletedItems {
+        DeletedItems { history, rollback }
     }
 }
 
@@ -44,8 +33,11 @@ impl Source for DeletedItems {
         let limit = request.limit.unwrap_or(MAX_PAGE).min(MAX_PAGE);
         let after = match &request.start {
             None => None,
-            Some(Position::Key(key)) => Some(key.clone()),
-            Some(Position::Offset(_)) => return Err(TableError::foreign_position()),
+            Some(Position::Offset(row)) => {
+                let row = i64::try_from(*row).map_err(|_| TableError::foreign_position())?;
+                Some(PreImageId::from_number(row))
+            }
+            Some(Position::Key(_)) => return Err(TableError::foreign_position()),
         };
         let query = DeletedItemsQuery {
             before: self.rollback,
@@ -54,14 +46,11 @@ impl Source for DeletedItems {
             after,
             limit,
         };
-        let keys = self.history.deleted_items(query).await.map_err(unreadable)?;
-        let records = self.history.history_of(keys.clone(), HistoryLookup::ForDecision).await.map_err(unreadable)?;
-        let reads = keys.iter().zip(&records).map(|(key, record)| self.read_unconfirmed(key, record));
-        let read = try_join_all(reads).await?;
-        let units = read.iter().filter_map(|reply| reply.units).sum();
-        let next = keys.last().filter(|_| keys.len() == limit as usize).cloned().map(Position::Key);
-        let items = keys.iter().zip(read).map(|(key, reply)| reply.item.unwrap_or_else(|| key.attributes().clone()));
-        Ok(Page { items: items.collect(), next, units: Some(units) })
+        let rows = self.history.deleted_items(query).await.map_err(unreadable)?;
+        let next = rows.last().filter(|_| rows.len() == limit as usize);
+        let next = next.map(|last| Position::Offset(last.id.number().unsigned_abs()));
+        let items = rows.into_iter().map(|row| row.key.map_or_else(Item::new, |key| key.attributes().clone()));
+        Ok(Page { items: items.collect(), next, units: Some(0.0) })
     }
 }
 

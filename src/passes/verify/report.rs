@@ -97,6 +97,10 @@ pub struct VerifyReport {
     pub segments_differing: u64,
     /// The segments with a mismatch, and those in which a live writer interfered; at most the first thousand.
     pub segments: Vec<SegmentReport>,
+    /// The time at which the operator purged the journal, if the verdicts of this verification could depend on it. The
+    /// verification then cannot tell which values the migration wrote. `None` if the journal was not purged.
+    #[serde(default)]
+    pub journal_purged_at: Option<String>,
     /// What the sample shows about the whole table. `None` if the whole table was read.
     pub sample: Option<SampleReport>,
     /// For each verdict, at most ten mismatching items.
@@ -146,6 +150,16 @@ impl VerifyReport {
     /// Returns whether the whole table was read.
     pub fn is_full(&self) -> bool {
         self.sample.is_none()
+    }
+
+    /// Returns what the verification cannot prove because the journal was purged.
+    pub fn limit_of_purge(&self) -> Option<String> {
+        self.journal_purged_at.as_ref().map(|at| {
+            format!(
+                "outdated values that the migration wrote before {at}: the journal was purged then, so verification \
+                 takes them for values of the application. Such items can count as matching, skipped or not selected"
+            )
+        })
     }
 
     /// Returns the number of mismatching items that were found, including repaired ones.
@@ -228,6 +242,9 @@ impl VerifyReport {
         if self.diverged_closed > 0 {
             let closed = number(self.diverged_closed);
             writeln!(out, "  recorded diverged items that are now equal or gone: {closed} closed")?;
+        }
+        if let Some(limit) = self.limit_of_purge() {
+            writeln!(out, "  The verification cannot prove anything about {limit}")?;
         }
         let read = number(self.segments_read);
         let differing = number(self.segments_differing);

@@ -52,7 +52,7 @@ pub(super) fn read_convert(
         problems.add(
             Diagnostic::new("a conversion can replace only the attribute that it converts", at.clone(), "another path")
                 .also(first, "the converted attribute")
-                .help(format!("write the path after `convert`, or remove `replaces` if `{path}` is to stay")),
+                .help(format!("write the path after `convert`, or remove `replaces` to keep `{path}`")),
         );
         return None;
     }

@@ -6,6 +6,7 @@ use toml::de::DeValue;
 use super::{WrittenChange, read_path};
 use crate::change::{Change, GapRule};
 use crate::item::Path;
+use crate::plan::attribute_list::attribute_list;
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 
@@ -38,11 +39,11 @@ pub(super) fn read_delete(
             if !fields.has_misspelt(&GAP_RULES) {
                 problems.add_missing(
                     Diagnostic::new(
-                        "`delete` does not say why it loses no write",
+                        "`delete` does not say why no write can be lost",
                         key.clone(),
                         "a writer may add an attribute just before the delete",
                     )
-                    .help("a condition cannot say \"and no other attribute\", so the plan must say what excludes one")
+                    .help("a condition cannot say \"and no other attribute\", so the plan must say why there is none")
                     .help(GAP_HELP),
                 );
             }
@@ -99,26 +100,11 @@ fn read_version(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option
 }
 
 fn read_attributes(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Vec<String>> {
-    let mut report = |at: TextSpan, label: String| {
+    let report = |at: TextSpan, label: String| {
         problems.add(
             Diagnostic::new("`attributes` must be a list of attribute names", at, label)
                 .help("list every attribute that an item may have, other than its key: attributes = [\"status\"]"),
         );
-        None
     };
-    let DeValue::Array(array) = value.get_ref() else {
-        return report(value.span(), format!("found {}", value.get_ref().type_str()));
-    };
-    let mut names: Vec<String> = Vec::new();
-    for name in array.iter() {
-        match name.get_ref().as_str() {
-            Some("") => return report(name.span(), "an attribute name has at least one character".to_owned()),
-            Some(text) if names.iter().any(|known| known == text) => {
-                return report(name.span(), "this name appears twice".to_owned());
-            }
-            Some(text) => names.push(text.to_owned()),
-            None => return report(name.span(), format!("found {}", name.get_ref().type_str())),
-        }
-    }
-    Some(names)
+    attribute_list(value, report)
 }

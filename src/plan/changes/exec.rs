@@ -69,7 +69,7 @@ pub(super) fn read_exec(
     Some(WrittenChange { to, ..WrittenChange::new(change, first) })
 }
 
-/// Reads a required list of attribute names. `question` tells what the list is for.
+/// Reads a required list of attribute names. `question` asks for the attributes of the list, for the labels of errors.
 fn attributes(
     fields: &Fields<'_, '_>,
     (name, example, question): (&str, &str, &str),
@@ -143,7 +143,7 @@ fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> O
                         "which attribute shows from which inputs the outputs were computed?",
                     )
                     .help("add `marker = \"embedding_of\"`; each write sets it to the SHA-256 of the inputs")
-                    .help("without it, nothing could recognise an item that is already done"),
+                    .help("without a marker, backfill cannot recognise an item that is already done"),
                 );
             }
             None

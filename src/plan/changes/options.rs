@@ -61,7 +61,7 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
             None
         }
         (Some((at, _)), "delete") => {
-            let why = "[select] says which items are deleted. Write its `where` instead";
+            let why = "`where` in [select] says which items are deleted";
             refuse("where", &at, (kind, key), ("not with `delete`", why), problems);
             None
         }
@@ -96,8 +96,8 @@ pub(in crate::plan) fn check_null(written: &WrittenChange, problems: &mut Proble
     }
 }
 
-/// Refuses changes that read or remove the same path under different conditions, and a `where` that reads what another
-/// change writes. After the first write, such a `where` could have another result, and a second run would change the
+/// Refuses changes that copy and remove the same path under different conditions, and a `where` that reads what another
+/// change modifies. After the first write, such a `where` could have another result, and a second run would change the
 /// item again.
 pub(in crate::plan) fn check_conditions(changes: &[WrittenChange], problems: &mut Problems) {
     for (at, written) in changes.iter().enumerate() {
@@ -144,7 +144,7 @@ fn check_copied(written: &WrittenChange, other: &WrittenChange, problems: &mut P
                 "removed by this change",
             )
             .also(written.first.clone(), "copied by this change")
-            .help("write the same `where` in both changes; otherwise items would lose the value without a copy of it"),
+            .help("write the same `where` in both changes; otherwise some items would lose the value without a copy"),
         );
     }
 }

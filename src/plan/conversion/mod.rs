@@ -145,12 +145,12 @@ fn read_target(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Spann
     None
 }
 
-/// Returns the field whose value is the conversion: a change with `convert`, or the table after `inverse`.
+/// Returns the field that contains the conversion: `convert` or `inverse`.
 fn kind(fields: &Fields<'_, '_>) -> &'static str {
     if fields.get("convert").is_some() { "convert" } else { "inverse" }
 }
 
-/// Returns where the conversion's options belong.
+/// Returns the table that contains the conversion's options.
 fn place(fields: &Fields<'_, '_>) -> &'static str {
     if fields.get("convert").is_some() { "this change" } else { "`inverse`" }
 }

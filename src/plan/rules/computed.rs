@@ -6,8 +6,8 @@ use crate::plan::changes::WrittenChange;
 use crate::plan::diagnostic::{Diagnostic, Problems};
 use crate::plan::select::WrittenSelection;
 
-/// Refuses a change that computes a value from the value that it writes, unless the selection or the change's own `where`
-/// reads the target too. If it does, the run checks for each item that the written item is no longer selected.
+/// Refuses a change that computes a value from the value that it writes, unless the selection or the change's own
+/// `where` reads the target too. If it does, the run checks for each item that the written item is no longer selected.
 pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&WrittenSelection>, problems: &mut Problems) {
     let paths = written.change.paths();
     // Another rule reports a replaced attribute that overlaps the target.

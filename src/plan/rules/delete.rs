@@ -6,7 +6,7 @@ use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 use crate::plan::select::WrittenSelection;
 
-/// The largest number of attributes that the condition of a delete can pin: each has a comparison, and `AND` joins it.
+/// The largest number of attributes that the condition of a delete can pin: each needs a comparison and an `AND`.
 const MAX_ATTRIBUTES: usize = MAX_OPERATORS / 2 - 1;
 
 /// Checks a plan that deletes items. `strategy` is the position of `strategy = "expand-contract"`, if the plan says it.
@@ -26,7 +26,7 @@ pub(in super::super) fn check_delete(
         problems.add(
             Diagnostic::new(title, other.first.clone(), "another change")
                 .also(delete.first.clone(), "deletes the items")
-                .help("a deleted item needs no other change; use a plan of its own for this change"),
+                .help("a deleted item needs no other change; use a separate plan for this change"),
         );
     }
     if root.get("select").is_none() && !root.has_misspelt(&["select"]) {
@@ -62,7 +62,7 @@ pub(in super::super) fn check_delete(
             .help(format!(
                 "DynamoDB accepts {MAX_OPERATORS} operators, so the condition can pin {MAX_ATTRIBUTES} attributes"
             ))
-            .help("use `version`: then the condition pins only the version"),
+            .help("use `version`: then the condition pins only the version and what `where` reads"),
         );
     }
 }

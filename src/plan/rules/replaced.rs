@@ -14,7 +14,7 @@ struct Replacement<'a> {
     spans: &'a WrittenReplaced,
 }
 
-/// Reports a replacement whose old and new values could not follow from each other.
+/// Reports a replacement whose paths, formula or inverse do not fit together.
 pub(super) fn check_replaced(written: &WrittenChange, problems: &mut Problems) {
     let Some(replacement) = replacement(written) else { return };
     replacement.check_paths(problems);

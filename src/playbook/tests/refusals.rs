@@ -103,3 +103,44 @@ fn a_rollback_that_is_refused_for_a_fact_leaves_the_way_forward() {
     sim.facts = vec![Fact::ReadersMoved];
     sim.run(READ);
 }
+
+/// After a purge of the journal, no rollback can undo what a pass writes. So a pass that writes begins only with the
+/// acceptance, and a command that writes nothing needs none.
+#[test]
+fn a_pass_after_a_purge_needs_an_acceptance() {
+    let purged = || {
+        let mut sim = after(PlanKind::InPlace, &[RUN]);
+        sim.purged_at = Some("2026-01-01T00:00:00Z");
+        sim.failures = 1;
+        sim.begin();
+        sim
+    };
+    for goal in [AGAIN, REPAIR, Goal::FailuresRetry] {
+        let mut sim = purged();
+        let before = sim.events.len();
+        let refused = sim.try_run(goal).unwrap_err();
+        assert!(refused.why.contains("purged at 2026-01-01") && refused.why.contains("no-way-back"), "{refused}");
+        assert!(refused.next.as_str().ends_with("--accept no-way-back"), "{refused}");
+        assert_eq!(sim.events.len(), before, "a refused command records nothing");
+        sim.accept_no_way_back = true;
+        sim.run(goal);
+    }
+    for goal in [RUN, VERIFY, SAMPLE] {
+        purged().run(goal);
+    }
+}
+
+/// A pass that began with the acceptance resumes without it.
+#[test]
+fn a_pass_that_began_after_a_purge_needs_no_further_acceptance() {
+    for goal in [AGAIN, REPAIR] {
+        let mut sim = after(PlanKind::InPlace, &[RUN]);
+        sim.purged_at = Some("2026-01-01T00:00:00Z");
+        sim.accept_no_way_back = true;
+        sim.begin();
+        let Ok(Step::Record(body)) = sim.next_step(goal, true) else { panic!("{goal:?} does not begin") };
+        sim.append(body);
+        sim.accept_no_way_back = false;
+        sim.run(goal);
+    }
+}

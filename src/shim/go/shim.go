@@ -53,7 +53,7 @@ type Update[V any] struct {
 	Values     map[string]V
 }
 
-// written returns which of both attributes an application writes.
+// written returns whether an application writes the old and the new attribute.
 func (f Flag) written() (writesOld, writesNew bool) { return f.Write != "new", f.Write != "old" }
 
 func writesOf[V any](m move, f Flag, value V) Update[V] {

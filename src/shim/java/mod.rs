@@ -45,7 +45,7 @@ pub(super) fn render(model: &ShimModel<'_>) -> Shim {
     Shim { code: format!("{}\n", code.trim_end()), file_name: format!("{unit}.java") }
 }
 
-/// Indents the example by one level, because it is inside of a class here.
+/// Indents the example by one level, because it is inside a class here.
 fn indented(code: &str) -> String {
     let lines = code.lines().map(|line| if line.is_empty() { String::new() } else { format!("  {line}") });
     lines.collect::<Vec<_>>().join("\n")

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, BaselinePage, DeletedItemsQuery, FilledTargets, History, PreImageId, PreImageRecord, PreImageRow,
-    RunId, RunStatus, SegmentStatus, SessionId, StoreError, phase, rules,
+    AffectedItems, BaselinePage, DeletedItem, DeletedItemsQuery, FilledTargets, History, PreImageId, PreImageRecord,
+    PreImageRow, RunId, RunStatus, SegmentStatus, SessionId, StoreError, phase, rules,
 };
 use super::{ByItem, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
 use crate::change::{
-    BaselinePair, Digest, HistoryLookup, ItemHistory, Leftover, Outcome, PreImage, PreImageOrigin, PriorValue,
+    BaselinePair, Digest, HistoryLookup, ItemHistory, ItemMark, Leftover, Outcome, PreImage, PreImageOrigin, PriorValue,
 };
 use crate::item::{ItemKey, Path, Value};
 
@@ -69,25 +69,25 @@ impl History for MemoryState {
         .await
     }
 
-    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<ItemKey>, StoreError> {
+    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<DeletedItem>, StoreError> {
         self.call(|tables, _| {
             let since = tables.last_rollback();
-            let is_item = |row: &JournalRow| {
-                let in_time = row.run > since && row.run < query.before;
-                in_time && !row.refused && matches!(row.pre.prior, PriorValue::Item(_))
-            };
+            let is_valid = |row: &JournalRow| row.run > since && row.run < query.before && !row.refused;
+            let is_item = |row: &JournalRow| is_valid(row) && matches!(row.pre.prior, PriorValue::Item(_));
+            let is_put_back = |row: &JournalRow| is_valid(row) && row.pre.prior == PriorValue::Mark(ItemMark::PutBack);
             let rows = tables.journal.iter().take_while(|row| row.run < query.before).count();
             let bound = |part: u32| rows * part as usize / query.parts.max(1) as usize;
             let is_last = |at: usize| {
                 let key = tables.journal[at].key.to_text();
                 let later = tables.item_journal.get(&key).map(Vec::as_slice).unwrap_or_default();
-                !later.iter().any(|other| *other > at && is_item(&tables.journal[*other]))
+                let mut later = later.iter().filter(|other| **other > at).map(|other| &tables.journal[*other]);
+                !later.any(|row| is_item(row) || is_put_back(row))
             };
-            let listed = (0..tables.journal.len()).filter(|at| is_item(&tables.journal[*at]) && is_last(*at));
-            let done = query.after.as_ref().and_then(|key| listed.clone().find(|at| tables.journal[*at].key == *key));
-            let part = listed.filter(|at| (bound(query.part)..bound(query.part + 1)).contains(at));
-            let rest = part.filter(|at| done.is_none_or(|done| *at > done)).take(query.limit as usize);
-            Ok(rest.map(|at| tables.journal[at].key.clone()).collect())
+            let part = bound(query.part)..bound(query.part + 1);
+            let listed = part.filter(|at| is_item(&tables.journal[*at]) && is_last(*at));
+            let rest = listed.filter(|at| query.after.is_none_or(|after| pre_image_id(*at) > after));
+            let item = |at: usize| DeletedItem { id: pre_image_id(at), key: Some(tables.journal[at].key.clone()) };
+            Ok(rest.take(query.limit as usize).map(item).collect())
         })
         .await
     }
@@ -121,7 +121,7 @@ impl History for MemoryState {
                 PriorValue::Leftover(Leftover::Unknown) => leftover == Leftover::Unknown,
                 PriorValue::Leftover(Leftover::NewRemoved | Leftover::OldCreated) => leftover != Leftover::Unknown,
                 PriorValue::SameAsSource => written_digest.is_some() == (leftover == Leftover::Unknown),
-                PriorValue::Value(_) | PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Deleted => false,
+                PriorValue::Value(_) | PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Mark(_) => false,
             };
             let is_left =
                 |row: &&JournalRow| row.run == run && !row.refused && left(&row.pre.prior, row.pre.written_digest);
@@ -181,7 +181,7 @@ fn stored_value(prior: &PriorValue) -> Option<Value> {
     match prior {
         PriorValue::Value(value) => Some(value.clone()),
         PriorValue::Item(item) => Some(Value::M(item.clone())),
-        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => None,
+        PriorValue::Nothing | PriorValue::SameAsSource | PriorValue::Mark(_) | PriorValue::Leftover(_) => None,
     }
 }
 
@@ -205,14 +205,19 @@ impl StateTables {
     fn history_of(&self, key: &ItemKey) -> ItemHistory {
         let since = self.last_rollback();
         let text = key.to_text();
-        let by = |run: RunId| match self.run(run).ok()?.phase.as_str() {
-            phase::EXPAND => Some(PreImageOrigin::Run),
-            phase::VERIFY => Some(PreImageOrigin::Repair),
-            _ => None,
+        let by = |row: &JournalRow| {
+            if let PriorValue::Mark(ItemMark::PuttingBack | ItemMark::PutBack) = &row.pre.prior {
+                return Some(PreImageOrigin::Run);
+            }
+            match self.run(row.run).ok()?.phase.as_str() {
+                phase::EXPAND => Some(PreImageOrigin::Run),
+                phase::VERIFY => Some(PreImageOrigin::Repair),
+                _ => None,
+            }
         };
         let rows = self.item_journal(&text).filter(|(_, row)| row.run > since);
         let journal: Vec<(PreImageOrigin, PreImage)> =
-            rows.filter_map(|(_, row)| Some((by(row.run)?, row.pre.clone()))).collect();
+            rows.filter_map(|(_, row)| Some((by(row)?, row.pre.clone()))).collect();
         let pairs = entries_of_item(&self.pairs, &text).filter(|(_, (run, _))| *run > since);
         let equal = pairs.filter(|(_, (_, kind))| *kind == BaselinePair::Equal).map(|(path, _)| path.clone());
         let record = ItemHistory::new(self.preexisting_targets(&text), journal).with_equal_targets(equal);

@@ -59,10 +59,19 @@ pub struct DeletedItemsQuery {
     pub part: u32,
     /// The number of parts.
     pub parts: u32,
-    /// Only items after this item of the same part; all items of the part if `None`.
-    pub after: Option<ItemKey>,
+    /// Only rows after this row of the same part; all rows of the part if `None`.
+    pub after: Option<PreImageId>,
     /// The maximum number of items.
     pub limit: u32,
+}
+
+/// An item that the migration may have deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedItem {
+    /// The journal row of the last delete.
+    pub id: PreImageId,
+    /// The key of the item; `None` if the stored key cannot be read.
+    pub key: Option<ItemKey>,
 }
 
 /// The baseline of a page's items, recorded before the first write to any of these items.

@@ -12,7 +12,9 @@ mod work;
 
 pub use commit::{Commit, DivergedItem, Failure};
 pub use event::{EventRecord, StoredFact};
-pub use history::{AffectedItems, BaselinePage, DeletedItemsQuery, FilledTargets, PreImageRecord, PreImageRow};
+pub use history::{
+    AffectedItems, BaselinePage, DeletedItem, DeletedItemsQuery, FilledTargets, PreImageRecord, PreImageRow,
+};
 pub use identity::Identity;
 pub use migration::{DivergedGroup, FailureGroup, MigrationRecord, RecordLimits, RunDetails, SegmentCell, WorkGroups};
 pub use run::{BeginMode, LockHolder, NewRun, RunProgress, RunRecord, RunSession, SegmentTotals, StateSummary};

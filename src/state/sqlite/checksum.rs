@@ -185,7 +185,8 @@ fn record_doubtful_items(connection: &Connection) -> Result<(), StateFileError> 
 
 /// Returns the number of item rows in a file that has tallies. Does not read the rows.
 fn item_rows(connection: &Connection) -> Result<u64, StateFileError> {
-    // Journal rows are never removed, so the largest id is the number of these rows.
+    // Only a purge removes journal rows. Without a purge, the largest id is the number of these rows. After a purge, it
+    // is an upper bound, which is enough for the progress display.
     let sql = "SELECT (SELECT coalesce(max(id), 0) FROM pre_images) + \
                (SELECT coalesce(sum(n), 0) FROM tallies WHERE what = 2)";
     Ok(connection.query_row(sql, [], |row| row.get(0))?)

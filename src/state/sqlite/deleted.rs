@@ -1,49 +1,54 @@
 //! The list of deleted items, and the purge of the journal. Each function runs inside a transaction that the caller
 //! commits, except [`erase_deleted`].
 //!
-//! A delete has two rows in the journal. The row of the item (`kind` is `value`, and `wrote` is `item`) contains the whole
-//! item and is stored before the delete is sent. The row of the confirmation (`kind` is `same`, and `wrote` is `deleted`)
-//! is stored after DynamoDB accepted the delete. Both rows have the partition key as their path, because no other write
-//! can change a key.
+//! A delete has two rows in the journal. The row of the item (`kind` is `value`, and `wrote` is `item`) contains the
+//! whole item and is stored before the delete is sent. The row of the confirmation (`kind` is `same`, and `wrote` is
+//! `deleted`) is stored after DynamoDB accepted the delete. A rollback adds two more rows of the kind `same`: `putting`
+//! before it puts the item back, and `put back` when the item is in the table again. All these rows have the partition
+//! key as their path, because no other write can change a key.
 
 use rusqlite::{Connection, params};
 
-use super::super::{DeletedItemsQuery, StoreError};
+use super::super::{DeletedItem, DeletedItemsQuery, PreImageId, StoreError};
 use super::checksum::PRE_IMAGE;
 use super::error::StateFileError;
-use super::journal::{WHOLE_ITEM, last_rollback};
+use super::journal::{PUT_BACK, WHOLE_ITEM, last_rollback};
 use super::read::{collect, key_from};
-use crate::item::ItemKey;
 
-/// Returns a part of the list of items that may have been deleted. The parts are ranges of row ids. During a rollback,
-/// no delete is recorded, so the ranges stay the same.
+/// Returns a part of the list of items that may have been deleted and that no earlier rollback has put back. The parts
+/// are ranges of row ids. During a rollback, no delete is recorded, and the marks of this rollback are ignored. So the
+/// list and its parts stay the same.
 pub(super) fn deleted_items(
     connection: &Connection,
     query: &DeletedItemsQuery,
-) -> Result<Vec<ItemKey>, StateFileError> {
+) -> Result<Vec<DeletedItem>, StateFileError> {
     let since = last_rollback(connection)?;
     let before = query.before.0;
     // A damaged row may be the row of an item, whatever it says.
-    let is_item =
-        format!("(refused = 0 AND kind = 'value' AND wrote = ?1 OR sum IS NOT {PRE_IMAGE}) AND run > ?2 AND run < ?3");
+    let is_item = format!("(refused = 0 AND kind = 'value' AND wrote = ?1 OR sum IS NOT {PRE_IMAGE})");
+    let is_put_back = "refused = 0 AND kind = 'same' AND wrote = ?7";
     let sql = "SELECT coalesce(max(id), 0) FROM pre_images WHERE run < ?1";
     let rows: i64 = connection.query_row(sql, [before], |row| row.get(0))?;
     let (part, parts) = (i64::from(query.part), i64::from(query.parts.max(1)));
-    let mut first = rows * part / parts;
-    if let Some(after) = &query.after {
-        let sql = format!("SELECT coalesce(max(id), 0) FROM pre_images WHERE key = ?4 AND {is_item}");
-        let done = params![WHOLE_ITEM, since, before, after.to_text()];
-        first = first.max(connection.query_row(&sql, done, |row| row.get(0))?);
-    }
+    let first = (rows * part / parts).max(query.after.map_or(0, PreImageId::number));
     let sql = format!(
-        "SELECT key FROM pre_images AS one WHERE id > ?4 AND id <= ?5 AND {is_item} AND NOT EXISTS \
-         (SELECT 1 FROM pre_images WHERE key = one.key AND id > one.id AND {is_item}) ORDER BY id LIMIT ?6"
+        "SELECT id, key FROM pre_images AS one WHERE id > ?4 AND id <= ?5 AND {is_item} AND run > ?2 AND run < ?3 \
+         AND NOT EXISTS (SELECT 1 FROM pre_images WHERE key = one.key AND id > one.id AND ({is_item} OR {is_put_back}) \
+         AND run > ?2 AND run < ?3) ORDER BY id LIMIT ?6"
     );
-    let range = params![WHOLE_ITEM, since, before, first, rows * (part + 1) / parts, query.limit];
-    collect(connection, &sql, range, |row| key_from(row, 0))
+    let range = params![WHOLE_ITEM, since, before, first, rows * (part + 1) / parts, query.limit, PUT_BACK];
+    collect(connection, &sql, range, |row| {
+        let key = match key_from(row, 1) {
+            Ok(key) => Some(key),
+            // A damaged key must not affect other items.
+            Err(failed) => failed.into_row_reason().map(|_| None)?,
+        };
+        Ok(DeletedItem { id: PreImageId(row.get(0)?), key })
+    })
 }
 
-/// Deletes every pre-image. Returns the number of those with a value. SQLite overwrites what it deletes with zeros.
+/// Deletes every pre-image. Returns the number of pre-images with a value. With `secure_delete`, SQLite overwrites
+/// deleted rows with zeros.
 pub(super) fn delete_pre_images(connection: &Connection) -> Result<u64, StateFileError> {
     let values = connection.query_row("SELECT count(*) FROM pre_images WHERE kind = 'value'", [], |row| row.get(0))?;
     connection.execute("DELETE FROM pre_images", [])?;
@@ -51,8 +56,8 @@ pub(super) fn delete_pre_images(connection: &Connection) -> Result<u64, StateFil
     Ok(values)
 }
 
-/// Removes every trace of deleted rows from the file and from its log: earlier versions of rows in the file, and earlier
-/// versions of pages in the log. Must not run inside a transaction.
+/// Removes every trace of deleted rows from the file and from its log: earlier versions of rows in the file, and
+/// earlier versions of pages in the log. Must not run inside a transaction.
 pub(super) fn erase_deleted(connection: &Connection) -> Result<(), StateFileError> {
     connection.execute_batch("VACUUM")?;
     let is_blocked: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;

@@ -61,7 +61,7 @@ use super::super::{
 use super::checksum::{self, PRE_IMAGE, PREEXISTING};
 use super::error::StateFileError;
 use super::read::{self, collect, collect_rows, key_from, parse_path};
-use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, PreImage, PreImageOrigin, PriorValue};
+use crate::change::{Digest, HistoryLookup, ItemHistory, ItemMark, Leftover, PreImage, PreImageOrigin, PriorValue};
 use crate::item::{ItemKey, Path, Value};
 
 /// The phase of the runs that record the pre-images of repairs.
@@ -76,6 +76,12 @@ pub(super) const WHOLE_ITEM: [u8; 8] = *b"item\0\0\0\0";
 
 /// The row that confirms the delete of an item has this text instead of a digest.
 const CONFIRMED: [u8; 8] = *b"deleted\0";
+
+/// The row that a rollback stores before it puts an item back has this text instead of a digest.
+pub(super) const PUTTING_BACK: [u8; 8] = *b"putting\0";
+
+/// The row that a rollback stores when an item is in the table again has this text instead of a digest.
+pub(super) const PUT_BACK: [u8; 8] = *b"put back";
 
 /// Appends pre-images.
 pub(super) fn append_pre_images(
@@ -98,11 +104,13 @@ pub(super) fn append_pre_images(
                 PriorValue::Nothing => ("nothing", None),
                 // Only rollbacks and steps back record `Leftover`. The rows of `Leftover` are only counted and listed.
                 // `leftovers.rs` distinguishes them from rows of `SameAsSource` by their run.
-                PriorValue::SameAsSource | PriorValue::Deleted | PriorValue::Leftover(_) => ("same", None),
+                PriorValue::SameAsSource | PriorValue::Mark(_) | PriorValue::Leftover(_) => ("same", None),
             };
             let written_digest = match &pre.prior {
                 PriorValue::Item(_) => Some(WHOLE_ITEM),
-                PriorValue::Deleted => Some(CONFIRMED),
+                PriorValue::Mark(ItemMark::Deleted) => Some(CONFIRMED),
+                PriorValue::Mark(ItemMark::PuttingBack) => Some(PUTTING_BACK),
+                PriorValue::Mark(ItemMark::PutBack) => Some(PUT_BACK),
                 PriorValue::Leftover(Leftover::Unknown) => Some(UNKNOWN),
                 PriorValue::Value(_)
                 | PriorValue::Nothing
@@ -225,9 +233,11 @@ fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<It
     let before = preexisting_targets(connection, &key, since)?;
     let rows = format!(
         "SELECT id, path, kind, value, wrote, (SELECT phase FROM runs WHERE runs.id = run) AS phase, sum IS {PRE_IMAGE} \
-         FROM pre_images WHERE key = ?1 AND refused = 0 AND phase IN (?2, ?3) AND run > ?4 ORDER BY id DESC"
+         FROM pre_images WHERE key = ?1 AND refused = 0 AND (phase IN (?2, ?3) OR kind = 'same' AND wrote IN (?5, ?6)) \
+         AND run > ?4 ORDER BY id DESC"
     );
-    let journal = collect(connection, &rows, params![key, phase::EXPAND, REPAIR_PHASE, since], |row| {
+    let relevant = params![key, phase::EXPAND, REPAIR_PHASE, since, PUTTING_BACK, PUT_BACK];
+    let journal = collect(connection, &rows, relevant, |row| {
         check_row_checksum(row, 6)?;
         let by = if row.get::<_, String>(5)? == REPAIR_PHASE { PreImageOrigin::Repair } else { PreImageOrigin::Run };
         Ok((by, pre_image_from(row)?))
@@ -433,13 +443,15 @@ fn pre_image_from(row: &Row<'_>) -> Result<PreImage, StateFileError> {
             };
             PriorValue::Item(item)
         }
-        ("same", Some(CONFIRMED)) => PriorValue::Deleted,
+        ("same", Some(CONFIRMED)) => PriorValue::Mark(ItemMark::Deleted),
+        ("same", Some(PUTTING_BACK)) => PriorValue::Mark(ItemMark::PuttingBack),
+        ("same", Some(PUT_BACK)) => PriorValue::Mark(ItemMark::PutBack),
         ("value", _) => PriorValue::Value(value_from(row, 3, id)?),
         ("nothing", _) => PriorValue::Nothing,
         ("same", _) => PriorValue::SameAsSource,
         _ => return Err(StateFileError::Row(format!("pre-image {id} has an unknown kind"))),
     };
-    let is_mark = matches!(prior, PriorValue::Item(_) | PriorValue::Deleted);
+    let is_mark = matches!(prior, PriorValue::Item(_) | PriorValue::Mark(_));
     Ok(PreImage { path, prior, written_digest: wrote.filter(|_| !is_mark).map(Digest) })
 }
 

@@ -5,6 +5,7 @@ use rusqlite::{Connection, Params, Row, params};
 
 use super::super::{AffectedItems, RunId, StoreError, phase};
 use super::error::StateFileError;
+use super::journal::{PUT_BACK, PUTTING_BACK};
 use super::read::{collect_readable, key_from, parse_path};
 use super::state_file::StateFile;
 use crate::change::{BaselinePair, Leftover};
@@ -38,7 +39,8 @@ pub(super) fn leftovers(
     leftover: Leftover,
     limit: u32,
 ) -> Result<AffectedItems, StateFileError> {
-    // A rollback or a step back writes rows of kind `same` only for items that it leaves unrestored (`change/undo.rs`).
+    // A rollback or a step back writes rows of kind `same` only for items that it leaves unrestored (`change/undo.rs`),
+    // and to mark the items that it puts back.
     let condition = match leftover {
         Leftover::NewRemoved | Leftover::OldCreated => "wrote IS NULL",
         Leftover::Unknown => "wrote IS NOT NULL",
@@ -47,11 +49,12 @@ pub(super) fn leftovers(
     // or sent again after a kill.
     let rows = format!(
         "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
-         AND {condition} GROUP BY key, path)"
+         AND {condition} AND (wrote IS NULL OR wrote NOT IN (?2, ?3)) GROUP BY key, path)"
     );
-    let count = connection.query_row(&format!("SELECT count(DISTINCT key) {rows}"), [run.0], |row| row.get(0))?;
-    let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
-    let first = item_paths(connection, &sql, params![run.0, limit])?;
+    let sql = format!("SELECT count(DISTINCT key) {rows}");
+    let count = connection.query_row(&sql, params![run.0, PUTTING_BACK, PUT_BACK], |row| row.get(0))?;
+    let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?4");
+    let first = item_paths(connection, &sql, params![run.0, PUTTING_BACK, PUT_BACK, limit])?;
     // Pairs matter only for the leftovers of a rollback. The leftovers of a step back are complete without pairs,
     // because every version of this program recorded the old attributes that a step back created.
     let depends_on_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;

@@ -40,8 +40,8 @@ pub use state_file::StateFile;
 use super::{Identity, SessionId, StoreError};
 use thread::StoreThread;
 
-/// The prefix of a stored position that is an offset in a file of keys. A stored item key begins with a brace, so the two
-/// cannot be confused. An earlier version refuses to read such a position.
+/// The prefix of a stored position that is an offset in a file of keys. A stored item key begins with a brace, so the
+/// two cannot be confused. An earlier version refuses to read such a position.
 const OFFSET_PREFIX: &str = "offset ";
 
 /// A migration's state, which this process owns.
@@ -71,4 +71,12 @@ impl SqliteStore {
     fn spending(&self) -> MutexGuard<'_, HashSet<SessionId>> {
         self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes the key of the first item in the journal unreadable.
+#[cfg(test)]
+pub(super) fn damage_first_key(path: &std::path::Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let sql = "UPDATE pre_images SET key = 'damaged' WHERE id = (SELECT min(id) FROM pre_images WHERE kind = 'value')";
+    assert_eq!(connection.execute(sql, []).unwrap(), 1);
 }

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DeletedItemsQuery, DivergedRecord,
-    EventRecord, Events, Failure, FailureRecord, History, ListQuery, Mismatch, NewRun, NewVerification, OpenWork,
-    PreImageId, PreImageRecord, PreImageRow, Reservation, RunId, RunRecord, RunSession, RunStatus, Runs, SegmentState,
-    SegmentTotals, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError, StoredFact,
-    StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
+    AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DeletedItem, DeletedItemsQuery,
+    DivergedRecord, EventRecord, Events, Failure, FailureRecord, History, ListQuery, Mismatch, NewRun, NewVerification,
+    OpenWork, PreImageId, PreImageRecord, PreImageRow, Reservation, RunId, RunRecord, RunSession, RunStatus, Runs,
+    SegmentState, SegmentTotals, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError,
+    StoredFact, StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
 };
 use super::{SqliteStore, accepted, deleted, events, journal, leftovers, read, spend, verify, write};
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, Outcome};
@@ -152,7 +152,7 @@ impl History for SqliteStore {
         self.thread.run(move |c| journal::pre_images(c, &key, path.as_ref())).await
     }
 
-    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<ItemKey>, StoreError> {
+    async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<DeletedItem>, StoreError> {
         self.thread.run(move |c| deleted::deleted_items(c, &query)).await
     }
 

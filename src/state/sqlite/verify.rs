@@ -180,8 +180,8 @@ fn add_verdicts(
     segment: u32,
     verdicts: &VerdictCounts,
 ) -> Result<(), StateFileError> {
-    // The numbers of skipped items and of items that were not compared are not stored here, because they follow from the
-    // counted items and outcomes of the segment (`rules::check_verified`).
+    // The numbers of skipped items and of items that were not compared are not stored here, because they follow from
+    // the counted items and outcomes of the segment (`rules::check_verified`).
     let VerdictCounts { not_selected: _, matching, skipped: _, missing, stale, unexpected, raced, repaired } = verdicts;
     connection
         .prepare_cached(
@@ -233,9 +233,9 @@ pub(super) fn segment_verdicts(
     run: RunId,
 ) -> Result<Vec<(u32, VerdictCounts)>, StateFileError> {
     let sql = format!(
-        "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact, scanned \
+        "SELECT segment, matching, missing, stale, unexpected, raced, repaired, skipped, intact, scanned, gone \
          FROM (SELECT *, sum IS {SEGMENT_VERDICTS} AS intact FROM segment_verdicts WHERE run = ?1) \
-         JOIN (SELECT run, segment, skipped, scanned FROM segments) USING (run, segment) ORDER BY segment"
+         JOIN (SELECT run, segment, skipped, scanned, gone FROM segments) USING (run, segment) ORDER BY segment"
     );
     read::collect(connection, &sql, [run.0], |row| {
         refuse_damaged_row(row, 8)?;
@@ -249,7 +249,9 @@ pub(super) fn segment_verdicts(
             raced: row.get(5)?,
             repaired: row.get(6)?,
         };
-        counts.not_selected = row.get::<_, u64>(9)?.saturating_sub(counts.compared());
+        // A key of the plan's file without an item was scanned, but no item was read.
+        let read = row.get::<_, u64>(9)?.saturating_sub(row.get(10)?);
+        counts.not_selected = read.saturating_sub(counts.compared());
         Ok((row.get(0)?, counts))
     })
 }

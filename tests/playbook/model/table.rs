@@ -324,7 +324,7 @@ fn journaled(kind: Kind, write: &GuardedWrite) -> u8 {
         PriorValue::Nothing
         | PriorValue::SameAsSource
         | PriorValue::Item(_)
-        | PriorValue::Deleted
+        | PriorValue::Mark(_)
         | PriorValue::Leftover(_) => Item { old: None, new: None },
     };
     write.pre_images.iter().fold(0, |set, pre| set | values(value_of(pre)))

@@ -52,6 +52,8 @@ impl Tool {
             unrestorable_targets: None,
             one_way: None,
             no_way_back: None,
+            purged_at: None,
+            accept_no_way_back: false,
             facts: &[],
             force: self.force.then_some("because"),
             accept_empty: false,

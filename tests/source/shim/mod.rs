@@ -1,9 +1,9 @@
 //! Tests `backfill shim`: compiles and runs the generated code.
 //!
 //! The code for a plan that moves `old` to `new` must compute the results in docs/flag-vectors.json. The checks of the
-//! examples (docs/examples/flag/) run against it, with other function names. The code for a plan with hostile names must
-//! contain exactly these names. If an interpreter or compiler is missing, the test skips the language, as those of the
-//! examples do. The generated Rust code is checked in and compiled into this test, so it always runs.
+//! examples (docs/examples/flag/) run against it, with other function names. The code for a plan with hostile names
+//! must contain exactly these names. If an interpreter or compiler is missing, the test skips the language, as the
+//! tests of the examples do. The generated Rust code is checked in and compiled into this test, so it always runs.
 
 mod compiled;
 
@@ -22,7 +22,8 @@ pub(super) fn rename() -> Plan {
     load("plan.toml", text).unwrap_or_else(|errors| panic!("{errors}")).plan
 }
 
-/// The old and new names of the plan with hostile names, in the order of its changes. The last ones are members of a map.
+/// The old and new names of the plan with hostile names, in the order of its changes. The last ones are members of a
+/// map.
 pub(super) const HOSTILE: [(&str, &str); 4] = [
     ("quote\" back\\slash */ \\u000a \\u0022 ${x} {{moves}} %s `", "line\nbreak\ttab\r"),
     ("class", "__proto__"),

@@ -11,6 +11,7 @@
 mod capacity;
 mod cases;
 mod control;
+mod examples;
 mod probe;
 mod reads;
 mod runs;

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use backfill::internals::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use backfill::internals::item::{ItemKey, Path};
 use backfill::internals::state::{
-    AffectedItems, BaselinePage, Checkpoints, Commit, Counts, DeletedItemsQuery, History, PreImageId, PreImageRecord,
-    PreImageRow, RunId, SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
+    AffectedItems, BaselinePage, Checkpoints, Commit, Counts, DeletedItem, DeletedItemsQuery, History, PreImageId,
+    PreImageRecord, PreImageRow, RunId, SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
 /// Stores segment states and changes them with the real state machine. So a commit out of order fails in the same way
@@ -72,7 +72,7 @@ impl History for MemoryStore {
         unreachable!("{UNUSED}")
     }
 
-    async fn deleted_items(&self, _: DeletedItemsQuery) -> Result<Vec<ItemKey>, StoreError> {
+    async fn deleted_items(&self, _: DeletedItemsQuery) -> Result<Vec<DeletedItem>, StoreError> {
         unreachable!("{UNUSED}")
     }
 

@@ -13,7 +13,9 @@ const MAX_NAMES: usize = 5;
 
 impl Writer {
     /// Records that DynamoDB accepted a write. For a delete, the confirmation is durable when this function returns,
-    /// and so is the removed item if it differs from the planned one. A rollback puts back only what was confirmed.
+    /// and so is the removed item if it differs from the planned one. A rollback puts back only what was confirmed. If
+    /// the write puts an item back, the mark that it is back is durable.
+    ///
     /// `removed` is the item that the delete removed, if the server returned it.
     ///
     /// If the removed item differs, a writer changed it without keeping the promise that the plan states. The item is
@@ -24,12 +26,17 @@ impl Writer {
         write: &GuardedWrite,
         removed: Option<Item>,
     ) -> Result<ItemResult, Stopped> {
+        if write.created_item().is_some() {
+            self.record_put_back(requests, [&write.key]).await?;
+        }
         let Some(planned) = write.deleted_item() else { return Ok(ItemResult::Outcome(Outcome::Applied)) };
         let other = removed.filter(|removed| removed != planned);
         let is_journaled = !write.pre_images.is_empty();
         let result = match &other {
             None => ItemResult::Outcome(Outcome::Applied),
-            Some(removed) => ItemResult::Failed(Outcome::Conflict, late_change(planned, removed, is_journaled)),
+            Some(removed) => {
+                ItemResult::Failed(Outcome::Conflict, late_change(planned, removed, self.copy_of(is_journaled)))
+            }
         };
         if is_journaled {
             let partition_key = &self.changes().key().partition.name;
@@ -43,10 +50,29 @@ impl Writer {
         }
         Ok(result)
     }
+
+    fn copy_of(&self, is_journaled: bool) -> DeletedCopy {
+        match (is_journaled, self.is_journal_purged) {
+            (false, _) => DeletedCopy::None,
+            (true, true) => DeletedCopy::ForOperator,
+            (true, false) => DeletedCopy::ForRollback,
+        }
+    }
+}
+
+/// What is left of an item that was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DeletedCopy {
+    /// A rollback puts the item back.
+    ForRollback,
+    /// The journal has the item, but the operator purged the journal before, so a rollback is refused.
+    ForOperator,
+    /// The plan keeps no journal.
+    None,
 }
 
 /// Describes the attributes that a writer changed between the read and the delete. The text contains no values.
-fn late_change(planned: &Item, removed: &Item, is_journaled: bool) -> String {
+fn late_change(planned: &Item, removed: &Item, copy: DeletedCopy) -> String {
     let names = planned.keys().chain(removed.keys().filter(|name| !planned.contains_key(*name)));
     let changed: Vec<&String> = names.filter(|name| planned.get(*name) != removed.get(*name)).collect();
     let mut listed: Vec<String> =
@@ -54,10 +80,13 @@ fn late_change(planned: &Item, removed: &Item, is_journaled: bool) -> String {
     if changed.len() > MAX_NAMES {
         listed.push(format!("{} more", changed.len() - MAX_NAMES));
     }
-    let kept = if is_journaled {
-        "The journal has the item as it was deleted, and a rollback puts it back"
-    } else {
-        "The plan keeps no journal, so the changed attributes are lost"
+    let kept = match copy {
+        DeletedCopy::ForRollback => "The journal has the deleted item with this change, and a rollback puts it back",
+        DeletedCopy::ForOperator => {
+            "A rollback is refused, because the journal was purged before this delete. The journal has this item, so \
+             you can put it back by hand: `backfill journal PLAN --show-values` shows it"
+        }
+        DeletedCopy::None => "The plan keeps no journal, so the changed attributes are lost",
     };
     format!(
         "the item was deleted, but another writer had changed {} after it was read. The plan says that no writer can do \
@@ -78,12 +107,17 @@ mod tests {
         };
         let planned = item(&[("pk", "k"), ("a", "before"), ("same", "x"), ("gone", "y")]);
         let removed = item(&[("pk", "k"), ("a", "after"), ("same", "x"), ("new", "z")]);
-        let text = late_change(&planned, &removed, true);
+        let text = late_change(&planned, &removed, DeletedCopy::ForRollback);
         assert!(text.contains("`a`, `gone`, `new` after"), "{text}");
         assert!(!["same", "before", "after\""].iter().any(|part| text.contains(part)), "{text}");
         assert!(text.contains("puts it back"), "{text}");
-        assert!(late_change(&planned, &removed, false).contains("lost"));
+        assert!(late_change(&planned, &removed, DeletedCopy::None).contains("lost"));
+        let after_purge = late_change(&planned, &removed, DeletedCopy::ForOperator);
+        assert!(
+            after_purge.contains("A rollback is refused") && !after_purge.contains("puts it back"),
+            "{after_purge}"
+        );
         let many: Item = (0..9).map(|n| (format!("n{n}"), Value::Null)).collect();
-        assert!(late_change(&many, &Item::new(), true).contains("`n4`, 4 more after"));
+        assert!(late_change(&many, &Item::new(), DeletedCopy::ForRollback).contains("`n4`, 4 more after"));
     }
 }

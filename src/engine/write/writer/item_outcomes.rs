@@ -10,7 +10,7 @@ use crate::engine::write::outcome::PageOutcome;
 use crate::item::{ItemKey, Path};
 use crate::state::{Counts, DivergedItem, Failure, PreImageId};
 
-/// Why an item failed whose program was not asked.
+/// The reason of a failure if the pass asks no program.
 const UNANSWERED: &str = "this pass does not start the program of an `exec`";
 
 /// The outcomes of a number of items, complete enough to be committed.

@@ -3,6 +3,7 @@
 
 mod deleted;
 mod item_outcomes;
+mod put_back;
 mod replan;
 pub(crate) mod set_aside;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use futures::future::join;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use tokio::time::Instant;
 
 pub use item_outcomes::{ItemOutcomes, PartialOutcome, RemainingWork};
 
@@ -34,6 +36,10 @@ pub struct Writer {
     session: SessionId,
     /// Whether this pass is the first one that sees the items.
     is_first_pass: bool,
+    /// Whether the operator purged the journal, so that no rollback is possible.
+    is_journal_purged: bool,
+    /// When the writer was created. No earlier process was writing at this time.
+    begun: Instant,
 }
 
 /// A write that has no outcome yet.
@@ -62,7 +68,14 @@ impl PendingWrite {
 impl Writer {
     /// Creates a writer that carries out these decisions in this session of a run.
     pub fn new(decisions: Decisions, history: Arc<dyn History>, session: SessionId) -> Writer {
-        Writer { decisions, history, session, is_first_pass: false }
+        Writer { decisions, history, session, is_first_pass: false, is_journal_purged: false, begun: Instant::now() }
+    }
+
+    /// Returns the same writer, and tells it whether the operator purged the journal. If so, no message of the writer
+    /// promises a rollback.
+    #[must_use]
+    pub fn with_journal_purged(self, is_journal_purged: bool) -> Writer {
+        Writer { is_journal_purged, ..self }
     }
 
     /// Returns whether this writer puts deleted items back ([`Changes::restores_items`]).
@@ -97,7 +110,10 @@ impl Writer {
         let mut writes = Vec::new();
         let records = self.history_of(&items, requests).await?;
         let known: Vec<(&Item, &ItemHistory)> = items.iter().zip(records.iter().map(Arc::as_ref)).collect();
-        let decisions = self.decisions.of(&known, requests).await?;
+        let decisions = match self.restores_items() {
+            true => self.decide_put_backs(&known, requests, &mut outcomes).await?,
+            false => self.decisions.of(&known, requests).await?,
+        };
         for ((item, record), decision) in items.into_iter().zip(records).zip(decisions) {
             if let Decision::Write(write) = decision {
                 writes.push(PendingWrite::new(write, record));
@@ -250,18 +266,22 @@ impl Writer {
             outcomes.add_spend(spent);
             let mut again = Vec::new();
             let mut failed: Option<TableError> = None;
+            // Handle every reply, even if the run is stopping. Otherwise an accepted delete would stay unconfirmed, and
+            // a rollback would not put its item back.
+            let mut stopped = false;
             for (mut member, reply) in pending.into_iter().zip(replies) {
                 match reply {
                     Ok(WriteReply::Applied { removed, .. }) => {
-                        let Ok(result) = self.confirm(requests, &member.write, removed).await else {
-                            return self.abandon(outcomes, again).await;
-                        };
-                        outcomes.record(member.write.key, result);
+                        match self.confirm(requests, &member.write, removed).await {
+                            Ok(result) => outcomes.record(member.write.key, result),
+                            Err(Stopped) => stopped = true,
+                        }
                     }
+                    Ok(WriteReply::ConditionFailed { .. }) if stopped => again.push(member),
                     Ok(WriteReply::ConditionFailed { image }) => {
                         match self.replan(requests, member, image, &mut outcomes).await {
                             Ok(next) => again.extend(next),
-                            Err(Stopped) => return self.abandon(outcomes, again).await,
+                            Err(Stopped) => stopped = true,
                         }
                     }
                     Err(error) if error.directive() == Directive::Retry => {
@@ -282,9 +302,12 @@ impl Writer {
                         outcomes.mark_not_applied(&mut member);
                         requests.progress().request_failed(&error.to_string());
                         requests.stop().stop(stop_reason(&error));
-                        return self.abandon(outcomes, again).await;
+                        stopped = true;
                     }
                 }
+            }
+            if stopped {
+                return self.abandon(outcomes, again).await;
             }
             pending = again;
             // The write with the most failed attempts determines how long to wait and when to give up.

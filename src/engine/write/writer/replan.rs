@@ -43,13 +43,18 @@ impl Writer {
         };
         self.record_skipped(requests, &key, &image, &outcomes.refused).await?;
         let decision = match self.changes().decide_found(&image, &member.write) {
-            Some(decision) => Some(decision),
+            Some(decision) => {
+                if decision == Decision::AlreadyApplied {
+                    self.record_put_back(requests, [&key]).await?;
+                }
+                Some(decision)
+            }
             None => self.decisions.of(&[(&image, &member.record)], requests).await?.pop(),
         };
         let decision = decision.unwrap_or(Decision::NothingToDo);
         let Decision::Write(write) = decision else {
             outcomes.counts.unclear += unclear;
-            // If an item must not be deleted any more, nobody has made the change.
+            // If the item still exists but must not be deleted any more, the change has not been made.
             let may_be_made = member.write.deleted_item().is_none();
             outcomes.record_decision(key, decision, may_be_made);
             return Ok(None);

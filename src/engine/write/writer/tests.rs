@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::*;
+use crate::change::HistoryLookup;
 use crate::dynamodb::{Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, Tables};
 use crate::engine::Job;
 use crate::item::{ItemKey, Value};
 use crate::ratelimit::{Budget, Budgets};
-use crate::state::RunId;
+use crate::state::{BeginMode, NewRun, RunId};
 
 /// Units per second that one partition key may use.
 const RATE: usize = 2;
@@ -20,6 +21,8 @@ const RATE: usize = 2;
 struct BatchingTable {
     began: Instant,
     max_chunk: usize,
+    /// Whether the first write of each chunk fails for good.
+    fails_first: bool,
     chunks: Mutex<Vec<(Duration, Vec<String>)>>,
 }
 
@@ -45,7 +48,13 @@ impl Sink for BatchingTable {
         assert_eq!(items.len(), chunk.len(), "a chunk contains an item twice");
         let keys = chunk.iter().map(|write| partition(&write.key)).collect();
         self.chunks.lock().unwrap().push((self.began.elapsed(), keys));
-        chunk.iter().map(|_| Ok(WriteReply::Applied { consumed: None, removed: None })).collect()
+        let reply = |at: usize| match at {
+            0 if self.fails_first => {
+                Err(TableError::Fatal { kind: FatalKind::Request, message: "no access".to_owned() })
+            }
+            _ => Ok(WriteReply::Applied { consumed: None, removed: None }),
+        };
+        (0..chunk.len()).map(reply).collect()
     }
 
     fn max_chunk(&self) -> usize {
@@ -72,19 +81,32 @@ fn item(pk: &str, sk: usize) -> Item {
 
 /// Creates a table that accepts chunks, the client that sends requests to this table, and a writer.
 fn table(max_chunk: usize) -> (Arc<BatchingTable>, Requests, Writer) {
-    let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
-                [[change]]\nmove = \"old\"\nto = \"new\"\n";
-    let plan = crate::plan::load("plan", text).unwrap().plan;
+    let session = SessionId { run: RunId::from_number(1), epoch: 1 };
+    let history = crate::state::in_memory().history();
+    table_with("[[change]]\nmove = \"old\"\nto = \"new\"\n", max_chunk, false, history, session)
+}
+
+/// Like [`table`], but for these changes, with this history, and with writes that may fail.
+fn table_with(
+    changes: &str,
+    max_chunk: usize,
+    fails_first: bool,
+    history: Arc<dyn History>,
+    session: SessionId,
+) -> (Arc<BatchingTable>, Requests, Writer) {
+    let strategy = if changes.contains("delete") { "strategy = \"in-place\"\n" } else { "" };
+    let text =
+        format!("[migration]\nname = \"m\"\n{strategy}[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n{changes}");
+    let plan = crate::plan::load("plan", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
     let description = TableDescription::for_tests();
     let changes = Arc::new(Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new()));
     let both = |units: f64| Budget { write: units, read: units };
     let wide = both(10_000.0);
     let narrow = both(RATE as f64);
     let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: narrow, indexes: Vec::new() };
-    let batched = Arc::new(BatchingTable { began: Instant::now(), max_chunk, chunks: Mutex::default() });
+    let batched = Arc::new(BatchingTable { began: Instant::now(), max_chunk, fails_first, chunks: Mutex::default() });
     let job = Job::new(plan, Arc::clone(&changes), Tables::one(Arc::clone(&batched)), description, &budgets);
-    let session = SessionId { run: RunId::from_number(1), epoch: 1 };
-    let writer = Writer::new(job.decisions(), crate::state::in_memory().history(), session);
+    let writer = Writer::new(job.decisions(), history, session);
     (batched, job.requests(), writer)
 }
 
@@ -143,4 +165,28 @@ async fn chunks_take_memory_in_proportion_to_their_members() {
         assert_eq!(chunks.iter().map(Vec::capacity).collect::<Vec<_>>(), lengths);
         assert!(set_aside.keys.is_empty());
     }
+}
+
+/// A write of a chunk stops the run. The replies to the other writes of the chunk still count: the deletes that
+/// DynamoDB accepted are confirmed, so that a rollback puts the items back.
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_leaves_no_accepted_delete_unconfirmed() {
+    let store = crate::state::in_memory();
+    let run = NewRun {
+        phase: "expand".to_owned(),
+        total_segments: 1,
+        tool_version: "0".to_owned(),
+        table_items_estimate: None,
+    };
+    let session = store.begin(BeginMode::ResumeOrNew, run).await.unwrap().run.session();
+    let changes = "[select]\nwhere = 'type(item.old) == \"S\" && item.old == \"x\"'\n[[change]]\ndelete = true\nwriters = \"stopped\"\n";
+    let (table, requests, writer) = table_with(changes, 4, true, store.history(), session);
+    let items: Vec<Item> = (0..4).map(|n| item(&format!("cold-{n}"), n)).collect();
+    let keys = items.iter().map(|item| writer.key_of(item)).collect();
+    assert!(writer.process_all(items, &requests).await.is_err());
+    assert_eq!(table.chunks.lock().unwrap().len(), 1, "all four writes are in one chunk");
+    let records = store.history_of(keys, HistoryLookup::ForDecision).await.unwrap();
+    let confirmed: Vec<Option<bool>> =
+        records.iter().map(|record| record.deletion().map(|deletion| deletion.is_confirmed)).collect();
+    assert_eq!(confirmed, [None, Some(true), Some(true), Some(true)]);
 }

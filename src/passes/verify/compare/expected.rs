@@ -156,7 +156,9 @@ impl Expectation {
             // If no new value can be computed from the old one, nothing shows that the new value is right.
             Expectation::Pair { source, new, truth, skip_rule } => {
                 let old = &source.path;
-                let was_there = record.is_preexisting(new);
+                // A NULL that counts as missing is on record as preexisting. The migration's own value replaced it.
+                let is_filled = |there: &Value| options.null_is_missing && record.is_own_value(new, there);
+                let was_there = |there: &Value| record.is_preexisting(new) && !is_filled(there);
                 match (old.get(item), rules.paired_value(source, new, item)) {
                     (Some(_), Some(b)) if source.implies(item, &rules.facts, b) => (new, Verdict::Matching),
                     (Some(_), Some(b)) if skip_rule.accepts(record, new, b) => (new, Verdict::Skipped),
@@ -164,7 +166,7 @@ impl Expectation {
                     (Some(_), Some(_)) => (old, Verdict::Stale),
                     (Some(_), None) if *truth == Truth::NewDuringRollback => (new, Verdict::Matching),
                     (Some(_), None) => (new, Verdict::Missing),
-                    (None, Some(_)) if was_there && !truth.is_new_only() => (new, Verdict::Matching),
+                    (None, Some(b)) if was_there(b) && !truth.is_new_only() => (new, Verdict::Matching),
                     (None, Some(_)) if *skip_rule == SkipRule::Always => (new, Verdict::Matching),
                     (None, Some(_)) if *truth == Truth::Old => (new, Verdict::Unexpected),
                     (None, Some(_)) => (old, Verdict::Missing),

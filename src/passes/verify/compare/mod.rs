@@ -1,10 +1,10 @@
 //! Compares one item's image with the plan. This module is pure: the result depends only on the image and on the item's
 //! recorded history.
 //!
-//! A `move`, a `copy` or a `compute … replaces` has a pair of values: the value at the old path and the value at the new
-//! path. One side is the [`Truth`], and the other side is derived from it. The table shows the verdicts. In the row "a,
-//! a", the old value implies the new one: it is the same value, or the formula computes the new value from it. In the
-//! row "a, b", it does not, or the formula has no result.
+//! A `move`, a `copy` or a `compute … replaces` has a pair of values: the value at the old path and the value at the
+//! new path. One side is the [`Truth`], and the other side is derived from it. The table shows the verdicts. In the row
+//! "a, a", the old value implies the new one: it is the same value, or the formula computes the new value from it. In
+//! the row "a, b", it does not, or the formula has no result.
 //!
 //! | old | new | truth: old | truth: new, then old | truth: new | truth: new, during rollback |
 //! | --- | --- | --- | --- | --- | --- |
@@ -159,8 +159,8 @@ impl Parity {
         self.unless_left_out(item, found)
     }
 
-    /// Returns the comparison of an item, or that the item was not compared if no change applies to it and nothing is
-    /// wrong.
+    /// Returns this comparison. If no change applies to the item and nothing is wrong, returns that the item was not
+    /// compared.
     fn unless_left_out(&self, item: &Item, found: Comparison) -> Comparison {
         let is_left_out = || {
             let mut expected = self.expected_for(item).iter().peekable();
@@ -184,6 +184,9 @@ impl Parity {
         let found = self.compare_paths(item, record, |expected| {
             self.rules.applies(expected.own_path(), item) == Selected::Yes || is_own_value(expected, item, record)
         });
+        if !found.verdict.is_mismatch() && record.unreadable_reason().is_some() && self.depends_on_author(item) {
+            return self.unknown(item);
+        }
         if !found.verdict.is_mismatch() || !self.is_skipped(item) {
             return found;
         }
@@ -191,10 +194,22 @@ impl Parity {
         if own.verdict.is_mismatch() { own } else { Comparison { verdict: Verdict::Skipped, paths: Vec::new() } }
     }
 
+    /// Returns whether the verdict on an item that the selection includes depends on who wrote one of its values.
+    fn depends_on_author(&self, item: &Item) -> bool {
+        self.expected_for(item).iter().any(|expected| match self.rules.applies(expected.own_path(), item) {
+            Selected::Yes => expected.depends_on_author(item, &self.rules),
+            // Only a value that the migration wrote is compared.
+            Selected::No | Selected::NotComputable(_) => {
+                expected.path().get(item).is_some() && !expected.depends_on_itself()
+            }
+        })
+    }
+
     /// Compares the values that the migration wrote and that are still there. Nothing implies any other value of an item
     /// that a run would not write. A value that was computed from itself cannot be computed again.
     fn compare_own_values(&self, item: &Item, record: &ItemHistory) -> Comparison {
-        if record.unreadable_reason().is_some() {
+        let has_target = || self.expected_for(item).iter().any(|expected| expected.path().get(item).is_some());
+        if record.unreadable_reason().is_some() && has_target() {
             return self.unknown(item);
         }
         self.compare_paths(item, record, |expected| is_own_value(expected, item, record))
@@ -223,7 +238,7 @@ impl Parity {
     fn compare_deleted(&self, item: &Item) -> Comparison {
         let skips = self.rules.on_not_computable == OnNotComputable::Skip;
         let verdict = match self.rules.includes(item) {
-            Selected::No => Verdict::Matching,
+            Selected::No => Verdict::NotSelected,
             Selected::Yes if self.is_skipped(item) => Verdict::Skipped,
             Selected::Yes => Verdict::Unexpected,
             Selected::NotComputable(_) if skips => Verdict::Skipped,
@@ -292,8 +307,8 @@ impl Parity {
     }
 }
 
-/// Returns whether the item still has the value that the migration wrote for this change. A value that was computed from
-/// itself cannot be computed again, so it is not compared.
+/// Returns whether the item still has the value that the migration wrote for this change. A value that was computed
+/// from itself cannot be computed again, so it is not compared.
 fn is_own_value(expected: &Expectation, item: &Item, record: &ItemHistory) -> bool {
     let path = expected.path();
     path.get(item).is_some_and(|now| record.is_own_value(path, now)) && !expected.depends_on_itself()

@@ -173,3 +173,34 @@ fn below_100_percent_each_key_is_compared_by_its_own_truth() {
     }
     assert!(moved > 5 && others > 5, "{moved} and {others}");
 }
+
+/// Creates the comparison of a plan with these parts.
+fn parity_of(parts: &str) -> Parity {
+    let text = format!("[migration]\nname = \"m\"\non_not_computable = \"skip\"\n[table]\nname = \"shop\"\n{parts}");
+    let plan = crate::plan::load("plan", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
+    Parity::new(&plan.changes, plan.strategy, TableStage::Expanded, Truth::Old).with_rules(plan.item_rules())
+}
+
+/// If the record of an item cannot be read, it is unknown whether the migration wrote a value. An outdated value of the
+/// migration must not count as a value that existed before.
+#[test]
+fn an_unreadable_record_proves_no_author() {
+    let unreadable = ItemHistory::unreadable("a row is damaged");
+    let none = ItemHistory::default();
+    let image = |image: Json| item_from_json(&image).unwrap();
+    let with_skip = parity_of("[[change]]\ncompute = \"b\"\nas = 'item.a + \"!\"'\non_existing = \"skip\"\n");
+    let stale = image(json!({"pk": {"S": "1"}, "a": {"S": "new"}, "b": {"S": "old!"}}));
+    assert_eq!(with_skip.compare(&stale, &none).verdict, Skipped);
+    assert!(with_skip.compare(&stale, &unreadable).verdict.is_mismatch());
+    let without_source = image(json!({"pk": {"S": "1"}, "b": {"S": "old!"}}));
+    assert!(!with_skip.compare(&without_source, &none).verdict.is_mismatch());
+    assert!(with_skip.compare(&without_source, &unreadable).verdict.is_mismatch());
+    let some = parity_of("[[change]]\nset = \"b\"\nvalue = { S = \"x\" }\nwhere = 'item.a == \"yes\"'\n");
+    let left_out = image(json!({"pk": {"S": "1"}, "a": {"S": "no"}, "b": {"S": "y"}}));
+    assert!(!some.compare(&left_out, &none).verdict.is_mismatch());
+    assert!(some.compare(&left_out, &unreadable).verdict.is_mismatch());
+    // The values alone show that these items are right.
+    for fine in [json!({"pk": {"S": "1"}, "a": {"S": "n"}, "b": {"S": "n!"}}), json!({"pk": {"S": "1"}})] {
+        assert!(!with_skip.compare(&image(fine), &unreadable).verdict.is_mismatch());
+    }
+}

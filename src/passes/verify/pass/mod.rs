@@ -211,7 +211,7 @@ async fn end(
     };
     let mut report = report_of(job, record, &segments, &counts);
     report.repair_remove = record.parameters.repair && removes;
-    // The outcome counts both kinds of item.
+    // This outcome counts items that are not selected, too.
     let uncounted = store.totals(id).await?.counts.of(Outcome::NothingToDo);
     report.new_alone = uncounted.saturating_sub(counts.not_selected);
     report.ended_at = store.now();
@@ -277,6 +277,8 @@ fn report_of(
         segments_read: segments.len() as u64,
         segments_differing: segments.iter().filter(|(_, counts)| counts.mismatching() > 0).count() as u64,
         segments: notable.take(MAX_SEGMENTS).map(|(segment, counts)| SegmentReport::new(*segment, counts)).collect(),
+        // Whether a plan deletes an item does not depend on who wrote its values.
+        journal_purged_at: job.journal_purged_at.clone().filter(|_| job.plan.deletion().is_none()),
         sample: None,
         examples: Vec::new(),
     }

@@ -51,8 +51,8 @@ pub(super) struct Verifier {
     repair: Option<Repair>,
     removes: bool,
     history: Arc<dyn ItemHistories>,
-    /// Whether the verifier also looks up the values that the migration wrote. If the plan skips existing values or
-    /// selects items, the verdict depends on who wrote a value.
+    /// Whether the verifier also looks up the values that the migration wrote. If the plan skips existing values, selects
+    /// items or overwrites NULLs, the verdict depends on who wrote a value.
     needs_journal: bool,
     store: State,
     session: SessionId,
@@ -62,6 +62,8 @@ pub(super) struct Verifier {
     rereads: Option<AtomicU64>,
     /// Whether repairs refuse to write items that are signed or encrypted on the client.
     refuses_encrypted: bool,
+    /// Whether the operator purged the journal.
+    is_journal_purged: bool,
 }
 
 /// An item that did not match when it was read.
@@ -103,9 +105,13 @@ impl Verifier {
             removes,
             history,
             needs_journal: plan.select.is_some()
+                || plan.index.is_some()
                 || plan.options.selections().next().is_some()
                 || plan.changes.iter().any(|change| {
-                    change.skips_existing() || change.may_be_not_computable() || matches!(change, Change::Exec { .. })
+                    change.skips_existing()
+                        || plan.options.of_change(change).null_is_missing
+                        || change.may_be_not_computable()
+                        || matches!(change, Change::Exec { .. })
                 }),
             store: store.clone(),
             session: record.run.session(),
@@ -113,6 +119,7 @@ impl Verifier {
             key: key.clone(),
             rereads: parameters.sample_clusters.is_none().then(|| AtomicU64::new(MAX_REREADS)),
             refuses_encrypted: job.changes.refuses_encrypted(),
+            is_journal_purged: job.journal_purged_at.is_some(),
         }
     }
 
@@ -193,7 +200,8 @@ impl Verifier {
         let page_repair = Arc::new(PageRepair { repair: repair.clone(), records });
         let changes = Changes::from_decider(page_repair, repair.key().clone(), repair.indexes().schemas().to_vec())
             .with_encrypted_refused(self.refuses_encrypted);
-        let writer = Writer::new(Decisions::new(Arc::new(changes), None), self.store.history(), self.session);
+        let writer = Writer::new(Decisions::new(Arc::new(changes), None), self.store.history(), self.session)
+            .with_journal_purged(self.is_journal_purged);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let outcomes = writer.process_all(items, requests).await?;
         let unexpected = |key: &ItemKey| {

@@ -52,7 +52,8 @@ impl Repair {
     }
 
     /// Derives the old value from the new one. If the old path has several targets, derives the old value once, and
-    /// only if all targets have the same value. If the new value is computed, the plan's inverse computes the old value.
+    /// only if all targets have the same value. If the new value is computed, the plan's inverse computes the old
+    /// value.
     fn derive_old(&self, needs: &mut RepairNeeds, item: &Item, record: &ItemHistory, pair: &Pair<'_>) {
         let old = &pair.source.path;
         if let Some(derivation) = &pair.source.derivation {

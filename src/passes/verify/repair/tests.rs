@@ -42,7 +42,7 @@ fn value_of(pre: &PreImage) -> Option<&Value> {
         PriorValue::Nothing
         | PriorValue::SameAsSource
         | PriorValue::Item(_)
-        | PriorValue::Deleted
+        | PriorValue::Mark(_)
         | PriorValue::Leftover(_) => None,
     }
 }

@@ -34,6 +34,7 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
         segments_read: 4,
         segments_differing: 1,
         segments: vec![SegmentReport::new(2, &VerdictCounts { stale: 1, ..VerdictCounts::default() })],
+        journal_purged_at: None,
         sample: None,
         examples: vec![MismatchExample {
             verdict: "stale".into(),
@@ -61,4 +62,23 @@ fn the_text_has_every_figure_and_no_control_characters() {
     let mut out = Vec::new();
     report().write(&mut out).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
+
+/// A verification cannot tell who wrote a value if the journal was purged. Parity still holds, but the report says what
+/// this does not prove.
+#[test]
+fn a_report_after_a_purge_says_what_it_cannot_prove() {
+    let text = |report: &VerifyReport| {
+        let mut out = Vec::new();
+        report.write(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let report = VerifyReport { mismatches: 0, ..report() };
+    assert!(!text(&report).contains("cannot prove"));
+    let purged = VerifyReport { journal_purged_at: Some("2026-01-01T00:00:00Z".into()), ..report };
+    let shown = text(&purged);
+    assert!(shown.contains("cannot prove") && shown.contains("before 2026-01-01T00:00:00Z"), "{shown}");
+    // Reports of earlier versions have no such field.
+    let older = purged.canonical().unwrap().replace("\"journal_purged_at\":\"2026-01-01T00:00:00Z\",", "");
+    assert_eq!(VerifyReport::from_canonical(&older).unwrap().journal_purged_at, None);
 }

@@ -1,0 +1,50 @@
+//! The parts that all scans share: where a scan starts, and the page that a reply contains.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::classify::unusable_reply;
+use super::units;
+use super::values::{from_sdk_item, to_sdk_item};
+use crate::dynamodb::{Page, PageRequest, TableError};
+use crate::item::{ItemKey, Position};
+
+/// The segment of a scan, and the key after which it continues.
+pub(super) struct ScanStart {
+    pub(super) segment: i32,
+    pub(super) total: i32,
+    pub(super) start: Option<HashMap<String, AttributeValue>>,
+}
+
+impl ScanStart {
+    /// Returns where the scan for this request starts.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the position belongs to another kind of source, or if a segment number is too large.
+    pub(super) fn new(request: &PageRequest) -> Result<ScanStart, TableError> {
+        let segment = i32::try_from(request.segment).map_err(|_| unusable_reply("the segment number is too large"))?;
+        let total = i32::try_from(request.total_segments).map_err(|_| unusable_reply("there are too many segments"))?;
+        let start = match &request.start {
+            None => None,
+            Some(Position::Key(key)) => Some(to_sdk_item(key.attributes())),
+            Some(Position::Offset(_)) => return Err(TableError::foreign_position()),
+        };
+        Ok(ScanStart { segment, total, start })
+    }
+}
+
+/// Returns the page that this reply contains.
+pub(super) fn page_of(reply: ScanOutput) -> Result<Page, TableError> {
+    let units = units(reply.consumed_capacity());
+    // At the end of a segment, some engines send an empty `LastEvaluatedKey` object instead of omitting this
+    // member.
+    let next = reply.last_evaluated_key.filter(|key| !key.is_empty());
+    Ok(Page {
+        items: reply.items.unwrap_or_default().into_iter().map(from_sdk_item).collect::<Result<_, _>>()?,
+        next: next.map(from_sdk_item).transpose()?.map(|key| Position::Key(ItemKey::new(key))),
+        units,
+    })
+}

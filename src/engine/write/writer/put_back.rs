@@ -1,0 +1,110 @@
+//! Puts deleted items back: decides about each item, and marks the items that are in the table again.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep_until};
+
+use super::{ItemOutcomes, Writer, give_up};
+use crate::change::{Decision, Deletion, ItemHistory, ItemMark, PreImage, Undone};
+use crate::dynamodb::GetReply;
+use crate::engine::client::{RequestSpend, Requests};
+use crate::engine::stop::Stopped;
+use crate::item::{Item, ItemKey};
+use crate::state::{PreImageRow, reject_if_unreadable};
+
+/// How long a write of a killed process may be on its way.
+const LATE_WRITES: Duration = Duration::from_secs(60);
+
+/// Why nothing is known about a journal row without a readable key.
+const UNREADABLE_KEY: &str = "a row of the journal is damaged, and its key cannot be read. If the row records a delete, \
+                              its item was not put back. Compare `backfill journal` with a backup of the table or of the \
+                              state file";
+
+impl Writer {
+    /// Decides which of these items to put back. The items have only their keys. Reads an item only if the decision
+    /// depends on whether the table has it.
+    ///
+    /// An item whose delete was not confirmed may still exist because a killed process sent the delete and the delete has
+    /// not arrived yet. So this function waits until such a delete must have arrived, and reads the item again. A stop
+    /// ends the wait.
+    pub(super) async fn decide_put_backs(
+        &self,
+        items: &[(&Item, &ItemHistory)],
+        requests: &Requests,
+        outcomes: &mut ItemOutcomes,
+    ) -> Result<Vec<Decision>, Stopped> {
+        let reads = items.iter().map(|(item, record)| self.read_uncertain(item, record, requests));
+        // Wait for all reads, even if the run is stopping.
+        let found = join_all(reads).await.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
+        let mut decisions = Vec::with_capacity(items.len());
+        let mut back = Vec::new();
+        for ((item, record), found) in items.iter().zip(found) {
+            let read = found.units.unwrap_or(0.0);
+            outcomes.add_spend(RequestSpend { read, ..RequestSpend::default() });
+            let Some(key) = self.changes().key().key_of(item) else {
+                decisions.push(Decision::Rejected(UNREADABLE_KEY.to_owned()));
+                continue;
+            };
+            let decision = match &found.item {
+                Some(item) => self.changes().decide_with(item, record),
+                None => self.changes().decide_missing(&key, record),
+            };
+            let is_marked = record.deletion().is_some_and(|deletion| deletion.undone == Undone::Yes);
+            if decision == Decision::AlreadyApplied && !is_marked {
+                back.push(key);
+            }
+            decisions.push(reject_if_unreadable(decision));
+        }
+        self.record_put_back(requests, &back).await?;
+        Ok(decisions)
+    }
+
+    /// Reads the item if the decision depends on whether the table has it. Otherwise, the reply has no item.
+    async fn read_uncertain(
+        &self,
+        item: &Item,
+        record: &ItemHistory,
+        requests: &Requests,
+    ) -> Result<GetReply, Stopped> {
+        let none = GetReply { item: None, units: None };
+        let Some(deletion) = record.deletion().filter(|deletion| deletion.needs_read()) else { return Ok(none) };
+        let Some(key) = self.changes().key().key_of(item) else { return Ok(none) };
+        let arrived = self.begun + LATE_WRITES;
+        let is_early = Instant::now() < arrived;
+        let first = requests.get(&key).await?;
+        if first.item.is_none() || !is_early || !may_still_be_deleted(deletion) {
+            return Ok(first);
+        }
+        tracing::info!(
+            "a delete of an earlier process may still be on its way; waiting up to {} s before the item is read again",
+            LATE_WRITES.as_secs()
+        );
+        requests.stop().unless_stopping(sleep_until(arrived)).await?;
+        let second = requests.get(&key).await?;
+        let units = first.units.unwrap_or(0.0) + second.units.unwrap_or(0.0);
+        Ok(GetReply { units: Some(units), ..second })
+    }
+
+    /// Marks these items as being in the table again. The marks are durable when this function returns. A later rollback
+    /// then leaves these items alone, whatever the application does with them.
+    pub(super) async fn record_put_back(
+        &self,
+        requests: &Requests,
+        keys: impl IntoIterator<Item = &ItemKey>,
+    ) -> Result<(), Stopped> {
+        let mark = PreImage::mark(&self.changes().key().partition.name, ItemMark::PutBack);
+        let rows: Vec<PreImageRow> =
+            keys.into_iter().map(|key| PreImageRow { key: key.clone(), pre: mark.clone() }).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let stored = self.history.append_pre_images(self.session, rows).await;
+        stored.map(|_| ()).map_err(|error| give_up(requests, error.to_string()))
+    }
+}
+
+/// Returns whether the delete was not confirmed, so that it may arrive after an item was read.
+fn may_still_be_deleted(deletion: &Deletion) -> bool {
+    !deletion.is_confirmed && deletion.undone == Undone::No
+}

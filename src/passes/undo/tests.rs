@@ -1,0 +1,244 @@
+//! Tests rollbacks that put deleted items back, against a live application and kills, in virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::change::{ItemMark, Outcome, PreImage};
+use crate::dynamodb::memory::{Author, FaultPlan, MemoryTable, Version};
+use crate::dynamodb::{TableDescription, Tables};
+use crate::engine::{Job, SessionResult, StopReason};
+use crate::item::{Item, ItemKey, Value};
+use crate::passes::{expand, undo};
+use crate::plan::Plan;
+use crate::ratelimit::{Budget, Budgets};
+use crate::state::{BeginMode, Identity, NewRun, PreImageRow, RunSession, State, phase};
+
+const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                    [select]\nwhere = 'item.sk < \"900\"'\n[[change]]\ndelete = true\nwriters = \"stopped\"\n\
+                    [scan]\nsegments = 2\npage_limit = 3\n";
+
+fn key(n: usize) -> ItemKey {
+    ItemKey::new([("pk", n / 2), ("sk", n)].map(|(name, n)| (name.to_owned(), Value::S(format!("{n:03}")))).into())
+}
+
+fn item(n: usize) -> Item {
+    let mut item = key(n).attributes().clone();
+    item.insert("a".to_owned(), Value::S(format!("value {n}")));
+    item
+}
+
+struct Scene {
+    table: MemoryTable,
+    plan: Plan,
+    store: State,
+}
+
+impl Scene {
+    fn new(items: usize) -> Scene {
+        Scene::with_store(items, crate::state::in_memory())
+    }
+
+    fn with_store(items: usize, store: State) -> Scene {
+        let latency = (Duration::from_millis(1), Duration::from_millis(5));
+        let table = MemoryTable::new(TableDescription::for_tests(), latency, FaultPlan::NONE, 1);
+        let scene = Scene { table, plan: plan(), store };
+        (0..items).for_each(|n| scene.put(n, Author::Seed, Some(item(n))));
+        scene
+    }
+
+    fn put(&self, n: usize, author: Author, item: Option<Item>) {
+        self.table.change(&key(n), author, |_| item);
+    }
+
+    fn item(&self, n: usize) -> Option<Item> {
+        self.versions(n).last().and_then(|version| version.item.clone())
+    }
+
+    fn versions(&self, n: usize) -> Vec<Version> {
+        self.table.history(|history| {
+            let found = history.all().find(|(other, _)| **other == key(n));
+            found.map(|(_, versions)| versions.to_vec()).unwrap_or_default()
+        })
+    }
+
+    fn job(&self, phase: &str) -> Job {
+        let description = TableDescription::for_tests();
+        let changes = match phase {
+            phase::EXPAND => expand::changes(&self.plan, &description),
+            _ => undo::changes(&self.plan, &description),
+        };
+        let wide = Budget { write: 1_000.0, read: 1_000.0 };
+        let budgets = Budgets { table: wide, per_key_range: wide, per_partition_key: wide, indexes: Vec::new() };
+        let tables = Tables::one(Arc::new(self.table.connect(0)));
+        Job::new(self.plan.clone(), Arc::new(changes), tables, description, &budgets)
+    }
+
+    async fn begin(&self, phase: &str, mode: BeginMode) -> RunSession {
+        let new =
+            NewRun { phase: phase.into(), total_segments: 2, tool_version: "t".into(), table_items_estimate: None };
+        self.store.begin(mode, new).await.unwrap()
+    }
+
+    async fn pass(&self, phase: &str, mode: BeginMode) -> SessionResult {
+        let session = self.begin(phase, mode).await;
+        let ended = self.job(phase).work(&self.store, &session).await.unwrap();
+        assert_eq!(ended.stopped, None);
+        ended
+    }
+
+    /// Records that the run was about to delete this item. No reply is on record.
+    async fn record_unconfirmed(&self, n: usize, image: &Item) {
+        let run = self.store.current_run(phase::EXPAND).await.unwrap().unwrap();
+        let row = PreImageRow { key: key(n), pre: PreImage::of_item("pk", image) };
+        self.store.append_pre_images(run.session(), vec![row]).await.unwrap();
+    }
+}
+
+fn plan() -> Plan {
+    crate::plan::load("plan", PLAN).unwrap().plan
+}
+
+fn of(ended: &SessionResult, outcome: Outcome) -> u64 {
+    ended.totals.counts.of(outcome)
+}
+
+/// Between two rollbacks, the application deletes an item, changes another one, and the run deletes a third one again.
+#[tokio::test(start_paused = true)]
+async fn a_second_rollback_leaves_restored_items_alone() {
+    let scene = Scene::new(8);
+    assert_eq!(of(&scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await, Outcome::Applied), 8);
+    scene.record_unconfirmed(20, &item(20)).await;
+    let first = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+    assert_eq!((of(&first, Outcome::Applied), of(&first, Outcome::Rejected)), (8, 1));
+    scene.put(0, Author::Application, None);
+    let changed: Item = item(1).into_iter().chain([("b".to_owned(), Value::Null)]).collect();
+    scene.put(1, Author::Application, Some(changed.clone()));
+    let second = scene.pass(phase::ROLLBACK, BeginMode::Again).await;
+    assert_eq!(scene.item(0), None, "the application deleted this item");
+    assert_eq!((second.totals.counts.scanned, of(&second, Outcome::Rejected)), (1, 1), "only the unclear item is left");
+    assert_eq!(scene.item(1), Some(changed.clone()));
+    // The items that are deleted once more come back once more.
+    assert_eq!(of(&scene.pass(phase::EXPAND, BeginMode::Again).await, Outcome::Applied), 7);
+    assert_eq!(of(&scene.pass(phase::ROLLBACK, BeginMode::Again).await, Outcome::Applied), 7);
+    assert_eq!((scene.item(0), scene.item(1), scene.item(2)), (None, Some(changed), Some(item(2))));
+}
+
+/// A rollback is killed at any time. The application then deletes all items that are back. No session puts an item back
+/// a second time.
+#[tokio::test(start_paused = true)]
+async fn a_resumed_rollback_resurrects_no_item() {
+    let (mut resumed, mut unclear) = (0, 0);
+    for lifetime in 1..80 {
+        let (store, mut crash) = crate::state::in_memory_with_crashes();
+        let mut scene = Scene::with_store(8, store);
+        scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        let session = scene.begin(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+        let job = scene.job(phase::ROLLBACK);
+        if timeout(Duration::from_millis(lifetime), job.work(&scene.store, &session)).await.is_ok() {
+            continue;
+        }
+        scene.store = crash();
+        // Writes in flight arrive.
+        sleep(Duration::from_secs(1)).await;
+        let back: Vec<usize> = (0..8).filter(|n| scene.item(*n).is_some()).collect();
+        back.iter().for_each(|n| scene.put(*n, Author::Application, None));
+        let ended = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+        for n in &back {
+            assert_eq!(scene.item(*n), None, "item {n} after {lifetime} ms");
+        }
+        let missing = (0..8).filter(|n| scene.item(*n).is_none() && !back.contains(n)).count() as u64;
+        assert_eq!(ended.totals.counts.scanned, 8, "each item is counted once");
+        assert!(missing <= of(&ended, Outcome::Rejected), "after {lifetime} ms: {missing} without a failure");
+        resumed += usize::from(!back.is_empty());
+        unclear += of(&ended, Outcome::Rejected);
+    }
+    assert!(resumed > 3 && unclear > 3, "{resumed} and {unclear}");
+}
+
+/// A rollback that died before it had a reply: the item may be there, may be another one, or may be missing.
+#[tokio::test(start_paused = true)]
+async fn an_unconfirmed_put_is_not_repeated() {
+    let scene = Scene::new(4);
+    scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+    let session = scene.begin(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+    let row = |n| PreImageRow { key: key(n), pre: PreImage::mark("pk", ItemMark::PuttingBack) };
+    scene.store.append_pre_images(session.run.session(), (0..3).map(row).collect()).await.unwrap();
+    scene.put(1, Author::Tool(9), Some(item(1)));
+    scene.put(2, Author::Application, Some(key(2).attributes().clone()));
+    let ended = scene.job(phase::ROLLBACK).work(&scene.store, &session).await.unwrap();
+    let counted = [Outcome::Applied, Outcome::AlreadyApplied, Outcome::Diverged, Outcome::Rejected];
+    assert_eq!(counted.map(|outcome| of(&ended, outcome)), [1, 1, 1, 1]);
+    assert_eq!([0, 1, 2, 3].map(|n| scene.item(n).map(|item| item.len())), [None, Some(3), Some(2), Some(3)]);
+    let failures = scene.store.failures_of_phase(phase::ROLLBACK, crate::state::Cursor::START, 10).await.unwrap();
+    let reason = &failures[0].as_ref().unwrap().reason;
+    assert!(reason.contains("an earlier rollback may have put the item back"), "{reason}");
+    // An item that was found equal is done.
+    scene.put(1, Author::Application, None);
+    scene.pass(phase::ROLLBACK, BeginMode::Again).await;
+    assert_eq!(scene.item(1), None);
+}
+
+/// A delete of a killed run arrives while the rollback works. Its item is not reported as untouched.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_waits_for_late_deletes() {
+    let scene = Scene::new(2);
+    scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+    for n in [10, 11] {
+        scene.put(n, Author::Seed, Some(item(n)));
+        scene.record_unconfirmed(n, &item(n)).await;
+    }
+    // An item with only its key exists too.
+    scene.put(12, Author::Seed, Some(key(12).attributes().clone()));
+    scene.record_unconfirmed(12, key(12).attributes()).await;
+    let late = async {
+        sleep(Duration::from_secs(40)).await;
+        scene.put(10, Author::Tool(7), None);
+    };
+    let (ended, ()) = tokio::join!(scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew), late);
+    let counted = [Outcome::Applied, Outcome::NothingToDo, Outcome::Rejected].map(|outcome| of(&ended, outcome));
+    assert_eq!(counted, [2, 2, 1]);
+    assert_eq!(scene.item(11), Some(item(11)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_wait_for_late_deletes() {
+    let scene = Scene::new(1);
+    scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+    scene.put(10, Author::Seed, Some(item(10)));
+    scene.record_unconfirmed(10, &item(10)).await;
+    let session = scene.begin(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+    let job = scene.job(phase::ROLLBACK);
+    let began = Instant::now();
+    let stop = async {
+        sleep(Duration::from_secs(5)).await;
+        job.stop.stop(StopReason::Interrupted);
+    };
+    let (ended, ()) = tokio::join!(job.work(&scene.store, &session), stop);
+    assert_eq!(ended.unwrap().stopped, Some(StopReason::Interrupted));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// A damaged key in the journal is a failure, and every other item comes back.
+#[tokio::test]
+async fn a_damaged_key_fails_only_its_item() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.db");
+    let identity = Identity::from_plan(&plan(), &TableDescription::for_tests());
+    let open = || crate::state::open(&path, &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+    let scene = Scene::with_store(9, open());
+    scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+    let Scene { table, plan, store } = scene;
+    store.close().await.unwrap();
+    crate::state::damage_first_key(&path);
+    let scene = Scene { table, plan, store: open() };
+    let ended = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+    assert_eq!((of(&ended, Outcome::Applied), of(&ended, Outcome::Rejected)), (8, 1));
+    let failures = scene.store.failures_of_phase(phase::ROLLBACK, crate::state::Cursor::START, 10).await.unwrap();
+    let reasons: BTreeMap<String, &str> =
+        failures.iter().flatten().map(|failure| (failure.key.to_text(), failure.reason.as_str())).collect();
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons.values().all(|reason| reason.contains("key cannot be read")), "{reasons:?}");
+}
