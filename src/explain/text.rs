@@ -97,7 +97,11 @@ impl ExplainReport<'_> {
         }
         if !write.journal.is_empty() {
             let paths: Vec<String> = write.journal.iter().map(|(path, _)| path.to_string()).collect();
-            line(out, "journal", &format!("records the state of {} before the write", paths.join(", ")))?;
+            let what = match write.request {
+                "DeleteItem" => "the whole item".to_owned(),
+                _ => format!("the state of {}", paths.join(", ")),
+            };
+            line(out, "journal", &format!("records {what} before the write"))?;
         }
         Ok(())
     }

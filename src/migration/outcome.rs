@@ -218,10 +218,17 @@ impl VerifyOutcome {
 /// The result of [`super::Migration::cutover`].
 pub struct CutoverOutcome {
     pub(super) flag: Option<Flag>,
+    pub(super) unfinished: bool,
     pub(super) stopped: Option<StopReason>,
 }
 
 impl CutoverOutcome {
+    /// Returns whether items failed in a pass that the step needs, so that the step was not taken. A rerun of the
+    /// command tries these items again.
+    pub fn unfinished(&self) -> bool {
+        self.unfinished
+    }
+
     /// Returns the current flag; `None` if the migration has no flag.
     pub fn flag(&self) -> Option<&Flag> {
         self.flag.as_ref()

@@ -29,7 +29,7 @@ impl Plan {
                 text += " (NULL is missing)";
             }
             if let Some(selection) = &options.applies_to {
-                text += &format!(" where {}", truncate(selection.condition.source(), escaped));
+                text += &format!(" (where {})", truncate(selection.condition.source(), escaped));
             }
             text
         };

@@ -411,7 +411,7 @@ impl StepRequest<'_> {
         let why = if self.context.kind == PlanKind::SetOnly {
             "the plan only sets constants: no reader and no writer has to move"
         } else {
-            "the plan works in place: the same write removed the old attributes"
+            "the plan works in place: a run makes all changes of an item in one write"
         };
         StepRefusal::new(
             format!("{why}, so it ends at verify, and a rollback remains possible"),

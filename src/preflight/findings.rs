@@ -52,7 +52,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     found
 }
 
-const WHY_RECOVERY_IS_NEEDED: &str = "A run rewrites the whole table. Its journal can restore the values that the plan destroys, \
+const WHY_RECOVERY_IS_NEEDED: &str = "A run can write every selected item. Its journal can restore the values that the plan destroys, \
                                 but not the damage from a wrong plan or from a bug in the tool";
 
 fn recovery(facts: &TableFacts) -> Option<Finding> {

@@ -162,7 +162,7 @@ impl MigrationReport {
             (Some(command), Some(until), _) => format!("not before {}: {command}", to_text(until)),
             (Some(command), None, _) => command.clone(),
             (None, _, Some(holder)) => format!("nothing until this process ends: {holder}"),
-            (None, _, None) if self.stage == MigrationStage::Verify => "nothing; rollback is possible".to_owned(),
+            (None, _, None) if self.stage == MigrationStage::Verify => "nothing; the migration is complete".to_owned(),
             (None, _, None) => "nothing. The migration is over. Keep the state file as its record".to_owned(),
         }
     }

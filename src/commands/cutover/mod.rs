@@ -33,11 +33,18 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     // After a step back, no next command is shown. The next step forward would be the step that was just undone, and
     // only the operator knows why it was undone.
     let is_back = matches!(step, Step::Back { .. });
+    let commands = terminal::commands(global, &args.plan);
+    let again = outcome.unfinished().then(|| commands.render("cutover --back"));
+    let exit = if outcome.unfinished() { Exit::Failures } else { Exit::Done };
     let next_step = match outcome.stopped() {
-        None if !is_back => NextStep::find(&migration, &terminal::commands(global, &args.plan)).await,
+        None if !is_back => NextStep::find(&migration, &commands).await,
         None | Some(_) => None,
     };
-    let command_result = CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped()).next_step(next_step.as_ref());
+    let command_result = CommandResult::from_exit_or_stop(exit, outcome.stopped());
+    let command_result = match &again {
+        Some(again) => command_result.next(Some(again.clone())),
+        None => command_result.next_step(next_step.as_ref()),
+    };
     let is_stated = kind(migration.plan()) == PlanKind::Stated;
     output::write_result(
         global,
@@ -51,6 +58,14 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
                 }
                 Some(flag) => writeln!(out, "The flag is at {flag}.")?,
                 None => writeln!(out, "There is no flag.")?,
+            }
+            if let Some(again) = &again {
+                writeln!(
+                    out,
+                    "The step back is not complete: items failed. `{}` lists them with the reasons. Fix them by hand, then run \
+                     the same command again.\nNext: {again}",
+                    commands.render("failures list")
+                )?;
             }
             next_step.iter().try_for_each(|next| next.write(out))
         },

@@ -78,13 +78,14 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
             if let Some(socket) = &socket {
                 writeln!(out, "ctl: {}", socket.display())?;
             }
-            write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref())?;
+            let can_roll_back = outcome.journal_purged().is_none() && migration.plan().deletion() != Some(false);
+            write_standing(out, snapshot, next_step.as_ref(), summary.holder.as_ref(), can_roll_back)?;
             write_cleanup(out, &cleanup)?;
             if let Some(at) = outcome.journal_purged() {
                 writeln!(out, "journal: purged at {at}. A rollback is not possible any more.")?;
             }
             if !same_plan {
-                writeln!(out, "note: the plan file has changed: this state belongs to another plan.")?;
+                writeln!(out, "note: the plan or one of its files has changed: this state belongs to another plan.")?;
             }
             Ok(())
         },

@@ -12,12 +12,13 @@ use backfill::internals::playbook::{MigrationStage, Override, TableBackup};
 use backfill::internals::report::CleanupEntry;
 use backfill::internals::state::LockHolder;
 
-/// Writes the text form.
+/// Writes the text form. `can_roll_back` tells whether a rollback of a complete migration is possible.
 pub(crate) fn write_standing(
     out: &mut Vec<u8>,
     snapshot: &MigrationSnapshot,
     next_step: Option<&NextStep>,
     holder: Option<&LockHolder>,
+    can_roll_back: bool,
 ) -> Result<()> {
     let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
     writeln!(out, "phase: {}", status.stage.name())?;
@@ -53,7 +54,12 @@ pub(crate) fn write_standing(
         }
         (Some(NextStep { command, not_before: None }), _) => writeln!(out, "next: {command}"),
         (None, Some(holder)) => writeln!(out, "next: nothing until this process ends: {holder}"),
-        (None, None) if status.stage == MigrationStage::Verify => writeln!(out, "next: nothing; rollback is possible"),
+        (None, None) if status.stage == MigrationStage::Verify && can_roll_back => {
+            writeln!(out, "next: nothing; rollback is possible")
+        }
+        (None, None) if status.stage == MigrationStage::Verify => {
+            writeln!(out, "next: nothing; the migration is complete")
+        }
         (None, None) => writeln!(out, "next: nothing; the migration is over, and this file is its record"),
     }
 }

@@ -57,7 +57,7 @@ impl Migration {
         };
         // Allow a step back in any phase, because applications obey the flag as soon as it exists.
         if back && let Some(moved) = self.step_back().await? {
-            return Ok(CutoverOutcome { flag: Some(moved), stopped: None });
+            return Ok(CutoverOutcome { flag: Some(moved), unfinished: false, stopped: None });
         }
         let reason = now.then(|| "stale reads were accepted by --now".to_owned());
         let input = OperatorInput { reason, ..OperatorInput::from_step_options(&self.actor, options) };
@@ -65,7 +65,8 @@ impl Migration {
         let target = Box::pin(self.target(plan_check)).await?;
         let question = if back { String::new() } else { question(&target, step).await? };
         let request = CommandRequest::new(step.goal(), &options.accept, question);
-        let (session, _, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
+        let (session, ends, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
+        let unfinished = ends.iter().any(|end| end.unfinished);
         let flag = match session.driver.flag().await {
             Ok(flag) => flag,
             Err(error) => {
@@ -75,7 +76,7 @@ impl Migration {
             }
         };
         session.close().await?;
-        Ok(CutoverOutcome { flag, stopped })
+        Ok(CutoverOutcome { flag, unfinished, stopped })
     }
 
     /// Moves the flag one step back if the flag exists and the step does not need the state file. Otherwise, returns

@@ -22,7 +22,7 @@ pub struct PurgeOutcome {
 /// What the state file records that decides whether the journal may be purged.
 struct RecordedForPurge {
     events: Vec<EventRecord>,
-    /// Number of items with an open failure of the rollback.
+    /// Number of items that the rollback left: those with an open failure, and the diverged ones.
     failures: u64,
     /// Number of items whose state before the migration is unknown; `None` if there are no such items.
     unsure: Option<u64>,
@@ -32,7 +32,8 @@ impl RecordedForPurge {
     async fn read(file: &Arc<dyn StateReader>) -> Result<RecordedForPurge, MigrationError> {
         let mut failures = 0;
         for phase in WAY_BACK {
-            failures += file.open_work_of_phase(phase).await?.failures;
+            let open = file.open_work_of_phase(phase).await?;
+            failures += open.failures + open.diverged;
         }
         Ok(RecordedForPurge { events: file.events().await?, failures, unsure: file.unrestorable_targets().await? })
     }
@@ -40,7 +41,8 @@ impl RecordedForPurge {
     async fn read_locked(store: &State) -> Result<RecordedForPurge, MigrationError> {
         let mut failures = 0;
         for phase in WAY_BACK {
-            failures += store.open_work_of_phase(phase).await?.failures;
+            let open = store.open_work_of_phase(phase).await?;
+            failures += open.failures + open.diverged;
         }
         Ok(RecordedForPurge { events: store.events().await?, failures, unsure: store.unrestorable_targets().await? })
     }

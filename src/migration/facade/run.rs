@@ -44,7 +44,8 @@ impl Migration {
             return Err(MigrationError::NoCompletePass);
         }
         let goal = Goal::Run { again: options.again || options.restart };
-        let question = format!("Write to {} now?", target.table_and_size());
+        let what = if target.plan.deletes_items() { "Delete the selected items of" } else { "Write to" };
+        let question = format!("{what} {} now?", target.table_and_size());
         let request =
             CommandRequest { restart: options.restart, ..CommandRequest::new(goal, &options.accept, question) };
         let request = CommandRequest { accepted_findings: Some(accepted.clone()), ..request };
