@@ -46,11 +46,11 @@ const UNCONFIRMED: &str = "the item is gone, but it is unknown whether this migr
                            the run died or lost the reply. The item was not put back. Its attributes are in the journal: \
                            put it back by hand if the application did not delete it";
 
-/// The reason why a rollback does not put an item back that an earlier rollback may have put back.
-const MAYBE_PUT_BACK: &str = "an earlier rollback may have put the item back, but it died or lost the reply, and the item is \
-                              missing now. It is unknown whether the application deleted it since, so it was not put \
-                              back. Its attributes are in the journal: put it back by hand if the application did not \
-                              delete it";
+/// The reason why an item is not put back, if it may have been put back before.
+pub(crate) const MAYBE_PUT_BACK: &str = "a rollback found another item with this key, or it may have put the item back before it \
+                              died or lost the reply. The item is missing now. It is unknown whether the application \
+                              deleted it, so it was not put back. Its attributes are in the journal: put it back by hand \
+                              if the application did not delete it";
 
 impl Draft<'_> {
     /// Plans the delete of the item.

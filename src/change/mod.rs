@@ -63,6 +63,7 @@ pub use baseline::{Baseline, BaselinePair};
 pub use decide::Changes;
 pub use decision::{Decider, Decision};
 pub use delete::GapRule;
+pub(crate) use delete::MAYBE_PUT_BACK;
 pub use digest::Digest;
 pub use exec::{Exec, ExecFault, ProgramAnswer, ProgramAnswers, ProgramFiles, ProgramQuestion, input_digest};
 pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};

@@ -153,7 +153,7 @@ impl<'a> Draft<'a> {
                 }
                 // Applications write both attributes. The value follows from the old attribute, so the NULL that counts as
                 // missing replaces it, as a removal would if the target had been absent.
-                Some(new) if is_implied && *before == Value::Null && self.is_null_missing(to) => {
+                Some(new) if is_implied && !self.needs_record && *before == Value::Null && self.is_null_missing(to) => {
                     self.require_implied(source, to, new, restored);
                     self.require(Condition::Equals(to.clone(), new.clone()));
                     self.overwrite(to, new, before);

@@ -76,6 +76,7 @@ pub struct DryRunOutcome {
     pub(super) accepted: Vec<Acceptance>,
     pub(super) stopped: Option<StopReason>,
     pub(super) pairs_unrecorded: bool,
+    pub(super) leaves_out_old_from_new: bool,
     pub(super) next: String,
 }
 
@@ -102,6 +103,7 @@ impl DryRunOutcome {
             accepted: &self.accepted,
             stopped: self.stopped.as_ref(),
             pairs_unrecorded: self.pairs_unrecorded,
+            leaves_out_old_from_new: self.leaves_out_old_from_new,
             next: &self.next,
         }
     }
@@ -223,7 +225,7 @@ pub struct CutoverOutcome {
 }
 
 impl CutoverOutcome {
-    /// Returns whether items failed in a pass that the step needs, so that the step was not taken. A rerun of the
+    /// Returns whether items failed in a pass that the step needs, so that the step is not complete. A rerun of the
     /// command tries these items again.
     pub fn unfinished(&self) -> bool {
         self.unfinished

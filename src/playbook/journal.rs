@@ -51,7 +51,7 @@ pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool, left: 
     if state.rollback == PhaseStatus::Complete && left > 0 && !accepts {
         return Err(StepRefusal::new(
             format!(
-                "the rollback was forced and left at least {} unrestored. The journal may have the only copy of their \
+                "the rollback left at least {} unrestored. The journal may have the only copy of their \
                  values. If you do not need these values, use --accept no-way-back",
                 count(left, "item", "items")
             ),

@@ -22,6 +22,10 @@ const MAX_KEY: usize = 120;
 pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version of backfill began this migration and did not \
                                     record which items had equal values or only the new attribute";
 
+/// Shown before a rollback that begins with another pass than the forecast one.
+const LEFT_OUT: &str = "applications have written only the new attribute, so the rollback first makes old values equal \
+                        the new ones. Items may change or fail in that pass";
+
 /// The result of a dry run.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
@@ -43,6 +47,8 @@ pub struct DryRunReport<'a> {
     /// For a rollback: whether the first pass did not record which items already had a new value. In that case, the
     /// report cannot count the items that the rollback will not restore exactly.
     pub pairs_unrecorded: bool,
+    /// For a rollback: whether its first pass makes old values equal the new ones. The figures do not include this pass.
+    pub leaves_out_old_from_new: bool,
     /// The next command. This command makes the counted changes, or must run before the command that makes them.
     pub next: &'a str,
 }
@@ -81,6 +87,9 @@ impl DryRunReport<'_> {
         }
         if self.pairs_unrecorded {
             writeln!(out, "  {PAIRS_UNRECORDED}")?;
+        }
+        if self.leaves_out_old_from_new {
+            writeln!(out, "  not counted: {LEFT_OUT}")?;
         }
         writeln!(out, "  this dry run consumed {} RCU", units(found.read_units))?;
         if stopped.is_none() {
@@ -164,6 +173,7 @@ impl DryRunReport<'_> {
             "rejected_because": reasons_json(found, PredictedOutcome::Rejected),
             "not_computable_because": reasons_json(found, PredictedOutcome::NotComputable),
             "not_as_before": leftovers.collect::<Vec<_>>(), "not_as_before_unknown": self.pairs_unrecorded,
+            "leaves_out_old_from_new": self.leaves_out_old_from_new,
             "sample": sampled.map(|sampled| self.sample_json(sampled)),
             "estimate": stopped.is_none().then(|| estimate.to_json()),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),

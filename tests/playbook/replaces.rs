@@ -129,6 +129,12 @@ async fn a_value_that_breaks_the_law_is_reported() {
     // 2025-02-01 begins at 1738368000. No date without a time stands for noon of that day.
     put(&scene, date("day", "2025-01-31"), "1738368000").await;
     put(&scene, date("noon", "2025-01-31"), "1738411200").await;
+    let forecast = scene.run_command("rollback --dry-run").await;
+    assert!(
+        forecast.stdout.contains("not counted: applications have written only the new attribute"),
+        "{}",
+        forecast.stdout
+    );
     let back = scene.run_command("cutover --back").await;
     assert_eq!(back.code, 4, "readers did not go back: {}", back.messages());
     assert!(back.stdout.contains("The step back is not complete: items failed"), "{}", back.stdout);

@@ -19,8 +19,8 @@ use super::values::is_selected;
 const SELECTIONS: [&str; 2] = ["item.sk < \"030\"", "has(item.kind) && item.kind == \"order\""];
 
 /// All attributes of the items, other than the key.
-const ATTRIBUTES: [&str; 11] =
-    ["n", "old", "new", "doc", "marker", "kind", "status", "price", "version", "label", "legacy"];
+const ATTRIBUTES: [&str; 12] =
+    ["n", "old", "new", "doc", "marker", "kind", "status", "price", "version", "label", "tags", "legacy"];
 
 /// Generates a plan that deletes items, with each of the gap rules.
 pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {

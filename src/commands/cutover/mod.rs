@@ -34,7 +34,9 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
     // only the operator knows why it was undone.
     let is_back = matches!(step, Step::Back { .. });
     let commands = terminal::commands(global, &args.plan);
-    let again = outcome.unfinished().then(|| commands.render("cutover --back"));
+    let is_stated = kind(migration.plan()) == PlanKind::Stated;
+    // Without a flag, the command needs the operator's statements again.
+    let again = (outcome.unfinished() && !is_stated).then(|| commands.render("cutover --back"));
     let exit = if outcome.unfinished() { Exit::Failures } else { Exit::Done };
     let next_step = match outcome.stopped() {
         None if !is_back => NextStep::find(&migration, &commands).await,
@@ -45,7 +47,6 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
         Some(again) => command_result.next(Some(again.clone())),
         None => command_result.next_step(next_step.as_ref()),
     };
-    let is_stated = kind(migration.plan()) == PlanKind::Stated;
     output::write_result(
         global,
         &command_result,
@@ -59,13 +60,16 @@ pub(crate) async fn cutover(global: &Global, args: CutoverArgs) -> anyhow::Resul
                 Some(flag) => writeln!(out, "The flag is at {flag}.")?,
                 None => writeln!(out, "There is no flag.")?,
             }
-            if let Some(again) = &again {
+            if outcome.unfinished() {
                 writeln!(
                     out,
-                    "The step back is not complete: items failed. `{}` lists them with the reasons. Fix them by hand, then run \
-                     the same command again.\nNext: {again}",
+                    "The step back is not complete: items failed. `{}` lists them with the reasons. Fix them by hand (or leave \
+                     them as they are with --force REASON), then run the same command again.",
                     commands.render("failures list")
                 )?;
+            }
+            if let Some(again) = &again {
+                writeln!(out, "Next: {again}")?;
             }
             next_step.iter().try_for_each(|next| next.write(out))
         },

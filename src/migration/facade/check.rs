@@ -10,8 +10,8 @@ use crate::health::ask_once;
 use crate::migration::preflight::recorded;
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
-    CheckOptions, CheckOutcome, DryRunOptions, DryRunOutcome, DryRunPhase, ItemsRead, Migration, MigrationError,
-    PreflightReport, job_for_phase, kind, run_preflight,
+    CheckOptions, CheckOutcome, DryRunOptions, DryRunOutcome, DryRunPhase, FlagRecord, ItemsRead, Migration,
+    MigrationError, PreflightReport, job_for_phase, kind, run_preflight,
 };
 use crate::passes::{DryRun, Prediction};
 use crate::playbook::{Goal, NextCommand, Phase, PlanKind};
@@ -131,8 +131,10 @@ impl Migration {
         file.check_identity(&Identity::from_plan(plan, description)).await?;
         let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
         let unrecorded = phase == Phase::Undo && file.pairs_unrecorded().await?;
+        let flag = if phase == Phase::Undo { FlagRecord::from_file(file.as_ref()).await } else { None };
         let mut outcome = self.count(target, job, Some(file), goal.into(), None, accepted).await?;
         outcome.pairs_unrecorded = unrecorded;
+        outcome.leaves_out_old_from_new = flag.is_some_and(|record| record.flag.old_stale);
         Ok(outcome)
     }
 
@@ -164,6 +166,7 @@ impl Migration {
             accepted,
             stopped,
             pairs_unrecorded: false,
+            leaves_out_old_from_new: false,
             next,
         })
     }

@@ -22,7 +22,8 @@ pub struct PurgeOutcome {
 /// What the state file records that decides whether the journal may be purged.
 struct RecordedForPurge {
     events: Vec<EventRecord>,
-    /// Number of items that the rollback left: those with an open failure, and the diverged ones.
+    /// Minimum number of items that the rollback left: in one of its phases, those with an open failure and the
+    /// diverged ones.
     failures: u64,
     /// Number of items whose state before the migration is unknown; `None` if there are no such items.
     unsure: Option<u64>,
@@ -33,7 +34,7 @@ impl RecordedForPurge {
         let mut failures = 0;
         for phase in WAY_BACK {
             let open = file.open_work_of_phase(phase).await?;
-            failures += open.failures + open.diverged;
+            failures = failures.max(open.failures + open.diverged);
         }
         Ok(RecordedForPurge { events: file.events().await?, failures, unsure: file.unrestorable_targets().await? })
     }
@@ -42,7 +43,7 @@ impl RecordedForPurge {
         let mut failures = 0;
         for phase in WAY_BACK {
             let open = store.open_work_of_phase(phase).await?;
-            failures += open.failures + open.diverged;
+            failures = failures.max(open.failures + open.diverged);
         }
         Ok(RecordedForPurge { events: store.events().await?, failures, unsure: store.unrestorable_targets().await? })
     }

@@ -126,6 +126,23 @@ async fn a_second_rollback_leaves_restored_items_alone() {
     assert_eq!((scene.item(0), scene.item(1), scene.item(2)), (None, Some(changed), Some(item(2))));
 }
 
+/// The application has created an item with the same key, which stays. It then deletes this item. A repeated rollback
+/// must not bring the old item back.
+#[tokio::test(start_paused = true)]
+async fn an_item_that_stayed_is_not_replaced_later() {
+    let scene = Scene::new(2);
+    scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+    let new = key(0).attributes().clone();
+    scene.put(0, Author::Application, Some(new.clone()));
+    let first = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+    assert_eq!((of(&first, Outcome::Applied), of(&first, Outcome::Diverged)), (1, 1));
+    let second = scene.pass(phase::ROLLBACK, BeginMode::Again).await;
+    assert_eq!((of(&second, Outcome::Diverged), scene.item(0)), (1, Some(new)), "it is reported again");
+    scene.put(0, Author::Application, None);
+    let third = scene.pass(phase::ROLLBACK, BeginMode::Again).await;
+    assert_eq!((of(&third, Outcome::Rejected), scene.item(0)), (1, None));
+}
+
 /// A rollback is killed at any time. The application then deletes all items that are back. No session puts an item back
 /// a second time.
 #[tokio::test(start_paused = true)]
@@ -174,7 +191,10 @@ async fn an_unconfirmed_put_is_not_repeated() {
     assert_eq!([0, 1, 2, 3].map(|n| scene.item(n).map(|item| item.len())), [None, Some(3), Some(2), Some(3)]);
     let failures = scene.store.failures_of_phase(phase::ROLLBACK, crate::state::Cursor::START, 10).await.unwrap();
     let reason = &failures[0].as_ref().unwrap().reason;
-    assert!(reason.contains("an earlier rollback may have put the item back"), "{reason}");
+    assert!(
+        reason.contains("a rollback found another item with this key, or it may have put the item back"),
+        "{reason}"
+    );
     // An item that was found equal is done.
     scene.put(1, Author::Application, None);
     scene.pass(phase::ROLLBACK, BeginMode::Again).await;

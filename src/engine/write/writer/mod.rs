@@ -284,6 +284,11 @@ impl Writer {
                             Err(Stopped) => stopped = true,
                         }
                     }
+                    Err(error) if error.is_ambiguous() && member.write.created_item().is_some() && !stopped => {
+                        if self.settle_put(requests, member, &mut outcomes).await.is_err() {
+                            stopped = true;
+                        }
+                    }
                     Err(error) if error.directive() == Directive::Retry => {
                         member.ambiguous |= error.is_ambiguous();
                         member.unclear |= error.is_ambiguous();

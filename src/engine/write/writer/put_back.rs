@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep_until};
 
-use super::{ItemOutcomes, Writer, give_up};
-use crate::change::{Decision, Deletion, ItemHistory, ItemMark, PreImage, Undone};
+use super::{ItemOutcomes, PendingWrite, Writer, give_up};
+use crate::change::{Decision, Deletion, ItemHistory, ItemMark, MAYBE_PUT_BACK, PreImage, Undone};
 use crate::dynamodb::GetReply;
 use crate::engine::client::{RequestSpend, Requests};
 use crate::engine::stop::Stopped;
@@ -84,6 +84,27 @@ impl Writer {
         let second = requests.get(&key).await?;
         let units = first.units.unwrap_or(0.0) + second.units.unwrap_or(0.0);
         Ok(GetReply { units: Some(units), ..second })
+    }
+
+    /// Settles a put whose reply was lost: reads the item instead of sending the put again. If the first put took effect
+    /// and the application then deleted the item, a second put would bring it back.
+    pub(super) async fn settle_put(
+        &self,
+        requests: &Requests,
+        member: PendingWrite,
+        outcomes: &mut ItemOutcomes,
+    ) -> Result<(), Stopped> {
+        let key = member.write.key.clone();
+        let got = requests.get(&key).await?;
+        outcomes.add_spend(RequestSpend { read: got.units.unwrap_or(0.0), ..RequestSpend::default() });
+        let decision = got.item.and_then(|item| self.changes().decide_found(&item, &member.write));
+        let decision = decision.unwrap_or_else(|| Decision::Rejected(MAYBE_PUT_BACK.to_owned()));
+        if decision == Decision::AlreadyApplied {
+            self.record_put_back(requests, [&key]).await?;
+        }
+        outcomes.counts.unclear += 1;
+        outcomes.record_decision(key, decision, true);
+        Ok(())
     }
 
     /// Marks these items as being in the table again. The marks are durable when this function returns. A later rollback

@@ -25,7 +25,11 @@ impl Writer {
         outcomes: &mut ItemOutcomes,
     ) -> Result<Option<PendingWrite>, Stopped> {
         let key = member.write.key.clone();
-        outcomes.mark_not_applied(&mut member);
+        // If a put failed because the item exists, its mark stays valid: should the item be missing later, then the
+        // application has deleted it, and a repeated rollback must not put it back.
+        if member.write.created_item().is_none() {
+            outcomes.mark_not_applied(&mut member);
+        }
         let image = match image {
             Some(image) => Some(image),
             // A missing image does not prove that the item is gone, because some engines never return an image.
