@@ -121,11 +121,12 @@ impl Migration {
         self.pages.session_ended(&scans, &self.state)
     }
 
-    /// Waits until the server has answered all requests for these operations from a process that is now dead.
+    /// Waits until the server has answered all requests for these operations from a process that is now dead. On a busy
+    /// machine, the server may take a while to see such a request at all.
     fn settle(&self, operations: &[&str]) {
         let mut quiet = 0;
         let mut last = 0;
-        while quiet < 8 {
+        while quiet < 40 {
             sleep(Duration::from_millis(3));
             let tally = self.harness.proxy().tally();
             let open = operations.iter().any(|name| {
