@@ -10,8 +10,8 @@ pub(super) const INDEXED: &str = "items-in-an-index.toml";
 /// The example with a file of keys. Its test lists the items that change.
 pub(super) const LISTED: &str = "listed-keys.toml";
 
-/// The example whose constants are documents. This test is separate, because some engines cannot compare documents.
-pub(super) const DOCUMENTS: &str = "set-constant.toml";
+/// The examples that compare documents or lists. Their test is separate, because some engines cannot compare these.
+pub(super) const DOCUMENTS: [&str; 3] = ["set-constant.toml", "append.toml", "null-as-missing.toml"];
 
 /// An example plan with the exit code of its run, and with items before and after the run. The test fails if the folder
 /// contains a plan that is not listed.
