@@ -86,7 +86,7 @@ fn an_item_that_the_promise_does_not_cover_stays() {
         assert!(matches!(decision, Decision::NotComputable(_)), "{decision:?}");
     }
     assert_eq!(decide(GapRule::WritersStopped, &item(json!({"pk": {"S": "p"}}))), Decision::NothingToDo);
-    // A delete of the whole item breaks no signature.
+    // A delete leaves no item with a wrong signature.
     let signed = old(json!({"*amzn-ddb-map-desc*": {"B": "AAEC"}}));
     let changes = run(delete(GapRule::WritersStopped)).with_encrypted_refused(true);
     assert!(matches!(changes.decide(&signed), Decision::Write(_)));

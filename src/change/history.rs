@@ -102,7 +102,7 @@ pub enum Undone {
     /// No rollback has tried.
     #[default]
     No,
-    /// A rollback may have sent the write, but no reply is on record.
+    /// A rollback may have sent the write, but recorded no reply.
     Unknown,
     /// The item was in the table again. If it is missing now, the application has deleted it.
     Yes,

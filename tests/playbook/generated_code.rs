@@ -14,7 +14,7 @@ use crate::scene::{MOVE, QUICKLY, Scene, items};
 /// The application's operations between two commands.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-/// The commands of the whole migration.
+/// The commands of a migration, from its first to its last.
 const COMMANDS: [&str; 7] = [
     "cutover --to dual-write --yes",
     "run --yes",

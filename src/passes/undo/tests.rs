@@ -89,7 +89,7 @@ impl Scene {
         ended
     }
 
-    /// Records that the run was about to delete this item. No reply is on record.
+    /// Records that the run was about to delete this item, but no reply.
     async fn record_unconfirmed(&self, n: usize, image: &Item) {
         let run = self.store.current_run(phase::EXPAND).await.unwrap().unwrap();
         let row = PreImageRow { key: key(n), pre: PreImage::of_item("pk", image) };

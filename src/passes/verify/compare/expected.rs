@@ -156,7 +156,7 @@ impl Expectation {
             // If no new value can be computed from the old one, nothing shows that the new value is right.
             Expectation::Pair { source, new, truth, skip_rule } => {
                 let old = &source.path;
-                // A NULL that counts as missing is on record as preexisting. The migration's own value replaced it.
+                // The baseline lists a NULL that counts as missing. The migration's own value replaced it.
                 let is_filled = |there: &Value| options.null_is_missing && record.is_own_value(new, there);
                 let was_there = |there: &Value| record.is_preexisting(new) && !is_filled(there);
                 match (old.get(item), rules.paired_value(source, new, item)) {
