@@ -95,8 +95,12 @@ fn every_bad_plan_is_refused_with_the_expected_text() {
 #[test]
 fn every_example_loads_and_fits_the_sample_table() {
     let examples = files("migrations-examples");
-    assert!(examples.len() >= 6);
+    assert!(examples.len() >= 26);
+    let overview =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations-examples/README.md")).unwrap();
     for path in &examples {
+        let row = format!(" | [{0}]({0}.toml) |", path.file_stem().unwrap().to_str().unwrap());
+        assert_eq!(overview.matches(&row).count(), 1, "migrations-examples/README.md:{row}");
         let loaded =
             load_for_shop(&name_of(path), &fs::read(path).unwrap()).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(loaded.plan.table.name, "shop", "{}", path.display());

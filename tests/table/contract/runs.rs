@@ -11,7 +11,7 @@ use backfill::internals::item::{Item, Projection};
 use backfill::internals::local::{Fault, RequestInfo};
 use serde_json::{Value as Json, json};
 
-use super::examples::{DOCUMENTS, Example, INDEXED, LISTED, examples};
+use super::examples::{DELETES, DOCUMENTS, Example, INDEXED, LISTED, example, examples, folder};
 use super::item;
 use crate::harness::{Harness, bytes_of, index, key_of};
 use crate::live::{LiveFigures, OperationKind, Scenario, Shape, play};
@@ -20,61 +20,40 @@ use crate::live::{LiveFigures, OperationKind, Scenario, Shape, play};
 /// midway.
 const COPIES: usize = 30;
 
-/// The example that deletes items. This test is separate, because an item has no expected attributes afterwards.
-const DELETES: &str = "delete-where.toml";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_example_has_its_documented_result_even_if_it_is_killed_midway() {
-    let examples = examples();
-    let mut files: Vec<String> =
-        folder().read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    files.retain(|file| file.ends_with(".toml"));
-    files.sort();
-    let mut known: Vec<&str> = examples.iter().map(|e| e.file).chain([DELETES]).collect();
-    known.sort();
-    assert_eq!(files, known, "an example that no test knows");
-    for example in examples.iter().filter(|example| !DOCUMENTS.contains(&example.file)) {
+    let is_separate = |example: &&Example| [&DOCUMENTS[..], &[DELETES]].concat().contains(&example.name.as_str());
+    for example in examples().iter().filter(|example| !is_separate(example)) {
         killed_and_resumed(example).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_with_documents_has_its_documented_result() {
-    let examples = examples();
-    for file in DOCUMENTS {
-        killed_and_resumed(examples.iter().find(|example| example.file == file).unwrap()).await;
+    for name in DOCUMENTS {
+        killed_and_resumed(&example(name)).await;
     }
 }
 
 /// The folder with the programs of the examples.
 const PROGRAMS: &str = "programs";
+
 /// The run is killed midway. In the end, exactly the closed orders with a version are gone. A rollback puts back each
 /// delete that was confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_that_deletes_has_its_documented_result() {
-    let text = std::fs::read_to_string(folder().join(DELETES)).unwrap();
+    let example = example(DELETES);
     let harness = Harness::start();
     let table = harness.create_table().await;
-    let plan = harness.dir().join(DELETES);
-    std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
-    let order =
-        |pk: &str, attributes: Json| (0..COPIES).map(|n| item(&format!("{pk}-{n}"), &attributes)).collect::<Vec<_>>();
-    let goes = order("goes", json!({"state": {"S": "closed"}, "version": {"N": "1"}, "total": {"N": "12.50"}}));
-    let stays = [
-        order("open", json!({"state": {"S": "open"}, "version": {"N": "1"}})),
-        order("other", json!({"n": {"N": "1"}})),
-        order("unversioned", json!({"state": {"S": "closed"}})),
-    ]
-    .concat();
-    harness.load(&table, goes.iter().chain(&stays).cloned()).await;
+    let plan = copy_of_plan(&harness, &example, &table);
+    let items = copies_of_items(&example);
+    harness.load(&table, items.iter().map(|(before, _)| before.clone())).await;
     let before = harness.dump(&table).await;
 
     kill_after_deletes(&harness, start(&harness, &plan), COPIES as u64 / 3);
     let resumed = finish(start(&harness, &plan));
-    assert_eq!(resumed["exit_code"], 4, "an item without a version is a failure: {resumed}");
-    let expected: BTreeMap<String, String> =
-        stays.iter().map(|item| (key_of(item).to_text(), bytes_of(item))).collect();
-    assert_eq!(bytes(&harness.dump(&table).await), expected);
+    assert_eq!(resumed["exit_code"], example.exit_code, "{resumed}");
+    assert_eq!(bytes(&harness.dump(&table).await), expected(&items));
 
     let mut rollback = harness.command();
     rollback.args(["rollback", "--yes", "--force", "the test accepts the rest", "--output", "json"]).arg(&plan);
@@ -86,55 +65,70 @@ async fn the_example_that_deletes_has_its_documented_result() {
     assert!(missing.len() <= 64, "{} are missing: {rolled_back}", missing.len());
 }
 
-fn folder() -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations-examples")
-}
-
-async fn killed_and_resumed(example: &Example) {
-    let text = std::fs::read_to_string(folder().join(example.file)).unwrap();
-    let harness = Harness::start();
-    let by_mail = index("by-mail", &[("mail_key", "S"), ("rank", "N")], Projection::KeysOnly, false);
-    let table = match example.file {
-        INDEXED => harness.create_indexed_table(&[by_mail]).await,
-        _ => harness.create_table().await,
-    };
-    assert_eq!(text.matches("name = \"shop\"").count(), 1, "{}", example.file);
-    let plan = harness.dir().join(example.file);
-    std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
+/// Writes the example's plan for this table to the harness's folder, with the programs that plans use.
+fn copy_of_plan(harness: &Harness, example: &Example, table: &str) -> std::path::PathBuf {
+    let file = format!("{}.toml", example.name);
+    let text = std::fs::read_to_string(folder().join(&file)).unwrap();
+    assert_eq!(text.matches("name = \"shop\"").count(), 1, "{file}");
     std::fs::create_dir_all(harness.dir().join(PROGRAMS)).unwrap();
     for program in folder().join(PROGRAMS).read_dir().unwrap().map(Result::unwrap) {
         std::fs::copy(program.path(), harness.dir().join(PROGRAMS).join(program.file_name())).unwrap();
     }
-    let both = |n: usize, (before, after): &(Json, Json)| {
-        (0..COPIES).map(move |i| format!("{n}-{i}")).map(|pk| (item(&pk, before), item(&pk, after))).collect::<Vec<_>>()
+    let plan = harness.dir().join(file);
+    std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
+    plan
+}
+
+/// Returns [`COPIES`] of each item of the example, before and after the run.
+fn copies_of_items(example: &Example) -> Vec<(Item, Option<Item>)> {
+    let copies = |n: usize, (before, after): &(Json, Option<Json>)| {
+        let keys = (0..COPIES).map(move |i| format!("{n}-{i}"));
+        keys.map(|pk| (item(&pk, before), after.as_ref().map(|after| item(&pk, after)))).collect::<Vec<_>>()
     };
-    let items: Vec<(Item, Item)> = example.items.iter().enumerate().flat_map(|(n, pair)| both(n, pair)).collect();
+    example.items.iter().enumerate().flat_map(|(n, pair)| copies(n, pair)).collect()
+}
+
+/// Returns the table after the run.
+fn expected(items: &[(Item, Option<Item>)]) -> BTreeMap<String, String> {
+    items.iter().filter_map(|(_, after)| after.as_ref()).map(|item| (key_of(item).to_text(), bytes_of(item))).collect()
+}
+
+async fn killed_and_resumed(example: &Example) {
+    let name = example.name.as_str();
+    let harness = Harness::start();
+    let by_mail = index("by-mail", &[("mail_key", "S"), ("rank", "N")], Projection::KeysOnly, false);
+    let table = match name {
+        INDEXED => harness.create_indexed_table(&[by_mail]).await,
+        _ => harness.create_table().await,
+    };
+    let plan = copy_of_plan(&harness, example, &table);
+    let items = copies_of_items(example);
     harness.load(&table, items.iter().map(|(before, _)| before.clone())).await;
-    let expected: BTreeMap<String, String> =
-        items.iter().map(|(_, after)| (key_of(after).to_text(), bytes_of(after))).collect();
-    let changed = || items.iter().filter(|(before, after)| bytes_of(before) != bytes_of(after));
+    let expected = expected(&items);
+    let is_changed = |(before, after): &&(Item, Option<Item>)| after.as_ref().map(bytes_of) != Some(bytes_of(before));
+    let changed = || items.iter().filter(is_changed);
     let writes = changed().count() as u64;
     let mut scanned = items.len();
-    if example.file == LISTED {
-        let line = |(before, _): &(Item, Item)| format!("{}\n", key_of(before).to_text());
+    if name == LISTED {
+        let line = |(before, _): &(Item, Option<Item>)| format!("{}\n", key_of(before).to_text());
         let keys: String = changed().map(line).collect();
         std::fs::write(harness.dir().join("listed.ndjson"), keys).unwrap();
         let text = std::fs::read_to_string(&plan).unwrap();
         std::fs::write(&plan, text.replace("listed-keys.csv", "listed.ndjson")).unwrap();
     }
-    if [LISTED, INDEXED].contains(&example.file) {
+    if [LISTED, INDEXED].contains(&name) {
         scanned = changed().count();
     }
 
     kill_after(&harness, start(&harness, &plan), writes / 3);
     let half = harness.dump(&table).await;
-    assert_ne!(bytes(&half), expected, "{}: the run was killed too late", example.file);
+    assert_ne!(bytes(&half), expected, "{name}: the run was killed too late");
 
     let resumed = finish(start(&harness, &plan));
-    assert_eq!(resumed["exit_code"], example.exit, "{}: {resumed}", example.file);
-    assert_eq!(resumed["run"]["sessions"], 2, "{}: {resumed}", example.file);
-    assert_eq!(resumed["totals"]["counts"]["scanned"], scanned, "{}: {resumed}", example.file);
-    assert_eq!(bytes(&harness.dump(&table).await), expected, "{}", example.file);
+    assert_eq!(resumed["exit_code"], example.exit_code, "{name}: {resumed}");
+    assert_eq!(resumed["run"]["sessions"], 2, "{name}: {resumed}");
+    assert_eq!(resumed["totals"]["counts"]["scanned"], scanned, "{name}: {resumed}");
+    assert_eq!(bytes(&harness.dump(&table).await), expected, "{name}");
 }
 
 fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
