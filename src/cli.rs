@@ -20,7 +20,7 @@ pub(crate) use global::{Color, Global, LogFormat, Output};
 pub(crate) use record_args::{FailuresAction, FailuresArgs, JournalAction, JournalArgs};
 pub(crate) use report_args::{ReportArgs, ReportFormat};
 pub(crate) use shim_args::{LanguageArg, ShimArgs};
-pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DualWriteFacts, ForwardFacts, StepArgs};
+pub(crate) use step_args::{BackwardFacts, ConfirmArgs, DerivedFacts, DualWriteFacts, ForwardFacts, StepArgs};
 pub(crate) use table_args::{InitArgs, StatsArgs};
 
 use std::path::PathBuf;
@@ -385,6 +385,9 @@ pub(crate) struct RollbackArgs {
     /// Facts that the operator states on the way back
     #[command(flatten)]
     pub backward: BackwardFacts,
+    /// The fact that the operator states about the writers of derived items
+    #[command(flatten)]
+    pub derived: DerivedFacts,
 }
 
 /// `iam`
@@ -428,8 +431,8 @@ fn accept_help(accept: Acceptance) -> &'static str {
         Acceptance::ClientEncryption => {
             "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
         }
-        Acceptance::ReadersAcceptBoth => "a value is converted under the same name: every reader accepts both types",
-        Acceptance::WritersWriteNew => "a value is converted under the same name: every writer writes the new type",
+        Acceptance::ReadersAcceptBoth => "a value changes its type or form in one step: every reader accepts both",
+        Acceptance::WritersWriteNew => "a value changes its type or form in one step: every writer writes the new one",
         Acceptance::DeletesItems => "the plan deletes items: you have checked which ones",
         Acceptance::NoWayBack => {
             "deleted or overwritten values are not kept, or the journal was purged: a rollback cannot restore them"

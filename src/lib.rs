@@ -34,8 +34,9 @@
 //! # }
 //! ```
 //!
-//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a complete program. `tests/outside/` is
-//! a crate that supplies its own table ([`Migration::with_tables`]).
+//! `docs/api.txt` lists every item of the supported API. `examples/embed.rs` is a complete program, and
+//! `examples/custom_change.rs` is one that computes values with a function of its own ([`ports::change::CustomChange`]).
+//! `tests/outside/` is a crate that supplies its own table ([`Migration::with_tables`]).
 //!
 //! Depend on this crate with `default-features = false`. The default feature `internals` exports more items, without
 //! any promise of stability. Without `internals`, enums and reports that may grow are `#[non_exhaustive]`. With
@@ -80,7 +81,8 @@
 //! live writer has already put a value at the target, this value stays, unless the plan asks to overwrite it. Before an
 //! overwriting write is sent, the prior value is stored durably. The write's condition requires that the item still has
 //! the prior value. Every race with another writer ends as a failed condition, never as a validation error. One write
-//! contains all changes to an item. An item that needs no change is not written.
+//! contains all changes to an item. Only a plan with `split = true` allows several writes, one after the other, each with
+//! its own condition. An item that needs no change is not written.
 //!
 //! **Checkpoints.** A page's position is committed when every outcome of the page, and of all pages before it in its
 //! segment, is known. The same transaction stores the failures. If a commit fails, the run stops. Until DynamoDB has
@@ -103,17 +105,23 @@
 //!
 //! # Crash points
 //!
-//! | killed | what is found on resume |
-//! | --- | --- |
-//! | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
-//! | after a page's baseline is durable, before its writes | the baseline is recorded. If an item may have been written, its targets do not count as preexisting. Exception: in a plan with `skip`, a target counts as preexisting if no recorded write can have filled it |
-//! | while a rollback, or a run from the beginning, records the baseline of items that a stopped pass has not read | nothing was written; the recording continues from its checkpoints, and nothing else ever resumes the stopped pass |
-//! | before a page's prior values are durable | nothing of those items was written; the page is read again |
-//! | after a page's prior values are durable, before all its writes are answered | some items are written; when they are read again, they count as already applied |
-//! | after the writes, before the commit | the same, for all items of the page |
-//! | after a delete, before its confirmation is durable | the item is gone; a rollback reports it, because another writer may have deleted it |
-//! | after the commit | the page is never read again |
-//! | after capacity is reserved, before it is used | the slice counts as spent |
+//! The names are those of `CrashPoint` (`src/state/crash_point.rs`). Tests kill a process at each of them.
+//!
+//! | name | killed | what is found on resume |
+//! | --- | --- | --- |
+//! | `baseline-unrecorded` | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
+//! | `baseline-recorded` | after a page's baseline is durable, before its writes | the baseline is recorded. If an item may have been written, its targets do not count as preexisting. Exception: in a plan with `skip`, a target counts as preexisting if no recorded write can have filled it |
+//! | `baseline-completion` | while a rollback, or a run from the beginning, records the baseline of items that a stopped pass has not read | nothing was written; the recording continues from its checkpoints, and nothing else ever resumes the stopped pass |
+//! | `program-asked` | while a program computes values | nothing of those items was written; the program is asked again, and may answer differently |
+//! | `prior-values-unrecorded` | before a write's prior values are durable | the item was not written; the page is read again |
+//! | `prior-values-recorded` | after a write's prior values are durable, before it is sent | the item was not written, but its prior values are on record; the page is read again |
+//! | `write-unanswered` | after DynamoDB has carried out a write, before its reply is handled | some items of the page are written; when they are read again, they count as already applied |
+//! | `page-uncommitted` | after all writes of a page are answered, before the commit | the same, for all items of the page |
+//! | `write-unanswered` | between two writes of an item (`split = true`) | the item has part of the changes; when it is read again, the rest is written |
+//! | `delete-unconfirmed` | after a delete, before its confirmation is durable | the item is gone; a rollback reports it, because another writer may have deleted it |
+//! | `put-back-unmarked` | after a deleted item was put back, before the mark is durable | the item is in the table. If the journal's item equals it, the mark is stored now; otherwise, the item stays and is reported |
+//! | `page-committed` | after the commit | the page is never read again |
+//! | `capacity-reserved` | after capacity is reserved, before it is used | the slice counts as spent |
 //!
 //! At any moment each active segment has at most two pages that have been read but not committed: the page that is
 //! being written and the prefetched page. In addition, up to eight pages (about one megabyte) can wait for items that
@@ -208,6 +216,11 @@ pub mod reports {
 /// crate, next to `state/sqlite`; `docs/architecture.md` explains how to add one. The plan states where the flag is
 /// stored; with hooks (`exec`) the flag can be anywhere.
 pub mod ports {
+    pub mod change {
+        //! Computed changes that a program supplies, for [`Options::custom_changes`](crate::Options::custom_changes).
+
+        pub use crate::change::CustomChange;
+    }
     pub mod dynamodb {
         //! The ports to tables, for [`Migration::with_tables`](crate::Migration::with_tables): a different transport, a
         //! different source, or a table in memory. The documentation of each trait lists the guarantees that an
@@ -217,12 +230,13 @@ pub mod ports {
         //! condition would write without a guard. An exhaustive enum makes the sink's build fail instead.
 
         pub use crate::change::{
-            Action, Condition, Digest, GuardedWrite, ItemMark, Leftover, PreImage, PriorValue, WriteCost,
+            Action, Condition, Digest, Filter, FilterComparison, FilterTerm, GuardedWrite, ItemMark, Leftover,
+            NextWrite, PreImage, PriorValue, WriteCost,
         };
         pub use crate::dynamodb::{
-            BackupStatus, Describe, Directive, FatalKind, Features, GetReply, IndexDescription, Page, PageRequest,
-            Recovery, Sink, Source, StreamView, TableClass, TableDescription, TableError, Tables, ThrottlingReason,
-            WriteConsumption, WriteReply,
+            BackupStatus, Describe, Directive, FatalKind, Features, FilteredPage, GetReply, IndexDescription, Page,
+            PageRequest, Recovery, Sink, Source, StreamView, TableClass, TableDescription, TableError, Tables,
+            ThrottlingReason, VectorIndex, WriteConsumption, WriteReply,
         };
         pub use crate::item::{
             IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Num, NumError, Position, Projection, Units,

@@ -22,10 +22,10 @@ part() {
     kills) for _ in {1..10}; do cargo test --test playbook killed_runs:: -- --nocapture; done ;;
     # Kills every command of the playbook at random moments, with new seeds.
     playbook) for _ in {1..5}; do cargo test --test playbook kills:: -- --nocapture; done ;;
-    # Simulates whole migrations from seeds, with this crate optimised. Then plants bugs: the test must find each bug, and
-    # prints the seed.
+    # Simulates whole migrations from seeds, with this crate optimised, and kills them at every named crash point. Then
+    # plants bugs: the test must find each bug, and prints the seed.
     world)
-        CARGO_PROFILE_DEV_OPT_LEVEL=2 BACKFILL_TEST_WORLDS=10000 \
+        CARGO_PROFILE_DEV_OPT_LEVEL=2 BACKFILL_TEST_WORLDS=10000 BACKFILL_TEST_WORLDS_PER_CELL=12 \
             cargo test --test world -- --nocapture --test-threads 1
         ;;
     *)

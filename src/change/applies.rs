@@ -15,8 +15,10 @@ impl<'a> Draft<'a> {
         let selected = rules.selection.as_ref().map_or(Selected::Yes, |selection| self.select(selection));
         if selected == Selected::Yes {
             let key = self.key;
-            for path in rules.index_key.iter().filter(|path| !key.names().any(|name| name == path.root())) {
-                self.require(Condition::Exists(path.clone()));
+            let attributes = rules.index.iter().flat_map(|index| &index.key);
+            // DynamoDB refuses a write that gives an attribute of an index key another type.
+            for attribute in attributes.filter(|attribute| !key.names().any(|name| name == attribute.name)) {
+                self.require(Condition::Exists(Path::attribute(attribute.name.as_str())));
             }
         }
         selected
@@ -52,6 +54,16 @@ impl<'a> Draft<'a> {
             Selected::NotComputable(why) => {
                 self.mark_not_computable(why);
                 false
+            }
+        }
+    }
+
+    /// Marks the item as not computable if the `where` of a change with one of these targets has no result.
+    pub(super) fn check_conditions(&mut self, targets: impl Fn(&&Path) -> bool) {
+        let rules = self.rules;
+        for (_, selection) in rules.options.conditional().filter(|(target, _)| targets(target)) {
+            if let Selected::NotComputable(why) = selection.includes(self.item, &rules.facts) {
+                self.mark_not_computable(why);
             }
         }
     }

@@ -16,6 +16,9 @@ pub struct Baseline {
     /// Targets that had a value and need a [`BaselinePair`]: a rollback may change the target's value, or readers see
     /// the value for the first time after the cutover. The target's source may be missing.
     pub pairs: Vec<(Path, BaselinePair)>,
+    /// The stable attributes, with digests of their values. Recorded if anything else about the item is recorded for
+    /// good: a write of the item records them itself.
+    pub stable: Vec<(Path, Digest)>,
     /// Whether the phase may write a target of this item. This includes a target whose source is missing now, if
     /// another change needs a write. A live writer may create the source before this write. The tool then decides again
     /// and fills the target. After the phase has written a target, the target looks like a preexisting target.
@@ -61,6 +64,9 @@ impl Changes {
                     baseline.preexisting.push((to.clone(), Digest::from_value(new)));
                 }
             }
+        }
+        if !(baseline.preexisting.is_empty() && baseline.pairs.is_empty()) {
+            baseline.stable = self.stable_digests(item);
         }
         // With only one operation, the loop above has already determined whether the item gets a write.
         baseline.may_write |=

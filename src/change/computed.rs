@@ -13,15 +13,20 @@ use super::{
     Condition, Exec, Formula, OnExisting, PreImage, PriorValue, ProgramAnswers, ProgramQuestion, input_digest,
 };
 use crate::convert::Conversion;
-use crate::item::{NotComputable, Path, Value};
+use crate::item::{NotComputable, Num, Path, Value};
 
 impl Draft<'_> {
-    /// Plans a `compute` or `convert … into`.
-    pub(super) fn compute(&mut self, to: &Path, formula: &Formula, on_existing: OnExisting) {
+    /// Plans a `compute` or `convert … into`. With `skips_any`, any existing value counts as done, even if the formula
+    /// has no result for the item.
+    pub(super) fn compute(&mut self, to: &Path, formula: &Formula, on_existing: OnExisting, skips_any: bool) {
         formula.inputs().iter().for_each(|input| self.require_unchanged(input));
         match formula.value(self.item, &self.rules.facts) {
             Ok(Some(value)) => self.set_computed(to, &value, on_existing),
             Ok(None) => {}
+            Err(_) if skips_any && self.target_value(to, None).is_some() => {
+                self.require_unchanged(to);
+                self.skipped.push(to.clone());
+            }
             Err(why) => self.mark_not_computable(why),
         }
     }
@@ -166,17 +171,12 @@ impl Draft<'_> {
 
     /// Raises the version attribute by one. Every write of the migration does so, on the way back too, so that
     /// applications with optimistic locking notice the write. There is no pre-image: the version never goes back.
-    pub(super) fn bump(&mut self, path: &Path) {
-        let next = match path.get(self.item) {
-            Some(Value::N(number)) => match number.plus_one() {
-                Some(next) => Value::N(next),
-                None => return self.mark_not_computable(bump_failed(path, "has too many digits to add 1")),
-            },
-            Some(other) => {
-                let why = format!("is of type {}, not N", other.type_name());
-                return self.mark_not_computable(bump_failed(path, &why));
-            }
-            None => return self.mark_not_computable(bump_failed(path, "is missing")),
+    ///
+    /// Only an item whose version can also be raised `later` times after this write is written.
+    pub(super) fn bump(&mut self, path: &Path, later: usize) {
+        let next = match self.next_version(path, later) {
+            Ok(next) => next,
+            Err(why) => return self.mark_not_computable(why),
         };
         self.require_unchanged(path);
         if let Some(now) = path.get(self.item) {
@@ -184,6 +184,30 @@ impl Draft<'_> {
         }
         self.set(path, &next);
     }
+
+    /// Returns the version after this write.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the item has no version that can be raised now and `later` times after this write.
+    pub(super) fn next_version(&self, path: &Path, later: usize) -> Result<Value, NotComputable> {
+        match path.get(self.item) {
+            Some(Value::N(number)) => match number.plus_one() {
+                Some(next) if can_be_raised(&next, later) => Ok(Value::N(next)),
+                Some(_) | None => Err(bump_failed(path, "has too many digits to add 1")),
+            },
+            Some(other) => Err(bump_failed(path, &format!("is of type {}, not N", other.type_name()))),
+            None => Err(bump_failed(path, "is missing")),
+        }
+    }
+}
+
+/// The number of times that the way back raises a version: old-from-new and undo write an item once each.
+pub(super) const RAISES_OF_THE_WAY_BACK: usize = 2;
+
+/// Returns whether the number can be raised by one this number of times, without more than 38 digits.
+pub(super) fn can_be_raised(number: &Num, times: usize) -> bool {
+    (0..times).try_fold(number.clone(), |number, _| number.plus_one()).is_some()
 }
 
 fn bump_failed(path: &Path, why: &str) -> NotComputable {

@@ -282,7 +282,7 @@ fn expected(change: &Change, image: &Item) -> Option<Option<Value>> {
         | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Delete { .. } => Some(None),
-        Change::Exec { .. } => unreachable!("not generated"),
+        Change::Exec { .. } | Change::Put { .. } | Change::Each { .. } => unreachable!("not generated"),
     }
 }
 
@@ -298,9 +298,14 @@ proptest! {
         let after = check(&write, &image);
         let mut written = vec!["version"];
         for change in &plan.changes {
-            let Some(value) = expected(change, &image) else { panic!("{change:?} has no result for {image:?}") };
             let Some(to) = change.paths().writes.first().copied().cloned() else { continue };
             written.extend(NAMES.iter().find(|name| **name == to.root()));
+            let Some(value) = expected(change, &image) else {
+                // With `skip`, a value that is there counts as done.
+                prop_assert!(change.skips_existing() && to.get(&image).is_some(), "{change:?} has no result for {image:?}");
+                prop_assert_eq!(to.get(&image), to.get(&after));
+                continue;
+            };
             if let Some(value) = value {
                 let there = to.get(&image).filter(|_| change.skips_existing());
                 prop_assert_eq!(to.get(&after), Some(there.unwrap_or(&value)));
@@ -318,10 +323,7 @@ proptest! {
             let Decision::Write(again) = changes.decide(&raced) else { panic!("{raced:?} needs no write") };
             prop_assert_eq!(update(&again, Some(&raced)), Some(raced_after));
         }
-        // The way back. A version of 38 digits can be raised only once.
-        if image.get("version").is_some_and(|version| Change::Bump { path: path("version") }.is_computable(&after, &ItemRules::default()) != matches!(version, Value::N(_))) {
-            return Ok(());
-        }
+        // The way back can always raise the version again.
         let history = history_of(&write);
         let restored = match undo(&plan).decide_with(&after, &history) {
             Decision::Write(back) => update(&back, Some(&after)).unwrap(),

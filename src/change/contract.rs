@@ -41,7 +41,9 @@ impl ContractOp {
             | Change::Append { .. }
             | Change::Bump { .. }
             | Change::Delete { .. }
-            | Change::Exec { .. } => None,
+            | Change::Exec { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => None,
         }
     }
 

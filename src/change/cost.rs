@@ -4,7 +4,8 @@
 //! write, whichever is larger, rounded up to KB. The developer guide, "Global secondary indexes", "Provisioned
 //! throughput considerations", says that an index entry that appears, disappears or changes costs one write of the
 //! entry's size. If the index key changes, the entry costs two writes. Local indexes have the same costs, but consume
-//! the table's capacity. Third-party recordings of AWS responses show that an unchanged entry costs nothing.
+//! the table's capacity. A transaction costs twice the units of each put and of each condition check ("Amazon DynamoDB
+//! Transactions: How it works"). Third-party recordings show that its indexes cost the usual units. Third-party recordings of AWS responses show that an unchanged entry costs nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -76,13 +77,18 @@ impl Pricing {
     /// Returns the cost of a write with these actions on this image. `before` and `after` are the item's sizes in
     /// bytes, before and after the write.
     pub(super) fn cost(&self, image: &Item, actions: &[Action], before: usize, after: usize) -> WriteCost {
-        let mut cost = WriteCost { table: write_units(before, after), indexes: Vec::new() };
+        let whole_item = whole_item(actions);
+        let table = match derived(actions) {
+            // A transaction costs twice as much as its writes and checks would cost alone.
+            Some(_) => 2.0 * (write_units(before, after) + write_units(item_bytes(image), 0)),
+            None => write_units(before, after),
+        };
+        let mut cost = WriteCost { table, indexes: Vec::new() };
         let affected_indexes = self.affected_indexes();
         if affected_indexes.is_empty() {
             return cost;
         }
         let write = PricedWrite { image, changed: changed(&affected_indexes, image, actions), before, after };
-        let whole_item = whole_item(actions);
         for index in affected_indexes.iter() {
             let units = match whole_item {
                 Some(item) => index.entry_units(item),
@@ -111,12 +117,17 @@ fn affected_indexes(
     affected_indexes.filter(is_affected).collect()
 }
 
-/// Returns the item that the actions delete or create, or `None` if they change only paths.
+/// Returns the item that the actions delete, create or derive, or `None` if they change only paths.
 fn whole_item(actions: &[Action]) -> Option<&Item> {
     actions.iter().find_map(|action| match action {
-        Action::DeleteItem { image: item } | Action::PutItem { item } => Some(item),
+        Action::DeleteItem { image: item } | Action::PutItem { item } | Action::PutDerived { item, .. } => Some(item),
         Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } => None,
     })
+}
+
+/// Returns the derived item that the actions put in a transaction, or `None` if they put none.
+fn derived(actions: &[Action]) -> Option<&Item> {
+    actions.iter().find_map(Action::derived_item)
 }
 
 /// Returns the new values of the top-level attributes that the actions change and that an index contains. A value is

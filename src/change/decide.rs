@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
+use super::computed::RAISES_OF_THE_WAY_BACK;
 use super::contract::ContractOp;
 use super::cost::Pricing;
 use super::decision::{Decider, Decision};
 use super::draft::{Draft, bytes_at, image_after};
 use super::expand::ExpandOp;
+use super::expression_size::ExpressionSize;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
+use super::stable::stable_changed;
 use super::undo::UndoOp;
 use super::{
-    Change, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, ProgramAnswers,
+    Change, Digest, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, ProgramAnswers,
     ProgramQuestion, Rule, Selected, Strategy, rule,
 };
 use crate::expr::Facts;
@@ -32,7 +35,11 @@ pub struct Changes {
     /// Which items are selected, and how expressions are evaluated.
     rules: ItemRules,
     /// The version that every write raises.
-    bump: Option<Path>,
+    pub(super) bump: Option<Path>,
+    /// The operations that must stay in one write, group by group. Empty if all of them must ([`Changes::with_split`]).
+    pub(super) parts: Vec<Ops>,
+    /// How much one write may need of DynamoDB's limits.
+    pub(super) limits: ExpressionSize,
 }
 
 impl Changes {
@@ -83,7 +90,9 @@ impl Changes {
             | Change::Convert { .. }
             | Change::Exec { .. }
             | Change::Append { .. }
-            | Change::Delete { .. } => None,
+            | Change::Delete { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => None,
         });
         let changed = ops.attributes().into_iter().chain(bump.as_ref().map(Path::root)).collect();
         let pricing = match ops.changes_whole_items() {
@@ -99,6 +108,8 @@ impl Changes {
             dual_writes: false,
             rules: ItemRules::default(),
             bump,
+            parts: Vec::new(),
+            limits: ExpressionSize::LIMITS,
         }
     }
 
@@ -144,7 +155,7 @@ impl Changes {
     }
 
     /// Returns the facts about the migration that formulas use.
-    pub(super) fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &Facts {
         &self.rules.facts
     }
 
@@ -174,12 +185,12 @@ impl Changes {
 
     /// Returns whether this phase's decisions depend on an item's recorded history.
     pub fn needs_history(&self) -> bool {
-        self.ops.needs_history()
+        self.ops.needs_history() || self.checks_stable()
     }
 
     /// Decides what this item needs. Call this function only if the item has no history, or if the phase needs none.
-    /// One write makes all changes that the item needs. If one of these changes is not possible, the item is not
-    /// written.
+    /// One write makes all changes that the item needs, unless the plan allows several ([`Changes::with_split`]). If one
+    /// of these changes is not possible, the item is not written.
     pub fn decide(&self, item: &Item) -> Decision {
         self.decide_with(item, &ItemHistory::EMPTY)
     }
@@ -198,8 +209,8 @@ impl Changes {
         self.decide_checked(item, false, history, answers)
     }
 
-    /// Decides about an item that, as far as the caller knows, the table does not have. Only a phase that puts deleted
-    /// items back has anything to do for such an item ([`Changes::restores_items`]).
+    /// Decides about an item that, as far as the caller knows, the table does not have. Only a phase that reads the
+    /// journal has anything to do for such an item ([`Changes::restores_items`]).
     pub fn decide_missing(&self, key: &ItemKey, history: &ItemHistory) -> Decision {
         self.decide_checked(key.attributes(), true, history, ProgramAnswers::NONE)
     }
@@ -245,8 +256,10 @@ impl Changes {
                     write.bytes_after.saturating_sub(self.remaining_source_bytes(item)) <= MAX_ITEM_BYTES;
                 Decision::Refused(Box::new(write), Rule::ItemSize { fits_in_place })
             }
+            // Several writes carry less than one.
+            Some(Rule::UpdateSize) if !self.parts.is_empty() => self.split(item, history, answers, write),
             Some(rule) => Decision::Refused(Box::new(write), rule),
-            None => Decision::Write(write),
+            None => self.split(item, history, answers, write),
         }
     }
 
@@ -268,9 +281,15 @@ impl Changes {
         })
     }
 
-    /// Returns whether this phase puts deleted items back. Such a phase reads the journal instead of the table.
+    /// Returns whether this phase puts deleted items back, or deletes derived items. Such a phase reads the journal
+    /// instead of the table.
     pub fn restores_items(&self) -> bool {
         matches!(self.ops, Ops::Undo(_)) && self.ops.changes_whole_items()
+    }
+
+    /// Returns whether this phase deletes the derived items that a run put.
+    pub fn removes_derived_items(&self) -> bool {
+        self.ops.removes_derived_items()
     }
 
     /// Returns whether this write could be repeated with a different result: a value is computed from itself, and both
@@ -316,19 +335,80 @@ impl Changes {
         }
         let mut draft = Draft::new(item, history, &self.rules, &self.key);
         draft.is_missing = is_missing;
+        if let Some(path) = self.changed_stable(item, history) {
+            return Decision::Rejected(stable_changed(path));
+        }
         match self.select(&mut draft) {
             Selected::Yes => {}
             Selected::No => return Decision::NothingToDo,
             Selected::NotComputable(why) => return Decision::NotComputable(why),
         }
-        match &self.ops {
-            Ops::Expand(ops) => ops.iter().for_each(|op| draft.expand(op, answers)),
-            Ops::Contract(ops) => ops.iter().for_each(|op| draft.contract(op)),
-            Ops::OldFromNew(ops) => ops.iter().for_each(|op| draft.make_old_from_new(op)),
-            Ops::Undo(ops) => draft.undo(ops, &self.key),
-            Ops::Decider(rule) => return rule.decide(item),
+        draft.run(&self.ops, &self.key, answers);
+        if let Ops::Expand(ops) = &self.ops {
+            // `contract` could not change the item later, and the gate of the cutover would stay closed.
+            let waits = |target: &&Path| ops.iter().all(|op| op.own_path() != Some(*target));
+            draft.check_conditions(waits);
+            if let Some((version, later)) = self.raised() {
+                draft.check_version_of_refused(version, later);
+            }
         }
-        draft.finish(key, self.bump.as_ref(), &self.pricing)
+        self.record_in_every_write(&mut draft);
+        draft.finish(key, self.raised(), &self.pricing)
+    }
+
+    /// Adds what each write of this phase records, also if an item gets several writes.
+    pub(super) fn record_in_every_write(&self, draft: &mut Draft<'_>) {
+        match &self.ops {
+            Ops::Expand(_) => draft.record_stable(),
+            Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Undo(_) | Ops::Decider(_) => {}
+        }
+    }
+
+    /// Returns the version that every write of this phase raises, and the number of times that later writes may raise
+    /// it.
+    pub(super) fn raised(&self) -> Option<(&Path, usize)> {
+        let later = match &self.ops {
+            // Each pass may need several writes for an item.
+            Ops::Expand(_) => (RAISES_OF_THE_WAY_BACK + 1) * self.parts.len().max(1) - 1,
+            Ops::Contract(_) | Ops::Decider(_) => RAISES_OF_THE_WAY_BACK * self.parts.len().max(1),
+            // Nothing blocks the way back.
+            Ops::OldFromNew(_) | Ops::Undo(_) => 0,
+        };
+        self.bump.as_ref().map(|version| (version, later))
+    }
+
+    /// Returns the paths that the `where` of the selection and of each change reads.
+    pub fn where_inputs(&self) -> impl Iterator<Item = &Path> {
+        let selections = self.rules.selection.iter().chain(self.rules.options.selections());
+        selections.flat_map(|selection| selection.condition.inputs())
+    }
+
+    /// Returns the name of a custom change whose function returns two different results for this item, if there is one.
+    pub fn unrepeatable_change(&self, item: &Item) -> Option<&str> {
+        if self.rules.includes(item) != Selected::Yes {
+            return None;
+        }
+        self.ops.expand().iter().find_map(|op| op.formula()?.unrepeatable(item))
+    }
+
+    /// Returns whether this phase compares stable attributes with their records before it relies on the selection.
+    fn checks_stable(&self) -> bool {
+        let relies_on_selection = match &self.ops {
+            Ops::Contract(_) | Ops::OldFromNew(_) => !self.ops.is_empty(),
+            // `run` decides which items are selected. Undo checks the attributes itself, and always needs the history.
+            Ops::Expand(_) | Ops::Undo(_) | Ops::Decider(_) => false,
+        };
+        relies_on_selection && !self.rules.stable.is_empty()
+    }
+
+    /// Returns the stable attribute that has changed since it was recorded, if this phase must not write such an item.
+    fn changed_stable(&self, item: &Item, history: &ItemHistory) -> Option<&Path> {
+        if self.checks_stable() { history.changed_stable(&self.rules.stable, item) } else { None }
+    }
+
+    /// Returns the digests of the item's stable attributes, for its baseline.
+    pub(super) fn stable_digests(&self, item: &Item) -> Vec<(Path, Digest)> {
+        self.rules.stable.iter().map(|path| (path.clone(), Digest::of_stable(path.get(item)))).collect()
     }
 
     /// Returns whether the plan's selection includes this item.
@@ -363,7 +443,7 @@ impl Changes {
     /// `run` writes only selected items. `contract` and old-from-new belong to a plan whose selection cannot change, so
     /// they change only selected items too. Undo restores every item that a record shows as written by this migration.
     /// If the selection cannot change and includes the item, undo needs no such record.
-    fn select(&self, draft: &mut Draft<'_>) -> Selected {
+    pub(super) fn select(&self, draft: &mut Draft<'_>) -> Selected {
         if !self.rules.selects_items() {
             return Selected::Yes;
         }

@@ -21,6 +21,12 @@ impl Digest {
         Digest::from_value(&with_canonical_numbers(value))
     }
 
+    /// Returns the digest of a stable attribute's value, or of its absence. The spelling of numbers does not matter.
+    pub(super) fn of_stable(value: Option<&Value>) -> Digest {
+        // No value has an empty text.
+        value.map_or_else(|| Digest::from_text(""), Digest::by_number)
+    }
+
     /// Returns the digest of a text, such as the text of an item key.
     pub fn from_text(text: &str) -> Digest {
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = Sha256::digest(text).into();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cost::Pricing;
 use super::decision::Decision;
+use super::expression_size::ExpressionSize;
 use super::{Action, Condition, GuardedWrite, ItemHistory, ItemRules, PreImage, PriorValue, ProgramQuestion};
 use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, PathStep, Value, attribute_bytes, item_bytes};
 
@@ -66,8 +67,19 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Returns the decision. `bump` is the version that every write raises.
-    pub(super) fn finish(mut self, key: ItemKey, bump: Option<&Path>, pricing: &Pricing) -> Decision {
+    /// Marks an item as not computable if it is refused for another reason and its version cannot be raised. So a run
+    /// and verification judge such an item in the same way: an item that lacks something to compute counts as not
+    /// computable, whatever else is wrong with it.
+    pub(super) fn check_version_of_refused(&mut self, version: &Path, later: usize) {
+        let is_refused = self.rejected.is_some() || !self.diverged.is_empty();
+        if is_refused && let Err(why) = self.next_version(version, later) {
+            self.mark_not_computable(why);
+        }
+    }
+
+    /// Returns the decision. `bump` is the version that every write raises, and the number of times that later writes
+    /// raise it.
+    pub(super) fn finish(mut self, key: ItemKey, bump: Option<(&Path, usize)>, pricing: &Pricing) -> Decision {
         if let Some(why) = self.not_computable {
             return Decision::NotComputable(why);
         }
@@ -77,6 +89,59 @@ impl<'a> Draft<'a> {
         if !self.diverged.is_empty() {
             return Decision::Diverged(self.diverged);
         }
+        self.settle_maps();
+        if self.actions.is_empty() && !self.unchanged.is_empty() {
+            return Decision::Diverged(self.unchanged);
+        }
+        if self.actions.is_empty() && !self.skipped.is_empty() {
+            return Decision::Skipped(self.skipped);
+        }
+        if self.actions.is_empty() {
+            return if self.already_applied { Decision::AlreadyApplied } else { Decision::NothingToDo };
+        }
+        if let Some((version, later)) = bump {
+            self.bump(version, later);
+            if let Some(why) = self.not_computable {
+                return Decision::NotComputable(why);
+            }
+        }
+        // The first condition requires that the item exists. Without this condition, UpdateItem would recreate a
+        // deleted item.
+        let partition_key = self.key.partition.name.clone();
+        let created = self.actions.iter().find_map(Action::created_item);
+        let derived = self.actions.iter().find_map(Action::derived_item);
+        let deletes = self.actions.iter().any(|action| matches!(action, Action::DeleteItem { .. }));
+        let mut conditions = vec![match created {
+            Some(_) => Condition::ItemMissing(partition_key),
+            None => Condition::ItemExists(partition_key),
+        }];
+        conditions.append(&mut self.conditions);
+        let bytes_before = if created.or(derived).is_some() { 0 } else { item_bytes(self.item) };
+        let bytes_after = match created.or(derived) {
+            Some(item) => item_bytes(item),
+            None if deletes => 0,
+            None => (bytes_before + self.added_bytes).saturating_sub(self.removed_bytes),
+        };
+        let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
+        let write = GuardedWrite {
+            key,
+            actions: self.actions,
+            conditions,
+            pre_images: self.pre_images,
+            bytes_before,
+            bytes_after,
+            cost,
+            next: None,
+        };
+        if self.questions.is_empty() {
+            Decision::Write(write)
+        } else {
+            Decision::NeedsAnswers(self.questions, Box::new(write))
+        }
+    }
+
+    /// Adds the actions and conditions for the maps that the write creates, and for those that it leaves empty.
+    fn settle_maps(&mut self) {
         for (root, map) in std::mem::take(&mut self.new_maps) {
             match root.get(self.item) {
                 // The map replaces a NULL that counts as missing.
@@ -93,52 +158,20 @@ impl<'a> Draft<'a> {
             self.set(&root, &Value::M(map));
         }
         self.remove_created_maps();
-        if self.actions.is_empty() && !self.unchanged.is_empty() {
-            return Decision::Diverged(self.unchanged);
-        }
-        if self.actions.is_empty() && !self.skipped.is_empty() {
-            return Decision::Skipped(self.skipped);
-        }
-        if self.actions.is_empty() {
-            return if self.already_applied { Decision::AlreadyApplied } else { Decision::NothingToDo };
-        }
-        if let Some(version) = bump {
-            self.bump(version);
-            if let Some(why) = self.not_computable {
-                return Decision::NotComputable(why);
-            }
-        }
-        // The first condition requires that the item exists. Without this condition, UpdateItem would recreate a
-        // deleted item.
-        let partition_key = self.key.partition.name.clone();
-        let created = self.actions.iter().find_map(Action::created_item);
-        let deletes = self.actions.iter().any(|action| matches!(action, Action::DeleteItem { .. }));
-        let mut conditions = vec![match created {
-            Some(_) => Condition::ItemMissing(partition_key),
-            None => Condition::ItemExists(partition_key),
-        }];
-        conditions.append(&mut self.conditions);
-        let bytes_before = if created.is_some() { 0 } else { item_bytes(self.item) };
-        let bytes_after = match created {
-            Some(item) => item_bytes(item),
-            None if deletes => 0,
-            None => (bytes_before + self.added_bytes).saturating_sub(self.removed_bytes),
-        };
-        let cost = pricing.cost(self.item, &self.actions, bytes_before, bytes_after);
-        let write = GuardedWrite {
-            key,
-            actions: self.actions,
-            conditions,
-            pre_images: self.pre_images,
-            bytes_before,
-            bytes_after,
-            cost,
-        };
-        if self.questions.is_empty() {
-            Decision::Write(write)
-        } else {
-            Decision::NeedsAnswers(self.questions, Box::new(write))
-        }
+    }
+
+    /// Returns what the operations planned so far need of DynamoDB's limits. Returns `None` if they need no write.
+    pub(super) fn into_size(mut self) -> Option<ExpressionSize> {
+        self.settle_maps();
+        (!self.actions.is_empty()).then(|| ExpressionSize::of(&self.actions, &self.conditions))
+    }
+
+    /// Returns what the conditions and actions planned so far need of DynamoDB's limits, with the condition that the
+    /// item exists.
+    pub(super) fn size(&self) -> ExpressionSize {
+        let exists = Condition::ItemExists(self.key.partition.name.clone());
+        let conditions: Vec<Condition> = self.conditions.iter().cloned().chain([exists]).collect();
+        ExpressionSize::of(&self.actions, &conditions)
     }
 
     /// Records a value that is about to be destroyed, and makes the write conditional on it.
@@ -296,6 +329,8 @@ pub(super) fn image_after(item: &Item, actions: &[Action]) -> Item {
             Action::Remove { path } => drop(path.remove(&mut after)),
             Action::DeleteItem { .. } => after.clear(),
             Action::PutItem { item } => after.clone_from(item),
+            // The item itself stays as it is.
+            Action::PutDerived { .. } => {}
         }
     }
     after

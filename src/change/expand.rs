@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
 use super::{
-    Addition, Change, Condition, Exec, Formula, GapRule, OnExisting, PreImage, PriorValue, ProgramAnswers, Replaced,
-    Source, Strategy,
+    Addition, Change, Condition, DerivedItem, Each, Exec, Formula, GapRule, OnExisting, PreImage, PriorValue,
+    ProgramAnswers, Replaced, Source, Strategy,
 };
 use crate::convert::Conversion;
 use crate::item::{Path, Value};
@@ -37,6 +37,10 @@ pub(super) enum ExpandOp {
     Delete { gap: GapRule, keeps_image: bool },
     /// Writes values that a program computes. `position` is the position of the change in the plan.
     Exec { position: usize, exec: Arc<Exec>, on_existing: OnExisting },
+    /// Changes the elements of a container.
+    Each { each: Arc<Each> },
+    /// Puts a derived item.
+    Put { derived: Arc<DerivedItem> },
 }
 
 impl ExpandOp {
@@ -44,6 +48,12 @@ impl ExpandOp {
     pub(super) fn from_changes(changes: &[Change], strategy: Strategy) -> Vec<ExpandOp> {
         let numbered = changes.iter().enumerate();
         numbered.filter_map(|(position, change)| ExpandOp::from_change(position, change, strategy, changes)).collect()
+    }
+
+    /// Returns the operations for the changes at these positions.
+    pub(super) fn from_positions(changes: &[Change], positions: &[usize], strategy: Strategy) -> Vec<ExpandOp> {
+        let ops = positions.iter().map(|at| ExpandOp::from_change(*at, &changes[*at], strategy, changes));
+        ops.flatten().collect()
     }
 
     /// Returns the operation for one change of a plan, or `None` if the change waits for `contract`.
@@ -70,10 +80,13 @@ impl ExpandOp {
             Change::Bump { .. } => None,
             Change::Delete { gap, keeps_image } => Some(ExpandOp::Delete { gap, keeps_image }),
             Change::Exec { exec, on_existing } => Some(ExpandOp::Exec { position, exec, on_existing }),
+            Change::Each { each } => Some(ExpandOp::Each { each }),
+            Change::Put { derived } => Some(ExpandOp::Put { derived }),
         }
     }
 
-    /// Returns the path that identifies the operation's change in the plan. A change that deletes the item has none.
+    /// Returns the path that identifies the operation's change in the plan. A change that deletes the item, or puts
+    /// a derived item, has none.
     pub(super) fn own_path(&self) -> Option<&Path> {
         match self {
             ExpandOp::Copy { to: path, .. }
@@ -83,11 +96,29 @@ impl ExpandOp {
             | ExpandOp::Convert { path, .. }
             | ExpandOp::Append { to: path, .. } => Some(path),
             ExpandOp::Exec { exec, .. } => exec.targets().next(),
-            ExpandOp::Delete { .. } => None,
+            ExpandOp::Each { each } => Some(each.container()),
+            ExpandOp::Delete { .. } | ExpandOp::Put { .. } => None,
         }
     }
 
-    /// Returns the paths that the operation may change. Returns no path if it deletes the item.
+    /// Returns how the operation computes a value, if it computes one.
+    pub(super) fn formula(&self) -> Option<&Formula> {
+        match self {
+            ExpandOp::Compute { formula, .. } => Some(formula),
+            ExpandOp::Copy { .. }
+            | ExpandOp::Set { .. }
+            | ExpandOp::Remove { .. }
+            | ExpandOp::Convert { .. }
+            | ExpandOp::Append { .. }
+            | ExpandOp::Exec { .. }
+            | ExpandOp::Each { .. }
+            | ExpandOp::Put { .. }
+            | ExpandOp::Delete { .. } => None,
+        }
+    }
+
+    /// Returns the paths that the operation may change. Returns no path if it deletes the item, or puts a derived
+    /// item.
     pub(super) fn changed_paths(&self) -> Vec<&Path> {
         match self {
             ExpandOp::Copy { from, to, removes_source: true, .. } => vec![to, from],
@@ -96,7 +127,8 @@ impl ExpandOp {
                 vec![path]
             }
             ExpandOp::Exec { exec, .. } => exec.targets().collect(),
-            ExpandOp::Delete { .. } => Vec::new(),
+            ExpandOp::Each { each } => vec![each.container()],
+            ExpandOp::Delete { .. } | ExpandOp::Put { .. } => Vec::new(),
         }
     }
 
@@ -111,6 +143,8 @@ impl ExpandOp {
             | ExpandOp::Convert { .. }
             | ExpandOp::Append { .. }
             | ExpandOp::Exec { .. }
+            | ExpandOp::Each { .. }
+            | ExpandOp::Put { .. }
             | ExpandOp::Delete { .. } => None,
         }
     }
@@ -132,6 +166,8 @@ impl ExpandOp {
             | ExpandOp::Convert { .. }
             | ExpandOp::Append { .. }
             | ExpandOp::Exec { .. }
+            | ExpandOp::Each { .. }
+            | ExpandOp::Put { .. }
             | ExpandOp::Delete { .. } => None,
         }
     }
@@ -148,6 +184,8 @@ impl ExpandOp {
             | ExpandOp::Convert { .. }
             | ExpandOp::Exec { .. }
             | ExpandOp::Append { .. }
+            | ExpandOp::Each { .. }
+            | ExpandOp::Put { .. }
             | ExpandOp::Delete { .. } => false,
         }
     }
@@ -196,12 +234,16 @@ impl Draft<'_> {
             }
             ExpandOp::Compute { to, formula, on_existing, replaces } => {
                 replaces.iter().for_each(|replaced| self.require_unchanged(&replaced.path));
-                self.compute(to, formula, *on_existing);
+                // With `replaces`, an item with an old value needs a new one that follows from it.
+                let skips_any = *on_existing == OnExisting::Skip && replaces.is_none();
+                self.compute(to, formula, *on_existing, skips_any);
             }
             ExpandOp::Convert { path, conversion } => self.convert_in_place(path, conversion),
             ExpandOp::Append { to, addition } => self.append(to, addition),
             ExpandOp::Delete { gap, keeps_image } => self.delete(gap, *keeps_image, self.key),
+            ExpandOp::Put { derived } => self.put(derived, self.key),
             ExpandOp::Exec { position, exec, on_existing } => self.exec(*position, exec, *on_existing, answers),
+            ExpandOp::Each { each } => self.edit_elements(each),
         }
     }
 

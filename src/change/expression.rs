@@ -36,7 +36,7 @@ pub fn render(write: &GuardedWrite) -> Expression {
             Action::SetFrom { to, from, .. } => sets.push(format!("{} = {}", out.path(to), out.path(from))),
             Action::SetValue { to, value } => sets.push(format!("{} = {}", out.path(to), out.value(value))),
             Action::Remove { path } => removes.push(out.path(path)),
-            Action::DeleteItem { .. } | Action::PutItem { .. } => {}
+            Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => {}
         }
     }
     let update = [("SET ", sets), ("REMOVE ", removes)]
@@ -88,7 +88,7 @@ impl Placeholders {
     }
 
     fn name(&mut self, name: &str) -> String {
-        let next = format!("#{}", self.names.len());
+        let next = placeholder('#', self.names.len());
         self.names.entry(name.to_owned()).or_insert(next).clone()
     }
 
@@ -97,7 +97,7 @@ impl Placeholders {
         if let Some((placeholder, _)) = self.values.iter().find(|(p, v)| p.as_str() != ":m" && *v == value) {
             return placeholder.clone();
         }
-        let placeholder = format!(":{}", self.values.len());
+        let placeholder = placeholder(':', self.values.len());
         self.values.insert(placeholder.clone(), value.clone());
         placeholder
     }
@@ -105,4 +105,16 @@ impl Placeholders {
     fn names_by_placeholder(&self) -> BTreeMap<String, String> {
         self.names.iter().map(|(name, placeholder)| (placeholder.clone(), name.clone())).collect()
     }
+}
+
+/// Returns the placeholder with this number. Letters after the digits make the expressions shorter. The letter `m` is
+/// missing, because `:m` is the operand of `attribute_type`.
+fn placeholder(sign: char, mut number: usize) -> String {
+    const DIGITS: &[u8; 35] = b"0123456789abcdefghijklnopqrstuvwxyz";
+    let mut digits = vec![DIGITS[number % DIGITS.len()]];
+    while number >= DIGITS.len() {
+        number = number / DIGITS.len() - 1;
+        digits.push(DIGITS[number % DIGITS.len()]);
+    }
+    std::iter::once(sign).chain(digits.into_iter().rev().map(char::from)).collect()
 }

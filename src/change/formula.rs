@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::custom::CustomFormula;
 use crate::convert::Conversion;
 use crate::expr::{Expr, Facts};
 use crate::item::{Item, NotComputable, Num, Path, Value};
@@ -21,6 +22,8 @@ pub enum Formula {
     },
     /// The old value that an inverse computes from a new value.
     Inverse(Inverse),
+    /// One output of a function that an embedding program supplies (`custom`).
+    Custom(CustomFormula),
 }
 
 /// How an old value is computed from a new value.
@@ -108,10 +111,20 @@ impl Formula {
             Formula::Expression(expression) => expression.inputs(),
             Formula::Conversion { from, .. } => std::slice::from_ref(from),
             Formula::Inverse(inverse) => inverse.inputs(),
+            Formula::Custom(custom) => &custom.inputs,
         }
     }
 
-    /// Computes the value for this item. Returns `None` if the item has nothing to convert.
+    /// Returns the name of the custom change whose function returns two different results for this item. Such a function
+    /// breaks its contract. Returns `None` for every other formula.
+    pub fn unrepeatable(&self, item: &Item) -> Option<&str> {
+        match self {
+            Formula::Custom(custom) => (custom.value(item) != custom.value(item)).then_some(custom.name.as_str()),
+            Formula::Expression(_) | Formula::Conversion { .. } | Formula::Inverse(_) => None,
+        }
+    }
+
+    /// Computes the value for this item. Returns `None` if the item has nothing to convert or to compute.
     ///
     /// # Errors
     ///
@@ -123,6 +136,7 @@ impl Formula {
                 from.get(item).map(|value| conversion.apply(value).map_err(|why| at_path(from, &why))).transpose()
             }
             Formula::Inverse(inverse) => inverse.value(item, facts),
+            Formula::Custom(custom) => custom.value(item),
         }
     }
 }
@@ -133,6 +147,7 @@ impl fmt::Display for Formula {
             Formula::Expression(expression) => f.write_str(&escaped(expression.source())),
             Formula::Conversion { from, conversion } => write!(f, "{from} as {}", conversion.name()),
             Formula::Inverse(inverse) => inverse.formula().fmt(f),
+            Formula::Custom(custom) => custom.fmt(f),
         }
     }
 }
@@ -160,7 +175,7 @@ fn put(item: &mut Item, path: &Path, value: Value) -> bool {
 
 /// Returns the value in the form in which DynamoDB stores it: numbers have no redundant zeros. A formula that turns a
 /// number into text must see the number as it will be read.
-fn stored(value: Value) -> Value {
+pub(super) fn stored(value: Value) -> Value {
     match value {
         Value::N(number) => Value::N(number.stored()),
         Value::Ns(set) => Value::Ns(set.iter().map(Num::stored).collect()),

@@ -27,6 +27,18 @@ pub struct GuardedWrite {
     pub bytes_after: usize,
     /// The capacity that the write will consume.
     pub cost: WriteCost,
+    /// The item as this write leaves it, if the item needs a further write. `None` if this is the item's only or last
+    /// write. Only a plan with `split = true` has several writes for one item.
+    pub next: Option<Box<NextWrite>>,
+}
+
+/// What the decision about an item's next write is based on.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct NextWrite {
+    /// The item after the write, if nobody else has changed it since it was read. The next write is guarded like every
+    /// other, so it fails if this image is not current.
+    pub image: Item,
 }
 
 /// Number of bytes that a journal row needs in addition to its key (stored twice because of an index), its path and its
@@ -46,6 +58,7 @@ impl GuardedWrite {
             bytes_before: 100,
             bytes_after: 100,
             cost: WriteCost { table: 1.0, indexes: Vec::new() },
+            next: None,
         }
     }
 
@@ -65,7 +78,8 @@ impl GuardedWrite {
                 Action::SetValue { .. }
                 | Action::Remove { .. }
                 | Action::DeleteItem { .. }
-                | Action::PutItem { .. } => pinned.actions.push(action.clone()),
+                | Action::PutItem { .. }
+                | Action::PutDerived { .. } => pinned.actions.push(action.clone()),
             }
         }
         pinned
@@ -85,13 +99,39 @@ impl GuardedWrite {
     pub fn deleted_item(&self) -> Option<&Item> {
         self.actions.iter().find_map(|action| match action {
             Action::DeleteItem { image } => Some(image),
-            Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } | Action::PutItem { .. } => None,
+            Action::SetFrom { .. }
+            | Action::SetValue { .. }
+            | Action::Remove { .. }
+            | Action::PutItem { .. }
+            | Action::PutDerived { .. } => None,
         })
     }
 
-    /// Returns whether this write deletes or creates the whole item.
+    /// Returns whether this write deletes or creates the whole item, or leaves it unchanged and puts a derived item.
     pub fn changes_whole_item(&self) -> bool {
-        self.deleted_item().is_some() || self.created_item().is_some()
+        self.deleted_item().is_some() || self.created_item().is_some() || self.derived_item().is_some()
+    }
+
+    /// Returns the derived item that this write puts, or `None` if it puts none.
+    pub fn derived_item(&self) -> Option<&Item> {
+        self.actions.iter().find_map(Action::derived_item)
+    }
+
+    /// Returns the key of the derived item that this write puts, or `None` if it puts none.
+    pub fn derived_key(&self) -> Option<&ItemKey> {
+        self.actions.iter().find_map(|action| match action {
+            Action::PutDerived { key, .. } => Some(key),
+            Action::SetFrom { .. }
+            | Action::SetValue { .. }
+            | Action::Remove { .. }
+            | Action::DeleteItem { .. }
+            | Action::PutItem { .. } => None,
+        })
+    }
+
+    /// Returns the key under which the journal records this write: that of the item that it changes.
+    pub fn record_key(&self) -> &ItemKey {
+        self.derived_key().unwrap_or(&self.key)
     }
 
     /// Returns the item that this write creates, or `None` if it creates no item.
@@ -102,7 +142,7 @@ impl GuardedWrite {
     /// Returns the maximum number of bytes that the journal needs for this write. The journal may need fewer bytes,
     /// because it compresses values if that makes them smaller.
     pub fn journal_bytes(&self) -> usize {
-        let key = self.key.to_text().len();
+        let key = self.record_key().to_text().len();
         let row = |pre: &PreImage| {
             let value = match &pre.prior {
                 PriorValue::Value(value) => 1 + value.to_json().to_string().len(),
@@ -111,7 +151,9 @@ impl GuardedWrite {
             };
             JOURNAL_ROW_BYTES + 2 * key + pre.path.to_string().len() + value
         };
-        self.pre_images.iter().map(row).sum()
+        let planned = self.pre_images.iter().map(row).sum::<usize>();
+        // The confirmation of a put repeats what was recorded before it, and has a row of its own.
+        if self.derived_item().is_some() { 2 * planned + JOURNAL_ROW_BYTES + 2 * key } else { planned }
     }
 }
 
@@ -169,6 +211,14 @@ pub enum Action {
         /// The item, with its key.
         item: Item,
     },
+    /// A derived item is put in the same transaction that checks the conditions of the write. The transaction leaves
+    /// the item of the write unchanged. It also requires that no item with the derived key exists.
+    PutDerived {
+        /// The key of the derived item. It differs from the key of the write.
+        key: ItemKey,
+        /// The derived item, with its key.
+        item: Item,
+    },
 }
 
 impl Action {
@@ -177,7 +227,7 @@ impl Action {
         match self {
             Action::SetFrom { to, .. } | Action::SetValue { to, .. } => Some(to),
             Action::Remove { path } => Some(path),
-            Action::DeleteItem { .. } | Action::PutItem { .. } => None,
+            Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => None,
         }
     }
 
@@ -185,9 +235,23 @@ impl Action {
     pub fn created_item(&self) -> Option<&Item> {
         match self {
             Action::PutItem { item } => Some(item),
-            Action::SetFrom { .. } | Action::SetValue { .. } | Action::Remove { .. } | Action::DeleteItem { .. } => {
-                None
-            }
+            Action::SetFrom { .. }
+            | Action::SetValue { .. }
+            | Action::Remove { .. }
+            | Action::DeleteItem { .. }
+            | Action::PutDerived { .. } => None,
+        }
+    }
+
+    /// Returns the derived item that the action puts, or `None` if it puts none.
+    pub fn derived_item(&self) -> Option<&Item> {
+        match self {
+            Action::PutDerived { item, .. } => Some(item),
+            Action::SetFrom { .. }
+            | Action::SetValue { .. }
+            | Action::Remove { .. }
+            | Action::DeleteItem { .. }
+            | Action::PutItem { .. } => None,
         }
     }
 
@@ -197,7 +261,9 @@ impl Action {
         match self {
             Action::SetFrom { from, .. } => from.get(image),
             Action::SetValue { value, .. } => Some(value),
-            Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => None,
+            Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => {
+                None
+            }
         }
     }
 }
@@ -219,4 +285,18 @@ pub enum Condition {
     Equals(Path, Value),
     /// Both paths have values, and the values are equal.
     PathsEqual(Path, Path),
+}
+
+impl Condition {
+    /// Returns the paths that the condition tests.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            Condition::ItemExists(_) | Condition::ItemMissing(_) => Vec::new(),
+            Condition::Exists(path)
+            | Condition::Missing(path)
+            | Condition::IsMap(path)
+            | Condition::Equals(path, _) => vec![path],
+            Condition::PathsEqual(a, b) => vec![a, b],
+        }
+    }
 }

@@ -50,6 +50,13 @@
 //! preexisting target, because its value was equal to the source's value or had diverged. The baseline has a digest of
 //! the preexisting value, so the rollback detects whether a different value has replaced the preexisting value since.
 //!
+//! # Stable attributes
+//!
+//! A plan can name attributes that no writer ever changes. The journal records the digest of each of them that a
+//! selection reads, in the same transaction as the pre-images of the item's first write, or with its baseline. If the
+//! value differs later, somebody broke the promise. Whether the item is selected now then shows nothing about what the
+//! migration did, so only a record of a write allows a change of the item.
+//!
 //! # Digests
 //!
 //! The journal has the exact digest of the written value in two cases: the write overwrote a value, or its change uses
@@ -294,6 +301,17 @@ impl ItemHistory {
         let own = |at: usize| is_written_by(&rows[at].1.found(), &rows[at + 1..]);
         let counts = |at: &usize| origin.is_none_or(|origin| rows[*at].0 == origin) && !own(*at);
         (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
+    }
+
+    /// Returns the first of these stable attributes whose value differs from its record. An attribute without a record
+    /// cannot differ. The oldest record counts: it is from the first write or from the baseline.
+    pub fn changed_stable<'p>(&self, stable: &'p [Path], item: &Item) -> Option<&'p Path> {
+        let is_record = |row: &&(PreImageOrigin, PreImage)| row.1.prior == PriorValue::SameAsSource;
+        stable.iter().find(|path| {
+            let oldest = self.journal.get(*path).and_then(|rows| rows.iter().rev().find(is_record));
+            let recorded = oldest.and_then(|(_, row)| row.written_digest);
+            recorded.is_some_and(|recorded| recorded != Digest::of_stable(path.get(item)))
+        })
     }
 
     /// Returns whether the migration created a map at this path, which had no value or a NULL. Changes write members of

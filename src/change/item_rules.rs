@@ -1,8 +1,8 @@
 //! The rules of a plan about items.
 
-use super::{OnNotComputable, OptionsByTarget, Selected, Selection, Source};
+use super::{OnNotComputable, OptionsByTarget, Selected, Selection, Source, index_key_fault};
 use crate::expr::Facts;
-use crate::item::{Item, Path, Value};
+use crate::item::{IndexSchema, Item, Path, Value};
 
 /// The rules of a plan about items: which items are selected, to which items each change applies, and how expressions
 /// are evaluated.
@@ -11,9 +11,12 @@ use crate::item::{Item, Path, Value};
 pub struct ItemRules {
     /// The items that the plan changes. `None` means every item.
     pub selection: Option<Selection>,
-    /// The key attributes of the index through which the plan selects items. An item without one of them is not in the
-    /// index, so it is not selected. Empty if the plan selects through no index.
-    pub index_key: Vec<Path>,
+    /// The index through which the plan selects items. An item that lacks one of its key attributes, or has another type
+    /// there, is not in the index, so it is not selected. `None` if the plan selects through no index.
+    pub index: Option<IndexSchema>,
+    /// The paths in stable attributes that a `where` reads and that the plan leaves unchanged. The journal records their
+    /// values when the migration first writes an item. Empty if the plan deletes items.
+    pub stable: Vec<Path>,
     /// What the plan says about single changes: their own `where`, and whether a NULL counts as missing.
     pub options: OptionsByTarget,
     /// What happens to an item for which an expression has no result.
@@ -25,13 +28,16 @@ pub struct ItemRules {
 impl ItemRules {
     /// Returns whether the plan selects items, by a `where` or through an index.
     pub(super) fn selects_items(&self) -> bool {
-        self.selection.is_some() || !self.index_key.is_empty()
+        self.selection.is_some() || self.index.is_some()
     }
 
     /// Returns whether the index through which the plan selects contains this item. Returns true if there is no such
     /// index.
     pub(super) fn is_in_index(&self, item: &Item) -> bool {
-        self.index_key.iter().all(|path| path.get(item).is_some())
+        self.index.as_ref().is_none_or(|index| {
+            let is_valid = |name: &str, value| index_key_fault(name, value, std::slice::from_ref(index)).is_none();
+            index.key.iter().all(|key| item.get(&key.name).is_some_and(|value| is_valid(&key.name, value)))
+        })
     }
 
     /// Returns whether this item is selected.
@@ -39,6 +45,12 @@ impl ItemRules {
         if !self.is_in_index(item) {
             return Selected::No;
         }
+        self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
+    }
+
+    /// Returns whether the `where` of the plan includes this derived item. The index or the file of keys does not matter
+    /// here: a derived item must stay outside the selection even if it enters the index later.
+    pub fn selects_derived(&self, item: &Item) -> Selected {
         self.selection.as_ref().map_or(Selected::Yes, |selection| selection.includes(item, &self.facts))
     }
 
@@ -54,5 +66,36 @@ impl ItemRules {
         let options = self.options.of(target);
         let implied = if options.null_is_missing { source.value(item, &self.facts).ok().flatten() } else { None };
         options.target_value(target, item, implied.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::item::{KeyAttribute, Projection, item_from_json};
+
+    /// DynamoDB puts an item into an index only if every key attribute has the right type and a valid length.
+    #[test]
+    fn an_item_with_another_type_is_not_in_the_index() {
+        let key = [("status", "S"), ("day", "N")];
+        let key = key.map(|(name, kind)| KeyAttribute { name: name.to_owned(), kind: kind.to_owned() }).to_vec();
+        let index = IndexSchema { name: "i".to_owned(), key, partition: 1, projection: Projection::All, local: false };
+        let rules = ItemRules { index: Some(index), ..ItemRules::default() };
+        let is_in = |item: Json| rules.is_in_index(&item_from_json(&item).unwrap());
+        assert!(is_in(json!({"status": {"S": "new"}, "day": {"N": "5"}, "other": {"NULL": true}})));
+        for outside in [
+            json!({"status": {"S": "new"}}),
+            json!({"status": {"S": "new"}, "day": {"S": "5"}}),
+            json!({"status": {"NULL": true}, "day": {"N": "5"}}),
+            json!({"status": {"S": ""}, "day": {"N": "5"}}),
+            json!({"status": {"S": "x".repeat(2_049)}, "day": {"N": "5"}}),
+        ] {
+            assert!(!is_in(outside.clone()), "{outside}");
+            let item = item_from_json(&outside).unwrap();
+            assert_eq!(rules.includes(&item), Selected::No);
+        }
+        assert!(ItemRules::default().is_in_index(&Item::new()));
     }
 }

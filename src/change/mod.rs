@@ -7,6 +7,8 @@
 //! `rollback` (`old_from_new.rs`, `undo.rs`). The two phases of `rollback` depend on an item's recorded history
 //! ([`ItemHistory`]). `contract` depends on it only for changes with `skip`.
 
+#[cfg(test)]
+mod agreement_tests;
 mod append;
 #[cfg(test)]
 mod append_tests;
@@ -17,6 +19,9 @@ mod computed;
 mod computed_tests;
 mod contract;
 mod cost;
+mod custom;
+#[cfg(test)]
+mod custom_tests;
 mod decide;
 mod decision;
 mod delete;
@@ -24,11 +29,13 @@ mod delete;
 mod delete_tests;
 mod digest;
 mod draft;
+mod each;
 mod exec;
 #[cfg(test)]
 mod exec_tests;
 mod expand;
 mod expression;
+mod expression_size;
 mod formula;
 mod guarded;
 mod history;
@@ -44,6 +51,9 @@ mod options;
 mod options_tests;
 mod pair;
 mod pre_image;
+mod put;
+#[cfg(test)]
+mod put_tests;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
@@ -51,6 +61,12 @@ mod selection;
 mod source;
 #[cfg(test)]
 mod source_tests;
+mod split;
+#[cfg(test)]
+mod split_tests;
+mod stable;
+#[cfg(test)]
+mod stable_tests;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -60,28 +76,36 @@ mod undo_tests;
 
 pub use append::Addition;
 pub use baseline::{Baseline, BaselinePair};
+use computed::{RAISES_OF_THE_WAY_BACK, can_be_raised};
+pub use custom::{CustomChange, CustomFormula};
 pub use decide::Changes;
 pub use decision::{Decider, Decision};
 pub use delete::GapRule;
 pub(crate) use delete::MAYBE_PUT_BACK;
 pub use digest::Digest;
+pub use each::{Each, EditFailure, EditPaths, Edited, ElementEdit, ElementFault, ExistingRule};
 pub use exec::{Exec, ExecFault, ProgramAnswer, ProgramAnswers, ProgramFiles, ProgramQuestion, input_digest};
 pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
+pub use expression_size::is_within_limits;
 pub use formula::{Formula, Inverse, escaped};
-pub use guarded::{Action, Condition, GuardedWrite, WriteCost};
+pub use guarded::{Action, Condition, GuardedWrite, NextWrite, WriteCost};
 pub use history::{Deletion, HistoryLookup, ItemHistory, PreImageOrigin, Undone};
 pub use indexes::Indexes;
 pub use item_rules::ItemRules;
 pub use leftover::Leftover;
 pub use options::{ChangeOptions, OptionsByTarget};
 pub use pre_image::{ItemMark, PreImage, PriorValue};
+pub use put::{DerivedItem, ExistingDerived};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 pub use selection::{OnNotComputable, Selected, Selection};
 pub use source::{Derivation, Replaced, Source};
+pub use split::inseparable;
+pub use stable::stable_changed;
 
 use std::sync::Arc;
 
 use crate::convert::Conversion;
+pub use crate::expr::{Filter, FilterComparison, FilterTerm};
 use crate::item::{Item, Path, Value};
 
 /// One `[[change]]` of a plan.
@@ -167,6 +191,16 @@ pub enum Change {
         /// What happens if a target already has a value that was not computed from the current inputs.
         on_existing: OnExisting,
     },
+    /// Changes every element of a list, or every value of a map. All such changes of one container are one change.
+    Each {
+        /// The container, and what changes in its elements.
+        each: Arc<Each>,
+    },
+    /// Puts a derived item for each selected item.
+    Put {
+        /// How the derived item is computed.
+        derived: Arc<DerivedItem>,
+    },
 }
 
 /// The paths that a change uses during the whole migration, from `run` to `contract`.
@@ -223,6 +257,12 @@ impl Change {
                 paths.inputs.extend(&exec.inputs);
                 paths.writes.extend(exec.targets());
             }
+            Change::Each { each } => {
+                paths.inputs.extend(each.inputs());
+                paths.writes.push(each.container());
+            }
+            // The attributes of the derived item are no paths of the source item.
+            Change::Put { derived } => paths.inputs.extend(derived.inputs()),
         }
         paths
     }
@@ -242,11 +282,14 @@ impl Change {
             | Change::Set { on_existing, .. }
             | Change::Compute { on_existing, .. }
             | Change::Exec { on_existing, .. } => Some(*on_existing),
+            // Each change in the elements has its own answer.
+            Change::Each { .. } => None,
             Change::Remove { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
             | Change::Bump { .. }
-            | Change::Delete { .. } => None,
+            | Change::Delete { .. }
+            | Change::Put { .. } => None,
         }
     }
 
@@ -263,7 +306,9 @@ impl Change {
             | Change::Convert { .. }
             | Change::Append { .. }
             | Change::Bump { .. }
-            | Change::Delete { .. } => {}
+            | Change::Delete { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => {}
         }
         self
     }
@@ -276,7 +321,10 @@ impl Change {
             | Change::Convert { .. }
             | Change::Append { .. }
             | Change::Bump { .. }
-            | Change::Exec { .. } => true,
+            | Change::Exec { .. }
+            // A plan with such a change has no cutover. `run` changes the elements at once, as it converts a value.
+            | Change::Each { .. }
+            | Change::Put { .. } => true,
             Change::Move { .. }
             | Change::Copy { .. }
             | Change::Remove { .. }
@@ -292,7 +340,9 @@ impl Change {
             | Change::Convert { .. }
             | Change::Append { .. }
             | Change::Bump { .. }
-            | Change::Delete { .. } => true,
+            | Change::Delete { .. }
+            | Change::Put { .. } => true,
+            Change::Each { each } => each.computes(),
             // An answer that is not valid is a failure, which no plan skips.
             Change::Move { .. }
             | Change::Copy { .. }
@@ -312,14 +362,23 @@ impl Change {
             }
             // If the item has no old value, there is nothing to replace.
             Change::Compute { replaces: Some(replaced), .. } if replaced.path.get(item).is_none() => true,
-            Change::Compute { formula, .. } => formula.value(item, facts).is_ok(),
+            Change::Compute { formula, replaces: Some(_), .. } => formula.value(item, facts).is_ok(),
+            // With `skip`, any existing value counts as done.
+            Change::Compute { to, formula, on_existing, replaces: None } => {
+                let has_value = || rules.options.of(to).target_value(to, item, None).is_some();
+                formula.value(item, facts).is_ok() || (*on_existing == OnExisting::Skip && has_value())
+            }
             Change::Convert { path, conversion } => {
                 path.get(item).is_none_or(|value| conversion.is_converted(value) || conversion.apply(value).is_ok())
             }
             Change::Bump { path } => {
-                matches!(path.get(item), Some(Value::N(number)) if number.plus_one().is_some())
+                matches!(path.get(item), Some(Value::N(number)) if can_be_raised(number, 1 + RAISES_OF_THE_WAY_BACK))
             }
             Change::Delete { gap: GapRule::Version(path), .. } => matches!(path.get(item), Some(Value::N(_))),
+            Change::Each { each } => !matches!(each.edit(item, facts), Err(EditFailure::NotComputable(_))),
+            Change::Put { derived } => {
+                derived.expressions().all(|(_, expression)| expression.evaluate(item, facts).is_ok())
+            }
             Change::Delete { gap: GapRule::Attributes(_) | GapRule::WritersStopped, .. }
             | Change::Move { .. }
             | Change::Copy { .. }
@@ -332,6 +391,16 @@ impl Change {
     /// Returns whether the change deletes whole items.
     pub fn deletes_items(&self) -> bool {
         matches!(self, Change::Delete { .. })
+    }
+
+    /// Returns the changes in the elements of a container, if the change has any.
+    pub fn each(&self) -> Option<&Arc<Each>> {
+        if let Change::Each { each } = self { Some(each) } else { None }
+    }
+
+    /// Returns how the change computes a derived item for each selected item. Returns `None` if it puts none.
+    pub fn derived(&self) -> Option<&Arc<DerivedItem>> {
+        if let Change::Put { derived } = self { Some(derived) } else { None }
     }
 
     /// Returns the program that computes values, if the change has one.

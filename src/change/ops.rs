@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use super::ProgramAnswers;
 use super::contract::ContractOp;
 use super::decision::Decider;
+use super::draft::Draft;
 use super::expand::ExpandOp;
 use super::old_from_new::OldFromNewOp;
 use super::undo::UndoOp;
-use crate::item::Path;
+use crate::item::{KeySchema, Path};
 
 /// The operations of one phase.
 #[derive(Debug, Clone)]
@@ -66,12 +68,20 @@ impl Ops {
         }
     }
 
-    /// Returns whether the phase deletes or creates whole items.
+    /// Returns whether the phase deletes, creates or derives whole items.
     pub(super) fn changes_whole_items(&self) -> bool {
         match self {
-            Ops::Expand(ops) => ops.iter().any(|op| matches!(op, ExpandOp::Delete { .. })),
-            Ops::Undo(ops) => ops.iter().any(|op| matches!(op, UndoOp::Restore)),
+            Ops::Expand(ops) => ops.iter().any(|op| matches!(op, ExpandOp::Delete { .. } | ExpandOp::Put { .. })),
+            Ops::Undo(ops) => ops.iter().any(|op| matches!(op, UndoOp::Restore | UndoOp::RemoveDerived)),
             Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Decider(_) => false,
+        }
+    }
+
+    /// Returns whether the phase deletes derived items.
+    pub(super) fn removes_derived_items(&self) -> bool {
+        match self {
+            Ops::Undo(ops) => ops.iter().any(|op| matches!(op, UndoOp::RemoveDerived)),
+            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) | Ops::Decider(_) => false,
         }
     }
 
@@ -97,5 +107,19 @@ impl Ops {
             Ops::Decider(_) => Vec::new(),
         };
         paths.into_iter().map(Path::root).collect()
+    }
+}
+
+impl<'a> Draft<'a> {
+    /// Plans all operations of a phase.
+    pub(super) fn run(&mut self, ops: &'a Ops, key: &KeySchema, answers: &ProgramAnswers) {
+        match ops {
+            Ops::Expand(ops) => ops.iter().for_each(|op| self.expand(op, answers)),
+            Ops::Contract(ops) => ops.iter().for_each(|op| self.contract(op)),
+            Ops::OldFromNew(ops) => ops.iter().for_each(|op| self.make_old_from_new(op)),
+            Ops::Undo(ops) => self.undo(ops, key),
+            // Such a phase has no operations.
+            Ops::Decider(_) => {}
+        }
     }
 }

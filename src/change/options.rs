@@ -59,6 +59,11 @@ impl OptionsByTarget {
         change.own_path().map_or(&ChangeOptions::DEFAULT, |target| self.of(target))
     }
 
+    /// Returns the target and the `where` of every change that has a `where`, in the order of the targets.
+    pub(super) fn conditional(&self) -> impl Iterator<Item = (&Path, &Selection)> {
+        self.0.iter().filter_map(|(target, options)| Some((target, options.applies_to.as_ref()?)))
+    }
+
     /// Returns the `where` of every change that has one, in the order of the targets.
     pub fn selections(&self) -> impl Iterator<Item = &Selection> {
         self.0.values().filter_map(|options| options.applies_to.as_ref())

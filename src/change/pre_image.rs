@@ -26,7 +26,9 @@ pub enum PriorValue {
     /// creates for a target, and for targets of in-place moves and of changes with `skip`. A rollback needs no other
     /// information to undo such a write.
     Nothing,
-    /// The path has the same value as the source. The write is an in-place move that only removes the source.
+    /// The path already has the value with the recorded digest, and the write does not change it. The row of an in-place
+    /// move that only removes its source has the target as its path. The row of a stable attribute
+    /// ([`ItemRules::stable`](super::ItemRules::stable)) records its value when the migration first wrote the item.
     SameAsSource,
     /// The write deletes the whole item, which has these attributes.
     Item(Item),
@@ -77,6 +79,12 @@ impl PreImage {
     /// Creates the pre-image of a path whose value equals the source's value in an in-place move.
     pub fn same_as_source(path: &Path) -> PreImage {
         PreImage { path: path.clone(), prior: PriorValue::SameAsSource, written_digest: None }
+    }
+
+    /// Creates the record of a stable attribute, which the write leaves unchanged. The write's condition must require
+    /// that the attribute still has this value.
+    pub fn of_stable(path: &Path, value: Option<&Value>) -> PreImage {
+        PreImage { written_digest: Some(Digest::of_stable(value)), ..PreImage::same_as_source(path) }
     }
 
     /// Creates the pre-image of a whole item that a write deletes. `partition_key` is the name of the partition key.

@@ -95,6 +95,9 @@ pub enum KeyType {
 /// Returns the rule that forbids this write, or `None` if the write is allowed. `image` is the image from which the
 /// write was planned.
 pub(super) fn broken_rule(write: &GuardedWrite, image: &Item, indexes: &[IndexSchema]) -> Option<Rule> {
+    let nothing = Item::new();
+    // The derived item is another item, so nothing of it is unchanged.
+    let image = if write.derived_item().is_some() { &nothing } else { image };
     nesting(write, image)
         .or_else(|| {
             written_attributes(write, image).find_map(|(name, value)| index_key_rule(name, &value, image, indexes))
@@ -118,7 +121,7 @@ fn size(write: &GuardedWrite) -> Option<Rule> {
     if write.bytes_after > MAX_ITEM_BYTES && write.bytes_after > write.bytes_before {
         return Some(Rule::ItemSize { fits_in_place: false });
     }
-    (update_bytes(write) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
+    (update_bytes(&write.actions) > MAX_ITEM_BYTES).then_some(Rule::UpdateSize)
 }
 
 /// Checks the length of a delete's condition. It can pin every attribute of the item, so its length does not depend on
@@ -133,7 +136,7 @@ fn guard_size(write: &GuardedWrite) -> Option<Rule> {
 /// Returns the number of bytes of an update that count towards the item size limit. The base is 3 bytes. Each value
 /// that is set adds 19 bytes, the size of its target path, and the size of the value or of the source path. Each
 /// removal adds 1 byte and the size of its target path.
-fn update_bytes(write: &GuardedWrite) -> usize {
+pub(super) fn update_bytes(actions: &[Action]) -> usize {
     let element = |step: &PathStep| match step {
         PathStep::Name(name) => name.len(),
         PathStep::Index(index) => index.to_string().len(),
@@ -145,9 +148,9 @@ fn update_bytes(write: &GuardedWrite) -> usize {
         Action::SetValue { to, value } => 19 + target(to) + value_bytes(value),
         Action::Remove { path } => 1 + target(path),
         // Not an update: the size of the item itself counts.
-        Action::DeleteItem { .. } | Action::PutItem { .. } => 0,
+        Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => 0,
     };
-    3 + write.actions.iter().map(action).sum::<usize>()
+    3 + actions.iter().map(action).sum::<usize>()
 }
 
 fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
@@ -158,6 +161,11 @@ fn nesting(write: &GuardedWrite, image: &Item) -> Option<Rule> {
             Action::SetFrom { to, from, .. } if to.steps().len() <= from.steps().len() => return None,
             Action::SetFrom { to, from, .. } => (to, from.get(image)?),
             Action::SetValue { to, value } => (to, value),
+            Action::PutDerived { item, .. } => {
+                let is_too_deep = |value: &Value| value.nests_deeper_than(MAX_LEVELS);
+                let (name, _) = item.iter().find(|(_, value)| is_too_deep(value))?;
+                return Some(Rule::Nesting { path: Path::attribute(name.as_str()) });
+            }
             // The table contained the item that is put back.
             Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => return None,
         };
@@ -181,7 +189,7 @@ fn written_attributes<'a>(
 ) -> impl Iterator<Item = (&'a str, AttributeWrite<'a>)> {
     let mut written = BTreeMap::new();
     for action in &write.actions {
-        if let Some(item) = action.created_item() {
+        if let Some(item) = action.created_item().or(action.derived_item()) {
             written.extend(item.iter().map(|(name, value)| (name.as_str(), AttributeWrite::Value(value))));
         }
         let Some(path) = action.path() else { continue };
@@ -208,7 +216,7 @@ fn index_key_rule(name: &str, written: &AttributeWrite<'_>, image: &Item, indexe
     fault.map(Rule::IndexKey)
 }
 
-fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> {
+pub(super) fn key_fault(value: &Value, kind: &str, is_partition: bool) -> Option<KeyFault> {
     let expected = KeyType::from_name(kind)?;
     let bytes = match value {
         Value::S(text) if expected == KeyType::S => text.len(),

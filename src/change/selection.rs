@@ -7,9 +7,11 @@
 //!
 //! A selection decides `run` only. The passes on the way back, and `contract`, change an item only if a record shows
 //! that this migration wrote it, or if a selection that cannot change (by keys and stable attributes) includes it.
+//!
+//! The values of stable attributes are recorded when the migration first writes an item (`stable.rs`).
 
-use crate::expr::{Expr, Facts};
-use crate::item::{Item, NotComputable};
+use crate::expr::{Expr, Facts, Filter, KnownTypes};
+use crate::item::{Item, KeySchema, NotComputable, Path};
 
 /// `[select]`: the items that a plan changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,20 @@ impl Selection {
     /// for an item.
     pub fn is_fixed(&self, is_key: impl Fn(&str) -> bool) -> bool {
         self.changeable(is_key).is_empty()
+    }
+
+    /// Returns the filter with which a scan of a table with this key leaves out items that are not selected. `None` if
+    /// DynamoDB can evaluate no first part of the condition.
+    pub fn filter(&self, key: &KeySchema) -> Option<Filter> {
+        let known = std::iter::once(&key.partition).chain(&key.sort);
+        let known = known.fold(KnownTypes::default(), |known, key| known.with(&key.name, Some(&key.kind)));
+        self.condition.filter(&known)
+    }
+
+    /// Returns the paths that the selection reads in stable attributes.
+    pub fn stable_inputs(&self) -> impl Iterator<Item = &Path> {
+        let is_stable = |input: &&Path| self.stable.iter().any(|stable| stable == input.root());
+        self.condition.inputs().iter().filter(is_stable)
     }
 
     /// Returns the names of the attributes that the selection reads and that may change: those that are neither in the

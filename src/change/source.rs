@@ -55,7 +55,9 @@ impl Source {
             | Change::Append { .. }
             | Change::Exec { .. }
             | Change::Bump { .. }
-            | Change::Delete { .. } => None,
+            | Change::Delete { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => None,
         }
     }
 

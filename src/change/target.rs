@@ -28,7 +28,9 @@ impl CopyTarget {
             | Change::Bump { .. }
             | Change::Exec { .. }
             | Change::Append { .. }
-            | Change::Delete { .. } => None,
+            | Change::Delete { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => None,
         };
         changes.iter().filter_map(copy).collect()
     }

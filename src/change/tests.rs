@@ -39,7 +39,9 @@ pub(crate) fn update(write: &GuardedWrite, item: Option<&Item>) -> Option<Item> 
             }
             Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone()), "the target's parent exists"),
             Action::Remove { path } => assert!(path.remove(&mut after).is_some(), "the removed path exists"),
-            Action::DeleteItem { .. } | Action::PutItem { .. } => unreachable!("`UpdateItem` changes paths"),
+            Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => {
+                unreachable!("`UpdateItem` changes paths")
+            }
         }
     }
     Some(after)
@@ -141,9 +143,13 @@ fn check_pre_image(pre: &PreImage, write: &GuardedWrite, image: &Item) {
             assert!(missing(&pre.path) || pre.path.ancestors().any(|map| missing(&map)));
         }
         PriorValue::Item(_) | PriorValue::Mark(_) => unreachable!("these plans change paths"),
-        PriorValue::SameAsSource => {
-            assert!(write.conditions.iter().any(|c| matches!(c, Condition::PathsEqual(_, to) if *to == pre.path)))
-        }
+        // An in-place move that only removes its source, or the record of a stable attribute.
+        PriorValue::SameAsSource => assert!(write.conditions.iter().any(|c| match c {
+            Condition::PathsEqual(_, to) => *to == pre.path,
+            Condition::Equals(path, value) => *path == pre.path && path.get(image) == Some(value),
+            Condition::Missing(path) => *path == pre.path && path.get(image).is_none(),
+            _ => false,
+        })),
         PriorValue::Leftover(Leftover::OldCreated | Leftover::Unknown) => {
             assert_eq!(pre.path.get(image), None);
             assert!(missing(&pre.path));

@@ -27,12 +27,14 @@ pub(super) enum UndoOp {
     Remove { path: Path },
     /// Removes a computed value, or restores the value that it replaced.
     Computed { to: Path },
-    /// Restores the value before a conversion under the same name.
+    /// Restores the value before a conversion under the same name, or a container before the changes in its elements.
     Converted { path: Path },
     /// Removes what the migration added to a set or a list.
     Appended { to: Path, addition: Addition },
     /// Puts a deleted item back.
     Restore,
+    /// Deletes a derived item.
+    RemoveDerived,
 }
 
 impl UndoOp {
@@ -54,10 +56,12 @@ impl UndoOp {
             Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
             Change::Compute { to, replaces: None, .. } => Some(UndoOp::Computed { to }),
             Change::Convert { path, .. } => Some(UndoOp::Converted { path }),
+            Change::Each { each } => Some(UndoOp::Converted { path: each.container().clone() }),
             Change::Append { to, addition } => Some(UndoOp::Appended { to, addition }),
             // The version never goes back.
             Change::Bump { .. } => None,
             Change::Delete { keeps_image, .. } => keeps_image.then_some(UndoOp::Restore),
+            Change::Put { .. } => Some(UndoOp::RemoveDerived),
             Change::Exec { exec, .. } => {
                 return exec.targets().map(|to| UndoOp::Computed { to: to.clone() }).collect();
             }
@@ -65,7 +69,8 @@ impl UndoOp {
         op.into_iter().collect()
     }
 
-    /// Returns the paths that the operation may change. Returns no path if it puts a whole item back.
+    /// Returns the paths that the operation may change. Returns no path if it puts a whole item back, or deletes a
+    /// derived item.
     pub(super) fn changed_paths(&self) -> impl Iterator<Item = &Path> {
         let (one, another) = match self {
             UndoOp::Move { from, to } => (Some(to), Some(from)),
@@ -75,7 +80,7 @@ impl UndoOp {
             | UndoOp::Converted { path }
             | UndoOp::Appended { to: path, .. }
             | UndoOp::Remove { path } => (Some(path), None),
-            UndoOp::Restore => (None, None),
+            UndoOp::Restore | UndoOp::RemoveDerived => (None, None),
         };
         one.into_iter().chain(another)
     }
@@ -86,10 +91,11 @@ impl<'a> Draft<'a> {
     /// the restored value.
     pub(super) fn undo(&mut self, ops: &'a [UndoOp], key: &KeySchema) {
         self.restored = self.restored_values(ops);
+        let stable_changed = self.history.changed_stable(&self.rules.stable, self.item);
         for op in ops {
             match op {
                 UndoOp::Copy { source, to, skips_existing } => {
-                    self.needs_record = !self.is_surely_selected(to);
+                    self.needs_record = stable_changed.is_some() || !self.is_surely_selected(to);
                     self.revert_copy(source, to, *skips_existing);
                 }
                 UndoOp::Move { from, to } => self.revert_move(from, to),
@@ -105,6 +111,7 @@ impl<'a> Draft<'a> {
                     self.revert_value(path, history.last_foreign(path), |now| history.is_own_value(path, now));
                 }
                 UndoOp::Restore => self.restore(key),
+                UndoOp::RemoveDerived => self.remove_derived(key),
             }
         }
     }
@@ -117,7 +124,7 @@ impl<'a> Draft<'a> {
         let selections = rules.selection.iter().chain(rules.options.of(to).applies_to.as_ref());
         let is_key = |name: &str| key.names().any(|key| key == name);
         // Items enter and leave an index.
-        rules.index_key.is_empty()
+        rules.index.is_none()
             && selections.into_iter().all(|selection| {
                 let is_fixed = selection.is_fixed(is_key);
                 is_fixed && self.select(selection) == Selected::Yes
@@ -173,7 +180,7 @@ impl<'a> Draft<'a> {
                 Some(new) if history.was_created(to) && !history.is_own_value(to, new) => {
                     return self.diverged.push(to.clone());
                 }
-                Some(_) if !history.was_created(to) => return,
+                Some(_) if !history.was_created(to) => return self.reject_if_stable_changed(),
                 Some(_) | None => {}
             }
         }
@@ -297,7 +304,8 @@ impl<'a> Draft<'a> {
             | UndoOp::Computed { .. }
             | UndoOp::Converted { .. }
             | UndoOp::Appended { .. }
-            | UndoOp::Restore => None,
+            | UndoOp::Restore
+            | UndoOp::RemoveDerived => None,
         });
         let gone = removed.filter(|path| path.get(self.item).is_none());
         gone.filter_map(|path| Some((path, self.history.prior(path)?.value()?))).collect()
@@ -315,7 +323,8 @@ impl<'a> Draft<'a> {
                 Action::SetFrom { .. }
                 | Action::SetValue { .. }
                 | Action::DeleteItem { .. }
-                | Action::PutItem { .. } => None,
+                | Action::PutItem { .. }
+                | Action::PutDerived { .. } => None,
             })
             .collect();
         if removed.is_empty() {

@@ -51,6 +51,14 @@ pub(crate) struct BackwardFacts {
     pub new_writes_stopped: bool,
 }
 
+/// A fact about the writers of derived items, for a rollback.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct DerivedFacts {
+    /// If the plan puts derived items: state that nobody writes these items until the rollback ends
+    #[arg(long)]
+    pub writers_stopped: bool,
+}
+
 /// The operator's input for a step, in the same form for every command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StepArgs {
@@ -66,6 +74,8 @@ pub(crate) struct StepArgs {
     pub forward: ForwardFacts,
     /// The facts that the operator states for a step back.
     pub backward: BackwardFacts,
+    /// The fact that the operator states about the writers of derived items.
+    pub derived: DerivedFacts,
 }
 
 /// Parses the reason for a `--force`. People read the reason later, so it must contain visible characters.
@@ -99,6 +109,7 @@ impl RollbackArgs {
         StepArgs {
             dual_writes: self.dual_writes,
             backward: self.backward,
+            derived: self.derived,
             ..StepArgs::new(&self.confirm, self.force.as_ref())
         }
     }

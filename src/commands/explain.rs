@@ -50,7 +50,7 @@ async fn explain_key<'m>(
     })?;
     let explanation = match table.read(&key).await? {
         Some(item) => explainer.explain(&item).await?,
-        None => Explanation::of_missing_item(key),
+        None => explainer.explain_missing(key).await?,
     };
     Ok((explainer, explanation))
 }

@@ -52,8 +52,10 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let can_repair = !is_clean && !report.repair && report.stage == "expanded";
     let commands = terminal::commands(global, &args.plan);
     // A plan that only writes values has its own next step, because a repair would overwrite live values.
+    // So has a plan that deletes items.
     let only_writes_values = migration.plan().changes.iter().all(Change::only_writes_values);
-    let next_step = match is_clean || (can_repair && only_writes_values) {
+    let has_own_step = only_writes_values || migration.plan().deletes_items();
+    let next_step = match is_clean || (can_repair && has_own_step) {
         true => NextStep::find(&migration, &commands).await,
         false => can_repair.then(|| NextStep::now(commands.render("verify --all --repair"))),
     };

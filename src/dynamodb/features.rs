@@ -1,6 +1,8 @@
 //! The table features that a migration can affect: backups, streams and replicas. The preflight checks these features,
 //! and the tool never changes them.
 
+use crate::item::Projection;
+
 /// A table's features, as `DescribeTable` reports them.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
@@ -16,6 +18,21 @@ pub struct Features {
     pub class: TableClass,
     /// Whether the table is protected against deletion. `None` if the engine does not report this.
     pub deletion_protection: Option<bool>,
+    /// The vector indexes of the table.
+    pub vector_indexes: Vec<VectorIndex>,
+}
+
+/// A vector index. Searches read it with `SearchVectors`. Its writes are metered apart from write capacity, and only when
+/// a write changes an attribute of the index (developer guide, "Vector search": requirements, monitoring).
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct VectorIndex {
+    /// The name of the index.
+    pub name: String,
+    /// The attribute with the vector, and the attributes by which searches select items.
+    pub attributes: Vec<String>,
+    /// The other attributes that the index contains.
+    pub projection: Projection,
 }
 
 /// The part of an item that a stream record contains.

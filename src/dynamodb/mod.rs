@@ -19,10 +19,10 @@ use futures::future::try_join;
 
 pub use describe::{Describe, IndexDescription, TableDescription};
 pub use error::{Directive, FatalKind, TableError, ThrottlingReason};
-pub use features::{Features, Recovery, StreamView, TableClass};
+pub use features::{Features, Recovery, StreamView, TableClass, VectorIndex};
 pub use keys::KeysSource;
 pub use sink::{BackupStatus, GetReply, Sink, WriteConsumption, WriteReply};
-pub use source::{Page, PageRequest, Source};
+pub use source::{FilteredPage, Page, PageRequest, Source};
 
 use crate::keys_file::PreparedKeys;
 

@@ -14,6 +14,8 @@ use crate::item::{Item, ItemKey, Units};
 ///   take effect together. If DynamoDB cannot copy values with this transport, the implementation sends
 ///   [`GuardedWrite::pinned`] instead. That write contains the values, and its condition requires that the sources have
 ///   not changed.
+/// - **Derived items.** A write that puts a derived item is one transaction. It checks the conditions of the write, and
+///   puts the derived item only if no item with the derived key exists. Both happen, or neither.
 /// - **Replies.** The result contains exactly one reply for each write, in the same order as the writes. An applied
 ///   write is never reported as refused. If an error does not show whether the write was applied, the error is
 ///   ambiguous ([`TableError::is_ambiguous`]).
@@ -100,5 +102,11 @@ pub enum WriteReply {
     ConditionFailed {
         /// The current item, if the engine returned it. `None` does not mean that the item is gone: call [`Sink::get`].
         image: Option<Item>,
+    },
+    /// The write puts a derived item, and an item with the derived key exists, so the write changed nothing. The
+    /// conditions of the write itself were true.
+    DerivedExists {
+        /// The item with the derived key, if the engine returned it. `None` does not mean that the item is gone.
+        existing: Option<Item>,
     },
 }

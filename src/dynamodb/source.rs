@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::TableError;
+use crate::change::Filter;
 use crate::item::{Item, Position, Units};
 
 /// Reads the items of a run page by page. A source is a table scan, an index scan or a file of keys. Exports or
@@ -27,6 +28,14 @@ use crate::item::{Item, Position, Units};
 pub trait Source: Send + Sync {
     /// Reads one page of one segment.
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError>;
+
+    /// Reads one page, but may leave out items that `filter` excludes. `limit` in the request bounds the number of items
+    /// that are read, with those that are left out. A source that cannot filter returns all items, so the caller must
+    /// test each item itself. The items that the filter includes, the positions and the cost of the page are the same as
+    /// those of [`Source::read_page`].
+    async fn read_filtered_page(&self, request: &PageRequest, _filter: &Filter) -> Result<FilteredPage, TableError> {
+        Ok(FilteredPage { page: self.read_page(request).await?, left_out: 0 })
+    }
 
     /// Returns whether the items in a page consist only of their keys. The engine then reads each item from the sink.
     fn yields_keys(&self) -> bool {
@@ -68,4 +77,13 @@ pub struct Page {
     pub next: Option<Position>,
     /// The consumed read capacity units, if the server reported them.
     pub units: Option<Units>,
+}
+
+/// One page of a segment, without the items that a filter excludes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilteredPage {
+    /// The page. Its list of items may be empty even if more pages follow.
+    pub page: Page,
+    /// The number of items that were read but are not in the page.
+    pub left_out: u64,
 }

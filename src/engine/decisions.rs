@@ -1,13 +1,21 @@
 //! Decides about items. If a decision needs answers of programs, asks the programs and decides again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::change::{Changes, Decision, ItemHistory, ProgramAnswers, ProgramQuestion};
+use futures::future::join_all;
+
+use crate::change::{Changes, Decision, ExistingDerived, ItemHistory, ProgramAnswers, ProgramQuestion};
 use crate::engine::client::Requests;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::exec::Programs;
-use crate::item::Item;
+use crate::item::{Item, Units};
 use crate::state::reject_if_unreadable;
+
+/// Number of items for which a pass calls the functions of custom changes twice.
+const MAX_CHECKED: usize = 100;
+/// Number of derived items of a page that are read at the same time. A segment reads as many listed items at the same time.
+const CONCURRENT_LOOKS: usize = 8;
 
 /// Makes the decisions of a pass.
 #[derive(Debug, Clone)]
@@ -15,12 +23,14 @@ pub struct Decisions {
     changes: Arc<Changes>,
     /// The programs of the plan. `None` if the plan has none, or if this pass does not ask them.
     programs: Option<Arc<dyn Programs>>,
+    /// Number of items for which the functions of custom changes were called twice.
+    checked: Arc<AtomicUsize>,
 }
 
 impl Decisions {
     /// Decides by these changes, with the answers of these programs.
     pub fn new(changes: Arc<Changes>, programs: Option<Arc<dyn Programs>>) -> Decisions {
-        Decisions { changes, programs }
+        Decisions { changes, programs, checked: Arc::default() }
     }
 
     /// Returns the changes.
@@ -28,13 +38,31 @@ impl Decisions {
         &self.changes
     }
 
-    /// Decides what each item needs, based on its history. Returns the decisions in the same order. The programs see
-    /// only items that need a write. No request is in flight meanwhile, so a stop ends the programs at once.
+    /// Decides what each item needs, based on its history. Returns the decisions in the same order, and the read units
+    /// that were consumed. The programs see only items that need a write. No request is in flight meanwhile, so a stop
+    /// ends the programs at once.
+    ///
+    /// If a write puts a derived item, reads the item with the derived key first, strongly consistently. A transaction
+    /// costs capacity even if it fails, so it is planned only if there is no such item.
     ///
     /// # Errors
     ///
     /// An `Err` means that the run is stopping, for example because a program does not work.
-    pub async fn of(&self, items: &[(&Item, &ItemHistory)], requests: &Requests) -> Result<Vec<Decision>, Stopped> {
+    pub async fn of(
+        &self,
+        items: &[(&Item, &ItemHistory)],
+        requests: &Requests,
+    ) -> Result<(Vec<Decision>, Units), Stopped> {
+        for (item, _) in items {
+            if self.checked.load(Ordering::Relaxed) >= MAX_CHECKED {
+                break;
+            }
+            self.checked.fetch_add(1, Ordering::Relaxed);
+            if let Some(name) = self.changes.unrepeatable_change(item) {
+                requests.stop().stop(StopReason::Unrepeatable { name: name.to_owned() });
+                return Err(Stopped);
+            }
+        }
         let mut decisions: Vec<Decision> =
             items.iter().map(|(item, record)| self.changes.decide_with(item, record)).collect();
         if let Some(programs) = &self.programs {
@@ -50,8 +78,48 @@ impl Decisions {
                 decisions[place] = self.changes.decide_answered(item, record, &answers);
             }
         }
-        Ok(decisions.into_iter().map(reject_if_unreadable).collect())
+        let read = look_for_derived(&mut decisions, requests).await?;
+        Ok((decisions.into_iter().map(reject_if_unreadable).collect(), read))
     }
+}
+
+/// Reads the item with the derived key of each write that puts a derived item. If there is such an item, replaces the
+/// decision. Returns the consumed read units.
+async fn look_for_derived(decisions: &mut [Decision], requests: &Requests) -> Result<Units, Stopped> {
+    let puts: Vec<usize> = (0..decisions.len()).filter(|place| is_put(&decisions[*place])).collect();
+    let mut read = 0.0;
+    for some in puts.chunks(CONCURRENT_LOOKS) {
+        // Wait for all reads, even if one of them ends early because the run is stopping.
+        let looks = join_all(some.iter().map(|place| look(&decisions[*place], requests))).await;
+        for (place, look) in some.iter().zip(looks) {
+            let (existing, units) = look?;
+            read += units;
+            match existing {
+                ExistingDerived::Missing => {}
+                ExistingDerived::Equal => decisions[*place] = Decision::AlreadyApplied,
+                ExistingDerived::Different(paths) => decisions[*place] = Decision::Diverged(paths),
+            }
+        }
+    }
+    Ok(read)
+}
+
+async fn look(decision: &Decision, requests: &Requests) -> Result<(ExistingDerived, Units), Stopped> {
+    match decision {
+        Decision::Write(write) => requests.existing_derived(write).await,
+        Decision::NothingToDo
+        | Decision::AlreadyApplied
+        | Decision::Skipped(_)
+        | Decision::Diverged(_)
+        | Decision::Rejected(_)
+        | Decision::NotComputable(_)
+        | Decision::Refused(..)
+        | Decision::NeedsAnswers(..) => Ok((ExistingDerived::Missing, 0.0)),
+    }
+}
+
+fn is_put(decision: &Decision) -> bool {
+    matches!(decision, Decision::Write(write) if write.derived_item().is_some())
 }
 
 /// Asks these questions. Each has the position of its item. Returns the answers for each item.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::change::Changes;
+use crate::change::{Changes, Filter};
 use crate::cost::UnitPrices;
 use crate::cutover::Validity;
 use crate::dynamodb::{TableDescription, Tables};
@@ -28,7 +28,7 @@ use crate::host;
 use crate::machine::Machine;
 use crate::plan::{Plan, ScanOptions};
 use crate::ratelimit::{Bucket, Budgets, Feedback, Scopes, index_reads, resolve_within, sink_reads};
-use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
+use crate::state::{DeleteCounts, OpenWork, RunRecord, SegmentTotals, SpendRecord, State, StoreError};
 
 /// Everything that a run works with: the table, the plan and the limits.
 pub struct Job {
@@ -89,6 +89,9 @@ pub struct SessionResult {
     pub unusable_replies: BTreeMap<String, u64>,
     /// The number of failures and diverged items that are still open.
     pub open: OpenWork,
+    /// For a plan that deletes items and keeps a journal: the number of items that the run has deleted according to the
+    /// journal. `None` for other plans, and if the counts of the pages are exact.
+    pub deletes: Option<DeleteCounts>,
     /// The reason why the session stopped before the run's end. `None` if the run is complete.
     pub stopped: Option<StopReason>,
 }
@@ -200,6 +203,12 @@ impl Job {
         }
     }
 
+    /// Creates the client for the first pass of `run`. If DynamoDB can evaluate the selection, it leaves out items that
+    /// the plan does not select ([`scan_filter`]).
+    pub(crate) fn first_pass_requests(&self) -> Requests {
+        self.expand_requests().with_filter(scan_filter(&self.plan, &self.changes))
+    }
+
     /// Returns the number of segments and lanes for a new run of this job. A resumed run keeps its segments.
     pub fn segments(&self) -> SegmentChoice {
         auto_segments(&self.plan.scan, &self.description, &self.budgets)
@@ -284,6 +293,17 @@ impl Job {
         self.table_watch.iter().for_each(|watch| watch.stop_storing());
         store.settle_spend(run.session(), self.allowance.end().await).await
     }
+}
+
+/// Returns the filter with which the first pass of `run` scans the table. Returns `None` if the pass needs every item, or
+/// if DynamoDB cannot evaluate the plan's selection. `changes` are those of the expand pass.
+///
+/// A pass that records a baseline needs every item: a target may have existed before the migration even if the item is not
+/// selected. A later pass of `run`, and every other pass, proves something by what it reads, so it never filters. A dry run
+/// needs the sizes of all items for its forecast.
+pub fn scan_filter(plan: &Plan, changes: &Changes) -> Option<Filter> {
+    let reads_all = plan.keys.is_some() || plan.index.is_some() || changes.needs_baseline();
+    plan.select.as_ref().filter(|_| !reads_all)?.filter(changes.key())
 }
 
 /// Creates a scheduler for the unfinished segments.

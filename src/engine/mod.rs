@@ -20,7 +20,7 @@ pub use client::{Lane, ReadPage, RequestLimits, Requests, describe};
 pub use decisions::Decisions;
 pub use in_flight::SegmentSnapshot;
 pub(crate) use job::schedule;
-pub use job::{Job, SessionResult};
+pub use job::{Job, SessionResult, scan_filter};
 pub use limits::{
     Allowance, AllowanceStatus, CurrentBudgets, DESCRIBE_INTERVAL, LimitStatus, PauseSource, PauseSwitch,
     SegmentChoice, Slowdown, StoredBudgets, TableWatch, WorkWindow, auto_segments, slice,

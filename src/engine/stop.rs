@@ -152,6 +152,16 @@ pub enum StopReason {
          meaning and needs another [migration] name; items that already have the marker then stay as they are"
     )]
     Exec(ExecError),
+    /// A function of a custom change returned two different results for the same inputs.
+    #[error(
+        "the custom change `{name}` computed two different results for the same inputs. No item of this page was written; \
+         everything done before is committed. Correct the function: its result must depend on its inputs only. Then return \
+         another version, and give the plan another [migration] name"
+    )]
+    Unrepeatable {
+        /// The name of the custom change.
+        name: String,
+    },
     /// A different process may be working on this migration now.
     #[error("{0}. Nothing more is read or written by this process")]
     LeaseLost(LeaseLost),

@@ -43,6 +43,10 @@ pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
             add(&mut hash, &format!("argument {position}"), &path, &mut problem);
         }
     }
+    let script = exec.argv.iter().skip(1).find(|argument| !argument.starts_with('-')).filter(|_| from_path);
+    if let Some(script) = script.filter(|script| is_script(script) && !folder.join(script).exists()) {
+        problem.get_or_insert(format!("its script {} does not exist", folder.join(script).display()));
+    }
     for name in &exec.files {
         add(&mut hash, &format!("file {name}"), &folder.join(name), &mut problem);
     }
@@ -50,6 +54,15 @@ pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
         executable = Err(problem);
     }
     ProgramFiles { folder: folder.to_owned(), executable, from_path, digest: hex(&hash.finalize()) }
+}
+
+/// Returns whether an interpreter's first argument is certainly meant as a file: its ending is one of a script or of a
+/// compiled program.
+fn is_script(argument: &str) -> bool {
+    const ENDINGS: [&str; 16] =
+        ["awk", "cjs", "jar", "jq", "js", "lua", "mjs", "php", "pl", "ps1", "py", "r", "rb", "sh", "ts", "wasm"];
+    let ending = Path::new(argument).extension().and_then(OsStr::to_str).map(str::to_ascii_lowercase);
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) && !argument.contains(char::is_whitespace)
 }
 
 /// Adds a file to the hash: the length of the name, the name, and the SHA-256 of the content.

@@ -382,3 +382,28 @@ fn the_digest_covers_the_files_of_the_program() {
     std::fs::write(scene.file("program.py"), "other").unwrap();
     assert!(first != second && second != digest(&scene, scene.dir.path()));
 }
+
+/// A script that an interpreter should run must exist before the run begins.
+#[test]
+fn a_missing_script_is_noticed() {
+    let scene = Scene::python(GOOD);
+    let why = |argv: &[&str]| {
+        let mut exec = scene.exec.clone();
+        exec.argv = argv.iter().map(|argument| (*argument).to_owned()).collect();
+        super::files::find(&exec, scene.dir.path()).executable.err()
+    };
+    for argv in [&["python3", "missing.py"][..], &["python3", "-u", "lib/missing.PY"], &["sh", "-e", "missing.sh", "x"]]
+    {
+        let why = why(argv).unwrap_or_else(|| panic!("{argv:?}"));
+        assert!(why.starts_with("its script /") && why.ends_with("does not exist"), "{why}");
+    }
+    // These are not certainly files that must exist.
+    for argv in [
+        &["python3", "program.py", "missing.py"][..],
+        &["python3", "-m", "json.tool"],
+        &["sh", "-c", "exec ./missing.sh"],
+        &["cat", "missing"],
+    ] {
+        assert_eq!(why(argv), None, "{argv:?}");
+    }
+}

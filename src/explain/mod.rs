@@ -12,7 +12,7 @@ mod write;
 pub use items::{InputItems, ItemInputError, read_items};
 pub use report::{ExplainReport, RecordSource};
 pub use verdict::Verdict;
-pub use write::{ExplainedValue, ExplainedWrite, IndexCost};
+pub use write::{ExplainedPut, ExplainedValue, ExplainedWrite, IndexCost};
 
 use crate::change::{Change, Changes, Decision, ItemHistory, Selected};
 use crate::item::{Item, ItemKey, Path, Value, item_bytes};
@@ -46,6 +46,16 @@ impl ExplainedPass {
         }
     }
 
+    /// Returns what several writes of this pass do, for a sentence.
+    fn effect_of_several(self) -> &'static str {
+        match self {
+            ExplainedPass::Expand => "make the item match the plan",
+            ExplainedPass::Contract => "remove the old attributes",
+            ExplainedPass::Undo => "undo what the migration wrote",
+            ExplainedPass::OldFromNew => "make the old attributes equal to the new ones",
+        }
+    }
+
     /// Returns what a write of this pass does, for a sentence.
     fn effect(self) -> &'static str {
         match self {
@@ -64,7 +74,7 @@ pub struct Explanation {
     pub key: Option<ItemKey>,
     /// What the pass decides, and why.
     pub verdict: Verdict,
-    /// The facts about the item on which the decision is based; `None` if there is no such item.
+    /// The facts about the item on which the decision is based; `None` if the table has no such item.
     pub image: Option<ExplainedImage>,
 }
 
@@ -104,12 +114,23 @@ impl Explanation {
         let indexes = changes.indexes().schemas();
         let image = ExplainedImage {
             bytes: item_bytes(item),
-            values: plan_paths(plan).into_iter().map(|path| (path.clone(), path.get(item).cloned())).collect(),
+            values: plan_paths(plan, changes).into_iter().map(|path| (path.clone(), path.get(item).cloned())).collect(),
             record: match history.unreadable_reason() {
                 Some(why) => ItemRecord::Unreadable(why.to_owned()),
                 None if history.is_empty() => ItemRecord::Nothing,
                 None => ItemRecord::Recorded,
             },
+        };
+        let later = match &decision {
+            Decision::Write(write) => changes.all_writes(write.clone(), history).split_off(1),
+            Decision::NothingToDo
+            | Decision::AlreadyApplied
+            | Decision::Skipped(_)
+            | Decision::Diverged(_)
+            | Decision::Rejected(_)
+            | Decision::NotComputable(_)
+            | Decision::Refused(..)
+            | Decision::NeedsAnswers(..) => Vec::new(),
         };
         let is_nothing = decision == Decision::NothingToDo;
         let is_selected = changes.selected(item) != Selected::No;
@@ -117,7 +138,7 @@ impl Explanation {
         let verdict = match is_nothing && (!is_selected || changes.applies_to_nothing(item)) {
             true if changes.is_outside_index(item) => Verdict::not_in_index(),
             true => Verdict::not_selected(is_selected),
-            false => Verdict::of_decision(pass, decision, plan, &indexes).without_changes_of(&left_out),
+            false => Verdict::of_decision(pass, (decision, later), plan, &indexes).without_changes_of(&left_out),
         };
         Explanation { key: changes.key().key_of(item), verdict, image: Some(image) }
     }
@@ -128,21 +149,39 @@ impl Explanation {
         Explanation { verdict: Verdict::not_listed(), ..self }
     }
 
-    /// Explains that the table has no item with this key.
-    pub fn of_missing_item(key: ItemKey) -> Explanation {
-        Explanation { key: Some(key), verdict: Verdict::gone(), image: None }
+    /// Explains what a pass with these changes does if the table has no item with this key. Only a pass that puts
+    /// deleted items back has anything to do.
+    pub fn of_missing_item(
+        pass: ExplainedPass,
+        plan: &[Change],
+        changes: &Changes,
+        key: ItemKey,
+        history: &ItemHistory,
+    ) -> Explanation {
+        let decision = reject_if_unreadable(changes.decide_missing(&key, history));
+        let is_unreadable = history.unreadable_reason().is_some();
+        let has_deletion = changes.restores_items() && (history.deletion().is_some() || is_unreadable);
+        let verdict = if !has_deletion {
+            Verdict::gone()
+        } else if decision == Decision::AlreadyApplied {
+            Verdict::put_back_before()
+        } else {
+            Verdict::of_decision(pass, (decision, Vec::new()), plan, &changes.indexes().schemas())
+        };
+        Explanation { key: Some(key), verdict, image: None }
     }
 }
 
-/// Returns each path that the changes name once, in their order.
-fn plan_paths(plan: &[Change]) -> Vec<&Path> {
-    let mut paths: Vec<&Path> = Vec::new();
-    for change in plan {
+/// Returns each path that the changes or a `where` names once: first those of the changes, in their order.
+fn plan_paths<'a>(plan: &'a [Change], changes: &'a Changes) -> Vec<&'a Path> {
+    let named = plan.iter().flat_map(|change| {
         let named = change.paths();
-        for path in named.reads.into_iter().chain(named.inputs).chain(named.writes).chain(named.removes) {
-            if !paths.contains(&path) {
-                paths.push(path);
-            }
+        named.reads.into_iter().chain(named.inputs).chain(named.writes).chain(named.removes)
+    });
+    let mut paths: Vec<&Path> = Vec::new();
+    for path in named.chain(changes.where_inputs()) {
+        if !paths.contains(&path) {
+            paths.push(path);
         }
     }
     paths

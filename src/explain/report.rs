@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::write::{ExplainedValue, ExplainedWrite};
+use super::write::{ExplainedPut, ExplainedValue, ExplainedWrite};
 use super::{ExplainedImage, ExplainedPass, Explanation, ItemRecord};
-use crate::item::{Path as ItemPath, Value, item_to_json, value_bytes};
+use crate::item::{Path as ItemPath, Value, item_bytes, item_to_json, value_bytes};
 use crate::plan::Plan;
 
 /// Where the recorded history of the items comes from.
@@ -72,6 +72,7 @@ impl ExplainReport<'_> {
             "values": image.iter().flat_map(|image| image.values.iter().map(value)).collect::<Vec<_>>(),
             "recorded": image.as_ref().and_then(|image| self.is_recorded(image)),
             "write": verdict.write.as_ref().map(|write| self.write_json(write)),
+            "later_writes": verdict.later.iter().map(|write| self.write_json(write)).collect::<Vec<_>>(),
         })
     }
 
@@ -110,11 +111,26 @@ impl ExplainReport<'_> {
         });
         json!({
             "sent": write.is_sent, "request": write.request, "update_expression": write.update, "condition_expression": write.condition,
+            "derived": write.derived.as_ref().map(|derived| self.derived_json(derived)),
             "names": write.names, "values": write.values.iter().map(value).collect::<Vec<_>>(),
             "journal": write.journal.iter()
                 .map(|(path, prior)| json!({ "path": path.to_string(), "prior": prior })).collect::<Vec<_>>(),
             "bytes_before": write.bytes_before, "bytes_after": write.bytes_after,
             "wcu": is_online.then(|| write.units()), "table_wcu": write.table_units, "indexes": indexes,
+        })
+    }
+}
+
+impl ExplainReport<'_> {
+    /// Returns the derived item. Its values, also those of its key, come from attributes, so they are shown only on
+    /// request.
+    fn derived_json(&self, derived: &ExplainedPut) -> Json {
+        let attribute =
+            |(name, value): (&String, &Value)| self.value_json(&ItemPath::attribute(name.as_str()), Some(value));
+        json!({
+            "bytes": item_bytes(&derived.item),
+            "attributes": derived.item.iter().map(attribute).collect::<Vec<_>>(),
+            "condition_expression": derived.condition,
         })
     }
 }

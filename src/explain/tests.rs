@@ -95,7 +95,13 @@ fn an_item_without_a_write_says_why() {
         // The new attribute is the key of an index, and a key cannot be a number where the index has strings.
         explain(ExplainedPass::Expand, &keep, json!({"pk": {"S": "6"}, "old": {"N": "5"}})),
         explain(ExplainedPass::Expand, &keep, json!({"old": {"S": "x"}})),
-        Explanation::of_missing_item(key),
+        Explanation::of_missing_item(
+            ExplainedPass::Expand,
+            &keep.changes,
+            &changes(ExplainedPass::Expand, &keep, Vec::new()),
+            key,
+            &ItemHistory::default(),
+        ),
     ];
     let report = ExplainReport { more: true, ..report(&keep, ExplainedPass::Expand, &explanations) };
     insta::assert_snapshot!(text(report));

@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 use super::write::{ExplainedValue, ExplainedWrite, IndexCost};
 use super::{ExplainReport, ExplainedImage, Explanation, ItemRecord, RecordSource};
 use crate::figure::{count, units};
-use crate::item::{Value, value_bytes};
+use crate::item::{Path, Value, item_bytes, value_bytes};
 
 impl ExplainReport<'_> {
     /// Writes the report as text for people. The values of expressions are data, so the text must not be wrapped.
@@ -44,9 +44,16 @@ impl ExplainReport<'_> {
         line(out, "item", &key)?;
         line(out, "decision", &format!("{}: {}", verdict.label(), verdict.summary))?;
         if let Some(image) = image {
-            self.write_image(out, image, verdict.write.as_ref())?;
+            self.write_image(out, image, verdict.later.last().or(verdict.write.as_ref()))?;
         }
-        verdict.write.iter().try_for_each(|write| self.write_write(out, write))
+        let writes = 1 + verdict.later.len();
+        for (place, write) in verdict.write.iter().chain(&verdict.later).enumerate() {
+            if writes > 1 {
+                line(out, "write", &format!("{} of {writes}", place + 1))?;
+            }
+            self.write_write(out, write)?;
+        }
+        Ok(())
     }
 
     fn write_image(&self, out: &mut impl Write, image: &ExplainedImage, write: Option<&ExplainedWrite>) -> Result<()> {
@@ -95,10 +102,20 @@ impl ExplainReport<'_> {
             line(out, label, &format!("{placeholder} = {shown}{}", if *is_constant { " (a constant)" } else { "" }))?;
             label = "";
         }
+        if let Some(derived) = &write.derived {
+            line(out, "put", &format!("an item of {}", bytes(item_bytes(&derived.item))))?;
+            for (name, value) in &derived.item {
+                let name = Path::attribute(name.as_str());
+                line(out, "", &format!("{name} = {}", describe(value, self.show_values)))?;
+            }
+            line(out, "condition", &format!("{}, of the put", derived.condition))?;
+        }
         if !write.journal.is_empty() {
             let paths: Vec<String> = write.journal.iter().map(|(path, _)| path.to_string()).collect();
             let what = match write.request {
                 "DeleteItem" => "the whole item".to_owned(),
+                "PutItem" => "that the item is being put back".to_owned(),
+                "TransactWriteItems" => "the derived item".to_owned(),
                 _ => format!("the state of {}", paths.join(", ")),
             };
             line(out, "journal", &format!("records {what} before the write"))?;

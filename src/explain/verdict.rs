@@ -2,7 +2,7 @@
 
 use super::ExplainedPass;
 use super::write::ExplainedWrite;
-use crate::change::{Change, Decision};
+use crate::change::{Change, Decision, GuardedWrite};
 use crate::item::{IndexSchema, Path};
 use crate::passes::PredictedOutcome;
 
@@ -19,14 +19,16 @@ pub struct Verdict {
     pub reason: Option<String>,
     /// The write that the pass plans for the item.
     pub write: Option<ExplainedWrite>,
+    /// The writes that follow, if the item needs several (`split = true`).
+    pub later: Vec<ExplainedWrite>,
 }
 
 impl Verdict {
-    /// Puts a decision into words. `plan` contains the changes of the plan. The decision was made for a table with these
-    /// indexes.
+    /// Puts a decision into words. `later` are the writes after the decision's own. `plan` contains the changes of the
+    /// plan. The decision was made for a table with these indexes.
     pub(super) fn of_decision(
         pass: ExplainedPass,
-        decision: Decision,
+        (decision, later): (Decision, Vec<GuardedWrite>),
         plan: &[Change],
         indexes: &[IndexSchema],
     ) -> Verdict {
@@ -83,11 +85,23 @@ impl Verdict {
             ),
             Decision::Write(write) => {
                 let summary = match (write.deleted_item(), write.created_item()) {
+                    _ if write.derived_item().is_some() => {
+                        "if there is no item with the derived key, one transaction checks the item and puts the derived \
+                         item. `explain` does not read the derived item"
+                            .to_owned()
+                    }
                     (Some(_), _) => "one conditional write deletes the item".to_owned(),
                     (None, Some(_)) => "one conditional write puts the deleted item back".to_owned(),
-                    (None, None) => format!("one conditional write {}", pass.effect()),
+                    (None, None) if later.is_empty() => format!("one conditional write {}", pass.effect()),
+                    (None, None) => format!(
+                        "{} conditional writes, one after the other, {}. Readers may see the item between two writes",
+                        later.len() + 1,
+                        pass.effect_of_several()
+                    ),
                 };
-                Verdict { write: explained(write, true), ..Verdict::new(PredictedOutcome::WouldChange, summary) }
+                let later = later.into_iter().map(|write| ExplainedWrite::new(write, true, plan, indexes)).collect();
+                let verdict = Verdict::new(PredictedOutcome::WouldChange, summary);
+                Verdict { write: explained(write, true), later, ..verdict }
             }
         }
     }
@@ -95,11 +109,20 @@ impl Verdict {
     /// There is no such item.
     pub(super) fn gone() -> Verdict {
         let summary = "the table has no item with this key, so there is nothing to write".to_owned();
-        Verdict { class: None, summary, paths: Vec::new(), reason: None, write: None }
+        Verdict { class: None, summary, paths: Vec::new(), reason: None, write: None, later: Vec::new() }
+    }
+
+    /// An earlier rollback put the item back, and the table does not have it any more.
+    pub(super) fn put_back_before() -> Verdict {
+        Verdict::new(
+            PredictedOutcome::AlreadyApplied,
+            "a rollback has put the item back before, and it was deleted since. It gets no write",
+        )
     }
 
     fn new(class: PredictedOutcome, summary: impl Into<String>) -> Verdict {
-        Verdict { class: Some(class), summary: summary.into(), paths: Vec::new(), reason: None, write: None }
+        let summary = summary.into();
+        Verdict { class: Some(class), summary, paths: Vec::new(), reason: None, write: None, later: Vec::new() }
     }
 
     /// The verdict on an item that the selection does not include, or to which no change applies.

@@ -2,24 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use crate::change::{Change, GuardedWrite, ItemMark, PriorValue, WriteCost, render};
-use crate::item::{IndexSchema, Path, Units, Value, value_bytes};
+use crate::change::{Change, GuardedWrite, ItemMark, PreImage, PriorValue, WriteCost, render};
+use crate::item::{IndexSchema, Item, Path, Units, Value, value_bytes};
 
 /// A planned write: its expressions, its size and its cost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExplainedWrite {
     /// Whether the pass sends the write. It does not if a rule forbids the write.
     pub is_sent: bool,
-    /// The request: `UpdateItem`, `DeleteItem` or `PutItem`.
+    /// The request: `UpdateItem`, `DeleteItem`, `PutItem` or `TransactWriteItems`.
     pub request: &'static str,
     /// `UpdateExpression`. Empty if the request is not an `UpdateItem`.
     pub update: String,
-    /// `ConditionExpression`.
+    /// `ConditionExpression`. If the request is a transaction, that of its `ConditionCheck`.
     pub condition: String,
     /// `ExpressionAttributeNames`.
     pub names: BTreeMap<String, String>,
     /// `ExpressionAttributeValues`, ordered by their placeholders.
     pub values: Vec<ExplainedValue>,
+    /// The `Put` of a transaction.
+    pub derived: Option<ExplainedPut>,
     /// The paths whose state before the write is recorded before the write is sent.
     pub journal: Vec<(Path, &'static str)>,
     /// The item's size in bytes before the write.
@@ -30,6 +32,15 @@ pub struct ExplainedWrite {
     pub table_units: Units,
     /// The write capacity units of each index.
     pub indexes: Vec<IndexCost>,
+}
+
+/// The `Put` of a transaction: the derived item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExplainedPut {
+    /// The derived item, with its key.
+    pub item: Item,
+    /// `ConditionExpression` of the put.
+    pub condition: String,
 }
 
 /// A value of an expression.
@@ -63,9 +74,11 @@ impl ExplainedWrite {
             placeholder,
             value,
         };
-        let prior = |prior: &PriorValue| match prior {
+        let is_target = |path: &Path| plan.iter().any(|change| change.paths().writes.contains(&path));
+        let prior = |pre: &PreImage| match &pre.prior {
             PriorValue::Value(_) => "value",
             PriorValue::Nothing => "nothing",
+            PriorValue::SameAsSource if !is_target(&pre.path) => "stable",
             PriorValue::SameAsSource => "same_as_source",
             PriorValue::Item(_) => "item",
             PriorValue::Mark(ItemMark::Deleted) => "deleted",
@@ -73,18 +86,25 @@ impl ExplainedWrite {
             PriorValue::Mark(ItemMark::PutBack) => "put_back",
             PriorValue::Leftover(leftover) => leftover.id(),
         };
+        let derived = write.derived_item().map(|item| ExplainedPut {
+            item: item.clone(),
+            // The transaction requires that no item with the derived key exists.
+            condition: "attribute_not_exists(#0)".to_owned(),
+        });
         ExplainedWrite {
             is_sent,
-            request: match (write.deleted_item(), write.created_item()) {
-                (Some(_), _) => "DeleteItem",
-                (None, Some(_)) => "PutItem",
-                (None, None) => "UpdateItem",
+            request: match (write.deleted_item(), write.created_item(), &derived) {
+                (Some(_), _, _) => "DeleteItem",
+                (None, Some(_), _) => "PutItem",
+                (None, None, Some(_)) => "TransactWriteItems",
+                (None, None, None) => "UpdateItem",
             },
+            derived,
             update: expression.update,
             condition: expression.condition,
             names: expression.names,
             values: expression.values.into_iter().map(value).collect(),
-            journal: write.pre_images.iter().map(|pre| (pre.path.clone(), prior(&pre.prior))).collect(),
+            journal: write.pre_images.iter().map(|pre| (pre.path.clone(), prior(pre))).collect(),
             bytes_before: write.bytes_before,
             bytes_after: write.bytes_after,
             table_units: write.cost.table,
@@ -120,7 +140,9 @@ fn constant(change: &Change) -> Option<&Value> {
         | Change::Bump { .. }
         | Change::Exec { .. }
         | Change::Append { .. }
-        | Change::Delete { .. } => None,
+        | Change::Delete { .. }
+        | Change::Put { .. }
+        | Change::Each { .. } => None,
     }
 }
 

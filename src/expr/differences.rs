@@ -90,8 +90,14 @@ pub const DIFFERENCES: &[Difference] = &[
         Refused,
         "the unit would not be visible: use `timestamp(\"1970-01-01T00:00:00Z\")`",
     ),
+    difference(
+        "timestamp(\"2009-02-13T23:31:30Z\").getHours(\"-05:00\")",
+        "18",
+        Refused,
+        "a time zone has a name, such as \"America/New_York\": an offset would be wrong for half of the year",
+    ),
+    difference("[1, 2].all(i, v, v > i)", "true", Refused, "a macro has one variable"),
 ];
-
 /// Returns the differences as a Markdown table.
 pub fn differences() -> String {
     let mut page = "| Expression | In CEL | Here | Why |\n| --- | --- | --- | --- |\n".to_owned();

@@ -35,6 +35,13 @@ impl KnownTypes {
         self
     }
 
+    /// Adds an attribute that no item has.
+    #[must_use]
+    pub fn with_missing(mut self, name: &str) -> KnownTypes {
+        self.0.insert(name.to_owned(), KnownType::Exactly(Kinds::MISSING));
+        self
+    }
+
     /// Adds an attribute that has a result of this expression. `known` is what is known about the items for which the
     /// expression is evaluated.
     #[must_use]

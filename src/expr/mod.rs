@@ -6,7 +6,8 @@
 //!
 //! # Meaning
 //!
-//! - `item.a.b`, `item["a b"]` and `item.list[0]` are paths. `migration.started_at` is the only other root.
+//! - `item.a.b`, `item["a b"]` and `item.list[0]` are paths. `migration.started_at` is another root. In a change with
+//!   `each`, `element` is a third one: one element of the list, or one value of the map.
 //! - `==` and `!=` compare values of one type. A comparison of two types has no result, because a selection that is
 //!   silently false would skip items. NULL is the exception: it is unequal to every value of another type.
 //! - `x in list` is `==` with any element. If no element is equal and one has another type, there is no result.
@@ -30,6 +31,7 @@ mod compile;
 mod decimal;
 mod differences;
 mod error;
+mod filter;
 mod fold;
 mod function;
 mod functions;
@@ -57,17 +59,19 @@ use self::check::check;
 use self::compile::Program;
 pub use self::differences::{DIFFERENCES, Difference, DifferentResult, differences};
 pub use self::error::ExprError;
+pub use self::filter::{Filter, FilterComparison, FilterTerm};
 use self::fold::fold;
 pub use self::known::KnownTypes;
 use self::lower::lower;
-use self::node::{Node, NodeForm, Place, Root};
+use self::node::{ELEMENT_SLOT, Node, NodeForm, Operator, Root};
 use self::parse::parse;
 pub use self::reference::{Example, examples, reference};
+pub use self::run::StepBudget;
 use self::run::{Fail, Res};
 pub(crate) use self::similar::edit_distance;
 use self::types::Kinds;
-use self::value::{Val, View};
-use crate::item::{Item, MAX_ITEM_BYTES, MAX_LEVELS, NotComputable, Path, Value, value_bytes};
+use self::value::{Const, Val, View};
+use crate::item::{Item, MAX_ITEM_BYTES, MAX_LEVELS, NotComputable, Path, PathStep, Value, value_bytes};
 
 /// A checked and compiled expression. Clones share it.
 #[derive(Clone)]
@@ -95,6 +99,10 @@ struct Compiled {
     root: Node,
     program: Program,
     inputs: Vec<Path>,
+    /// Whether `element` is defined.
+    in_element: bool,
+    /// The paths below `element`.
+    element_inputs: Vec<Path>,
 }
 
 impl Expected {
@@ -109,18 +117,29 @@ impl Expected {
 impl Expr {
     /// Parses, checks and compiles an expression. Reports every error at once, with its place in the source.
     pub fn compile(source: &str, expected: Expected) -> Result<Expr, Vec<ExprError>> {
-        let lowered = lower(&parse(source)?)?;
+        Expr::compile_with(source, expected, false)
+    }
+
+    /// Compiles an expression over one element of a list or map. It can read the element and the item.
+    pub fn compile_in_element(source: &str, expected: Expected) -> Result<Expr, Vec<ExprError>> {
+        Expr::compile_with(source, expected, true)
+    }
+
+    fn compile_with(source: &str, expected: Expected, in_element: bool) -> Result<Expr, Vec<ExprError>> {
+        let lowered = lower(&parse(source)?, in_element)?;
         let mut errors = Vec::new();
         let root = fold(source, lowered.root, &mut errors);
         if errors.is_empty() {
-            errors = check(source, &root, KnownTypes::default().types(), expected.kinds()).errors;
+            errors = check(source, &root, KnownTypes::default().types(), expected.kinds(), in_element).errors;
         }
         if !errors.is_empty() {
             return Err(errors);
         }
         let program = Program::new(source, &root, lowered.variables);
-        let inputs = inputs(&root);
-        Ok(Expr(Arc::new(Compiled { source: source.to_owned(), expected, root, program, inputs })))
+        let inputs = inputs(&root, Root::Item);
+        let element_inputs = if in_element { self::inputs(&root, Root::Variable(ELEMENT_SLOT)) } else { Vec::new() };
+        let source = source.to_owned();
+        Ok(Expr(Arc::new(Compiled { source, expected, root, program, inputs, in_element, element_inputs })))
     }
 
     /// Returns the text from which the expression was compiled.
@@ -133,6 +152,11 @@ impl Expr {
         &self.0.inputs
     }
 
+    /// Returns the paths inside the element that the result depends on. They are distinct, and none is inside another.
+    pub fn element_inputs(&self) -> &[Path] {
+        &self.0.element_inputs
+    }
+
     /// Returns whether the result depends on a fact about the migration.
     pub fn reads_facts(&self) -> bool {
         reads_facts(&self.0.root)
@@ -141,7 +165,7 @@ impl Expr {
     /// Returns the parts that have no result for some items, given what is known about the items. If there are none, the
     /// expression has a result for every such item, limits aside.
     pub fn faults(&self, known: &KnownTypes) -> Vec<ExprError> {
-        let found = check(&self.0.source, &self.0.root, known.types(), self.0.expected.kinds());
+        let found = self.check(known);
         let mut all = found.errors;
         all.extend(found.faults);
         all.sort_by_key(|error| (error.span.start, error.span.end));
@@ -150,12 +174,41 @@ impl Expr {
 
     /// Returns the types that a result can have.
     fn result_kinds(&self, known: &KnownTypes) -> Kinds {
-        check(&self.0.source, &self.0.root, known.types(), self.0.expected.kinds()).result
+        self.check(known).result
+    }
+
+    fn check(&self, known: &KnownTypes) -> check::Findings {
+        let Compiled { source, expected, root, in_element, .. } = &*self.0;
+        check(source, root, known.types(), expected.kinds(), *in_element)
+    }
+
+    /// Returns the names of the DynamoDB types that a result can have, given what is known about the items.
+    pub fn result_types(&self, known: &KnownTypes) -> Vec<&'static str> {
+        self.result_kinds(known).and(Kinds::STORED).iter().map(types::Kind::name).collect()
+    }
+
+    /// Returns whether each result of type S has at least one character, as far as the form of the expression shows.
+    /// `known` has the attributes that every item has: those of the table's key, which are never empty.
+    pub fn is_never_empty(&self, known: &KnownTypes) -> bool {
+        never_empty(&self.0.root, known)
     }
 
     /// Evaluates the expression to a value that DynamoDB can store.
     pub fn evaluate(&self, item: &Item, facts: &Facts) -> Result<Value, NotComputable> {
         Ok(self.value(item, facts)?)
+    }
+
+    /// Evaluates an expression over an element ([`Expr::compile_in_element`]) to a value that DynamoDB can store. Takes
+    /// the steps from this budget.
+    pub fn evaluate_element(
+        &self,
+        item: &Item,
+        element: &Value,
+        facts: &Facts,
+        budget: &mut StepBudget,
+    ) -> Result<Value, NotComputable> {
+        let value = self.0.program.run_in_element(item, element, facts.started_at, budget)?;
+        Ok(storable(value)?)
     }
 
     /// Evaluates a condition: an expression that was compiled with [`Expected::Bool`].
@@ -176,20 +229,25 @@ impl Expr {
         if self.0.expected == Expected::Bool {
             return self.condition(item, facts).map(Value::Bool);
         }
-        let value = self.run(item, facts)?.into_value();
-        let value = value.ok_or_else(|| Fail::new("the result is a time, which DynamoDB cannot store"))?;
-        if value.nests_deeper_than(MAX_LEVELS) {
-            return Err(Fail::limit("the result has more than 32 levels, DynamoDB's limit on nesting"));
-        }
-        if value_bytes(&value) > MAX_ITEM_BYTES {
-            return Err(Fail::limit("the result is larger than 400 KB, DynamoDB's limit on an item"));
-        }
-        Ok(value)
+        storable(self.run(item, facts)?)
     }
 
     fn run<'a>(&'a self, item: &'a Item, facts: &Facts) -> Res<Val<'a>> {
         self.0.program.run(item, facts.started_at)
     }
+}
+
+/// Returns the value if DynamoDB can store it.
+fn storable(value: Val<'_>) -> Res<Value> {
+    let value = value.into_value();
+    let value = value.ok_or_else(|| Fail::new("the result is a time, which DynamoDB cannot store"))?;
+    if value.nests_deeper_than(MAX_LEVELS) {
+        return Err(Fail::limit("the result has more than 32 levels, DynamoDB's limit on nesting"));
+    }
+    if value_bytes(&value) > MAX_ITEM_BYTES {
+        return Err(Fail::limit("the result is larger than 400 KB, DynamoDB's limit on an item"));
+    }
+    Ok(value)
 }
 
 impl fmt::Debug for Expr {
@@ -206,10 +264,10 @@ impl PartialEq for Expr {
 
 impl Eq for Expr {}
 
-/// Returns the paths that a part reads, without those inside another.
-fn inputs(root: &Node) -> Vec<Path> {
+/// Returns the paths below this root that a part reads, without those inside another.
+fn inputs(node: &Node, root: Root) -> Vec<Path> {
     let mut all = BTreeSet::new();
-    collect(root, &mut all);
+    collect(node, root, &mut all);
     let mut kept: Vec<Path> = Vec::new();
     // A path sorts before the paths inside it.
     for path in all {
@@ -220,20 +278,44 @@ fn inputs(root: &Node) -> Vec<Path> {
     kept
 }
 
+fn never_empty(node: &Node, known: &KnownTypes) -> bool {
+    match &node.form {
+        NodeForm::Const(Const::Value(Value::S(text))) => !text.is_empty(),
+        NodeForm::Place(place) => match (place.root, place.steps.as_slice()) {
+            (Root::Item, [PathStep::Name(name)]) => known.types().contains_key(name.as_str()),
+            (Root::Item | Root::Variable(_), _) => false,
+        },
+        NodeForm::If(_, one, other) => never_empty(one, known) && never_empty(other, known),
+        NodeForm::Operation(Operator::Add, parts) => parts.iter().any(|part| never_empty(part, known)),
+        NodeForm::Call(function, _, _) => matches!(function.name, "sha256" | "uuid5"),
+        NodeForm::Const(_)
+        | NodeForm::StartedAt
+        | NodeForm::Member(..)
+        | NodeForm::Index(..)
+        | NodeForm::Has(_)
+        | NodeForm::HasMember(..)
+        | NodeForm::TypeOf(_)
+        | NodeForm::Not(_)
+        | NodeForm::And(..)
+        | NodeForm::Or(..)
+        | NodeForm::Equal(..)
+        | NodeForm::In(..)
+        | NodeForm::Operation(..)
+        | NodeForm::List(_)
+        | NodeForm::Map(_)
+        | NodeForm::Macro(_) => false,
+    }
+}
+
 fn reads_facts(node: &Node) -> bool {
     matches!(node.form, NodeForm::StartedAt) || node.children().into_iter().any(reads_facts)
 }
 
-fn collect(node: &Node, all: &mut BTreeSet<Path>) {
-    if let NodeForm::Place(place) | NodeForm::Has(place) = &node.form {
-        all.extend(path(place));
+fn collect(node: &Node, root: Root, all: &mut BTreeSet<Path>) {
+    if let NodeForm::Place(place) | NodeForm::Has(place) = &node.form
+        && place.root == root
+    {
+        all.extend(Path::from_steps(place.steps.clone()));
     }
-    node.children().into_iter().for_each(|child| collect(child, all));
-}
-
-fn path(place: &Place) -> Option<Path> {
-    match place.root {
-        Root::Item => Path::from_steps(place.steps.clone()),
-        Root::Variable(_) => None,
-    }
+    node.children().into_iter().for_each(|child| collect(child, root, all));
 }

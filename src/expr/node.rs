@@ -96,11 +96,14 @@ pub(super) enum Operator {
     GreaterOrEqual,
 }
 
+/// The slot of the variable `element`, if the expression belongs to an element of a list or map.
+pub(super) const ELEMENT_SLOT: usize = 0;
+
 /// Where a path starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Root {
     Item,
-    /// The variable in this slot.
+    /// The variable in this slot: that of a macro, or `element`.
     Variable(usize),
 }
 

@@ -12,6 +12,17 @@ pub(super) const MAX_STEPS: u64 = 10_000_000;
 /// The maximum size of an intermediate text, list or binary value: four times the largest item.
 pub(super) const MAX_BYTES: usize = 1_600_000;
 
+/// The steps that several evaluations for one item may still take together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepBudget(pub(super) u64);
+
+impl Default for StepBudget {
+    /// Returns the steps of one evaluation.
+    fn default() -> StepBudget {
+        StepBudget(MAX_STEPS)
+    }
+}
+
 /// Why a part has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fail {
@@ -45,7 +56,7 @@ pub(super) struct Run<'a> {
     pub(super) constants: &'a [Const],
     /// The values of the macros' variables.
     pub(super) variables: Vec<Val<'a>>,
-    steps: u64,
+    pub(super) steps: u64,
 }
 
 /// A compiled part.

@@ -4,8 +4,8 @@ use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
 use crate::hooks::Veto;
 use crate::plan::PlanErrors;
-use crate::playbook::StepRefusal;
-use crate::preflight::PreflightError;
+use crate::playbook::{Goal, NextCommand, StepRefusal};
+use crate::preflight::{Acceptance, PreflightError};
 use crate::state::StoreError;
 
 /// The reason why a command ends without a result. Completed work is durable, and a rerun of the command continues from
@@ -28,8 +28,13 @@ pub enum MigrationError {
     #[error(transparent)]
     Preflight(#[from] PreflightError),
     /// The preflight found a problem that blocks a run, and the operator did not accept it.
-    #[error("{0}")]
-    Findings(String),
+    #[error("{why}{}", next.iter().map(|next| format!(".\nNext: {next}")).collect::<String>())]
+    Findings {
+        /// The findings, each with the action to take.
+        why: String,
+        /// The same command with the findings accepted. `None` if a finding cannot be accepted.
+        next: Option<String>,
+    },
     /// The command is out of order, or a gate is closed.
     #[error("{why}.\nNext: {next}")]
     Refused {
@@ -101,6 +106,24 @@ impl MigrationError {
         } else {
             MigrationError::Driver(error)
         }
+    }
+}
+
+impl MigrationError {
+    /// Adds the findings that the operator accepted for this goal to the next command of a refusal, if that command has
+    /// the same goal. Otherwise the next command would be refused because of them.
+    pub(super) fn with_accepted(self, goal: Goal, accepted: &[Acceptance], commands: &CommandLine) -> MigrationError {
+        let MigrationError::Refused { why, mut next } = self else { return self };
+        let words = NextCommand::from(goal);
+        let command = words.as_str().split(" --").next().unwrap_or_default();
+        if next.starts_with(&commands.render(command)) || next.starts_with(&commands.render(words.as_str())) {
+            for option in accepted.iter().map(|accept| format!(" --accept {}", accept.name())) {
+                if !next.contains(&option) {
+                    next.push_str(&option);
+                }
+            }
+        }
+        MigrationError::Refused { why, next }
     }
 }
 

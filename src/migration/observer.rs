@@ -177,6 +177,8 @@ pub enum Notice<'a> {
     FlagNotRecorded(&'a StoreError),
     /// The metrics endpoint serves at this address.
     MetricsServed(SocketAddr),
+    /// The plan's file of keys or a program's file has changed, and the way back does not need it.
+    KeptFiles,
 }
 
 impl Display for Notice<'_> {
@@ -234,6 +236,10 @@ impl Display for Notice<'_> {
                      the migration, the table and its indexes, but no keys, no values and no credentials",
                 )
             }
+            Notice::KeptFiles => f.write_str(
+                "note     a file of this plan is missing or differs from the one with which the migration began. The way \
+                 back starts no program, and reads the keys from the copy next to the state file",
+            ),
             Notice::FlagNotRecorded(error) => {
                 write!(f, "note     this change of the flag could not be recorded in the state file: {error}")
             }

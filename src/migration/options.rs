@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Observer, Silent};
+use crate::change::CustomChange;
 use crate::command_line::{CommandLine, CommandOptions};
 use crate::playbook::{BackTarget, CutoverTarget, Fact, Goal};
 use crate::preflight::{Acceptance, FinishIn, SampleSize};
@@ -23,6 +24,8 @@ pub struct Options {
     /// Fields of the plan with another value, such as `table.name=orders-staging`: one plan file can serve staging and
     /// production. The fingerprint covers the result. The value is TOML, or text without quotes.
     pub overrides: Vec<String>,
+    /// The functions of the plan's custom changes ([`CustomChange`](crate::ports::change::CustomChange)).
+    pub custom_changes: Vec<Arc<dyn CustomChange>>,
     /// The name that the history records as the person or program that runs the commands. The default is the user and
     /// the host.
     pub actor: String,
@@ -40,6 +43,7 @@ impl Default for Options {
             region: None,
             profile: None,
             overrides: Vec::new(),
+            custom_changes: Vec::new(),
             actor,
             observer: Arc::new(Silent),
         }
@@ -61,13 +65,14 @@ pub fn command_line(plan: &Path, options: &Options) -> CommandLine {
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Options { state, endpoint_url, region, profile, overrides, actor, observer: _ } = self;
+        let Options { state, endpoint_url, region, profile, overrides, custom_changes, actor, observer: _ } = self;
         f.debug_struct("Options")
             .field("state", state)
             .field("endpoint_url", endpoint_url)
             .field("region", region)
             .field("profile", profile)
             .field("overrides", overrides)
+            .field("custom_changes", &custom_changes.iter().map(|change| change.name()).collect::<Vec<_>>())
             .field("actor", actor)
             .finish_non_exhaustive()
     }

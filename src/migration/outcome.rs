@@ -9,8 +9,8 @@ use super::{MigrationError, MigrationSnapshot};
 use crate::cutover::Flag;
 use crate::engine::{SegmentChoice, SessionResult, StopReason};
 use crate::passes::verify::{VerificationResult, VerifyReport};
-use crate::passes::{Prediction, RetryResult};
-use crate::plan::Fingerprint;
+use crate::passes::{Prediction, RetryResult, deletes};
+use crate::plan::{Fingerprint, Plan};
 use crate::preflight::{Acceptance, CheckReport, Estimate, FactLookup, Finding, FinishRequirements, SampleResult};
 use crate::state::phase::EXPAND;
 use crate::state::{AffectedItems, OpenWork, State, StateSummary};
@@ -163,21 +163,24 @@ impl RunOutcome {
 
     /// Returns the report, for people and as JSON; `None` if there is no run.
     pub fn report(&self) -> Option<RunReport<'_>> {
-        let SessionResult { run, totals, spend, throttles, unusable_replies, open, .. } = self.ended.as_ref()?;
+        let SessionResult { run, totals, spend, throttles, unusable_replies, open, deletes, .. } =
+            self.ended.as_ref()?;
         let subject = self.target.subject();
         let stopped = self.stopped.as_ref();
         let clocks = &self.clocks;
-        Some(RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open: *open, stopped })
+        let (open, deletes) = (*open, *deletes);
+        Some(RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open, deletes, stopped })
     }
 }
 
 /// Returns the newest recorded expand run.
-pub(super) async fn recorded_run(store: &State) -> Result<Option<SessionResult>, MigrationError> {
+pub(super) async fn recorded_run(store: &State, plan: &Plan) -> Result<Option<SessionResult>, MigrationError> {
     let Some(run) = store.current_run(EXPAND).await? else { return Ok(None) };
     let totals = store.totals(run.id).await?;
     let open = store.open_work(Some(run.id)).await?;
     let spend = store.spend(run.id).await?;
     Ok(Some(SessionResult {
+        deletes: deletes(store, plan, &run).await?,
         run,
         totals,
         spend,
@@ -301,10 +304,13 @@ impl PassOutcome {
     /// Returns the report of one of the passes, for people and as JSON.
     pub fn report<'a>(&'a self, pass: &'a PassSummary) -> RunReport<'a> {
         let subject = Subject { advice: false, ..self.target.subject() };
-        let SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped } = &pass.ended;
+        let SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped, .. } = &pass.ended;
         let clocks = &pass.clocks;
         let stopped = stopped.as_ref();
-        RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open: *open, stopped }
+        // Only `run` deletes items.
+        let deletes = None;
+        let open = *open;
+        RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open, deletes, stopped }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::target::MigrationTarget;
 use super::{MigrationError, Notice, Observer};
 use crate::clock::wall_clock;
+use crate::command_line::CommandLine;
 use crate::engine::Job;
 use crate::passes::Prediction;
 use crate::preflight::{
@@ -76,12 +77,16 @@ impl PreflightReport {
     ///
     /// # Errors
     ///
-    /// Fails with [`MigrationError::Findings`] if the run is refused.
-    pub fn check_findings(&self) -> Result<(), MigrationError> {
-        match refusal(&self.findings, &self.accepted) {
-            Some(why) => Err(MigrationError::Findings(why)),
-            None => Ok(()),
-        }
+    /// Fails with [`MigrationError::Findings`] if the run is refused. `words` is the command, without `--accept`.
+    pub fn check_findings(&self, words: &str, commands: &CommandLine) -> Result<(), MigrationError> {
+        let Some(why) = refusal(&self.findings, &self.accepted) else { return Ok(()) };
+        let accept = |finding: &Finding| finding.accept.filter(|_| finding.severity == Severity::Refusal);
+        let can_accept = self.findings.iter().all(|f| f.severity != Severity::Refusal || f.accept.is_some());
+        let next = can_accept.then(|| {
+            let options = self.findings.iter().filter_map(accept).map(|accept| format!(" --accept {}", accept.name()));
+            commands.render(&format!("{words}{}", options.collect::<String>()))
+        });
+        Err(MigrationError::Findings { why, next })
     }
 
     /// Returns the names of the accepted findings that apply to this run. These names are recorded with the run.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::clock::wall_clock;
 use crate::cutover::FlagStore;
-use crate::playbook::{Goal, Phase};
+use crate::playbook::{Goal, NextCommand, Phase};
 use crate::preflight::Acceptance;
 use crate::ratelimit::ResolvedBudgets;
 use crate::state::RunRecord;
@@ -105,7 +105,7 @@ impl CommandRequest {
         let MigrationTarget { plan, tables, description, resolved, .. } = target;
         let job = job_for_phase(phase, plan, tables, description, &resolved.budgets)?;
         let report = run_preflight(target, &job, ItemsRead::Nothing, self.accept.clone()).await;
-        report.check_findings()?;
+        report.check_findings(NextCommand::from(self.goal).as_str(), &target.commands)?;
         report.notify(observer);
         Ok(report.accepted_names())
     }

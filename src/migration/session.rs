@@ -9,7 +9,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::hooks::{announce_next_step, ask_hook, hook_may_refuse, start_hooks};
 use super::target::MigrationTarget;
-use super::{CommandRequest, Driver, DriverSetup, MigrationError, Notice, Observer, OperatorInput, Steerer};
+use super::{
+    CommandRequest, Driver, DriverSetup, MigrationError, Notice, Observer, OperatorInput, Steerer, plan_files,
+};
 use crate::clock::wall_clock;
 use crate::cutover::{FlagAccess, LEASE_DURATION, Lease, lease_owner};
 use crate::engine::{StopReason, Stopper};
@@ -113,6 +115,7 @@ impl Session {
         stop: Stopper,
         metrics: Option<Arc<MetricsSource>>,
     ) -> Result<Session, MigrationError> {
+        plan_files::keep(&store, &target.plan, &target.state).await?;
         // Listen to `ctl` before the wait for the lease: this process already holds the state file, so nobody else can
         // store a setting.
         let steerer = Steerer::new(store.clone(), &target.plan, wall_clock());

@@ -28,6 +28,8 @@ pub struct MigrationSnapshot {
     pub may_be_stale: Option<String>,
     /// The current stage and the next command, derived from the other fields.
     pub status: MigrationStatus,
+    /// The number of failures that prevent the end of contract, rollback or the way back. The pass has read everything.
+    pub unfinished: u64,
 }
 
 /// A state of the flag that a command read, in the form that the state file stores.
@@ -66,19 +68,22 @@ pub async fn snapshot(
         None => (kept, Some("it was not read (--offline)".to_owned())),
     };
     let fingerprint = plan.fingerprint();
+    let unfinished = unfinished(file, &state).await?;
     let context = StepContext {
         kind: state.kind().unwrap_or_else(|| kind(plan)),
         plan: fingerprint.as_str(),
         flag: flag_record.as_ref().map(|flag_record| &flag_record.flag),
         left: Duration::ZERO,
         failures: summary.open_failures,
-        unfinished: unfinished(file, &state).await?,
+        unfinished,
         diverged: summary.open_diverged,
         limits: limits(plan),
         backup: backup_phases(plan),
+        deletes_items: plan.deletes_items(),
         unrestorable_targets: None,
         one_way: None,
         no_way_back: None,
+        puts_items: plan.puts_items(),
         purged_at: None,
         accept_no_way_back: false,
         facts: &[],
@@ -90,7 +95,7 @@ pub async fn snapshot(
         missing_flag: None,
     };
     let status = status(&state, &context, now);
-    Ok(MigrationSnapshot { state, flag_record, may_be_stale, status })
+    Ok(MigrationSnapshot { state, flag_record, may_be_stale, status, unfinished })
 }
 
 /// Returns whether a signal has stopped the process that holds the state file. Returns false if the process runs on

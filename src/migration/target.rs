@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::history::parse_event;
+use super::plan_files::keys_copy;
 use super::{DriverError, MigrationError, Notice, Observer, Options};
 use crate::clock::wall_clock;
 use crate::command_line::CommandLine;
@@ -15,7 +16,7 @@ use crate::engine::Job;
 use crate::exec::find_programs;
 use crate::expr::Facts;
 use crate::figure::count;
-use crate::plan::{LoadedPlan, Plan, TableRef, load_bytes_with, load_with};
+use crate::plan::{LoadedPlan, Plan, PlanErrors, TableRef, load_bytes_with, load_with};
 use crate::playbook::EventBody;
 use crate::preflight::{
     Acceptance, PlanCheck, PreflightError, ReachableTable, check_table, connect_plan_table, describe_given_table,
@@ -50,28 +51,48 @@ pub struct MigrationTarget {
     pub advice: bool,
 }
 
+/// A plan, and the reason why its file of keys cannot be used. The plan then has the keys in the copy that is kept next
+/// to the state file, which is enough for commands of the way back and for commands that only read the state.
+pub type ReadPlan = (LoadedPlan, Option<PlanErrors>);
+
 /// Reads a plan file, with the overrides in `options`. If the endpoint, the region or the profile is set in `options`,
 /// it replaces the field of the same name in `[table]`, even if an override names that field.
 ///
 /// # Errors
 ///
 /// Fails with [`MigrationError::PlanFile`] or [`MigrationError::Plan`].
-pub fn read_plan(path: &Path, options: &Options) -> Result<LoadedPlan, MigrationError> {
+pub fn read_plan(path: &Path, options: &Options) -> Result<ReadPlan, MigrationError> {
     let bytes =
         std::fs::read(path).map_err(|error| MigrationError::PlanFile { path: path.display().to_string(), error })?;
-    let mut loaded = load_bytes_with(&path.display().to_string(), &bytes, &options.overrides)?;
-    find_programs(&mut loaded.plan.changes, path.parent().unwrap_or(Path::new("")));
-    apply_options(options, &mut loaded.plan.table);
-    Ok(loaded.open_keys(path.parent().unwrap_or(Path::new("")))?)
+    let loaded = load_bytes_with(&path.display().to_string(), &bytes, &options.overrides)?;
+    with_files(loaded, path.parent().unwrap_or(Path::new("")), options)
 }
 
 /// Reads a plan from text. A relative path in the plan starts in the working directory, and the plan's programs run
 /// there. Errors refer to the plan as `name`.
-pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<LoadedPlan, MigrationError> {
-    let mut loaded = load_with(name, text, &options.overrides)?;
-    find_programs(&mut loaded.plan.changes, Path::new(""));
+pub(super) fn read_text(name: &str, text: &str, options: &Options) -> Result<ReadPlan, MigrationError> {
+    let loaded = load_with(name, text, &options.overrides)?;
+    with_files(loaded, Path::new(""), options)
+}
+
+/// Looks up the files of a plan, which are relative to this folder.
+fn with_files(loaded: LoadedPlan, folder: &Path, options: &Options) -> Result<ReadPlan, MigrationError> {
+    let mut loaded = loaded.supply(&options.custom_changes)?;
+    find_programs(&mut loaded.plan.changes, folder);
     apply_options(options, &mut loaded.plan.table);
-    Ok(loaded.open_keys(Path::new(""))?)
+    if loaded.plan.keys.is_none() {
+        return Ok((loaded, None));
+    }
+    match loaded.clone().open_keys(folder) {
+        Ok(loaded) => Ok((loaded, None)),
+        Err(problem) => {
+            let copy = keys_copy(&state_path(options, &loaded.plan));
+            match loaded.with_keys_copy(&copy) {
+                Some(loaded) => Ok((loaded, Some(problem))),
+                None => Err(problem.into()),
+            }
+        }
+    }
 }
 
 /// Replaces the fields of `[table]` for which options are set.

@@ -1,5 +1,6 @@
 //! The contract pass: removes the old attributes.
 
+use super::with_plan;
 use super::write_pass::WritePass;
 use crate::change::Changes;
 use crate::dynamodb::TableDescription;
@@ -10,9 +11,8 @@ use crate::state::{RunSession, State, StoreError};
 /// Returns the changes of a contract pass for this plan and table. The pass refuses to write items that are signed or
 /// encrypted on the client, unless [`Job::allow_encrypted_edits`] was called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
-    Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
-        .with_rules(plan.item_rules())
-        .with_encrypted_refused(true)
+    let changes = Changes::for_contract(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas());
+    with_plan(changes, plan).with_encrypted_refused(true)
 }
 
 /// Runs one session of a contract pass.

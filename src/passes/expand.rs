@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::baseline::BaselineRecorder;
+use super::with_plan;
 use super::write_pass::WritePass;
 use crate::change::Changes;
 use crate::dynamodb::TableDescription;
@@ -14,9 +15,8 @@ use crate::state::{RunSession, State, StoreError};
 /// Returns the changes of an expand pass for this plan and table. The pass refuses to write items that are signed or
 /// encrypted on the client, unless [`Job::allow_encrypted_edits`] was called.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
-    Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
-        .with_rules(plan.item_rules())
-        .with_encrypted_refused(true)
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas());
+    with_plan(changes, plan).with_encrypted_refused(true)
 }
 
 /// Runs one session of an expand pass.
@@ -30,7 +30,7 @@ pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Resu
     let baseline = (first && job.changes.needs_baseline())
         .then(|| BaselineRecorder::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));
     // A later pass proves that nothing is missing, so it reads the table.
-    let requests = if first { job.expand_requests() } else { job.requests() };
+    let requests = if first { job.first_pass_requests() } else { job.requests() };
     write_pass.execute_with(requests, baseline, consistent).await?;
     write_pass.end().await
 }

@@ -10,6 +10,8 @@ pub(crate) mod dry_run;
 mod exec_tests;
 pub(crate) mod expand;
 pub(crate) mod old_from_new;
+#[cfg(test)]
+mod put_tests;
 pub(crate) mod retry;
 #[cfg(test)]
 mod two_tables_tests;
@@ -23,9 +25,19 @@ pub use dry_run::{
     read_clusters,
 };
 pub use retry::RetryResult;
+pub(crate) use write_pass::deletes;
 
+use crate::change::Changes;
 use crate::engine::{Job, SessionResult};
+use crate::plan::Plan;
 use crate::state::{RunSession, State, StoreError, phase};
+
+/// Returns the changes of a pass with what the plan says about all changes: which items are selected, how expressions
+/// are evaluated, and whether an item may need several writes.
+fn with_plan(changes: Changes, plan: &Plan) -> Changes {
+    let changes = changes.with_rules(plan.item_rules());
+    if plan.needs_split() { changes.with_split(&plan.changes, plan.strategy) } else { changes }
+}
 
 impl Job {
     /// Processes a run's open segments until all of them are done or the job is stopped. Then ends the session in the

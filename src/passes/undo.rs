@@ -5,6 +5,7 @@ mod deleted_items;
 
 use std::sync::Arc;
 
+use super::with_plan;
 use super::write_pass::WritePass;
 use crate::change::Changes;
 use crate::dynamodb::{Source, TableDescription};
@@ -16,8 +17,7 @@ use deleted_items::DeletedItems;
 /// Returns the changes of an undo pass for this plan and table. The pass also writes items that are signed or encrypted
 /// on the client, because it removes everything that the migration wrote.
 pub(crate) fn changes(plan: &Plan, table: &TableDescription) -> Changes {
-    Changes::for_undo(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas())
-        .with_rules(plan.item_rules())
+    with_plan(Changes::for_undo(&plan.changes, plan.strategy, table.key.clone(), table.index_schemas()), plan)
 }
 
 /// Runs one session of an undo pass. If the first expand pass was stopped, some items have no baseline yet. The undo

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::baseline::{BaselinePass, BaselineRecorder};
 use crate::dynamodb::Source;
 use crate::engine::{Job, LocalScheduler, Requests, SessionResult, StopReason, WritePages, scan_table, schedule};
-use crate::state::{RunRecord, RunStatus, State, StoreError};
+use crate::plan::Plan;
+use crate::state::phase::EXPAND;
+use crate::state::{DeleteCounts, RunRecord, RunStatus, State, StoreError};
 
 /// One session of a run that writes.
 pub(super) struct WritePass<'a> {
@@ -99,6 +101,16 @@ impl<'a> WritePass<'a> {
         let open = store.open_work(Some(run.id)).await?;
         let throttles = job.scopes.throttles();
         let unusable_replies = job.progress.unusable_replies();
-        Ok(SessionResult { run, totals, spend, throttles, unusable_replies, open, stopped })
+        let deletes = deletes(store, &job.plan, &run).await?;
+        Ok(SessionResult { run, totals, spend, throttles, unusable_replies, open, deletes, stopped })
     }
+}
+
+/// Returns [`SessionResult::deletes`] of a run. Searches the journal only if the run lost a reply or was killed, because
+/// otherwise `applied` counts every delete.
+pub(crate) async fn deletes(store: &State, plan: &Plan, run: &RunRecord) -> Result<Option<DeleteCounts>, StoreError> {
+    Ok(match plan.deletion() {
+        Some(true) if run.phase == EXPAND && run.lower_bound => Some(store.delete_counts(run.id).await?),
+        Some(_) | None => None,
+    })
 }

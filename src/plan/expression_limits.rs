@@ -1,7 +1,7 @@
 //! Upper bounds for the expressions of a guarded write. If an expression were too long, DynamoDB would reject the write
 //! of every item.
 
-use crate::change::{Change, OptionsByTarget, Selection};
+use crate::change::{Change, OptionsByTarget, Selection, inseparable};
 pub use crate::change::{MAX_EXPRESSION_BYTES, MAX_OPERATORS};
 use crate::item::{Path, PathStep};
 
@@ -14,6 +14,9 @@ const MAX_TERM_BYTES: usize = 15 + 2 + MAX_PLACEHOLDER_BYTES + 1;
 
 /// Length of ` AND ` in bytes.
 const AND: usize = 5;
+
+/// Maximum number of key attributes of an index: four for the partition key, and four for the sort key.
+const MAX_INDEX_KEY: usize = 8;
 
 /// Upper bounds for the expressions of any guarded write of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,18 @@ pub struct ExpressionBound {
 }
 
 impl ExpressionBound {
+    /// Returns the bounds for a plan that selects items through an index. The condition then has a term for each key
+    /// attribute of the index, which is known only after the table was described.
+    #[must_use]
+    pub fn with_index(self) -> ExpressionBound {
+        let term = AND + MAX_TERM_BYTES + MAX_PLACEHOLDER_BYTES;
+        ExpressionBound {
+            condition_bytes: self.condition_bytes + MAX_INDEX_KEY * term,
+            condition_operators: self.condition_operators + 2 * MAX_INDEX_KEY,
+            ..self
+        }
+    }
+
     /// Returns whether DynamoDB accepts every write of the plan.
     pub fn is_within_limits(&self) -> bool {
         self.update_bytes.max(self.condition_bytes) <= MAX_EXPRESSION_BYTES
@@ -100,6 +115,28 @@ pub fn expression_bound(
     bound
 }
 
+/// Returns an upper bound for the number of writes that an item needs if it may get several. Each write has as many
+/// groups of [`inseparable`] changes as fit, in the order of the plan. The decision about an item uses its real
+/// expressions, which are shorter, so it may need fewer writes.
+pub fn writes_per_item(changes: &[Change], selection: Option<&Selection>, options: &OptionsByTarget) -> usize {
+    let fits = |changes: &[Change]| expression_bound(changes, selection, options).is_within_limits();
+    if fits(changes) {
+        return 1;
+    }
+    let every: Vec<Change> = changes.iter().filter(|change| matches!(change, Change::Bump { .. })).cloned().collect();
+    let mut writes = 1;
+    let mut write = every.clone();
+    for group in inseparable(changes, options) {
+        let before = write.len();
+        write.extend(group.iter().map(|position| changes[*position].clone()));
+        if before > every.len() && !fits(&write) {
+            write.drain(every.len()..before);
+            writes += 1;
+        }
+    }
+    writes
+}
+
 /// Returns the length in bytes of a path after each name is replaced by a placeholder.
 fn path_bytes(path: &Path) -> usize {
     let steps = path.steps().iter().map(|step| match step {
@@ -146,5 +183,18 @@ mod tests {
             (0..200).map(|i| Change::Remove { path: Path::attribute(format!("a{i}")) }).collect();
         assert!(!expression_bound(&changes, None, &OptionsByTarget::default()).is_within_limits());
         assert!(expression_bound(&changes[..50], None, &OptionsByTarget::default()).is_within_limits());
+    }
+
+    /// The key of an index takes room from the changes.
+    #[test]
+    fn the_key_of_an_index_counts() {
+        let changes: Vec<Change> =
+            (0..120).map(|i| Change::Remove { path: Path::attribute(format!("a{i}")) }).collect();
+        let bound = |n: usize| expression_bound(&changes[..n], None, &OptionsByTarget::default());
+        let fits = (0..120).take_while(|n| bound(*n).is_within_limits()).count() - 1;
+        assert!(bound(fits).is_within_limits() && !bound(fits).with_index().is_within_limits());
+        assert_eq!(bound(1).with_index().condition_operators - bound(1).condition_operators, 16);
+        let term = " AND attribute_exists(#n999)".len();
+        assert!(bound(1).with_index().condition_bytes >= bound(1).condition_bytes + 8 * term);
     }
 }

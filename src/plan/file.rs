@@ -43,9 +43,9 @@ pub struct LoadedPlan {
 /// show where an error is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlanFile {
-    label: String,
-    text: PlanText,
-    spans: PlanSpans,
+    pub(super) label: String,
+    pub(super) text: PlanText,
+    pub(super) spans: PlanSpans,
 }
 
 impl PlanFile {
@@ -154,9 +154,11 @@ impl LoadedPlan {
         let spans = &self.file.spans;
         rules::check_keys(&spans.changes, &actual, &mut problems);
         rules::check_delete_names(&spans.changes, spans.select.as_ref(), &actual, &mut problems);
+        rules::check_put_key(&spans.changes, &actual, &mut problems);
         let known = std::iter::once(&schema.partition).chain(&schema.sort);
         let known = known.fold(KnownTypes::default(), |known, key| known.with(&key.name, Some(&key.kind)));
         spans.check_expressions(&actual, &known, &mut problems);
+        rules::check_put_types(&spans.changes, schema, &known, spans.allows_not_computable, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
@@ -223,9 +225,12 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let health_checks = health::read(&root, problems);
     let hooks = hooks::read(&root, problems);
     let safety = safety::read(&root, problems);
-    rules::check(&changes, selection.as_ref(), &options, problems);
+    let split = migration.as_ref().and_then(|migration| migration.split.clone());
+    rules::check(&changes, selection.as_ref(), index.is_some(), &options, split.as_ref(), problems);
     let expand_contract = migration.as_ref().and_then(MigrationSection::stated_expand_contract);
     rules::check_delete(&root, &changes, expand_contract, problems);
+    let in_place = migration.as_ref().and_then(MigrationSection::stated_in_place);
+    rules::check_put(&root, &changes, in_place, selection.is_some(), problems);
     let strategy = migration.as_ref().map_or(Strategy::ExpandContract, |migration| migration.strategy);
     rules::check_strategy(&changes, strategy, problems);
     let key_names = target.as_ref().and_then(|(table, _)| table.key.clone());
@@ -241,6 +246,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         allows_not_computable: migration.as_ref().is_none_or(|migration| migration.on_not_computable.is_some()),
         changes,
     };
+    rules::check_each(&spans.changes, spans.has_cutover, problems);
     if let Some(written) = &spans.index {
         rules::check_index(written, &spans.changes, spans.has_cutover, problems);
     }
@@ -258,6 +264,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         rules::check_keys(&spans.changes, &key, problems);
         rules::check_delete_names(&spans.changes, spans.select.as_ref(), &key, problems);
+        rules::check_put_key(&spans.changes, &key, problems);
         let known = key.iter().fold(KnownTypes::default(), |known, name| known.with(name, None));
         spans.check_expressions(&key, &known, problems);
     }
@@ -269,10 +276,11 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         strategy: strategy?,
         on_existing,
         on_not_computable,
+        split: split.is_some(),
         table: table?,
         select: spans.select.as_ref().map(|written| written.selection.clone()),
         keys: keys.map(|written| written.keys),
-        index: spans.index.as_ref().map(|index| SelectedIndex { name: index.name.clone(), key: Vec::new() }),
+        index: spans.index.as_ref().map(|index| SelectedIndex { name: index.name.clone(), schema: None }),
         changes: spans.changes.iter().map(|written| written.change.clone()).collect(),
         options,
         facts: Facts::default(),

@@ -5,8 +5,11 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::Plan;
-use crate::change::{Addition, Change, ChangeOptions, Formula, GapRule, OnExisting, OnNotComputable, Strategy};
+use crate::change::{
+    Addition, Change, ChangeOptions, ElementEdit, Formula, GapRule, OnExisting, OnNotComputable, Strategy,
+};
 use crate::convert::Conversion;
+use crate::expr::Expr;
 use crate::item::{Num, Path, PathStep, Value};
 use crate::keys_file::KeysFile;
 
@@ -36,9 +39,8 @@ impl fmt::Display for Fingerprint {
 }
 
 impl Plan {
-    /// Returns the hash of the plan's meaning: table, selection, changes, strategy, `on_existing` and
-    /// `on_not_computable`. Everything else may change
-    /// between two starts of a run: capacity, limits, prices, retry, segments, region, endpoint, the migration's name,
+    /// Returns the hash of the plan's meaning: table, selection, changes, strategy, `on_existing`,
+    /// `on_not_computable` and `split`. Everything else may change between two starts of a run: capacity, limits, prices, retry, segments, region, endpoint, the migration's name,
     /// …
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = MeaningEncoder(VERSION.to_vec());
@@ -76,6 +78,9 @@ impl Plan {
         }
         if self.on_not_computable == OnNotComputable::Skip {
             hash.tag(b'n');
+        }
+        if self.split {
+            hash.tag(b'S');
         }
         let digest = Sha256::digest(&hash.0);
         Fingerprint(digest.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -193,6 +198,25 @@ impl MeaningEncoder {
                 self.path(&exec.marker);
                 self.text(exec.program.as_ref().map_or("", |program| &program.digest));
             }
+            Change::Each { each } => {
+                self.tag(b'E');
+                self.path(each.container());
+                self.unordered(
+                    each.edits().iter().map(|edit| MeaningEncoder::encode(|part| part.edit(edit))).collect(),
+                );
+            }
+            Change::Put { derived } => {
+                self.tag(b'D');
+                for attributes in [&derived.key, &derived.attributes] {
+                    let encode = |(name, expression): &(String, Expr)| {
+                        MeaningEncoder::encode(|part| {
+                            part.text(name);
+                            part.text(expression.source());
+                        })
+                    };
+                    self.unordered(attributes.iter().map(encode).collect());
+                }
+            }
             Change::Delete { gap, keeps_image } => {
                 self.tag(b'd');
                 self.tag(u8::from(*keeps_image));
@@ -208,6 +232,46 @@ impl MeaningEncoder {
                     GapRule::WritersStopped => self.tag(b'w'),
                 }
             }
+        }
+    }
+
+    /// Encodes one change in the elements of a container.
+    fn edit(&mut self, edit: &ElementEdit) {
+        match edit {
+            ElementEdit::Move { from, to, existing: _ } => {
+                self.tag(b'm');
+                self.path(from);
+                self.path(to);
+            }
+            ElementEdit::Set { to, value, existing: _ } => {
+                self.tag(b's');
+                self.path(to);
+                self.value(value);
+            }
+            ElementEdit::Remove { path } => {
+                self.tag(b'r');
+                self.path(path);
+            }
+            ElementEdit::Compute { to, expression, existing: _ } => {
+                self.tag(b'p');
+                self.path(to);
+                self.text(expression.source());
+            }
+            ElementEdit::Convert { path, conversion } => {
+                self.tag(b'V');
+                self.path(path);
+                self.conversion(conversion);
+            }
+            ElementEdit::ConvertInto { from, to, conversion, existing: _ } => {
+                self.tag(b'v');
+                self.path(to);
+                self.path(from);
+                self.conversion(conversion);
+            }
+        }
+        if let Some(existing) = edit.existing() {
+            self.tag(on_existing_tag(existing.on_existing));
+            self.tag(u8::from(existing.null_is_missing));
         }
     }
 
@@ -238,6 +302,13 @@ impl MeaningEncoder {
                 self.conversion(conversion);
             }
             Formula::Inverse(inverse) => self.formula(to, inverse.formula()),
+            Formula::Custom(custom) => {
+                self.tag(b'u');
+                self.path(to);
+                self.text(&custom.name);
+                self.text(custom.version());
+                self.unordered(custom.inputs.iter().map(|input| input.to_string().into_bytes()).collect());
+            }
         }
     }
 

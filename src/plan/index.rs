@@ -9,8 +9,8 @@ use crate::item::IndexSchema;
 pub struct SelectedIndex {
     /// The name of the index.
     pub name: String,
-    /// The key attributes of the index. Empty until a session has read the table's description.
-    pub key: Vec<String>,
+    /// The key of the index. `None` until a session has read the table's description.
+    pub schema: Option<IndexSchema>,
 }
 
 /// The index in a plan, and its position in the plan's text.
@@ -21,12 +21,11 @@ pub(super) struct WrittenIndex {
 }
 
 impl Plan {
-    /// Returns the same plan with the key attributes of its index, which are found in the table's indexes.
+    /// Returns the same plan with the key of its index, which is found in the table's indexes.
     #[must_use]
     pub fn with_index_key(mut self, indexes: &[IndexSchema]) -> Plan {
         if let Some(selected) = &mut self.index {
-            let found = indexes.iter().find(|index| index.name == selected.name);
-            selected.key = found.iter().flat_map(|index| &index.key).map(|key| key.name.clone()).collect();
+            selected.schema = indexes.iter().find(|index| index.name == selected.name).cloned();
         }
         self
     }

@@ -35,6 +35,12 @@ impl SelectedKeys {
         Ok(())
     }
 
+    /// Reads this copy of the file, which has the same form of lines.
+    pub(super) fn open_copy(&mut self, copy: &Path) -> Result<(), KeysFileError> {
+        self.file = Some(KeysFile::open(copy, self.format)?);
+        Ok(())
+    }
+
     /// Returns the file, or `None` if [`super::LoadedPlan::open_keys`] has not read it.
     pub fn file(&self) -> Option<&KeysFile> {
         self.file.as_ref()

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{Plan, SelectedKeys};
-use crate::change::{Change, GapRule, Strategy, escaped};
+use crate::change::{Change, ElementEdit, ExistingRule, GapRule, OnExisting, Strategy, escaped};
+use crate::expr::Expr;
 use crate::figure::count;
 use crate::item::{Path, Value};
 
@@ -48,8 +49,12 @@ impl Plan {
             Some(index) => format!(", only the items in index {}", index.name),
             None => String::new(),
         };
+        let split = match self.max_writes() {
+            1 => String::new(),
+            writes => format!(", in up to {writes} writes for each item, so readers may see part of the changes"),
+        };
         format!(
-            "table {}, {strategy}, on_existing {}: {changes}{selection}{keys}{index}",
+            "table {}, {strategy}, on_existing {}: {changes}{selection}{keys}{index}{split}",
             self.table.name,
             existing.name()
         )
@@ -89,6 +94,10 @@ impl fmt::Display for Change {
             Change::Convert { path, conversion } => write!(f, "convert {path} to {}", conversion.name()),
             Change::Append { to, addition } => write!(f, "append {} to {to}", excerpt(addition.value())),
             Change::Bump { path } => write!(f, "bump {path}"),
+            Change::Each { each } => {
+                let edits = each.edits().iter().map(ElementEdit::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, "in each element of {}: {edits}", each.container())
+            }
             Change::Exec { exec, .. } => {
                 let list = |paths: &[Path]| paths.iter().map(Path::to_string).collect::<Vec<_>>().join(", ");
                 let argv = exec.argv.iter().map(|argument| format!("{argument:?}")).collect::<Vec<_>>().join(" ");
@@ -96,6 +105,16 @@ impl fmt::Display for Change {
                 let digest = exec.program.as_ref().and_then(|program| program.digest.get(..12));
                 digest.map_or(Ok(()), |digest| write!(f, " (SHA-256 {digest}…)"))?;
                 write!(f, ", marker {}", exec.marker)
+            }
+            Change::Put { derived } => {
+                let list = |attributes: &[(String, Expr)]| {
+                    let one = |(name, expression): &(String, Expr)| {
+                        format!("{} = {}", Path::attribute(name.as_str()), truncate(expression.source(), escaped))
+                    };
+                    attributes.iter().map(one).collect::<Vec<_>>().join(", ")
+                };
+                write!(f, "put an item with the key {}", list(&derived.key))?;
+                if derived.attributes.is_empty() { Ok(()) } else { write!(f, " and {}", list(&derived.attributes)) }
             }
             Change::Delete { gap, keeps_image } => {
                 match gap {
@@ -108,6 +127,29 @@ impl fmt::Display for Change {
                 if *keeps_image { Ok(()) } else { write!(f, " without a journal") }
             }
         }
+    }
+}
+
+impl fmt::Display for ElementEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ElementEdit::Move { from, to, .. } => write!(f, "move {from} to {to}")?,
+            ElementEdit::Set { to, value, .. } => write!(f, "set {to} to {}", excerpt(value))?,
+            ElementEdit::Remove { path } => write!(f, "remove {path}")?,
+            ElementEdit::Compute { to, expression, .. } => {
+                write!(f, "compute {to} = {}", escaped(expression.source()))?;
+            }
+            ElementEdit::Convert { path, conversion } => write!(f, "convert {path} to {}", conversion.name())?,
+            ElementEdit::ConvertInto { from, to, conversion, .. } => {
+                write!(f, "compute {to} = {from} as {}", conversion.name())?;
+            }
+        }
+        let Some(ExistingRule { on_existing, null_is_missing }) = self.existing() else { return Ok(()) };
+        match on_existing {
+            OnExisting::Keep => {}
+            OnExisting::Overwrite | OnExisting::Skip => write!(f, " (on_existing {})", on_existing.name())?,
+        }
+        if null_is_missing { f.write_str(" (NULL is missing)") } else { Ok(()) }
     }
 }
 

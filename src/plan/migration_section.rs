@@ -18,6 +18,8 @@ pub(super) struct MigrationSection {
     pub(super) on_existing: OnExisting,
     /// `None` if the plan does not say it.
     pub(super) on_not_computable: Option<Spanned<OnNotComputable>>,
+    /// Position of `split`, if it is true.
+    pub(super) split: Option<TextSpan>,
 }
 
 impl MigrationSection {
@@ -33,6 +35,11 @@ impl MigrationSection {
         if deletes { Strategy::InPlace } else { self.strategy }
     }
 
+    /// Returns the position of `strategy = "in-place"`, if the plan says it.
+    pub(super) fn stated_in_place(&self) -> Option<TextSpan> {
+        self.strategy_at.clone().filter(|_| self.strategy == Strategy::InPlace)
+    }
+
     /// Returns the position of `strategy = "expand-contract"`, if the plan says it.
     pub(super) fn stated_expand_contract(&self) -> Option<TextSpan> {
         self.strategy_at.clone().filter(|_| self.strategy == Strategy::ExpandContract)
@@ -40,7 +47,7 @@ impl MigrationSection {
 }
 
 pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<MigrationSection> {
-    const NAMES: [&str; 4] = ["name", "strategy", "on_existing", "on_not_computable"];
+    const NAMES: [&str; 5] = ["name", "strategy", "on_existing", "on_not_computable", "split"];
     let help = "write\n[migration]\nname = \"rename-email\"";
     let fields = section(root, "migration", "[migration]", &NAMES, Some(help), problems)?;
     let name = fields.required_text("name", "\"rename-email\"", problems);
@@ -53,5 +60,7 @@ pub(super) fn read(root: &Fields<'_, '_>, problems: &mut Problems) -> Option<Mig
     let on_not_computable = fields.choice("on_not_computable", &choices, problems);
     let at = fields.get("on_not_computable").map(|(_, value)| value.span());
     let on_not_computable = on_not_computable.zip(at).map(|(choice, at)| Spanned::new(at, choice));
-    Some(MigrationSection { name: name?, strategy, strategy_at, on_existing, on_not_computable })
+    let split = fields.flag("split", problems).unwrap_or(false);
+    let split = fields.get("split").map(|(at, _)| at).filter(|_| split);
+    Some(MigrationSection { name: name?, strategy, strategy_at, on_existing, on_not_computable, split })
 }

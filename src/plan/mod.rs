@@ -36,6 +36,7 @@ mod section;
 mod select;
 mod sources;
 mod spans;
+mod supply;
 mod syntax;
 mod template;
 mod text;
@@ -45,7 +46,7 @@ pub use capacity::{BudgetError, CapacityField};
 pub use cutover::{Cutover, FlagHooks, FlagKey, FlagLocation, LEASE_SUFFIX};
 pub use diagnostic::PlanErrors;
 pub use endpoint::{check_endpoint, is_loopback};
-pub use expression_limits::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
+pub use expression_limits::{ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound, writes_per_item};
 pub use fields::parse_duration;
 pub use file::{LoadedPlan, PlanFile, load, load_bytes, load_bytes_with, load_with};
 pub use fingerprint::Fingerprint;
@@ -61,13 +62,16 @@ pub use sources::ReadableIndex;
 pub use template::{TemplateAttribute, TemplateSample, TemplateTable, template};
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::change::{Change, ItemRules, OnExisting, OnNotComputable, OptionsByTarget, Selection, Strategy};
+use crate::change::{
+    Change, DerivedItem, ItemRules, OnExisting, OnNotComputable, OptionsByTarget, Selection, Strategy,
+};
 use crate::expr::Facts;
 use crate::item::Path;
 
@@ -84,6 +88,8 @@ pub struct Plan {
     pub on_existing: OnExisting,
     /// What happens to an item for which an expression or a conversion has no result.
     pub on_not_computable: OnNotComputable,
+    /// Whether an item may get several writes if its changes do not fit one.
+    pub split: bool,
     /// The table, and how to reach it.
     pub table: TableRef,
     /// The items that the plan changes. `None` means every item, or every item that `keys` or `index` selects.
@@ -127,19 +133,59 @@ pub struct Plan {
 impl Plan {
     /// Returns what applies to all changes: which items are selected, and how expressions are evaluated.
     pub fn item_rules(&self) -> ItemRules {
-        let key = self.index.iter().flat_map(|index| &index.key);
         ItemRules {
             selection: self.select.clone(),
-            index_key: key.map(|name| Path::attribute(name.clone())).collect(),
+            index: self.index.as_ref().and_then(|index| index.schema.clone()),
+            stable: self.recorded_stable(),
             options: self.options.clone(),
             on_not_computable: self.on_not_computable,
             facts: self.facts,
         }
     }
 
+    /// Returns the paths in stable attributes that a `where` reads and that no change of the plan touches. A plan that
+    /// deletes items needs no record of them: its rollback acts only on the journal.
+    fn recorded_stable(&self) -> Vec<Path> {
+        if self.deletes_items() {
+            return Vec::new();
+        }
+        let is_touched = |path: &Path| {
+            self.changes.iter().any(|change| {
+                let paths = change.paths();
+                paths.writes.into_iter().chain(paths.removes).any(|changed| changed.overlaps(path))
+            })
+        };
+        let selections = self.select.iter().chain(self.options.selections());
+        let mut paths: Vec<Path> = selections.flat_map(Selection::stable_inputs).cloned().collect();
+        paths.retain(|path| !is_touched(path));
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
+    /// Returns whether an item may need several writes: its changes do not fit one write, and the plan allows several.
+    pub fn needs_split(&self) -> bool {
+        self.max_writes() > 1
+    }
+
+    /// Returns the number of writes that an item needs if it needs every change.
+    pub fn max_writes(&self) -> usize {
+        if self.split { writes_per_item(&self.changes, self.select.as_ref(), &self.options) } else { 1 }
+    }
+
     /// Returns whether the plan deletes items.
     pub fn deletes_items(&self) -> bool {
         self.deletion().is_some()
+    }
+
+    /// Returns whether the plan puts derived items.
+    pub fn puts_items(&self) -> bool {
+        self.derived().is_some()
+    }
+
+    /// Returns how the plan computes derived items. Returns `None` if it puts none.
+    pub fn derived(&self) -> Option<&Arc<DerivedItem>> {
+        self.changes.iter().find_map(Change::derived)
     }
 
     /// Returns whether the journal keeps the deleted items. Returns `None` if the plan deletes no items.

@@ -23,6 +23,10 @@ const TABLE_WRITE_ACTIONS: &[&str] = &["dynamodb:UpdateItem"];
 /// The action of a plan that deletes items.
 const DELETE_ACTION: &str = "dynamodb:DeleteItem";
 
+/// The actions of a plan that puts derived items. IAM has no action for `TransactWriteItems`: a transaction needs the
+/// actions of its parts. A rollback deletes the derived items.
+const DERIVE_ACTIONS: &[&str] = &["dynamodb:ConditionCheckItem", "dynamodb:PutItem", DELETE_ACTION];
+
 /// The action that puts deleted items back.
 const RESTORE_ACTION: &str = "dynamodb:PutItem";
 
@@ -77,8 +81,11 @@ pub fn least_privilege_policy(plan: &Plan, read_only: bool) -> Json {
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-/// Returns the actions of the plan's passes. A plan that deletes items sends no updates.
+/// Returns the actions of the plan's passes. A plan that deletes items or puts derived items sends no updates.
 fn write_actions(plan: &Plan) -> Vec<&'static str> {
+    if plan.puts_items() {
+        return DERIVE_ACTIONS.to_vec();
+    }
     match plan.deletion() {
         Some(keeps_image) => std::iter::once(DELETE_ACTION).chain(keeps_image.then_some(RESTORE_ACTION)).collect(),
         None => TABLE_WRITE_ACTIONS.to_vec(),
@@ -212,12 +219,15 @@ mod tests {
                 ];
                 if name == "scan" || name == "query" || begins.iter().any(|begin| name.starts_with(begin)) {
                     let words = name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
-                    sent.insert(format!("dynamodb:{}", words.collect::<String>()));
+                    let call = words.collect::<String>();
+                    // A transaction has no action of its own. Besides the puts, it has condition checks.
+                    let action = if call == "TransactWriteItems" { "ConditionCheckItem" } else { &call };
+                    sent.insert(format!("dynamodb:{action}"));
                 }
             }
         }
         let allowed: std::collections::BTreeSet<String> =
-            [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS, &[DELETE_ACTION, RESTORE_ACTION]]
+            [TABLE_READ_ACTIONS, TABLE_WRITE_ACTIONS, FLAG_ACTIONS, &[DELETE_ACTION, RESTORE_ACTION], DERIVE_ACTIONS]
                 .concat()
                 .into_iter()
                 .chain([CREATE_BACKUP_ACTION, DESCRIBE_BACKUP_ACTION])

@@ -143,6 +143,24 @@ pub(super) fn read_expression(
     expected: Expected,
     problems: &mut Problems,
 ) -> Option<WrittenExpr> {
+    read_compiled(field, value, |text| Expr::compile(text, expected), problems)
+}
+
+/// Reads and compiles an expression over an element of a list or map.
+pub(super) fn read_element_expression(
+    field: &str,
+    value: &Spanned<DeValue<'_>>,
+    problems: &mut Problems,
+) -> Option<WrittenExpr> {
+    read_compiled(field, value, |text| Expr::compile_in_element(text, Expected::Value), problems)
+}
+
+fn read_compiled(
+    field: &str,
+    value: &Spanned<DeValue<'_>>,
+    compile: impl Fn(&str) -> Result<Expr, Vec<ExprError>>,
+    problems: &mut Problems,
+) -> Option<WrittenExpr> {
     let DeValue::String(text) = value.get_ref() else {
         let found = value.get_ref().type_str();
         problems.add(
@@ -155,7 +173,7 @@ pub(super) fn read_expression(
         );
         return None;
     };
-    match Expr::compile(text, expected) {
+    match compile(text) {
         Ok(expr) => Some(WrittenExpr { expr, at: value.span() }),
         Err(errors) => {
             errors.iter().for_each(|error| report(error, text, value.span(), problems));

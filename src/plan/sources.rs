@@ -1,13 +1,16 @@
 //! The checks of a plan's file of keys, and of its index.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::LoadedPlan;
 use super::changes::WrittenChange;
 use super::diagnostic::{Diagnostic, PlanErrors, Problems, TextSpan};
 use super::fields::join_with_or;
 use super::index::WrittenIndex;
 use super::keys::SelectedKeys;
+use super::{LoadedPlan, Plan};
+use crate::change::{Change, Exec};
 use crate::item::{IndexSchema, ItemKey, KeySchema};
 use crate::keys_file::{KeysFileError, PreparedKeys};
 
@@ -33,6 +36,14 @@ impl LoadedPlan {
             Ok(()) => Ok(self),
             Err(error) => Err(self.keys_error(&error)),
         }
+    }
+
+    /// Returns the same plan with the keys in this copy of its file; `None` if the plan selects no keys, or if the copy
+    /// cannot be used.
+    #[must_use]
+    pub fn with_keys_copy(mut self, copy: &Path) -> Option<LoadedPlan> {
+        self.plan.keys.as_mut()?.open_copy(copy).ok()?;
+        Some(self)
     }
 
     /// Checks the keys in the plan's file against the table's key, and opens the file for reading. Returns `None` if
@@ -75,7 +86,7 @@ fn diagnostic(path: &str, at: TextSpan, error: &KeysFileError) -> Diagnostic {
     match error {
         KeysFileError::Io(_) | KeysFileError::NotAFile => Diagnostic::new(title, at, error.to_string())
             .help("a relative path starts in the folder of the plan")
-            .help("every command of this migration needs the file, including rollback: keep it next to the plan"),
+            .help("every command that continues the migration forward needs the file: keep it next to the plan"),
         KeysFileError::Empty => {
             Diagnostic::new(title, at, error.to_string()).help("write at least one key into the file, or remove `keys`")
         }
@@ -95,6 +106,32 @@ fn diagnostic(path: &str, at: TextSpan, error: &KeysFileError) -> Diagnostic {
         }
         KeysFileError::Changed => Diagnostic::new(title, at, error.to_string())
             .help("nothing was done; restore the file, or wait until it is complete, and run the same command again"),
+    }
+}
+
+impl Plan {
+    /// Returns the SHA-256 of the files of each `exec` program that was looked up, by the change's own path.
+    pub fn program_digests(&self) -> BTreeMap<String, String> {
+        let digest = |change: &Change| {
+            let Change::Exec { exec, .. } = change else { return None };
+            Some((change.own_path()?.to_string(), exec.program.as_ref()?.digest.clone()))
+        };
+        self.changes.iter().filter_map(digest).collect()
+    }
+
+    /// Returns the same plan, as if the files of its programs had these digests ([`Plan::program_digests`]). Use it
+    /// only for passes that start no program.
+    #[must_use]
+    pub fn with_program_digests(mut self, digests: &BTreeMap<String, String>) -> Plan {
+        for change in &mut self.changes {
+            let digest = change.own_path().and_then(|path| digests.get(&path.to_string()));
+            if let (Some(digest), Change::Exec { exec, .. }) = (digest.cloned(), change)
+                && let Exec { program: Some(program), .. } = Arc::make_mut(exec)
+            {
+                program.digest = digest;
+            }
+        }
+        self
     }
 }
 

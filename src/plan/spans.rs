@@ -9,6 +9,7 @@ use super::select::{self, WrittenExpr, WrittenSelection};
 use super::text::TextSpan;
 use crate::change::{Change, Formula, Selection};
 use crate::expr::KnownTypes;
+use crate::item::Path;
 
 /// The positions of the plan's parts in its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,9 @@ impl PlanSpans {
                 check_stable((*what, written), &self.changes, |name| key.contains(&name), problems);
             }
             check_converted((*what, written), &self.changes, known, problems);
+            if !self.has_cutover {
+                check_removed((*what, written), &self.changes, known, problems);
+            }
         }
         if !self.allows_not_computable {
             let conditions = conditions
@@ -64,6 +68,9 @@ impl PlanSpans {
 /// attribute is evaluated only for items that have this attribute, and its inverse only for items that have the new
 /// one.
 fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Problems) {
+    let in_elements = written.elements.iter().filter_map(|element| element.expression.clone());
+    select::check_faults(&in_elements.collect::<Vec<_>>(), known, problems);
+    select::check_faults(&written.derived, known, problems);
     let Change::Compute { to, formula, replaces, .. } = &written.change else { return };
     let replaced = replaces.as_ref().map(|replaced| &replaced.path).filter(|path| path.is_top_level());
     let of_formula = replaced.iter().fold(known.clone(), |known, path| known.with_any_type(path.root()));
@@ -74,7 +81,7 @@ fn check_computed(written: &WrittenChange, known: &KnownTypes, problems: &mut Pr
     let of_inverse = match (to.is_top_level(), formula) {
         (true, Formula::Expression(formula)) => known.clone().with_result_of(to.root(), formula, &of_formula),
         (true, Formula::Conversion { conversion, .. }) => known.clone().with_type(to.root(), conversion.target_type()),
-        (true, Formula::Inverse(_)) | (false, _) => known.clone(),
+        (true, Formula::Inverse(_) | Formula::Custom(_)) | (false, _) => known.clone(),
     };
     select::check_faults(&[expression], &of_inverse, problems);
 }
@@ -125,6 +132,39 @@ fn check_stable(
     );
 }
 
+/// Refuses a selection that has no result after the plan has removed an attribute that the selection reads. The written
+/// item would then look like a failure. `known` describes the table's key.
+fn check_removed(
+    (what, written): (&str, &WrittenSelection),
+    changes: &[WrittenChange],
+    known: &KnownTypes,
+    problems: &mut Problems,
+) {
+    let condition = &written.selection.condition;
+    for change in changes {
+        let paths = change.change.paths();
+        let read = |path: &&Path| path.is_top_level() && condition.inputs().iter().any(|input| input.overlaps(path));
+        for path in paths.removes.into_iter().filter(read) {
+            // A part that can fail for another reason does not depend on the removal.
+            let before = condition.faults(&known.clone().with_any_type(path.root()));
+            let after = condition.faults(&known.clone().with_missing(path.root()));
+            if after.iter().all(|fault| before.contains(fault)) {
+                continue;
+            }
+            problems.add(
+                Diagnostic::new(
+                    format!("{what} reads `{path}`, which the plan removes"),
+                    written.at.clone(),
+                    format!("has no result if `{path}` is missing"),
+                )
+                .also(change.first.clone(), "removed by this change")
+                .help(format!("test first whether the attribute is there: has(item.{path}) && …"))
+                .help("otherwise, a second run and `verify` would report each written item as a failure"),
+            );
+        }
+    }
+}
+
 /// Refuses a selection that has no result, or another meaning, after a conversion under the same name. The written item
 /// would then look like a failure. `known` describes the table's key.
 fn check_converted(
@@ -135,6 +175,23 @@ fn check_converted(
 ) {
     let condition = &written.selection.condition;
     for change in changes {
+        if let Some(each) = change.change.each() {
+            let container = each.container();
+            let is_read = condition.inputs().iter().any(|input| input.overlaps(container));
+            if is_read && !condition.faults(known).is_empty() {
+                problems.add(
+                    Diagnostic::new(
+                        format!("{what} reads `{container}`, whose elements the plan changes"),
+                        written.at.clone(),
+                        "may have no result for the written item",
+                    )
+                    .also(change.first.clone(), "changes every element")
+                    .help("guard what it reads, for example: item.lines.exists(x, type(x) == \"M\" && has(x.sku))")
+                    .help("then the selection has a result for every item, also after the run"),
+                );
+            }
+            continue;
+        }
         let Change::Convert { path, conversion } = &change.change else { continue };
         if !condition.inputs().iter().any(|input| input.overlaps(path)) {
             continue;

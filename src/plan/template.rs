@@ -165,6 +165,7 @@ on_existing = "keep"
 # What happens to an item for which an expression or a conversion has no result:
 # "fail" makes it a failure, with its key and the reason; "skip" leaves it unchanged.
 # on_not_computable = "fail"
+# split = true                      # several writes for an item whose changes do not fit one; readers may see part
 "#;
 
 const CHANGES: &str = r#"
@@ -175,7 +176,7 @@ const CHANGES: &str = r#"
 # keys = "keys.csv"                 # only these items: a file with one key per line (.csv, .ndjson)
 # Instead of `keys`, `index = "by-status"` selects the items in an index: the run scans the index, not the table.
 
-# One [[change]] for each change. All changes of an item go in one write.
+# One [[change]] for each change. All changes of an item go in one write, unless the plan says `split = true`.
 # Paths reach into documents: "address.zip". If a name has characters other than letters, digits
 # and underscores, put it in double quotes inside the string: '"e-mail".home'.
 [[change]]
@@ -216,11 +217,21 @@ to = {new}
 # [[change]]
 # bump = "version"                  # raise this number by one in every write
 
+# Or change every element of a list or map. A plan with a cutover has no such change.
+# [[change]]
+# each = "lines[*]"                 # the other paths start at the element
+# set = "currency"                  # or move, remove, compute (element.a is a member of the element), convert
+# value = "EUR"
+
 # Or delete the selected items. A plan that deletes items has no other change and no strategy.
 # [[change]]
 # delete = true
 # version = "version"               # every writer raises this number; or attributes = ["a", "b"], or writers = "stopped"
 # journal = "none"                  # keep no copy of the deleted items: there is no way back
+
+# Or put a derived item for each selected item. Such a plan has no other change, and its `where` is false for derived items.
+# [[change]]
+# put = { key = { pk = '"OF#" + item.pk', sk = '"LOOKUP"' }, attributes = { source = "item.pk" } }
 "#;
 
 const TAIL: &str = r#"
@@ -336,13 +347,24 @@ mod tests {
             _ => format!("{line}\n"),
         };
         let (examples, delete) = examples.split_once("# Or delete the selected items").unwrap();
+        let (examples, elements) = examples.split_once("# Or change every element").unwrap();
+        let (_, elements) = elements.split_once('\n').unwrap();
         let (selection, examples) = examples.split_once("# One [[change]]").unwrap();
         let opened = |text: &str| text.lines().map(open).collect::<String>();
+        let (delete, put) = delete.split_once("# Or put a derived item").unwrap();
         let (_, delete) = delete.split_once('\n').unwrap();
+        let (_, put) = put.split_once('\n').unwrap();
         let plain = format!(
             "[migration]\nname = \"m\"\non_not_computable = \"fail\"\n[table]\nname = \"shop\"\n[select]{}",
             opened(selection)
         );
+        let plan =
+            load("t.toml", &format!("{plain}{}", opened(elements))).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        assert!(plan.changes[0].each().is_some());
+        // Derived items are in no file of keys.
+        let without_keys = plain.replace("keys = \"keys.csv\"", "# keys");
+        let plan = load("t.toml", &(without_keys + &opened(put))).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        assert!(plan.puts_items());
         let plan = load("t.toml", &(plain + &opened(delete))).unwrap_or_else(|errors| panic!("{errors}")).plan;
         assert_eq!(plan.deletion(), Some(false));
         let examples = opened(&format!("{selection}# One [[change]]{examples}"));

@@ -50,8 +50,11 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
         Change::Convert { .. } | Change::Delete { .. } => true,
         // An `append` keeps every value.
         Change::Append { .. } => false,
+        Change::Each { each } => each.destroys_values(),
         // A version is raised, not replaced by another value.
         Change::Bump { .. } => false,
+        // A derived item is put only where there is none.
+        Change::Put { .. } => false,
     }
 }
 

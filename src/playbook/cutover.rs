@@ -163,6 +163,11 @@ impl StepRequest<'_> {
     fn write_new(&self, flag: &Flag) -> Result<Step, StepRefusal> {
         match flag.write {
             WriteTo::New => return Ok(self.wait_for_caches().unwrap_or(Step::Done)),
+            WriteTo::Both if flag.old_stale => {
+                let why = "the way back has begun, and old values may be stale. Finish it first: then every item has fresh \
+                           values on both sides, and `cutover --to read-new` goes forward again";
+                return Err(StepRefusal::new(why, self.next_back(Goal::Back { to: BackTarget::OldReads, now: false })));
+            }
             WriteTo::Both if flag.read_percent == 100 => {}
             WriteTo::Both | WriteTo::Old => {
                 return Err(StepRefusal::new(

@@ -224,6 +224,8 @@ pub enum Fact {
     ReadersBack,
     /// `--new-writes-stopped`: nobody writes the new attribute any more.
     NewWritesStopped,
+    /// `--writers-stopped`: nobody writes the derived items until the rollback ends.
+    WritersStopped,
 }
 
 /// The goal of a command.
@@ -317,6 +319,8 @@ pub struct StepContext<'a> {
     pub limits: Limits,
     /// The phases before which the plan asks for a backup of the table.
     pub backup: BackupPhases,
+    /// Whether the plan deletes items.
+    pub deletes_items: bool,
     /// Number of items for which no record says whether the new attribute existed before the migration. A rollback
     /// would leave the new attribute on these items. `None` if there are no such items.
     pub unrestorable_targets: Option<u64>,
@@ -324,6 +328,8 @@ pub struct StepContext<'a> {
     pub one_way: Option<&'a str>,
     /// The reason why there is no way back ([`no_way_back()`]); `None` if a rollback is possible.
     pub no_way_back: Option<&'a str>,
+    /// Whether the plan puts derived items.
+    pub puts_items: bool,
     /// The time at which the operator purged the journal; `None` if it was not purged.
     pub purged_at: Option<&'a str>,
     /// Whether the operator accepts that no rollback can undo what this command writes (`--accept no-way-back`).

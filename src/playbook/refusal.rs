@@ -115,6 +115,7 @@ impl Fact {
             Fact::OldWritesStopped => "--old-writes-stopped",
             Fact::ReadersBack => "--readers-back",
             Fact::NewWritesStopped => "--new-writes-stopped",
+            Fact::WritersStopped => "--writers-stopped",
         }
     }
 
@@ -126,6 +127,7 @@ impl Fact {
             Fact::OldWritesStopped => 2,
             Fact::ReadersBack => 3,
             Fact::NewWritesStopped => 4,
+            Fact::WritersStopped => 5,
         }
     }
 
@@ -137,6 +139,7 @@ impl Fact {
             Fact::OldWritesStopped => "nobody writes the old attribute any more",
             Fact::ReadersBack => "every reader reads the old attribute again",
             Fact::NewWritesStopped => "nobody writes the new attribute any more",
+            Fact::WritersStopped => "nobody writes the derived items until the rollback ends",
         }
     }
 }

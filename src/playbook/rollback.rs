@@ -41,7 +41,26 @@ impl StepRequest<'_> {
         {
             return Ok(first);
         }
-        if flagged { self.undo_flagged() } else { Ok(self.phase_step(Phase::Undo, |_| true)) }
+        if flagged {
+            return self.undo_flagged();
+        }
+        // A rollback that is complete needs no statement to say so.
+        let is_due = self.state.rollback != PhaseStatus::Complete;
+        if let Some(step) = if is_due { self.require_writers_stopped()? } else { None } {
+            return Ok(step);
+        }
+        Ok(self.phase_step(Phase::Undo, |_| true))
+    }
+
+    /// Requires the statement that nobody writes the derived items until the rollback ends. A condition cannot say "and no
+    /// other attribute", so a delete could remove what a writer adds just before it. Every `rollback` needs the statement,
+    /// also one that continues, because the writers may have started again. The first one of a rollback is recorded.
+    fn require_writers_stopped(&self) -> Result<Option<Step>, StepRefusal> {
+        if !self.context.puts_items {
+            return Ok(None);
+        }
+        let step = self.require_fact(Fact::WritersStopped, None)?;
+        Ok(self.state.writers_stopped.is_none().then_some(step))
     }
 
     /// Decides the next step before a rollback begins. Checks whether there is anything to undo, and whether a rollback
@@ -68,6 +87,9 @@ impl StepRequest<'_> {
         }
         if let Some(why) = self.context.no_way_back {
             return Err(StepRefusal::new(why, "status"));
+        }
+        if let Some(step) = self.require_writers_stopped()? {
+            return Ok(Some(step));
         }
         let forced = match (self.context.unrestorable_targets, self.context.force) {
             (Some(items), None) => {

@@ -61,6 +61,9 @@ pub struct MigrationState {
     pub readers_back: Option<Timestamp>,
     /// For a plan without a flag: the latest time at which the operator stated that nobody writes the new attribute.
     pub new_writes_stopped: Option<Timestamp>,
+    /// For a plan that puts derived items: the time at which the operator stated that nobody writes these items until
+    /// the rollback ends. `None` if no rollback is under way.
+    pub writers_stopped: Option<Timestamp>,
     /// The backups of the table that the tool made, oldest first.
     pub backups: Vec<TableBackup>,
     /// The progress of contract.
@@ -238,7 +241,10 @@ impl MigrationState {
                 self.old_from_new = Some(span);
                 self.old_from_new_items = scanned;
             }
-            Phase::Undo => self.rollback = PhaseStatus::Complete,
+            Phase::Undo => {
+                self.rollback = PhaseStatus::Complete;
+                self.writers_stopped = None;
+            }
             Phase::Contract => self.contract = PhaseStatus::Complete,
             Phase::Expand | Phase::Verify { .. } => {
                 return Err(StepRefusal::new("a verification ends with its report", "verify --all"));
@@ -290,11 +296,15 @@ impl MigrationState {
     }
 
     fn state_fact(&mut self, fact: Fact, forced: Option<&String>, at: Timestamp) -> Result<(), StepRefusal> {
+        if fact == Fact::WritersStopped {
+            self.writers_stopped = Some(at);
+            return Ok(());
+        }
         if self.kind() == Some(PlanKind::RemoveOnly) {
             match fact {
                 Fact::ReadersMoved => self.readers_moved = Some(at),
                 Fact::OldWritesStopped => self.old_writes_stopped = Some(at),
-                Fact::DualWritesSince { .. } | Fact::ReadersBack | Fact::NewWritesStopped => {
+                Fact::DualWritesSince { .. } | Fact::ReadersBack | Fact::NewWritesStopped | Fact::WritersStopped => {
                     return Err(StepRefusal::new("a plan that only removes has no such fact", Goal::Contract));
                 }
             }
@@ -306,7 +316,7 @@ impl MigrationState {
         match fact {
             Fact::DualWritesSince { .. } => self.new_writes_stopped = None,
             Fact::ReadersMoved => self.readers_back = None,
-            Fact::OldWritesStopped => {}
+            Fact::OldWritesStopped | Fact::WritersStopped => {}
             Fact::ReadersBack => self.readers_back = Some(at),
             Fact::NewWritesStopped => self.new_writes_stopped = Some(at),
         }
@@ -324,6 +334,7 @@ impl MigrationState {
             // If old values may be stale, stating this fact also accepts stale reads.
             Fact::ReadersBack => (FlagChange::ReadOld { accept_stale: flag.old_stale }, at),
             Fact::NewWritesStopped => (FlagChange::WriteOld, at),
+            Fact::WritersStopped => return Ok(()),
         };
         self.check_no_rollback_has_begun(change)?;
         self.apply_flag_change(change, forced);

@@ -77,7 +77,14 @@ impl StepRequest<'_> {
                 "status",
             ));
         }
-        match (kind, self.context.facts.first()) {
+        let is_derived = |fact: &&Fact| **fact == Fact::WritersStopped;
+        if let Some(fact) = self.context.facts.iter().find(is_derived).filter(|_| !self.context.puts_items) {
+            return Err(StepRefusal::new(
+                format!("`{}` is for plans that put derived items; this plan does not need it", fact.option()),
+                self.goal,
+            ));
+        }
+        match (kind, self.context.facts.iter().find(|fact| !is_derived(fact))) {
             (PlanKind::Flagged | PlanKind::InPlace | PlanKind::SetOnly, Some(fact)) => Err(StepRefusal::new(
                 format!("`{}` is for plans without a flag; this plan does not need it", fact.option()),
                 self.goal,
@@ -215,6 +222,12 @@ impl StepRequest<'_> {
         let flag = self.flag_if_any()?;
         if let Some(wait) = flag.and_then(|_| self.wait_for_caches()) {
             return Ok(wait);
+        }
+        if repair && self.context.puts_items {
+            return Err(StepRefusal::new(
+                "a repair puts no derived items. Nothing was read or written: a further pass puts the missing ones",
+                Goal::Run { again: true },
+            ));
         }
         let phase = Phase::Verify { scope, repair };
         if repair && !self.context.confirmed && !self.completed(phase) {
@@ -367,9 +380,7 @@ impl StepRequest<'_> {
         match (flag.write, flag.read) {
             (WriteTo::New, _) => Goal::Contract.into(),
             (WriteTo::Old, _) => self.with_fact_option(Goal::CutoverTo(CutoverTarget::DualWrite)),
-            (WriteTo::Both, ReadFrom::Old) if flag.old_stale => {
-                Goal::Back { to: BackTarget::OldReads, now: false }.into()
-            }
+            (WriteTo::Both, _) if flag.old_stale => self.next_back(Goal::Back { to: BackTarget::OldReads, now: false }),
             (WriteTo::Both, _) if flag.read_percent < 100 => {
                 let step = || self.with_fact_option(self.next_reader_step(flag));
                 self.gate(flag).err().map_or_else(step, |closed| closed.next)
@@ -389,6 +400,13 @@ impl StepRequest<'_> {
         }
         match &self.state.full {
             None => "verify --all".into(),
+            // A run asks for the acceptance of the deletes, and lists what it cannot delete.
+            Some(report) if report.mismatches > 0 && self.context.deletes_items => {
+                match self.context.diverged > 0 || self.state.expanded_again {
+                    true => "failures list".into(),
+                    false => NextCommand::from(Goal::Run { again: true }).with("--accept deletes-items"),
+                }
+            }
             // A repair would overwrite the values that applications wrote. Another pass keeps these values, and lists
             // their items.
             Some(report) if report.mismatches > 0 && self.context.kind == PlanKind::SetOnly => {

@@ -40,6 +40,8 @@ fn alternative(change: &Change, indexes: &[&IndexSchema]) -> Option<Finding> {
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Delete { .. }
+        | Change::Each { .. }
+        | Change::Put { .. }
         | Change::Exec { .. }
         | Change::Bump { .. } => None,
     }

@@ -3,15 +3,16 @@
 
 use super::finding::Finding;
 use super::finding::Severity::Warning;
-use crate::change::Change;
+use crate::change::{Change, ElementEdit};
 use crate::item::{Path, Value};
 use crate::plan::{Plan, excerpt};
 
 /// Returns a warning for each constant that looks like a template or an expression. A run writes such a constant
 /// literally.
 pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
-    let found = plan.changes.iter().filter_map(|change| match change {
-        Change::Set { to, value, .. } => first_template(value).map(|(text, kind)| finding(to, text, kind)),
+    let found = plan.changes.iter().flat_map(|change| match change {
+        Change::Set { to, value, .. } => template(to, value).into_iter().collect(),
+        Change::Each { each } => each.edits().iter().filter_map(element_template).collect(),
         Change::Move { .. }
         | Change::Copy { .. }
         | Change::Remove { .. }
@@ -20,9 +21,25 @@ pub(super) fn template_findings(plan: &Plan) -> Vec<Finding> {
         | Change::Bump { .. }
         | Change::Exec { .. }
         | Change::Append { .. }
-        | Change::Delete { .. } => None,
+        | Change::Delete { .. }
+        | Change::Put { .. } => Vec::new(),
     });
     found.collect()
+}
+
+fn template(to: &Path, value: &Value) -> Option<Finding> {
+    first_template(value).map(|(text, kind)| finding(to, text, kind))
+}
+
+fn element_template(edit: &ElementEdit) -> Option<Finding> {
+    match edit {
+        ElementEdit::Set { to, value, .. } => template(to, value),
+        ElementEdit::Move { .. }
+        | ElementEdit::Remove { .. }
+        | ElementEdit::Compute { .. }
+        | ElementEdit::Convert { .. }
+        | ElementEdit::ConvertInto { .. } => None,
+    }
 }
 
 fn finding(to: &Path, text: &str, kind: &str) -> Finding {

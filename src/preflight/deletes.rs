@@ -2,11 +2,12 @@
 //! harmless questions. This module is pure.
 
 use super::estimate::format_range;
-use super::finding::Severity::Refusal;
+use super::finding::Severity::{Refusal, Warning};
 use super::finding::{Acceptance, Finding};
 use super::finding_input::FindingInput;
 use crate::change::{Change, GapRule};
 use crate::figure::number;
+use crate::item::Path;
 
 /// Returns the finding that the plan deletes items, and the finding that it keeps no journal of them.
 pub(super) fn delete_findings(input: &FindingInput<'_>) -> Vec<Finding> {
@@ -42,5 +43,27 @@ fn findings_of(input: &FindingInput<'_>, change: &Change) -> Vec<Finding> {
             .with_reason("A rollback cannot put these items back")
             .with_action("Remove `journal = \"none\"` from the plan, or use --accept no-way-back")
     });
-    std::iter::once(deletes).chain(no_way_back).collect()
+    std::iter::once(deletes).chain(no_way_back).chain(unlisted_index_key(input, gap)).collect()
+}
+
+/// Reports key attributes of indexes that the plan's `attributes` does not list. An item that has such an attribute is a
+/// failure, and is not deleted.
+fn unlisted_index_key(input: &FindingInput<'_>, gap: &GapRule) -> Option<Finding> {
+    let GapRule::Attributes(names) = gap else { return None };
+    let table = &input.facts.table;
+    let is_known = |name: &str| table.key.names().any(|key| key == name) || names.iter().any(|listed| listed == name);
+    let mut unlisted: Vec<String> = Vec::new();
+    for index in &table.indexes {
+        let missing = index.schema.key.iter().filter(|key| !is_known(&key.name));
+        unlisted.extend(
+            missing.map(|key| format!("`{}` (index {})", Path::attribute(key.name.as_str()), index.schema.name)),
+        );
+    }
+    let title =
+        format!("`attributes` of the `delete` does not list key attributes of indexes: {}", unlisted.join(", "));
+    (!unlisted.is_empty()).then(|| {
+        Finding::new(Warning, "delete-attributes", title)
+            .with_reason("An item that is in such an index has an attribute that the plan does not list. It is a failure, and stays")
+            .with_action("Add these names to `attributes`, unless no selected item has them")
+    })
 }

@@ -98,6 +98,11 @@ impl Estimate {
             ItemReads::Keys => get_units(items, bytes),
             ItemReads::Index(bytes_of_index) => get_units(items, bytes).plus(index_units(bytes_of_index, pages)),
         };
+        // One strongly consistent read for each derived item. Few derived items are larger than 4 KB.
+        let read_units = match input.derives {
+            true => read_units.plus(Range::between(changed.low, items.high)),
+            false => read_units,
+        };
         let write_units = index_write.values().fold(table_write, |sum, index| sum.plus(*index));
         let regions = 1 + input.table.written().features.replicas.len() as u64;
         let UnitPrices { write_per_million, read_per_million, .. } = input.prices;
@@ -130,7 +135,12 @@ impl Estimate {
         let bytes = table.size_bytes as f64;
         // DynamoDB rounds the size of each item up to whole KB. This adds between nothing and nearly one unit per item.
         let whole = Range::between(items.max(bytes / 1024.0), items + bytes / 1024.0);
-        let mut table_write = whole;
+        // The transaction of a derived item writes and checks: at twice the price each. The derived item is assumed to be
+        // at most as large as its source.
+        let mut table_write = match input.derives {
+            true => Range::between(2.0 * whole.low + 2.0 * items, 4.0 * whole.high),
+            false => whole,
+        };
         let mut index_write = BTreeMap::new();
         for index in touched.indexes(table) {
             // At the lower bound, no index entry changes. At the upper bound, every entry changes. A change to an

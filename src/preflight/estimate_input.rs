@@ -23,6 +23,8 @@ pub struct EstimateInput<'a> {
     pub consistent: bool,
     /// How the run reads the items.
     pub reads: ItemReads,
+    /// Whether the run puts derived items: it reads each before it puts it, and a transaction costs twice as much.
+    pub derives: bool,
 }
 
 /// How a run reads the items.

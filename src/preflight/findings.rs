@@ -5,17 +5,21 @@ use super::backup::backup;
 use super::constants::template_findings;
 use super::conversions::conversion_findings;
 use super::deletes::delete_findings;
+use super::derived::derived_findings;
 use super::estimate::{Basis, format_range};
 use super::facts::{FactLookup, TableFacts};
+use super::filter::filter;
 use super::finding::Severity::{Note, Refusal, Warning};
 use super::finding::{Acceptance, Finding};
 use super::finding_input::FindingInput;
 use super::programs::program_findings;
 use super::range::Range;
 use super::replaced::no_inverse;
+use super::split::split_finding;
 use super::stream::stream_filter;
 use super::time_to_live::time_to_live;
 use super::touched::{TouchedIndex, TouchedPaths};
+use super::vector_indexes::vector_indexes;
 use crate::change::{Change, Strategy};
 use crate::dynamodb::{Recovery, TableClass, TableDescription};
 use crate::figure::{count, number};
@@ -37,6 +41,7 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
         deletion_protection(input),
         table_class(input),
         backup(input.facts, input.plan),
+        filter(input),
     ]
     .into_iter()
     .flatten()
@@ -44,10 +49,13 @@ pub fn findings(input: &FindingInput<'_>) -> Vec<Finding> {
     found.extend(template_findings(input.plan));
     found.extend(conversion_findings(input.plan));
     found.extend(delete_findings(input));
+    found.extend(derived_findings(input));
     found.extend(alternatives(input));
     found.extend(no_inverse(input.plan));
+    found.extend(split_finding(input.plan));
     found.extend(program_findings(input.plan));
     found.extend(indexes(input, &touched));
+    found.extend(vector_indexes(&input.facts.table, &touched));
     found.sort_by_key(|finding| finding.severity);
     found
 }
@@ -126,7 +134,10 @@ fn multi_region(input: &FindingInput<'_>) -> Option<Finding> {
         format_range(input.estimate.dollars, crate::figure::dollars)
     );
     let finding = Finding::new(Refusal, "multi-region", what).with_reason(format!("{race}. {multiplied}"));
-    let action = if input.plan.deletes_items() {
+    let action = if input.plan.puts_items() {
+        "Make the application write only in this region during the run. A transaction is atomic only in its own region, so \
+         another region can change an item just before its derived item arrives. Then use --accept multi-region"
+    } else if input.plan.deletes_items() {
         "Make the application write only in this region during the run. Otherwise, an item that another region writes at \
          the same moment can come back, or its new values can be lost. Then use --accept multi-region"
     } else {
@@ -316,6 +327,12 @@ fn index_finding(input: &FindingInput<'_>, index: &TouchedIndex<'_>) -> Finding 
         "Set its budget in [capacity.index]: an index that is short of capacity throttles writes to the table"
             .to_owned()
     };
+    if input.plan.puts_items() {
+        let what =
+            format!("A derived item appears in the {kind} index `{name}` if it has the key attributes of the index");
+        let why = format!("Each entry that appears costs a write: {cost}");
+        return Finding::new(Note, "index-projection", what).with_reason(why).with_action(action);
+    }
     if input.plan.deletes_items() {
         let what = format!("Each deleted item disappears from the {kind} index `{name}`");
         let why = format!("Each entry that disappears costs a write: {cost}");

@@ -101,6 +101,7 @@ fn estimate_input(job: &Job) -> EstimateInput<'_> {
         page_items: job.read_settings(segments).page_items(),
         consistent: job.reads_consistently(),
         reads: item_reads(job),
+        derives: job.plan.puts_items(),
     }
 }
 

@@ -39,7 +39,10 @@ pub fn stream_filter(
     types: &BTreeMap<Path, BTreeSet<&'static str>>,
 ) -> Result<StreamFilter, String> {
     if touched.whole_items {
-        return Err("a filter cannot distinguish the run's deletes from the application's deletes".to_owned());
+        return Err(
+            "a filter cannot distinguish whole items that the run deletes or puts from those of the application"
+                .to_owned(),
+        );
     }
     if view != StreamView::NewAndOld {
         return Err(

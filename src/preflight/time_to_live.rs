@@ -98,7 +98,9 @@ fn constant(input: &FindingInput<'_>, attribute: &str) -> Option<String> {
         | Change::Bump { .. }
         | Change::Exec { .. }
         | Change::Append { .. }
-        | Change::Delete { .. } => None,
+        | Change::Delete { .. }
+        | Change::Put { .. }
+        | Change::Each { .. } => None,
     })
 }
 

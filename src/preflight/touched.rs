@@ -14,7 +14,7 @@ pub struct TouchedPaths {
     pub removed: Vec<Path>,
     /// Paths that `contract` removes.
     pub removed_later: Vec<Path>,
-    /// Whether `run` deletes whole items.
+    /// Whether `run` deletes or puts whole items.
     pub whole_items: bool,
 }
 
@@ -38,7 +38,7 @@ impl TouchedPaths {
             written: Vec::new(),
             removed: Vec::new(),
             removed_later: Vec::new(),
-            whole_items: plan.deletes_items(),
+            whole_items: plan.deletes_items() || plan.puts_items(),
         };
         for change in &plan.changes {
             let paths = change.paths();

@@ -163,6 +163,18 @@ impl Scopes {
         self.access_buckets(access).keys.try_acquire(key, units)
     }
 
+    /// Takes units of all these partition keys if they are available now. Otherwise takes nothing and returns false.
+    pub fn try_acquire_keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) -> bool {
+        let keys = &self.access_buckets(access).keys;
+        for (done, (key, units)) in wanted.iter().enumerate() {
+            if !keys.try_acquire(*key, *units) {
+                wanted[..done].iter().for_each(|(key, units)| keys.reconcile(*key, *units, 0.0));
+                return false;
+            }
+        }
+        true
+    }
+
     /// Waits for units of partition keys, one after the other, and takes them. The future can be dropped at any point.
     /// Units that were already taken are then given back.
     pub async fn acquire_keys(&self, access: Access, wanted: &[(PartitionHash, Units)]) {

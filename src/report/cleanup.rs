@@ -47,7 +47,8 @@ impl CleanupEntry {
     /// instead of the old ones.
     pub fn all(plan: &Plan, rolled_back: bool) -> Vec<CleanupEntry> {
         let mut entries = Vec::new();
-        let paths = plan.changes.iter().map(Change::paths);
+        // A list or map whose elements change has no old or new attribute.
+        let paths = plan.changes.iter().filter(|change| change.each().is_none()).map(Change::paths);
         let unused: Vec<String> = match rolled_back {
             true => paths.flat_map(|paths| paths.writes).map(ToString::to_string).collect(),
             false => paths.flat_map(|paths| paths.removes).map(ToString::to_string).collect(),

@@ -227,7 +227,14 @@ impl VerificationView {
                 ("Skipped (another value, allowed by the plan)", number(report.skipped)),
                 ("Missing (no value)", number(report.missing)),
                 ("Stale (another value)", number(report.stale)),
-                ("Unexpected (a value that nothing implies)", number(report.unexpected)),
+                (
+                    if report.deletes {
+                        "Left (selected, but not deleted)"
+                    } else {
+                        "Unexpected (a value that nothing implies)"
+                    },
+                    number(report.unexpected),
+                ),
                 ("Changed meanwhile by a writer", number(report.raced)),
                 ("Repaired", number(report.repaired)),
                 ("Mismatches left", number(report.mismatches)),

@@ -208,5 +208,6 @@ fn fact_text(fact: Fact) -> String {
         Fact::OldWritesStopped => "nobody writes the old attribute".to_owned(),
         Fact::ReadersBack => "every reader reads the old attribute again".to_owned(),
         Fact::NewWritesStopped => "nobody writes the new attribute".to_owned(),
+        Fact::WritersStopped => "nobody writes the derived items until the rollback ends".to_owned(),
     }
 }

@@ -29,6 +29,14 @@ impl VerificationEntry {
             return "unknown: the stored report cannot be read, or does not match its hash".to_owned();
         };
         match (report.mismatches, report.is_full()) {
+            (0, true) if report.deletes => "No item that the plan selects is left.".to_owned(),
+            (left, true) if report.deletes => {
+                format!(
+                    "The deletes are not complete: {}.",
+                    count(left, "item is left or unknown", "items are left or unknown")
+                )
+            }
+            (0, true) if report.compared == 0 => "Nothing was compared.".to_owned(),
             (0, true) => "Parity holds.".to_owned(),
             (0, false) => "No mismatch is in the sample.".to_owned(),
             (left, true) => format!("Parity does not hold: {}.", count(left, "mismatch", "mismatches")),
@@ -42,6 +50,13 @@ impl VerificationEntry {
         let read = count(report.items_read(), "item", "items");
         match &report.sample {
             None if report.items_read() == 0 => "The pass found no items.".to_owned(),
+            None if report.deletes => format!(
+                "Between {} and {}, the pass read {read} with strong consistency. {} of them are selected and \
+                 were not deleted, or it is unknown whether the plan selects them.",
+                report.began_at,
+                report.ended_at,
+                number(report.mismatches)
+            ),
             None => format!(
                 "Between {} and {}, the pass read {read} with strong consistency. {} of them did not match and \
                  were not repaired.",
@@ -56,11 +71,14 @@ impl VerificationEntry {
     /// Returns what the verification cannot prove.
     pub fn cannot_prove(&self) -> Vec<String> {
         let Some(report) = &self.report else { return Vec::new() };
-        let mut limits = vec![
-            "items that a writer changed or inserted after the pass had read that part of the table: a writer that \
-             writes only one attribute can make them differ"
-                .to_owned(),
-        ];
+        let mut limits = vec![match report.deletes {
+            true => "items that a writer changed or inserted after the pass had read that part of the table".to_owned(),
+            false => {
+                "items that a writer changed or inserted after the pass had read that part of the table: a writer \
+                      that writes only one attribute can make them differ"
+                    .to_owned()
+            }
+        }];
         if report.sample.is_some() {
             limits.push(
                 "individual items outside the sample: the bound is for clusters of items, and eventually consistent \

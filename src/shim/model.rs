@@ -57,6 +57,9 @@ impl<'p> ShimModel<'p> {
     pub(super) fn new(plan: &'p Plan) -> Result<ShimModel<'p>, Vec<ShimRefusal>> {
         let pairs: Vec<(&Path, &Path)> = plan.changes.iter().filter_map(moved).collect();
         let mut refusals: Vec<ShimRefusal> = plan.changes.iter().filter_map(computed).collect();
+        if let Some(each) = plan.changes.iter().find_map(Change::each) {
+            return Err(vec![ShimRefusal::Elements { container: each.container().clone() }]);
+        }
         if plan.strategy == Strategy::InPlace {
             return Err(vec![ShimRefusal::InPlace]);
         }
@@ -99,8 +102,10 @@ fn moved(change: &Change) -> Option<(&Path, &Path)> {
         | Change::Convert { .. }
         | Change::Append { .. }
         | Change::Bump { .. }
+        | Change::Each { .. }
         | Change::Exec { .. }
-        | Change::Delete { .. } => None,
+        | Change::Delete { .. }
+        | Change::Put { .. } => None,
     }
 }
 

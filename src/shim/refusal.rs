@@ -11,6 +11,15 @@ pub enum ShimRefusal {
         "the plan has no cutover, because it works in place: a run makes all changes of an item in one write. No flag says which attribute is current. Use \"expand-contract\" to switch readers and writers with a flag"
     )]
     InPlace,
+    /// The plan changes the elements of a list or map.
+    #[error(
+        "the plan changes the elements of `{container}` in one step, so no flag says which form is current. Let readers \
+         accept the old and the new form, as RUNBOOK.md, \"Change the elements of a list or map\", describes"
+    )]
+    Elements {
+        /// The list or map.
+        container: Path,
+    },
     /// The plan moves nothing.
     #[error(
         "the plan moves no attribute. Readers and writers do not switch from one attribute to another, so the \

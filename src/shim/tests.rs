@@ -63,6 +63,9 @@ fn a_plan_without_a_cutover_is_refused() {
     assert_eq!(refusals(&in_place.unwrap().plan), [ShimRefusal::InPlace]);
     let set = "[[change]]\nset = \"a\"\nvalue = 1\n[[change]]\ncopy = \"b\"\nto = \"c\"\n";
     assert_eq!(refusals(&plan(KEY, &format!("{set}{FLAG}"))), [ShimRefusal::NoMove]);
+    let elements = "[[change]]\neach = \"lines[*]\"\nmove = \"a\"\nto = \"b\"\n";
+    let container = "lines".parse().unwrap();
+    assert_eq!(refusals(&plan(KEY, &format!("{elements}{FLAG}"))), [ShimRefusal::Elements { container }]);
 }
 
 /// All reasons are reported at once.

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::{
-    AffectedItems, BaselinePage, DeletedItem, DeletedItemsQuery, PreImageId, PreImageRecord, PreImageRow, RunId,
-    SessionId, StoreError,
+    AffectedItems, BaselinePage, DeleteCounts, DeletedItem, DeletedItemsQuery, PreImageId, PreImageRecord, PreImageRow,
+    RunId, SessionId, StoreError,
 };
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use crate::item::{ItemKey, Path};
@@ -69,13 +69,17 @@ pub trait History: Send + Sync {
     /// Returns the number of pre-images of a run. Does not count pre-images of refused writes.
     async fn pre_image_count(&self, run: RunId) -> Result<u64, StoreError>;
 
+    /// Returns the number of items that a run deleted, according to its journal. Does not count refused writes.
+    async fn delete_counts(&self, run: RunId) -> Result<DeleteCounts, StoreError>;
+
     /// Returns the paths that a rollback or a step back left unrestored for the reason `leftover`. The result contains
     /// the total number of affected items, and up to `limit` of these paths.
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Records the baseline of a page's items. When this method returns `Ok`, the baseline is durable. The caller must
     /// not send a write to any item of the page before this method has returned `Ok`. If this method returns an error,
-    /// it has stored no part of the page's baseline. Existing records of an item stay unchanged.
+    /// it has stored no part of the page's baseline. Existing records of an item stay unchanged. The journal contains the
+    /// records of stable attributes.
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError>;
 
     /// Returns the key digests of the items that the run may have written in uncommitted pages of this segment. The

@@ -24,6 +24,7 @@
 //! process that owns the state writes them.
 
 mod checkpoints;
+mod crash_point;
 mod error;
 mod events;
 mod history;
@@ -48,6 +49,7 @@ use std::sync::Arc;
 
 pub use crate::cost::Spend;
 pub use checkpoints::Checkpoints;
+pub use crash_point::CrashPoint;
 pub use error::StoreError;
 pub use events::Events;
 pub use history::History;
@@ -56,12 +58,12 @@ pub use packed::reject_if_unreadable;
 pub use progress::{Counts, RunStatus, SegmentEvent, SegmentState, SegmentStatus, TransitionError};
 pub use reader::{HistoryReader, StateReader};
 pub use records::{
-    AffectedItems, BaselinePage, BeginMode, Commit, DeletedItem, DeletedItemsQuery, DivergedGroup, DivergedItem,
-    DivergedRecord, EventRecord, Failure, FailureGroup, FailureRecord, FilledTargets, Identity, ListQuery, LockHolder,
-    MAX_MISMATCHES, MigrationRecord, Mismatch, NewRun, NewVerification, OpenWork, PreImageRecord, PreImageRow,
-    RecordLimits, RowStatus, RunDetails, RunProgress, RunRecord, RunSession, SampleDraw, SegmentCell, SegmentTotals,
-    SpendRecord, StateSummary, StoredFact, StoredReport, UnreadableRow, VerificationParameters, VerificationRecord,
-    VerifiedPages, WorkGroups,
+    AffectedItems, BaselinePage, BeginMode, Commit, DeleteCounts, DeletedItem, DeletedItemsQuery, DivergedGroup,
+    DivergedItem, DivergedRecord, EventRecord, Failure, FailureGroup, FailureRecord, FilledTargets, Identity,
+    ListQuery, LockHolder, MAX_MISMATCHES, MigrationRecord, Mismatch, NewRun, NewVerification, OpenWork,
+    PreImageRecord, PreImageRow, RecordLimits, RowStatus, RunDetails, RunProgress, RunRecord, RunSession, SampleDraw,
+    SegmentCell, SegmentTotals, SpendRecord, StateSummary, StoredFact, StoredReport, UnreadableRow,
+    VerificationParameters, VerificationRecord, VerifiedPages, WorkGroups,
 };
 pub use runs::Runs;
 pub use spend::{Reservation, SpendState};
@@ -111,10 +113,10 @@ pub(crate) fn in_memory() -> State {
     State::new(memory::MemoryState::new(Arc::new(|| "2026-01-01T00:00:00Z".to_owned())))
 }
 
-/// Makes the key of the first item in a state file's journal unreadable.
+/// Damages one row of a state file's journal.
 #[cfg(test)]
-pub(crate) fn damage_first_key(path: &std::path::Path) {
-    sqlite::damage_first_key(path);
+pub(crate) fn damage_journal(path: &std::path::Path, damages_key: bool) {
+    sqlite::damage_journal(path, damages_key);
 }
 
 /// Returns a state in memory, and a function that kills its owner and returns the state of the next owner.

@@ -41,6 +41,13 @@ impl Counts {
         self.outcomes[Outcome::Gone as usize] += keys;
     }
 
+    /// Counts items that DynamoDB has read but left out of a page, because the plan does not select them. Each counts as
+    /// a scanned item that needs nothing.
+    pub fn count_left_out(&mut self, items: u64) {
+        self.scanned += items;
+        self.outcomes[Outcome::NothingToDo as usize] += items;
+    }
+
     /// Returns the number of items with this outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]

@@ -12,6 +12,7 @@ use crate::figure::{count, number, units};
 use crate::item::{ItemKey, item_to_json};
 use crate::passes::{PredictedOutcome, Prediction, Shape};
 use crate::preflight::{Acceptance, Estimate, Figure, Finding, Range, SampleResult, format_range, range_json, total};
+use crate::state::OpenWork;
 
 /// The maximum number of characters of an example key in the text report. A longer key is shortened. The JSON report
 /// contains the whole key.
@@ -54,6 +55,14 @@ pub struct DryRunReport<'a> {
 }
 
 impl DryRunReport<'_> {
+    /// Returns the number of items that the run would leave as failures, and as diverged items. For a sample, these are
+    /// the items in the sample.
+    pub fn open_work(&self) -> OpenWork {
+        let of = |class| self.found.of(class);
+        let failures = [PredictedOutcome::WouldExceed, PredictedOutcome::Rejected, PredictedOutcome::NotComputable];
+        OpenWork { failures: failures.map(of).into_iter().sum(), diverged: of(PredictedOutcome::Diverged) }
+    }
+
     /// Writes the report as text.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let DryRunReport { subject, found, sampled, stopped, .. } = self;
@@ -116,6 +125,13 @@ impl DryRunReport<'_> {
             let items = found.of(class);
             let note = if items > 0 { note(class) } else { "" };
             writeln!(out, "    {:<16} {:>12}{}{note}", label(class), number(items), self.whole(figure(class)))?;
+            if class == PredictedOutcome::WouldChange && found.writes > items {
+                writeln!(
+                    out,
+                    "      {:>14}  writes to these items, because some items need several",
+                    number(found.writes)
+                )?;
+            }
             if class.has_reasons() {
                 for (why, group) in found.reasons.get(&class).into_iter().flatten() {
                     writeln!(out, "      {:>14}  {why}", number(group.items))?;
@@ -167,6 +183,7 @@ impl DryRunReport<'_> {
         let mut report = json!({
             "type": "dry_run", "table_arn": subject.table.arn, "fingerprint": subject.plan.fingerprint().as_str(),
             "complete": stopped.is_none(), "stopped": stopped.map(ToString::to_string), "scanned": found.scanned,
+            "writes": found.writes,
             "missing_items": found.missing, "scanned_bytes": found.bytes, "pages": found.pages, "estimated_write_units": found.write_units,
             "estimated_index_write_units": found.index_write_units, "read_units": found.read_units,
             "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,

@@ -15,7 +15,7 @@ use crate::engine::{StopReason, slice};
 use crate::figure::count;
 use crate::plan::Plan;
 use crate::ratelimit::ResolvedBudgets;
-use crate::state::{OpenWork, RunRecord, SegmentTotals, SpendRecord};
+use crate::state::{DeleteCounts, OpenWork, RunRecord, SegmentTotals, SpendRecord};
 
 /// The parts of a report that do not depend on the run: the names that the report shows, and whether the report
 /// recommends commands.
@@ -54,6 +54,9 @@ pub struct RunReport<'a> {
     pub unusable_replies: &'a BTreeMap<String, u64>,
     /// The open work: the number of open failures and open diverged items, which an operator must resolve.
     pub open: OpenWork,
+    /// For a plan that deletes items and keeps a journal: the number of items that the run has deleted according to the
+    /// journal. `None` for other plans, and if the counts of the pages are exact.
+    pub deletes: Option<DeleteCounts>,
     /// The reason why the run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,
 }
@@ -95,7 +98,9 @@ fn has_dual_writes(plan: &Plan) -> bool {
         | Change::Bump { .. }
         | Change::Exec { .. }
         | Change::Append { .. }
-        | Change::Delete { .. } => false,
+        | Change::Delete { .. }
+        | Change::Put { .. }
+        | Change::Each { .. } => false,
     };
     plan.strategy == Strategy::ExpandContract && plan.changes.iter().any(has_source)
 }
@@ -103,7 +108,7 @@ fn has_dual_writes(plan: &Plan) -> bool {
 impl RunReport<'_> {
     /// Writes the report as text.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        let RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open, stopped } = self;
+        let RunReport { subject, run, totals, spend, clocks, throttles, unusable_replies, open, stopped, .. } = self;
         let commands = subject.commands;
         match stopped {
             None => {
@@ -120,6 +125,15 @@ impl RunReport<'_> {
             )?,
         }
         write_counts(out, &totals.counts, run.lower_bound)?;
+        if let Some(DeleteCounts { confirmed, unconfirmed }) = self.deletes {
+            let (confirmed, unconfirmed) = (number(confirmed), number(unconfirmed));
+            writeln!(out, "  {:<16} {confirmed:>14}  confirmed by DynamoDB, according to the journal", "deleted")?;
+            writeln!(
+                out,
+                "  {:<16} {unconfirmed:>14}  at most: deleted, confirmation unknown, because the run died or lost the reply",
+                "maybe deleted"
+            )?;
+        }
         write_spend(out, spend, &subject.plan.limits)?;
         writeln!(out, "  time: {clocks}")?;
         if !throttles.is_empty() {
@@ -170,7 +184,9 @@ impl RunReport<'_> {
             "activity_seconds": self.clocks.to_json(),
             "throttles": self.throttles.iter().cloned().collect::<BTreeMap<_, _>>(),
             "unusable_replies": self.unusable_replies, "open_failures": self.open.failures,
-            "open_diverged": self.open.diverged, "stopped": self.stopped.map(ToString::to_string),
+            "open_diverged": self.open.diverged, "deletes": self.deletes.map(|DeleteCounts { confirmed, unconfirmed }| json!({
+                "confirmed": confirmed, "unconfirmed": unconfirmed })),
+             "stopped": self.stopped.map(ToString::to_string),
             "exit_code": exit_code,
         })
     }

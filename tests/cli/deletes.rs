@@ -107,6 +107,11 @@ async fn exactly_the_selected_items_go_and_come_back() {
         let again = migration.run(&["--again"], 0);
         assert_eq!(again["totals"]["counts"]["write_units"], 0.0, "{again:#}");
         let verified = migration.command(&["verify", "--all"], 0);
+        let text = tool(&migration.harness, &["verify", &migration.plan, "--all"]).exits(0).stdout;
+        assert!(text.contains("No item that the plan selects is left."), "{text}");
+        for wrong in ["Parity", "truth", "compared"] {
+            assert!(!text.contains(wrong), "{text}");
+        }
         let not_selected = (&verified["mismatches"], &verified["not_selected"]);
         assert_eq!(not_selected, (&json!(0), &json!(left.len())), "{verified:#}");
         migration.command(&["rollback", "--yes"], 0);
@@ -119,7 +124,13 @@ async fn exactly_the_selected_items_go_and_come_back() {
 async fn yes_alone_deletes_nothing() {
     let migration = Migration::new(documents(), "writers = \"stopped\"\njournal = \"none\"").await;
     for accepted in [&["--accept", "no-pitr"][..], &ACCEPT] {
-        let refused = migration.command(&[&["run", "--yes"][..], accepted].concat(), 3).to_string();
+        let refused = migration.command(&[&["run", "--yes"][..], accepted].concat(), 3);
+        let next = refused["next"].as_str().unwrap();
+        let refused = refused.to_string();
+        assert!(
+            ["deletes-items", "no-way-back"].iter().all(|name| next.contains(&format!("--accept {name}"))),
+            "{next}"
+        );
         assert!(refused.contains("no-way-back"), "{refused}");
         assert_eq!(refused.contains("deletes-items)"), accepted.len() == 2, "{refused}");
     }
@@ -273,7 +284,14 @@ async fn a_pass_after_a_purge_needs_an_acceptance() {
     assert!(goes(&late));
     migration.harness.load(&migration.table, [late.clone()].into_iter()).await;
     let repair = ["verify", "--all", "--repair", "--yes"];
-    for refused in [migration.run(&["--again"], 3), migration.command(&repair, 3)] {
+    for (refused, command) in [(migration.run(&["--again"], 3), "run"), (migration.command(&repair, 3), "verify")] {
+        let next = refused["next"].as_str().unwrap();
+        assert!(next.contains(command) && next.contains("--accept no-way-back"), "{next}");
+        assert_eq!(
+            next.contains("--accept deletes-items"),
+            command == "run",
+            "what was accepted stays accepted: {next}"
+        );
         let refused = refused.to_string();
         assert!(refused.contains("purged at") && refused.contains("--accept no-way-back"), "{refused}");
     }
@@ -308,7 +326,15 @@ async fn a_repair_deletes_what_is_left() {
     // The engine may spell a number differently.
     let late = migration.now().await[&key_of(&late).to_text()].clone();
     let found = migration.command(&["verify", "--all"], 5);
-    assert_eq!(found["unexpected"], 1, "{found:#}");
+    assert_eq!((&found["unexpected"], &found["deletes"]), (&json!(1), &json!(true)), "{found:#}");
+    let next = found["next"].as_str().unwrap();
+    assert!(next.contains("run ") && next.contains("--again --accept deletes-items"), "{next}");
+    let text = tool(&migration.harness, &["verify", &migration.plan, "--all"]).exits(5).stdout;
+    assert!(
+        text.contains("The deletes are not complete: 1 item is left or unknown.") && !text.contains("repair"),
+        "{text}"
+    );
+    assert!(text.contains("\n    left       pk="), "{text}");
     let repaired = migration.command(&["verify", "--all", "--repair", "--yes"], 0);
     assert_eq!(repaired["repaired"], 1, "{repaired:#}");
     assert!(!migration.now().await.contains_key(&key_of(&late).to_text()));
@@ -328,7 +354,34 @@ async fn explain_shows_the_delete() {
     assert_eq!((&write["request"], &write["update_expression"]), (&json!("DeleteItem"), &json!("")), "{explained:#}");
     let condition = write["condition_expression"].as_str().unwrap();
     assert!(condition.starts_with("attribute_exists(#") && condition.matches(" = ").count() == 3, "{condition}");
-    let (key, _) = migration.before.iter().find(|(_, item)| !goes(item)).unwrap();
-    let explained = migration.command(&["explain", "--key", key], 0);
+    // It also shows the types of what `where` reads.
+    let shown = explained["items"][0]["values"].to_string();
+    assert!(["documentStatus", "lastUpdated", "version"].iter().all(|name| shown.contains(name)), "{shown}");
+    let (other, _) = migration.before.iter().find(|(_, item)| !goes(item)).unwrap();
+    let explained = migration.command(&["explain", "--key", other], 0);
     assert_eq!(explained["items"][0]["decision"], "nothing_to_do", "{explained:#}");
+
+    let gone = item_from_json(&json!({"pk": {"S": "DOCUMENT-0"}, "sk": {"S": "none"}})).unwrap();
+    let gone = key_of(&gone).to_text();
+    let undo = |key: &str| {
+        let explained = migration.command(&["explain", "--pass", "undo", "--key", key], 0);
+        explained["items"][0].clone()
+    };
+    migration.run(&[], 0);
+    let put_back = undo(key);
+    assert_eq!((&put_back["decision"], &put_back["write"]["request"]), (&json!("would_change"), &json!("PutItem")));
+    assert!(put_back["summary"].as_str().unwrap().contains("puts the deleted item back"), "{put_back:#}");
+    assert_eq!(undo(&gone)["decision"], "gone");
+    migration.command(&["rollback", "--yes"], 0);
+    assert_eq!(undo(key)["decision"], "already_applied");
+    let endpoint = migration.harness.server_endpoint();
+    delete(&endpoint, &migration.table, &migration.before[key]).await;
+    assert!(undo(key)["summary"].as_str().unwrap().contains("was deleted since"), "{:#}", undo(key));
+}
+
+/// Deletes an item, as an application would.
+async fn delete(endpoint: &str, table: &str, item: &Item) {
+    let key = harness::to_sdk(key_of(item).attributes());
+    let client = harness::client(endpoint);
+    client.delete_item().table_name(table).set_key(Some(key)).send().await.unwrap();
 }

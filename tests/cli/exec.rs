@@ -134,6 +134,9 @@ async fn values_of_a_program_are_written_verified_and_taken_back() {
     scene.put(&stale).await;
     let found = scene.command(&["verify", "--all"], 5);
     assert!(found.to_string().contains("length_of"), "{found:#}");
+    let left = scene.command(&["verify", "--all", "--repair", "--yes"], 5);
+    let why = left["examples"][0]["why"].as_str().unwrap();
+    assert!(why.contains("a repair starts no program") && why.contains("run --again"), "{why}");
     let mut theirs = after.values().nth(1).unwrap().clone();
     theirs.insert("length".to_owned(), Value::N(Num::parse("7").unwrap()));
     scene.put(&theirs).await;
@@ -242,7 +245,7 @@ async fn a_signal_ends_a_run_whose_program_hangs() {
     }
 }
 
-/// The plan's fingerprint covers the program.
+/// The plan's fingerprint covers the program, but the way back needs no program.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_program_is_another_plan() {
     let scene = Scene::new(3, "pass", "").await;
@@ -255,8 +258,16 @@ async fn another_program_is_another_plan() {
         "{}",
         refused.messages()
     );
-    std::fs::write(scene.file("program.py"), program).unwrap();
-    scene.command(&["rollback", "--yes"], 0);
+    tool(&scene.harness, &scene.words(&["verify", "--all"])).exits(7);
+    // Something else in the plan has changed, too.
+    let plan = std::fs::read_to_string(&scene.plan).unwrap();
+    std::fs::write(&scene.plan, plan.replace("marker = \"length_of\"", "marker = \"other\"")).unwrap();
+    tool(&scene.harness, &scene.words(&["rollback", "--yes"])).exits(7);
+    std::fs::write(&scene.plan, plan).unwrap();
+    std::fs::remove_file(scene.file("program.py")).unwrap();
+    let rolled_back = tool(&scene.harness, &scene.words(&["rollback", "--yes"])).exits(0);
+    assert!(rolled_back.messages().contains("way back starts no program"), "{}", rolled_back.messages());
+    assert!(scene.dump().await.values().all(|item| item.keys().eq(["pk", "sk", "text"])));
 }
 
 #[tokio::test(flavor = "multi_thread")]

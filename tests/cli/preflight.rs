@@ -247,6 +247,8 @@ async fn a_sampled_check_reads_and_writes_nothing() {
 }
 
 /// RUNBOOK: "prints the keys of a few items of each kind"
+/// RUNBOOK: "The exit code is the one with which the run would end: 4 if items would fail, and 5 if items would be
+/// diverged."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     let harness = Harness::embedded();
@@ -260,7 +262,9 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     let plan = text(&plan);
     for sample in [&[][..], &["--sample", "100%"]] {
         let args = [&["run", plan, "--dry-run"], sample].concat();
-        let json = tool(&harness, &[&args[..], &["--output", "json"]].concat()).exits(0).json();
+        let json = tool(&harness, &[&args[..], &["--output", "json"]].concat()).exits(4).json();
+        let error = &json["error"];
+        assert_eq!((&error["kind"], &error["message"]), (&json!("failures"), &json!("some items would fail")));
         let count = |name: &str| json[name].as_u64().unwrap();
         assert_eq!([count("would_change"), count("rejected"), count("would_exceed_400_kb")], [30, 8, 1], "{json:#}");
         let because = json["rejected_because"].as_array().unwrap();
@@ -273,7 +277,7 @@ async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
         assert!(json["estimate"]["usd"]["low"].as_f64().unwrap() > 0.0, "{json:#}");
         assert!(json["estimate"]["seconds"]["high"].as_f64().unwrap() > 0.0, "{json:#}");
 
-        let human = tool(&harness, &args).exits(0).stdout;
+        let human = tool(&harness, &args).exits(4).stdout;
         for part in [
             "rejected                    8",
             "not computable              0",

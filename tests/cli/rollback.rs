@@ -79,6 +79,10 @@ async fn a_rollback_completes_without_items_that_are_left_for_a_reason() {
         let ran = tool(&harness, &["rollback", text(&plan), "--yes"]).exits(4);
         assert!(ran.stdout.contains("is not complete") && ran.stdout.contains("--force REASON"), "{}", ran.stdout);
     }
+    let status = tool(&harness, &["status", text(&plan)]).exits(0).stdout;
+    let why = "the rollback is not complete: 1 item has failed. Fix the items and run `rollback` again, or leave them as they \
+               are with `rollback --force REASON`";
+    assert!(status.contains(why) && status.contains("failures list"), "{status}");
     let forced = tool(&harness, &["rollback", text(&plan), "--yes", "--force", "the item has grown"]).exits(0);
     assert!(forced.stdout.contains("is complete"), "{}", forced.stdout);
     assert_eq!(phase(&harness, &plan), "rolled back");

@@ -244,13 +244,13 @@ async fn a_dry_run_writes_nothing_and_predicts_the_run() {
     harness.proxy().reset_tally();
     let plan = harness.plan("mixed", &table, "", "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n");
     let plan = text(&plan);
-    let dry = tool(&harness, &["run", plan, "--dry-run", "--output", "json"]).exits(0).json();
+    let dry = tool(&harness, &["run", plan, "--dry-run", "--output", "json"]).exits(4).json();
     nothing_was_written(&harness);
     assert_eq!(dry["complete"], true);
     assert!(!harness.dir().join(".backfill").exists(), "a dry run leaves no state behind");
     let shapes = dry["shapes"].as_array().unwrap();
     assert!(!shapes.is_empty() && shapes.len() <= 10, "{shapes:?}");
-    let human = tool(&harness, &["run", plan, "--dry-run"]).exits(0);
+    let human = tool(&harness, &["run", plan, "--dry-run"]).exits(4);
     assert!(
         human.stdout.contains("nothing was written") && human.stdout.contains("{ doc: - } → { doc: M }"),
         "{}",

@@ -107,7 +107,7 @@ async fn only_listed_items_change_and_a_rollback_restores_them() {
     listed.assert_changed("reviewed", |_| false).await;
 }
 
-/// RUNBOOK: "Every command of the migration refuses a file of keys that is missing or has changed."
+/// RUNBOOK: "Every command that takes the migration forward refuses a file of keys that is missing or has changed."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_resumes_in_the_middle_of_the_file_and_refuses_another_file() {
     let limits = "[limits]\nmax_items = 40\n";
@@ -119,10 +119,12 @@ async fn a_run_resumes_in_the_middle_of_the_file_and_refuses_another_file() {
 
     let file = listed.harness.dir().join("keys.csv");
     std::fs::write(&file, csv(0..151)).unwrap();
-    let foreign = listed.command(&["run", "--yes"], 7).to_string();
-    assert!(foreign.contains("SHA-256"), "{foreign}");
+    for command in [&["run", "--yes"][..], &["verify", "--all"]] {
+        let foreign = listed.command(command, 7).to_string();
+        assert!(foreign.contains("SHA-256"), "{foreign}");
+    }
     std::fs::remove_file(&file).unwrap();
-    for command in [&["run", "--yes"][..], &["rollback", "--yes"], &["status"]] {
+    for command in [&["run", "--yes"][..], &["verify", "--all"], &["check"]] {
         let missing = listed.command(command, 2).to_string();
         assert!(missing.contains("keys.csv") && missing.contains("keep it next to the plan"), "{missing}");
     }
@@ -134,6 +136,42 @@ async fn a_run_resumes_in_the_middle_of_the_file_and_refuses_another_file() {
     let counts = &resumed["totals"]["counts"];
     assert_eq!((&counts["scanned"], &counts["applied"]), (&json!(150), &json!(150)), "{resumed:#}");
     listed.assert_changed("reviewed", |n| n < 150).await;
+}
+
+/// RUNBOOK: "`rollback` and `cutover --back` need neither the file of keys nor a program."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_does_not_need_the_file_of_keys() {
+    let rest = format!("[select]\nkeys = \"keys.csv\"\n{SET}");
+    for is_missing in [true, false] {
+        let listed = Listed::new(120, "keys.csv", &csv(0..80), "", &rest).await;
+        listed.command(&["run", "--yes", "--accept", "no-pitr"], 0);
+        listed.assert_changed("reviewed", |n| n < 80).await;
+        let (file, copy) = (listed.harness.dir().join("keys.csv"), ".backfill/listed.db.keys");
+        match is_missing {
+            true => std::fs::remove_file(&file).unwrap(),
+            false => std::fs::write(&file, csv(0..3)).unwrap(),
+        }
+        let status = tool(&listed.harness, &["status", text(&listed.plan)]).exits(0).stdout;
+        assert_eq!(status.contains("`rollback` is still possible"), !is_missing, "{status}");
+        let copy = listed.harness.dir().join(copy);
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&copy).unwrap().permissions()) & 0o777,
+            0o600
+        );
+        // Another plan is refused, with or without its file.
+        let plan = std::fs::read_to_string(&listed.plan).unwrap();
+        std::fs::write(&listed.plan, plan.replace("reviewed", "checked")).unwrap();
+        listed.command(&["rollback", "--yes"], 7);
+        std::fs::write(&listed.plan, plan).unwrap();
+        // So is a damaged copy.
+        std::fs::write(&copy, csv(0..5)).unwrap();
+        listed.command(&["rollback", "--yes"], 7);
+        std::fs::write(&copy, csv(0..80)).unwrap();
+        let predicted = listed.command(&["rollback", "--dry-run"], 0);
+        assert_eq!(predicted["would_change"], 80, "{predicted:#}");
+        listed.command(&["rollback", "--yes"], 0);
+        listed.assert_changed("reviewed", |_| false).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +206,8 @@ async fn a_listed_selection_may_have_a_cutover() {
         listed.command(&["verify", "--all"], 0);
         yes(&["cutover", "--to", "read-new", "--readers-moved"]);
         if back {
+            std::fs::remove_file(listed.harness.dir().join("keys.csv")).unwrap();
+            yes(&["cutover", "--back", "--readers-back"]);
             yes(&["rollback", "--readers-back", "--new-writes-stopped"]);
             assert_eq!(listed.harness.dump(&listed.table).await, listed.before);
         } else {

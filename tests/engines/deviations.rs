@@ -21,7 +21,7 @@ const fn dynalite(test: &'static str, message: &'static str, reason: &'static st
     Deviation { engine: "dynalite", test, message, reason }
 }
 
-pub(crate) const DEVIATIONS: [Deviation; 8] = [
+pub(crate) const DEVIATIONS: [Deviation; 7] = [
     Deviation {
         engine: "moto",
         test: "table::contract::probe::one_of_many_conditional_writers_wins",
@@ -39,11 +39,6 @@ pub(crate) const DEVIATIONS: [Deviation; 8] = [
         INDEXES_ARE_FREE,
     ),
     dynalite("table::contract::runs::live_writers_lose_nothing", "ExitStatus(unix_wait_status(1024))", BY_REFERENCE),
-    dynalite(
-        "table::contract::runs::the_example_with_documents_has_its_documented_result",
-        "set-constant.toml",
-        BY_REFERENCE,
-    ),
     dynalite(
         "table::contract::writes::every_race_for_a_document_fails_its_condition_or_applies",
         "ConditionFailed",

@@ -2,6 +2,7 @@
 //!
 //! The server is the embedded engine, or the server whose address is in `BACKFILL_TEST_ENDPOINT`.
 
+pub mod capabilities;
 pub(crate) mod plan_schema;
 pub mod tool;
 

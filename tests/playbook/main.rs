@@ -11,6 +11,7 @@ mod app;
 mod by_hand;
 mod clocks;
 mod corrected;
+mod crash_points;
 mod documents;
 mod ends;
 #[path = "../../docs/examples/flag/rust/flag.rs"]

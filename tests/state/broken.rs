@@ -11,10 +11,10 @@ use backfill::internals::change::{HistoryLookup, ItemHistory, Leftover};
 use backfill::internals::cost::UnitPrices;
 use backfill::internals::passes::verify::{Verdict, VerdictCounts};
 use backfill::internals::state::{
-    AffectedItems, BaselinePage, Checkpoints, DeletedItem, DeletedItemsQuery, DivergedRecord, EventRecord, Events,
-    FailureRecord, History, Mismatch, NewVerification, OpenWork, PreImageId, PreImageRecord, Reservation, RunRecord,
-    RunSession, Runs, SegmentState, SegmentTotals, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoredFact,
-    StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
+    AffectedItems, BaselinePage, Checkpoints, DeleteCounts, DeletedItem, DeletedItemsQuery, DivergedRecord,
+    EventRecord, Events, FailureRecord, History, Mismatch, NewVerification, OpenWork, PreImageId, PreImageRecord,
+    Reservation, RunRecord, RunSession, Runs, SegmentState, SegmentTotals, Spend, SpendLedger, SpendRecord, SpendState,
+    StateStore, StoredFact, StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
 };
 
 use super::*;
@@ -243,6 +243,7 @@ port! {
         fn history_of(keys: Vec<ItemKey>, lookup: HistoryLookup) -> Vec<ItemHistory>;
         fn pre_images(key: ItemKey, path: Option<Path>) -> Vec<PreImageRecord>;
         fn pre_image_count(run: RunId) -> u64;
+        fn delete_counts(run: RunId) -> DeleteCounts;
         fn deleted_items(query: DeletedItemsQuery) -> Vec<DeletedItem>;
         fn purge_journal() -> u64;
         fn leftovers(run: RunId, leftover: Leftover, limit: u32) -> AffectedItems;

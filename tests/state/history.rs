@@ -76,6 +76,45 @@ pub(super) async fn a_refused_pre_image_is_not_restored(fixture: &mut dyn StoreF
     }
 }
 
+/// Returns whether an item whose stable attribute `kind` is `now` differs from its record.
+async fn is_stable_changed(store: &State, name: &str, now: &str) -> bool {
+    let record = store.history_of(vec![key(name)], HistoryLookup::ForDecision).await.unwrap().remove(0);
+    record.changed_stable(&[path("kind")], &[("kind".to_owned(), text(now))].into()).is_some()
+}
+
+pub(super) async fn stable_attributes_keep_their_first_record(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
+    let stable = |name: &str, kind: &str| (key(name), vec![(path("kind"), Digest::by_number(&text(kind)))]);
+    let page = |kind: &str| BaselinePage {
+        stable: vec![stable("read", kind)],
+        ..BaselinePage::empty(session_of(run, 1), 0, 1)
+    };
+    store.record_baseline(page("order")).await.unwrap();
+    let row = |name: &str, kind: &str| PreImageRow {
+        key: key(name),
+        pre: PreImage::of_stable(&path("kind"), Some(&text(kind))),
+    };
+    let ids = store
+        .append_pre_images(session_of(run, 1), vec![row("written", "order"), row("refused", "order")])
+        .await
+        .unwrap();
+    store.mark_refused(session_of(run, 1), vec![ids[1]]).await.unwrap();
+    // A page that is read again, and a later write.
+    store.record_baseline(page("invoice")).await.unwrap();
+    store.append_pre_images(session_of(run, 1), vec![row("written", "invoice")]).await.unwrap();
+    let store = fixture.crash(store);
+    for name in ["read", "written"] {
+        assert!(!is_stable_changed(&store, name, "order").await, "{name}");
+        assert!(is_stable_changed(&store, name, "invoice").await, "{name}");
+    }
+    for name in ["refused", "unknown"] {
+        assert!(!is_stable_changed(&store, name, "invoice").await, "{name}: nothing is recorded");
+    }
+    assert_eq!(store.pre_image_count(run).await.unwrap(), 0, "a record of a stable attribute contains no value");
+    assert_eq!(store.preexisting_count().await.unwrap(), 0);
+}
+
 /// Returns the journal row of an item that is about to be deleted.
 fn deleted(name: &str, value: &str) -> PreImageRow {
     let mut item = key(name).attributes().clone();
@@ -97,6 +136,8 @@ pub(super) async fn a_delete_is_on_record_until_it_is_confirmed(fixture: &mut dy
     store.mark_refused(session, vec![ids[2]]).await.unwrap();
     store.append_pre_images(session, vec![deleted("d", "1"), confirmed("d"), deleted("d", "2")]).await.unwrap();
     let store = fixture.crash(store);
+    let counts = store.delete_counts(run).await.unwrap();
+    assert_eq!((counts.confirmed, counts.unconfirmed), (2, 1), "a and b, and the second delete of d");
     let keys = ["a", "b", "c", "d"].map(key).to_vec();
     let found = store.history_of(keys, HistoryLookup::ForDecision).await.unwrap();
     let found: Vec<_> = found

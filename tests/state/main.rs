@@ -101,6 +101,7 @@ conformance! {
     history::pre_images_are_durable_when_the_call_returns,
     history::pre_images_of_an_item_come_newest_first,
     history::a_refused_pre_image_is_not_restored,
+    history::stable_attributes_keep_their_first_record,
     history::a_delete_is_on_record_until_it_is_confirmed,
     history::deleted_items_are_listed_once_in_every_division,
     history::a_purge_leaves_no_pre_image,

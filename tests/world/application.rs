@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use backfill::internals::cutover::WriteTo;
 use backfill::internals::dynamodb::memory::{Author, MemoryTable};
-use backfill::internals::item::{Item, ItemKey, Value};
+use backfill::internals::item::{Item, ItemKey, Num, Value};
+use backfill::internals::plan::Plan;
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
+use super::claims::next_version;
 use super::flag::MemoryFlag;
-use super::{delete, plan, values};
+use super::{delete, plan, select, values};
 
 /// One instance of the application.
 pub(crate) struct Application {
@@ -22,11 +24,7 @@ pub(crate) struct Application {
     pub(crate) cache_time: Duration,
     /// The flag that the application read last, and the time of that read.
     pub(crate) cached: Option<(WriteTo, Instant)>,
-    pub(crate) in_place: bool,
-    /// Whether each write of an item gives it a new version.
-    pub(crate) raises_version: bool,
-    /// Whether the new value is computed from the old one.
-    pub(crate) replaces: bool,
+    pub(crate) plan: Arc<Plan>,
     pub(crate) rng: Rng,
 }
 
@@ -50,10 +48,16 @@ impl Application {
 
     fn change(&mut self, key: &ItemKey, n: u32) {
         let what = self.rng.u8(..10);
-        let write = self.write_to();
-        let (in_place, replaces) = (self.in_place, self.replaces);
-        let raises_version = self.raises_version;
+        let flagged = self.write_to();
+        let plan = Arc::clone(&self.plan);
+        let (in_place, replaces) = (plan::in_place(&plan), plan::replaces(&plan));
+        let changes_group = select::changes_group(&plan);
         let rng = &mut self.rng;
+        // Only the selected items have a new attribute. In a plan with a cutover, the selection depends on the key and
+        // on the group, which a new item gets from its key.
+        let mut seed = key.attributes().clone();
+        select::set_group(&mut seed);
+        let write = if in_place || select::is_selected(&plan, &seed) == Some(true) { flagged } else { WriteTo::Old };
         let changed = |item: Option<&Item>, rng: &mut Rng| match (item.cloned(), what) {
             (Some(_), 0 | 1) => None,
             (Some(mut item), 2..=5) => {
@@ -71,8 +75,11 @@ impl Application {
                 Some(item)
             }
             (Some(mut item), 6..=7) => {
-                let name = ["kind", "status", "price", "version", "label", "tags"][rng.usize(..6)];
-                values::change_attribute(&mut item, name, rng);
+                match values::ATTRIBUTES.get(rng.usize(..=values::ATTRIBUTES.len())) {
+                    Some(name) => values::change_attribute(&mut item, name, rng),
+                    None if changes_group => select::change_group(&mut item, rng),
+                    None => {}
+                }
                 Some(item)
             }
             (Some(mut item), _) => {
@@ -82,6 +89,7 @@ impl Application {
             (None, _) => {
                 let mut item = plan::item(1_000 + n, replaces, rng);
                 item.extend(key.attributes().clone());
+                select::set_group(&mut item);
                 match (write, item.get("old").cloned()) {
                     (WriteTo::Both, Some(old)) => put(&mut item, "new", plan::new_value(replaces, &old)),
                     (WriteTo::New, Some(old)) => {
@@ -94,9 +102,13 @@ impl Application {
             }
         };
         self.table.change(key, Author::Application, |item| {
+            let before = item.cloned();
             let mut item = changed(item, rng)?;
-            if raises_version {
+            if delete::raises_version(&plan) {
                 delete::raise_version(&mut item, rng);
+            } else if plan::keeps_version(&plan) {
+                let before = before.and_then(|before| next_version(&before));
+                put(&mut item, "version", before.unwrap_or_else(|| Value::N(Num::parse("1").unwrap())));
             }
             Some(item)
         });

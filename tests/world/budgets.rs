@@ -21,7 +21,7 @@ const ROUNDING: f64 = 0.01;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
     Table,
-    Index,
+    Index(String),
     PartitionKey(String),
 }
 
@@ -90,7 +90,7 @@ impl World {
     fn permit_age(&self, scope: &Scope) -> Duration {
         match scope {
             Scope::Table => RECORDING_TIME,
-            Scope::Index | Scope::PartitionKey(_) => {
+            Scope::Index(_) | Scope::PartitionKey(_) => {
                 RECORDING_TIME + Duration::from_secs_f64(self.seed_items.len() as f64 / self.rates.table)
             }
         }
@@ -110,14 +110,14 @@ impl World {
 fn units_of(charge: &Charge) -> Vec<(Scope, f64)> {
     let ChargedUnits::Write(key, consumed) = &charge.consumed else { return Vec::new() };
     let partition = Scope::PartitionKey(format!("{:?}", key.attributes().get("pk")));
-    let indexes = consumed.indexes.iter().map(|(_, units)| (Scope::Index, *units));
+    let indexes = consumed.indexes.iter().map(|(name, units)| (Scope::Index(name.clone()), *units));
     [(Scope::Table, consumed.table), (partition, consumed.table)].into_iter().chain(indexes).collect()
 }
 
 fn rate_of(rates: &Rates, scope: &Scope) -> f64 {
     match scope {
         Scope::Table => rates.table,
-        Scope::Index => rates.index,
+        Scope::Index(_) => rates.index,
         Scope::PartitionKey(_) => rates.partition_key,
     }
 }

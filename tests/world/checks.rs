@@ -8,7 +8,9 @@ use backfill::internals::dynamodb::memory::{Author, Version};
 use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
 use backfill::internals::state::{Checkpoints, Cursor, History, ListQuery, RunId, Runs, Verdict, Verifications, phase};
 
+use super::claims::{Claim, bumps};
 use super::scene::World;
+use super::select::{is_read, is_selected};
 use super::verdicts::{KnownItem, move_verdicts, verdicts};
 use super::{delete, plan, values};
 
@@ -20,12 +22,13 @@ const TOOL_ATTRIBUTES: [(&str, Option<&str>); 5] =
     [("old", Some("new")), ("new", Some("old")), ("copied", None), ("marker", None), ("legacy", None)];
 
 /// An item version that one of the tool's processes wrote.
-struct NewVersion {
-    key: ItemKey,
+pub(crate) struct NewVersion {
+    pub(crate) key: ItemKey,
+    pub(crate) number: u64,
     process: u32,
     at: Duration,
-    before: Option<Item>,
-    after: Option<Item>,
+    pub(crate) before: Option<Item>,
+    pub(crate) after: Option<Item>,
 }
 
 impl World {
@@ -39,7 +42,8 @@ impl World {
                     let Author::Tool(process) = version.author else { continue };
                     let before = n.checked_sub(1).and_then(|n| versions[n].item.clone());
                     let after = version.item.clone();
-                    all.push(NewVersion { key: key.clone(), process, at: version.at, before, after });
+                    let (number, at) = (version.number, version.at);
+                    all.push(NewVersion { key: key.clone(), number, process, at, before, after });
                 }
             }
             (all, history.changes())
@@ -51,22 +55,21 @@ impl World {
     /// Checks the tool's writes: each must have changed an existing item, had an effect, touched only the attributes
     /// that the tool may change, and lost no value.
     pub(crate) async fn check_versions(&self, during: &str) {
-        for NewVersion { key, process, at, before, after } in self.new_versions() {
+        let is_way_back = during == "rollback" || during == "the way back";
+        for version in self.new_versions() {
+            let NewVersion { key, process, at, before, after, number: _ } = &version;
             let at = format!("{during}: process {process} and {key} at {at:?}");
-            match (&before, &after) {
+            self.check_claims(&version, is_way_back, &at);
+            match (before, after) {
                 _ if self.plan.deletes_items() => {
-                    let is_way_back = during == "rollback";
-                    self.check_delete(&key, before.as_ref(), after.as_ref(), is_way_back, &at).await;
-                }
-                (None, _) => self.violation(format!("{at}: a deleted item is recreated")),
-                (Some(_), None) => self.violation(format!("{at}: the tool deleted an item")),
-                (Some(before), Some(after)) if before == after => {
-                    self.violation(format!("{at}: the write has no effect"));
+                    self.check_delete(key, before.as_ref(), after.as_ref(), is_way_back, &at).await;
                 }
                 (Some(before), Some(after)) if values::computes(&self.plan) => {
-                    self.check_computed(&key, before, after, during == "rollback", &at).await;
+                    self.check_computed(key, before, after, is_way_back, &at).await;
                 }
-                (Some(before), Some(after)) => self.check_change(&key, before, after, &at).await,
+                (Some(before), Some(after)) => self.check_change(key, before, after, &at).await,
+                // The claims cover this.
+                (None, _) | (Some(_), None) => {}
             }
         }
     }
@@ -74,10 +77,8 @@ impl World {
     async fn check_change(&self, key: &ItemKey, before: &Item, after: &Item, at: &str) {
         let names = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
         for name in names {
-            let Some((_, other)) = TOOL_ATTRIBUTES.iter().find(|(ours, _)| ours == name) else {
-                self.violation(format!("{at}: {name} belongs to the application"));
-                continue;
-            };
+            // The claims cover the version and the application's attributes.
+            let Some((_, other)) = TOOL_ATTRIBUTES.iter().find(|(ours, _)| ours == name) else { continue };
             let path: Path = name.parse().unwrap();
             let journal = self.state.pre_images(key.clone(), Some(path)).await.unwrap_or_default();
             let journaled = |value: &Value| journal.iter().any(|record| record.value.as_ref() == Some(value));
@@ -93,14 +94,15 @@ impl World {
                 let copied = name == "copied" && source_of_copy(before) == Some(value);
                 let kept = in_other(after, value) || in_other(before, value) || copied || is_constant(name, value);
                 if !kept && !journaled(value) {
-                    self.violation(format!("{at}: the last copy of {name} is lost"));
+                    self.broken(Claim::LostUpdate, &format!("{at}: the last copy of {name} is lost: {before:?}"));
                 }
             }
             if let Some(value) = after.get(name) {
                 let copied = name == "copied" && source_of_copy(before) == Some(value);
                 let known = in_other(before, value) || copied || is_constant(name, value);
                 if !known && !journaled(value) {
-                    self.violation(format!("{at}: {name} gets a value of unknown origin"));
+                    let what = format!("{at}: {name} gets a value that does not follow from {before:?}");
+                    self.broken(Claim::StaleComputation, &what);
                 }
             }
         }
@@ -125,6 +127,7 @@ impl World {
                     Some(_) => self.computed_verdict(&key, &item),
                     None => continue,
                 },
+                _ if is_selected(&self.plan, &item) != Some(true) => continue,
                 Some(_) => verdicts(&self.plan, &known).0,
                 None if plan::in_place(&self.plan) => continue,
                 None => move_verdicts(&self.plan, &known).0,
@@ -188,7 +191,8 @@ impl World {
             let of_kind = self.state.mismatches(report.run, verdict, u32::MAX).await.unwrap();
             found.extend(of_kind.into_iter().map(|mismatch| (mismatch.key.to_text(), mismatch.verdict)));
         }
-        let items = self.items();
+        // A plan with a file of keys reads no other items.
+        let items: Vec<_> = self.items().into_iter().filter(|(_, item, _)| is_read(&self.plan, item)).collect();
         for (key, item, before) in &items {
             let (best, worst) = if self.plan.deletes_items() {
                 let verdict = delete::verdict(&self.plan, item);
@@ -196,6 +200,8 @@ impl World {
             } else if values::computes(&self.plan) {
                 let verdict = self.computed_verdict(key, item);
                 (verdict, verdict)
+            } else if self.is_left_out(item) {
+                (Verdict::NotSelected, Verdict::NotSelected)
             } else {
                 verdicts(&self.plan, &KnownItem { item, before: *before })
             };
@@ -211,6 +217,7 @@ impl World {
         let left_out = |(key, item, _): &&(ItemKey, Item, Option<&Item>)| {
             self.plan.deletes_items() && delete::verdict(&self.plan, item) == Verdict::NotSelected
                 || values::computes(&self.plan) && self.computed_verdict(key, item) == Verdict::NotSelected
+                || self.is_left_out(item)
         };
         let not_selected = items.iter().filter(left_out).count();
         let counted = [&json["compared"], &json["not_selected"]].map(serde_json::Value::as_u64);
@@ -227,7 +234,8 @@ impl World {
     /// old and the new attribute with the same value. Call this method after a contract.
     pub(crate) fn check_contracted(&self) {
         for (key, item) in self.untouched_items() {
-            if self.is_equal_pair(&item) {
+            let is_moved = plan::moves(&self.plan) && is_selected(&self.plan, &item) == Some(true);
+            if is_moved && self.is_equal_pair(&item) {
                 self.violation(format!("{key} still has its old attribute"));
             }
         }
@@ -241,7 +249,7 @@ impl World {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
             // The version of an item never goes back.
             let mut seed = seed.clone();
-            if values::computes(&self.plan) && item.get("version") != seed.get("version") {
+            if bumps(&self.plan) && item.get("version") != seed.get("version") {
                 seed.extend(item.get("version").map(|version| ("version".to_owned(), version.clone())));
             }
             let seed = &seed;
@@ -256,6 +264,12 @@ impl World {
 }
 
 impl World {
+    /// Returns whether the plan moves or copies values, but does not select the item.
+    fn is_left_out(&self, item: &Item) -> bool {
+        let is_of_other_family = self.plan.deletes_items() || values::computes(&self.plan);
+        !is_of_other_family && is_selected(&self.plan, item) != Some(true)
+    }
+
     /// Returns whether the item has an old value that implies its new value.
     fn is_equal_pair(&self, item: &Item) -> bool {
         let old = item.get("old").map(|old| plan::new_value(plan::replaces(&self.plan), old));
@@ -271,6 +285,9 @@ impl World {
             let mut wrong = Vec::new();
             for (key, versions) in history.all() {
                 let Some(item) = versions.last().and_then(|version| version.item.as_ref()) else { continue };
+                if is_selected(&self.plan, item) != Some(true) {
+                    continue;
+                }
                 let written = (0..versions.len()).rev().find_map(|n| {
                     let version = versions[n].item.as_ref()?;
                     let old = || version.get("old").cloned();

@@ -6,24 +6,40 @@ use std::collections::BTreeSet;
 use backfill::internals::change::{GapRule, OnNotComputable};
 use backfill::internals::dynamodb::memory::{Author, Version};
 use backfill::internals::item::{Item, ItemKey, Num, Path, Value};
-use backfill::internals::plan::{Plan, load};
+use backfill::internals::plan::Plan;
 use backfill::internals::state::{History, Runs, Verdict};
 use fastrand::Rng;
 
 use super::checks::ALL;
-use super::plan::{INDEX, Rates};
+use super::claims::Claim;
+use super::kinds::Kind;
+use super::plan::{Generated, INDEX, Rates, load_plan, spend_limit};
 use super::scene::World;
-use super::values::is_selected;
-
-/// The selections of the generated plans. `values.rs` evaluates them.
-const SELECTIONS: [&str; 2] = ["item.sk < \"030\"", "has(item.kind) && item.kind == \"order\""];
+use super::select::{self, GROUPS, Selections, is_selected};
 
 /// All attributes of the items, other than the key.
-const ATTRIBUTES: [&str; 12] =
-    ["n", "old", "new", "doc", "marker", "kind", "status", "price", "version", "label", "tags", "legacy"];
+const ATTRIBUTES: [&str; 17] = [
+    "n",
+    "old",
+    "new",
+    "doc",
+    "marker",
+    "kind",
+    "status",
+    "price",
+    "version",
+    "label",
+    "tags",
+    "weight",
+    "amount",
+    "summary",
+    "summary_of",
+    "group",
+    "legacy",
+];
 
 /// Generates a plan that deletes items, with each of the gap rules.
-pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
+pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
     let otherwise = ["fail", "skip"][rng.usize(..2)];
     let segments = [1, 2, 4][rng.usize(..3)];
     let write = [100, 1_000][rng.usize(..2)];
@@ -36,18 +52,19 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
         _ => "writers = \"stopped\"".to_owned(),
     };
     let journal = if rng.u8(..4) == 0 { "journal = \"none\"\n" } else { "" };
-    let selection = SELECTIONS[rng.usize(..SELECTIONS.len())];
+    let journal = if wish.is_some() { "" } else { journal };
+    let selection = select::section(Selections::WithWhere, wish, rng);
     let text = format!(
         "[migration]\nname = \"world\"\non_not_computable = \"{otherwise}\"\n\
          [table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
          [scan]\nsegments = {segments}\npage_limit = 5\n\
          [capacity]\nwrite = {write}\nread = 1000\nper_partition_key = {{ write = {write} }}\n\
-         [capacity.index]\n{INDEX} = {write}\n\
-         [limits]\nmax_failures = 1000\n\
-         [select]\nwhere = '{selection}'\n\
-         [[change]]\ndelete = true\n{gap}\n{journal}"
+         [capacity.index]\n{INDEX} = {write}\n{GROUPS} = {write}\n\
+         [limits]\nmax_failures = 1000\n{}{selection}\
+         [[change]]\ndelete = true\n{gap}\n{journal}",
+        spend_limit(wish, rng)
     );
-    (load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan, rates)
+    (load_plan(&text), rates)
 }
 
 /// Returns the gap rule of a plan that deletes items.
@@ -114,11 +131,13 @@ impl World {
             (Some(before), None, false) => {
                 let plan = &self.plan;
                 if is_selected(plan, before) != Some(true) || !has_version(plan, before) || !is_listed(plan, before) {
-                    self.violation(format!("{at}: an item is deleted that must stay: {before:?}"));
+                    let what = format!("{at}: an item is deleted that must stay: {before:?}");
+                    self.broken(Claim::UnselectedTouched, &what);
                 }
                 match plan.deletion() {
                     Some(true) if !journaled(before) => {
-                        self.violation(format!("{at}: the last copy of a deleted item is lost: {before:?}"));
+                        let what = format!("{at}: the last copy of a deleted item is lost: {before:?}");
+                        self.broken(Claim::LostUpdate, &what);
                     }
                     Some(false) if !journal.is_empty() => {
                         self.violation(format!("{at}: the journal keeps an item of a plan without a journal"));
@@ -128,12 +147,12 @@ impl World {
             }
             (None, Some(after), true) => {
                 if self.last_deleted(key).as_ref() != Some(after) {
-                    self.violation(format!("{at}: an item is put back that the tool did not delete: {after:?}"));
+                    let what = format!("{at}: an item is put back that the tool did not delete: {after:?}");
+                    self.broken(Claim::Resurrection, &what);
                 }
                 if self.puts_since_delete(key) > 1 {
-                    self.violation(format!(
-                        "{at}: the application deleted the item after the tool's put, and the tool put it back again"
-                    ));
+                    let what = format!("{at}: the application deleted the item after it was put back");
+                    self.broken(Claim::Resurrection, &what);
                 }
             }
             _ => self.violation(format!("{at}: from {before:?} to {after:?}")),

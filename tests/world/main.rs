@@ -10,13 +10,21 @@
 #![expect(clippy::print_stdout, reason = "the test prints its figures")]
 
 mod application;
+mod attempts;
 mod budgets;
 mod checks;
+mod claims;
+mod computed;
+mod crash_points;
 mod delete;
 mod eta;
 mod flag;
+mod kills;
+mod kinds;
 mod plan;
+mod program;
 mod scene;
+mod select;
 mod values;
 mod verdicts;
 mod wire;
@@ -28,6 +36,8 @@ use std::thread;
 use std::time::Instant;
 
 use backfill::internals::dynamodb::memory::SimulatedFault;
+use backfill::internals::state::CrashPoint;
+use claims::Claim;
 use scene::{SeedResult, play, play_traced};
 use wire::PlantedBug;
 
@@ -48,6 +58,8 @@ struct Campaign {
     /// The violations in each failed seed.
     failed: BTreeMap<u64, String>,
     kills: u64,
+    /// Number of kills at each crash point.
+    kills_at: BTreeMap<CrashPoint, u64>,
     writes: u64,
 }
 
@@ -74,7 +86,8 @@ impl Campaign {
     }
 
     fn count(&mut self, seed: u64, result: SeedResult) {
-        let SeedResult { violations, fired, kills, writes, .. } = result;
+        let SeedResult { violations, fired, kills, kills_at, writes, trace: _, kinds: _ } = result;
+        kills_at.into_iter().for_each(|(point, times)| *self.kills_at.entry(point).or_insert(0) += times);
         fired.into_iter().for_each(|(fault, times)| *self.fired.entry(fault).or_insert(0) += times);
         (self.kills, self.writes) = (self.kills + kills, self.writes + writes);
         self.failed.extend((!violations.is_empty()).then(|| (seed, violations.join("; "))));
@@ -82,6 +95,7 @@ impl Campaign {
 
     fn merge(mut self, other: Campaign) -> Campaign {
         other.fired.into_iter().for_each(|(fault, times)| *self.fired.entry(fault).or_insert(0) += times);
+        other.kills_at.into_iter().for_each(|(point, times)| *self.kills_at.entry(point).or_insert(0) += times);
         self.failed.extend(other.failed);
         Campaign { kills: self.kills + other.kills, writes: self.writes + other.writes, ..self }
     }
@@ -92,13 +106,14 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
     let seeds = number("BACKFILL_TEST_WORLDS").unwrap_or(SEEDS);
     let first = number("BACKFILL_TEST_WORLD_FIRST").unwrap_or(1);
     let began = Instant::now();
-    let Campaign { fired, failed, kills, writes } = Campaign::play(first, seeds);
+    let Campaign { fired, failed, kills, kills_at, writes } = Campaign::play(first, seeds);
     let seconds = began.elapsed().as_secs_f64();
     let violations = failed.len();
     println!(
         "{seeds} seeds in {seconds:.1} s: {violations} with a violation; {kills} kills, {writes} writes by the tool"
     );
     println!("faults that took effect: {fired:?}");
+    println!("kills at crash points: {kills_at:?}");
     let failed: Vec<String> = failed.into_iter().map(|(seed, why)| format!("seed {seed}: {why}")).collect();
     assert!(failed.is_empty(), "{} of {seeds} seeds:\n{}", failed.len(), failed.join("\n"));
     let missing: Vec<SimulatedFault> =
@@ -111,11 +126,11 @@ fn no_seed_violates_an_invariant_and_every_kind_of_fault_fires() {
 #[test]
 fn a_seed_replays_byte_for_byte() {
     for seed in 1..=12 {
-        let one = play_traced(seed);
-        let other = play_traced(seed);
+        let one = play_traced(seed, None);
+        let other = play_traced(seed, None);
         assert!(one.trace == other.trace, "seed {seed}: {}", first_difference(&one.trace, &other.trace));
     }
-    assert_ne!(play_traced(1).trace, play_traced(2).trace);
+    assert_ne!(play_traced(1, None).trace, play_traced(2, None).trace);
 }
 
 fn first_difference(one: &str, other: &str) -> String {
@@ -130,7 +145,7 @@ fn a_premature_checkpoint_is_found() {
 
 #[test]
 fn a_write_without_attribute_exists_is_found() {
-    is_found(PlantedBug::NoExistenceCheck, "is recreated");
+    is_found(PlantedBug::NoExistenceCheck, &Claim::Resurrection.to_string());
 }
 
 #[test]
@@ -142,6 +157,23 @@ fn a_delete_without_a_guard_is_found() {
 #[test]
 fn a_restore_without_a_guard_is_found() {
     is_found(PlantedBug::UnguardedRestore, "rollback: process");
+}
+
+#[test]
+fn writes_that_pin_nothing_are_found() {
+    for claim in [Claim::LostUpdate, Claim::StaleComputation, Claim::UnselectedTouched] {
+        is_found(PlantedBug::UnpinnedInputs, &claim.to_string());
+    }
+}
+
+#[test]
+fn a_version_that_is_not_raised_is_found() {
+    is_found(PlantedBug::NoBump, &Claim::VersionNotRaised.to_string());
+}
+
+#[test]
+fn a_change_of_another_attribute_is_found() {
+    is_found(PlantedBug::ForeignAttribute, &Claim::UntouchedChanged.to_string());
 }
 
 #[test]
@@ -169,7 +201,7 @@ fn is_found(planted: PlantedBug, by: &str) {
 #[test]
 fn one_seed() {
     let Some(seed) = number("BACKFILL_TEST_WORLD_SEED") else { return };
-    let result = play_traced(seed);
+    let result = play_traced(seed, None);
     println!("{}\n{:#?}", result.trace, result.violations);
     assert!(result.violations.is_empty());
 }

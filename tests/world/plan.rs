@@ -7,10 +7,12 @@ use backfill::internals::dynamodb::{Features, IndexDescription, TableDescription
 use backfill::internals::item::{
     IndexSchema, Item, ItemKey, KeyAttribute, KeySchema, Projection, Value, item_from_json,
 };
-use backfill::internals::plan::{Plan, load};
+use backfill::internals::plan::{LoadedPlan, Plan, load};
 use fastrand::Rng;
 use serde_json::{Value as Json, json};
 
+use super::kinds::Kind;
+use super::select::{self, GROUPS, Selections};
 use super::{delete, values};
 
 /// The global index of the table. The index contains the items that have a value at `new`.
@@ -24,15 +26,22 @@ pub(crate) struct Rates {
     pub(crate) partition_key: f64,
 }
 
-/// Returns the table of every seed: on demand, with two string keys and an index.
+/// Returns the table of every seed: on demand, with two string keys and two indexes.
 pub(crate) fn description() -> TableDescription {
     let attribute = |name: &str| KeyAttribute { name: name.into(), kind: "S".into() };
-    let by_new = IndexSchema {
-        name: INDEX.into(),
-        key: vec![attribute("new")],
-        partition: 1,
-        projection: Projection::KeysOnly,
-        local: false,
+    let index = |name: &str, key: &str| IndexDescription {
+        schema: IndexSchema {
+            name: name.into(),
+            key: vec![attribute(key)],
+            partition: 1,
+            projection: Projection::KeysOnly,
+            local: false,
+        },
+        provisioned: None,
+        on_demand_max: (None, None),
+        warm: None,
+        is_ready: true,
+        entries: None,
     };
     TableDescription {
         name: "shop".into(),
@@ -45,14 +54,7 @@ pub(crate) fn description() -> TableDescription {
         provisioned: None,
         on_demand_max: (None, None),
         warm: None,
-        indexes: vec![IndexDescription {
-            schema: by_new,
-            provisioned: None,
-            on_demand_max: (None, None),
-            warm: None,
-            is_ready: true,
-            entries: None,
-        }],
+        indexes: vec![index(INDEX, "new"), index(GROUPS, "group")],
         features: Features::default(),
         sink: None,
     }
@@ -61,16 +63,29 @@ pub(crate) fn description() -> TableDescription {
 /// The text before every new value, if the plan computes the new value from the old one.
 const PREFIX: &str = "n:";
 
-/// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal. A
-/// quarter of the plans compute values instead, and another quarter delete items. A quarter of the other plans with a
-/// cutover compute the new value from the old one, instead of moving it.
-pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
-    match rng.u8(..4) {
-        0 => return values::plan(rng),
-        1 => return delete::plan(rng),
-        _ => {}
+/// A generated plan, whose file of keys was not read yet.
+pub(crate) type Generated = (LoadedPlan, Rates);
+
+/// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal, a
+/// version. A quarter of the plans compute values instead, and another quarter delete items. A quarter of the other
+/// plans with a cutover compute the new value from the old one, instead of moving it.
+///
+/// With `wish`, the plan has only this kind of change, or only a change with this kind of selection.
+pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
+    match (wish, rng.u8(..4)) {
+        (Some(Kind::Delete), _) | (None, 1) => return delete::plan(wish, rng),
+        (Some(Kind::Move | Kind::MoveInPlace | Kind::Copy | Kind::Set | Kind::Remove | Kind::Replace), _) => {}
+        // A plan with a cutover may have these selections too.
+        (Some(Kind::StableWhere | Kind::Keys), 0 | 1) => {}
+        (Some(_), _) | (None, 0) => return values::plan(wish, rng),
+        (None, _) => {}
     }
-    let strategy = if rng.bool() { "in-place" } else { "expand-contract" };
+    let in_place = match wish {
+        Some(Kind::MoveInPlace | Kind::Set | Kind::Remove) => true,
+        Some(Kind::Move | Kind::Copy | Kind::Replace | Kind::StableWhere | Kind::Keys) => false,
+        Some(_) | None => rng.bool(),
+    };
+    let strategy = if in_place { "in-place" } else { "expand-contract" };
     let on_existing = ["keep", "skip", "overwrite"][rng.usize(..3)];
     let segments = [1, 2, 4, 7][rng.usize(..4)];
     let write = [20, 100, 1_000][rng.usize(..3)];
@@ -85,30 +100,51 @@ pub(crate) fn plan(rng: &mut Rng) -> (Plan, Rates) {
          [scan]\nsegments = {segments}\npage_limit = {page}\n\
          [capacity]\nwrite = {write}\nread = 1000\nper_partition_key = {{ write = {key} }}\n\
          [capacity.index]\n{INDEX} = {index}\n\
-         [limits]\nmax_failures = 1000\n"
+         [limits]\nmax_failures = 1000\n{}",
+        spend_limit(wish, rng)
     );
-    if strategy == "expand-contract" {
+    text += &select::section(Selections::Fixed, wish, rng);
+    if !in_place {
         text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
     }
-    text += match strategy == "expand-contract" && rng.u8(..4) == 0 {
-        true => {
-            "[[change]]\ncompute = \"new\"\nas = '\"n:\" + item.old'\nreplaces = \"old\"\n\
-             inverse = 'item.new.substring(2)'\n"
-        }
-        false => "[[change]]\nmove = \"old\"\nto = \"new\"\n",
+    text += match wish {
+        Some(Kind::Copy | Kind::Set | Kind::Remove) => "",
+        None if !in_place && rng.u8(..4) == 0 => [REPLACE, REPLACE_FOR_EVER][rng.usize(..2)],
+        Some(Kind::Replace) => [REPLACE, REPLACE_FOR_EVER][rng.usize(..2)],
+        Some(_) | None => "[[change]]\nmove = \"old\"\nto = \"new\"\n",
     };
+    let is_wished = |kind: Kind| wish == Some(kind);
     // An in-place pass may use eventually consistent reads only if the plan contains no copy. So only a quarter of the
     // in-place plans contain a copy.
-    if rng.u8(..4) < if strategy == "in-place" { 1 } else { 2 } {
+    if is_wished(Kind::Copy) || (wish.is_none() && rng.u8(..4) < if in_place { 1 } else { 2 }) {
         text += "[[change]]\ncopy = \"doc.x\"\nto = \"copied\"\n";
     }
-    if rng.bool() {
+    if is_wished(Kind::Set) || (wish.is_none() && rng.bool()) {
         text += "[[change]]\nset = \"marker\"\nvalue = 2\n";
     }
-    if rng.bool() && strategy == "in-place" {
+    if is_wished(Kind::Remove) || (wish.is_none() && rng.bool() && in_place) {
         text += "[[change]]\nremove = \"legacy\"\n";
     }
-    (load("plan.toml", &text).unwrap_or_else(|error| panic!("{error:?}\n{text}")).plan, rates)
+    if wish.is_none() && rng.u8(..4) == 0 {
+        text += "[[change]]\nbump = \"version\"\n";
+    }
+    (load_plan(&text), rates)
+}
+
+const REPLACE: &str = "[[change]]\ncompute = \"new\"\nas = '\"n:\" + item.old'\nreplaces = \"old\"\n\
+                       inverse = 'item.new.substring(2)'\n";
+
+/// Like [`REPLACE`], but no old value can be computed from a new one.
+const REPLACE_FOR_EVER: &str = "[[change]]\ncompute = \"new\"\nas = '\"n:\" + item.old'\nreplaces = \"old\"\n";
+
+/// Generates a limit on the capacity that a run may spend. The runs never reach it, but they reserve capacity.
+pub(crate) fn spend_limit(wish: Option<Kind>, rng: &mut Rng) -> &'static str {
+    if wish.is_some() || rng.bool() { "max_wcu = 1000000\n" } else { "" }
+}
+
+/// Parses a generated plan.
+pub(crate) fn load_plan(text: &str) -> LoadedPlan {
+    load("plan.toml", text).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
 }
 
 /// Returns whether a plan writes in place or only writes values, so that it has no cutover.
@@ -116,9 +152,24 @@ pub(crate) fn in_place(plan: &Plan) -> bool {
     plan.strategy == Strategy::InPlace || values::computes(plan)
 }
 
+/// Returns whether every item has a version that writers raise by one in each write.
+pub(crate) fn keeps_version(plan: &Plan) -> bool {
+    super::claims::bumps(plan) && !values::computes(plan)
+}
+
+/// Returns whether a plan moves the old value to the new attribute, or replaces it by a computed value.
+pub(crate) fn moves(plan: &Plan) -> bool {
+    replaces(plan) || plan.changes.iter().any(|change| matches!(change, Change::Move { .. }))
+}
+
 /// Returns whether a plan computes the new value from the old one.
 pub(crate) fn replaces(plan: &Plan) -> bool {
     plan.changes.iter().any(|change| matches!(change, Change::Compute { replaces: Some(_), .. }))
+}
+
+/// Returns whether there is no way back after applications have written only new values.
+pub(crate) fn is_one_way(plan: &Plan) -> bool {
+    plan.changes.iter().any(|change| change.without_inverse().is_some())
 }
 
 /// Returns the new value for this old value.
@@ -165,6 +216,7 @@ pub(crate) fn item(n: u32, replaces: bool, rng: &mut Rng) -> Item {
         *new = new_value(replaces, new);
     }
     values::add_attributes(&mut item, rng);
+    select::set_group(&mut item);
     item
 }
 

@@ -3,45 +3,37 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backfill::internals::clock::{BootTime, Moment};
-use backfill::internals::cutover::FlagStore;
+use backfill::internals::dynamodb::TableDescription;
 use backfill::internals::dynamodb::memory::{Author, FaultPlan, MemoryTable, SimulatedFault};
-use backfill::internals::dynamodb::{TableDescription, Tables};
-use backfill::internals::item::{Item, ItemKey};
-use backfill::internals::machine::{Machine, Random};
-use backfill::internals::migration::{Advance, Driver, DriverError, DriverSetup, OperatorInput};
-use backfill::internals::plan::Plan;
+use backfill::internals::item::{Item, ItemKey, Num, Value};
+use backfill::internals::machine::Random;
+use backfill::internals::plan::{LoadedPlan, Plan};
 use backfill::internals::playbook::{CutoverTarget, Goal, VerifyScope};
 use backfill::internals::ratelimit::{Budgets, resolve};
-use backfill::internals::state::State;
+use backfill::internals::state::CrashPoint;
 use backfill::internals::state::memory::MemoryState;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::{Instant, timeout};
+use tempfile::TempDir;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::application::Application;
 use super::delete;
 use super::flag::MemoryFlag;
+use super::kills::Killer;
+use super::kinds::Kind;
 use super::plan::{self, Rates};
-use super::wire::{PlantedBug, Wire, WireLog};
+use super::select::{self, KEYS_FILE};
+use super::wire::{PlantedBug, WireLog};
 
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
 
 /// The maximum age of a stale read.
-const STALE: Duration = Duration::from_secs(5);
-
-/// The maximum number of kills of one command. After this many kills, the command can complete.
-const KILLS: u32 = 4;
-
-/// The time for which applications obey a cached flag. This is the plan's `max_cache_seconds`.
-const CACHE_TIME: Duration = Duration::from_secs(1);
-
-/// The maximum number of attempts to run one command, including killed and stopped attempts.
-const ATTEMPTS: u32 = 30;
+pub(super) const STALE: Duration = Duration::from_secs(5);
 
 /// The result of playing one seed.
 pub(crate) struct SeedResult {
@@ -52,80 +44,110 @@ pub(crate) struct SeedResult {
     /// Number of faults that took effect, by kind.
     pub(crate) fired: BTreeMap<SimulatedFault, u64>,
     pub(crate) kills: u64,
+    /// Number of kills at each crash point. The other kills were at random moments.
+    pub(crate) kills_at: BTreeMap<CrashPoint, u64>,
+    /// The kinds of change and of selection in the plan.
+    pub(crate) kinds: Vec<Kind>,
     /// Number of write requests that the tool sent.
     pub(crate) writes: u64,
 }
 
+/// A kind of change or of selection, and the crash point at which every command is killed.
+pub(crate) type Forced = (Kind, CrashPoint);
+
 /// Plays a seed. This takes milliseconds.
 pub(crate) fn play(seed: u64, planted: Option<PlantedBug>) -> SeedResult {
-    play_with(seed, planted, None)
+    play_with(seed, None, planted, None)
+}
+
+/// Plays a seed whose plan has only this kind of change or selection. Kills the commands only at this crash point.
+pub(crate) fn play_cell(seed: u64, cell: Forced) -> SeedResult {
+    play_with(seed, Some(cell), None, None)
 }
 
 /// Plays a seed with a trace of everything that happens.
-pub(crate) fn play_traced(seed: u64) -> SeedResult {
-    play_with(seed, None, Some(String::new()))
+pub(crate) fn play_traced(seed: u64, cell: Option<Forced>) -> SeedResult {
+    play_with(seed, cell, None, Some(String::new()))
 }
 
-fn play_with(seed: u64, planted: Option<PlantedBug>, trace: Option<String>) -> SeedResult {
+fn play_with(seed: u64, cell: Option<Forced>, planted: Option<PlantedBug>, trace: Option<String>) -> SeedResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed, planted, trace);
+        let mut world = World::new(seed, cell, planted, trace);
         world.play_migration().await;
         world.into_result().await
     })
 }
 
-/// How an attempt to run a command ended.
-enum AttemptEnd {
-    Done,
-    Stopped(String),
-}
-
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) plan: Plan,
+    pub(crate) loaded: LoadedPlan,
+    /// The folder of the plan's file of keys.
+    _folder: Option<TempDir>,
+    pub(crate) cell: Option<Forced>,
+    pub(crate) killer: Arc<Killer>,
+    /// Whether the next run starts from the beginning.
+    pub(crate) restarts: bool,
+    /// Whether every answer of the plan's program is valid.
+    pub(crate) is_program_reliable: Arc<AtomicBool>,
     pub(crate) description: TableDescription,
     pub(crate) budgets: Budgets,
     pub(crate) rates: Rates,
     pub(crate) table: MemoryTable,
     pub(crate) seed_items: BTreeMap<String, Item>,
-    keys: Vec<ItemKey>,
+    pub(crate) keys: Vec<ItemKey>,
     /// How many changes and how many requests have already been checked.
     pub(crate) checked: Cell<(u64, usize)>,
     pub(crate) flag: Arc<MemoryFlag>,
     pub(crate) state: MemoryState,
     pub(crate) wire_log: Arc<Mutex<WireLog>>,
-    began: Instant,
-    random: Random,
-    planted: Option<PlantedBug>,
-    process: u32,
+    pub(crate) began: Instant,
+    pub(crate) random: Random,
+    pub(crate) planted: Option<PlantedBug>,
+    pub(crate) process: u32,
     /// For each pass, the process that runs it and the time at which the pass began.
     pub(crate) passes: Vec<(u32, Duration)>,
     /// The running instances of the application.
-    applications: Vec<AbortOnDropHandle<()>>,
-    kills: u64,
+    pub(crate) applications: Vec<AbortOnDropHandle<()>>,
+    pub(crate) kills: u64,
     /// A kind of fault that rarely changes the outcome. Each request that gets a fault gets this kind, unless this kind
     /// cannot be injected into the request. So the kind is tested often enough.
-    preferred: Option<SimulatedFault>,
+    pub(crate) preferred: Option<SimulatedFault>,
 }
 
 impl World {
-    fn new(seed: u64, planted: Option<PlantedBug>, trace: Option<String>) -> World {
+    fn new(seed: u64, cell: Option<Forced>, planted: Option<PlantedBug>, trace: Option<String>) -> World {
         let mut rng = Rng::with_seed(seed);
         let began = Instant::now();
         let description = plan::description();
-        let (plan, rates) = plan::plan(&mut rng);
+        let (loaded, rates) = plan::plan(cell.map(|(kind, _)| kind), &mut rng);
         let share = [0.0, 0.05, 0.15, 0.3][rng.usize(..4)];
         let faults = faults(share, preferred_fault(seed));
         let table = MemoryTable::new(description.clone(), LATENCY, faults, rng.u64(..));
-        let replaces = plan::replaces(&plan);
-        let items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, replaces, &mut rng)).collect();
+        let replaces = plan::replaces(&loaded.plan);
+        let mut items: Vec<Item> = (0..rng.u32(5..60)).map(|n| plan::item(n, replaces, &mut rng)).collect();
+        if plan::keeps_version(&loaded.plan) {
+            let first = || Value::N(Num::parse("1").unwrap());
+            items.iter_mut().for_each(|item| drop(item.insert("version".to_owned(), first())));
+        }
         let keys: Vec<ItemKey> = items.iter().map(plan::key_of).collect();
+        let folder = loaded.plan.keys.as_ref().map(|_| tempfile::tempdir().unwrap());
+        let loaded = match &folder {
+            Some(folder) => {
+                std::fs::write(folder.path().join(KEYS_FILE), select::keys_file(&keys)).unwrap();
+                loaded.open_keys(folder.path()).unwrap()
+            }
+            None => loaded,
+        };
+        let plan = loaded.plan.clone().with_index_key(&description.index_schemas());
         for (key, item) in keys.iter().zip(&items) {
             table.change(key, Author::Seed, |_| Some(item.clone()));
         }
         let call_durations = Mutex::new(Rng::with_seed(rng.u64(..)));
+        let killer = Arc::new(Killer::default());
         let state = MemoryState::new(Arc::new(move || wall(began).to_string()));
+        let state = state.with_crash_points(Killer::hook(&killer));
         let state =
             state.with_latency(Arc::new(move || Duration::from_micros(call_durations.lock().unwrap().u64(50..1_500))));
         World {
@@ -141,6 +163,12 @@ impl World {
             preferred: preferred_fault(seed),
             rng,
             plan,
+            loaded,
+            _folder: folder,
+            cell,
+            killer,
+            restarts: false,
+            is_program_reliable: Arc::default(),
             description,
             table,
             seed_items: keys.iter().map(ItemKey::to_text).zip(items).collect(),
@@ -162,6 +190,12 @@ impl World {
         }
         let changes = [0, 20, 60][self.rng.usize(..3)];
         let changes = if delete::stops_writers(&self.plan) { 0 } else { changes };
+        if self.abandons() && !self.abandon(run(false), changes).await {
+            if self.plan.deletion() != Some(false) && self.rng.bool() {
+                return self.roll_back(changes).await;
+            }
+            self.restarts = true;
+        }
         let complete = self.command(run(false), changes).await;
         self.check_versions("run").await;
         if !complete {
@@ -171,6 +205,7 @@ impl World {
         self.check_counts().await;
         self.check_budgets("run");
         self.table.set_faults(FaultPlan::NONE);
+        self.is_program_reliable.store(true, Ordering::Relaxed);
         // The next pass changes the items that were written behind the scan position. After that pass, no work is left.
         self.command(run(true), 0).await;
         let writes = self.writes();
@@ -190,6 +225,11 @@ impl World {
             // There is no way back.
             return;
         }
+        self.roll_back(changes).await;
+    }
+
+    /// Rolls back before applications wrote only new values.
+    async fn roll_back(&mut self, changes: u32) {
         let complete = self.command(Goal::Rollback, changes).await;
         self.check_versions("rollback").await;
         self.check_counts().await;
@@ -209,7 +249,7 @@ impl World {
                 return self.violation(format!("{goal:?} does not complete"));
             }
         }
-        if plan::replaces(&self.plan) && self.rng.bool() {
+        if plan::replaces(&self.plan) && !plan::is_one_way(&self.plan) && self.rng.bool() {
             return self.come_back(changes).await;
         }
         let complete = self.command(Goal::Contract, changes).await;
@@ -233,125 +273,11 @@ impl World {
         }
     }
 
-    /// Repeats a command until it completes. Sometimes kills the command. Meanwhile, the application makes `changes`
-    /// changes. Returns false if the command never completes.
-    async fn command(&mut self, goal: Goal, changes: u32) -> bool {
-        for share in [changes / 2, changes - changes / 2] {
-            self.start_application(share);
-        }
-        let may_kill = self.rng.u32(..=KILLS);
-        let mut killed = 0;
-        let mut complete = false;
-        for _ in 0..ATTEMPTS {
-            let lifetime_ms = if killed < may_kill { self.rng.u64(1..2_000) } else { u64::MAX / 1_000_000 };
-            self.process += 1;
-            match timeout(Duration::from_millis(lifetime_ms), self.attempt(goal)).await {
-                Ok(Ok(AttemptEnd::Done)) => {
-                    complete = true;
-                    break;
-                }
-                Ok(Ok(AttemptEnd::Stopped(why))) => self.note(&format!("stopped: {why}")),
-                Ok(Err(error)) => {
-                    self.violation(format!("{goal:?} was refused: {error}"));
-                    self.state = self.state.crash();
-                    break;
-                }
-                Err(_) => {
-                    killed += 1;
-                    self.note("killed");
-                }
-            }
-            self.state = self.state.crash();
-        }
-        self.kills += u64::from(killed);
-        // After a change of the flag, applications continue to run. They still obey their cached flag while the next
-        // pass begins.
-        if !matches!(goal, Goal::CutoverTo(_)) {
-            self.wait_until_quiet().await;
-        }
-        self.note(&format!("{goal:?}: complete: {complete}"));
-        complete
-    }
-
-    /// Waits until all applications have ended and no request is in flight. The checks are valid only in this state.
-    async fn wait_until_quiet(&mut self) {
-        for application in self.applications.drain(..) {
-            drop(application.await);
-        }
-        tokio::time::sleep(Duration::from_secs(120)).await;
-    }
-
-    fn start_application(&mut self, changes: u32) {
-        let application = Application {
-            table: self.table.clone(),
-            keys: self.keys.clone(),
-            flag: Arc::clone(&self.flag),
-            cache_time: if self.planted == Some(PlantedBug::OldCaches) { CACHE_TIME * 30 } else { CACHE_TIME },
-            cached: None,
-            in_place: plan::in_place(&self.plan),
-            raises_version: delete::raises_version(&self.plan),
-            replaces: plan::replaces(&self.plan),
-            rng: Rng::with_seed(self.rng.u64(..)),
-        };
-        self.applications.push(AbortOnDropHandle::new(tokio::spawn(application.work(changes))));
-    }
-
-    /// Runs one command in one process.
-    async fn attempt(&mut self, goal: Goal) -> Result<AttemptEnd, DriverError> {
-        let began = self.began;
-        let random = self.random.clone();
-        let wire = Wire {
-            connection: self.table.connect(self.process),
-            process: self.process,
-            state: self.state.clone().without_latency(),
-            planted: self.planted,
-            began,
-            wire_log: Arc::clone(&self.wire_log),
-        };
-        let setup = DriverSetup {
-            plan: self.plan.clone(),
-            tables: Tables::one(Arc::new(wire)),
-            description: self.description.clone(),
-            described_at: Instant::now(),
-            budgets: self.budgets.clone(),
-        };
-        let flags = (!plan::in_place(&self.plan)).then(|| Arc::clone(&self.flag) as Arc<dyn FlagStore>);
-        let input = OperatorInput { actor: "the world".into(), ..OperatorInput::default() };
-        let clock = Arc::new(move || wall(began));
-        let mut driver = Driver::open(setup, State::new(self.state.clone()), flags, clock, input).await?;
-        driver.machine = Machine {
-            moments: Arc::new(move || Moment { monotonic: Instant::now(), wall: wall(began) }),
-            boot: Arc::new(move || Some(BootTime { boot: "the world".into(), since: began.elapsed() })),
-            random,
-        };
-        driver.confirm();
-        loop {
-            match driver.advance(goal).await? {
-                Advance::Done => return Ok(AttemptEnd::Done),
-                Advance::Preflight => driver.accept(Vec::new()).await?,
-                Advance::Confirm => driver.confirm(),
-                Advance::Recorded | Advance::Changed(_) => {}
-                Advance::Backup(phase) => drop(driver.back_up(phase, goal).await?),
-                Advance::Wait(wait) => drop(driver.wait(wait.left).await),
-                Advance::RunPass(phase) => {
-                    self.passes.push((self.process, self.began.elapsed()));
-                    let swept = driver.run_pass(phase, false).await?;
-                    if let Some(why) = &swept.stopped {
-                        return Ok(AttemptEnd::Stopped(why.to_string()));
-                    }
-                    if swept.unfinished {
-                        return Ok(AttemptEnd::Stopped("items failed".into()));
-                    }
-                }
-            }
-        }
-    }
-
     fn writes(&self) -> u64 {
         self.wire_log.lock().unwrap().writes
     }
 
-    fn note(&self, what: &str) {
+    pub(super) fn note(&self, what: &str) {
         if let Some(trace) = &mut self.wire_log.lock().unwrap().trace {
             *trace += &format!("{:?} {what}\n", self.began.elapsed());
         }
@@ -365,7 +291,8 @@ impl World {
         let WireLog { trace, violations, writes, .. } = std::mem::take(&mut *self.wire_log.lock().unwrap());
         let ending = || self.table.history(|history| format!("{history:#?}\n")) + &self.state.dump();
         let trace = trace.map_or_else(String::new, |trace| trace + &ending());
-        SeedResult { trace, violations, fired: self.table.fired(), kills: self.kills, writes }
+        let (kills_at, kinds) = (self.killer.kills(), Kind::of_plan(&self.plan));
+        SeedResult { trace, violations, fired: self.table.fired(), kills: self.kills, kills_at, kinds, writes }
     }
 }
 

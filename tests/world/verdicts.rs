@@ -58,6 +58,8 @@ fn change_verdicts(plan: &Plan, change: &Change, known: &KnownItem<'_>) -> (Verd
         | Change::Append { .. }
         | Change::Bump { .. }
         | Change::Exec { .. }
+        | Change::Each { .. }
+        | Change::Put { .. }
         | Change::Delete { .. } => certain(Verdict::Matching),
         Change::Remove { path } => {
             certain(if path.get(known.item).is_some() { Verdict::Unexpected } else { Verdict::Matching })

@@ -5,15 +5,18 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use backfill::internals::change::{Condition, GuardedWrite, Outcome, PriorValue};
+use backfill::internals::change::{Action, Condition, GuardedWrite, Outcome, PriorValue};
 use backfill::internals::dynamodb::memory::MemoryConnection;
 use backfill::internals::dynamodb::{
     Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
 };
-use backfill::internals::item::{ItemKey, Value};
+use backfill::internals::item::{ItemKey, Position, Value};
+use backfill::internals::keys_file::PreparedKeys;
 use backfill::internals::state::memory::MemoryState;
-use backfill::internals::state::{Checkpoints, Commit, Counts, History, Runs, SegmentEvent, phase};
+use backfill::internals::state::{Checkpoints, Commit, Counts, CrashPoint, History, Runs, SegmentEvent, phase};
 use tokio::time::Instant;
+
+use super::kills::Killer;
 
 /// A bug that a test plants in the tool. The simulation must find this bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +33,12 @@ pub(crate) enum PlantedBug {
     ReconciledTwice,
     /// A write is sent a second time without permits, as an SDK with its own retries would do.
     SentTwice,
+    /// Writes pin neither the inputs of computed values nor those of the selection, and no target.
+    UnpinnedInputs,
+    /// Writes do not raise the version.
+    NoBump,
+    /// Writes change an attribute that is no target.
+    ForeignAttribute,
     /// Applications obey a cached flag for longer than the plan allows.
     OldCaches,
 }
@@ -55,6 +64,7 @@ pub(crate) struct Wire {
     pub(crate) planted: Option<PlantedBug>,
     pub(crate) began: Instant,
     pub(crate) wire_log: Arc<Mutex<WireLog>>,
+    pub(crate) killer: Arc<Killer>,
 }
 
 impl Wire {
@@ -80,7 +90,9 @@ impl Wire {
             };
             // A process that no longer owns the state cannot read the journal, so its writes are not checked. Such a
             // process ends soon.
-            let Ok(stored) = self.state.pre_images(write.key.clone(), Some(pre.path.clone())).await else { continue };
+            let Ok(stored) = self.state.pre_images(write.record_key().clone(), Some(pre.path.clone())).await else {
+                continue;
+            };
             if !stored.iter().any(|record| record.value.as_ref() == Some(&value)) {
                 self.violation(format!(
                     "a write to {} was sent before the values that it destroys were durable",
@@ -143,7 +155,21 @@ impl Sink for Wire {
             if self.planted == Some(PlantedBug::UnguardedRestore) {
                 write.conditions.retain(|condition| !matches!(condition, Condition::ItemMissing(_)));
             }
+            let is_update = write.deleted_item().is_none() && write.created_item().is_none();
+            if self.planted == Some(PlantedBug::UnpinnedInputs) && is_update {
+                write.conditions.retain(|condition| matches!(condition, Condition::ItemExists(_)));
+            }
+            if self.planted == Some(PlantedBug::NoBump) {
+                let raises = |action: &Action| matches!(action, Action::SetValue { to, .. } if to.root() == "version");
+                write.actions.retain(|action| !raises(action));
+            }
+            if self.planted == Some(PlantedBug::ForeignAttribute) && is_update {
+                write.actions.push(Action::SetValue { to: "n".parse().unwrap(), value: Value::S("tool".into()) });
+            }
             let mut sent = self.connection.write(&[&write]).await;
+            if sent.iter().any(|reply| matches!(reply, Ok(WriteReply::Applied { .. }))) {
+                self.killer.pass(CrashPoint::WriteUnanswered).await;
+            }
             self.note(|| format!("{sent:?}"));
             if self.planted == Some(PlantedBug::SentTwice) {
                 sent = self.connection.write(&[&write]).await;
@@ -171,5 +197,28 @@ impl Sink for Wire {
         let got = self.connection.get(key).await;
         self.note(|| format!("get {key:?}: {got:?}"));
         got
+    }
+}
+
+/// Reads the keys of a file. Unlike the tool's own source, it reads the file on the simulation's only thread, so that a
+/// seed always gives the same events.
+pub(crate) struct ListedKeys(pub(crate) PreparedKeys);
+
+#[async_trait]
+impl Source for ListedKeys {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        let start = match &request.start {
+            None => None,
+            Some(Position::Offset(offset)) => Some(*offset),
+            Some(Position::Key(_)) => return Err(TableError::foreign_position()),
+        };
+        let limit = request.limit.map_or(usize::MAX, |limit| limit as usize);
+        let read = self.0.read(request.segment, request.total_segments, start, limit).unwrap();
+        let items = read.keys.iter().map(|key| key.attributes().clone()).collect();
+        Ok(Page { items, next: read.next.map(Position::Offset), units: Some(0.0) })
+    }
+
+    fn yields_keys(&self) -> bool {
+        true
     }
 }

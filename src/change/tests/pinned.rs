@@ -7,7 +7,11 @@ use crate::dynamodb::memory::rules::{WriteEffect, effect};
 fn sources(write: &GuardedWrite) -> Vec<(&Path, &Value)> {
     let copied = write.actions.iter().filter_map(|action| match action {
         Action::SetFrom { from, value, .. } => Some((from, value)),
-        Action::SetValue { .. } | Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => None,
+        Action::SetValue { .. }
+        | Action::Remove { .. }
+        | Action::DeleteItem { .. }
+        | Action::PutItem { .. }
+        | Action::PutDerived { .. } => None,
     });
     copied.collect()
 }

@@ -87,7 +87,7 @@ async fn run_steps(global: &Global, plan: &Path, items: u64) -> anyhow::Result<(
 /// Opens the migration for one step. The demo answers every question with yes.
 async fn open(global: &Global, plan: &Path) -> anyhow::Result<Session> {
     let options = terminal::options(global, true);
-    let loaded = read_plan(plan, &options)?;
+    let (loaded, _) = read_plan(plan, &options)?;
     let state = state_path(&options, &loaded.plan);
     let names = (plan.to_owned(), command_line(plan, &options));
     let observer = options.observer;

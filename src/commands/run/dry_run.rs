@@ -11,7 +11,8 @@ use backfill::internals::migration::{DryRunOptions, DryRunPhase};
 use backfill::internals::preflight::{Acceptance, SampleSize};
 
 /// Counts the changes that the command would make, and reports the preflight findings. Findings never prevent a dry
-/// run.
+/// run. The exit code is the one with which the command would end: 4 if items would fail, and 5 if items would be
+/// diverged.
 pub(crate) async fn dry_run(
     global: &Global,
     plan: &Path,
@@ -26,6 +27,6 @@ pub(crate) async fn dry_run(
     options.accept = accept;
     let outcome = Box::pin(migration.dry_run(&options)).await?;
     let report = outcome.report();
-    let command_result = CommandResult::from_exit_or_stop(Exit::Done, outcome.stopped()).next(report.next.to_owned());
+    let command_result = CommandResult::predicted(report.open_work(), outcome.stopped()).next(report.next.to_owned());
     output::write_result(global, &command_result, || report.to_json(), |out| report.write(out))
 }

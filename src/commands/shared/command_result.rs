@@ -9,7 +9,7 @@ use backfill::internals::dynamodb::FatalKind;
 use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{DriverError, MigrationError};
 use backfill::internals::plan::PlanErrors;
-use backfill::internals::state::StoreError;
+use backfill::internals::state::{OpenWork, StoreError};
 
 /// Version of the JSON documents. The version increases when a field is removed or changes its meaning, but not when a
 /// field is added.
@@ -33,6 +33,8 @@ pub(crate) struct CommandResult {
 struct Problem {
     kind: ErrorKind,
     message: String,
+    /// Replaces the advice of the kind.
+    remedy: Option<&'static str>,
 }
 
 /// The kind of an error. Scripts compare the name of the kind, so the names are stable.
@@ -138,7 +140,7 @@ impl ErrorKind {
         match error {
             MigrationError::PlanFile { .. } | MigrationError::Plan(_) => ErrorKind::Plan,
             MigrationError::Preflight(_) => ErrorKind::Table,
-            MigrationError::Findings(_) => ErrorKind::Findings,
+            MigrationError::Findings { .. } => ErrorKind::Findings,
             MigrationError::Refused { .. } | MigrationError::NoCompletePass => ErrorKind::OutOfOrder,
             MigrationError::NotConfirmed | MigrationError::CannotConfirm | MigrationError::RepairChanged => {
                 ErrorKind::NotConfirmed
@@ -191,7 +193,7 @@ impl ErrorKind {
             | StopReason::Deadline(_) => ErrorKind::Limit,
             StopReason::AllFailing { .. } => ErrorKind::Rejected,
             StopReason::ClientEncryption => ErrorKind::ClientEncryption,
-            StopReason::Exec(_) => ErrorKind::Program,
+            StopReason::Exec(_) | StopReason::Unrepeatable { .. } => ErrorKind::Program,
             StopReason::GaveUp { .. } => ErrorKind::Request,
             StopReason::TableChanged(_) => ErrorKind::Table,
             StopReason::FlagMoved(_) | StopReason::FlagUnread { .. } => ErrorKind::Flag,
@@ -242,13 +244,13 @@ impl CommandResult {
             Exit::Stopped | Exit::Unexpected => Some((ErrorKind::Unexpected, "the command did not finish")),
             Exit::Interrupted => Some((ErrorKind::Interrupted, "it was interrupted")),
         };
-        let error = found.map(|(kind, message)| Problem { kind, message: message.to_owned() });
+        let error = found.map(|(kind, message)| Problem { kind, message: message.to_owned(), remedy: None });
         CommandResult { exit, error, next: None, not_before: None }
     }
 
     /// Returns the result of a command that stopped early for this reason.
     pub(crate) fn stopped(reason: &StopReason) -> CommandResult {
-        let error = Problem { kind: ErrorKind::from_stop(reason), message: reason.to_string() };
+        let error = Problem { kind: ErrorKind::from_stop(reason), message: reason.to_string(), remedy: None };
         CommandResult { exit: Exit::from_stop(reason), error: Some(error), next: None, not_before: None }
     }
 
@@ -258,17 +260,41 @@ impl CommandResult {
         stopped.map_or_else(|| CommandResult::from_exit(exit), CommandResult::stopped)
     }
 
+    /// Returns the result of a dry run with these predicted numbers: the exit code is the one with which the real
+    /// command would end.
+    pub(crate) fn predicted(open: OpenWork, stopped: Option<&StopReason>) -> CommandResult {
+        let result = CommandResult::from_exit_or_stop(Exit::from_run(open, stopped), stopped);
+        let (message, remedy) = match result.exit {
+            Exit::Failures => ("some items would fail", "Fix the causes that the report lists, or the plan."),
+            Exit::Mismatch => (
+                "some items would be diverged",
+                "Decide what happens to them: `on_existing` in the plan says whether their values stay.",
+            ),
+            Exit::Done
+            | Exit::Unexpected
+            | Exit::Usage
+            | Exit::Refused
+            | Exit::Stopped
+            | Exit::State
+            | Exit::Interrupted => return result,
+        };
+        let error =
+            result.error.map(|problem| Problem { message: message.to_owned(), remedy: Some(remedy), ..problem });
+        CommandResult { error, ..result }
+    }
+
     /// Returns the result of a command that failed or was refused.
     pub(crate) fn failed(error: &anyhow::Error) -> CommandResult {
         let next = match error.downcast_ref::<MigrationError>() {
             Some(MigrationError::Refused { next, .. }) => Some(next.clone()),
+            Some(MigrationError::Findings { next, .. }) => next.clone(),
             Some(_) | None => None,
         };
         let message = match plan_errors(error) {
             Some(plan) => plan.render(false),
             None => format!("{error:#}"),
         };
-        let problem = Problem { kind: ErrorKind::from_error(error), message };
+        let problem = Problem { kind: ErrorKind::from_error(error), message, remedy: None };
         CommandResult { exit: Exit::from_error(error), error: Some(problem), next, not_before: None }
     }
 
@@ -276,7 +302,7 @@ impl CommandResult {
     pub(crate) fn usage(message: String) -> CommandResult {
         CommandResult {
             exit: Exit::Usage,
-            error: Some(Problem { kind: ErrorKind::Usage, message }),
+            error: Some(Problem { kind: ErrorKind::Usage, message, remedy: None }),
             next: None,
             not_before: None,
         }
@@ -299,10 +325,13 @@ impl CommandResult {
     /// Adds the fields that every document contains.
     pub(crate) fn document(&self, mut document: Json) -> Json {
         let CommandResult { exit, error, next, not_before } = self;
-        let error = error.as_ref().map(|Problem { kind, message }| {
+        let error = error.as_ref().map(|Problem { kind, message, remedy }| {
             let is_unnamed = *kind == ErrorKind::OutOfOrder && next.is_none();
-            let remedy =
-                if is_unnamed { "Do what the message says, then run the same command again." } else { kind.remedy() };
+            let remedy = match (remedy, is_unnamed) {
+                (Some(remedy), _) => remedy,
+                (None, true) => "Do what the message says, then run the same command again.",
+                (None, false) => kind.remedy(),
+            };
             json!({ "kind": kind.name(), "message": message, "remedy": remedy })
         });
         if let Some(map) = document.as_object_mut() {

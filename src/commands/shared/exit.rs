@@ -52,6 +52,7 @@ impl Exit {
             | StopReason::AllFailing { .. }
             | StopReason::ClientEncryption
             | StopReason::Exec(_)
+            | StopReason::Unrepeatable { .. }
             | StopReason::GaveUp { .. }
             | StopReason::TableChanged(_)
             | StopReason::FlagMoved(_)
@@ -93,7 +94,7 @@ impl Exit {
             | MigrationError::Lease(LeaseError::Held { .. } | LeaseError::Foreign { .. }) => Exit::State,
             MigrationError::Preflight(_)
             | MigrationError::MetricsAddress { .. }
-            | MigrationError::Findings(_)
+            | MigrationError::Findings { .. }
             | MigrationError::Refused { .. }
             | MigrationError::NoCompletePass
             | MigrationError::NotConfirmed

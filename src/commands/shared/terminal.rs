@@ -74,6 +74,7 @@ fn is_important(notice: &Notice<'_>) -> bool {
         | Notice::RepairPreview(_)
         | Notice::Mismatches(_)
         | Notice::UnrestoredItems(_)
+        | Notice::KeptFiles
         | Notice::BackedUp(_)
         | Notice::FlagNotRecorded(_) => true,
         Notice::Finding { finding, .. } => finding.severity != Severity::Note,
@@ -129,6 +130,7 @@ pub(crate) fn step_options(step_args: &StepArgs) -> StepOptions {
         (step_args.forward.old_writes_stopped, Fact::OldWritesStopped),
         (step_args.backward.readers_back, Fact::ReadersBack),
         (step_args.backward.new_writes_stopped, Fact::NewWritesStopped),
+        (step_args.derived.writers_stopped, Fact::WritersStopped),
     ];
     facts.extend(stated.into_iter().filter(|(stated, _)| *stated).map(|(_, fact)| fact));
     let mut options = StepOptions::default();

@@ -86,6 +86,13 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
             }
             if !same_plan {
                 writeln!(out, "note: the plan or one of its files has changed: this state belongs to another plan.")?;
+                let plan = migration.plan();
+                if plan.keys.is_some() || !plan.program_digests().is_empty() {
+                    writeln!(
+                        out,
+                        "note: if only the file of keys or a program has changed, `rollback` is still possible."
+                    )?;
+                }
             }
             Ok(())
         },

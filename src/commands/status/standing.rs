@@ -20,8 +20,11 @@ pub(crate) fn write_standing(
     holder: Option<&LockHolder>,
     can_roll_back: bool,
 ) -> Result<()> {
-    let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
+    let MigrationSnapshot { state, flag_record, may_be_stale, status, unfinished } = snapshot;
     writeln!(out, "phase: {}", status.stage.name())?;
+    if let Some(text) = unfinished_text(status.stage, *unfinished) {
+        writeln!(out, "{text}")?;
+    }
     if let Some(flag_record) = flag_record {
         let at = to_text(flag_record.at);
         let who = &flag_record.meta.actor;
@@ -64,6 +67,27 @@ pub(crate) fn write_standing(
     }
 }
 
+/// Says why a pass that has read everything is not complete, and how it ends.
+fn unfinished_text(stage: MigrationStage, failures: u64) -> Option<String> {
+    if failures == 0 {
+        return None;
+    }
+    let (what, again, leave) = match stage {
+        MigrationStage::Contract => ("contract", "contract", None),
+        MigrationStage::Rollback => ("the rollback", "rollback", Some("rollback --force REASON")),
+        MigrationStage::Cutover => ("the way back", "cutover --back", Some("cutover --back --force REASON")),
+        MigrationStage::Preflight
+        | MigrationStage::Expand
+        | MigrationStage::Verify
+        | MigrationStage::Soak
+        | MigrationStage::Contracted
+        | MigrationStage::RolledBack => return None,
+    };
+    let failed = count(failures, "item has failed", "items have failed");
+    let leave = leave.map_or_else(String::new, |command| format!(", or leave them as they are with `{command}`"));
+    Some(format!("{what} is not complete: {failed}. Fix the items and run `{again}` again{leave}"))
+}
+
 /// Writes what can be removed after the migration.
 pub(crate) fn write_cleanup(out: &mut Vec<u8>, cleanup: &[CleanupEntry]) -> Result<()> {
     if !cleanup.is_empty() {
@@ -79,14 +103,14 @@ pub(crate) fn cleanup_json(CleanupEntry { what, when }: &CleanupEntry) -> Json {
 
 /// Returns the JSON form.
 pub(crate) fn standing_json(snapshot: &MigrationSnapshot, next_step: Option<&NextStep>) -> Json {
-    let MigrationSnapshot { state, flag_record, may_be_stale, status } = snapshot;
+    let MigrationSnapshot { state, flag_record, may_be_stale, status, unfinished } = snapshot;
     let report = state.full.as_ref().map(|report| {
         json!({ "began_at": report.span.began.to_string(), "ended_at": report.span.ended.to_string(),
                 "mismatches": report.mismatches, "hash": report.hash })
     });
     let stated =
         state.stated_flag.as_ref().map(|flag| json!({ "write": flag.write.as_str(), "read": flag.read.as_str() }));
-    json!({ "phase": status.stage.name(), "flag_seen": flag_record.as_ref().map(|flag_record| flag_record.to_json()),
+    json!({ "phase": status.stage.name(), "unfinished": unfinished, "flag_seen": flag_record.as_ref().map(|flag_record| flag_record.to_json()),
             "flag_may_be_stale": flag_record.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
             "overrides": state.overrides, "backups": state.backups.iter().map(backup_json).collect::<Vec<_>>(),

@@ -7,6 +7,7 @@
 
 mod faults;
 mod history;
+mod index;
 pub mod rules;
 
 use std::collections::BTreeMap;
@@ -19,16 +20,17 @@ use tokio::time::{Instant, sleep};
 
 pub use faults::{FaultPlan, SimulatedFault};
 pub use history::{Author, Charge, ChargedUnits, TableHistory, Version};
+pub use index::{MemoryIndex, with_index};
 
 use super::{
-    BackupStatus, Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, ThrottlingReason,
-    WriteReply,
+    BackupStatus, Describe, FilteredPage, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError,
+    ThrottlingReason, WriteReply,
 };
-use crate::change::GuardedWrite;
+use crate::change::{Filter, GuardedWrite};
 use crate::item::{IndexSchema, Item, ItemKey, Position, item_bytes, read_units};
 use faults::{FaultInjector, Request};
 use history::ScanPosition;
-use rules::WriteEffect;
+use rules::{DerivedEffect, WriteEffect};
 
 /// A scan ends its page after reading this number of bytes (API reference, "Scan").
 const PAGE_BYTES: usize = 1024 * 1024;
@@ -224,7 +226,13 @@ impl MemoryTable {
         Some(self.count_fault(fault, error))
     }
 
-    fn page(&self, request: &PageRequest, sender: Sender, fault: Option<SimulatedFault>) -> Page {
+    fn page(
+        &self,
+        request: &PageRequest,
+        filter: Option<&Filter>,
+        sender: Sender,
+        fault: Option<SimulatedFault>,
+    ) -> FilteredPage {
         let mut guard = self.inner();
         let Inner { history, faults, .. } = &mut *guard;
         let now = self.began.elapsed();
@@ -244,16 +252,21 @@ impl MemoryTable {
         let mut last = None;
         let mut bytes = 0;
         let mut next = None;
+        let mut left_out = 0;
         for (key, item) in history.segment(segment, total, after.as_ref(), at) {
-            if items.len() >= limit.min(short) || bytes >= PAGE_BYTES {
+            if items.len() + left_out >= limit.min(short) || bytes >= PAGE_BYTES {
                 next = last.clone();
                 break;
             }
             bytes += item_bytes(item);
-            items.push(if request.keys_only { key.attributes().clone() } else { item.clone() });
+            if filter.is_none_or(|filter| rules::includes(&filter.condition, item)) {
+                items.push(if request.keys_only { key.attributes().clone() } else { item.clone() });
+            } else {
+                left_out += 1;
+            }
             last = Some(key.clone());
         }
-        if fault == Some(SimulatedFault::ShortPage) && next.is_some() && items.len() < limit {
+        if fault == Some(SimulatedFault::ShortPage) && next.is_some() && items.len() + left_out < limit {
             faults.fired(SimulatedFault::ShortPage);
         }
         // A page may announce another page even if no items are left (API reference, "Scan").
@@ -263,7 +276,8 @@ impl MemoryTable {
         }
         let units = read_units(bytes, request.consistent);
         history.charge(sender.sent, sender.author, ChargedUnits::Read(units));
-        Page { items, next: next.map(Position::Key), units: Some(units) }
+        let page = Page { items, next: next.map(Position::Key), units: Some(units) };
+        FilteredPage { page, left_out: left_out as u64 }
     }
 
     fn read(&self, key: &ItemKey, sender: Sender) -> GetReply {
@@ -281,6 +295,9 @@ impl MemoryTable {
         sender: Sender,
         fault: Option<SimulatedFault>,
     ) -> Result<WriteReply, TableError> {
+        if write.derived_item().is_some() {
+            return self.transact(write, sender, fault);
+        }
         let place = self.place(&write.key);
         let mut guard = self.inner();
         let Inner { history, faults, .. } = &mut *guard;
@@ -303,6 +320,47 @@ impl MemoryTable {
             return Ok(WriteReply::ConditionFailed { image: None });
         }
         Ok(WriteReply::ConditionFailed { image: before })
+    }
+}
+
+impl MemoryTable {
+    /// Carries out a transaction that checks the item of the write and puts a derived item.
+    fn transact(
+        &self,
+        write: &GuardedWrite,
+        sender: Sender,
+        fault: Option<SimulatedFault>,
+    ) -> Result<WriteReply, TableError> {
+        let (Some(derived), Some(derived_key)) = (write.derived_item(), write.derived_key()) else {
+            return Err(TableError::unsupported("TransactWriteItems"));
+        };
+        let mut guard = self.inner();
+        let Inner { history, faults, .. } = &mut *guard;
+        let source = history.current(&self.place(&write.key)).cloned();
+        let place = self.place(derived_key);
+        let existing = history.current(&place).cloned();
+        let effect = rules::derived_effect(write, source.as_ref(), existing.as_ref(), &self.indexes);
+        let consumed = rules::consumed_by_transaction(source.as_ref(), derived, &self.description.key, &self.indexes);
+        if !matches!(effect, Some(DerivedEffect::Rejected(_))) {
+            history.charge(sender.sent, sender.author, ChargedUnits::Write(write.key.clone(), consumed.clone()));
+        }
+        let mut without_image = |image: Option<Item>| {
+            let is_lost = fault == Some(SimulatedFault::NoImage) && image.is_some();
+            if is_lost {
+                faults.fired(SimulatedFault::NoImage);
+            }
+            image.filter(|_| !is_lost)
+        };
+        match effect {
+            Some(DerivedEffect::Put(item)) => {
+                history.put(place, derived_key, self.began.elapsed(), sender.author, Some(item));
+                Ok(WriteReply::Applied { consumed: Some(consumed), removed: None })
+            }
+            Some(DerivedEffect::ConditionFailed) => Ok(WriteReply::ConditionFailed { image: without_image(source) }),
+            Some(DerivedEffect::Exists) => Ok(WriteReply::DerivedExists { existing: without_image(existing) }),
+            Some(DerivedEffect::Rejected(why)) => Err(TableError::Rejected { message: why.to_owned() }),
+            None => Err(TableError::unsupported("TransactWriteItems")),
+        }
     }
 }
 
@@ -341,13 +399,26 @@ impl Describe for MemoryConnection {
 #[async_trait]
 impl Source for MemoryConnection {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        Ok(self.scan(request, None).await?.page)
+    }
+
+    async fn read_filtered_page(&self, request: &PageRequest, filter: &Filter) -> Result<FilteredPage, TableError> {
+        self.scan(request, Some(filter)).await
+    }
+}
+
+impl MemoryConnection {
+    async fn scan(&self, request: &PageRequest, filter: Option<&Filter>) -> Result<FilteredPage, TableError> {
         if let Some(Position::Offset(_)) = request.start {
             return Err(TableError::foreign_position());
         }
         let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
         let request = request.clone();
+        let filter = filter.cloned();
         let sender = self.sender();
-        self.table.send(kind, "Scan", move |table, fault| Ok(table.page(&request, sender, fault))).await
+        self.table
+            .send(kind, "Scan", move |table, fault| Ok(table.page(&request, filter.as_ref(), sender, fault)))
+            .await
     }
 }
 

@@ -8,9 +8,15 @@
 //!
 //! This module does not use the code that plans the writes. So tests can check that code against this module.
 
-use crate::change::{Action, Condition, GuardedWrite, index_key_fault};
+use std::str::FromStr as _;
+
+use bigdecimal::BigDecimal;
+
+use crate::change::{Action, Condition, FilterComparison, FilterTerm, GuardedWrite, index_key_fault};
 use crate::dynamodb::WriteConsumption;
-use crate::item::{IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, MAX_LEVELS, Path, PathStep, Projection, Units, Value};
+use crate::item::{
+    IndexSchema, Item, KeySchema, MAX_ITEM_BYTES, MAX_LEVELS, Num, Path, PathStep, Projection, Units, Value,
+};
 use crate::item::{item_bytes, write_units};
 
 /// The effect of a write on an item.
@@ -34,6 +40,10 @@ pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, index
     if write.deleted_item().is_some() {
         return WriteEffect::Applied(None);
     }
+    if write.derived_item().is_some() {
+        // A condition check changes nothing.
+        return WriteEffect::Applied(image.cloned());
+    }
     if let Some(created) = write.created_item() {
         // A `PutItem` replaces whatever is there, and DynamoDB checks every key of the new item.
         return match rejection_reason(&nothing, created, indexes) {
@@ -53,6 +63,56 @@ pub fn effect(write: &GuardedWrite, image: Option<&Item>, key: &KeySchema, index
     }
 }
 
+/// The effect of a transaction that puts a derived item.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DerivedEffect {
+    /// The derived item is put.
+    Put(Item),
+    /// A condition on the source item is false, so the transaction changes nothing.
+    ConditionFailed,
+    /// An item with the derived key exists, so the transaction changes nothing.
+    Exists,
+    /// DynamoDB rejects the put.
+    Rejected(&'static str),
+}
+
+/// Returns the effect of a transaction that puts a derived item, or `None` if `write` puts none. `source` is the current
+/// item of the write, and `existing` the item with the derived key.
+pub fn derived_effect(
+    write: &GuardedWrite,
+    source: Option<&Item>,
+    existing: Option<&Item>,
+    indexes: &[IndexSchema],
+) -> Option<DerivedEffect> {
+    let derived = write.derived_item()?;
+    let nothing = Item::new();
+    let source = source.unwrap_or(&nothing);
+    if !write.conditions.iter().all(|condition| is_met(condition, source)) {
+        return Some(DerivedEffect::ConditionFailed);
+    }
+    if existing.is_some() {
+        return Some(DerivedEffect::Exists);
+    }
+    Some(match rejection_reason(&nothing, derived, indexes) {
+        Some(why) => DerivedEffect::Rejected(why),
+        None => DerivedEffect::Put(derived.clone()),
+    })
+}
+
+/// Returns the write capacity that a transaction consumes, which checks `source` and puts `derived`. The table consumes
+/// twice the units of both. Each index consumes the usual units (third-party recordings).
+pub fn consumed_by_transaction(
+    source: Option<&Item>,
+    derived: &Item,
+    key: &KeySchema,
+    indexes: &[IndexSchema],
+) -> WriteConsumption {
+    let put = consumed(None, Some(derived), key, indexes);
+    let put_alone = write_units(0, item_bytes(derived));
+    let check = write_units(source.map_or(0, item_bytes), 0);
+    WriteConsumption { table: put.table + put_alone + 2.0 * check, indexes: put.indexes }
+}
+
 fn is_met(condition: &Condition, item: &Item) -> bool {
     match condition {
         Condition::ItemExists(name) => item.contains_key(name),
@@ -62,6 +122,55 @@ fn is_met(condition: &Condition, item: &Item) -> bool {
         Condition::IsMap(path) => matches!(path.get(item), Some(Value::M(_))),
         Condition::Equals(path, value) => path.get(item) == Some(value),
         Condition::PathsEqual(a, b) => a.get(item).is_some_and(|value| b.get(item) == Some(value)),
+    }
+}
+
+/// Returns whether a scan with this filter returns the item (developer guide, "Comparison operator and function
+/// reference").
+pub fn includes(filter: &FilterTerm, item: &Item) -> bool {
+    match filter {
+        FilterTerm::Exists(path) => path.get(item).is_some(),
+        FilterTerm::Missing(path) => path.get(item).is_none(),
+        FilterTerm::HasType(path, name) => path.get(item).is_some_and(|value| value.type_name() == *name),
+        FilterTerm::Compare(path, comparison, other) => {
+            path.get(item).is_some_and(|value| compares(value, *comparison, other))
+        }
+        FilterTerm::OneOf(path, others) => path.get(item).is_some_and(|value| others.contains(value)),
+        FilterTerm::BeginsWith(path, start) => {
+            matches!(path.get(item), Some(Value::S(text)) if text.starts_with(start.as_str()))
+        }
+        FilterTerm::Contains(path, part) => match path.get(item) {
+            Some(Value::S(text)) => text.contains(part.as_str()),
+            Some(Value::Ss(members)) => members.contains(part),
+            Some(Value::L(elements)) => elements.contains(&Value::S(part.clone())),
+            Some(Value::N(_) | Value::B(_) | Value::Bool(_) | Value::Null) => false,
+            Some(Value::Ns(_) | Value::Bs(_) | Value::M(_)) | None => false,
+        },
+        FilterTerm::Not(term) => !includes(term, item),
+        FilterTerm::All(terms) => terms.iter().all(|term| includes(term, item)),
+        FilterTerm::Any(terms) => terms.iter().any(|term| includes(term, item)),
+    }
+}
+
+/// Returns whether a value compares like this with a constant. Values of different types do not compare.
+fn compares(value: &Value, comparison: FilterComparison, other: &Value) -> bool {
+    let order = if let (Value::S(a), Value::S(b)) = (value, other) {
+        a.as_bytes().cmp(b.as_bytes())
+    } else if let (Value::B(a), Value::B(b)) = (value, other) {
+        a.cmp(b)
+    } else if let (Value::N(a), Value::N(b)) = (value, other) {
+        let number = |number: &Num| BigDecimal::from_str(number.as_str()).ok();
+        let (Some(a), Some(b)) = (number(a), number(b)) else { return false };
+        a.cmp(&b)
+    } else {
+        return comparison == FilterComparison::Equal && value == other;
+    };
+    match comparison {
+        FilterComparison::Equal => order.is_eq(),
+        FilterComparison::Less => order.is_lt(),
+        FilterComparison::LessOrEqual => order.is_le(),
+        FilterComparison::Greater => order.is_gt(),
+        FilterComparison::GreaterOrEqual => order.is_ge(),
     }
 }
 
@@ -75,7 +184,7 @@ fn apply_action(action: &Action, before: &Item, after: &mut Item, key: &KeySchem
         }
         Action::SetValue { to, value } => (to, Some(value)),
         Action::Remove { path } => (path, None),
-        Action::DeleteItem { .. } | Action::PutItem { .. } => {
+        Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => {
             return Err("An update cannot delete or replace the item");
         }
     };

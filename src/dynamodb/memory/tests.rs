@@ -35,6 +35,7 @@ fn write(n: u32) -> GuardedWrite {
         bytes_before: 0,
         bytes_after: 0,
         cost: WriteCost::default(),
+        next: None,
     }
 }
 
@@ -125,6 +126,7 @@ async fn replies_say_what_happened() {
         let applied = got.contains_key("new");
         match reply {
             Ok(WriteReply::Applied { consumed, .. }) => assert!(applied && consumed.unwrap().total() == 1.0),
+            Ok(WriteReply::DerivedExists { .. }) => panic!("the test puts no derived items"),
             Ok(WriteReply::ConditionFailed { .. }) => panic!("the test has no second writer"),
             Err(error) if error.is_ambiguous() => unknown[usize::from(applied)] += 1,
             Err(_) => assert!(!applied),

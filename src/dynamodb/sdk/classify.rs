@@ -29,6 +29,7 @@ pub(super) enum Call {
     DeleteItem,
     /// A `PutItem` of an item of the migrated table. `PutItem` is for the flag and its lease.
     RestoreItem,
+    TransactWriteItems,
 }
 
 impl Call {
@@ -44,13 +45,14 @@ impl Call {
             Call::PutItem | Call::RestoreItem => "PutItem",
             Call::UpdateItem => "UpdateItem",
             Call::DeleteItem => "DeleteItem",
+            Call::TransactWriteItems => "TransactWriteItems",
         }
     }
 
     /// Returns whether a validation error of this call may be specific to a single item. For reads and control items
     /// the result is false, because the same error would occur for every item.
     fn may_concern_one_item(self) -> bool {
-        matches!(self, Call::UpdateItem | Call::DeleteItem | Call::RestoreItem)
+        matches!(self, Call::UpdateItem | Call::DeleteItem | Call::RestoreItem | Call::TransactWriteItems)
     }
 
     fn unusable(self, flaw: &'static str) -> TableError {
@@ -232,7 +234,7 @@ fn reasons(raw: &HttpResponse) -> Vec<ThrottlingReason> {
 }
 
 /// Removes possible personal data from DynamoDB's message, because some validation errors quote the request.
-fn clean(message: &str) -> String {
+pub(super) fn clean(message: &str) -> String {
     let mut out = String::new();
     let mut quoted = false;
     for c in message.chars().take(600) {

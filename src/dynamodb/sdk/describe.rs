@@ -2,13 +2,14 @@
 
 use aws_sdk_dynamodb::types::{
     BillingMode, GlobalSecondaryIndexDescription, IndexStatus, KeySchemaElement, KeyType,
-    LocalSecondaryIndexDescription, OnDemandThroughput, Projection as SdkProjection, ProjectionType,
-    ProvisionedThroughputDescription, TableDescription as SdkDescription,
+    LocalSecondaryIndexDescription, OnDemandThroughput, Projection as SdkProjection, ProvisionedThroughputDescription,
+    TableDescription as SdkDescription,
 };
 
+use super::projection::projection_of;
 use super::table_features::features;
 use crate::dynamodb::{IndexDescription, TableDescription};
-use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
+use crate::item::{IndexSchema, KeyAttribute, KeySchema};
 
 /// Returns a text about the first required part that a table description lacks, or `None` if the description is
 /// complete.
@@ -105,14 +106,7 @@ fn schema(
     local: bool,
 ) -> Option<IndexSchema> {
     let role = |kind| key_attributes(table, key, &kind).collect::<Vec<_>>();
-    let projection = match projection.and_then(SdkProjection::projection_type) {
-        Some(ProjectionType::KeysOnly) => Projection::KeysOnly,
-        Some(ProjectionType::Include) => {
-            Projection::Include(projection.map(|p| p.non_key_attributes().to_vec()).unwrap_or_default())
-        }
-        // An unknown projection is treated as the most expensive one.
-        _ => Projection::All,
-    };
+    let projection = projection_of(projection);
     let partition = role(KeyType::Hash);
     Some(IndexSchema {
         name: name?.to_owned(),
@@ -172,6 +166,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::item::Projection;
 
     fn element(name: &str, role: KeyType) -> KeySchemaElement {
         KeySchemaElement::builder().attribute_name(name).key_type(role).build().unwrap()

@@ -9,11 +9,13 @@ mod config;
 mod control;
 mod describe;
 mod index;
+mod projection;
 mod reply;
 mod scan;
 mod sent;
 mod skew;
 mod table_features;
+mod transact;
 mod values;
 mod write;
 
@@ -22,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::types::{Capacity, ConsumedCapacity, ReturnConsumedCapacity};
 
 pub(crate) use classify::{failure_text, is_credentials_error};
@@ -29,14 +32,14 @@ pub use client::{Connection, connect};
 pub(crate) use config::{NO_REGION, Service, ServiceConfig};
 
 use super::{
-    BackupStatus, Describe, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError,
-    WriteConsumption, WriteReply,
+    BackupStatus, Describe, FilteredPage, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription,
+    TableError, WriteConsumption, WriteReply,
 };
-use crate::change::GuardedWrite;
+use crate::change::{Filter, GuardedWrite};
 use crate::item::{ItemKey, KeySchema, Units};
 use classify::{Call, classify, unusable_reply};
 use describe::describe;
-use scan::{ScanStart, page_of};
+use scan::{ScanStart, filtered_page_of, page_of};
 use values::{from_sdk_item, to_sdk_item};
 
 /// A DynamoDB table, accessed through the AWS SDK.
@@ -100,9 +103,23 @@ impl Describe for DynamoTable {
 #[async_trait]
 impl Source for DynamoTable {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        page_of(self.scan(request, None).await?)
+    }
+
+    async fn read_filtered_page(&self, request: &PageRequest, filter: &Filter) -> Result<FilteredPage, TableError> {
+        filtered_page_of(self.scan(request, Some(filter)).await?)
+    }
+}
+
+impl DynamoTable {
+    async fn scan(&self, request: &PageRequest, filter: Option<&Filter>) -> Result<ScanOutput, TableError> {
         let ScanStart { segment, total, start } = ScanStart::new(request)?;
         let keys = self.key.get().filter(|_| request.keys_only).map(projection);
-        let reply = self
+        let key_names = keys.iter().flat_map(|(_, names)| names.clone());
+        let filter_names = filter.into_iter().flat_map(|filter| filter.names.clone());
+        let names: HashMap<String, String> = key_names.chain(filter_names).collect();
+        let values = filter.map(|filter| to_sdk_item(&filter.values)).unwrap_or_default();
+        let sent = self
             .connection
             .send(|client| {
                 client
@@ -114,13 +131,14 @@ impl Source for DynamoTable {
                     .set_limit(request.limit.and_then(|n| i32::try_from(n).ok()))
                     .consistent_read(request.consistent)
                     .set_projection_expression(keys.clone().map(|(expression, _)| expression))
-                    .set_expression_attribute_names(keys.clone().map(|(_, names)| names))
+                    .set_filter_expression(filter.map(|filter| filter.expression.clone()))
+                    .set_expression_attribute_names(some_unless_empty(names.clone()))
+                    .set_expression_attribute_values(some_unless_empty(values.clone()))
                     .return_consumed_capacity(ReturnConsumedCapacity::Total)
                     .send()
             })
-            .await
-            .map_err(|e| classify(&e, Call::Scan))?;
-        page_of(reply)
+            .await;
+        sent.map_err(|e| classify(&e, Call::Scan))
     }
 }
 

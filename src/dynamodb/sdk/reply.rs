@@ -26,6 +26,7 @@ use aws_sdk_dynamodb::operation::describe_time_to_live::DescribeTimeToLiveOutput
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 
@@ -51,6 +52,7 @@ pub(super) struct ReplyCheck {
     updates: CapacityReporting,
     puts: CapacityReporting,
     deletes: CapacityReporting,
+    transactions: CapacityReporting,
     absent: AtomicU32,
 }
 
@@ -97,6 +99,8 @@ impl ReplyCheck {
             self.capacity(&self.puts, put.consumed_capacity(), false)
         } else if let Some(deleted) = output.downcast_ref::<DeleteItemOutput>() {
             self.capacity(&self.deletes, deleted.consumed_capacity(), deleted.attributes().is_some())
+        } else if let Some(done) = output.downcast_ref::<TransactWriteItemsOutput>() {
+            self.capacity(&self.transactions, done.consumed_capacity().first(), false)
         } else if let Some(described) = output.downcast_ref::<DescribeTableOutput>() {
             table(described)
         } else if let Some(described) = output.downcast_ref::<DescribeContinuousBackupsOutput>() {

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::classify::unusable_reply;
 use super::units;
 use super::values::{from_sdk_item, to_sdk_item};
-use crate::dynamodb::{Page, PageRequest, TableError};
+use crate::dynamodb::{FilteredPage, Page, PageRequest, TableError};
 use crate::item::{ItemKey, Position};
 
 /// The segment of a scan, and the key after which it continues.
@@ -47,4 +47,17 @@ pub(super) fn page_of(reply: ScanOutput) -> Result<Page, TableError> {
         next: next.map(from_sdk_item).transpose()?.map(|key| Position::Key(ItemKey::new(key))),
         units,
     })
+}
+
+/// Returns the filtered page that this reply contains.
+///
+/// # Errors
+///
+/// Fails if the reply does not say how many items DynamoDB read, because the page could not be counted.
+pub(super) fn filtered_page_of(reply: ScanOutput) -> Result<FilteredPage, TableError> {
+    let scanned = u64::try_from(reply.scanned_count()).ok();
+    let page = page_of(reply)?;
+    let left_out = scanned.and_then(|scanned| scanned.checked_sub(page.items.len() as u64));
+    let left_out = left_out.ok_or_else(|| unusable_reply("the reply of a filtered scan has no `ScannedCount`"))?;
+    Ok(FilteredPage { page, left_out })
 }

@@ -7,9 +7,11 @@ use aws_sdk_dynamodb::primitives::DateTimeFormat;
 use aws_sdk_dynamodb::types::{
     ContinuousBackupsDescription, MultiRegionConsistency, PointInTimeRecoveryStatus, ReplicaStatus, StreamViewType,
     TableClass as SdkClass, TableDescription as SdkDescription, TimeToLiveDescription, TimeToLiveStatus,
+    VectorIndexDescription,
 };
 
-use crate::dynamodb::{Features, Recovery, StreamView, TableClass};
+use super::projection::projection_of;
+use crate::dynamodb::{Features, Recovery, StreamView, TableClass, VectorIndex};
 
 pub(super) fn features(table: &SdkDescription) -> Features {
     let stream = table.stream_specification().filter(|stream| stream.stream_enabled());
@@ -30,7 +32,19 @@ pub(super) fn features(table: &SdkDescription) -> Features {
             _ => TableClass::Standard,
         },
         deletion_protection: table.deletion_protection_enabled(),
+        vector_indexes: table.vector_indexes().iter().filter_map(vector_index).collect(),
     }
+}
+
+/// Returns a vector index. One without a name cannot be referred to, so it is left out.
+fn vector_index(index: &VectorIndexDescription) -> Option<VectorIndex> {
+    let vector = index.vector_attribute().map(|vector| vector.attribute_name().to_owned());
+    let search = index.search_schema().iter().map(|element| element.attribute_name().to_owned());
+    Some(VectorIndex {
+        name: index.index_name()?.to_owned(),
+        attributes: vector.into_iter().chain(search).collect(),
+        projection: projection_of(index.projection()),
+    })
 }
 
 /// Returns the other regions with a replica, including replicas that are being created or deleted.
@@ -70,11 +84,13 @@ pub(super) fn time_to_live(described: &TimeToLiveDescription) -> Option<String> 
 mod tests {
     use aws_sdk_dynamodb::primitives::DateTime;
     use aws_sdk_dynamodb::types::{
-        ContinuousBackupsStatus, PointInTimeRecoveryDescription, ReplicaDescription, StreamSpecification,
-        TableClassSummary,
+        ContinuousBackupsStatus, PointInTimeRecoveryDescription, Projection as SdkProjection, ProjectionType,
+        ReplicaDescription, SearchSchemaElement, SearchSchemaElementType, StreamSpecification, TableClassSummary,
+        VectorAttributeDefinition,
     };
 
     use super::*;
+    use crate::item::Projection;
 
     #[test]
     fn a_plain_table_has_no_features() {
@@ -108,6 +124,24 @@ mod tests {
         assert_eq!(found.stream, Some(StreamView::NewAndOld));
         assert_eq!((found.class, found.deletion_protection), (TableClass::InfrequentAccess, Some(false)));
         assert!(found.strong_across_regions);
+    }
+
+    #[test]
+    fn a_vector_index_has_the_attributes_of_its_searches() {
+        let element = SearchSchemaElement::builder()
+            .attribute_name("tenant")
+            .search_schema_element_type(SearchSchemaElementType::InlineFilter)
+            .build()
+            .unwrap();
+        let index = VectorIndexDescription::builder()
+            .index_name("by-meaning")
+            .vector_attribute(VectorAttributeDefinition::builder().attribute_name("embedding").build().unwrap())
+            .search_schema(element)
+            .projection(SdkProjection::builder().projection_type(ProjectionType::KeysOnly).build())
+            .build();
+        let found = features(&SdkDescription::builder().vector_indexes(index).build()).vector_indexes;
+        let attributes = vec!["embedding".to_owned(), "tenant".to_owned()];
+        assert_eq!(found, [VectorIndex { name: "by-meaning".into(), attributes, projection: Projection::KeysOnly }]);
     }
 
     #[test]

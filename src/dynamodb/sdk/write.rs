@@ -1,4 +1,4 @@
-//! Sends guarded writes: `UpdateItem`, or `DeleteItem` and `PutItem` for whole items.
+//! Sends guarded writes: `UpdateItem`, or `DeleteItem` and `PutItem` for whole items. `transact.rs` sends derived items.
 
 use std::collections::HashMap;
 
@@ -21,6 +21,9 @@ impl DynamoTable {
     /// Sends one guarded write.
     pub(super) async fn send_write(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
         let expression = render(write);
+        if let (Some(key), Some(item)) = (write.derived_key(), write.derived_item()) {
+            return self.transact(write, &expression, (key, item)).await;
+        }
         if write.deleted_item().is_some() {
             return self.delete(write, &expression).await;
         }
@@ -114,11 +117,11 @@ impl DynamoTable {
     }
 }
 
-fn names(expression: &Expression) -> Option<HashMap<String, String>> {
+pub(super) fn names(expression: &Expression) -> Option<HashMap<String, String>> {
     some_unless_empty(expression.names.clone().into_iter().collect())
 }
 
-fn values(expression: &Expression) -> Option<HashMap<String, AttributeValue>> {
+pub(super) fn values(expression: &Expression) -> Option<HashMap<String, AttributeValue>> {
     let values = expression.values.iter().map(|(placeholder, value)| (placeholder.clone(), to_sdk(value)));
     some_unless_empty(values.collect())
 }

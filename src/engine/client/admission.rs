@@ -45,7 +45,10 @@ impl Requests {
     /// Takes the units of a write's partition key, even if items of the key are waiting. The caller must hold the key's
     /// turn.
     pub(crate) fn try_key_in_turn(&self, write: &GuardedWrite) -> bool {
-        self.scopes.try_acquire_key(Access::Write, self.hash_of(write), write.cost.table)
+        match self.derived_hash(write) {
+            None => self.scopes.try_acquire_key(Access::Write, self.hash_of(write), write.cost.table),
+            Some(derived) => self.scopes.try_acquire_keys(Access::Write, &self.units_of_keys(write, derived)),
+        }
     }
 
     /// Returns the lock that decides which task may process the set-aside items of this partition key.
@@ -56,7 +59,13 @@ impl Requests {
     /// Waits for the units of these writes' partition keys, and takes them. Stops waiting when the run stops. If the
     /// future is dropped, no units are taken.
     pub(crate) async fn admit_keys(&self, chunk: &[&GuardedWrite]) -> Result<(), Stopped> {
-        let wanted: Vec<_> = chunk.iter().map(|write| (self.hash_of(write), write.cost.table)).collect();
+        let mut wanted = Vec::with_capacity(chunk.len());
+        for write in chunk {
+            match self.derived_hash(write) {
+                None => wanted.push((self.hash_of(write), write.cost.table)),
+                Some(derived) => wanted.extend(self.units_of_keys(write, derived)),
+            }
+        }
         self.stop.unless_stopping(self.scopes.acquire_keys(Access::Write, &wanted)).await
     }
 

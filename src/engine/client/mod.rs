@@ -2,6 +2,7 @@
 //! to give up.
 
 mod admission;
+mod derived;
 mod failure;
 mod lane;
 mod read;
@@ -18,7 +19,7 @@ pub(crate) use admission::Admission;
 pub(crate) use failure::{Attempts, stop_reason};
 pub use lane::Lane;
 
-use crate::change::{GuardedWrite, WriteCost};
+use crate::change::{Filter, GuardedWrite, WriteCost};
 use crate::cutover::Validity;
 use crate::dynamodb::retry::retry_request;
 use crate::dynamodb::{Describe, Page, Sink, Source, TableDescription, TableError, WriteConsumption, WriteReply};
@@ -62,6 +63,15 @@ pub struct ReadPage {
     pub page: Page,
     /// Number of keys in the source for which there is no item. Always 0 if the source is a table.
     pub missing: u64,
+    /// Number of items that the plan does not select and that DynamoDB has left out of the page.
+    pub left_out: u64,
+}
+
+impl ReadPage {
+    /// Returns the number of items that were read, or whose keys were read.
+    pub fn scanned(&self) -> u64 {
+        self.page.items.len() as u64 + self.missing + self.left_out
+    }
 }
 
 /// Sends every request of a run.
@@ -76,6 +86,8 @@ pub struct Requests {
     sink_reads: Option<Arc<Bucket>>,
     /// The token bucket for the scan of a global index. `None` if the source is not a global index.
     index_reads: Option<Arc<Bucket>>,
+    /// What DynamoDB leaves out of the pages of a scan. `None` if a page has every item that was read.
+    filter: Option<Arc<Filter>>,
     range: Arc<KeyRange>,
     retry: Retry,
     random: Random,
@@ -138,6 +150,7 @@ impl Requests {
             scopes,
             sink_reads: None,
             index_reads: None,
+            filter: None,
             range,
             retry,
             random,
@@ -170,6 +183,11 @@ impl Requests {
     /// capacity of its own.
     pub(crate) fn with_index(self, index: Arc<dyn Source>, index_reads: Option<Arc<Bucket>>) -> Requests {
         Requests { source: index, index_reads, ..self }
+    }
+
+    /// Lets DynamoDB leave out the items that this filter excludes.
+    pub(crate) fn with_filter(self, filter: Option<Filter>) -> Requests {
+        Requests { filter: filter.map(Arc::new), ..self }
     }
 
     /// Sets the watch, for a job whose budgets follow the table's description.
@@ -291,6 +309,13 @@ impl Requests {
                     listed
                 }
                 Ok(WriteReply::Applied { consumed: None, .. }) => write.cost.clone(),
+                // A transaction costs the same if it fails (developer guide, "Amazon DynamoDB Transactions: How it works").
+                Ok(WriteReply::ConditionFailed { .. } | WriteReply::DerivedExists { .. })
+                    if write.derived_item().is_some() =>
+                {
+                    write.cost.clone()
+                }
+                Ok(WriteReply::DerivedExists { .. }) => write.cost.clone(),
                 // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges
                 // nothing for indexes.
                 Ok(WriteReply::ConditionFailed { image }) => {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::failure::cost_of_failure;
 use super::{Attempts, ReadPage, Requests};
-use crate::dynamodb::{GetReply, Page, PageRequest, TableError};
+use crate::dynamodb::{FilteredPage, GetReply, Page, PageRequest, TableError};
 use crate::engine::measure::Operation;
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey, PartitionHash, Position, Units, item_bytes, read_units};
@@ -40,9 +40,24 @@ impl Requests {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::from_value) == key;
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
+        // DynamoDB projects only the items that a filter includes, so a read of keys needs none.
+        if let Some(filter) = self.filter.as_deref().filter(|_| !request.keys_only) {
+            // It is unknown which keys the items have that are not in the page. If the next page starts with the same
+            // partition key, all of them have that key. Otherwise assume it of them.
+            let consumed = |FilteredPage { page, left_out }: &FilteredPage| {
+                let next = page.next.as_ref().and_then(Position::key);
+                let stays = next.is_some_and(|next| Some(next.partition_hash(&self.partition_key)) == key);
+                let share = if stays || *left_out > 0 { 1.0 } else { share(page) };
+                page.units.map(|units| (units, units * share))
+            };
+            let read = || self.source.read_filtered_page(request, filter);
+            let FilteredPage { page, left_out } =
+                self.read(Operation::Scan, key, estimate, None, read, consumed).await?;
+            return Ok(ReadPage { page, missing: 0, left_out });
+        }
         let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
         let page = self.read(Operation::Scan, key, estimate, None, || self.source.read_page(request), consumed).await?;
-        Ok(ReadPage { page, missing: 0 })
+        Ok(ReadPage { page, missing: 0, left_out: 0 })
     }
 
     /// Reads the next keys of the source, and the items with these keys. The items keep the order of the keys. The page
@@ -78,7 +93,7 @@ impl Requests {
             let limit = u32::try_from(done).ok();
             page.next = self.read_keys(&PageRequest { limit, ..request.clone() }, 0.0).await?.next;
         }
-        Ok(ReadPage { page, missing })
+        Ok(ReadPage { page, missing, left_out: 0 })
     }
 
     /// Reads a page of a source that yields only keys. A page of a file consumes no capacity.

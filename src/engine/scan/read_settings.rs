@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::dynamodb::Page;
-use crate::engine::client::Requests;
+use crate::engine::client::{ReadPage, Requests};
 use crate::item::{Units, read_units};
 use crate::plan::Access;
 
@@ -84,8 +83,8 @@ impl PageSize {
         PageSize { read_units_per_item, paced_items: paced_items.clamp(MIN_PAGE_ITEMS, MAX_PAGE_ITEMS) }
     }
 
-    pub(crate) fn learn_cost(&mut self, page: &Page) {
-        if let (Some(units), items @ 1..) = (page.units, page.items.len()) {
+    pub(crate) fn learn_cost(&mut self, read: &ReadPage) {
+        if let (Some(units), items @ 1..) = (read.page.units, read.page.items.len() as u64 + read.left_out) {
             self.read_units_per_item = units / items as f64;
         }
     }

@@ -61,7 +61,7 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
     let mut fetching = Fetch::start(segment, start, size, read_settings, requests);
     loop {
         let mut page = std::pin::pin!(fetching.page(requests));
-        let (ReadPage { page, missing }, item_grant) = loop {
+        let (read, item_grant) = loop {
             tokio::select! {
                 biased;
                 page = &mut page => break page?,
@@ -72,7 +72,8 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         };
         number += 1;
         requests.begin_page(number);
-        size.learn_cost(&page);
+        size.learn_cost(&read);
+        let ReadPage { page, missing, left_out } = read;
         lane_guard.promote_if_large(&page, read_settings);
         requests.move_to(lane_guard.lane());
         let next = page.next.clone();
@@ -82,6 +83,8 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         let counts = pages.outcome.counts_mut();
         counts.read_units = page.units.unwrap_or(0.0) + lane_guard.take_surveyed();
         counts.count_missing(missing);
+        counts.count_left_out(left_out);
+        requests.progress().items_processed(left_out);
         open.process(pages, page.items, item_grant, requests).await?;
         size.learn_pace(since.elapsed());
         match following {
@@ -111,7 +114,7 @@ impl Fetch {
             let limit = Some(item_grant.items());
             let request = PageRequest { segment, total_segments, start, limit, consistent, keys_only: false };
             let page = requests.read_page(&request, size.estimate(item_grant.items())).await?;
-            item_grant.record_used(page.page.items.len() + usize::try_from(page.missing).unwrap_or(usize::MAX));
+            item_grant.record_used(usize::try_from(page.scanned()).unwrap_or(usize::MAX));
             Ok((page, item_grant))
         })))
     }

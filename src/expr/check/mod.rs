@@ -12,7 +12,7 @@ use self::env::Env;
 use self::narrow::narrowed;
 use super::error::ExprError;
 use super::function::{Overload, Returns, overload, p};
-use super::node::{MacroKind, MacroNode, Node, NodeForm, Place, Root};
+use super::node::{ELEMENT_SLOT, MacroKind, MacroNode, Node, NodeForm, Place, Root};
 use super::types::{Kinds, Type, kind_of};
 use super::value::{Const, View};
 use crate::item::PathStep;
@@ -36,9 +36,19 @@ pub(super) enum KnownType {
     Later,
 }
 
-/// Follows the types through an expression whose result must be of one of these kinds.
-pub(super) fn check(source: &str, root: &Node, known: &BTreeMap<String, KnownType>, result: Kinds) -> Findings {
+/// Follows the types through an expression whose result must be of one of these kinds. If the expression belongs to an
+/// element of a list or map, the element can have any type.
+pub(super) fn check(
+    source: &str,
+    root: &Node,
+    known: &BTreeMap<String, KnownType>,
+    result: Kinds,
+    in_element: bool,
+) -> Findings {
     let mut env = Env::default();
+    if in_element {
+        env.set(&Place { root: Root::Variable(ELEMENT_SLOT), steps: Vec::new() }, Type::of(Kinds::STORED));
+    }
     for (name, is) in known {
         let place = Place { root: Root::Item, steps: vec![PathStep::Name(name.clone())] };
         let is = match is {

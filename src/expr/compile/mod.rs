@@ -13,10 +13,10 @@ use self::logic::{and, conditional, equal, is_in, not, or};
 use self::loops::a_loop;
 use self::operations::{call, documents, operation};
 use self::paths::{has, has_member, index, kind, member, place};
-use super::node::{Node, NodeForm, snippet};
-use super::run::{Code, Res, Run};
+use super::node::{ELEMENT_SLOT, Node, NodeForm, snippet};
+use super::run::{Code, Res, Run, StepBudget};
 use super::value::{Const, Val};
-use crate::item::Item;
+use crate::item::{Item, Value};
 
 /// A compiled expression.
 pub(super) struct Program {
@@ -36,6 +36,25 @@ impl Program {
     /// Evaluates the expression.
     pub(super) fn run<'a>(&'a self, item: &'a Item, started_at: Timestamp) -> Res<Val<'a>> {
         (self.code)(&mut Run::new(item, started_at, &self.constants, self.variables))
+    }
+
+    /// Evaluates the expression for one element of a container. `element` is the value of the variable in the first
+    /// slot. Takes the steps from this budget.
+    pub(super) fn run_in_element<'a>(
+        &'a self,
+        item: &'a Item,
+        element: &'a Value,
+        started_at: Timestamp,
+        budget: &mut StepBudget,
+    ) -> Res<Val<'a>> {
+        let mut run = Run::new(item, started_at, &self.constants, self.variables);
+        run.steps = budget.0;
+        if let Some(variable) = run.variables.get_mut(ELEMENT_SLOT) {
+            *variable = Val::Ref(element);
+        }
+        let result = (self.code)(&mut run);
+        budget.0 = run.steps;
+        result
     }
 }
 

@@ -123,11 +123,12 @@ impl Lower<'_, '_> {
                 ExprError::new(span, format!("the first argument of {}() is a new name", kind.name()), "not a name");
             return self.error(error.help(format!("write list.{}(x, …), where x is each element", kind.name())));
         };
-        if ["item", "migration"].contains(&name.as_str()) {
+        let is_element = self.outer > 0 && self.scopes[..self.outer].iter().any(|(known, _)| known == name);
+        if is_element || ["item", "migration"].contains(&name.as_str()) {
             let span = self.parsed.span(variable);
             return self.error(ExprError::new(span, format!("`{name}` is already defined"), "choose another name"));
         }
-        if self.scopes.len() >= MAX_MACROS {
+        if self.scopes.len() - self.outer >= MAX_MACROS {
             let title = format!("macros are nested, and at most {MAX_MACROS} levels are allowed");
             return self.error(ExprError::new(span, title, "nested too deeply"));
         }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use cel::common::ast::{EntryExpr, Expr as CelExpr, IdedExpr, LiteralValue, operators};
 
 use super::error::ExprError;
-use super::node::{Node, NodeForm, Place, Root};
+use super::node::{ELEMENT_SLOT, Node, NodeForm, Place, Root};
 use super::parse::Parsed;
 use super::value::Const;
 use crate::item::{MAX_LEVELS, PathStep, Value};
@@ -25,20 +25,28 @@ pub(super) const MAX_MACROS: usize = 3;
 /// An expression with resolved names.
 pub(super) struct Lowered {
     pub(super) root: Node,
-    /// The number of macros' variables.
+    /// The number of variables: those of macros, and `element`.
     pub(super) variables: usize,
 }
 
-/// Resolves every name, and reports every error.
-pub(super) fn lower(parsed: &Parsed<'_>) -> Result<Lowered, Vec<ExprError>> {
+/// The name of the variable for an element of a list or map.
+const ELEMENT: &str = "element";
+
+/// Resolves every name, and reports every error. `in_element` defines the variable `element`.
+pub(super) fn lower(parsed: &Parsed<'_>, in_element: bool) -> Result<Lowered, Vec<ExprError>> {
     let depth = depth(&parsed.root);
     if depth > MAX_DEPTH {
         let title = format!("parts are nested {depth} deep, and at most {MAX_DEPTH} levels are allowed");
         let error = ExprError::new(parsed.span(&parsed.root), title, "nested too deeply");
         return Err(vec![error.help("each operator of a chain such as a + b + c is one level; use [a, b, c].join()")]);
     }
-    let mut lower = Lower { parsed, scopes: Vec::new(), variables: 0, errors: Vec::new() };
+    let scopes: Vec<(String, usize)> = in_element.then(|| (ELEMENT.to_owned(), ELEMENT_SLOT)).into_iter().collect();
+    let variables = scopes.len();
+    let mut lower = Lower { parsed, outer: scopes.len(), scopes, variables, errors: Vec::new() };
     let root = lower.node(&parsed.root);
+    if let Some(root) = root.as_ref().filter(|_| in_element) {
+        lower.refuse_whole_element(root);
+    }
     match root {
         Some(root) if lower.errors.is_empty() => {
             let count = root.count();
@@ -76,8 +84,10 @@ fn entry_depth(entry: &EntryExpr) -> usize {
 
 struct Lower<'p, 's> {
     parsed: &'p Parsed<'s>,
-    /// The macros' variables in scope, innermost last, with their slots.
+    /// The variables in scope, innermost last, with their slots.
     scopes: Vec<(String, usize)>,
+    /// The number of variables in scope that no macro defines.
+    outer: usize,
     variables: usize,
     errors: Vec<ExprError>,
 }
@@ -150,6 +160,49 @@ impl Lower<'_, '_> {
         None
     }
 
+    /// Refuses a use of the whole element, except in `type(element)`: its value contains what the change itself writes.
+    fn refuse_whole_element(&mut self, node: &Node) {
+        let is_whole = |place: &Place| place.root == Root::Variable(ELEMENT_SLOT) && place.steps.is_empty();
+        match &node.form {
+            NodeForm::TypeOf(of) if of.place().is_some_and(is_whole) => return,
+            NodeForm::Place(place) | NodeForm::Has(place) if is_whole(place) => {
+                let title = "an expression cannot use the whole element";
+                self.errors.push(
+                    ExprError::new(node.span.clone(), title, "name a member")
+                        .help("write element.a, element[\"a b\"] or type(element)"),
+                );
+            }
+            NodeForm::Index(of, _) if of.place().is_some_and(is_whole) => {
+                let title = "the name of a member of the element is a constant";
+                self.errors.push(
+                    ExprError::new(node.span.clone(), title, "computed name")
+                        .help("write element.a or element[\"a b\"]: the plan must show what the expression reads"),
+                );
+                return;
+            }
+            NodeForm::Const(_)
+            | NodeForm::StartedAt
+            | NodeForm::Place(_)
+            | NodeForm::Member(..)
+            | NodeForm::Index(..)
+            | NodeForm::Has(_)
+            | NodeForm::HasMember(..)
+            | NodeForm::TypeOf(_)
+            | NodeForm::Not(_)
+            | NodeForm::And(..)
+            | NodeForm::Or(..)
+            | NodeForm::If(..)
+            | NodeForm::Equal(..)
+            | NodeForm::In(..)
+            | NodeForm::Operation(..)
+            | NodeForm::List(_)
+            | NodeForm::Map(_)
+            | NodeForm::Macro(_)
+            | NodeForm::Call(..) => {}
+        }
+        node.children().into_iter().for_each(|child| self.refuse_whole_element(child));
+    }
+
     fn variable(&self, name: &str) -> Option<usize> {
         self.scopes.iter().rev().find(|(known, _)| known == name).map(|(_, slot)| *slot)
     }
@@ -172,6 +225,8 @@ impl Lower<'_, '_> {
                 ExprError::new(span, "`migration` has one member", "not a value").help("write migration.started_at")
             }
             "now" => no_clock(span),
+            ELEMENT => ExprError::new(span, "there is no variable `element` here", "unknown name")
+                .help("only the `as` of a change with `each` reads an element; write item.element for the attribute"),
             other => ExprError::new(span, format!("there is no variable `{other}`"), "unknown name")
                 .help(format!("write item.{other} for the attribute, or \"{other}\" for a text")),
         };

@@ -1,10 +1,13 @@
 //! Tests of expressions: against a naive evaluator, against CEL's rules, and of their messages.
 
 mod arithmetic;
+mod cel_spec;
 mod cel_table;
 mod conformance;
+mod elements;
 mod examples;
 mod faults;
+mod filter;
 mod generate;
 mod limits;
 mod messages;

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::cutover::{Flag, FlagMeta, FlagStore, Validity};
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::Stopper;
+use crate::exec::Programs;
 use crate::hooks::Hooks;
 use crate::machine::Machine;
 use crate::plan::Plan;
@@ -58,6 +59,8 @@ pub struct Driver {
     pub lease: Option<Validity>,
     /// Obeys `ctl`.
     pub steerer: Steerer,
+    /// Answers the questions of `exec` changes instead of the plan's programs. `None` outside tests.
+    pub programs: Option<Arc<dyn Programs>>,
     /// Receives the notices of the passes.
     pub observer: Arc<dyn Observer>,
     /// Whether passes are measured and shown. Only a benchmark turns this off.
@@ -135,6 +138,7 @@ impl Driver {
             stop: Stopper::default(),
             machine: Machine::system(),
             lease: None,
+            programs: None,
             observer: Arc::new(Silent),
             has_telemetry: true,
             metrics: None,

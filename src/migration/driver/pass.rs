@@ -87,6 +87,9 @@ impl Driver {
         if !self.has_telemetry {
             job = job.without_measures();
         }
+        if let Some(programs) = &self.programs {
+            job.programs = Some(Arc::clone(programs));
+        }
         job.stop = self.stop.clone();
         job.journal_purged_at = self.store.fact(StoredFact::JournalPurged).await?;
         job.pause = self.steerer.pause();

@@ -16,8 +16,7 @@ use crate::migration::{
 use crate::passes::{DryRun, Prediction};
 use crate::playbook::{Goal, NextCommand, Phase, PlanKind};
 use crate::preflight::{
-    Acceptance, FinishRequirements, PlanCheck, SampleResult, SampleSize, check_begun_plan, check_plan,
-    check_rollback_plan, health_findings, sample,
+    Acceptance, FinishRequirements, SampleResult, SampleSize, check_begun_plan, check_plan, health_findings, sample,
 };
 use crate::ratelimit::Budgets;
 use crate::state::phase::EXPAND;
@@ -119,8 +118,17 @@ impl Migration {
                        items that a rollback puts back";
             return Err(MigrationError::Refused { why: why.to_owned(), next: self.commands.render("journal") });
         }
-        let plan_check: PlanCheck = if phase == Phase::Contract { check_begun_plan } else { check_rollback_plan };
-        let target = Box::pin(self.target(plan_check)).await?;
+        if phase == Phase::Undo && self.plan().puts_items() {
+            let why = "a dry run reads the table, and a rollback of derived items reads the journal. Nothing was done. The \
+                       journal lists the derived items that a rollback deletes";
+            return Err(MigrationError::Refused { why: why.to_owned(), next: self.commands.render("journal") });
+        }
+        let target = match phase {
+            Phase::Contract => Box::pin(self.target(check_begun_plan)).await?,
+            Phase::Expand | Phase::Retry | Phase::Verify { .. } | Phase::OldFromNew | Phase::Undo => {
+                Box::pin(self.way_back_target()).await?
+            }
+        };
         let MigrationTarget { plan, tables, description, resolved, .. } = &target;
         let mut job = job_for_phase(phase, plan, tables, description, &resolved.budgets)?;
         let accepted = all_accepted(accept, recorded(&target, EXPAND).await.into_iter().flat_map(|run| run.1));

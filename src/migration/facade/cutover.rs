@@ -15,7 +15,7 @@ use crate::migration::{
     StepOptions, preview, read,
 };
 use crate::playbook::{NextCommand, back_needs_state};
-use crate::preflight::{PlanCheck, check_plan, check_rollback_plan};
+use crate::preflight::check_plan;
 use crate::state;
 
 /// The maximum number of items that a report lists. The report also contains the total number of items.
@@ -61,8 +61,10 @@ impl Migration {
         }
         let reason = now.then(|| "stale reads were accepted by --now".to_owned());
         let input = OperatorInput { reason, ..OperatorInput::from_step_options(&self.actor, options) };
-        let plan_check: PlanCheck = if back { check_rollback_plan } else { check_plan };
-        let target = Box::pin(self.target(plan_check)).await?;
+        let target = match back {
+            true => Box::pin(self.way_back_target()).await?,
+            false => Box::pin(self.target(check_plan)).await?,
+        };
         let question = if back { String::new() } else { question(&target, step).await? };
         let request = CommandRequest::new(step.goal(), &options.accept, question);
         let (session, ends, stopped) = Box::pin(self.carry_out(target, input, request)).await?;
@@ -82,7 +84,7 @@ impl Migration {
     /// Moves the flag one step back if the flag exists and the step does not need the state file. Otherwise, returns
     /// `None`.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
-        let plan = self.plan();
+        let plan = &self.way_back_plan().await.plan;
         let Some(opened) = cutover::open(plan, wall_clock(), None).await? else { return Ok(None) };
         let Some((flag, _)) = read(opened.flag.as_ref(), plan).await? else { return Ok(None) };
         if back_needs_state(&flag) {

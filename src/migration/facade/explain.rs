@@ -130,26 +130,53 @@ impl Explainer<'_> {
     /// Fails if the records cannot be read.
     pub async fn explain(&self, item: &Item) -> Result<Explanation, MigrationError> {
         let plan = self.migration.plan();
-        let changes = match &self.table {
+        let changes = self.changes_for(item);
+        let key = changes.key().key_of(item);
+        let history = self.history(&changes, key.clone().unwrap_or_else(|| ItemKey::new(Item::new()))).await?;
+        let explanation = Explanation::of_item(self.pass, &plan.changes, &changes, item, &history);
+        Ok(if self.is_listed(&changes, key.as_ref())? { explanation } else { explanation.not_listed() })
+    }
+
+    /// Explains what the pass does if the table has no item with this key.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the records cannot be read.
+    pub async fn explain_missing(&self, key: ItemKey) -> Result<Explanation, MigrationError> {
+        let plan = self.migration.plan();
+        let changes = self.changes_for(key.attributes());
+        let history = self.history(&changes, key.clone()).await?;
+        let is_listed = self.is_listed(&changes, Some(&key))?;
+        let explanation = Explanation::of_missing_item(self.pass, &plan.changes, &changes, key, &history);
+        Ok(if is_listed { explanation } else { explanation.not_listed() })
+    }
+
+    /// Returns the changes of the pass. `item` is an item of the table, or the key of one.
+    fn changes_for(&self, item: &Item) -> Changes {
+        let plan = self.migration.plan();
+        match &self.table {
             Some(table) => self.changes(table),
             None => self.changes(&TableDescription::new(&plan.table.name, "", offline_key(plan, item))),
-        };
-        let history = match (&self.records, changes.lookup()) {
+        }
+    }
+
+    fn is_listed(&self, changes: &Changes, key: Option<&ItemKey>) -> Result<bool, MigrationError> {
+        Ok(match key {
+            Some(key) => self.migration.loaded.lists_key(key, changes.key())?,
+            None => true,
+        })
+    }
+
+    async fn history(&self, changes: &Changes, key: ItemKey) -> Result<ItemHistory, MigrationError> {
+        Ok(match (&self.records, changes.lookup()) {
             (_, None) => ItemHistory::default(),
             (None, Some(HistoryLookup::ForDecision | HistoryLookup::ForReport)) => {
                 ItemHistory::default().without_baseline()
             }
             (Some(records), Some(lookup)) => {
-                let key = changes.key().key_of(item).unwrap_or_else(|| ItemKey::new(Item::new()));
                 records.read_history(vec![key], lookup).await?.into_iter().next().unwrap_or_default()
             }
-        };
-        let explanation = Explanation::of_item(self.pass, &plan.changes, &changes, item, &history);
-        let is_listed = match changes.key().key_of(item) {
-            Some(key) => self.migration.loaded.lists_key(&key, changes.key())?,
-            None => true,
-        };
-        Ok(if is_listed { explanation } else { explanation.not_listed() })
+        })
     }
 
     /// Returns the report about these explanations. `more` says whether there are more items.

@@ -24,13 +24,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::command_line;
-use super::target::{MigrationTarget, read_plan, read_text, state_path};
-use super::{CommandRequest, MigrationError, Notice, Observer, OperatorInput, Options, PassEnd, Session};
+use super::target::{MigrationTarget, ReadPlan, read_plan, read_text, state_path};
+use super::{CommandRequest, MigrationError, Notice, Observer, OperatorInput, Options, PassEnd, Session, plan_files};
 use crate::command_line::CommandLine;
 use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
-use crate::plan::{LoadedPlan, Plan};
-use crate::preflight::PlanCheck;
+use crate::plan::{LoadedPlan, Plan, PlanErrors};
+use crate::preflight::{PlanCheck, check_rollback_plan};
 use crate::telemetry::metrics::{Exports, MetricsSource, RunningExport, RunningExports, Stage};
 
 /// A plan and the location of its state. Each command of the playbook is a method.
@@ -60,6 +60,8 @@ pub struct Migration {
     pub(super) commands: CommandLine,
     pub(super) state: PathBuf,
     pub(super) loaded: LoadedPlan,
+    /// The reason why the plan's file of keys cannot be used, if `loaded` has the keys in its copy.
+    keys_problem: Option<PlanErrors>,
     pub(super) actor: String,
     pub(super) observer: Arc<dyn Observer>,
     pub(super) stop: Stopper,
@@ -125,7 +127,7 @@ impl Migration {
         Ok(Migration::from_loaded(PathBuf::from(name), loaded, options))
     }
 
-    fn from_loaded(path: PathBuf, loaded: LoadedPlan, options: Options) -> Migration {
+    fn from_loaded(path: PathBuf, (loaded, keys_problem): ReadPlan, options: Options) -> Migration {
         let state = state_path(&options, &loaded.plan);
         let commands = command_line(&path, &options);
         let Options { actor, observer, .. } = options;
@@ -134,6 +136,7 @@ impl Migration {
             commands,
             state,
             loaded,
+            keys_problem,
             actor,
             observer,
             stop: Stopper::default(),
@@ -233,7 +236,22 @@ impl Migration {
         plan_check: PlanCheck,
         observer: &dyn Observer,
     ) -> Result<MigrationTarget, MigrationError> {
+        if let Some(problem) = &self.keys_problem {
+            return Err(problem.clone().into());
+        }
         self.target_of(self.loaded.clone(), plan_check, observer).await
+    }
+
+    /// Like [`Migration::target`], for a command of the way back: a file next to the plan that is missing or has changed
+    /// does not block it.
+    async fn way_back_target(&self) -> Result<MigrationTarget, MigrationError> {
+        let observer = self.observer.as_ref();
+        self.target_of(self.way_back_plan().await, check_rollback_plan, observer).await
+    }
+
+    /// Returns the plan for a command of the way back.
+    async fn way_back_plan(&self) -> LoadedPlan {
+        plan_files::for_way_back(&self.loaded, &self.state, self.observer.as_ref(), self.keys_problem.is_some()).await
     }
 
     async fn target_of(
@@ -264,7 +282,10 @@ impl Migration {
         let stop = self.stop.clone();
         let metrics = self.metrics();
         let stages = metrics.clone();
-        let mut session = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop, stages)).await?;
+        let (goal, accept) = (request.goal, request.accept.clone());
+        let with_accepted = |error: MigrationError| error.with_accepted(goal, &accept, &self.commands);
+        let opened = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop, stages)).await;
+        let mut session = opened.map_err(with_accepted)?;
         session.driver.has_telemetry = self.has_telemetry;
         if let Some(metrics) = &metrics {
             metrics.open(session.driver.store.clone());
@@ -279,7 +300,7 @@ impl Migration {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
                 Box::pin(session.close_after_error()).await;
-                Err(error)
+                Err(with_accepted(error))
             }
         }
     }

@@ -6,7 +6,8 @@ use crate::migration::{
     not_as_before,
 };
 use crate::playbook::Goal;
-use crate::preflight::{check_begun_plan, check_rollback_plan};
+use crate::preflight::check_begun_plan;
+
 impl Migration {
     /// Removes the old attribute, or resumes this removal. The removal cannot be undone.
     ///
@@ -53,7 +54,7 @@ impl Migration {
     }
 
     async fn rollback_command(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
-        let target = Box::pin(self.target(check_rollback_plan)).await?;
+        let target = Box::pin(self.way_back_target()).await?;
         not_as_before::notify(&target, self.observer.as_ref()).await;
         let question = format!("Undo the migration on {} now?", target.table_and_size());
         Box::pin(self.passes(target, Goal::Rollback, question, options)).await

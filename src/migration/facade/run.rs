@@ -44,7 +44,11 @@ impl Migration {
             return Err(MigrationError::NoCompletePass);
         }
         let goal = Goal::Run { again: options.again || options.restart };
-        let what = if target.plan.deletes_items() { "Delete the selected items of" } else { "Write to" };
+        let what = match (target.plan.deletes_items(), target.plan.puts_items()) {
+            (true, _) => "Delete the selected items of",
+            (false, true) => "Put derived items into",
+            (false, false) => "Write to",
+        };
         let question = format!("{what} {} now?", target.table_and_size());
         let request =
             CommandRequest { restart: options.restart, ..CommandRequest::new(goal, &options.accept, question) };
@@ -58,7 +62,7 @@ impl Migration {
         let worked = ended.is_some();
         let ended = match ended {
             Some(ended) => Some(ended),
-            None => recorded_run(&session.driver.store).await?,
+            None => recorded_run(&session.driver.store, &session.driver.plan).await?,
         };
         let clocks = match &ended {
             Some(ended) => session.driver.clocks().await.of(ended.run.id),
@@ -84,7 +88,9 @@ impl Migration {
         accepted
             .extend(recorded.filter(|(run, _)| run.can_be_resumed()).into_iter().flat_map(|(_, accepted)| accepted));
         let report = run_preflight(target, &job, ItemsRead::Nothing, accepted).await;
-        report.check_findings()?;
+        let again = if options.again { " --again" } else { "" };
+        let restart = if options.restart { " --restart" } else { "" };
+        report.check_findings(&format!("run{again}{restart}"), &target.commands)?;
         report.notify(self.observer.as_ref());
         Ok(report.accepted_names())
     }

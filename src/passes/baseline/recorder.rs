@@ -51,6 +51,9 @@ impl BaselineRecorder {
                 continue;
             }
             page.may_write.extend(baseline.may_write.then_some(digest));
+            if !baseline.stable.is_empty() {
+                page.stable.push((key.clone(), baseline.stable));
+            }
             if !baseline.pairs.is_empty() {
                 page.pairs.push((key.clone(), baseline.pairs));
             }

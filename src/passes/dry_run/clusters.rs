@@ -65,8 +65,8 @@ async fn read_cluster<C: Default>(
         let limit = size.limit(read_settings, &requests).min(allowed);
         let request = PageRequest { segment, total_segments, start, limit: Some(limit), consistent, keys_only: false };
         let read = requests.stop().unless_stopping(requests.read_page(&request, size.estimate(limit))).await??;
-        let ReadPage { page, missing } = &read;
-        size.learn_cost(page);
+        let ReadPage { page, missing, left_out: _ } = &read;
+        size.learn_cost(&read);
         let items = page.items.len() as u64 + missing;
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(items)))
             .unwrap_or_default();
@@ -83,7 +83,7 @@ async fn read_cluster<C: Default>(
 /// Decides on every item of a page, and adds the decisions to the counts of a cluster. Writes nothing. Does not look up
 /// recorded history, so it works only for expand changes.
 pub fn predict_page(cluster: &mut Prediction, read: &ReadPage, changes: &Changes) -> Counts {
-    let ReadPage { page, missing } = read;
+    let ReadPage { page, missing, left_out: _ } = read;
     let read_units = page.units.unwrap_or(0.0);
     let mut found = Prediction { pages: 1, read_units, missing: *missing, ..Prediction::default() };
     let mut counts = Counts { read_units, ..Counts::default() };

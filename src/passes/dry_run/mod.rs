@@ -107,9 +107,10 @@ impl ProcessPage for DryRun {
         let changes = self.decisions.changes();
         let records = history_of(changes, self.records.as_deref(), &items, &self.requests).await?;
         let known: Vec<(&Item, &ItemHistory)> = items.iter().zip(&records).collect();
-        let decisions = self.decisions.of(&known, &self.requests).await?;
-        for (item, decision) in items.iter().zip(decisions) {
-            page.counts.count(page.prediction.add_decided(item, changes, decision).outcome());
+        let (decisions, read) = self.decisions.of(&known, &self.requests).await?;
+        page.counts.read_units += read;
+        for ((item, record), decision) in items.iter().zip(&records).zip(decisions) {
+            page.counts.count(page.prediction.add_decided(item, changes, record, decision).outcome());
         }
         Ok(PartialOutcome { outcome: page, rest: None })
     }

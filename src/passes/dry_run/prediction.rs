@@ -32,6 +32,8 @@ pub struct Prediction {
     pub missing: u64,
     /// Number of items that would be written.
     pub would_change: u64,
+    /// Number of writes to these items. An item has several only if the plan says `split = true`.
+    pub writes: u64,
     /// Number of items whose targets already have all the values that the plan implies.
     pub already_applied: u64,
     /// Number of items that the plan does not change, for example because they have no source.
@@ -181,11 +183,17 @@ impl Prediction {
     /// Decides about one item, and counts it. `record` is the recorded history of the item. Asks no program: an item
     /// that needs an answer counts as changed, without the capacity for the values that the program computes.
     pub fn add(&mut self, item: &Item, changes: &Changes, record: &ItemHistory) -> PredictedOutcome {
-        self.add_decided(item, changes, reject_if_unreadable(changes.decide_with(item, record)))
+        self.add_decided(item, changes, record, reject_if_unreadable(changes.decide_with(item, record)))
     }
 
-    /// Counts one item for which this decision was made.
-    pub fn add_decided(&mut self, item: &Item, changes: &Changes, mut decision: Decision) -> PredictedOutcome {
+    /// Counts one item for which this decision was made. `record` is the recorded history of the item.
+    pub fn add_decided(
+        &mut self,
+        item: &Item,
+        changes: &Changes,
+        record: &ItemHistory,
+        mut decision: Decision,
+    ) -> PredictedOutcome {
         self.scanned += 1;
         let bytes = item_bytes(item);
         self.bytes += bytes as u64;
@@ -193,7 +201,8 @@ impl Prediction {
         if let Decision::NeedsAnswers(_, least) = decision {
             decision = Decision::Write(*least);
         }
-        if matches!(decision, Decision::Write(_) | Decision::Refused(..)) {
+        let derives = matches!(&decision, Decision::Write(write) if write.derived_item().is_some());
+        if matches!(decision, Decision::Write(_) | Decision::Refused(..)) && !derives {
             self.encrypted += u64::from(encryption_marker(item).is_some());
         }
         let class = match decision {
@@ -222,10 +231,21 @@ impl Prediction {
             // `Write` has replaced this decision above.
             Decision::NeedsAnswers(..) => PredictedOutcome::WouldChange,
             Decision::Write(write) => {
-                self.write_units += write.cost.total();
-                usage.write = write.cost.table;
-                for (place, units) in &write.cost.indexes {
-                    self.add_to_index(&changes.indexes().schemas()[*place].name, *units);
+                let mut writes = changes.all_writes(write, record);
+                self.writes += writes.len() as u64;
+                for write in &writes {
+                    self.write_units += write.cost.total();
+                    usage.write += write.cost.table;
+                    self.add_derived_usage(changes, write);
+                    for (place, units) in &write.cost.indexes {
+                        self.add_to_index(&changes.indexes().schemas()[*place].name, *units);
+                    }
+                }
+                // Together, the writes of an item have the effect of one write with all their actions.
+                let mut write = writes.remove(0);
+                for later in writes {
+                    write.actions.extend(later.actions);
+                    write.pre_images.extend(later.pre_images);
                 }
                 for leftover in write.pre_images.iter().filter_map(PreImage::leftover).collect::<BTreeSet<_>>() {
                     self.add_leftover(leftover, ItemGroup { items: 1, examples: vec![write.key.clone()] });
@@ -257,6 +277,7 @@ impl Prediction {
         for class in PredictedOutcome::ALL {
             *self.count(class) += other.of(class);
         }
+        self.writes += other.writes;
         self.write_units += other.write_units;
         self.read_units += other.read_units;
         self.heaviest.merge(other.heaviest);
@@ -297,6 +318,15 @@ impl Prediction {
         }
     }
 
+    /// Adds the load that a derived item puts on its own partition key. The check of its source loads the partition key
+    /// of the source.
+    fn add_derived_usage(&mut self, changes: &Changes, write: &GuardedWrite) {
+        if let Some(key) = write.derived_key().filter(|_| changes.key().sort.is_some()) {
+            let usage = KeyUsage { write: write.cost.table, bytes: 0.0 };
+            self.heaviest.add(key.partition_hash(&changes.key().partition.name), usage);
+        }
+    }
+
     fn add_to_index(&mut self, name: &str, units: Units) {
         *self.index_write_units.entry(name.to_owned()).or_default() += units;
     }
@@ -320,7 +350,10 @@ impl Prediction {
             let (path, value) = match action {
                 Action::SetFrom { to, from, .. } => (to, from.get(item)),
                 Action::SetValue { to, value } => (to, Some(value)),
-                Action::Remove { .. } | Action::DeleteItem { .. } | Action::PutItem { .. } => continue,
+                Action::Remove { .. }
+                | Action::DeleteItem { .. }
+                | Action::PutItem { .. }
+                | Action::PutDerived { .. } => continue,
             };
             let kind = value.map_or("-", Value::type_name);
             match (self.times.get_mut(path), value) {
@@ -373,6 +406,9 @@ fn shape(item: &Item, write: &GuardedWrite) -> Shape {
             }
             Action::DeleteItem { .. } => return Shape { before: "an item".into(), after: "no item".into(), items: 1 },
             Action::PutItem { .. } => return Shape { before: "no item".into(), after: "an item".into(), items: 1 },
+            Action::PutDerived { .. } => {
+                return Shape { before: "no derived item".into(), after: "a derived item".into(), items: 1 };
+            }
         }
     }
     let text = |side: BTreeMap<&Path, &'static str>| {

@@ -14,7 +14,7 @@ use crate::item::{Item, ItemKey, Value};
 use crate::passes::{expand, undo};
 use crate::plan::Plan;
 use crate::ratelimit::{Budget, Budgets};
-use crate::state::{BeginMode, Identity, NewRun, PreImageRow, RunSession, State, phase};
+use crate::state::{BeginMode, DeleteCounts, Identity, NewRun, PreImageRow, RunSession, State, phase};
 
 const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                     [select]\nwhere = 'item.sk < \"900\"'\n[[change]]\ndelete = true\nwriters = \"stopped\"\n\
@@ -175,6 +175,34 @@ async fn a_resumed_rollback_resurrects_no_item() {
     assert!(resumed > 3 && unclear > 3, "{resumed} and {unclear}");
 }
 
+/// A run is killed at any time. The table no longer shows the deletes whose page was not committed, so the report counts
+/// them by the journal: those that DynamoDB confirmed, and at most those that were sent.
+#[tokio::test(start_paused = true)]
+async fn a_killed_run_counts_the_deletes_of_its_journal() {
+    let (mut uncounted, mut unclear) = (0, 0);
+    for lifetime in 1..60 {
+        let (store, mut crash) = crate::state::in_memory_with_crashes();
+        let mut scene = Scene::with_store(12, store);
+        let session = scene.begin(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        let job = scene.job(phase::EXPAND);
+        if timeout(Duration::from_millis(lifetime), job.work(&scene.store, &session)).await.is_ok() {
+            continue;
+        }
+        scene.store = crash();
+        sleep(Duration::from_secs(1)).await;
+        let ended = scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        assert!((0..12).all(|n| scene.item(n).is_none()));
+        let DeleteCounts { confirmed, unconfirmed } = ended.deletes.unwrap();
+        assert!(confirmed >= of(&ended, Outcome::Applied), "after {lifetime} ms: {confirmed}");
+        assert_eq!(confirmed + unconfirmed, 12, "after {lifetime} ms: nobody else deletes items");
+        uncounted += usize::from(confirmed > of(&ended, Outcome::Applied));
+        unclear += usize::from(unconfirmed > 0);
+    }
+    assert!(uncounted > 3 && unclear > 3, "{uncounted} and {unclear}");
+    let scene = Scene::new(3);
+    assert_eq!(scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await.deletes, None, "`applied` is exact");
+}
+
 /// A rollback that died before it had a reply: the item may be there, may be another one, or may be missing.
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_put_is_not_repeated() {
@@ -241,24 +269,45 @@ async fn a_stop_ends_the_wait_for_late_deletes() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// A damaged key in the journal is a failure, and every other item comes back.
-#[tokio::test]
-async fn a_damaged_key_fails_only_its_item() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("s.db");
-    let identity = Identity::from_plan(&plan(), &TableDescription::for_tests());
-    let open = || crate::state::open(&path, &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
-    let scene = Scene::with_store(9, open());
+/// The application creates an item while its put-back is on its way, so the put is refused and its mark stays. If the
+/// run then deletes the new item, the mark belongs to the earlier delete, and the new item comes back.
+#[tokio::test(start_paused = true)]
+async fn a_mark_of_a_refused_put_does_not_affect_a_later_delete() {
+    let scene = Scene::new(2);
     scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
-    let Scene { table, plan, store } = scene;
-    store.close().await.unwrap();
-    crate::state::damage_first_key(&path);
-    let scene = Scene { table, plan, store: open() };
-    let ended = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
-    assert_eq!((of(&ended, Outcome::Applied), of(&ended, Outcome::Rejected)), (8, 1));
-    let failures = scene.store.failures_of_phase(phase::ROLLBACK, crate::state::Cursor::START, 10).await.unwrap();
-    let reasons: BTreeMap<String, &str> =
-        failures.iter().flatten().map(|failure| (failure.key.to_text(), failure.reason.as_str())).collect();
-    assert_eq!(reasons.len(), 1);
-    assert!(reasons.values().all(|reason| reason.contains("key cannot be read")), "{reasons:?}");
+    let new: Item = item(0).into_iter().chain([("b".to_owned(), Value::Null)]).collect();
+    scene.put(0, Author::Application, Some(new.clone()));
+    let first = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+    assert_eq!(of(&first, Outcome::Diverged), 1);
+    // The item that came back is deleted, too.
+    assert_eq!(of(&scene.pass(phase::EXPAND, BeginMode::Again).await, Outcome::Applied), 2);
+    let second = scene.pass(phase::ROLLBACK, BeginMode::Again).await;
+    assert_eq!((of(&second, Outcome::Applied), of(&second, Outcome::Rejected)), (2, 0));
+    assert_eq!((scene.item(0), scene.item(1)), (Some(new), Some(item(1))));
+}
+
+/// A damaged row of the journal is a failure, and every other item comes back.
+#[tokio::test]
+async fn a_damaged_row_fails_only_its_item() {
+    for damages_key in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let identity = Identity::from_plan(&plan(), &TableDescription::for_tests());
+        let open = || crate::state::open(&path, &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+        let scene = Scene::with_store(9, open());
+        scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        let Scene { table, plan, store } = scene;
+        store.close().await.unwrap();
+        crate::state::damage_journal(&path, damages_key);
+        let scene = Scene { table, plan, store: open() };
+        let ended = scene.pass(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+        assert_eq!((of(&ended, Outcome::Applied), of(&ended, Outcome::Rejected)), (8, 1), "{damages_key}");
+        let failures = scene.store.failures_of_phase(phase::ROLLBACK, crate::state::Cursor::START, 10).await.unwrap();
+        let reasons: BTreeMap<String, &str> =
+            failures.iter().flatten().map(|failure| (failure.key.to_text(), failure.reason.as_str())).collect();
+        assert_eq!(reasons.len(), 1);
+        let expected =
+            if damages_key { "key cannot be read" } else { "cannot be read: one of its rows has a wrong checksum" };
+        assert!(reasons.values().all(|reason| reason.contains(expected)), "{reasons:?}");
+    }
 }

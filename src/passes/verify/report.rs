@@ -59,6 +59,10 @@ pub struct VerifyReport {
     pub began_at: String,
     /// The time at which the verification was completed.
     pub ended_at: String,
+    /// Whether the plan deletes items. Then `unexpected` is the number of items that the plan selects and that are still
+    /// there, and no attributes are compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deletes: bool,
     /// Number of items that were read and compared.
     pub compared: u64,
     /// Number of items that were read but not compared, because no change of the plan applies to them.
@@ -137,7 +141,8 @@ pub struct MismatchExample {
     pub paths: Vec<String>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired. `None` if the item was repaired, or if no repair was requested.
+    /// The reason why the item was not repaired, or the reason why no repair is possible. `None` if the item was repaired,
+    /// or if no repair was requested and one may be possible.
     pub why: Option<String>,
 }
 
@@ -186,6 +191,9 @@ impl VerifyReport {
 
     /// Returns which side is the truth, in words.
     pub fn truth_text(&self) -> &'static str {
+        if self.deletes {
+            return "no item that the plan selects may be left";
+        }
         match self.truth.as_str() {
             "old" => "the old values are the truth",
             "new" => "the new values are the truth",
@@ -201,6 +209,9 @@ impl VerifyReport {
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let all = if self.is_full() { "every item, strongly consistently" } else { "a sample" };
         writeln!(out, "Verified {all}: begun {}, ended {}", self.began_at, self.ended_at)?;
+        if self.deletes {
+            return self.write_deletes(out);
+        }
         let truth = self.truth_text();
         let flag = self.flag_version.map_or(String::new(), |version| format!(" (version {version} of the flag)"));
         writeln!(out, "  {truth}{flag}")?;
@@ -246,14 +257,12 @@ impl VerifyReport {
         if let Some(limit) = self.limit_of_purge() {
             writeln!(out, "  The verification cannot prove anything about {limit}")?;
         }
-        let read = number(self.segments_read);
-        let differing = number(self.segments_differing);
-        match &self.sample {
-            None => writeln!(out, "  segments: {read} read, {differing} differ")?,
-            Some(sample) => writeln!(out, "  {}", sample.statement)?,
-        }
+        self.write_segments(out)?;
         self.write_examples(out)?;
         match self.mismatches {
+            0 if self.is_full() && self.compared == 0 => {
+                writeln!(out, "Nothing was compared, so the verification proves nothing about parity.")
+            }
             0 if self.is_full() => writeln!(out, "Parity holds."),
             0 if self.mismatches_found() > 0 => writeln!(
                 out,
@@ -264,12 +273,62 @@ impl VerifyReport {
         }
     }
 
+    /// Writes the report of a plan that deletes items.
+    fn write_deletes(&self, out: &mut impl Write) -> Result<()> {
+        writeln!(out, "  the plan deletes items: no item that it selects may be left")?;
+        for (label, items, note) in [
+            ("items read", self.items_read(), ""),
+            ("not selected", self.not_selected, "  the plan does not select them; they stay"),
+            ("left", self.unexpected, "  the plan selects them, and they are still there"),
+            ("unknown", self.missing, "  `where` has no result for them, so nobody knows whether they may stay"),
+            ("skipped", self.skipped, "  the plan skips them, because an expression has no result for them"),
+            ("raced", self.raced, "  a live writer changed the item meanwhile; it is not selected or gone"),
+        ] {
+            writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
+        }
+        if self.repair {
+            let deleted = number(self.repaired);
+            writeln!(out, "  deleted by the repair: {deleted}, left: {}", number(self.mismatches))?;
+        }
+        self.write_segments(out)?;
+        self.write_examples(out)?;
+        match self.mismatches {
+            0 if self.is_full() => writeln!(
+                out,
+                "No item that the plan selects is left. The table was read, not the journal: if somebody created an item \
+                 again under a deleted key, it stays unless the plan selects it."
+            ),
+            0 => writeln!(out, "No item in the sample is left that the plan selects."),
+            left => {
+                let items = count(left, "item is left or unknown", "items are left or unknown");
+                writeln!(out, "The deletes are not complete: {items}.")
+            }
+        }
+    }
+
+    fn write_segments(&self, out: &mut impl Write) -> Result<()> {
+        let read = number(self.segments_read);
+        let differing = number(self.segments_differing);
+        match &self.sample {
+            None => writeln!(out, "  segments: {read} read, {differing} differ"),
+            Some(sample) => writeln!(out, "  {}", sample.statement),
+        }
+    }
+
     fn write_examples(&self, out: &mut impl Write) -> Result<()> {
         for example in &self.examples {
             let key = item_from_json(&example.key).map_or_else(|_| "?".to_owned(), |key| ItemKey::new(key).to_string());
             let repaired = if example.repaired { ", repaired" } else { "" };
             let why = example.why.as_ref().map_or(String::new(), |why| format!(" ({why})"));
-            writeln!(out, "    {:<10} {key}: {}{repaired}{why}", example.verdict, example.paths.join(", "))?;
+            match self.deletes {
+                true => {
+                    let verdict = if example.verdict == Verdict::Missing.name() { "unknown" } else { "left" };
+                    writeln!(out, "    {verdict:<10} {key}{}{why}", if example.repaired { ", deleted" } else { "" })?;
+                }
+                false => {
+                    writeln!(out, "    {:<10} {key}: {}{repaired}{why}", example.verdict, example.paths.join(", "))?;
+                }
+            }
         }
         match self.mismatches_found().saturating_sub(self.examples.len() as u64) {
             0 => Ok(()),

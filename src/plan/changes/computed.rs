@@ -7,7 +7,7 @@ use crate::item::Path;
 use crate::plan::conversion;
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
-use crate::plan::select::read_expression;
+use crate::plan::select::{read_element_expression, read_expression};
 
 /// Reads a `compute`. `key` is the position of the word `compute`, and `first` the position of its path.
 pub(super) fn read_compute(
@@ -20,7 +20,10 @@ pub(super) fn read_compute(
 ) -> Option<WrittenChange> {
     let replaced = replaced::read(fields, to.as_ref(), problems);
     let value = dependent_field(fields, "as", "compute", key, true, problems)?;
-    let expression = read_expression("as", value, Expected::Value, problems)?;
+    let expression = match fields.get("each") {
+        Some(_) => read_element_expression("as", value, problems)?,
+        None => read_expression("as", value, Expected::Value, problems)?,
+    };
     let formula = Formula::Expression(expression.expr.clone());
     let to = to?;
     let (replaces, replaced) = replaced?.into_parts(&formula, &to);

@@ -32,9 +32,9 @@ pub(super) fn read_exec(
 ) -> Option<WrittenChange> {
     let argv = argv(fields, "exec", "[\"python3\", \"transform.py\"]", problems);
     let inputs = ("inputs", "[\"title\", \"body\"]", "from which attributes does the program compute?");
-    let inputs = attributes(fields, inputs, key, problems);
+    let inputs = attributes(fields, "exec", inputs, key, problems);
     let outputs = ("outputs", "[\"embedding\"]", "which attributes does the program compute?");
-    let outputs = attributes(fields, outputs, key, problems);
+    let outputs = attributes(fields, "exec", outputs, key, problems);
     let marker = marker(fields, key, problems);
     let workers = count(fields, "workers", 2, 64, problems);
     let batch = count(fields, "batch", 100, 1_000, problems);
@@ -69,9 +69,11 @@ pub(super) fn read_exec(
     Some(WrittenChange { to, ..WrittenChange::new(change, first) })
 }
 
-/// Reads a required list of attribute names. `question` asks for the attributes of the list, for the labels of errors.
-fn attributes(
+/// Reads a list of attribute names that this kind of change requires. `question` asks for the attributes of the list,
+/// for the labels of errors.
+pub(super) fn attributes(
     fields: &Fields<'_, '_>,
+    kind: &str,
     (name, example, question): (&str, &str, &str),
     key: &TextSpan,
     problems: &mut Problems,
@@ -79,7 +81,7 @@ fn attributes(
     let Some((_, value)) = fields.get(name) else {
         if !fields.has_misspelt(&[name]) {
             problems.add_missing(
-                Diagnostic::new(format!("`exec` has no `{name}`"), key.clone(), question)
+                Diagnostic::new(format!("`{kind}` has no `{name}`"), key.clone(), question)
                     .help(format!("add `{name} = {example}` to this change")),
             );
         }
@@ -99,7 +101,7 @@ fn attributes(
     let mut names: Vec<Spanned<Path>> = Vec::new();
     let mut is_valid = true;
     for part in array.iter() {
-        match attribute(name, part, problems) {
+        match attribute(kind, name, part, problems) {
             Some(path) if names.iter().any(|other| *other.get_ref() == path) => {
                 let twice = Diagnostic::new(format!("`{path}` is listed twice in `{name}`"), part.span(), "repeated");
                 problems.add(twice.help("remove one of the two"));
@@ -113,7 +115,7 @@ fn attributes(
 }
 
 /// Reads the name of a whole attribute.
-fn attribute(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
+fn attribute(kind: &str, field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
     let path = read_path(field, value, problems)?;
     if path.is_top_level() {
         return Some(path);
@@ -121,19 +123,19 @@ fn attribute(field: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems)
     let root = Path::attribute(path.root());
     problems.add(
         Diagnostic::new(
-            format!("`{field}` of an `exec` names whole attributes only"),
+            format!("`{field}` of {} names whole attributes only", article(kind)),
             value.span(),
             format!("a path inside `{root}`"),
         )
         .help(format!("write the name of the attribute: {:?}", root.to_string()))
-        .help("the program then gets or computes the whole document"),
+        .help("the program or function then gets or computes the whole document"),
     );
     None
 }
 
 fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> Option<Spanned<Path>> {
     match fields.get("marker") {
-        Some((_, value)) => attribute("marker", value, problems).map(|path| Spanned::new(value.span(), path)),
+        Some((_, value)) => attribute("exec", "marker", value, problems).map(|path| Spanned::new(value.span(), path)),
         None => {
             if !fields.has_misspelt(&["marker"]) {
                 problems.add_missing(
@@ -158,21 +160,7 @@ fn are_distinct(
     marker: &Spanned<Path>,
     problems: &mut Problems,
 ) -> bool {
-    let mut is_valid = true;
-    for target in outputs.iter().chain([marker]) {
-        let Some(input) = inputs.iter().find(|input| input.get_ref() == target.get_ref()) else { continue };
-        is_valid = false;
-        problems.add(
-            Diagnostic::new(
-                format!("`{}` is both an input and a target of this `exec`", target.get_ref()),
-                target.span(),
-                "written by this change",
-            )
-            .also(input.span(), "read by this change")
-            .help("each write would change the inputs, so the values would be computed again and again")
-            .help("write to another attribute"),
-        );
-    }
+    let mut is_valid = refuse_inputs("exec", inputs, outputs.iter().chain([marker]), problems);
     if let Some(output) = outputs.iter().find(|output| output.get_ref() == marker.get_ref()) {
         is_valid = false;
         problems.add(
@@ -182,6 +170,36 @@ fn are_distinct(
         );
     }
     is_valid
+}
+
+/// Refuses a target that is also an input. Returns whether there is none.
+pub(super) fn refuse_inputs<'a>(
+    kind: &str,
+    inputs: &[Spanned<Path>],
+    targets: impl Iterator<Item = &'a Spanned<Path>>,
+    problems: &mut Problems,
+) -> bool {
+    let mut is_valid = true;
+    for target in targets {
+        let Some(input) = inputs.iter().find(|input| input.get_ref() == target.get_ref()) else { continue };
+        is_valid = false;
+        problems.add(
+            Diagnostic::new(
+                format!("`{}` is both an input and a target of this `{kind}`", target.get_ref()),
+                target.span(),
+                "written by this change",
+            )
+            .also(input.span(), "read by this change")
+            .help("each write would change the inputs, so the values would be computed again and again")
+            .help("write to another attribute"),
+        );
+    }
+    is_valid
+}
+
+/// Returns the name of a kind of change with its article.
+fn article(kind: &str) -> String {
+    format!("{} `{kind}`", if kind.starts_with(['a', 'e']) { "an" } else { "a" })
 }
 
 fn count(fields: &Fields<'_, '_>, name: &str, default: usize, max: u64, problems: &mut Problems) -> usize {

@@ -2,9 +2,12 @@
 
 mod append;
 mod computed;
+mod custom;
 mod delete;
+mod each;
 mod exec;
 mod options;
+mod put;
 mod replaced;
 
 use toml::Spanned;
@@ -16,11 +19,12 @@ use super::fields::{Fields, join_with_or};
 use super::select::WrittenExpr;
 use crate::change::{Change, OnExisting};
 use crate::item::Path;
+pub(super) use each::WrittenElement;
 pub(super) use options::{WrittenOptions, by_target, check_conditions, check_null};
 pub(super) use replaced::WrittenReplaced;
 
-const CHANGE_CASES: [&str; 10] =
-    ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "exec", "delete"];
+const CHANGE_CASES: [&str; 12] =
+    ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "exec", "custom", "delete", "put"];
 
 /// The fields that only some kinds of change take, each with these kinds.
 const DEPENDENT_FIELDS: [(&str, &[&str]); 27] = [
@@ -38,8 +42,8 @@ const DEPENDENT_FIELDS: [(&str, &[&str]); 27] = [
     ("fraction", &["convert"]),
     ("true_values", &["convert"]),
     ("false_values", &["convert"]),
-    ("inputs", &["exec"]),
-    ("outputs", &["exec"]),
+    ("inputs", &["exec", "custom"]),
+    ("outputs", &["exec", "custom"]),
     ("marker", &["exec"]),
     ("workers", &["exec"]),
     ("batch", &["exec"]),
@@ -70,6 +74,10 @@ pub(super) struct WrittenChange {
     pub(super) options: WrittenOptions,
     /// Positions of `replaces` and `inverse`. `None` if the change replaces nothing.
     pub(super) replaced: Option<WrittenReplaced>,
+    /// The changes in the elements of a container. Empty for every other change.
+    pub(super) elements: Vec<WrittenElement>,
+    /// The expressions of a `put`: those of the key attributes, and then those of the other attributes.
+    pub(super) derived: Vec<WrittenExpr>,
 }
 
 /// Reads all changes. Reports invalid changes and omits them from the result. A change without its own `on_existing`
@@ -88,15 +96,17 @@ pub(super) fn read(root: &Fields<'_, '_>, on_existing: OnExisting, problems: &mu
     if array.is_empty() {
         problems.add_missing(nothing_to_do(value.span()));
     }
-    array.iter().filter_map(|entry| read_entry(entry, on_existing, problems)).collect()
+    let changes = array.iter().flat_map(|entry| read_entry(entry, on_existing, problems)).collect();
+    each::merge(changes, problems)
 }
 
-fn read_entry(entry: &Spanned<DeValue<'_>>, on_existing: OnExisting, problems: &mut Problems) -> Option<WrittenChange> {
+/// Reads one `[[change]]`. Returns one change, or one for each output of a `custom`, or none if it is not valid.
+fn read_entry(entry: &Spanned<DeValue<'_>>, on_existing: OnExisting, problems: &mut Problems) -> Vec<WrittenChange> {
     match entry.get_ref() {
         DeValue::Table(table) => read_change(table, entry.span(), on_existing, problems),
         _ => {
             problems.add(not_a_list(entry));
-            None
+            Vec::new()
         }
     }
 }
@@ -106,10 +116,10 @@ fn read_change(
     at: TextSpan,
     on_existing: OnExisting,
     problems: &mut Problems,
-) -> Option<WrittenChange> {
+) -> Vec<WrittenChange> {
     let dependent = DEPENDENT_FIELDS.iter().map(|(name, _)| *name);
     let names: Vec<&str> =
-        CHANGE_CASES.into_iter().chain(dependent).chain(["on_existing", "where", "null_is_missing"]).collect();
+        CHANGE_CASES.into_iter().chain(dependent).chain(["each", "on_existing", "where", "null_is_missing"]).collect();
     let fields = Fields::open(table, "[[change]]", &names, at, problems);
     let kinds = fields.present_fields(&CHANGE_CASES);
     let (kind, key, value) = match kinds.as_slice() {
@@ -117,11 +127,11 @@ fn read_change(
         [] => {
             if !fields.has_misspelt(&CHANGE_CASES) {
                 problems.add_missing(
-                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert, append, bump, exec or delete")
-                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; append = \"a\" with values = { SS = [\"b\"] }; bump = \"version\"; exec = [\"./program\"] with inputs, outputs and marker; delete = true"),
+                    Diagnostic::new("this change does not say what to do", fields.at.clone(), "no move, copy, set, remove, compute, convert, append, bump, exec, custom, delete or put")
+                        .help("write one of these: move = \"a\" with to = \"b\"; copy = \"a\" with to = \"b\"; set = \"a\" with value = 1; remove = \"a\"; compute = \"a\" with as = 'item.b + item.c'; convert = \"a\" with to = \"N\"; append = \"a\" with values = { SS = [\"b\"] }; bump = \"version\"; exec = [\"./program\"] with inputs, outputs and marker; custom = \"name\" with inputs and outputs; delete = true; put = { key = { pk = '\"EMAIL#\" + item.email' } }"),
                 );
             }
-            return None;
+            return Vec::new();
         }
         [first, others @ ..] => {
             for (name, key, _) in others {
@@ -137,35 +147,67 @@ fn read_change(
                     )),
                 );
             }
-            return None;
+            return Vec::new();
         }
     };
+    if let Some((at, each)) = fields.get("each") {
+        let written = each::read(&fields, (&at, each), (kind, &key, value), on_existing, problems);
+        return written.into_iter().collect();
+    }
     if kind == "delete" {
         own_on_existing(&fields, kind, &key, problems);
         refuse_foreign_fields(&fields, kind, &key, problems);
         // A `delete` has no options: this call only refuses them.
         options::read(&fields, kind, &key, problems);
-        return delete::read_delete(&fields, &key, value, problems);
+        return delete::read_delete(&fields, &key, value, problems).into_iter().collect();
+    }
+    if kind == "put" {
+        own_on_existing(&fields, kind, &key, problems);
+        refuse_foreign_fields(&fields, kind, &key, problems);
+        // A `put` has no options: this call only refuses them.
+        options::read(&fields, kind, &key, problems);
+        return put::read_put(&key, value, problems).into_iter().collect();
     }
     if kind == "exec" {
         let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
         refuse_foreign_fields(&fields, kind, &key, problems);
         let options = options::read(&fields, kind, &key, problems);
         let written = exec::read_exec(&fields, &key, on_existing, problems);
-        return written.map(|written| WrittenChange { options, ..written });
+        let written = written.map(|written| WrittenChange { options, ..written });
+        return written.into_iter().collect();
+    }
+    if kind == "custom" {
+        let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
+        refuse_foreign_fields(&fields, kind, &key, problems);
+        let options = options::read(&fields, kind, &key, problems);
+        let written = custom::read_custom(&fields, &key, value, on_existing, problems);
+        return written.into_iter().map(|written| WrittenChange { options: options.clone(), ..written }).collect();
     }
     let path = read_path(kind, value, problems);
     let on_existing = own_on_existing(&fields, kind, &key, problems).unwrap_or(on_existing);
     refuse_foreign_fields(&fields, kind, &key, problems);
     let options = options::read(&fields, kind, &key, problems);
-    let written = match kind {
-        "compute" => computed::read_compute(&fields, &key, path, value.span(), on_existing, problems),
-        "convert" => computed::read_convert(&fields, path, value.span(), on_existing, problems),
-        "append" => append::read(&fields, &key, path, value.span(), problems),
-        "bump" => path.map(|path| WrittenChange::new(Change::Bump { path }, value.span())),
-        _ => read_plain(&fields, kind, (&key, path), value.span(), on_existing, problems),
-    };
-    written.map(|written| WrittenChange { options, ..written })
+    let written = read_kind(&fields, kind, (&key, path), value.span(), on_existing, problems);
+    written.map(|written| WrittenChange { options, ..written }).into_iter().collect()
+}
+
+/// Reads what a change of this kind does to its path. `key` is the position of the word that names the kind, and `first`
+/// the position of the path.
+fn read_kind(
+    fields: &Fields<'_, '_>,
+    kind: &str,
+    (key, path): (&TextSpan, Option<Path>),
+    first: TextSpan,
+    on_existing: OnExisting,
+    problems: &mut Problems,
+) -> Option<WrittenChange> {
+    match kind {
+        "compute" => computed::read_compute(fields, key, path, first, on_existing, problems),
+        "convert" => computed::read_convert(fields, path, first, on_existing, problems),
+        "append" => append::read(fields, key, path, first, problems),
+        "bump" => path.map(|path| WrittenChange::new(Change::Bump { path }, first)),
+        _ => read_plain(fields, kind, (key, path), first, on_existing, problems),
+    }
 }
 
 /// Reads a `move`, `copy`, `set` or `remove`. `key` is the position of this word, and `first` the position of its path.
@@ -180,7 +222,7 @@ fn read_plain(
     let to = dependent_field(fields, "to", kind, key, matches!(kind, "move" | "copy"), problems);
     let constant = dependent_field(fields, "value", kind, key, kind == "set", problems);
     let target = to.and_then(|to| Some((read_path("to", to, problems)?, to.span())));
-    let depth = path.as_ref().map_or(1, |path| path.steps().len());
+    let depth = each::depth(fields) + path.as_ref().map_or(1, |path| path.steps().len());
     let constant = constant.and_then(|value| Some((constant::read(value, depth, problems)?, value.span())));
     let written = |change, to: Option<TextSpan>, value: Option<TextSpan>| WrittenChange {
         to: to.unwrap_or_else(|| first.clone()),
@@ -206,6 +248,8 @@ impl WrittenChange {
             expression: None,
             options: WrittenOptions::default(),
             replaced: None,
+            elements: Vec::new(),
+            derived: Vec::new(),
         }
     }
 }
@@ -218,6 +262,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
         "bump" => Some("a `bump` always raises the existing value"),
         "append" => Some("an `append` keeps every existing value"),
         "delete" => Some("a `delete` writes no value, so an existing value does not matter"),
+        "put" => Some("a `put` never replaces an item. A different item with the derived key is reported as diverged"),
         "convert" if fields.get("into").is_none() => {
             Some("a `convert` without `into` always replaces the value by the converted value")
         }
@@ -228,7 +273,7 @@ fn own_on_existing(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
             Diagnostic::new(
                 format!("`{kind}` takes no `on_existing`"),
                 at,
-                "only with `move`, `copy`, `set`, `compute`, `exec` or `convert … into`",
+                "only with `move`, `copy`, `set`, `compute`, `exec`, `custom` or `convert … into`",
             )
             .also(key.clone(), this_change(kind))
             .help(format!("remove the line: {why}")),
@@ -319,6 +364,14 @@ pub(super) fn read_path(field: &str, value: &Spanned<DeValue<'_>>, problems: &mu
 }
 
 fn path_help(text: &str) -> String {
+    if let Some((list, member)) = text.rsplit_once("[*]").filter(|(list, _)| !list.contains("[*]")) {
+        return match member.strip_prefix('.') {
+            Some(member) => format!(
+                "to change every element of a list or map, name the list in `each`: each = \"{list}[*]\" and the member here: {member:?}"
+            ),
+            None => format!("to change every element of a list or map, name the list in `each`: each = \"{list}[*]\""),
+        };
+    }
     if text.is_empty() || text.contains(['"', '\'']) || text.chars().any(char::is_control) {
         return "a path consists of names separated by dots: \"address.zip\", 'tags[0].label', '\"e-mail\".home'"
             .to_owned();

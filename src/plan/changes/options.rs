@@ -40,12 +40,13 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
         "bump" => Some("a `bump` needs a number; an item whose version is NULL is not computable"),
         "exec" => Some("an `exec` treats a NULL like every other value"),
         "delete" => Some("a `delete` removes the whole item, so it has no target that could be missing"),
+        "put" => Some("a `put` writes another item, and changes no attribute of the selected item"),
         "convert" if fields.get("into").is_none() => {
             Some("a `convert` without `into` has no target of its own. A NULL at its path cannot be converted")
         }
         _ => None,
     };
-    let kinds = "only with `move`, `copy`, `set`, `compute`, `append` or `convert … into`";
+    let kinds = "only with `move`, `copy`, `set`, `compute`, `append`, `custom` or `convert … into`";
     let null_at = fields.get("null_is_missing").map(|(at, _)| at);
     let null_is_missing = match (&null_at, no_null) {
         (Some(at), Some(why)) => {
@@ -63,6 +64,11 @@ pub(super) fn read(fields: &Fields<'_, '_>, kind: &str, key: &TextSpan, problems
         (Some((at, _)), "delete") => {
             let why = "`where` in [select] says which items are deleted";
             refuse("where", &at, (kind, key), ("not with `delete`", why), problems);
+            None
+        }
+        (Some((at, _)), "put") => {
+            let why = "`where` in [select] says for which items an item is put";
+            refuse("where", &at, (kind, key), ("not with `put`", why), problems);
             None
         }
         (Some((_, value)), _) => read_expression("where", value, Expected::Bool, problems),

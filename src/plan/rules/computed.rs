@@ -9,6 +9,10 @@ use crate::plan::select::WrittenSelection;
 /// Refuses a change that computes a value from the value that it writes, unless the selection or the change's own
 /// `where` reads the target too. If it does, the run checks for each item that the written item is no longer selected.
 pub(super) fn check_own_inputs(written: &WrittenChange, selection: Option<&WrittenSelection>, problems: &mut Problems) {
+    // `check_elements` checks the inputs of changes in elements.
+    if written.change.each().is_some() {
+        return;
+    }
     let paths = written.change.paths();
     // Another rule reports a replaced attribute that overlaps the target.
     if written.replaced.is_some() && paths.removes.iter().any(|old| paths.writes.iter().any(|to| to.overlaps(old))) {

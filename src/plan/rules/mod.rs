@@ -6,21 +6,27 @@
 
 mod computed;
 mod delete;
+mod each;
 mod index;
+mod length;
+mod put;
 mod replaced;
 #[cfg(test)]
 mod tests;
 
+pub(super) use each::check_each;
 pub(super) use index::check_index;
 
-use super::changes::{WrittenChange, check_conditions, check_null};
+use super::changes::{WrittenChange, WrittenElement, check_conditions, check_null};
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
-use super::expression_limits::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound};
 use super::select::WrittenSelection;
 use crate::change::{Change, Formula, OptionsByTarget, index_key_fault};
 use crate::item::{IndexSchema, Item, MAX_ITEM_BYTES, Num, Path, PathStep, Value, item_bytes};
 use computed::{check_bumps, check_own_inputs};
 pub(super) use delete::{check_delete, check_delete_names};
+use each::{check_elements, constants};
+use length::check_length;
+pub(super) use put::{check_put, check_put_key, check_put_types};
 pub(super) use replaced::check_strategy;
 use replaced::{check_inverse_index_key, check_replaced};
 
@@ -52,7 +58,9 @@ struct PathUse<'a> {
 pub(super) fn check(
     changes: &[WrittenChange],
     selection: Option<&WrittenSelection>,
+    has_index: bool,
     options: &OptionsByTarget,
+    split: Option<&TextSpan>,
     problems: &mut Problems,
 ) {
     for change in changes {
@@ -64,7 +72,7 @@ pub(super) fn check(
     check_bumps(changes, problems);
     check_constants(changes, problems);
     // If the plan is too long, do not compare each pair of changes, because the number of pairs could be huge.
-    if check_length(changes, selection, options, problems) {
+    if check_length(changes, selection, has_index, options, split, problems) {
         check_conditions(changes, problems);
         for (i, first) in changes.iter().enumerate() {
             for second in &changes[i + 1..] {
@@ -136,6 +144,7 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
             | Change::Compute { formula: Formula::Conversion { conversion, .. }, .. },
         ) => example_of_type(conversion.target_type()),
         (None, Change::Append { addition, .. }) => example_of_type(addition.container_type()),
+        (None, Change::Each { .. }) => Some(Value::L(Vec::new())),
         (None, Change::Bump { .. }) => Some(Value::N(Num::from_wire("1".to_owned()))),
         (
             None,
@@ -143,7 +152,8 @@ fn root_value(to: &Path, change: &Change) -> Option<Value> {
             | Change::Copy { .. }
             | Change::Remove { .. }
             | Change::Delete { .. }
-            | Change::Compute { formula: Formula::Expression(_) | Formula::Inverse(_), .. }
+            | Change::Put { .. }
+            | Change::Compute { formula: Formula::Expression(_) | Formula::Inverse(_) | Formula::Custom(_), .. }
             | Change::Exec { .. },
         ) => None,
     }
@@ -163,8 +173,9 @@ fn example_of_type(name: &str) -> Option<Value> {
     }
 }
 
-fn check_change(written: &WrittenChange, problems: &mut Problems) {
-    for path_use in uses(written) {
+/// Reports names that are too long, and list elements that would be written or removed.
+fn check_paths(uses: &[PathUse<'_>], problems: &mut Problems) {
+    for path_use in uses {
         if let Some(name) = path_use.path.steps().iter().find_map(too_long_name) {
             let title = format!("an attribute name has at most {MAX_NAME_BYTES} bytes");
             problems.add(
@@ -173,7 +184,7 @@ fn check_change(written: &WrittenChange, problems: &mut Problems) {
             );
         }
     }
-    for path_use in uses(written).iter().filter(|path_use| {
+    for path_use in uses.iter().filter(|path_use| {
         !matches!(path_use.role, PathRole::CopiedFrom | PathRole::Input) && path_use.path.ends_in_index()
     }) {
         let verb = if path_use.role == PathRole::Target { "written" } else { "removed" };
@@ -183,6 +194,11 @@ fn check_change(written: &WrittenChange, problems: &mut Problems) {
                 .help(format!("name the list itself, `{}`, or a member of a document", list_of(path_use.path))),
         );
     }
+}
+
+fn check_change(written: &WrittenChange, problems: &mut Problems) {
+    check_paths(&uses(written), problems);
+    check_elements(written, problems);
     for (from, to) in written.change.paths().pairs().into_iter().filter(|(from, to)| from.overlaps(to)) {
         let what = if from == to {
             format!("`{from}` is its own target")
@@ -307,61 +323,12 @@ fn label(path_use: &PathUse<'_>) -> &'static str {
     }
 }
 
-/// Checks whether every write of the plan stays within DynamoDB's limits for expressions, and reports an error if not.
-fn check_length(
-    changes: &[WrittenChange],
-    selection: Option<&WrittenSelection>,
-    options: &OptionsByTarget,
-    problems: &mut Problems,
-) -> bool {
-    let plain: Vec<Change> = changes.iter().map(|written| written.change.clone()).collect();
-    let selection = selection.map(|written| &written.selection);
-    let bound = expression_bound(&plain, selection, options);
-    if bound.is_within_limits() {
-        return true;
-    }
-    let fitting = (0..plain.len())
-        .find(|n| !expression_bound(&plain[..*n + 1], selection, options).is_within_limits())
-        .unwrap_or(0);
-    let bytes = bound.update_bytes.max(bound.condition_bytes);
-    let operators = bound.update_operators.max(bound.condition_operators);
-    // Show the error at the first change that makes the plan exceed the limit.
-    if let Some(written) = changes.get(fitting) {
-        problems.add(
-            Diagnostic::new(
-                "the plan is too long for one write",
-                written.first.clone(),
-                format!("{fitting} changes fit before this one"),
-            )
-            .help(format!(
-                "all {} changes of an item go in one write; its expressions could take {bytes} bytes and {operators} \
-                     operators; DynamoDB accepts at most {MAX_EXPRESSION_BYTES} bytes and {MAX_OPERATORS} operators",
-                plain.len()
-            ))
-            .help("split the plan in two and run one after the other"),
-        );
-    }
-    false
-}
-
 /// Reports an error if all constants together are larger than the maximum size of an item.
 fn check_constants(changes: &[WrittenChange], problems: &mut Problems) {
     let mut total = 0;
     for written in changes {
-        let constant = match &written.change {
-            Change::Set { to, value, .. } => Some((to, value)),
-            Change::Append { to, addition } => Some((to, addition.value())),
-            Change::Move { .. }
-            | Change::Copy { .. }
-            | Change::Remove { .. }
-            | Change::Compute { .. }
-            | Change::Convert { .. }
-            | Change::Exec { .. }
-            | Change::Bump { .. }
-            | Change::Delete { .. } => None,
-        };
-        if let Some((to, value)) = constant {
-            total += item_bytes(&Item::from([(to.root().to_owned(), value.clone())]));
+        for (name, value) in constants(&written.change) {
+            total += item_bytes(&Item::from([(name.to_owned(), value.clone())]));
             if total > MAX_ITEM_BYTES {
                 problems.add(
                     Diagnostic::new(
@@ -403,6 +370,12 @@ fn uses(written: &WrittenChange) -> Vec<PathUse<'_>> {
 
 /// Returns the position of the expression that reads this input.
 fn input_span<'a>(written: &'a WrittenChange, input: &Path) -> &'a TextSpan {
+    let reads = |element: &&WrittenElement| {
+        element.expression.as_ref().is_some_and(|expression| expression.expr.inputs().contains(input))
+    };
+    if let Some(element) = written.elements.iter().find(reads) {
+        return &element.value;
+    }
     let is_of_formula = match &written.change {
         Change::Compute { formula, .. } => formula.inputs().contains(input),
         Change::Move { .. }
@@ -411,9 +384,11 @@ fn input_span<'a>(written: &'a WrittenChange, input: &Path) -> &'a TextSpan {
         | Change::Remove { .. }
         | Change::Convert { .. }
         | Change::Append { .. }
+        | Change::Each { .. }
         | Change::Exec { .. }
         | Change::Bump { .. }
-        | Change::Delete { .. } => true,
+        | Change::Delete { .. }
+        | Change::Put { .. } => true,
     };
     match written.replaced.as_ref().and_then(|replaced| replaced.inverse.as_ref()) {
         Some(inverse) if !is_of_formula => &inverse.at,

@@ -68,9 +68,11 @@ fn replacement(written: &WrittenChange) -> Option<Replacement<'_>> {
             | Change::Remove { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
+            | Change::Each { .. }
             | Change::Exec { .. }
             | Change::Bump { .. }
-            | Change::Delete { .. },
+            | Change::Delete { .. }
+            | Change::Put { .. },
             _,
         ) => None,
     }

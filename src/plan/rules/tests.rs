@@ -26,7 +26,9 @@ fn apply(changes: &[Change], image: &Item) -> Item {
             | Change::Bump { .. }
             | Change::Exec { .. }
             | Change::Append { .. }
-            | Change::Delete { .. } => {
+            | Change::Delete { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => {
                 unreachable!("not generated")
             }
         }

@@ -39,6 +39,24 @@ fn a_sample_hides_no_mismatch_that_is_known() {
     assert_eq!(sim.answer(READ), "allowed");
 }
 
+/// RUNBOOK: "If `cutover --back` has begun, `write-new` is refused until the way back is complete"
+#[test]
+fn a_way_back_that_has_begun_must_end_before_write_new() {
+    let mut sim = SimulatedMigration::new(PlanKind::Flagged);
+    sim.all(&[DUAL, RUN, VERIFY, READ, WRITE]);
+    // The pass that makes old values fresh left two items unequal.
+    sim.mismatches = 2;
+    sim.try_run(BACK).unwrap_err();
+    assert_eq!(sim.flag.as_ref().map(|flag| flag.old_stale), Some(true));
+    let refused = sim.next_step(WRITE, true).unwrap_err();
+    assert!(refused.why.contains("the way back has begun"), "{refused}");
+    assert!(refused.next.as_str().starts_with("cutover --back"), "{refused}");
+    assert_eq!(sim.stage_and_next().1.as_deref(), Some(refused.next.as_str()));
+    sim.mismatches = 0;
+    sim.run(BACK);
+    sim.all(&[VERIFY, READ, WRITE]);
+}
+
 /// RUNBOOK: "`--force` never overrides an incomplete expansion, and never allows `write-new` while items have failed"
 #[test]
 fn no_reason_overrides_items_without_a_new_value() {

@@ -104,6 +104,35 @@ fn a_rollback_that_is_refused_for_a_fact_leaves_the_way_forward() {
     sim.run(READ);
 }
 
+/// A rollback of derived items needs the statement in each command, and records it once. No other plan takes it.
+#[test]
+fn a_rollback_of_derived_items_needs_stopped_writers() {
+    let mut sim = after(PlanKind::SetOnly, &[RUN, VERIFY]);
+    sim.puts_items = true;
+    sim.begin();
+    let before = sim.events.len();
+    let refused = sim.try_run(Goal::Rollback).unwrap_err();
+    assert_eq!(refused.missing, [Fact::WritersStopped]);
+    assert_eq!(refused.next.as_str(), "rollback --writers-stopped");
+    assert_eq!((sim.events.len(), sim.state.rollback), (before, PhaseStatus::NotBegun));
+    let repair = sim.try_run(REPAIR).unwrap_err();
+    assert_eq!(repair.next.as_str(), "run --again");
+    sim.facts = vec![Fact::WritersStopped];
+    sim.run(Goal::Rollback);
+    assert_eq!((sim.state.rollback, sim.state.writers_stopped), (PhaseStatus::Complete, None));
+    let stated = |event: &&Event| matches!(event.body, EventBody::FactStated { fact: Fact::WritersStopped, .. });
+    assert_eq!(sim.events.iter().filter(stated).count(), 1);
+    // Nothing is left to do, so nothing must be stated.
+    sim.facts = Vec::new();
+    sim.run(Goal::Rollback);
+    for kind in [PlanKind::Stated, PlanKind::SetOnly, PlanKind::InPlace] {
+        let mut other = after(kind, &[RUN]);
+        other.facts = vec![Fact::WritersStopped];
+        let refused = other.try_run(Goal::Rollback).unwrap_err();
+        assert!(refused.why.contains("plans that put derived items"), "{refused}");
+    }
+}
+
 /// After a purge of the journal, no rollback can undo what a pass writes. So a pass that writes begins only with the
 /// acceptance, and a command that writes nothing needs none.
 #[test]

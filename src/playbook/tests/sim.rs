@@ -38,6 +38,8 @@ pub(super) struct SimulatedMigration {
     /// The time at which the operator purged the journal, and whether `--accept no-way-back` was given.
     pub(super) purged_at: Option<&'static str>,
     pub(super) accept_no_way_back: bool,
+    /// Whether the plan puts derived items.
+    pub(super) puts_items: bool,
     pub(super) unrestorable_targets: Option<u64>,
     pub(super) one_way: Option<&'static str>,
     pub(super) force: Option<&'static str>,
@@ -73,6 +75,7 @@ impl SimulatedMigration {
             accept_empty: false,
             purged_at: None,
             accept_no_way_back: false,
+            puts_items: false,
             unrestorable_targets: None,
             one_way: None,
             force: None,
@@ -114,9 +117,11 @@ impl SimulatedMigration {
             diverged: self.diverged,
             limits: self.limits,
             backup: self.backup,
+            deletes_items: false,
             unrestorable_targets: self.unrestorable_targets,
             one_way: self.one_way,
             no_way_back: None,
+            puts_items: self.puts_items,
             purged_at: self.purged_at,
             accept_no_way_back: self.accept_no_way_back,
             facts: &self.facts,
@@ -247,6 +252,7 @@ pub(super) const STOP_DUAL: Goal = Goal::Back { to: BackTarget::OldWrites, now: 
 pub(super) const COMMANDS: [Goal; 9] =
     [RUN, Goal::FailuresRetry, VERIFY, DUAL, READ, WRITE, BACK, Goal::Contract, Goal::Rollback];
 
+/// Every fact about the readers and the writers of old and new attributes.
 pub(super) const ALL_FACTS: [Fact; 5] = [
     Fact::DualWritesSince { since: Timestamp::UNIX_EPOCH },
     Fact::ReadersMoved,

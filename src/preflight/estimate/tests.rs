@@ -27,6 +27,7 @@ fn input<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> EstimateInput
         page_items: (25, 250),
         consistent: false,
         reads: ItemReads::Scan,
+        derives: false,
     }
 }
 

@@ -44,6 +44,7 @@ fn estimate(facts: &TableFacts, plan: &Plan) -> Estimate {
         page_items: (25, 250),
         consistent: false,
         reads: ItemReads::Scan,
+        derives: false,
     };
     Estimate::from_description(&TouchedPaths::from_plan(plan), &input)
 }
@@ -362,4 +363,23 @@ fn other_facts_of_the_table_cause_findings() {
         found.iter().all(|finding| finding.id != "auto-scaling"),
         "auto scaling does not apply to an on-demand table"
     );
+}
+
+/// An index shows attributes that items may have. The plan's list of attributes should have them.
+#[test]
+fn a_key_of_an_index_that_a_delete_does_not_list_is_a_warning() {
+    let mut facts = quiet_facts();
+    facts.table.indexes =
+        vec![index("h", "status", Projection::All, false), index("i", "day", Projection::KeysOnly, true)];
+    let of = |attributes: &str| {
+        let text = "[select]\nwhere = 'has(item.status)'\n[[change]]\ndelete = true\n";
+        let found = findings_of(&facts, &plan("", &format!("{text}{attributes}\n")));
+        found.into_iter().find(|finding| finding.id == "delete-attributes")
+    };
+    let found = of("attributes = [\"status\"]").unwrap();
+    assert_eq!(found.severity, Severity::Warning);
+    assert!(found.what.contains("`day` (index i)") && !found.what.contains("status"), "{}", found.what);
+    for complete in ["attributes = [\"status\", \"day\"]", "version = \"v\"", "writers = \"stopped\""] {
+        assert_eq!(of(complete), None, "{complete}");
+    }
 }

@@ -61,6 +61,7 @@ fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f
         page_items: (25, 250),
         consistent: false,
         reads: ItemReads::Scan,
+        derives: false,
     };
     let counted = TableTotals {
         items: Range::exactly(write),

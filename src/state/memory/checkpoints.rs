@@ -3,14 +3,19 @@
 use async_trait::async_trait;
 
 use super::super::{
-    Checkpoints, Commit, Counts, RunId, SegmentEvent, SegmentState, SegmentStatus, SegmentTotals, StoreError, rules,
+    Checkpoints, Commit, Counts, CrashPoint, RunId, SegmentEvent, SegmentState, SegmentStatus, SegmentTotals,
+    StoreError, rules,
 };
 use super::{MemoryState, StateTables};
 
 #[async_trait]
 impl Checkpoints for MemoryState {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        self.call(|tables, now| tables.commit(&commit, now)).await
+        let points = match self.is_read_only(commit.session) {
+            true => (Some(CrashPoint::BaselineCompletion), None),
+            false => (Some(CrashPoint::PageUncommitted), Some(CrashPoint::PageCommitted)),
+        };
+        self.call_at(points, |tables, now| tables.commit(&commit, now)).await
     }
 
     async fn segments_after(

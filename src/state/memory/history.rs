@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, BaselinePage, DeletedItem, DeletedItemsQuery, FilledTargets, History, PreImageId, PreImageRecord,
-    PreImageRow, RunId, RunStatus, SegmentStatus, SessionId, StoreError, phase, rules,
+    AffectedItems, BaselinePage, CrashPoint, DeleteCounts, DeletedItem, DeletedItemsQuery, FilledTargets, History,
+    PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus, SessionId, StoreError, phase, rules,
 };
-use super::{ByItem, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
+use super::{ByItem, CrashPoints, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
 use crate::change::{
     BaselinePair, Digest, HistoryLookup, ItemHistory, ItemMark, Leftover, Outcome, PreImage, PreImageOrigin, PriorValue,
 };
@@ -21,7 +21,7 @@ impl History for MemoryState {
         session: SessionId,
         rows: Vec<PreImageRow>,
     ) -> Result<Vec<PreImageId>, StoreError> {
-        self.call(|tables, now| {
+        self.call_at(crash_points(&rows), |tables, now| {
             rules::check_epoch(tables.run(session.run)?, session)?;
             Ok(rows.into_iter().map(|row| tables.append(session.run, row, now)).collect())
         })
@@ -114,6 +114,26 @@ impl History for MemoryState {
         .await
     }
 
+    async fn delete_counts(&self, run: RunId) -> Result<DeleteCounts, StoreError> {
+        self.call(|tables, _| {
+            let mut is_confirmed = BTreeMap::new();
+            for row in tables.journal.iter().filter(|row| row.run == run && !row.refused) {
+                match &row.pre.prior {
+                    PriorValue::Item(_) => drop(is_confirmed.insert(row.key.to_text(), false)),
+                    PriorValue::Mark(ItemMark::Deleted) => drop(is_confirmed.insert(row.key.to_text(), true)),
+                    PriorValue::Value(_)
+                    | PriorValue::Nothing
+                    | PriorValue::SameAsSource
+                    | PriorValue::Mark(ItemMark::PuttingBack | ItemMark::PutBack)
+                    | PriorValue::Leftover(_) => {}
+                }
+            }
+            let confirmed = is_confirmed.values().filter(|confirmed| **confirmed).count() as u64;
+            Ok(DeleteCounts { confirmed, unconfirmed: is_confirmed.len() as u64 - confirmed })
+        })
+        .await
+    }
+
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
         self.call(|tables, _| {
             tables.run(run)?;
@@ -144,7 +164,11 @@ impl History for MemoryState {
     }
 
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
-        self.call(|tables, _| tables.record_baseline(page)).await
+        let points = match self.is_read_only(page.session) {
+            true => (Some(CrashPoint::BaselineCompletion), None),
+            false => (Some(CrashPoint::BaselineUnrecorded), Some(CrashPoint::BaselineRecorded)),
+        };
+        self.call_at(points, |tables, now| tables.record_baseline(page, now)).await
     }
 
     async fn items_under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
@@ -173,6 +197,18 @@ impl History for MemoryState {
 
     async fn preexisting_count(&self) -> Result<u64, StoreError> {
         self.call(|tables, _| Ok(tables.preexisting_after(tables.last_rollback()))).await
+    }
+}
+
+/// Returns the crash points of a call that stores these rows.
+fn crash_points(rows: &[PreImageRow]) -> CrashPoints {
+    let has = |mark| rows.iter().any(|row| row.pre.prior == PriorValue::Mark(mark));
+    if has(ItemMark::Deleted) {
+        (Some(CrashPoint::DeleteUnconfirmed), None)
+    } else if has(ItemMark::PutBack) {
+        (Some(CrashPoint::PutBackUnmarked), None)
+    } else {
+        (Some(CrashPoint::PriorValuesUnrecorded), Some(CrashPoint::PriorValuesRecorded))
     }
 }
 
@@ -230,7 +266,7 @@ impl StateTables {
         targets.map(|(path, (_, digest))| (path.clone(), *digest)).collect()
     }
 
-    fn record_baseline(&mut self, page: BaselinePage) -> Result<(), StoreError> {
+    fn record_baseline(&mut self, page: BaselinePage, now: &str) -> Result<(), StoreError> {
         let BaselinePage { session, segment, number, .. } = page;
         let run = self.run(session.run)?.clone();
         rules::check_session(&run, session)?;
@@ -251,6 +287,16 @@ impl StateTables {
         for (key, pairs) in page.pairs {
             for (path, kind) in pairs {
                 record(&mut self.pairs, key.to_text(), path, (run.id, kind), since);
+            }
+        }
+        for (key, attributes) in page.stable {
+            for (path, digest) in attributes {
+                let pre = PreImage { written_digest: Some(digest), ..PreImage::same_as_source(&path) };
+                let is_record =
+                    |row: &JournalRow| row.pre.path == path && row.pre.prior == pre.prior && row.run > since;
+                if !self.item_journal(&key.to_text()).any(|(_, row)| is_record(row)) {
+                    self.append(run.id, PreImageRow { key: key.clone(), pre }, now);
+                }
             }
         }
         if !page.may_write.is_empty() {

@@ -19,8 +19,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    DivergedRecord, EventRecord, FailureRecord, Identity, Mismatch, PreImageId, RunId, RunRecord, RunStatus,
-    SampleDraw, SegmentState, SpendState, StateStore, StoreError, VerdictCounts, VerificationParameters, rules,
+    CrashPoint, DivergedRecord, EventRecord, FailureRecord, Identity, Mismatch, PreImageId, RunId, RunRecord,
+    RunStatus, SampleDraw, SegmentState, SessionId, SpendState, StateStore, StoreError, VerdictCounts,
+    VerificationParameters, rules,
 };
 use crate::change::{BaselinePair, Digest, PreImage};
 use crate::cost::UnitPrices;
@@ -36,6 +37,13 @@ pub type TimeSource = Arc<dyn Fn() -> String + Send + Sync>;
 /// A function that returns how long the next request or the next reply takes to arrive.
 pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
 
+/// A function that is called when the process reaches a crash point. If it returns true, the process is dead: the call
+/// in progress never returns.
+pub type CrashHook = Arc<dyn Fn(CrashPoint) -> bool + Send + Sync>;
+
+/// The crash points immediately before and immediately after a call takes effect.
+type CrashPoints = (Option<CrashPoint>, Option<CrashPoint>);
+
 /// One process's handle to the state of a migration.
 #[derive(Clone)]
 pub struct MemoryState {
@@ -45,6 +53,8 @@ pub struct MemoryState {
     time: TimeSource,
     /// The function that returns how long a request or a reply takes to arrive; `None` if they take no time.
     latency: Option<Latency>,
+    /// The function that decides at which crash point the process dies.
+    crash_hook: Option<CrashHook>,
 }
 
 /// The stored tables. All of them are ordered, so that repeated calls return the same results.
@@ -107,7 +117,7 @@ struct Verification {
 impl MemoryState {
     /// Creates an empty state. `time` returns the current time in its stored form.
     pub fn new(time: TimeSource) -> MemoryState {
-        MemoryState { tables: Arc::default(), owner: 0, time, latency: None }
+        MemoryState { tables: Arc::default(), owner: 0, time, latency: None, crash_hook: None }
     }
 
     /// Returns a handle to the same state. Every call on this handle takes time before and after the call takes effect.
@@ -116,10 +126,16 @@ impl MemoryState {
         MemoryState { latency: Some(latency), ..self }
     }
 
-    /// Returns a handle to the same state. Calls on this handle take no time. Use it in a test that only observes the
-    /// state.
+    /// Returns a handle to the same state. It reports the crash points that its calls reach to `hook`, and so do the
+    /// handles of later owners.
+    pub fn with_crash_points(self, hook: CrashHook) -> MemoryState {
+        MemoryState { crash_hook: Some(hook), ..self }
+    }
+
+    /// Returns a handle to the same state. Calls on this handle take no time and reach no crash point. Use it in a test
+    /// that only observes the state.
     pub fn without_latency(self) -> MemoryState {
-        MemoryState { latency: None, ..self }
+        MemoryState { latency: None, crash_hook: None, ..self }
     }
 
     /// Kills the owner. Returns the next owner's handle. The state keeps all durable data. Open sessions become
@@ -168,10 +184,36 @@ impl MemoryState {
         &self,
         call: impl FnOnce(&mut StateTables, &str) -> Result<T, StoreError> + Send,
     ) -> Result<T, StoreError> {
+        self.call_at((None, None), call).await
+    }
+
+    /// Executes one call, like [`MemoryState::call`]. The process may die at these crash points.
+    async fn call_at<T: Send>(
+        &self,
+        (before, after): CrashPoints,
+        call: impl FnOnce(&mut StateTables, &str) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError> {
         self.simulate_latency().await;
+        self.reach(before).await;
         let result = self.apply(call);
+        self.reach(after).await;
         self.simulate_latency().await;
         result
+    }
+
+    /// Reports that the process reached a crash point. Never returns if the process dies there.
+    async fn reach(&self, point: Option<CrashPoint>) {
+        if let (Some(hook), Some(point)) = (&self.crash_hook, point)
+            && hook(point)
+        {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns whether this session reads the rest of a stopped pass without writing an item.
+    fn is_read_only(&self, session: SessionId) -> bool {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.run(session.run).is_ok_and(|run| run.looked_through)
     }
 
     /// Waits for the time that a request or a reply takes to arrive.

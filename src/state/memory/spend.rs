@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 
-use super::super::{Reservation, RunId, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StoreError, rules};
+use super::super::{
+    CrashPoint, Reservation, RunId, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StoreError, rules,
+};
 use super::{MemoryState, StateTables};
 use crate::cost::{PriceBasis, UnitPrices};
 
@@ -27,7 +29,7 @@ impl SpendLedger for MemoryState {
     }
 
     async fn reserve(&self, session: SessionId, reservation: Reservation) -> Result<(), StoreError> {
-        self.call(|tables, _| {
+        self.call_at((None, Some(CrashPoint::CapacityReserved)), |tables, _| {
             let run = session.run;
             let stored = tables.spend.get(&run).map(|(state, _)| *state);
             let begun = tables.spending.contains(&(run, session.epoch));

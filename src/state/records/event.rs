@@ -36,6 +36,8 @@ pub enum StoredFact {
     Steering,
     /// The time at which the operator purged the journal. From then on, there is no way back.
     JournalPurged,
+    /// The SHA-256 of the files of the plan's programs.
+    Programs,
     /// The pace of this run over time.
     PaceHistory(RunId),
 }
@@ -52,6 +54,7 @@ impl StoredFact {
             StoredFact::ActivityClocks => "activity_clocks",
             StoredFact::Steering => "steering",
             StoredFact::JournalPurged => "journal_purged",
+            StoredFact::Programs => "programs",
             StoredFact::PaceHistory(run) => return format!("{PACE_HISTORY}{run}").into(),
         };
         name.into()

@@ -65,6 +65,15 @@ pub struct DeletedItemsQuery {
     pub limit: u32,
 }
 
+/// The number of items that a run deleted, according to its journal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeleteCounts {
+    /// Items whose delete DynamoDB confirmed.
+    pub confirmed: u64,
+    /// Items whose delete may have been sent, and was not confirmed. Such an item may still exist.
+    pub unconfirmed: u64,
+}
+
 /// An item that the migration may have deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedItem {
@@ -85,6 +94,8 @@ pub struct BaselinePage {
     pub number: u64,
     /// Items with preexisting targets, and digests of these targets' values.
     pub preexisting: Vec<(ItemKey, Vec<(Path, Digest)>)>,
+    /// Items with stable attributes, and digests of the values of these attributes.
+    pub stable: Vec<(ItemKey, Vec<(Path, Digest)>)>,
     /// Items with a pair of an old and a new attribute that the operator should know about. The [`BaselinePair`] names
     /// the reason: a rollback would not restore the pair exactly, or readers will see the pair's new value for the
     /// first time.
@@ -113,7 +124,15 @@ pub struct FilledTargets {
 impl BaselinePage {
     /// Creates a page without records.
     pub fn empty(session: SessionId, segment: u32, number: u64) -> BaselinePage {
-        let (preexisting, pairs) = (Vec::new(), Vec::new());
-        BaselinePage { session, segment, number, preexisting, pairs, may_write: Vec::new(), filled: Vec::new() }
+        BaselinePage {
+            session,
+            segment,
+            number,
+            preexisting: Vec::new(),
+            stable: Vec::new(),
+            pairs: Vec::new(),
+            may_write: Vec::new(),
+            filled: Vec::new(),
+        }
     }
 }

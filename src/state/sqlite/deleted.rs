@@ -9,10 +9,10 @@
 
 use rusqlite::{Connection, params};
 
-use super::super::{DeletedItem, DeletedItemsQuery, PreImageId, StoreError};
+use super::super::{DeleteCounts, DeletedItem, DeletedItemsQuery, PreImageId, RunId, StoreError};
 use super::checksum::PRE_IMAGE;
 use super::error::StateFileError;
-use super::journal::{PUT_BACK, WHOLE_ITEM, last_rollback};
+use super::journal::{CONFIRMED, PUT_BACK, WHOLE_ITEM, last_rollback};
 use super::read::{collect, key_from};
 
 /// Returns a part of the list of items that may have been deleted and that no earlier rollback has put back. The parts
@@ -24,19 +24,21 @@ pub(super) fn deleted_items(
 ) -> Result<Vec<DeletedItem>, StateFileError> {
     let since = last_rollback(connection)?;
     let before = query.before.0;
-    // A damaged row may be the row of an item, whatever it says.
-    let is_item = format!("(refused = 0 AND kind = 'value' AND wrote = ?1 OR sum IS NOT {PRE_IMAGE})");
-    let is_put_back = "refused = 0 AND kind = 'same' AND wrote = ?7";
-    let sql = "SELECT coalesce(max(id), 0) FROM pre_images WHERE run < ?1";
-    let rows: i64 = connection.query_row(sql, [before], |row| row.get(0))?;
+    // A damaged row may be the row of an item, whatever it says, and whatever run it names.
+    let is_damaged = format!("sum IS NOT {PRE_IMAGE}");
+    let is_earlier = "run > ?2 AND run < ?3";
+    let is_item = format!("({is_damaged} OR {is_earlier} AND refused = 0 AND kind = 'value' AND wrote = ?1)");
+    let is_put_back = format!("{is_earlier} AND refused = 0 AND kind = 'same' AND wrote = ?7");
+    let sql = format!("SELECT coalesce(max(id), 0) FROM pre_images WHERE run < ?1 OR {is_damaged}");
+    let rows: i64 = connection.query_row(&sql, [before], |row| row.get(0))?;
     let (part, parts) = (i64::from(query.part), i64::from(query.parts.max(1)));
     let first = (rows * part / parts).max(query.after.map_or(0, PreImageId::number));
     let sql = format!(
-        "SELECT id, key FROM pre_images AS one WHERE id > ?4 AND id <= ?5 AND {is_item} AND run > ?2 AND run < ?3 \
-         AND NOT EXISTS (SELECT 1 FROM pre_images WHERE key = one.key AND id > one.id AND ({is_item} OR {is_put_back}) \
-         AND run > ?2 AND run < ?3) ORDER BY id LIMIT ?6"
+        "SELECT id, key FROM pre_images AS one WHERE id > ?4 AND id <= ?5 AND {is_item} \
+         AND NOT EXISTS (SELECT 1 FROM pre_images WHERE key = one.key AND id > one.id AND id <= ?8 \
+         AND ({is_item} OR {is_put_back})) ORDER BY id LIMIT ?6"
     );
-    let range = params![WHOLE_ITEM, since, before, first, rows * (part + 1) / parts, query.limit, PUT_BACK];
+    let range = params![WHOLE_ITEM, since, before, first, rows * (part + 1) / parts, query.limit, PUT_BACK, rows];
     collect(connection, &sql, range, |row| {
         let key = match key_from(row, 1) {
             Ok(key) => Some(key),
@@ -45,6 +47,19 @@ pub(super) fn deleted_items(
         };
         Ok(DeletedItem { id: PreImageId(row.get(0)?), key })
     })
+}
+
+/// Returns the number of items that this run deleted with and without a confirmation.
+pub(super) fn delete_counts(connection: &Connection, run: RunId) -> Result<DeleteCounts, StateFileError> {
+    // An item that was deleted twice counts once. Its last delete decides.
+    let sql = "SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM pre_images WHERE key = item AND id > last \
+               AND run = ?1 AND kind = 'same' AND wrote = ?3)), 0) \
+               FROM (SELECT key AS item, max(id) AS last FROM pre_images \
+               WHERE run = ?1 AND refused = 0 AND kind = 'value' AND wrote = ?2 GROUP BY key)";
+    Ok(connection.query_row(sql, params![run.0, WHOLE_ITEM, CONFIRMED], |row| {
+        let (all, confirmed): (u64, u64) = (row.get(0)?, row.get(1)?);
+        Ok(DeleteCounts { confirmed, unconfirmed: all - confirmed })
+    })?)
 }
 
 /// Deletes every pre-image. Returns the number of pre-images with a value. With `secure_delete`, SQLite overwrites

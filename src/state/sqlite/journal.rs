@@ -75,7 +75,7 @@ const UNKNOWN: [u8; 8] = *b"unknown\0";
 pub(super) const WHOLE_ITEM: [u8; 8] = *b"item\0\0\0\0";
 
 /// The row that confirms the delete of an item has this text instead of a digest.
-const CONFIRMED: [u8; 8] = *b"deleted\0";
+pub(super) const CONFIRMED: [u8; 8] = *b"deleted\0";
 
 /// The row that a rollback stores before it puts an item back has this text instead of a digest.
 pub(super) const PUTTING_BACK: [u8; 8] = *b"putting\0";
@@ -322,7 +322,7 @@ pub(super) fn is_first_pass(connection: &Connection, run: RunId) -> Result<bool,
 }
 
 /// Records the baseline of a page's items.
-pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> Result<(), StateFileError> {
+pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage, now: &str) -> Result<(), StateFileError> {
     let run = read::run(connection, page.session.run)?;
     rules::check_session(&run, page.session)?;
     let since = last_rollback(connection)?;
@@ -352,6 +352,16 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage) -> R
     for (key, pairs) in &page.pairs {
         for (path, kind) in pairs {
             statement.execute(params![key.to_text(), path.to_string(), run.id.0, kind.name(), since])?;
+        }
+    }
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO pre_images (run, key, path, kind, wrote, at, sum) \
+         SELECT ?1, ?2, ?3, 'same', ?4, ?5, item_checksum(?2, ?1, ?3, 'same', NULL, ?4, ?5, 0) WHERE NOT EXISTS \
+         (SELECT 1 FROM pre_images WHERE key = ?2 AND path = ?3 AND kind = 'same' AND refused = 0 AND run > ?6)",
+    )?;
+    for (key, attributes) in &page.stable {
+        for (path, value) in attributes {
+            statement.execute(params![run.id.0, key.to_text(), path.to_string(), value.0, now, since])?;
         }
     }
     if !page.may_write.is_empty() {

@@ -73,10 +73,16 @@ impl SqliteStore {
     }
 }
 
-/// Makes the key of the first item in the journal unreadable.
+/// Damages one row of the journal: makes the key of the first item unreadable, or changes the run of the last item.
 #[cfg(test)]
-pub(super) fn damage_first_key(path: &std::path::Path) {
+pub(super) fn damage_journal(path: &std::path::Path, damages_key: bool) {
     let connection = rusqlite::Connection::open(path).unwrap();
-    let sql = "UPDATE pre_images SET key = 'damaged' WHERE id = (SELECT min(id) FROM pre_images WHERE kind = 'value')";
+    let sql = match damages_key {
+        true => {
+            "UPDATE pre_images SET key = 'damaged' WHERE id = (SELECT min(id) FROM pre_images WHERE kind = 'value')"
+        }
+        false => "UPDATE pre_images SET run = 1 << 40 WHERE id = (SELECT max(id) FROM pre_images WHERE kind = 'value')",
+    };
+    connection.pragma_update(None, "foreign_keys", false).unwrap();
     assert_eq!(connection.execute(sql, []).unwrap(), 1);
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DeletedItem, DeletedItemsQuery,
+    AffectedItems, BaselinePage, BeginMode, Checkpoints, Commit, Cursor, DeleteCounts, DeletedItem, DeletedItemsQuery,
     DivergedRecord, EventRecord, Events, Failure, FailureRecord, History, ListQuery, Mismatch, NewRun, NewVerification,
     OpenWork, PreImageId, PreImageRecord, PreImageRow, Reservation, RunId, RunRecord, RunSession, RunStatus, Runs,
     SegmentState, SegmentTotals, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError,
@@ -164,12 +164,17 @@ impl History for SqliteStore {
         self.thread.run(move |c| journal::pre_image_count(c, Some(run))).await
     }
 
+    async fn delete_counts(&self, run: RunId) -> Result<DeleteCounts, StoreError> {
+        self.thread.run(move |c| deleted::delete_counts(c, run)).await
+    }
+
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
         self.thread.run(move |c| leftovers::leftovers(c, run, leftover, limit)).await
     }
 
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
-        self.thread.run(move |c| journal::record_baseline(c, &page)).await
+        let now = (self.clock)();
+        self.thread.run(move |c| journal::record_baseline(c, &page, &now)).await
     }
 
     async fn items_under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {

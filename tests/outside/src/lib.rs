@@ -126,7 +126,7 @@ impl MemoryTable {
                     after.clone_from(item);
                     true
                 }
-                (Action::DeleteItem { .. }, _) => false,
+                (Action::DeleteItem { .. } | Action::PutDerived { .. }, _) => false,
             };
             if !done {
                 return Err(TableError::Rejected { message: "a path cannot be set".to_owned() });

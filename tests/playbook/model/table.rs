@@ -349,7 +349,9 @@ fn update(kind: Kind, write: &GuardedWrite, item: Item) -> Option<Item> {
             Action::SetFrom { to, from, .. } => assert!(to.set(&mut after, from.get(&image).unwrap().clone())),
             Action::SetValue { to, value } => assert!(to.set(&mut after, value.clone())),
             Action::Remove { path } => assert!(path.remove(&mut after).is_some()),
-            Action::DeleteItem { .. } | Action::PutItem { .. } => unreachable!("the model has no whole-item changes"),
+            Action::DeleteItem { .. } | Action::PutItem { .. } | Action::PutDerived { .. } => {
+                unreachable!("the model has no whole-item changes")
+            }
         }
     }
     holds.then(|| to_model(kind, &after))

@@ -7,7 +7,7 @@ use super::fields::{SchemaFields, Step, put};
 use crate::plan_json::{schema_accepts, schema_errors};
 
 /// Valid plans. Together they have every kind of change, of health check and of flag.
-const BASES: [&str; 6] = [
+const BASES: [&str; 7] = [
     r#"
     migration = { name = "m" }
     table = { name = "shop" }
@@ -45,6 +45,11 @@ const BASES: [&str; 6] = [
     table = { name = "shop" }
     change = [{ append = "a", values = { SS = ["b"] } }]
     "#,
+    r#"
+    migration = { name = "m" }
+    table = { name = "shop" }
+    change = [{ each = "lines[*]", set = "a", value = 1 }]
+    "#,
 ];
 
 /// Values of every type, with those at which a rule of the parser changes its answer.
@@ -53,7 +58,7 @@ const PROBES: &str = r#"
     "", "a", "a b", "é", "auto", "keep", "skip", "slow", "in-place", "open", "healthy", "p99", "Sum",
     "10s", "1m 30s", "2h", "7d", "40%", "12.5 %", "-5%", "0%", "99%", "100%", "eu-west-1", "123456789012", "/etc/pause",
     "http://127.0.0.1:8000", "HTTPS://example.com", "2026-12-01T06:00:00Z", "2026-12-01 06:00:00.5+01:00", "2026-12-01",
-    "22:00-06:00 Europe/Paris", "9:00-17:00 UTC", "tags[0]", "a.b",
+    "22:00-06:00 Europe/Paris", "9:00-17:00 UTC", "tags[0]", "a.b", "a[*]",
     -1, 0, 1, 2, 16, 99, 100, 101, 599, 600, 1024, 1025, 3600, 3601, 10000, 10001, 1000000, 1000001, 1000000000,
     1000000001, 1000000000000, 1000000000001, 1000000000000000, 1000000000000001,
     0.5, 1.5, inf, nan, true, false, 2026-12-01T06:00:00Z, 2026-12-01T06:00:00, 2026-12-01,

@@ -20,6 +20,7 @@ fn baseline_page(run: RunId, number: u64, items: &[(&str, bool)]) -> BaselinePag
         preexisting: preexisting
             .map(|(name, _)| (key_named(name), vec![(attribute("new"), digest("its value"))]))
             .collect(),
+        stable: Vec::new(),
         pairs: Vec::new(),
         may_write: items.iter().filter(|(_, preexisting)| !preexisting).map(|(name, _)| digest(name)).collect(),
         filled: Vec::new(),

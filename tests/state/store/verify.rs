@@ -167,6 +167,7 @@ async fn an_unreadable_key_hides_no_other_key() {
             segment: 0,
             number: 0,
             preexisting,
+            stable: Vec::new(),
             pairs,
             may_write,
             filled,

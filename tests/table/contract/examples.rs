@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::harness::capabilities::Capability::{self, DocumentComparison, IndexScan};
+
 /// The example that reads an index.
 pub(super) const INDEXED: &str = "items-in-an-index";
 
@@ -12,17 +14,27 @@ pub(super) const LISTED: &str = "listed-keys";
 /// The example that deletes items. Its test is separate, because a delete without a reply is not confirmed.
 pub(super) const DELETES: &str = "delete-where";
 
-/// The examples that compare documents or lists. Their test is separate, because some engines cannot compare these.
-pub(super) const DOCUMENTS: [&str; 3] = ["set-constant", "append", "null-as-missing"];
+/// What an example needs from the engine. All other examples run on every engine.
+const NEEDS: [(&str, &[Capability]); 5] = [
+    ("append", &[DocumentComparison]),
+    ("each-element", &[DocumentComparison]),
+    (INDEXED, &[IndexScan]),
+    ("null-as-missing", &[DocumentComparison]),
+    ("set-constant", &[DocumentComparison]),
+];
 
 /// An example plan with the exit code of its run, and with items before and after the run.
 pub(super) struct Example {
     /// The name of the plan's file, without `.toml`.
     pub(super) name: String,
     pub(super) exit_code: i32,
+    /// What the example needs from the engine. It runs on every engine that has this.
+    pub(super) needs: &'static [Capability],
     /// Attributes of items before and after the run. The test adds a key if an item has none. An item without `after`
     /// is deleted.
     pub(super) items: Vec<(Json, Option<Json>)>,
+    /// The derived items that the run puts.
+    pub(super) puts: Vec<Json>,
 }
 
 /// The contents of a file `NAME.items.json`.
@@ -42,6 +54,8 @@ struct ItemOfFile {
     after: Option<Json>,
     /// Why the run does not change the item.
     unchanged: Option<String>,
+    /// The derived item that the run puts for this item, which stays unchanged.
+    puts: Option<Json>,
 }
 
 /// Keeps `null` apart from a missing field.
@@ -79,23 +93,26 @@ fn files(suffix: &str) -> Vec<String> {
 fn read(name: String) -> Example {
     let text = std::fs::read_to_string(folder().join(format!("{name}.items.json"))).unwrap();
     let file: ItemsFile = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let items = file.items.into_iter().map(|item| match (item.after, item.unchanged) {
-        (Some(Json::Null), None) => (item.before, None),
-        (Some(after), None) => {
+    let puts: Vec<Json> = file.items.iter().filter_map(|item| item.puts.clone()).collect();
+    let items = file.items.into_iter().map(|item| match (item.after, item.unchanged, item.puts) {
+        (None, None, Some(_)) => (item.before.clone(), Some(item.before)),
+        (Some(Json::Null), None, None) => (item.before, None),
+        (Some(after), None, None) => {
             assert_ne!(item.before, after, "{name}: an item that does not change says why");
             (item.before, Some(after))
         }
-        (None, Some(reason)) => {
+        (None, Some(reason), None) => {
             assert!(!reason.is_empty(), "{name}");
             (item.before.clone(), Some(item.before))
         }
-        (after, unchanged) => panic!("{name}: an item has either `after` or `unchanged`: {after:?} {unchanged:?}"),
+        fields => panic!("{name}: an item has one of `after`, `unchanged` and `puts`: {fields:?}"),
     });
     let items: Vec<_> = items.collect();
     let unchanged = items.iter().any(|(before, after)| Some(before) == after.as_ref());
-    let changed = items.iter().any(|(before, after)| Some(before) != after.as_ref());
+    let changed = !puts.is_empty() || items.iter().any(|(before, after)| Some(before) != after.as_ref());
     assert!(changed && (unchanged || ALL_CHANGE.contains(&name.as_str())), "{name}: one kind of item is missing");
-    Example { name, exit_code: file.exit_code, items }
+    let needs = NEEDS.iter().find(|(plan, _)| *plan == name).map_or(&[][..], |(_, needs)| needs);
+    Example { name, exit_code: file.exit_code, needs, items, puts }
 }
 
 /// The examples in which no item stays unchanged.

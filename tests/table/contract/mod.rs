@@ -2,16 +2,22 @@
 //! `BACKFILL_TEST_ENDPOINT` contains the address of another server.
 //!
 //! - `probe` checks that conditions hold when several writers write at the same time. All other tests depend on this.
+//! - `capabilities` compares the table of capabilities (`tests/harness/capabilities.rs`) with the server.
 //! - `capacity` compares the expected cost of a write with the server's report.
 //! - `control` tests the flag and the lease.
+//! - `derived` tests the example that puts derived items, which needs transactions.
 //! - `writes` compares every kind of guarded write with a model.
+//! - `filter` compares filters of scans with the evaluator.
 //! - `reads` tests scans, descriptions and errors.
 //! - `runs` tests whole runs of the real binary.
 
+mod capabilities;
 mod capacity;
 mod cases;
 mod control;
+mod derived;
 mod examples;
+mod filter;
 mod probe;
 mod reads;
 mod runs;

@@ -222,6 +222,7 @@ async fn keys_of_other_types_work_the_same_way() {
             bytes_before: 0,
             bytes_after: 0,
             cost: WriteCost::default(),
+            next: None,
         };
         let replies = [table.write(&[&write]).await, table.write(&[&write]).await].concat();
         assert!(matches!(replies[0], Ok(WriteReply::Applied { .. })), "{replies:?}");
@@ -245,6 +246,7 @@ async fn a_missing_table_is_fatal_for_every_operation() {
         bytes_before: 0,
         bytes_after: 0,
         cost: WriteCost::default(),
+        next: None,
     };
     let errors = [
         table.describe().await.unwrap_err(),

@@ -1,5 +1,6 @@
 //! Tests whole runs of the real binary. The run of each example plan is killed midway and resumed. This file also
 //! contains a short form of the tests with live writers.
+#![expect(clippy::print_stdout, reason = "the test prints which examples an engine cannot run")]
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -11,27 +12,25 @@ use backfill::internals::item::{Item, Projection};
 use backfill::internals::local::{Fault, RequestInfo};
 use serde_json::{Value as Json, json};
 
-use super::examples::{DELETES, DOCUMENTS, Example, INDEXED, LISTED, example, examples, folder};
+use super::derived::DERIVED;
+use super::examples::{DELETES, Example, INDEXED, LISTED, example, examples, folder};
 use super::item;
+use crate::harness::capabilities::Engine;
 use crate::harness::{Harness, bytes_of, index, key_of};
 use crate::live::{LiveFigures, OperationKind, Scenario, Shape, play};
 
 /// The number of copies of each item of an example. A run over this many copies takes long enough for a test to kill it
 /// midway.
-const COPIES: usize = 30;
+pub(super) const COPIES: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_example_has_its_documented_result_even_if_it_is_killed_midway() {
-    let is_separate = |example: &&Example| [&DOCUMENTS[..], &[DELETES]].concat().contains(&example.name.as_str());
-    for example in examples().iter().filter(|example| !is_separate(example)) {
-        killed_and_resumed(example).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_with_documents_has_its_documented_result() {
-    for name in DOCUMENTS {
-        killed_and_resumed(&example(name)).await;
+    let engine = Engine::current();
+    for example in examples().iter().filter(|example| ![DELETES, DERIVED].contains(&example.name.as_str())) {
+        match engine.has_all(example.needs) {
+            true => killed_and_resumed(example).await,
+            false => println!("{} lacks {:?}: {} does not run", engine.title, example.needs, example.name),
+        }
     }
 }
 
@@ -131,11 +130,11 @@ async fn killed_and_resumed(example: &Example) {
     assert_eq!(bytes(&harness.dump(&table).await), expected, "{name}");
 }
 
-fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
+pub(super) fn bytes(dump: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     dump.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
 
-fn start(harness: &Harness, plan: &std::path::Path) -> Child {
+pub(super) fn start(harness: &Harness, plan: &std::path::Path) -> Child {
     let mut command = harness.command();
     command.args(["run", "--yes", "--output", "json", "--endpoint-url", &harness.endpoint()]).arg(plan);
     // Only a conversion under the same name and a delete need these.
@@ -145,7 +144,7 @@ fn start(harness: &Harness, plan: &std::path::Path) -> Child {
 }
 
 /// Waits for the end of a run and returns the printed JSON.
-fn finish(run: Child) -> Json {
+pub(super) fn finish(run: Child) -> Json {
     let output = tokio::task::block_in_place(|| run.wait_with_output().unwrap());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }
@@ -160,7 +159,7 @@ fn kill_after_deletes(harness: &Harness, run: Child, writes: u64) {
     kill_after_some(harness, run, "DeleteItem", writes);
 }
 
-fn kill_after_some(harness: &Harness, mut run: Child, operation: &'static str, writes: u64) {
+pub(super) fn kill_after_some(harness: &Harness, mut run: Child, operation: &'static str, writes: u64) {
     let seen = AtomicU64::new(0);
     let rule = move |request: &RequestInfo| match request.operation.as_str() {
         name if name == operation && seen.fetch_add(1, Ordering::Relaxed) >= writes => {

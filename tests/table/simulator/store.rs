@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use backfill::internals::change::{Digest, HistoryLookup, ItemHistory, Leftover};
 use backfill::internals::item::{ItemKey, Path};
 use backfill::internals::state::{
-    AffectedItems, BaselinePage, Checkpoints, Commit, Counts, DeletedItem, DeletedItemsQuery, History, PreImageId,
-    PreImageRecord, PreImageRow, RunId, SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
+    AffectedItems, BaselinePage, Checkpoints, Commit, Counts, DeleteCounts, DeletedItem, DeletedItemsQuery, History,
+    PreImageId, PreImageRecord, PreImageRow, RunId, SegmentState, SegmentStatus, SegmentTotals, SessionId, StoreError,
 };
 
 /// Stores segment states and changes them with the real state machine. So a commit out of order fails in the same way
@@ -78,6 +78,10 @@ impl History for MemoryStore {
 
     async fn purge_journal(&self) -> Result<u64, StoreError> {
         unreachable!("{UNUSED}")
+    }
+
+    async fn delete_counts(&self, _: RunId) -> Result<DeleteCounts, StoreError> {
+        Ok(DeleteCounts::default())
     }
 
     async fn pre_image_count(&self, _: RunId) -> Result<u64, StoreError> {

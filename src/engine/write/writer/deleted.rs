@@ -26,6 +26,12 @@ impl Writer {
         write: &GuardedWrite,
         removed: Option<Item>,
     ) -> Result<ItemResult, Stopped> {
+        if write.derived_item().is_some() {
+            return self.confirm_derived(requests, write).await;
+        }
+        if self.changes().removes_derived_items() {
+            return self.confirm_removed(requests, write, removed).await;
+        }
         if write.created_item().is_some() {
             self.record_put_back(requests, [&write.key]).await?;
         }
@@ -73,13 +79,7 @@ enum DeletedCopy {
 
 /// Describes the attributes that a writer changed between the read and the delete. The text contains no values.
 fn late_change(planned: &Item, removed: &Item, copy: DeletedCopy) -> String {
-    let names = planned.keys().chain(removed.keys().filter(|name| !planned.contains_key(*name)));
-    let changed: Vec<&String> = names.filter(|name| planned.get(*name) != removed.get(*name)).collect();
-    let mut listed: Vec<String> =
-        changed.iter().take(MAX_NAMES).map(|name| format!("`{}`", Path::attribute(name.as_str()))).collect();
-    if changed.len() > MAX_NAMES {
-        listed.push(format!("{} more", changed.len() - MAX_NAMES));
-    }
+    let listed = changed_names(planned, removed);
     let kept = match copy {
         DeletedCopy::ForRollback => "The journal has the deleted item with this change, and a rollback puts it back",
         DeletedCopy::ForOperator => {
@@ -89,10 +89,21 @@ fn late_change(planned: &Item, removed: &Item, copy: DeletedCopy) -> String {
         DeletedCopy::None => "The plan keeps no journal, so the changed attributes are lost",
     };
     format!(
-        "the item was deleted, but another writer had changed {} after it was read. The plan says that no writer can do \
-         this unnoticed. {kept}",
-        listed.join(", ")
+        "the item was deleted, but another writer had changed {listed} after it was read. The plan says that no writer can do \
+         this unnoticed. {kept}"
     )
+}
+
+/// Lists the names of the attributes in which two items differ.
+pub(super) fn changed_names(planned: &Item, removed: &Item) -> String {
+    let names = planned.keys().chain(removed.keys().filter(|name| !planned.contains_key(*name)));
+    let changed: Vec<&String> = names.filter(|name| planned.get(*name) != removed.get(*name)).collect();
+    let mut listed: Vec<String> =
+        changed.iter().take(MAX_NAMES).map(|name| format!("`{}`", Path::attribute(name.as_str()))).collect();
+    if changed.len() > MAX_NAMES {
+        listed.push(format!("{} more", changed.len() - MAX_NAMES));
+    }
+    listed.join(", ")
 }
 
 #[cfg(test)]

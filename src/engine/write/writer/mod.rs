@@ -2,7 +2,9 @@
 //! outcome.
 
 mod deleted;
+mod derived;
 mod item_outcomes;
+mod parts;
 mod put_back;
 mod replan;
 pub(crate) mod set_aside;
@@ -19,13 +21,14 @@ pub use item_outcomes::{ItemOutcomes, PartialOutcome, RemainingWork};
 use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, Outcome, PreImage};
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
 use crate::engine::client::Lane;
-use crate::engine::client::{Attempts, Requests, stop_reason};
+use crate::engine::client::{Attempts, RequestSpend, Requests, stop_reason};
 use crate::engine::decisions::Decisions;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
 use crate::state::{History, PreImageId, PreImageRow, SessionId};
 use item_outcomes::ItemResult;
+use parts::SentParts;
 use set_aside::SetAsideItems;
 
 /// Processes items until every item has an outcome. Every write is guarded against live writers.
@@ -55,13 +58,16 @@ pub(crate) struct PendingWrite {
     attempts: Attempts,
     /// The recorded history of the item. The history is empty in phases that do not depend on it.
     record: Arc<ItemHistory>,
+    /// The accepted writes of the item before this one.
+    sent: SentParts,
 }
 
 impl PendingWrite {
     fn new(write: GuardedWrite, record: Arc<ItemHistory>) -> PendingWrite {
         let journaled = Vec::new();
         let attempts = Attempts::default();
-        PendingWrite { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record }
+        let sent = SentParts::default();
+        PendingWrite { write, journaled, ambiguous: false, unclear: false, replans: 0, attempts, record, sent }
     }
 }
 
@@ -112,7 +118,11 @@ impl Writer {
         let known: Vec<(&Item, &ItemHistory)> = items.iter().zip(records.iter().map(Arc::as_ref)).collect();
         let decisions = match self.restores_items() {
             true => self.decide_put_backs(&known, requests, &mut outcomes).await?,
-            false => self.decisions.of(&known, requests).await?,
+            false => {
+                let (decisions, read) = self.decisions.of(&known, requests).await?;
+                outcomes.add_spend(RequestSpend { read, ..RequestSpend::default() });
+                decisions
+            }
         };
         for ((item, record), decision) in items.into_iter().zip(records).zip(decisions) {
             if let Decision::Write(write) = decision {
@@ -219,7 +229,8 @@ impl Writer {
     /// are sent.
     async fn journal(&self, requests: &Requests, chunk: &mut [PendingWrite]) -> Result<(), Stopped> {
         let due = |member: &PendingWrite| member.journaled.is_empty() && !member.write.pre_images.is_empty();
-        let row = |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.key.clone(), pre: pre.clone() };
+        let row =
+            |write: &GuardedWrite, pre: &PreImage| PreImageRow { key: write.record_key().clone(), pre: pre.clone() };
         let rows: Vec<PreImageRow> = chunk
             .iter()
             .filter(|member| due(member))
@@ -272,8 +283,8 @@ impl Writer {
             for (mut member, reply) in pending.into_iter().zip(replies) {
                 match reply {
                     Ok(WriteReply::Applied { removed, .. }) => {
-                        match self.confirm(requests, &member.write, removed).await {
-                            Ok(result) => outcomes.record(member.write.key, result),
+                        match self.accepted(requests, member, removed, &mut outcomes).await {
+                            Ok(next) => again.extend(next),
                             Err(Stopped) => stopped = true,
                         }
                     }
@@ -281,6 +292,23 @@ impl Writer {
                     Ok(WriteReply::ConditionFailed { image }) => {
                         match self.replan(requests, member, image, &mut outcomes).await {
                             Ok(next) => again.extend(next),
+                            Err(Stopped) => stopped = true,
+                        }
+                    }
+                    Ok(WriteReply::DerivedExists { .. }) if stopped => again.push(member),
+                    Ok(WriteReply::DerivedExists { existing }) => {
+                        match self.compare_derived(requests, member, existing, &mut outcomes).await {
+                            Ok(next) => again.extend(next),
+                            Err(Stopped) => stopped = true,
+                        }
+                    }
+                    Err(error) if error.is_ambiguous() && member.write.derived_item().is_some() && !stopped => {
+                        match self.look_again(requests, member, &mut outcomes).await {
+                            Ok(None) => {}
+                            Ok(Some(member)) => {
+                                again.push(member);
+                                failed = Some(error);
+                            }
                             Err(Stopped) => stopped = true,
                         }
                     }
@@ -299,7 +327,8 @@ impl Writer {
                         outcomes.mark_not_applied(&mut member);
                         outcomes.rejected_writes += 1;
                         outcomes.counts.unclear += u64::from(member.unclear);
-                        outcomes.record(member.write.key, ItemResult::Failed(Outcome::Rejected, error.to_string()));
+                        let why = member.sent.explain(error.to_string());
+                        outcomes.record(member.write.key, ItemResult::Failed(Outcome::Rejected, why));
                     }
                     Err(error) => {
                         // If the error does not come from DynamoDB, the write may still have been applied.

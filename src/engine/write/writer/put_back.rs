@@ -1,4 +1,4 @@
-//! Puts deleted items back: decides about each item, and marks the items that are in the table again.
+//! Puts deleted items back, and deletes derived items: decides about each item, and marks the items that are done.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const UNREADABLE_KEY: &str = "a row of the journal is damaged, and its key canno
                               state file";
 
 impl Writer {
-    /// Decides which of these items to put back. The items have only their keys. Reads an item only if the decision
+    /// Decides which of these items to put back, or which of these derived items to delete. The items have only their keys. Reads an item only if the decision
     /// depends on whether the table has it.
     ///
     /// An item whose delete was not confirmed may still exist because a killed process sent the delete and the delete has
@@ -68,16 +68,23 @@ impl Writer {
         requests: &Requests,
     ) -> Result<GetReply, Stopped> {
         let none = GetReply { item: None, units: None };
-        let Some(deletion) = record.deletion().filter(|deletion| deletion.needs_read()) else { return Ok(none) };
+        let removes = self.changes().removes_derived_items();
+        let needs_read = |deletion: &&Deletion| match removes {
+            true => deletion.undone != Undone::Yes,
+            false => deletion.needs_read(),
+        };
+        let Some(deletion) = record.deletion().filter(needs_read) else { return Ok(none) };
         let Some(key) = self.changes().key().key_of(item) else { return Ok(none) };
         let arrived = self.begun + LATE_WRITES;
         let is_early = Instant::now() < arrived;
         let first = requests.get(&key).await?;
-        if first.item.is_none() || !is_early || !may_still_be_deleted(deletion) {
+        // A late delete removes an item that is there now. A late put creates an item that is missing now.
+        if first.item.is_none() != removes || !is_early || !may_still_arrive(deletion) {
             return Ok(first);
         }
+        let what = if removes { "put" } else { "delete" };
         tracing::info!(
-            "a delete of an earlier process may still be on its way; waiting up to {} s before the item is read again",
+            "a {what} of an earlier process may still be on its way; waiting up to {} s before the item is read again",
             LATE_WRITES.as_secs()
         );
         requests.stop().unless_stopping(sleep_until(arrived)).await?;
@@ -107,7 +114,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Marks these items as being in the table again. The marks are durable when this function returns. A later rollback
+    /// Marks these items as being in the table again, or these derived items as being gone. The marks are durable when this function returns. A later rollback
     /// then leaves these items alone, whatever the application does with them.
     pub(super) async fn record_put_back(
         &self,
@@ -125,7 +132,7 @@ impl Writer {
     }
 }
 
-/// Returns whether the delete was not confirmed, so that it may arrive after an item was read.
-fn may_still_be_deleted(deletion: &Deletion) -> bool {
+/// Returns whether the delete or the put was not confirmed, so that it may arrive after an item was read.
+fn may_still_arrive(deletion: &Deletion) -> bool {
     !deletion.is_confirmed && deletion.undone == Undone::No
 }

@@ -12,7 +12,7 @@ use crate::state::{BaselinePage, FilledTargets, PreImageId};
 /// `Conflict`. Each attempt waits for its permits, and a live writer may change the item meanwhile. Suppose that live
 /// writers change an item during each wait with a probability of one half. Then one in 65,000 such items becomes a
 /// conflict.
-const MAX_ATTEMPTS: u32 = 16;
+pub(super) const MAX_ATTEMPTS: u32 = 16;
 
 impl Writer {
     /// Decides again about the item, based on the item's current image. Returns the next write to send, or `None` if
@@ -42,6 +42,12 @@ impl Writer {
         let unclear = u64::from(member.unclear);
         let Some(image) = image else {
             outcomes.counts.unclear += unclear;
+            if self.changes().removes_derived_items() {
+                // The derived item is gone. An earlier attempt may have deleted it.
+                self.record_put_back(requests, [&key]).await?;
+                outcomes.record(key, ItemResult::Outcome(Outcome::AlreadyApplied));
+                return Ok(None);
+            }
             outcomes.record(key, ItemResult::Outcome(Outcome::Gone));
             return Ok(None);
         };
@@ -53,25 +59,31 @@ impl Writer {
                 }
                 Some(decision)
             }
-            None => self.decisions.of(&[(&image, &member.record)], requests).await?.pop(),
+            None => {
+                let (mut decisions, read) = self.decisions.of(&[(&image, &member.record)], requests).await?;
+                outcomes.add_spend(RequestSpend { read, ..RequestSpend::default() });
+                decisions.pop()
+            }
         };
         let decision = decision.unwrap_or(Decision::NothingToDo);
         let Decision::Write(write) = decision else {
             outcomes.counts.unclear += unclear;
-            // If the item still exists but must not be deleted any more, the change has not been made.
-            let may_be_made = member.write.deleted_item().is_none();
-            outcomes.record_decision(key, decision, may_be_made);
+            // If the item still exists but must not be deleted any more, the change has not been made. If nothing is
+            // derived from the item any more, no derived item was put.
+            let may_be_made = member.write.deleted_item().is_none() && member.write.derived_item().is_none();
+            outcomes.record_end(key, decision, may_be_made, &member.sent);
             return Ok(None);
         };
         if member.replans + 1 >= MAX_ATTEMPTS {
             let why = format!("the item changed during each of {MAX_ATTEMPTS} attempts");
             outcomes.counts.unclear += unclear;
-            outcomes.record(key, ItemResult::Failed(Outcome::Conflict, why));
+            outcomes.record(key, ItemResult::Failed(Outcome::Conflict, member.sent.explain(why)));
             return Ok(None);
         }
         let replans = member.replans + 1;
         let unclear = member.unclear;
-        Ok(Some(PendingWrite { replans, unclear, ..PendingWrite::new(write, member.record) }))
+        let PendingWrite { record, sent, .. } = member;
+        Ok(Some(PendingWrite { replans, unclear, sent, ..PendingWrite::new(write, record) }))
     }
 
     /// Records targets that a live writer has filled since the baseline. Leaves out a target that a write of this run

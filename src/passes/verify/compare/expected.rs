@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::change::{Addition, Change, Exec, ExecFault, Formula, ItemHistory, ItemRules, Source, Strategy};
+use crate::change::{
+    Addition, Change, Each, ElementFault, Exec, ExecFault, Formula, ItemHistory, ItemRules, Source, Strategy,
+};
 use crate::convert::Conversion;
 use crate::cutover::Truth;
 use crate::item::{Item, Path, Value};
@@ -49,6 +51,10 @@ pub(super) enum Expectation {
     Appended {
         to: Path,
         addition: Addition,
+    },
+    /// No element of the container needs a change.
+    Elements {
+        each: Arc<Each>,
     },
     /// The marker must belong to the current inputs, and the outputs to the marker.
     Program {
@@ -140,10 +146,11 @@ impl Expectation {
             Change::Compute { to, formula, .. } => Expectation::Computed { to, formula, skip_rule },
             Change::Convert { path, conversion } => Expectation::Converted { path, conversion },
             Change::Append { to, addition } => Expectation::Appended { to, addition },
+            Change::Each { each } => Expectation::Elements { each },
             Change::Exec { exec, .. } => Expectation::Program { exec, skips_existing: change.skips_existing() },
             // A version has no expected value: applications raise it too.
             // `Parity` compares whole items.
-            Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } => return None,
+            Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } | Change::Put { .. } => return None,
         })
     }
 
@@ -156,9 +163,8 @@ impl Expectation {
             // If no new value can be computed from the old one, nothing shows that the new value is right.
             Expectation::Pair { source, new, truth, skip_rule } => {
                 let old = &source.path;
-                // The baseline lists a NULL that counts as missing. The migration's own value replaced it.
-                let is_filled = |there: &Value| options.null_is_missing && record.is_own_value(new, there);
-                let was_there = |there: &Value| record.is_preexisting(new) && !is_filled(there);
+                // The migration may have replaced a preexisting value, or a NULL that counts as missing, by its own value.
+                let was_there = |there: &Value| record.is_preexisting(new) && !record.is_own_value(new, there);
                 match (old.get(item), rules.paired_value(source, new, item)) {
                     (Some(_), Some(b)) if source.implies(item, &rules.facts, b) => (new, Verdict::Matching),
                     (Some(_), Some(b)) if skip_rule.accepts(record, new, b) => (new, Verdict::Skipped),
@@ -218,6 +224,20 @@ impl Expectation {
                 Ok(Some(_)) => (to, Verdict::Missing),
                 Err(_) => (to, Verdict::Stale),
             },
+            Expectation::Elements { each } => {
+                let verdict = match each.edit(item, &rules.facts) {
+                    // Nothing shows that these elements are right.
+                    Err(_) => Verdict::Stale,
+                    Ok(edited) => match edited.fault {
+                        Some(ElementFault::Missing) => Verdict::Missing,
+                        Some(ElementFault::Unexpected) => Verdict::Unexpected,
+                        Some(ElementFault::Stale) => Verdict::Stale,
+                        None if edited.has_skipped => Verdict::Skipped,
+                        None => Verdict::Matching,
+                    },
+                };
+                (each.container(), verdict)
+            }
             Expectation::Program { exec, skips_existing } => match exec.fault(item, record, *skips_existing) {
                 None => (&exec.marker, Verdict::Matching),
                 Some((path, ExecFault::Missing)) => (path, Verdict::Missing),
@@ -240,7 +260,8 @@ impl Expectation {
             | Expectation::Constant { .. }
             | Expectation::Absent { .. }
             | Expectation::Converted { .. }
-            | Expectation::Appended { .. } => false,
+            | Expectation::Appended { .. }
+            | Expectation::Elements { .. } => false,
         }
     }
 
@@ -255,6 +276,7 @@ impl Expectation {
             | Expectation::Absent { .. }
             | Expectation::Converted { .. }
             | Expectation::Appended { .. }
+            | Expectation::Elements { .. }
             | Expectation::Program { .. } => false,
         }
     }
@@ -269,6 +291,7 @@ impl Expectation {
             | Expectation::Computed { to: path, .. }
             | Expectation::Converted { path, .. }
             | Expectation::Appended { to: path, .. } => path,
+            Expectation::Elements { each } => each.container(),
             Expectation::Program { exec, .. } => exec.targets().next().unwrap_or(&exec.marker),
         }
     }
@@ -283,6 +306,7 @@ impl Expectation {
             | Expectation::Computed { to: path, .. }
             | Expectation::Converted { path, .. }
             | Expectation::Appended { to: path, .. } => path,
+            Expectation::Elements { each } => each.container(),
             Expectation::Program { exec, .. } => &exec.marker,
         }
     }
@@ -318,9 +342,11 @@ impl SkippablePair {
             | Change::Compute { .. }
             | Change::Convert { .. }
             | Change::Append { .. }
+            | Change::Each { .. }
             | Change::Exec { .. }
             | Change::Bump { .. }
-            | Change::Delete { .. } => None,
+            | Change::Delete { .. }
+            | Change::Put { .. } => None,
         }
     }
 

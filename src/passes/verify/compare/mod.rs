@@ -14,7 +14,7 @@
 //! | a | none | missing | missing | missing | matching |
 //! | none | b | unexpected (1) | missing (1) | missing | missing |
 //!
-//! (1) The verdict is "matching" if the new value existed before the migration.
+//! (1) The verdict is "matching" if the new value existed before the migration, and the migration did not replace it.
 //!
 //! While applications write only new values, an item may have an old value without a new one. It is unknown whether the
 //! item's new value was never written or an application wrote the old value by mistake. Readers of the new attribute do
@@ -39,6 +39,12 @@
 //! A plan with `delete` has no attributes to compare. An item that the selection includes now is unexpected, because
 //! the plan deletes it.
 //!
+//! If a stable attribute differs from its record, the item is stale, whatever its other attributes are: the selection no
+//! longer shows what the item should look like.
+//! A plan with `put` has no attributes to compare either. For a selected item, a derived item that does not exist is
+//! missing, and one that differs is stale. A derived item that this migration put is unexpected if its source is gone, is
+//! not selected any more, or has another derived key now.
+//!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
 //! new side may change a constant, or insert items without it. A changed or missing constant does not mean that old
@@ -49,7 +55,7 @@ mod expected;
 #[cfg(test)]
 mod tests;
 
-use crate::change::{Change, ItemHistory, ItemRules, OnNotComputable, Selected, Selection, Strategy};
+use crate::change::{Change, ItemHistory, ItemRules, OnNotComputable, Selected, Selection, Strategy, Undone};
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, Path};
 use crate::state::{TableStage, Verdict};
@@ -66,6 +72,8 @@ pub struct Parity {
     computed: Vec<Change>,
     /// Whether the plan deletes the selected items.
     deletes: bool,
+    /// Whether the plan puts a derived item for each selected item.
+    puts: bool,
 }
 
 /// The comparison for keys whose readers already use the new attribute. Readers of all other keys still use the old
@@ -95,6 +103,7 @@ impl Parity {
             rules: ItemRules::default(),
             computed: changes.iter().filter(|change| change.may_be_not_computable()).cloned().collect(),
             deletes: changes.iter().any(Change::deletes_items),
+            puts: changes.iter().any(|change| change.derived().is_some()),
         }
     }
 
@@ -126,7 +135,7 @@ impl Parity {
 
     /// Returns whether none of the plan's changes can be compared at this stage and under this truth.
     pub fn is_empty(&self) -> bool {
-        self.expected.is_empty() && !self.deletes
+        self.expected.is_empty() && !self.deletes && !self.puts
     }
 
     /// Returns whether this item matches only because readers are switching back: it has an old value without a new
@@ -142,10 +151,20 @@ impl Parity {
 
     /// Compares an item with the plan. `record` lists the preexisting targets, with digests of their values, and what
     /// the migration wrote. If the selection does not include the item now, only values that the migration wrote are
-    /// compared. If they are right, the item counts as not selected.
+    /// compared. If they are right, the item counts as not selected. If a stable attribute differs from its record, the
+    /// item is stale.
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
         if self.deletes {
             return self.compare_deleted(item);
+        }
+        if let Some(path) = self.changed_stable(item, record) {
+            return Comparison { verdict: Verdict::Stale, paths: vec![(path.clone(), Verdict::Stale)] };
+        }
+        if record.unreadable_reason().is_some() && !self.rules.stable.is_empty() {
+            return self.unknown(item);
+        }
+        if self.puts {
+            return self.compare_source(item, Some(record));
         }
         let found = match self.rules.includes(item) {
             Selected::Yes => self.compare_selected(item, record),
@@ -157,6 +176,11 @@ impl Parity {
             },
         };
         self.unless_left_out(item, found)
+    }
+
+    /// Returns the stable attribute that has changed since this migration first recorded the item.
+    pub(super) fn changed_stable(&self, item: &Item, record: &ItemHistory) -> Option<&Path> {
+        record.changed_stable(&self.rules.stable, item)
     }
 
     /// Returns this comparison. If no change applies to the item and nothing is wrong, returns that the item was not
@@ -221,13 +245,17 @@ impl Parity {
         if self.deletes {
             return self.compare_deleted(item);
         }
+        if self.puts {
+            return self.compare_source(item, None);
+        }
         if self.is_unknown(item) {
             return self.unknown(item);
         }
         let found = self.compare_paths(item, &ItemHistory::default(), |_| true);
         let depends = |expected: &Expectation| expected.depends_on_author(item, &self.rules);
-        if !found.verdict.is_mismatch() && self.expected_for(item).iter().any(depends) {
-            // Only the history shows whether the migration wrote the value.
+        let needs_history = !self.rules.stable.is_empty() || self.expected_for(item).iter().any(depends);
+        if !found.verdict.is_mismatch() && needs_history {
+            // Only the history shows whether the migration wrote the value, and whether a stable attribute has changed.
             return Comparison { verdict: Verdict::Stale, paths: Vec::new() };
         }
         self.unless_left_out(item, found)
@@ -243,6 +271,26 @@ impl Parity {
             Selected::Yes => Verdict::Unexpected,
             Selected::NotComputable(_) if skips => Verdict::Skipped,
             Selected::NotComputable(_) => Verdict::Missing,
+        };
+        Comparison { verdict, paths: Vec::new() }
+    }
+
+    /// Compares an item with a plan that puts derived items. This comparison does not see other items, so its mismatches
+    /// are only suspects: a selected item may have no derived item, and a derived item that this migration put may have
+    /// no source any more. `pass/derived.rs` reads the other item of each suspect.
+    fn compare_source(&self, item: &Item, record: Option<&ItemHistory>) -> Comparison {
+        let skips = self.rules.on_not_computable == OnNotComputable::Skip;
+        let verdict = match (self.rules.includes(item), record) {
+            (Selected::Yes, _) if self.is_skipped(item) => Verdict::Skipped,
+            (Selected::Yes, _) => Verdict::Missing,
+            (Selected::NotComputable(_), _) if skips => Verdict::Skipped,
+            (Selected::NotComputable(_), _) => Verdict::Missing,
+            // Only the history shows whether the item is a derived item.
+            (Selected::No, None) => Verdict::Unexpected,
+            (Selected::No, Some(record)) => {
+                let put = record.deletion().filter(|put| put.undone != Undone::Yes && put.image == *item);
+                if put.is_some() { Verdict::Unexpected } else { Verdict::NotSelected }
+            }
         };
         Comparison { verdict, paths: Vec::new() }
     }

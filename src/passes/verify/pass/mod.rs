@@ -11,6 +11,7 @@
 //! verification continues from the last commit and counts each item once. The report is created when all segments are
 //! done.
 
+mod derived;
 mod shadow;
 
 use std::collections::BTreeSet;
@@ -260,6 +261,7 @@ fn report_of(
         repair_remove: false,
         began_at: run.started_at.clone(),
         ended_at: String::new(),
+        deletes: job.plan.deletes_items(),
         compared: counts.compared(),
         not_selected: counts.not_selected,
         matching: counts.matching,

@@ -11,8 +11,9 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
 use super::super::repair::{PageRepair, Repair};
+use super::derived::DerivedItems;
 use super::{ItemHistories, VerifyInput};
-use crate::change::{Change, Changes, ItemHistory, Outcome};
+use crate::change::{Change, Changes, ItemHistory, OnExisting, Outcome, stable_changed};
 use crate::engine::{
     CommitPage, Decisions, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests,
     StopReason, Stopped, Writer,
@@ -45,6 +46,10 @@ const LEFT_ALONE: &str = "left alone: its correct value is unknown";
 /// The reason that the store records if a repair does not remove a value that nothing implies.
 const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-remove was not given";
 
+/// The reason that the store records if only a program can compute the value.
+const NEEDS_PROGRAM: &str = "left alone: a repair starts no program. `run --again` computes the value again, if the plan has \
+                             `on_existing = \"overwrite\"` or the value is missing";
+
 /// Compares pages with the plan, and repairs mismatches on request.
 pub(super) struct Verifier {
     parity: Parity,
@@ -60,6 +65,8 @@ pub(super) struct Verifier {
     key: KeySchema,
     /// Number of suspects that may still be read again. `None` means that there is no limit.
     rereads: Option<AtomicU64>,
+    /// Looks for derived items and their sources. `None` if the plan puts no derived items.
+    derived: Option<DerivedItems>,
     /// Whether repairs refuse to write items that are signed or encrypted on the client.
     refuses_encrypted: bool,
     /// Whether the operator purged the journal.
@@ -89,7 +96,8 @@ impl Verifier {
         let indexes = || job.changes.indexes().clone();
         let repair = || {
             let repair = Repair::new(&plan.changes, plan.strategy, parameters.truths, key.clone(), indexes())
-                .with_rules(plan.item_rules());
+                .with_rules(plan.item_rules())
+                .with_split(plan.needs_split());
             if removes { repair.with_removals() } else { repair }
         };
         Verifier {
@@ -108,7 +116,7 @@ impl Verifier {
                 || plan.index.is_some()
                 || plan.options.selections().next().is_some()
                 || plan.changes.iter().any(|change| {
-                    change.skips_existing()
+                    change.on_existing().is_some_and(|on_existing| on_existing != OnExisting::Keep)
                         || plan.options.of_change(change).null_is_missing
                         || change.may_be_not_computable()
                         || matches!(change, Change::Exec { .. })
@@ -118,6 +126,7 @@ impl Verifier {
             requests,
             key: key.clone(),
             rereads: parameters.sample_clusters.is_none().then(|| AtomicU64::new(MAX_REREADS)),
+            derived: DerivedItems::new(plan, key, &indexes()),
             refuses_encrypted: job.changes.refuses_encrypted(),
             is_journal_purged: job.journal_purged_at.is_some(),
         }
@@ -181,11 +190,54 @@ impl Verifier {
         }
         let got = requests.get(&suspect.key).await?;
         let units = got.units.unwrap_or(0.0);
-        let again = got.item.and_then(|item| {
-            let found = self.parity.compare(&item, &suspect.record);
-            found.verdict.is_mismatch().then_some(Suspect { item, found, ..suspect })
-        });
-        Ok((again, units))
+        let Some(item) = got.item else { return Ok((None, units)) };
+        let (found, more) = self.judge(requests, &item, &suspect.record).await?;
+        let again = found.verdict.is_mismatch().then_some(Suspect { item, found, ..suspect });
+        Ok((again, units + more))
+    }
+
+    /// Compares an item with the plan. If the plan puts derived items, also reads the item's derived item, or the source
+    /// of a derived item. Also returns the consumed read units.
+    async fn judge(
+        &self,
+        requests: &Requests,
+        item: &Item,
+        record: &ItemHistory,
+    ) -> Result<(Comparison, f64), Stopped> {
+        let found = self.parity.compare(item, record);
+        match &self.derived {
+            Some(derived) if found.verdict.is_mismatch() => derived.judge(requests, item, record, found).await,
+            Some(_) | None => Ok((found, 0.0)),
+        }
+    }
+
+    /// Judges the suspects of a plan that puts derived items. Counts those that are right in `fine`, and returns the
+    /// others, with the consumed read units.
+    async fn judge_derived(
+        &self,
+        requests: &Requests,
+        suspects: Vec<Suspect>,
+        fine: &mut VerdictCounts,
+    ) -> Result<(Vec<Suspect>, f64), Stopped> {
+        let mut suspects = suspects;
+        let mut left = Vec::new();
+        let mut read = 0.0;
+        while !suspects.is_empty() {
+            let some = suspects.split_off(suspects.len().saturating_sub(CONCURRENT_REREADS));
+            // Wait for all reads, even if one of them ends early because the job stops.
+            let judged = some.iter().map(|suspect| self.judge(requests, &suspect.item, &suspect.record));
+            let judged = join_all(judged).await;
+            for (suspect, judged) in some.into_iter().zip(judged) {
+                let (found, units) = judged?;
+                read += units;
+                if found.verdict.is_mismatch() {
+                    left.push(Suspect { found, ..suspect });
+                } else {
+                    fine.count(found.verdict);
+                }
+            }
+        }
+        Ok((left, read))
     }
 
     /// Repairs these items. Returns why items could not be repaired: a map from the text of an item's key to the
@@ -204,13 +256,17 @@ impl Verifier {
             .with_journal_purged(self.is_journal_purged);
         let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
         let outcomes = writer.process_all(items, requests).await?;
-        let unexpected = |key: &ItemKey| {
-            let suspect = suspects.iter().find(|suspect| suspect.key == *key);
-            suspect
-                .is_some_and(|suspect| suspect.found.paths.iter().any(|(_, verdict)| *verdict == Verdict::Unexpected))
+        let found: BTreeMap<String, &Comparison> =
+            suspects.iter().map(|suspect| (suspect.key.to_text(), &suspect.found)).collect();
+        let why = |key: &str| match found.get(key) {
+            Some(found) if repair.needs_program(&found.paths) => NEEDS_PROGRAM,
+            Some(found) if !self.removes && found.paths.iter().any(|(_, verdict)| *verdict == Verdict::Unexpected) => {
+                NOT_REMOVED
+            }
+            Some(_) | None => LEFT_ALONE,
         };
-        let why = |key: &ItemKey| if unexpected(key) && !self.removes { NOT_REMOVED } else { LEFT_ALONE };
-        let left = outcomes.diverged.iter().map(|item| (item.key.to_text(), why(&item.key).to_owned()));
+        let left = outcomes.diverged.iter().map(|item| item.key.to_text());
+        let left = left.map(|key| (key.clone(), why(&key).to_owned()));
         let failed = outcomes.failures.iter().map(|failure| (failure.key.to_text(), failure.reason.clone()));
         Ok((left.chain(failed).collect(), outcomes))
     }
@@ -251,7 +307,10 @@ impl Verifier {
             None => Some("gone"),
             // An item with only an old value stays open, because the operator may still want to inspect it.
             Some(item) if self.parity.has_kept_old_value(&item) => None,
-            Some(item) => (!self.parity.compare(&item, &record).verdict.is_mismatch()).then_some("verified"),
+            Some(item) => {
+                let (found, _) = self.judge(&self.requests, &item, &record).await?;
+                (!found.verdict.is_mismatch()).then_some("verified")
+            }
         };
         Ok(how.map(|how| (key, how)))
     }
@@ -299,8 +358,14 @@ impl ProcessPage for Verifier {
         PageItems { items, .. }: PageItems,
         requests: &Requests,
     ) -> Result<PartialOutcome<PageVerdicts>, Stopped> {
-        let (mut suspects, fine, new_alone) = self.find_suspects(items).await?;
-        let mut outcome = PageVerdicts { verdicts: fine, ..PageVerdicts::default() };
+        let (mut suspects, mut fine, new_alone) = self.find_suspects(items).await?;
+        let mut outcome = PageVerdicts::default();
+        if self.derived.is_some() {
+            let (left, read) = self.judge_derived(requests, suspects, &mut fine).await?;
+            suspects = left;
+            outcome.counts.read_units += read;
+        }
+        outcome.verdicts = fine;
         let mut confirmed = Vec::new();
         while !suspects.is_empty() {
             let some = suspects.split_off(suspects.len().saturating_sub(CONCURRENT_REREADS));
@@ -321,8 +386,9 @@ impl ProcessPage for Verifier {
             outcome.counts.assumed_write_units += written.counts.assumed_write_units;
             outcome.counts.estimated_write_units += written.counts.estimated_write_units;
         }
-        for Suspect { key, found, .. } in confirmed {
-            let why = left.remove(&key.to_text());
+        for Suspect { key, found, item, record } in confirmed {
+            let changed = || self.parity.changed_stable(&item, &record).map(stable_changed);
+            let why = left.remove(&key.to_text()).or_else(changed);
             let repaired = self.repair.is_some() && why.is_none();
             outcome.verdicts.count(found.verdict);
             outcome.verdicts.repaired += u64::from(repaired);

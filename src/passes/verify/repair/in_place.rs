@@ -20,7 +20,9 @@ impl Repair {
                 | Change::Bump { .. }
                 | Change::Exec { .. }
                 | Change::Append { .. }
-                | Change::Delete { .. } => false,
+                | Change::Delete { .. }
+                | Change::Put { .. }
+                | Change::Each { .. } => false,
             }
     }
 
@@ -37,7 +39,9 @@ impl Repair {
             | Change::Bump { .. }
             | Change::Exec { .. }
             | Change::Append { .. }
-            | Change::Delete { .. } => false,
+            | Change::Delete { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => false,
         })
     }
 

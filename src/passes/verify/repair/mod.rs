@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 
 use super::compare::SkipRule;
 use crate::change::{
-    Change, Changes, Condition, Decider, Decision, ExecFault, Indexes, ItemHistory, ItemRules, OnExisting, Selected,
-    Source, Strategy,
+    Action, Change, Changes, Condition, Decider, Decision, ExecFault, GuardedWrite, Indexes, ItemHistory, ItemRules,
+    OnExisting, Selected, Source, Strategy, is_within_limits, stable_changed,
 };
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
+use crate::state::Verdict;
 use pair::Pair;
 
 /// Repairs the items of one table before `contract`. After `contract`, nothing can be repaired. To remove old values
@@ -35,6 +36,8 @@ pub struct Repair {
     key: KeySchema,
     indexes: Indexes,
     rules: ItemRules,
+    /// Whether an item may need several writes.
+    splits: bool,
 }
 
 /// Repairs the items of one page, based on their recorded history.
@@ -71,6 +74,7 @@ impl Repair {
             key,
             indexes: indexes.into(),
             rules: ItemRules::default(),
+            splits: false,
         }
     }
 
@@ -78,6 +82,12 @@ impl Repair {
     #[must_use]
     pub fn with_rules(self, rules: ItemRules) -> Repair {
         Repair { rules, ..self }
+    }
+
+    /// Sets whether an item may need several writes (`split = true`).
+    #[must_use]
+    pub fn with_split(self, splits: bool) -> Repair {
+        Repair { splits, ..self }
     }
 
     /// Returns the same repair, which now also removes values that nothing implies. Applications may still use such
@@ -95,6 +105,13 @@ impl Repair {
     /// Returns the table's indexes, as currently known.
     pub(super) fn indexes(&self) -> &Indexes {
         &self.indexes
+    }
+
+    /// Returns whether one of these paths lacks a value, or has an outdated one, that only a program can compute.
+    pub(super) fn needs_program(&self, wrong: &[(Path, Verdict)]) -> bool {
+        let programs = self.changes.iter().filter_map(Change::program);
+        let targets: Vec<&Path> = programs.flat_map(|exec| exec.targets()).collect();
+        wrong.iter().any(|(path, verdict)| *verdict != Verdict::Unexpected && targets.contains(&path))
     }
 
     /// Returns the targets of the plan that the item has.
@@ -133,6 +150,9 @@ impl Repair {
             return Decision::Rejected(format!(
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
+        }
+        if let Some(path) = record.changed_stable(&self.rules.stable, item) {
+            return Decision::Rejected(stable_changed(path));
         }
         if self.rules.includes(item) != Selected::Yes {
             // The plan says nothing about this item any more. A value that the migration wrote stays until a rollback.
@@ -195,6 +215,15 @@ impl Repair {
                 Change::Convert { .. } | Change::Append { .. } | Change::Bump { .. } | Change::Delete { .. } => {
                     needs.changes.push(change.clone());
                 }
+                Change::Each { each } => {
+                    // Without an order, a repair removes no value that somebody wrote under an old name.
+                    let edited = each.edit(item, &self.rules.facts);
+                    let removes = edited.is_ok_and(|edited| edited.has_unexpected);
+                    needs.leave_if(each.container(), removes && !self.removes);
+                    needs.changes.push(change.clone());
+                }
+                // Only `run` puts derived items. The playbook refuses the repair of such a plan.
+                Change::Put { .. } => return Decision::Diverged(Vec::new()),
                 // Only `run` asks programs.
                 Change::Exec { exec, .. } => {
                     if let Some((path, fault)) = exec.fault(item, record, change.skips_existing()) {
@@ -209,25 +238,52 @@ impl Repair {
         // Use the in-place strategy, because the same write has to remove unexpected values.
         let strategy = Strategy::InPlace;
         let indexes = self.indexes.schemas().to_vec();
-        let changes =
+        let mut changes =
             Changes::for_expand(&needs.changes, strategy, self.key.clone(), indexes).with_rules(self.rules.clone());
+        if self.splits {
+            changes = changes.with_split(&needs.changes, strategy);
+        }
         let decided = changes.decide(item);
         if decided == Decision::Skipped(Vec::new()) {
             // A change has no result for the item, so the mismatch stays.
             return Decision::Diverged(self.present_targets(item));
         }
-        let Decision::Write(mut write) = decided else { return decided };
-        for condition in needs.conditions {
-            if let Condition::Equals(path, _) = &condition {
-                // The condition `Equals` already implies that the path exists.
-                write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
-            }
-            if !write.conditions.contains(&condition) {
-                write.conditions.push(condition);
-            }
+        let Decision::Write(write) = decided else { return decided };
+        let whole = with_conditions(write.clone(), &needs.conditions);
+        if !self.splits || (whole.next.is_none() && is_within_limits(&whole)) {
+            return Decision::Write(whole);
         }
-        Decision::Write(write)
+        // One of several writes pins only what it depends on. The pins of all pairs together could be too long.
+        let own: Vec<Condition> =
+            needs.conditions.into_iter().filter(|condition| is_about(condition, &write)).collect();
+        let part = with_conditions(write, &own);
+        if is_within_limits(&part) {
+            return Decision::Write(part);
+        }
+        Decision::Rejected("its repair needs a longer expression than DynamoDB accepts; it was not written".to_owned())
     }
+}
+
+/// Returns the write with these conditions in addition to its own.
+fn with_conditions(mut write: GuardedWrite, conditions: &[Condition]) -> GuardedWrite {
+    for condition in conditions {
+        if let Condition::Equals(path, _) = condition {
+            // The condition `Equals` already implies that the path exists.
+            write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
+        }
+        if !write.conditions.contains(condition) {
+            write.conditions.push(condition.clone());
+        }
+    }
+    write
+}
+
+/// Returns whether the condition tests a path that the write changes or tests.
+fn is_about(condition: &Condition, write: &GuardedWrite) -> bool {
+    let changed = write.actions.iter().filter_map(Action::path);
+    let tested = write.conditions.iter().flat_map(Condition::paths);
+    let mut used = changed.chain(tested);
+    used.any(|used| condition.paths().into_iter().any(|path| path.overlaps(used)))
 }
 
 /// Returns the change with the `on_existing` that a repair uses: overwrite a different value, unless the plan skips

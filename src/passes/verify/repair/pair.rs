@@ -31,7 +31,10 @@ impl Repair {
         // A NULL that counts as missing is pinned, and treated like a missing value.
         match (old.get(item), self.rules.paired_value(source, new, item), truth) {
             (None, None, _) | (Some(_), None, Truth::NewDuringRollback) => {}
-            (None, Some(_), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {}
+            // The migration replaced a preexisting value, and a rollback needs its own value to restore that one.
+            (None, Some(b), Truth::Old | Truth::NewThenOld) if record.is_preexisting(new) => {
+                needs.leave_if(new, record.is_own_value(new, b));
+            }
             (Some(_), Some(b), _)
                 if source.implies(item, &self.rules.facts, b) || skip_rule.accepts(record, new, b) => {}
             (Some(_), None, Truth::New) => needs.leave_if(new, true),
@@ -81,7 +84,9 @@ impl Repair {
             | Change::Bump { .. }
             | Change::Exec { .. }
             | Change::Append { .. }
-            | Change::Delete { .. } => None,
+            | Change::Delete { .. }
+            | Change::Put { .. }
+            | Change::Each { .. } => None,
         });
         let values: Vec<Option<&Value>> = targets.collect();
         // List elements are never written, because a different element may have this index at the time of the write.

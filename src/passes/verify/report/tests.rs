@@ -17,6 +17,7 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
         repair_remove: false,
         began_at: "2026-01-01T00:00:00Z".into(),
         ended_at: "2026-01-01T01:00:00Z".into(),
+        deletes: false,
         compared: 12_000,
         not_selected: 345,
         matching: 11_998,

@@ -1,0 +1,124 @@
+//! A run and verification judge an item in the same way: what the run reports as a failure or as diverged, verification
+//! reports as a mismatch, and what the run counts as done, verification accepts. The random plans of `tests/properties`
+//! found each of these cases.
+
+use serde_json::json;
+
+use super::tests::{item, key, update};
+use super::*;
+use crate::passes::verify::{Parity, TableStage, Truth};
+use crate::plan::{Plan, load};
+use crate::state::Verdict;
+
+fn plan(settings: &str, select: &str, changes: &[&str]) -> Plan {
+    let changes: String = changes.iter().map(|change| format!("[[change]]\n{change}\n")).collect();
+    let text =
+        format!("[migration]\nname = \"m\"\n{settings}\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n{select}\n{changes}");
+    load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan
+}
+
+fn decide(plan: &Plan, image: &Item) -> Decision {
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, key(), Vec::new());
+    changes.with_rules(plan.item_rules()).decide(image)
+}
+
+fn verdict(plan: &Plan, image: &Item) -> Verdict {
+    let parity = Parity::new(&plan.changes, plan.strategy, TableStage::Expanded, Truth::Old);
+    parity.with_rules(plan.item_rules()).compare(image, &ItemHistory::EMPTY).verdict
+}
+
+const FAIL: &str = "on_not_computable = \"fail\"";
+const SKIP: &str = "on_not_computable = \"skip\"";
+const ADD: &str = "compute = \"t\"\nas = 'item.n + 1'";
+
+/// With `skip`, an existing value counts as done, so it does not matter that nothing can be computed.
+#[test]
+fn a_value_that_counts_as_done_needs_no_result() {
+    let plan = plan(FAIL, "", &[&format!("{ADD}\non_existing = \"skip\"\nnull_is_missing = true")]);
+    let there = item(json!({"pk": {"S": "1"}, "n": {"S": "x"}, "t": {"S": "y"}}));
+    assert_eq!(decide(&plan, &there), Decision::Skipped(vec!["t".parse().unwrap()]));
+    assert_eq!(verdict(&plan, &there), Verdict::Skipped);
+    for missing in [json!({"pk": {"S": "1"}}), json!({"pk": {"S": "1"}, "t": {"NULL": true}})] {
+        let missing = item(missing);
+        assert!(matches!(decide(&plan, &missing), Decision::NotComputable(_)));
+        assert!(verdict(&plan, &missing).is_mismatch());
+    }
+}
+
+/// If another change of the item is needed, the write requires that the value that counts as done is still there.
+#[test]
+fn a_value_that_counts_as_done_is_pinned() {
+    let plan = plan(FAIL, "", &[&format!("{ADD}\non_existing = \"skip\""), "set = \"v\"\nvalue = 1"]);
+    let image = item(json!({"pk": {"S": "1"}, "t": {"S": "y"}}));
+    let Decision::Write(write) = decide(&plan, &image) else { panic!() };
+    assert!(update(&write, Some(&image)).is_some());
+    assert_eq!(update(&write, Some(&item(json!({"pk": {"S": "1"}})))), None);
+    let computable = item(json!({"pk": {"S": "1"}, "n": {"N": "1"}, "t": {"S": "y"}}));
+    assert_eq!(update(&write, Some(&computable)), None);
+}
+
+/// A rejected item is a failure even if `skip` makes up for a value that cannot be computed.
+#[test]
+fn a_skipped_value_does_not_hide_another_fault() {
+    let plan = plan(SKIP, "", &[&format!("{ADD}\non_existing = \"skip\""), "set = \"u.p\"\nvalue = 1"]);
+    let image = item(json!({"pk": {"S": "1"}, "t": {"S": "y"}, "u": {"S": "no map"}}));
+    assert!(matches!(decide(&plan, &image), Decision::Rejected(_)));
+    assert!(verdict(&plan, &image).is_mismatch());
+}
+
+/// A rollback raises the version again, so an item is written only if its version leaves room for that.
+#[test]
+fn a_version_leaves_room_for_the_way_back() {
+    let plan = plan("", "", &["set = \"v\"\nvalue = 1", "bump = \"version\""]);
+    let nines = "9".repeat(37);
+    for (version, is_written) in [
+        (format!("{nines}6"), true),
+        // The third raise gives 10^38, which has one significant digit. A fourth one would have 39.
+        (format!("{nines}7"), true),
+        (format!("{nines}8"), false),
+        (format!("{nines}9"), false),
+        (format!("-0.{}1", "0".repeat(37)), false),
+        ("0".to_owned(), true),
+    ] {
+        let image = item(json!({"pk": {"S": "1"}, "version": {"N": version}}));
+        let decision = decide(&plan, &image);
+        assert_eq!(matches!(decision, Decision::Write(_)), is_written, "{version}: {decision:?}");
+        let Decision::Write(write) = decision else { continue };
+        let mut after = update(&write, Some(&image)).unwrap();
+        for _ in 0..2 {
+            let Value::N(version) = &after["version"] else { panic!() };
+            let next = Value::N(version.plus_one().unwrap());
+            after.insert("version".to_owned(), next);
+        }
+    }
+}
+
+/// An item without a version is not computable, even if it is also diverged.
+#[test]
+fn a_missing_version_goes_before_a_divergence() {
+    let changes = ["copy = \"a\"\nto = \"b\"", "bump = \"version\""];
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "y"}}));
+    let in_place = |otherwise: &str| plan(&format!("strategy = \"in-place\"\n{otherwise}"), "", &changes);
+    assert!(matches!(decide(&in_place(FAIL), &image), Decision::NotComputable(_)));
+    assert!(verdict(&in_place(FAIL), &image).is_mismatch());
+    assert_eq!(decide(&in_place(SKIP), &image), Decision::Skipped(Vec::new()));
+    assert_eq!(verdict(&in_place(SKIP), &image), Verdict::Skipped);
+    // An item that needs no write needs no version.
+    let done = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "b": {"S": "x"}}));
+    assert_eq!(decide(&in_place(FAIL), &done), Decision::AlreadyApplied);
+}
+
+/// The condition of a change that waits for `contract` is tested by the run, so that the failure is known before the
+/// cutover.
+#[test]
+fn a_condition_without_a_result_is_a_failure_before_contract() {
+    let changes = ["set = \"v\"\nvalue = 1", "remove = \"b\"\nwhere = 'item.kind.startsWith(\"x\")'"];
+    let plan = plan(FAIL, "[select]\nstable = [\"kind\"]", &changes);
+    let image = item(json!({"pk": {"S": "1"}, "b": {"S": "y"}}));
+    assert!(matches!(decide(&plan, &image), Decision::NotComputable(_)));
+    assert!(verdict(&plan, &image).is_mismatch());
+    for kind in ["xyz", "other"] {
+        let image = item(json!({"pk": {"S": "1"}, "kind": {"S": kind}, "b": {"S": "y"}}));
+        assert!(matches!(decide(&plan, &image), Decision::Write(_)));
+    }
+}

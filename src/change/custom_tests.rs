@@ -1,0 +1,104 @@
+//! Tests changes whose values a function of an embedding program computes, against the model of `UpdateItem`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::tests::{check, item, key, path, update};
+use super::*;
+use crate::item::Item;
+use crate::plan::load;
+
+struct Double;
+
+impl CustomChange for Double {
+    fn name(&self) -> &str {
+        "double"
+    }
+
+    fn version(&self) -> &str {
+        "1"
+    }
+
+    fn compute(&self, inputs: &Item) -> Result<Option<Item>, &'static str> {
+        match inputs.get("text") {
+            Some(Value::S(text)) if text == "panic" => panic!("a bug"),
+            Some(Value::S(text)) if text == "nothing" => Ok(None),
+            Some(Value::S(text)) if text == "part" => Ok(Some(Item::from([("twice".to_owned(), Value::Null)]))),
+            Some(Value::S(text)) if text == "more" => {
+                Ok(Some(["twice", "length", "other"].map(|name| (name.to_owned(), Value::Null)).into_iter().collect()))
+            }
+            Some(Value::S(text)) if text == "empty set" => {
+                Ok(Some(["twice", "length"].map(|name| (name.to_owned(), Value::Ss(Vec::new()))).into_iter().collect()))
+            }
+            Some(Value::S(text)) => Ok(Some(Item::from([
+                ("twice".to_owned(), Value::S(format!("{text}{text}"))),
+                ("length".to_owned(), Value::S(text.len().to_string())),
+            ]))),
+            Some(_) | None => Err("the text is not a string"),
+        }
+    }
+}
+
+/// The outputs of a custom change are computed values: guarded by their inputs, recorded, and undone on the record.
+#[test]
+fn a_custom_change_is_guarded_and_undone() {
+    let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n[[change]]\ncustom = \"double\"\n\
+                inputs = [\"text\", \"more\"]\noutputs = [\"twice\", \"length\"]\n";
+    let loaded = load("p", text).unwrap();
+    let unsupplied = loaded.plan.fingerprint();
+    let plan = loaded.supply(&[Arc::new(Double)]).unwrap().plan;
+    assert_ne!(plan.fingerprint(), unsupplied, "the version is part of the fingerprint");
+    let expand = Changes::for_expand(&plan.changes, plan.strategy, key(), Vec::new()).with_rules(plan.item_rules());
+    let undo = Changes::for_undo(&plan.changes, plan.strategy, key(), Vec::new()).with_rules(plan.item_rules());
+    let image = item(json!({"pk": {"S": "1"}, "text": {"S": "ab"}}));
+    let Decision::Write(write) = expand.decide(&image) else { panic!() };
+    let after = check(&write, &image);
+    assert_eq!((&after["twice"], &after["length"]), (&Value::S("abab".into()), &Value::S("2".into())));
+    assert_eq!(expand.decide(&after), Decision::AlreadyApplied);
+    for (name, value) in [("text", "other"), ("more", "appears"), ("twice", "theirs")] {
+        let mut raced = image.clone();
+        raced.insert(name.to_owned(), Value::S(value.to_owned()));
+        assert_eq!(update(&write, Some(&raced)), None, "{name} is not pinned");
+    }
+    let rows = write.pre_images.iter().rev().map(|pre| (PreImageOrigin::Run, pre.clone()));
+    let history = ItemHistory::new(expand.baseline(&image).preexisting, rows);
+    let Decision::Write(back) = undo.decide_with(&after, &history) else { panic!() };
+    assert_eq!(check(&back, &after), image);
+    assert!(matches!(undo.decide(&after), Decision::NothingToDo), "undo needs a record");
+    let mut changed = after.clone();
+    changed.insert("text".to_owned(), Value::S("new".to_owned()));
+    assert_eq!(expand.decide(&changed), Decision::Diverged(vec![path("twice"), path("length")]));
+    for (text, reason) in [
+        ("panic", "panicked"),
+        ("part", "returned no value for `length`"),
+        ("more", "not in `outputs`"),
+        ("empty set", "that DynamoDB cannot store"),
+    ] {
+        let image = item(json!({"pk": {"S": "1"}, "text": {"S": text}}));
+        let Decision::NotComputable(why) = expand.decide(&image) else { panic!("{text}") };
+        assert!(why.reason().contains(reason), "{why}");
+    }
+    let nothing = item(json!({"pk": {"S": "1"}, "text": {"S": "nothing"}}));
+    assert_eq!(expand.decide(&nothing), Decision::NothingToDo);
+    assert_eq!(expand.decide(&item(json!({"pk": {"S": "1"}}))), Decision::NothingToDo);
+    let wrong = item(json!({"pk": {"S": "1"}, "text": {"N": "1"}}));
+    assert!(matches!(expand.decide(&wrong), Decision::NotComputable(why) if why.reason().contains("not a string")));
+}
+
+/// A plan gets exactly the functions that it names, and says what is wrong otherwise.
+#[test]
+fn a_missing_or_ambiguous_function_is_reported() {
+    let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\ncustom = \"double\"\n\
+                inputs = [\"text\"]\noutputs = [\"twice\", \"length\"]\n[[change]]\ncustom = \"triple\"\n\
+                inputs = [\"text\"]\noutputs = [\"thrice\"]\n";
+    let loaded = || load("p", text).unwrap();
+    let double = || -> Arc<dyn CustomChange> { Arc::new(Double) };
+    let errors = loaded().supply(&[]).unwrap_err();
+    assert_eq!(errors.count(), 2, "{errors}");
+    assert!(errors.to_string().contains("`backfill` command has no custom changes"), "{errors}");
+    let errors = loaded().supply(&[double()]).unwrap_err().to_string();
+    assert!(errors.contains("`triple`") && errors.contains("this program supplies `double`"), "{errors}");
+    let errors = loaded().supply(&[double(), double()]).unwrap_err().to_string();
+    assert!(errors.contains("two custom changes with the name `double`"), "{errors}");
+}

@@ -1,0 +1,319 @@
+//! Computes a container after the changes in its elements. This module is pure.
+
+use std::borrow::Cow;
+
+use super::{Each, ElementEdit, ExistingRule};
+use crate::change::OnExisting;
+use crate::change::formula::at_path;
+use crate::expr::{Facts, StepBudget};
+use crate::item::{Item, NotComputable, Path, PathStep, Value};
+
+/// A container after the changes in its elements.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Edited {
+    /// The container, or `None` if it stays as it is.
+    pub after: Option<Value>,
+    /// Whether a target has another value than the one that the plan implies, so that the item must not be written.
+    pub has_diverged: bool,
+    /// Whether a target has another value that counts as done.
+    pub has_skipped: bool,
+    /// Whether an element already matches the plan.
+    pub is_applied: bool,
+    /// Whether an element still has a value that the plan removes, and whose removal moves it nowhere.
+    pub has_unexpected: bool,
+    /// The worst difference between an element and the plan.
+    pub fault: Option<ElementFault>,
+}
+
+/// How an element differs from what the plan implies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ElementFault {
+    /// A value is missing.
+    Missing,
+    /// A value that the plan removes is still there.
+    Unexpected,
+    /// A value differs from what the plan implies.
+    Stale,
+}
+
+/// Why a container cannot be changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EditFailure {
+    /// An expression or a conversion has no result for an element.
+    NotComputable(NotComputable),
+    /// The shape of an element does not allow a change. The text contains no attribute values.
+    Rejected(String),
+}
+
+/// What is needed to change one element.
+struct ElementEditor<'a> {
+    item: &'a Item,
+    facts: &'a Facts,
+    /// The steps that the expressions of all elements of this item may still take.
+    steps: StepBudget,
+    edited: Edited,
+    /// Why the shape of an element does not allow a change. A missing result in another element is reported instead, so
+    /// that the order of the changes has no meaning.
+    rejected: Option<String>,
+}
+
+/// The value of a path in the new element: `None` removes it.
+type Replacement<'a> = (&'a Path, Option<Cow<'a, Value>>);
+
+impl Each {
+    /// Returns the container of this item after the changes. If the container is missing or NULL, there is nothing to
+    /// change. The same is true for a value of another type, unless a change computes or converts values.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an expression or a conversion has no result for an element, or if the shape of an element does not
+    /// allow a change.
+    pub fn edit(&self, item: &Item, facts: &Facts) -> Result<Edited, EditFailure> {
+        let mut editor =
+            ElementEditor { item, facts, steps: StepBudget::default(), edited: Edited::default(), rejected: None };
+        let after = match self.container().get(item) {
+            Some(Value::L(list)) => {
+                let mut after = Vec::with_capacity(list.len());
+                for (at, element) in list.iter().enumerate() {
+                    after.push(editor.element(self.edits(), element, || format!("`{}[{at}]`", self.container()))?);
+                }
+                Value::L(after)
+            }
+            Some(Value::M(map)) => {
+                let mut after = Item::new();
+                for (name, element) in map {
+                    // The names in such a map are often data, so an error does not contain them.
+                    let edited =
+                        editor.element(self.edits(), element, || format!("a value of `{}`", self.container()))?;
+                    after.insert(name.clone(), edited);
+                }
+                Value::M(after)
+            }
+            None | Some(Value::Null) => return Ok(editor.edited),
+            Some(
+                other @ (Value::S(_)
+                | Value::N(_)
+                | Value::B(_)
+                | Value::Bool(_)
+                | Value::Ss(_)
+                | Value::Ns(_)
+                | Value::Bs(_)),
+            ) => {
+                return match self.computes() {
+                    false => Ok(editor.edited),
+                    true => Err(EditFailure::NotComputable(NotComputable::new(format!(
+                        "`{}` is of type {}, and `each` needs type L or M",
+                        self.container(),
+                        other.type_name()
+                    )))),
+                };
+            }
+        };
+        if let Some(why) = editor.rejected {
+            return Err(EditFailure::Rejected(why));
+        }
+        // An element changes exactly if an edit writes or removes one of its values.
+        let is_changed = editor.edited.after.take().is_some();
+        Ok(Edited { after: is_changed.then_some(after), ..editor.edited })
+    }
+}
+
+impl ElementEditor<'_> {
+    /// Returns one element after all edits. Each edit reads the element as it was. `name` names the element in errors.
+    fn element(
+        &mut self,
+        edits: &[ElementEdit],
+        element: &Value,
+        name: impl Fn() -> String,
+    ) -> Result<Value, EditFailure> {
+        let Value::M(before) = element else {
+            // Such an element has no members to move, set, remove or convert. An expression that needs them has no
+            // result.
+            for edit in edits {
+                if let ElementEdit::Compute { expression, .. } = edit {
+                    let value = expression.evaluate_element(self.item, element, self.facts, &mut self.steps);
+                    value.map_err(|why| EditFailure::NotComputable(why).at(&name()))?;
+                }
+            }
+            return Ok(element.clone());
+        };
+        let mut replacements: Vec<Replacement<'_>> = Vec::new();
+        for edit in edits {
+            match self.plan(edit, element, before, &mut replacements).map_err(|failure| failure.at(&name())) {
+                Ok(()) => {}
+                Err(EditFailure::Rejected(why)) => {
+                    self.rejected.get_or_insert(why);
+                }
+                Err(failure @ EditFailure::NotComputable(_)) => return Err(failure),
+            }
+        }
+        if replacements.is_empty() {
+            return Ok(element.clone());
+        }
+        self.edited.after = Some(Value::Null);
+        let mut after = before.clone();
+        for (path, value) in replacements {
+            match value {
+                Some(value) => put(&mut after, path, value.into_owned()),
+                None => drop(path.remove(&mut after)),
+            }
+        }
+        Ok(Value::M(after))
+    }
+
+    /// Plans one edit of an element.
+    fn plan<'e>(
+        &mut self,
+        edit: &'e ElementEdit,
+        element: &Value,
+        before: &'e Item,
+        replacements: &mut Vec<Replacement<'e>>,
+    ) -> Result<(), EditFailure> {
+        match edit {
+            ElementEdit::Move { from, to, existing } => match from.get(before) {
+                Some(value) => {
+                    let is_same = to.get(before) == Some(value);
+                    let written = self.write(before, to, Cow::Borrowed(value), *existing, replacements)?;
+                    if is_same {
+                        self.report(ElementFault::Unexpected);
+                    }
+                    if written {
+                        replacements.push((from, None));
+                    }
+                }
+                None => self.edited.is_applied |= existing.target_value(to, before, None).is_some(),
+            },
+            ElementEdit::Set { to, value, existing } => {
+                self.write(before, to, Cow::Borrowed(value), *existing, replacements)?;
+            }
+            ElementEdit::Remove { path } => {
+                if path.get(before).is_some() {
+                    self.report(ElementFault::Unexpected);
+                    replacements.push((path, None));
+                }
+            }
+            ElementEdit::Compute { to, expression, existing } => {
+                let value = expression.evaluate_element(self.item, element, self.facts, &mut self.steps);
+                let value = value.map_err(EditFailure::NotComputable)?;
+                self.write(before, to, Cow::Owned(value), *existing, replacements)?;
+            }
+            ElementEdit::Convert { path, conversion } => match path.get(before) {
+                None => {}
+                Some(value) if conversion.is_converted(value) => self.edited.is_applied = true,
+                Some(value) => {
+                    let converted = conversion.apply(value);
+                    let converted = converted.map_err(|why| EditFailure::NotComputable(at_path(path, &why)))?;
+                    self.report(ElementFault::Stale);
+                    replacements.push((path, Some(Cow::Owned(converted))));
+                }
+            },
+            ElementEdit::ConvertInto { from, to, conversion, existing } => {
+                if let Some(value) = from.get(before) {
+                    let converted = conversion.apply(value);
+                    let converted = converted.map_err(|why| EditFailure::NotComputable(at_path(from, &why)))?;
+                    self.write(before, to, Cow::Owned(converted), *existing, replacements)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the write of a value to a target. Returns whether the target has this value afterwards.
+    fn write<'e>(
+        &mut self,
+        before: &Item,
+        to: &'e Path,
+        value: Cow<'e, Value>,
+        existing: ExistingRule,
+        replacements: &mut Vec<Replacement<'e>>,
+    ) -> Result<bool, EditFailure> {
+        match (to.get(before), existing.target_value(to, before, Some(&value)), existing.on_existing) {
+            (Some(there), _, _) if *there == *value => {
+                self.edited.is_applied = true;
+                return Ok(true);
+            }
+            (Some(_), Some(_), OnExisting::Keep) => {
+                self.edited.has_diverged = true;
+                self.report(ElementFault::Stale);
+                return Ok(false);
+            }
+            (Some(_), Some(_), OnExisting::Skip) => {
+                self.edited.has_skipped = true;
+                return Ok(false);
+            }
+            (Some(_), Some(_), OnExisting::Overwrite) => self.report(ElementFault::Stale),
+            // A NULL that counts as missing is overwritten.
+            (Some(_), None, _) => self.report(ElementFault::Missing),
+            (None, _, _) => {
+                existing.check_placement(to, before)?;
+                self.report(ElementFault::Missing);
+            }
+        }
+        replacements.push((to, Some(value)));
+        Ok(true)
+    }
+
+    fn report(&mut self, fault: ElementFault) {
+        self.edited.has_unexpected |= fault == ElementFault::Unexpected;
+        self.edited.fault = self.edited.fault.max(Some(fault));
+    }
+}
+
+impl ExistingRule {
+    /// Returns the value at the target, or `None` if the target counts as missing. `implied` is the value that the plan
+    /// implies for the target. If this value is NULL, a NULL at the target does not count as missing.
+    fn target_value<'v>(self, to: &Path, element: &'v Item, implied: Option<&Value>) -> Option<&'v Value> {
+        let value = to.get(element)?;
+        let counts_as_missing = self.null_is_missing && *value == Value::Null && implied != Some(value);
+        (!counts_as_missing).then_some(value)
+    }
+
+    /// Checks that a missing target can be created. Missing maps on the way are created too.
+    fn check_placement(self, to: &Path, element: &Item) -> Result<(), EditFailure> {
+        for ancestor in to.ancestors() {
+            let depth = ancestor.steps().len();
+            let next_is_name = matches!(to.steps()[depth], PathStep::Name(_));
+            match (ancestor.get(element), next_is_name) {
+                (Some(Value::M(_)), true) | (Some(Value::L(_)), false) => {}
+                (Some(Value::Null), true) if self.null_is_missing => return Ok(()),
+                (Some(other), _) => {
+                    let needed = if next_is_name { "M" } else { "L" };
+                    let found = other.type_name();
+                    return Err(EditFailure::Rejected(format!(
+                        "`{to}` cannot be set: `{ancestor}` is of type {found}, not {needed}"
+                    )));
+                }
+                (None, _) if to.steps()[depth - 1..].iter().any(|step| matches!(step, PathStep::Index(_))) => {
+                    return Err(EditFailure::Rejected(format!(
+                        "`{to}` cannot be set: the element has no `{ancestor}`"
+                    )));
+                }
+                (None, _) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl EditFailure {
+    /// Returns the same failure, with the element in which it occurred.
+    fn at(self, element: &str) -> EditFailure {
+        match self {
+            EditFailure::NotComputable(why) => {
+                EditFailure::NotComputable(NotComputable::new(format!("in {element}: {}", why.reason())))
+            }
+            EditFailure::Rejected(why) => EditFailure::Rejected(format!("in {element}: {why}")),
+        }
+    }
+}
+
+/// Puts a value into a new element. Creates the missing maps on the way, and replaces a NULL by a map:
+/// [`ExistingRule::check_placement`] has allowed both.
+fn put(element: &mut Item, path: &Path, value: Value) {
+    for ancestor in path.ancestors() {
+        if matches!(ancestor.get(element), None | Some(Value::Null)) {
+            ancestor.set(element, Value::M(Item::new()));
+        }
+    }
+    path.set(element, value);
+}

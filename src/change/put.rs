@@ -1,0 +1,214 @@
+//! `put`: writes a derived item for each selected item, and removes it on a rollback.
+//!
+//! One transaction checks the source item and puts the derived item. The check requires that every attribute that the
+//! derived item or the selection was computed from is unchanged. The put requires that no item with the derived key
+//! exists. So a live writer can change neither item in between. Before the transaction, the engine reads the derived
+//! item (`engine/client/derived.rs`), because a transaction costs capacity even if it fails.
+//!
+//! # Undo
+//!
+//! The journal has two records of each put, both under the key of the derived item: the derived item with the key of its
+//! source, before the transaction is sent, and a confirmation, after DynamoDB accepted the transaction. The confirmation
+//! contains the derived item again, because two sources can have the same derived key, and their records can alternate.
+//! A rollback deletes a derived item only if the newest record is confirmed and the item still equals it. If the process
+//! dies between the two records, it is unknown whether this migration or an application put the item. Such an item
+//! stays, and is a failure of the rollback.
+//!
+//! The condition of the delete compares every recorded attribute. A condition cannot say "and no other attribute", so
+//! the operator states for each rollback that nobody writes the derived items until it ends (`--writers-stopped`).
+//! DynamoDB returns the removed item, and the writer compares it with the record (`engine/write/writer/derived.rs`).
+//!
+//! When a derived item is gone, the journal gets a mark. A repeated rollback then leaves an item alone that an
+//! application puts later, even if it is equal.
+
+use std::collections::BTreeSet;
+
+use super::draft::Draft;
+use super::formula::stored;
+use super::rule::{KeyFault, key_fault};
+use super::{Action, Condition, Deletion, ItemHistory, PreImage, PriorValue, Selected, Undone};
+use crate::expr::{Expr, Facts};
+use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, Value};
+
+/// A derived item: how each of its attributes is computed from the source item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub struct DerivedItem {
+    /// The key attributes, each with its expression.
+    pub key: Vec<(String, Expr)>,
+    /// The other attributes, each with its expression.
+    pub attributes: Vec<(String, Expr)>,
+}
+
+/// The reason why a rollback keeps a derived item whose put was not confirmed.
+const UNCONFIRMED: &str = "the derived item exists, but it is unknown whether this migration or an application put it, because \
+                           the run died or lost the reply. The item stays. Delete it by hand if no application needs it";
+
+impl DerivedItem {
+    /// Returns every attribute of the derived item with its expression, the key first.
+    pub fn expressions(&self) -> impl Iterator<Item = &(String, Expr)> {
+        self.key.iter().chain(&self.attributes)
+    }
+
+    /// Returns the paths of the source item that determine the derived item. They are distinct, and none is inside
+    /// another.
+    pub fn inputs(&self) -> Vec<&Path> {
+        let all: BTreeSet<&Path> = self.expressions().flat_map(|(_, expression)| expression.inputs()).collect();
+        let mut kept: Vec<&Path> = Vec::new();
+        // A path sorts before the paths inside it.
+        for path in all {
+            if !kept.iter().any(|before| before.overlaps(path)) {
+                kept.push(path);
+            }
+        }
+        kept
+    }
+
+    /// Computes the derived item of this source item, in the form in which DynamoDB stores it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an expression has no result, or if the result is not a valid key of a table with this key schema.
+    pub fn of_source(&self, source: &Item, key: &KeySchema, facts: &Facts) -> Result<Item, NotComputable> {
+        let mut item = Item::new();
+        for (name, expression) in self.expressions() {
+            let value = expression.evaluate(source, facts).map_err(|why| {
+                let name = Path::attribute(name.as_str());
+                NotComputable::new(format!("`{name}` of the derived item cannot be computed: {}", why.reason()))
+            })?;
+            item.insert(name.clone(), stored(value));
+        }
+        let parts = [(Some(&key.partition), true), (key.sort.as_ref(), false)];
+        for (part, is_partition) in parts.into_iter().filter_map(|(part, is_first)| Some((part?, is_first))) {
+            let name = Path::attribute(part.name.as_str());
+            let Some(value) = item.get(&part.name) else {
+                return Err(NotComputable::new(format!("the derived item has no key attribute `{name}`")));
+            };
+            if let Some(fault) = key_fault(value, &part.kind, is_partition) {
+                return Err(NotComputable::new(format!("`{name}` of the derived item {}", text_of(fault))));
+            }
+        }
+        Ok(item)
+    }
+}
+
+/// Describes an invalid key value. The text contains no values.
+fn text_of(fault: KeyFault) -> String {
+    match fault {
+        KeyFault::Type { expected, found } => {
+            format!("would be of type {found}, but the key attribute has type {expected:?}")
+        }
+        KeyFault::Empty => "would be empty, which DynamoDB does not accept in a key".to_owned(),
+        KeyFault::PartitionTooLong => "would be longer than 2,048 bytes, DynamoDB's limit".to_owned(),
+        KeyFault::SortTooLong => "would be longer than 1,024 bytes, DynamoDB's limit".to_owned(),
+    }
+}
+
+impl Draft<'_> {
+    /// Plans the put of the derived item.
+    pub(super) fn put(&mut self, derived: &DerivedItem, schema: &KeySchema) {
+        // The key of an item never changes.
+        let is_key = |input: &&Path| schema.names().any(|key| key == input.root());
+        derived.inputs().into_iter().filter(|input| !is_key(input)).for_each(|input| self.require_unchanged(input));
+        let item = match derived.of_source(self.item, schema, &self.rules.facts) {
+            Ok(item) => item,
+            Err(why) => return self.mark_not_computable(why),
+        };
+        let (Some(key), Some(source)) = (schema.key_of(&item), schema.key_of(self.item)) else {
+            return self.reject("the item or its derived item has no key attributes".to_owned());
+        };
+        if key == source {
+            return self
+                .reject("the derived item would have the key of the item itself; it was not written".to_owned());
+        }
+        match self.rules.selects_derived(&item) {
+            Selected::No => {}
+            Selected::Yes => {
+                return self.reject(
+                    "the selection would include the derived item, so the next run would derive another item from it; \
+                     it was not written"
+                        .to_owned(),
+                );
+            }
+            Selected::NotComputable(why) => {
+                return self.reject(format!(
+                    "it is unknown whether the selection would include the derived item: {}; it was not written",
+                    why.reason()
+                ));
+            }
+        }
+        let partition_key = &schema.partition.name;
+        self.pre_images.push(PreImage::source_of(partition_key, &source));
+        self.pre_images.push(PreImage::of_item(partition_key, &item));
+        self.actions.push(Action::PutDerived { key, item });
+    }
+
+    /// Plans the delete of the derived item that this migration put. `self.item` is the derived item.
+    pub(super) fn remove_derived(&mut self, schema: &KeySchema) {
+        let history = self.history;
+        let Some(Deletion { image, is_confirmed, undone }) = history.deletion() else { return };
+        if *undone == Undone::Yes || self.is_missing {
+            self.already_applied = true;
+            return;
+        }
+        if self.item != image {
+            // Somebody changed the item since, or the put did not take effect and the item is another one.
+            return self.diverged.push(Path::attribute(schema.partition.name.as_str()));
+        }
+        if !is_confirmed {
+            return self.reject(UNCONFIRMED.to_owned());
+        }
+        let is_key = |name: &str| schema.names().any(|key| key == name);
+        for (name, value) in image.iter().filter(|(name, _)| !is_key(name)) {
+            self.require(Condition::Equals(Path::attribute(name.as_str()), value.clone()));
+        }
+        self.actions.push(Action::DeleteItem { image: image.clone() });
+    }
+}
+
+/// How an existing item relates to the derived item that a plan implies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExistingDerived {
+    /// There is no item with the derived key.
+    Missing,
+    /// The item equals the derived item.
+    Equal,
+    /// The item differs in these attributes. Two sources may have the same derived key, or an application changed the
+    /// item.
+    Different(Vec<Path>),
+}
+
+impl ExistingDerived {
+    /// Compares the item with the derived key, if there is one, with the derived item that the plan implies.
+    pub fn of(existing: Option<&Item>, derived: &Item) -> ExistingDerived {
+        let Some(existing) = existing else { return ExistingDerived::Missing };
+        let names: BTreeSet<&String> = existing.keys().chain(derived.keys()).collect();
+        let unequal = names.into_iter().filter(|name| existing.get(*name) != derived.get(*name));
+        let paths: Vec<Path> = unequal.map(|name| Path::attribute(name.as_str())).collect();
+        if paths.is_empty() { ExistingDerived::Equal } else { ExistingDerived::Different(paths) }
+    }
+}
+
+impl ItemHistory {
+    /// Returns the key of the source item from which the recorded derived item was computed. Returns `None` if no source
+    /// is recorded. `partition_key` is the name of the partition key.
+    pub(crate) fn derived_from(&self, partition_key: &str) -> Option<ItemKey> {
+        self.priors(&Path::attribute(partition_key)).find_map(|prior| match prior {
+            PriorValue::Value(Value::M(source)) => Some(ItemKey::new(source.clone())),
+            PriorValue::Value(_)
+            | PriorValue::Nothing
+            | PriorValue::SameAsSource
+            | PriorValue::Item(_)
+            | PriorValue::Mark(_)
+            | PriorValue::Leftover(_) => None,
+        })
+    }
+}
+
+impl PreImage {
+    /// Creates the record of the source from which a derived item is computed. Its path stands for the whole item, like
+    /// that of [`PreImage::of_item`].
+    pub(crate) fn source_of(partition_key: &str, source: &ItemKey) -> PreImage {
+        PreImage::with_value(&Path::attribute(partition_key), &Value::M(source.attributes().clone()))
+    }
+}

@@ -1,0 +1,262 @@
+//! Tests several writes for one item, against the model of `UpdateItem`.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
+use serde_json::json;
+
+use super::Strategy::{ExpandContract, InPlace};
+use super::expression_size::ExpressionSize;
+use super::tests::{
+    all_with_on_existing, any_edits, any_item, any_on_existing, any_plan, check, copy, item, key, mv, path, set, update,
+};
+use super::*;
+use crate::item::Item;
+use crate::passes::verify::{Repair, Truth};
+
+/// The passes of a migration whose items may need several writes, because a condition has few operators.
+struct Passes {
+    plan: Vec<Change>,
+    strategy: Strategy,
+    operators: usize,
+}
+
+impl Passes {
+    fn split(&self, changes: Changes) -> Changes {
+        let mut changes = changes.with_split(&self.plan, self.strategy);
+        changes.limits = ExpressionSize::LIMITS.with_operators(self.operators);
+        changes
+    }
+
+    fn expand(&self) -> Changes {
+        Changes::for_expand(&self.plan, self.strategy, key(), Vec::new())
+    }
+
+    fn undo(&self) -> Changes {
+        Changes::for_undo(&self.plan, self.strategy, key(), Vec::new())
+    }
+
+    fn old_from_new(&self) -> Changes {
+        Changes::for_old_from_new(&self.plan, self.strategy, key(), Vec::new())
+    }
+
+    fn contract(&self) -> Changes {
+        Changes::for_contract(&self.plan, self.strategy, key(), Vec::new())
+    }
+}
+
+/// Sends writes until none is left, or until `most` were sent. Decides after each write from the image that the engine
+/// has. Returns the item and the sent writes.
+fn carry_out(changes: &Changes, image: &Item, history: &ItemHistory, most: usize) -> (Item, Vec<GuardedWrite>) {
+    let mut image = image.clone();
+    let mut sent = Vec::new();
+    let mut decision = changes.decide_with(&image, history);
+    while let Decision::Write(write) = decision {
+        if sent.len() == most {
+            break;
+        }
+        image = check(&write, &image);
+        let next = write.next.clone();
+        sent.push(write);
+        let Some(next) = next else { break };
+        // Nobody else writes, so the planned image is the item.
+        assert_eq!(next.image, image);
+        decision = changes.decide_with(&next.image, history);
+        assert!(matches!(decision, Decision::Write(_)), "{decision:?}");
+        assert!(sent.len() < 100, "it never ends");
+    }
+    (image, sent)
+}
+
+fn history_of(changes: &Changes, image: &Item, sent: &[GuardedWrite]) -> ItemHistory {
+    let rows: Vec<_> = sent.iter().flat_map(|write| write.pre_images.clone()).collect();
+    let rows = rows.into_iter().rev().map(|pre| (PreImageOrigin::Run, pre));
+    ItemHistory::new(changes.baseline(image).preexisting, rows)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// Several writes have the effect of one. A kill between two writes does no harm, a write that is sent twice does
+    /// nothing the second time, and the way back ends where it ends after one write.
+    #[test]
+    fn several_writes_are_one(
+        plan in any_plan(),
+        in_place in any::<bool>(),
+        on_existing in any_on_existing(),
+        image in any_item(),
+        operators in 1_usize..40,
+        killed_after in 0_usize..4,
+        edits in any_edits(),
+    ) {
+        let plan = all_with_on_existing(&plan, on_existing);
+        let strategy = if in_place { InPlace } else { ExpandContract };
+        let passes = Passes { plan, strategy, operators };
+        let expand = passes.split(passes.expand());
+        let none = ItemHistory::default();
+        let (whole, one) = carry_out(&passes.expand(), &image, &none, 1);
+        let (after, sent) = carry_out(&expand, &image, &none, 100);
+        prop_assert_eq!(&after, &whole);
+        prop_assert_eq!(one.is_empty(), sent.is_empty());
+        if let Some(first) = sent.first() {
+            prop_assert_eq!(&expand.all_writes(first.clone(), &none), &sent);
+        }
+        // Each write is one step: its repetition fails, and what it changed is not changed again.
+        let mut now = image.clone();
+        for write in &sent {
+            now = check(write, &now);
+            let again = update(write, Some(&now));
+            prop_assert!(again.is_none() || again.as_ref() == Some(&now), "a repeated write changed the item");
+        }
+        let (killed, before_kill) = carry_out(&expand, &image, &none, killed_after);
+        let (resumed, after_kill) = carry_out(&expand, &killed, &none, 100);
+        prop_assert_eq!(&resumed, &whole);
+
+        let history = history_of(&expand, &image, &one);
+        let (back, _) = carry_out(&passes.undo(), &whole, &history, 1);
+        let all: Vec<GuardedWrite> = before_kill.into_iter().chain(after_kill).collect();
+        let history = history_of(&expand, &image, &all);
+        let (split_back, _) = carry_out(&passes.split(passes.undo()), &resumed, &history, 100);
+        prop_assert_eq!(&split_back, &back);
+
+        let (contracted, _) = carry_out(&passes.contract(), &whole, &history, 1);
+        let (split_contracted, _) = carry_out(&passes.split(passes.contract()), &whole, &history, 100);
+        prop_assert_eq!(&split_contracted, &contracted);
+
+        // Applications write only new values for a while.
+        let mut edited = whole.clone();
+        for (name, value) in edits {
+            match value {
+                Some(value) => drop(edited.insert(name, value)),
+                None => drop(edited.remove(&name)),
+            }
+        }
+        let (old, _) = carry_out(&passes.old_from_new(), &edited, &history, 1);
+        let (split_old, _) = carry_out(&passes.split(passes.old_from_new()), &edited, &history, 100);
+        prop_assert_eq!(&split_old, &old);
+    }
+}
+
+fn attributes(count: usize, change: impl Fn(usize) -> Change) -> Vec<Change> {
+    (0..count).map(change).collect()
+}
+
+fn wide_item(count: usize) -> Item {
+    let mut wide = item(json!({"pk": {"S": "1"}}));
+    wide.extend((0..count).map(|n| (format!("old{n}"), Value::S(format!("value {n}")))));
+    wide
+}
+
+/// 144 moves and 144 constants take as few writes as the limits allow. The condition of one write has room for 72 moves
+/// or 135 constants, because of its bytes.
+#[test]
+fn many_attributes_take_the_minimum_of_writes() {
+    for (plan, image, writes) in [
+        (attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}"))), wide_item(144), 2),
+        (attributes(144, |n| set(&format!("new{n}"), json!({"N": n.to_string()}))), wide_item(0), 2),
+        (attributes(72, |n| mv(&format!("old{n}"), &format!("new{n}"))), wide_item(72), 1),
+        // An item that needs few of the changes gets one write.
+        (attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}"))), wide_item(20), 1),
+    ] {
+        for strategy in [ExpandContract, InPlace] {
+            let passes = Passes { plan: plan.clone(), strategy, operators: MAX_OPERATORS };
+            let (after, sent) = carry_out(&passes.split(passes.expand()), &image, &ItemHistory::default(), 100);
+            assert_eq!(sent.len(), writes);
+            assert!(sent.iter().all(is_within_limits));
+            let changed: BTreeSet<&Path> =
+                sent.iter().flat_map(|write| &write.actions).filter_map(Action::path).collect();
+            assert_eq!(changed.len(), sent.iter().map(|write| write.actions.len()).sum::<usize>(), "written twice");
+            let history = history_of(&passes.expand(), &image, &sent);
+            let (back, undone) = carry_out(&passes.split(passes.undo()), &after, &history, 100);
+            assert_eq!(back, image);
+            assert!(undone.iter().all(is_within_limits));
+        }
+    }
+}
+
+/// A live writer changes a target that the second write has not reached. The second write fails, and the writer's value
+/// stays.
+#[test]
+fn a_write_between_two_writes_is_noticed() {
+    let plan = attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}")));
+    let passes = Passes { plan, strategy: ExpandContract, operators: MAX_OPERATORS };
+    let expand = passes.split(passes.expand());
+    let image = wide_item(144);
+    let Decision::Write(first) = expand.decide(&image) else { panic!() };
+    let Decision::Write(second) = expand.decide(&first.next.as_ref().unwrap().image) else { panic!() };
+    let mut raced = check(&first, &image);
+    raced.insert("new143".to_owned(), Value::S("theirs".to_owned()));
+    assert_eq!(update(&second, Some(&raced)), None);
+    assert_eq!(expand.decide(&raced), Decision::Diverged(vec![path("new143")]));
+    // A writer deletes the item: the second write must not put it back.
+    assert_eq!(update(&second, None), None);
+}
+
+/// Both writes create members of a map that the item lacks. Undo removes the members and the map.
+#[test]
+fn several_writes_create_and_remove_a_map() {
+    let plan = attributes(200, |n| mv(&format!("old{n}"), &format!("profile.new{n}")));
+    for strategy in [ExpandContract, InPlace] {
+        let passes = Passes { plan: plan.clone(), strategy, operators: MAX_OPERATORS };
+        let image = wide_item(200);
+        let (after, sent) = carry_out(&passes.split(passes.expand()), &image, &ItemHistory::default(), 100);
+        assert!(sent.len() > 1 && sent.iter().all(is_within_limits));
+        let Some(Value::M(profile)) = after.get("profile") else { panic!("{after:?}") };
+        assert_eq!(profile.len(), 200);
+        let history = history_of(&passes.expand(), &image, &sent);
+        let (back, undone) = carry_out(&passes.split(passes.undo()), &after, &history, 100);
+        assert_eq!(back, image);
+        assert!(undone.len() > 1);
+    }
+}
+
+/// Every write raises the version.
+#[test]
+fn each_write_raises_the_version() {
+    let mut plan = attributes(144, |n| set(&format!("new{n}"), json!({"N": n.to_string()})));
+    plan.push(Change::Bump { path: path("version") });
+    let passes = Passes { plan, strategy: InPlace, operators: MAX_OPERATORS };
+    let image = item(json!({"pk": {"S": "1"}, "version": {"N": "7"}}));
+    let (after, sent) = carry_out(&passes.split(passes.expand()), &image, &ItemHistory::default(), 100);
+    assert_eq!(sent.len(), 2);
+    assert_eq!(after["version"].to_json(), json!({"N": "9"}));
+}
+
+#[test]
+fn changes_that_share_a_path_stay_in_one_write() {
+    let plan = [
+        mv("a", "b"),
+        copy("c", "d"),
+        set("e", json!({"N": "1"})),
+        copy("c", "f"),
+        mv("m.x", "g"),
+        set("m.y", json!({"N": "2"})),
+        Change::Bump { path: path("version") },
+    ];
+    let groups = inseparable(&plan, &OptionsByTarget::default());
+    assert_eq!(groups, [vec![0], vec![1, 3], vec![2], vec![4], vec![5]]);
+}
+
+/// A repair of many attributes is split too, and each write is conditional on both sides of the pairs that it writes.
+#[test]
+fn a_repair_gets_several_writes() {
+    let plan = attributes(144, |n| mv(&format!("old{n}"), &format!("new{n}")));
+    let repair = Repair::new(&plan, ExpandContract, Truth::Old, key(), Vec::new()).with_split(true);
+    let mut image = wide_item(144);
+    image.extend((0..144).map(|n| (format!("new{n}"), Value::S("stale".to_owned()))));
+    let none = ItemHistory::default();
+    let mut writes = 0;
+    while let Decision::Write(write) = repair.decide(&image, &none) {
+        assert!(is_within_limits(&write));
+        for path in write.actions.iter().filter_map(Action::path) {
+            let mut raced = image.clone();
+            path.set(&mut raced, Value::S("theirs".to_owned()));
+            assert_eq!(update(&write, Some(&raced)), None, "{path} is not pinned");
+        }
+        image = check(&write, &image);
+        writes += 1;
+        assert!(writes < 10);
+    }
+    assert_eq!(writes, 2);
+    assert!((0..144).all(|n| image[&format!("new{n}")] == image[&format!("old{n}")]));
+}

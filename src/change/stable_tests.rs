@@ -1,0 +1,182 @@
+//! Tests what each phase does with an item whose stable attribute has changed since it was recorded.
+
+use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
+use proptest::sample::select;
+use serde_json::{Value as Json, json};
+
+use super::tests::{check, item, key, path};
+use super::*;
+use crate::item::Item;
+use crate::passes::verify::{Parity, Repair, TableStage, Truth};
+use crate::plan::{Plan, load};
+use crate::state::Verdict;
+
+const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n\
+    [select]\nwhere = 'type(item.kind) == \"S\" && item.kind == \"order\"'\nstable = [\"kind\", \"unread\"]\n\
+    [[change]]\nmove = \"a\"\nto = \"b\"\n";
+
+fn plan(text: &str) -> Plan {
+    load("p", text).unwrap_or_else(|errors| panic!("{errors}")).plan
+}
+
+type Phase = fn(&[Change], Strategy, crate::item::KeySchema, Vec<crate::item::IndexSchema>) -> Changes;
+
+fn changes(phase: Phase, plan: &Plan) -> Changes {
+    phase(&plan.changes, plan.strategy, key(), Vec::new()).with_rules(plan.item_rules())
+}
+
+fn image(kind: &str, a: Json, b: Json) -> Item {
+    let mut all = json!({"pk": {"S": "1"}, "kind": {"S": kind}});
+    for (name, value) in [("a", a), ("b", b)] {
+        if !value.is_null() {
+            all[name] = json!({"S": value});
+        }
+    }
+    item(all)
+}
+
+/// Returns the history of an item after a run: its baseline and what its write recorded.
+fn history(plan: &Plan, before: &Item) -> ItemHistory {
+    let expand = changes(Changes::for_expand, plan);
+    let baseline = expand.baseline(before);
+    let from_baseline = baseline
+        .stable
+        .into_iter()
+        .map(|(path, digest)| PreImage { written_digest: Some(digest), ..PreImage::same_as_source(&path) });
+    let from_write = match expand.decide(before) {
+        Decision::Write(write) => write.pre_images,
+        Decision::NothingToDo | Decision::AlreadyApplied => Vec::new(),
+        other => panic!("{other:?}"),
+    };
+    let newest_first = from_write.into_iter().chain(from_baseline).map(|pre| (PreImageOrigin::Run, pre));
+    ItemHistory::new(baseline.preexisting, newest_first)
+}
+
+fn verdict(plan: &Plan, image: &Item, history: &ItemHistory) -> (Verdict, Vec<Path>) {
+    let parity = Parity::new(&plan.changes, plan.strategy, TableStage::Expanded, Truth::Old);
+    let found = parity.with_rules(plan.item_rules()).compare(image, history);
+    (found.verdict, found.paths.into_iter().map(|(path, _)| path).collect())
+}
+
+fn is_reported(decision: &Decision) -> bool {
+    matches!(decision, Decision::Rejected(why) if why.starts_with("stable-changed: `kind` ") && !why.contains("invoice"))
+}
+
+/// The first write records the stable attributes that the selection reads, under a condition that pins them.
+#[test]
+fn a_write_records_what_its_condition_pins() {
+    let plan = plan(PLAN);
+    assert_eq!(plan.item_rules().stable, [path("kind")], "nothing reads `unread`");
+    let before = image("order", json!("x"), Json::Null);
+    let Decision::Write(write) = changes(Changes::for_expand, &plan).decide(&before) else { panic!() };
+    assert!(write.pre_images.contains(&PreImage::of_stable(&path("kind"), before.get("kind"))));
+    assert!(write.conditions.contains(&Condition::Equals(path("kind"), before["kind"].clone())));
+    // A plan without stable attributes records nothing more.
+    let without = self::plan(&PLAN.replace("item.kind", "item.pk").replace("stable = [\"kind\", \"unread\"]\n", ""));
+    assert_eq!(without.item_rules().stable, Vec::<Path>::new());
+}
+
+#[test]
+fn contract_old_from_new_and_verification_report_a_changed_attribute() {
+    let plan = plan(PLAN);
+    for (before, kinds) in [
+        // The run wrote the item, which has left the selection since.
+        (image("order", json!("x"), Json::Null), ("order", "invoice")),
+        // The baseline recorded the item, which has entered the selection since.
+        (image("invoice", json!("x"), json!("x")), ("invoice", "order")),
+    ] {
+        let history = history(&plan, &before);
+        let (same, other) = (image(kinds.0, json!("x"), json!("x")), image(kinds.1, json!("x"), json!("x")));
+        for phase in [Changes::for_contract as Phase, Changes::for_old_from_new] {
+            let phase = changes(phase, &plan);
+            assert!(phase.needs_history());
+            assert!(is_reported(&phase.decide_with(&other, &history)), "{kinds:?}");
+            assert!(!is_reported(&phase.decide_with(&same, &history)), "{kinds:?}");
+        }
+        assert_eq!(verdict(&plan, &other, &history), (Verdict::Stale, vec![path("kind")]));
+        assert_eq!(verdict(&plan, &same, &history).1, []);
+        let repair = Repair::new(&plan.changes, plan.strategy, Truth::Old, key(), Vec::new());
+        assert!(is_reported(&repair.with_rules(plan.item_rules()).decide(&other, &history)));
+    }
+}
+
+/// A missing attribute is a value too.
+#[test]
+fn a_removed_stable_attribute_is_a_change() {
+    let plan = plan(&PLAN.replace("type(item.kind) == \"S\" && item.kind == \"order\"", "!has(item.kind)"));
+    let before = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
+    let history = history(&plan, &before);
+    let after = image("order", json!("x"), json!("x"));
+    assert!(is_reported(&changes(Changes::for_contract, &plan).decide_with(&after, &history)));
+    assert!(!is_reported(&changes(Changes::for_contract, &plan).decide_with(&before, &history)));
+}
+
+/// If the attribute has changed, undo still restores what a record shows as written by the migration, and nothing else.
+#[test]
+fn undo_acts_only_on_records_if_the_attribute_has_changed() {
+    let plan = plan(PLAN);
+    let undo = changes(Changes::for_undo, &plan);
+    let written = history(&plan, &image("order", json!("x"), Json::Null));
+    let Decision::Write(back) = undo.decide_with(&image("invoice", json!("x"), json!("x")), &written) else { panic!() };
+    assert_eq!(back.actions, [Action::Remove { path: path("b") }]);
+    // The run found nothing to write, because the item had neither attribute. Applications wrote both since. As long as
+    // the item is selected, the selection is enough; after a change of the attribute, only a record would be.
+    let kind = PreImage::of_stable(&path("kind"), Some(&Value::S("invoice".to_owned())));
+    let recorded = ItemHistory::new([], [(PreImageOrigin::Run, kind)]);
+    let selected = image("order", json!("x"), json!("x"));
+    assert!(is_reported(&undo.decide_with(&selected, &recorded)));
+    assert!(matches!(undo.decide_with(&selected, &ItemHistory::default()), Decision::Write(_)));
+    // Nothing is left to undo.
+    assert!(!is_reported(&undo.decide_with(&image("order", json!("x"), Json::Null), &recorded)));
+}
+
+/// The oldest record counts: a later write must not hide that the attribute has changed.
+#[test]
+fn a_later_record_does_not_replace_the_first() {
+    let plan = plan(PLAN);
+    let record =
+        |kind: &str| (PreImageOrigin::Run, PreImage::of_stable(&path("kind"), Some(&Value::S(kind.to_owned()))));
+    let history = ItemHistory::new([], [record("order"), record("invoice")]);
+    let after = image("order", json!("x"), json!("x"));
+    assert!(is_reported(&changes(Changes::for_contract, &plan).decide_with(&after, &history)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// Whatever happened to an item: no phase writes it on the strength of the selection after the attribute changed,
+    /// and no phase reports an attribute that has not changed.
+    #[test]
+    fn only_a_changed_attribute_is_reported(
+        (kind, later) in (select(vec!["order", "invoice"]), select(vec!["order", "invoice"])),
+        (a, b) in (select(vec![None, Some("x"), Some("y")]), select(vec![None, Some("x")])),
+        (a2, b2) in (select(vec![None, Some("x"), Some("z")]), select(vec![None, Some("x"), Some("z")])),
+    ) {
+        let plan = plan(&PLAN.replace("name = \"m\"\n", "name = \"m\"\non_existing = \"skip\"\n"));
+        let before = image(kind, json!(a), json!(b));
+        let expand = changes(Changes::for_expand, &plan);
+        let decision = expand.decide(&before);
+        let baseline = expand.baseline(&before);
+        let mut rows = Vec::new();
+        if let Decision::Write(write) = &decision {
+            prop_assert!(check(write, &before).contains_key("b"));
+            rows.extend(write.pre_images.iter().map(|pre| (PreImageOrigin::Run, pre.clone())));
+        }
+        rows.extend(baseline.stable.iter().map(|(path, digest)| {
+            (PreImageOrigin::Run, PreImage { written_digest: Some(*digest), ..PreImage::same_as_source(path) })
+        }));
+        let is_recorded = !rows.is_empty();
+        let history = ItemHistory::new(baseline.preexisting, rows);
+        let after = image(later, json!(a2), json!(b2));
+        let has_changed = is_recorded && kind != later;
+        for phase in [Changes::for_contract as Phase, Changes::for_old_from_new] {
+            prop_assert_eq!(is_reported(&changes(phase, &plan).decide_with(&after, &history)), has_changed);
+        }
+        prop_assert_eq!(verdict(&plan, &after, &history).1.contains(&path("kind")), has_changed);
+        let back = changes(Changes::for_undo, &plan).decide_with(&after, &history);
+        prop_assert!(!is_reported(&back) || has_changed);
+        if has_changed && matches!(back, Decision::Write(_)) {
+            prop_assert!(matches!(decision, Decision::Write(_)), "undo wrote an item that the run had not written");
+        }
+    }
+}

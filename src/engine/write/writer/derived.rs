@@ -1,0 +1,145 @@
+//! Writes that put a derived item, and the deletes with which a rollback removes derived items.
+
+use super::deleted::changed_names;
+use super::item_outcomes::{ItemOutcomes, ItemResult};
+use super::replan::MAX_ATTEMPTS;
+use super::{PendingWrite, Writer, give_up};
+use crate::change::{ExistingDerived, GuardedWrite, Outcome, PreImage};
+use crate::engine::client::{RequestSpend, Requests};
+use crate::engine::stop::Stopped;
+use crate::item::{Item, ItemKey};
+use crate::state::PreImageRow;
+
+impl Writer {
+    /// Records that DynamoDB accepted the transaction that put a derived item. The confirmation is durable when this
+    /// function returns. It contains the item, because another source with the same derived key may have recorded its
+    /// own item meanwhile.
+    pub(super) async fn confirm_derived(
+        &self,
+        requests: &Requests,
+        write: &GuardedWrite,
+    ) -> Result<ItemResult, Stopped> {
+        if let (Some(key), Some(item)) = (write.derived_key(), write.derived_item()) {
+            let partition_key = &self.changes().key().partition.name;
+            let rows = [
+                PreImage::source_of(partition_key, &write.key),
+                PreImage::of_item(partition_key, item),
+                PreImage::confirmed_delete(partition_key),
+            ];
+            self.append(requests, key, rows).await?;
+        }
+        Ok(ItemResult::Outcome(Outcome::Applied))
+    }
+
+    /// Records that a rollback deleted a derived item. If the removed item differs from the recorded one, a writer
+    /// changed it although the operator stated that all writers had stopped. The journal then gets the removed item, and
+    /// the item becomes a failure.
+    pub(super) async fn confirm_removed(
+        &self,
+        requests: &Requests,
+        write: &GuardedWrite,
+        removed: Option<Item>,
+    ) -> Result<ItemResult, Stopped> {
+        let partition_key = &self.changes().key().partition.name;
+        let planned = write.deleted_item();
+        let other = removed.filter(|removed| planned.is_some_and(|planned| planned != removed));
+        if let Some(removed) = &other {
+            self.append(requests, &write.key, [PreImage::of_item(partition_key, removed)]).await?;
+        }
+        self.record_put_back(requests, [&write.key]).await?;
+        Ok(match (planned, &other) {
+            (Some(planned), Some(removed)) => ItemResult::Failed(
+                Outcome::Conflict,
+                format!(
+                    "the derived item was deleted, but another writer had changed {} just before, although all writers \
+                     should have stopped. The journal has the deleted item, so you can put it back by hand: `backfill \
+                     journal PLAN --show-values` shows it",
+                    changed_names(planned, removed)
+                ),
+            ),
+            (Some(_) | None, _) => ItemResult::Outcome(Outcome::Applied),
+        })
+    }
+
+    /// Gives an outcome to a write whose transaction was canceled, because an item with the derived key exists. If the
+    /// reply has no image of that item, reads it. Returns the write if the item is gone again.
+    pub(super) async fn compare_derived(
+        &self,
+        requests: &Requests,
+        mut member: PendingWrite,
+        existing: Option<Item>,
+        outcomes: &mut ItemOutcomes,
+    ) -> Result<Option<PendingWrite>, Stopped> {
+        outcomes.mark_not_applied(&mut member);
+        match (&existing, member.write.derived_item()) {
+            (Some(_), Some(derived)) => {
+                let found = ExistingDerived::of(existing.as_ref(), derived);
+                Ok(settle(member, found, outcomes))
+            }
+            (None, _) | (_, None) => match self.look_at_derived(requests, member, outcomes).await? {
+                Some(member) => Ok(try_again(member, outcomes)),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Looks for the derived item of a transaction whose reply was lost. Returns the write if there is no such item, so
+    /// that it is sent again. If the lost transaction arrives later, one of the two fails, because each requires that
+    /// no item with the derived key exists.
+    pub(super) async fn look_again(
+        &self,
+        requests: &Requests,
+        mut member: PendingWrite,
+        outcomes: &mut ItemOutcomes,
+    ) -> Result<Option<PendingWrite>, Stopped> {
+        member.ambiguous = true;
+        member.unclear = true;
+        self.look_at_derived(requests, member, outcomes).await
+    }
+
+    async fn look_at_derived(
+        &self,
+        requests: &Requests,
+        member: PendingWrite,
+        outcomes: &mut ItemOutcomes,
+    ) -> Result<Option<PendingWrite>, Stopped> {
+        let (found, read) = requests.existing_derived(&member.write).await?;
+        outcomes.add_spend(RequestSpend { read, ..RequestSpend::default() });
+        Ok(settle(member, found, outcomes))
+    }
+
+    /// Appends records of this item to the journal, in one transaction. They are durable when this function returns.
+    async fn append(
+        &self,
+        requests: &Requests,
+        key: &ItemKey,
+        rows: impl IntoIterator<Item = PreImage>,
+    ) -> Result<(), Stopped> {
+        let rows = rows.into_iter().map(|pre| PreImageRow { key: key.clone(), pre }).collect();
+        let stored = self.history.append_pre_images(self.session, rows).await;
+        stored.map(|_| ()).map_err(|error| give_up(requests, error.to_string()))
+    }
+}
+
+/// Returns the write for another attempt, or makes the item a failure if there were too many attempts.
+fn try_again(member: PendingWrite, outcomes: &mut ItemOutcomes) -> Option<PendingWrite> {
+    if member.replans + 1 < MAX_ATTEMPTS {
+        return Some(PendingWrite { replans: member.replans + 1, ..member });
+    }
+    outcomes.counts.unclear += u64::from(member.unclear);
+    let why = format!("an item with the derived key came and went during each of {MAX_ATTEMPTS} attempts");
+    outcomes.record(member.write.key, ItemResult::Failed(Outcome::Conflict, why));
+    None
+}
+
+/// Records the outcome of a write whose derived item may exist already. Returns the write if there is no such item.
+fn settle(member: PendingWrite, found: ExistingDerived, outcomes: &mut ItemOutcomes) -> Option<PendingWrite> {
+    let result = match found {
+        ExistingDerived::Missing => return Some(member),
+        ExistingDerived::Equal => ItemResult::Outcome(Outcome::AlreadyApplied),
+        ExistingDerived::Different(paths) => ItemResult::Diverged(paths),
+    };
+    outcomes.counts.unclear += u64::from(member.unclear);
+    outcomes.record(member.write.key, result);
+    None
+}

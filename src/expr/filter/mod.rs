@@ -1,0 +1,180 @@
+//! Translates the start of a condition to a filter that DynamoDB evaluates while it scans (`FilterExpression`).
+//!
+//! A filter only saves transfer and work: DynamoDB still reads every item and charges for it. So the filter must never
+//! leave out an item that the condition includes, or for which the condition has no result. The caller still evaluates
+//! the whole condition on every item that the filter includes.
+//!
+//! # Why the filter is right
+//!
+//! The condition is a chain of terms: `t1 && t2 && …`. The filter consists of the first terms, up to the first one that
+//! has no exact translation. Together these terms must have a result for every item (`check`). A term that fails in the
+//! evaluator, for example because an attribute has another type, can then not decide: an earlier or later term of the
+//! filter is false. So each atom needs only this property: **if the evaluator has a result for the atom, DynamoDB has the
+//! same result**. `!`, `&&` and `||` keep the property. If the filter is false for an item, one of its terms is false,
+//! and so is the whole condition. No term before it can reach a limit, because all of them are in the filter, and the
+//! steps of a translated term are few.
+//!
+//! Source for DynamoDB's semantics: developer guide, "Comparison operator and function reference": a comparison of values
+//! of different types is false, and so is each function for a missing path, except `attribute_not_exists`.
+
+mod render;
+mod translate;
+
+use std::collections::BTreeMap;
+
+use super::check::check;
+use super::node::{Node, NodeForm};
+use super::types::Kinds;
+use super::{Expr, KnownTypes};
+use crate::item::{Path, Value};
+
+/// A filter for a scan.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Filter {
+    /// An item that the filter includes meets this condition.
+    pub condition: FilterTerm,
+    /// `FilterExpression`.
+    pub expression: String,
+    /// `ExpressionAttributeNames`.
+    pub names: BTreeMap<String, String>,
+    /// `ExpressionAttributeValues`. They are constants of the plan.
+    pub values: BTreeMap<String, Value>,
+    /// The number of terms of the condition that the filter contains, and the number of all its terms.
+    pub terms: (usize, usize),
+}
+
+/// A part of a filter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FilterTerm {
+    /// The path has a value.
+    Exists(Path),
+    /// The path has no value.
+    Missing(Path),
+    /// The path has a value of the type with this name (`S`, `N`, `BOOL` …).
+    HasType(Path, &'static str),
+    /// The path's value and the constant have the same type, and compare like this.
+    Compare(Path, FilterComparison, Value),
+    /// The path's value equals one of the constants.
+    OneOf(Path, Vec<Value>),
+    /// The path has a text that starts with this one.
+    BeginsWith(Path, String),
+    /// The path has a text that contains this one. (DynamoDB also accepts sets and lists here.)
+    Contains(Path, String),
+    /// The term is false.
+    Not(Box<FilterTerm>),
+    /// All terms are true.
+    All(Vec<FilterTerm>),
+    /// At least one term is true.
+    Any(Vec<FilterTerm>),
+}
+
+/// How a value compares with a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterComparison {
+    /// `=`
+    Equal,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+impl Filter {
+    /// Returns the expression with names and constants instead of placeholders, for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut rest = self.expression.as_str();
+        while let Some(at) = rest.find(['#', ':']) {
+            let end = rest[at + 1..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |digits| at + 1 + digits);
+            let placeholder = &rest[at..end];
+            text.push_str(&rest[..at]);
+            match (self.names.get(placeholder), self.values.get(placeholder)) {
+                (Some(name), _) => text.push_str(&Path::attribute(name.clone()).to_string()),
+                (None, Some(value)) => text.push_str(&constant(value)),
+                (None, None) => text.push_str(placeholder),
+            }
+            rest = &rest[end..];
+        }
+        text + rest
+    }
+}
+
+/// Returns a constant as it looks in a plan. Documents and sets do not occur.
+fn constant(value: &Value) -> String {
+    match value {
+        Value::S(text) => serde_json::Value::from(text.as_str()).to_string(),
+        Value::N(number) => number.as_str().to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Null => "null".to_owned(),
+        Value::B(_) | Value::Ss(_) | Value::Ns(_) | Value::Bs(_) | Value::L(_) | Value::M(_) => {
+            value.to_json().to_string()
+        }
+    }
+}
+
+impl Expr {
+    /// Returns a filter for a scan, or `None` if no first terms of this condition can be translated. `known` contains
+    /// the attributes that every item has, with their exact types.
+    ///
+    /// If the filter excludes an item, the condition is false for it.
+    pub fn filter(&self, known: &KnownTypes) -> Option<Filter> {
+        let mut terms = Vec::new();
+        flatten(&self.0.root, &mut terms);
+        let translated: Vec<FilterTerm> = terms.iter().map_while(|term| translate::term(term)).collect();
+        (1..=translated.len()).rev().find_map(|count| {
+            let chain = chain(&terms[..count])?;
+            let found = check(&self.0.source, &chain, known.types(), Kinds::BOOL, false);
+            if !(found.errors.is_empty() && found.faults.is_empty()) {
+                return None;
+            }
+            render::render(all(translated[..count].to_vec()), (count, terms.len()))
+        })
+    }
+}
+
+/// Collects the terms that `&&` joins, in the order of their evaluation.
+fn flatten<'n>(node: &'n Node, terms: &mut Vec<&'n Node>) {
+    match &node.form {
+        NodeForm::And(a, b) => {
+            flatten(a, terms);
+            flatten(b, terms);
+        }
+        NodeForm::Const(_)
+        | NodeForm::StartedAt
+        | NodeForm::Place(_)
+        | NodeForm::Member(..)
+        | NodeForm::Index(..)
+        | NodeForm::Has(_)
+        | NodeForm::HasMember(..)
+        | NodeForm::TypeOf(_)
+        | NodeForm::Not(_)
+        | NodeForm::Or(..)
+        | NodeForm::If(..)
+        | NodeForm::Equal(..)
+        | NodeForm::In(..)
+        | NodeForm::Operation(..)
+        | NodeForm::List(_)
+        | NodeForm::Map(_)
+        | NodeForm::Macro(_)
+        | NodeForm::Call(..) => terms.push(node),
+    }
+}
+
+/// Joins these terms with `&&` again.
+fn chain(terms: &[&Node]) -> Option<Node> {
+    let (first, rest) = terms.split_first()?;
+    Some(rest.iter().fold((*first).clone(), |joined, term| {
+        let span = joined.span.start..term.span.end;
+        Node { span, form: NodeForm::And(Box::new(joined), Box::new((*term).clone())) }
+    }))
+}
+
+/// Returns the conjunction of these terms.
+fn all(mut terms: Vec<FilterTerm>) -> FilterTerm {
+    if terms.len() == 1 { terms.remove(0) } else { FilterTerm::All(terms) }
+}

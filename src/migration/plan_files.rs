@@ -1,0 +1,118 @@
+//! The files next to a plan that are part of its fingerprint: the file of keys, and the files of programs.
+//!
+//! A migration goes forward only with the same files. The way back must not need them: a program is not asked, and the
+//! keys are read from a copy that the tool keeps next to the state file.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{MigrationError, Notice, Observer};
+use crate::keys_file::KeysFile;
+use crate::plan::{LoadedPlan, Plan, SelectedKeys};
+use crate::state::{self, State, StoredFact};
+
+/// Returns the path of the copy of the plan's file of keys.
+pub(super) fn keys_copy(state: &Path) -> PathBuf {
+    let mut name = state.as_os_str().to_owned();
+    name.push(".keys");
+    name.into()
+}
+
+/// Keeps what the way back needs of the plan's files. Call it when the state file is locked and belongs to this plan.
+/// When it returns, the copy of the file of keys and the digests of the programs are durable. If they are kept already,
+/// nothing changes.
+///
+/// # Errors
+///
+/// Fails if the copy cannot be written, unless the migration has begun: a command must then not fail, because the way
+/// back can still read the original file.
+pub(super) async fn keep(store: &State, plan: &Plan, state: &Path) -> Result<(), MigrationError> {
+    let digests = plan.program_digests();
+    if !digests.is_empty() {
+        let text = serde_json::json!(digests).to_string();
+        if store.fact(StoredFact::Programs).await?.as_ref() != Some(&text) {
+            store.set_fact(StoredFact::Programs, text).await?;
+        }
+    }
+    let Some(file) = plan.keys.as_ref().and_then(SelectedKeys::file) else { return Ok(()) };
+    let file = file.clone();
+    let copy = keys_copy(state);
+    let shown = copy.display().to_string();
+    let copied = tokio::task::spawn_blocking(move || copy_keys(&file, &copy)).await.map_err(io::Error::other)?;
+    let Err(error) = copied else { return Ok(()) };
+    if !store.events().await?.is_empty() {
+        tracing::warn!("the file of keys could not be copied to {shown}: {error}. `rollback` needs the original file");
+        return Ok(());
+    }
+    let why = format!(
+        "the file of keys cannot be copied to {shown}, from which a rollback reads it: {error}. Nothing was written to \
+         the table. Make room there, or choose another place with --state"
+    );
+    Err(MigrationError::Io(io::Error::new(error.kind(), why)))
+}
+
+/// Copies the file, unless the copy has the same content. Nobody sees an incomplete copy.
+fn copy_keys(file: &KeysFile, copy: &Path) -> io::Result<()> {
+    if file.path() == copy || KeysFile::open(copy, file.format()).is_ok_and(|kept| kept.sha256() == file.sha256()) {
+        return Ok(());
+    }
+    let mut new = copy.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut to = options.open(&new)?;
+    io::copy(&mut std::fs::File::open(file.path())?, &mut to)?;
+    to.sync_all()?;
+    let written = KeysFile::open(&new, file.format()).map_err(io::Error::other)?;
+    if written.sha256() != file.sha256() {
+        return Err(io::Error::other("the file changed while it was copied"));
+    }
+    std::fs::rename(&new, copy)?;
+    #[cfg(unix)]
+    if let Some(folder) = copy.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Returns the plan with the files that the migration began with, if the state file belongs to exactly this plan.
+/// Returns `None` if the plan's current files are those files, or if the plan differs in anything else.
+async fn with_kept_files(loaded: &LoadedPlan, state: &Path) -> Option<LoadedPlan> {
+    if loaded.plan.keys.is_none() && loaded.plan.program_digests().is_empty() {
+        return None;
+    }
+    let file = state::read(state).ok()?;
+    let recorded = file.identity().await.ok()?.fingerprint;
+    if recorded == loaded.plan.fingerprint().as_str() {
+        return None;
+    }
+    let digests = file.fact(StoredFact::Programs).await.ok()?;
+    let digests: BTreeMap<String, String> =
+        digests.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let mut kept = loaded.clone();
+    kept.plan = kept.plan.with_program_digests(&digests);
+    if recorded != kept.plan.fingerprint().as_str() {
+        kept = kept.with_keys_copy(&keys_copy(state))?;
+    }
+    (recorded == kept.plan.fingerprint().as_str()).then_some(kept)
+}
+
+/// Returns the plan for a command of the way back, and tells the observer if the plan's files are not those with which
+/// the migration began. `uses_copy` says whether `loaded` has the keys in the copy already.
+pub(super) async fn for_way_back(
+    loaded: &LoadedPlan,
+    state: &Path,
+    observer: &dyn Observer,
+    uses_copy: bool,
+) -> LoadedPlan {
+    let kept = with_kept_files(loaded, state).await;
+    if uses_copy || kept.is_some() {
+        observer.notice(&Notice::KeptFiles);
+    }
+    kept.unwrap_or_else(|| loaded.clone())
+}

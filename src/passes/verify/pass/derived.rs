@@ -1,0 +1,103 @@
+//! Verifies derived items: reads the derived item of each selected item, and the source of each derived item that the
+//! migration put.
+
+use std::sync::Arc;
+
+use super::super::compare::Comparison;
+use crate::change::{Changes, Decision, DerivedItem, ExistingDerived, Indexes, ItemHistory, Selected};
+use crate::engine::{Requests, Stopped};
+use crate::item::{Item, ItemKey, KeySchema};
+use crate::plan::Plan;
+use crate::state::Verdict;
+
+/// Looks for derived items and their sources, strongly consistently.
+pub(super) struct DerivedItems {
+    changes: Changes,
+    derived: Arc<DerivedItem>,
+}
+
+impl DerivedItems {
+    /// Prepares the verification of this plan. Returns `None` if the plan puts no derived items.
+    pub(super) fn new(plan: &Plan, key: &KeySchema, indexes: &Indexes) -> Option<DerivedItems> {
+        let derived = Arc::clone(plan.derived()?);
+        let indexes = indexes.schemas().to_vec();
+        let changes = Changes::for_expand(&plan.changes, plan.strategy, key.clone(), indexes);
+        Some(DerivedItems { changes: changes.with_rules(plan.item_rules()), derived })
+    }
+
+    /// Judges a suspect. `found` is the result of the comparison without other items. Also returns the consumed read
+    /// units.
+    pub(super) async fn judge(
+        &self,
+        requests: &Requests,
+        item: &Item,
+        record: &ItemHistory,
+        found: Comparison,
+    ) -> Result<(Comparison, f64), Stopped> {
+        match found.verdict {
+            Verdict::Missing => self.judge_source(requests, item, found).await,
+            Verdict::Unexpected => self.judge_derived(requests, item, record, found).await,
+            Verdict::Matching | Verdict::Skipped | Verdict::NotSelected | Verdict::Stale => Ok((found, 0.0)),
+        }
+    }
+
+    /// Judges a selected item by its derived item. An item from which nothing can be derived stays missing.
+    async fn judge_source(
+        &self,
+        requests: &Requests,
+        item: &Item,
+        found: Comparison,
+    ) -> Result<(Comparison, f64), Stopped> {
+        let write = match self.changes.decide(item) {
+            Decision::Write(write) => write,
+            // The derived item would have no valid key, and the plan skips such items.
+            Decision::Skipped(_) => return Ok((Comparison { verdict: Verdict::Skipped, ..found }, 0.0)),
+            Decision::NothingToDo
+            | Decision::AlreadyApplied
+            | Decision::Diverged(_)
+            | Decision::Rejected(_)
+            | Decision::NotComputable(_)
+            | Decision::Refused(..)
+            | Decision::NeedsAnswers(..) => return Ok((found, 0.0)),
+        };
+        let (existing, units) = requests.existing_derived(&write).await?;
+        let judged = match existing {
+            ExistingDerived::Missing => found,
+            ExistingDerived::Equal => Comparison { verdict: Verdict::Matching, paths: Vec::new() },
+            ExistingDerived::Different(_) => Comparison { verdict: Verdict::Stale, ..found },
+        };
+        Ok((judged, units))
+    }
+
+    /// Judges a derived item that the migration put by its source. It is an orphan if the source is gone, is not
+    /// selected any more, or has another derived key now. If the source is selected and has this derived key, the
+    /// verdict on the source says whether the derived item is right.
+    async fn judge_derived(
+        &self,
+        requests: &Requests,
+        item: &Item,
+        record: &ItemHistory,
+        found: Comparison,
+    ) -> Result<(Comparison, f64), Stopped> {
+        let fine = Comparison { verdict: Verdict::NotSelected, paths: Vec::new() };
+        let schema = self.changes.key();
+        let Some(source) = record.derived_from(&schema.partition.name) else { return Ok((fine, 0.0)) };
+        let got = requests.get(&source).await?;
+        let is_orphan = match &got.item {
+            None => true,
+            Some(source) => match self.changes.selected(source) {
+                Selected::No => true,
+                Selected::Yes => schema.key_of(item) != self.derived_key(source),
+                // The verdict on the source says that nothing is known about it.
+                Selected::NotComputable(_) => false,
+            },
+        };
+        Ok((if is_orphan { found } else { fine }, got.units.unwrap_or(0.0)))
+    }
+
+    /// Returns the derived key of a source. Returns `None` if it cannot be computed.
+    fn derived_key(&self, source: &Item) -> Option<ItemKey> {
+        let schema = self.changes.key();
+        schema.key_of(&self.derived.of_source(source, schema, self.changes.facts()).ok()?)
+    }
+}

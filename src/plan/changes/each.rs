@@ -1,0 +1,206 @@
+//! Reads the changes in the elements of a list or map: the changes with `each`.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{WrittenChange, WrittenOptions, options, own_on_existing, read_kind, read_path, refuse_foreign_fields};
+use crate::change::{Change, Each, ElementEdit, OnExisting};
+use crate::item::Path;
+use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
+use crate::plan::fields::Fields;
+use crate::plan::select::WrittenExpr;
+
+/// The kinds of change that work in elements.
+const KINDS: [&str; 5] = ["move", "set", "remove", "compute", "convert"];
+
+/// The maximum number of changes in the elements of one container. Each is compared with each other one.
+const MAX_EDITS: usize = 100;
+
+/// What follows the path of the container.
+const ALL_ELEMENTS: &str = "[*]";
+
+/// One change in the elements of a container, and the positions of its parts in the plan's text.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::plan) struct WrittenElement {
+    pub(in crate::plan) edit: ElementEdit,
+    /// Position of the path after the word that names the kind.
+    pub(in crate::plan) first: TextSpan,
+    /// Position of the target's path.
+    pub(in crate::plan) to: TextSpan,
+    /// Position of the constant or the expression.
+    pub(in crate::plan) value: TextSpan,
+    /// The expression of a `compute`.
+    pub(in crate::plan) expression: Option<WrittenExpr>,
+    /// Position of `null_is_missing`, if it is true.
+    pub(in crate::plan) null_is_missing: Option<TextSpan>,
+}
+
+/// Reads a change with `each`. `each` is the position of this word, and its value. `kind` is the word that names the
+/// kind of change, with its position and its value.
+pub(super) fn read(
+    fields: &Fields<'_, '_>,
+    each: (&TextSpan, &Spanned<DeValue<'_>>),
+    (kind, key, value): (&str, &TextSpan, &Spanned<DeValue<'_>>),
+    on_existing: OnExisting,
+    problems: &mut Problems,
+) -> Option<WrittenChange> {
+    if !KINDS.contains(&kind) {
+        problems.add(
+            Diagnostic::new(format!("`{kind}` does not work in elements"), key.clone(), "not with `each`")
+                .also(each.0.clone(), "changes every element")
+                .help("with `each`, use `move`, `set`, `remove`, `compute` or `convert`"),
+        );
+        return None;
+    }
+    let container = read_container(each.1, problems);
+    let path = read_path(kind, value, problems);
+    let on_existing = own_on_existing(fields, kind, key, problems).unwrap_or(on_existing);
+    refuse_foreign_fields(fields, kind, key, problems);
+    let has_replaces = refuse_replaces(fields, each.0, problems);
+    let options = options::read(fields, kind, key, problems);
+    if has_replaces {
+        return None;
+    }
+    let written = read_kind(fields, kind, (key, path), value.span(), on_existing, problems)?;
+    let edit = ElementEdit::from_change(written.change, options.null_is_missing.is_some())?;
+    let element = WrittenElement {
+        edit: edit.clone(),
+        first: written.first,
+        to: written.to,
+        value: written.value,
+        expression: written.expression,
+        null_is_missing: options.null_is_missing,
+    };
+    let change = Change::Each { each: Arc::new(Each::new(container?, vec![edit])) };
+    let options = WrittenOptions { null_is_missing: None, ..options };
+    Some(WrittenChange { options, elements: vec![element], ..WrittenChange::new(change, each.1.span()) })
+}
+
+/// Joins the changes of each container to one change, in the position of the first one. They are one write of the whole
+/// container, so they have one `where`.
+pub(super) fn merge(changes: Vec<WrittenChange>, problems: &mut Problems) -> Vec<WrittenChange> {
+    let mut merged: Vec<WrittenChange> = Vec::new();
+    for written in changes {
+        let container = written.change.each().map(|each| each.container().clone());
+        let is_same = |other: &&mut WrittenChange| {
+            container.is_some() && other.change.each().map(|each| each.container()) == container.as_ref()
+        };
+        let Some(first) = merged.iter_mut().find(is_same) else {
+            merged.push(written);
+            continue;
+        };
+        check_where(first, &written, problems);
+        if first.elements.len() == MAX_EDITS {
+            let title = format!("at most {MAX_EDITS} changes can have the same `each`");
+            problems.add(
+                Diagnostic::new(title, written.first, "one too many")
+                    .also(first.first.clone(), "the first one")
+                    .help("split the plan in two and run one after the other"),
+            );
+            return merged;
+        }
+        first.elements.extend(written.elements);
+    }
+    for written in &mut merged {
+        if let Some(each) = written.change.each().cloned() {
+            let edits = written.elements.iter().map(|element| element.edit.clone()).collect();
+            written.change = Change::Each { each: Arc::new(Each::new(each.container().clone(), edits)) };
+        }
+    }
+    merged
+}
+
+/// Refuses different conditions of changes that are one write.
+fn check_where(first: &WrittenChange, second: &WrittenChange, problems: &mut Problems) {
+    fn source(written: &WrittenChange) -> Option<&str> {
+        written.options.applies_to.as_ref().map(|condition| condition.expr.source())
+    }
+    if source(first) == source(second) {
+        return;
+    }
+    let at = |written: &WrittenChange| {
+        written.options.applies_to.as_ref().map_or(written.first.clone(), |condition| condition.at.clone())
+    };
+    problems.add(
+        Diagnostic::new("changes with the same `each` need the same `where`", at(second), "another condition")
+            .also(at(first), "the first one")
+            .help("the changes are one write of the whole list or map; write the same `where` in each of them")
+            .help("or use two plans, one after the other"),
+    );
+}
+
+/// Returns the number of levels around an element of the container that `each` names. Returns 0 without `each`.
+pub(super) fn depth(fields: &Fields<'_, '_>) -> usize {
+    let text = fields.get("each").and_then(|(_, value)| value.get_ref().as_str()?.strip_suffix(ALL_ELEMENTS));
+    text.map_or(0, |list| list.parse::<Path>().map_or(1, |path| path.steps().len() + 1))
+}
+
+/// Reads the path of the container.
+fn read_container(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Path> {
+    const EXAMPLE: &str = "name a list or map, followed by [*]: each = \"lines[*]\"";
+    let DeValue::String(text) = value.get_ref() else {
+        let label = format!("expected a string in quotes, found {}", value.get_ref().type_str());
+        problems.add(Diagnostic::new("`each` must be a path", value.span(), label).help(EXAMPLE));
+        return None;
+    };
+    let Some(list) = text.strip_suffix(ALL_ELEMENTS) else {
+        let problem = Diagnostic::new("`each` does not end in [*]", value.span(), "no elements");
+        problems.add(match list_in(text) {
+            Some((list, rest)) => problem.help(format!(
+                "write each = \"{list}[*]\", and the path inside the element in the change itself: \"{rest}\""
+            )),
+            None => problem.help(EXAMPLE),
+        });
+        return None;
+    };
+    match list.parse::<Path>() {
+        Ok(path) if path.ends_in_index() => {
+            problems.add(
+                Diagnostic::new(
+                    "the container of `each` cannot be a list element",
+                    value.span(),
+                    "ends in a list index",
+                )
+                .help("another list may have this position when the write arrives")
+                .help("name an attribute, or a member of a document"),
+            );
+            None
+        }
+        Ok(path) => Some(path),
+        Err(_) if list.contains(ALL_ELEMENTS) => {
+            problems.add(
+                Diagnostic::new("`each` has more than one [*]", value.span(), "a list inside a list")
+                    .help("only the elements of one list or map can be changed")
+                    .help("for lists inside lists, use `exec`: a program computes a new attribute"),
+            );
+            None
+        }
+        Err(error) => {
+            let at = problems.char_span_in_string(value.span(), text, error.at);
+            problems.add(Diagnostic::new("`each` is not a path", at, error.message).help(EXAMPLE));
+            None
+        }
+    }
+}
+
+/// Splits a path such as `lines[*].sku` at the elements.
+fn list_in(text: &str) -> Option<(&str, &str)> {
+    let (list, rest) = text.split_once("[*].")?;
+    (!list.is_empty() && !rest.is_empty()).then_some((list, rest))
+}
+
+/// Refuses the fields of a change that replaces an attribute. Returns whether the change has one of them.
+fn refuse_replaces(fields: &Fields<'_, '_>, each: &TextSpan, problems: &mut Problems) -> bool {
+    let present = fields.present_fields(&["replaces", "inverse"]);
+    for (name, key, _) in &present {
+        problems.add(
+            Diagnostic::new(format!("`{name}` does not work in elements"), key.clone(), "not with `each`")
+                .also(each.clone(), "changes every element")
+                .help("readers and writers cannot move to a new member of an element step by step")
+                .help(format!("remove `{name}`, and remove the old member with a later plan")),
+        );
+    }
+    !present.is_empty()
+}

@@ -1,0 +1,119 @@
+//! Reads a `put`.
+
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::WrittenChange;
+use crate::change::{Change, DerivedItem};
+use crate::expr::{Expected, Expr};
+use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
+use crate::plan::fields::Fields;
+use crate::plan::select::{WrittenExpr, read_expression};
+
+const EXAMPLE: &str = "put = { key = { pk = '\"EMAIL#\" + item.email' }, attributes = { user = \"item.pk\" } }";
+
+/// The attributes of a derived item, each with its name, the position of its name, and its expression.
+type WrittenAttributes = Vec<(String, TextSpan, WrittenExpr)>;
+
+/// Reads a `put`. `key` is the position of the word `put`, and `value` its value.
+pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<WrittenChange> {
+    let DeValue::Table(table) = value.get_ref() else {
+        problems.add(
+            Diagnostic::new(
+                "`put` must say which item to put",
+                value.span(),
+                format!("expected a table, found {}", value.get_ref().type_str()),
+            )
+            .help(format!("write {EXAMPLE}")),
+        );
+        return None;
+    };
+    let fields = Fields::open(table, "`put`", &["key", "attributes", "table"], value.span(), problems);
+    let elsewhere = fields.get("table").map(|(at, _)| {
+        problems.add(Diagnostic::new("a derived item goes to the table of its source", at, "another table").help(
+            "remove `table`: this version puts derived items only into the table that the plan names in [table]",
+        ));
+    });
+    if fields.get("key").is_none() && !fields.has_misspelt(&["key"]) {
+        problems.add_missing(
+            Diagnostic::new(
+                "`put` has no `key`",
+                value.span(),
+                "`key` must have the key attributes of the derived item",
+            )
+            .help(format!("write {EXAMPLE}")),
+        );
+    }
+    let parts = fields.get("key").map(|(at, value)| (at, read_attributes("key", value, problems)));
+    let attributes = match fields.get("attributes") {
+        Some((_, value)) => read_attributes("attributes", value, problems),
+        None => Some(Vec::new()),
+    };
+    let (key_at, parts) = parts?;
+    let (parts, attributes) = (parts?, attributes?);
+    if parts.is_empty() {
+        problems.add(
+            Diagnostic::new("`key` has no attributes", key_at, "the derived item needs a key")
+                .help("name the key attributes of the table, each with an expression"),
+        );
+        return None;
+    }
+    for (name, at, _) in attributes.iter().filter(|(name, ..)| parts.iter().any(|(part, ..)| part == name)) {
+        problems.add(
+            Diagnostic::new(format!("`{name}` is in `key` and in `attributes`"), at.clone(), "the second one")
+                .help("keep it in `key` only"),
+        );
+    }
+    if elsewhere.is_some() || attributes.iter().any(|(name, ..)| parts.iter().any(|(part, ..)| part == name)) {
+        return None;
+    }
+    let plain = |all: &WrittenAttributes| -> Vec<(String, Expr)> {
+        all.iter().map(|(name, _, written)| (name.clone(), written.expr.clone())).collect()
+    };
+    let derived = DerivedItem { key: plain(&parts), attributes: plain(&attributes) };
+    let change = Change::Put { derived: Arc::new(derived) };
+    let expressions = parts.into_iter().chain(attributes).map(|(_, _, written)| written).collect();
+    Some(WrittenChange { derived: expressions, value: key_at, ..WrittenChange::new(change, key.clone()) })
+}
+
+/// Reads a table of attributes, each with an expression. Returns `None` if one of them is invalid.
+fn read_attributes(
+    field: &'static str,
+    value: &Spanned<DeValue<'_>>,
+    problems: &mut Problems,
+) -> Option<WrittenAttributes> {
+    let DeValue::Table(table) = value.get_ref() else {
+        problems.add(
+            Diagnostic::new(
+                format!("`{field}` must be a table of attributes"),
+                value.span(),
+                format!("expected a table, found {}", value.get_ref().type_str()),
+            )
+            .help("write the name of each attribute with its expression: { user = \"item.pk\" }"),
+        );
+        return None;
+    };
+    let mut read = Vec::new();
+    let mut is_valid = true;
+    for (name, expression) in table.iter() {
+        let at = name.span();
+        let name = name.get_ref().to_string();
+        if name.is_empty() {
+            problems.add(
+                Diagnostic::new("an attribute has no name", at, "an empty name")
+                    .help("write the name of the attribute before the `=`"),
+            );
+            is_valid = false;
+            continue;
+        }
+        match read_expression(&name, expression, Expected::Value, problems) {
+            Some(written) => read.push((name, at, written)),
+            None => is_valid = false,
+        }
+    }
+    // The positions follow the text, whatever order the parser uses.
+    read.sort_by_key(|(_, at, _)| at.start);
+    is_valid.then_some(read)
+}

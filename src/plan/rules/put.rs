@@ -1,0 +1,202 @@
+//! Rules for plans that put derived items.
+
+use crate::change::{Change, DerivedItem, MAX_OPERATORS};
+use crate::expr::KnownTypes;
+use crate::item::{KeyAttribute, KeySchema};
+use crate::plan::changes::WrittenChange;
+use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
+use crate::plan::fields::Fields;
+
+/// The largest number of attributes of a derived item, without its key. A rollback compares each of them, and the
+/// condition needs a comparison and an `AND` for each.
+const MAX_ATTRIBUTES: usize = MAX_OPERATORS / 2 - 1;
+
+/// Checks a plan that puts derived items. `in_place` is the position of `strategy = "in-place"`, if the plan says it.
+/// `selects` says whether [select] has a valid `where`.
+pub(in super::super) fn check_put(
+    root: &Fields<'_, '_>,
+    changes: &[WrittenChange],
+    in_place: Option<TextSpan>,
+    selects: bool,
+    problems: &mut Problems,
+) {
+    let Some((put, derived)) = changes.iter().find_map(|written| Some((written, written.change.derived()?))) else {
+        return;
+    };
+    for other in changes.iter().filter(|other| other.first != put.first) {
+        // `check_delete` reports a delete together with another change.
+        if other.change.deletes_items() {
+            continue;
+        }
+        let title = match other.change.derived() {
+            Some(_) => "a plan can have only one `put`",
+            None => "a plan that puts derived items has no other change",
+        };
+        problems.add(
+            Diagnostic::new(title, other.first.clone(), "another change")
+                .also(put.first.clone(), "puts the derived items")
+                .help("one transaction checks the item and puts its derived item; use a separate plan for this change"),
+        );
+    }
+    check_selection(root, put, selects, problems);
+    if let Some(at) = in_place {
+        problems.add(
+            Diagnostic::new("a plan that puts derived items removes nothing in place", at, "for moves and removals")
+                .also(put.first.clone(), "leaves the selected item unchanged")
+                .help("remove the line"),
+        );
+    }
+    if let Some((at, _)) = root.get("cutover") {
+        problems.add(
+            Diagnostic::new(
+                "a plan that puts derived items has no cutover",
+                at,
+                "for plans that move readers and writers",
+            )
+            .also(put.first.clone(), "puts the derived items")
+            .help("remove [cutover]"),
+        );
+    }
+    if derived.attributes.len() > MAX_ATTRIBUTES {
+        problems.add(
+            Diagnostic::new(
+                "the derived item has too many attributes",
+                put.first.clone(),
+                format!("{} attributes, without the key", derived.attributes.len()),
+            )
+            .help(format!(
+                "a rollback compares each attribute. DynamoDB accepts {MAX_OPERATORS} operators, so a derived item can \
+                 have {MAX_ATTRIBUTES} attributes and its key"
+            ))
+            .help("put several values into one attribute: a map or a list"),
+        );
+    }
+}
+
+/// Checks which items the plan selects. Each derived item must be outside the selection, so there must be a `where` to
+/// test it with. A file of keys does not list the derived items, so a verification would not read them.
+fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, problems: &mut Problems) {
+    let Some((_, select)) = root.get("select") else {
+        if !root.has_misspelt(&["select"]) {
+            problems.add_missing(
+                Diagnostic::new("`put` needs a [select]", put.first.clone(), "would derive items from derived items")
+                    .help("each run would derive further items from those of the run before")
+                    .example("say which items to derive from:\n[select]\nwhere = 'item.sk == \"PROFILE\"'"),
+            );
+        }
+        return;
+    };
+    let Some(table) = select.get_ref().as_table() else { return };
+    if let Some((at, _)) = table.get_key_value("keys") {
+        problems.add(
+            Diagnostic::new("`put` takes no `keys`", at.span(), "does not list the derived items")
+                .also(put.first.clone(), "puts the derived items")
+                .help("remove `keys`, and write a `where`: `verify` must also read the derived items"),
+        );
+    } else if !selects && table.get("where").is_none() {
+        problems.add_missing(
+            Diagnostic::new("`put` needs a `where`", select.span(), "no `where`")
+                .also(put.first.clone(), "puts the derived items")
+                .help(
+                    "each derived item must be outside the selection, and `where` is evaluated for it before it is put",
+                ),
+        );
+    }
+}
+
+/// Checks that `key` names exactly the key attributes of the table.
+pub(in super::super) fn check_put_key(changes: &[WrittenChange], key: &[&str], problems: &mut Problems) {
+    for (put, derived) in changes.iter().filter_map(|written| Some((written, written.change.derived()?))) {
+        let is_named = |part: &str| derived.key.iter().any(|(name, _)| name == part);
+        let missing: Vec<&&str> = key.iter().filter(|part| !is_named(part)).collect();
+        let other = derived.key.iter().map(|(name, _)| name).find(|name| !key.contains(&name.as_str()));
+        let what = match (missing.first(), other) {
+            (None, None) => continue,
+            (Some(missing), _) => format!("`{missing}` is missing"),
+            (None, Some(other)) => format!("`{other}` is not a key attribute"),
+        };
+        let names: Vec<String> = key.iter().map(|part| format!("`{part}`")).collect();
+        problems.add(
+            Diagnostic::new("the derived item does not have the key of the table", put.value.clone(), what)
+                .help(format!("write an expression for each key attribute, and for nothing else: {}", names.join(", ")))
+                .help("the other attributes of the derived item belong in `attributes`"),
+        );
+    }
+}
+
+/// Checks that each key attribute of a derived item has a valid value. `known` describes the attributes that every item
+/// has. If `allows_not_computable` is true, the plan says what happens to an item without a valid key.
+pub(in super::super) fn check_put_types(
+    changes: &[WrittenChange],
+    schema: &KeySchema,
+    known: &KnownTypes,
+    allows_not_computable: bool,
+    problems: &mut Problems,
+) {
+    for written in changes {
+        let Change::Put { derived } = &written.change else { continue };
+        for part in std::iter::once(&schema.partition).chain(&schema.sort) {
+            check_part(written, derived, part, known, allows_not_computable, problems);
+        }
+    }
+}
+
+fn check_part(
+    written: &WrittenChange,
+    derived: &DerivedItem,
+    part: &KeyAttribute,
+    known: &KnownTypes,
+    allows_not_computable: bool,
+    problems: &mut Problems,
+) {
+    let Some(place) = derived.key.iter().position(|(name, _)| *name == part.name) else { return };
+    let (Some((name, expression)), Some(at)) = (derived.key.get(place), written.derived.get(place)) else { return };
+    let at = at.at.clone();
+    let types = expression.result_types(known);
+    let kind = part.kind.as_str();
+    let others: Vec<&str> = types.iter().copied().filter(|result| *result != kind).collect();
+    if !types.contains(&kind) {
+        problems.add(
+            Diagnostic::new(
+                format!("DynamoDB would reject every derived item: `{name}` has type {kind} in the key of the table"),
+                at,
+                format!("of type {}", others.join(" or ")),
+            )
+            .help(convert_help(kind)),
+        );
+    } else if !others.is_empty() && !allows_not_computable {
+        problems.add(
+            Diagnostic::new(
+                format!("`{name}` may be no valid key value: the key attribute has type {kind}"),
+                at,
+                format!("can also be of type {}", others.join(" or ")),
+            )
+            .help(convert_help(kind))
+            .help(
+                "or write on_not_computable in [migration]: \"fail\" makes such an item a failure, and \"skip\" leaves it \
+                 out",
+            ),
+        );
+    } else if kind != "N" && !allows_not_computable && !expression.is_never_empty(known) {
+        problems.add(
+            Diagnostic::new(
+                format!("`{name}` may be empty, and DynamoDB accepts no empty key value"),
+                at,
+                "nothing shows that the result has at least one character",
+            )
+            .help("begin with a constant, as in '\"EMAIL#\" + item.email'")
+            .help(
+                "or write on_not_computable in [migration]: \"fail\" makes such an item a failure, and \"skip\" leaves it \
+                 out",
+            ),
+        );
+    }
+}
+
+fn convert_help(kind: &str) -> &'static str {
+    match kind {
+        "S" => "convert the value: string(item.number)",
+        "N" => "convert the value, for example with number(item.text)",
+        _ => "the expression must have a binary result",
+    }
+}

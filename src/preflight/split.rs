@@ -1,0 +1,23 @@
+//! The finding that an item may get several writes. This module is pure.
+
+use super::finding::Finding;
+use super::finding::Severity::Warning;
+use crate::figure::count;
+use crate::plan::Plan;
+
+/// Returns the finding for a plan whose changes do not fit one write.
+pub(super) fn split_finding(plan: &Plan) -> Option<Finding> {
+    let writes = plan.max_writes();
+    (writes > 1).then(|| {
+        let writes = count(writes as u64, "write", "writes");
+        Finding::new(Warning, "split", format!("An item may get up to {writes}, one after the other (split = true)"))
+            .with_reason(
+                "Readers may see an item with only some of the changes. Each write costs as much as a write of the whole \
+                 item. If a write fails, the earlier ones stay, and the item is a failure that says which attributes were \
+                 written",
+            )
+            .with_action(
+                "Make sure that applications accept such items, or use two plans, each of which fits one write",
+            )
+    })
+}

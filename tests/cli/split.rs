@@ -1,0 +1,220 @@
+//! `split = true` with the real binary and a real engine: items with more changes than one write has room for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backfill::internals::item::Item;
+
+use super::*;
+
+/// Number of attributes that each plan changes.
+const ATTRIBUTES: usize = 144;
+
+const RUN: [&str; 4] = ["run", "--yes", "--accept", "no-pitr"];
+
+struct Scene {
+    harness: Harness,
+    table: String,
+    plan: String,
+    before: BTreeMap<String, Item>,
+}
+
+fn moves() -> String {
+    (0..ATTRIBUTES).map(|n| format!("[[change]]\nmove = \"old{n}\"\nto = \"new{n}\"\n")).collect()
+}
+
+fn constants() -> String {
+    (0..ATTRIBUTES).map(|n| format!("[[change]]\nset = \"new{n}\"\nvalue = {n}\n")).collect()
+}
+
+/// An item with all old attributes.
+fn wide(n: usize) -> Item {
+    let mut wide = item(&format!("{n:03}"), "x", []);
+    wide.extend((0..ATTRIBUTES).map(|at| (format!("old{at}"), secret(format!("{n}-{at}")))));
+    wide
+}
+
+/// The item after the moves.
+fn moved(before: &Item) -> Item {
+    let renamed = |name: &String| name.strip_prefix("old").map_or_else(|| name.clone(), |at| format!("new{at}"));
+    before.iter().map(|(name, value)| (renamed(name), value.clone())).collect()
+}
+
+fn has_new(item: &Item) -> usize {
+    item.keys().filter(|name| name.starts_with("new")).count()
+}
+
+impl Scene {
+    async fn new(items: usize, settings: &str, changes: &str) -> Scene {
+        let harness = Harness::embedded();
+        let table = harness.create_table().await;
+        harness.load(&table, (0..items).map(wide)).await;
+        let rest = format!("{changes}[scan]\nsegments = 1\n");
+        let plan = harness.plan("wide", &table, &format!("split = true\n{settings}"), &rest);
+        let before = harness.dump(&table).await;
+        Scene { plan: plan.to_str().unwrap().to_owned(), harness, table, before }
+    }
+
+    fn words<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
+        let (first, options) = words.split_first().unwrap();
+        [&[*first, self.plan.as_str()], options, &["--output", "json"]].concat()
+    }
+
+    #[track_caller]
+    fn command(&self, words: &[&str], code: i32) -> Json {
+        tool(&self.harness, &self.words(words)).exits(code).json()
+    }
+
+    fn start(&self, words: &[&str]) -> RunningTool {
+        let mut command = self.harness.command();
+        command.args(self.words(words));
+        RunningTool::start(command)
+    }
+
+    async fn now(&self) -> BTreeMap<String, Item> {
+        self.harness.dump(&self.table).await
+    }
+
+    /// Holds the second write of the first item that gets one, until the gate opens.
+    fn hold_a_second_write(&self) -> backfill::internals::local::RequestGate {
+        let gate = backfill::internals::local::RequestGate::closed();
+        let held = gate.clone();
+        let written = std::sync::Mutex::new(BTreeSet::new());
+        let rule: FaultRule = Arc::new(move |request: &RequestInfo| {
+            let is_second =
+                request.operation == "UpdateItem" && !written.lock().unwrap().insert(request.body()["Key"].to_string());
+            if is_second { Fault::Hold(held.clone()) } else { Fault::Pass }
+        });
+        self.harness.proxy().set_faults(Some(rule));
+        gate
+    }
+}
+
+fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
+    items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
+}
+
+/// 144 moves and 144 constants: two writes for each item, as the forecast says. A second run writes nothing, the
+/// verification is clean, and a rollback restores every byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_with_many_changes_get_several_writes() {
+    for (settings, changes) in [("strategy = \"in-place\"", moves()), ("", constants())] {
+        let scene = Scene::new(20, settings, &changes).await;
+        let check = scene.command(&["check", "--sample", "100%"], 0);
+        let text = check.to_string();
+        assert!(text.contains("\"split\"") && text.contains("Readers may see"), "{check:#}");
+        let predicted = scene.command(&["run", "--dry-run"], 0);
+        assert_eq!((&predicted["would_change"], &predicted["writes"]), (&json!(20), &json!(40)), "{predicted:#}");
+        scene.harness.proxy().reset_tally();
+        let ran = scene.command(&RUN, 0);
+        let counts = &ran["totals"]["counts"];
+        assert_eq!(counts["applied"], 20, "an item counts once: {ran:#}");
+        assert_eq!(scene.harness.proxy().tally().operation("UpdateItem").ok, 40);
+        assert_eq!(counts["write_units"], predicted["estimated_write_units"], "{ran:#}");
+        assert_eq!(counts["write_units"], counts["estimated_write_units"], "{ran:#}");
+        for (key, after) in scene.now().await {
+            assert_eq!(has_new(&after), ATTRIBUTES);
+            if !settings.is_empty() {
+                assert_eq!(bytes_of(&after), bytes_of(&moved(&scene.before[&key])));
+            }
+        }
+        let again = scene.command(&["run", "--again", "--yes"], 0);
+        assert_eq!(again["totals"]["counts"]["write_units"], 0.0, "{again:#}");
+        scene.command(&["verify", "--all"], 0);
+        scene.command(&["rollback", "--yes"], 0);
+        assert_eq!(bytes(&scene.now().await), bytes(&scene.before));
+    }
+}
+
+/// A kill between the two writes of an item. The next start makes the rest of the changes and repeats nothing, and a
+/// rollback instead restores the item.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_two_writes_does_no_harm() {
+    for goes_back in [false, true] {
+        let scene = Scene::new(8, "strategy = \"in-place\"", &moves()).await;
+        let gate = scene.hold_a_second_write();
+        let run = scene.start(&RUN);
+        let half = |items: &BTreeMap<String, Item>| {
+            items.values().filter(|item| (1..ATTRIBUTES).contains(&has_new(item))).count()
+        };
+        let mut found = 0;
+        for _ in 0..600 {
+            found = half(&scene.now().await);
+            if found > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(found > 0, "no item is between its two writes");
+        run.signal(Signal::SIGKILL);
+        run.end();
+        scene.harness.proxy().set_faults(None);
+        gate.open();
+        // A request that was held may still arrive.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if goes_back {
+            scene.command(&["rollback", "--yes"], 0);
+            assert_eq!(bytes(&scene.now().await), bytes(&scene.before));
+            continue;
+        }
+        scene.command(&RUN, 0);
+        let expected: BTreeMap<String, Item> =
+            scene.before.iter().map(|(key, item)| (key.clone(), moved(item))).collect();
+        assert_eq!(bytes(&scene.now().await), bytes(&expected));
+        scene.command(&["verify", "--all"], 0);
+        scene.command(&["rollback", "--yes"], 0);
+        assert_eq!(bytes(&scene.now().await), bytes(&scene.before));
+    }
+}
+
+/// RUNBOOK: "the earlier writes stay, and the reason names the attributes that were written"
+///
+/// Between the two writes of an item, a writer sets a target of the second one. The writer's value stays, and so does
+/// what was written. The item is a failure that says which part was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_between_two_writes_keeps_its_value() {
+    let scene = Scene::new(1, "", &constants()).await;
+    let gate = scene.hold_a_second_write();
+    let run = scene.start(&RUN);
+    let mut now = Item::new();
+    for _ in 0..600 {
+        now = scene.now().await.into_values().next().unwrap();
+        if has_new(&now) > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let missing = (0..ATTRIBUTES).map(|n| format!("new{n}")).find(|name| !now.contains_key(name)).unwrap();
+    let first = has_new(&now);
+    let mut theirs = now.clone();
+    theirs.insert(missing.clone(), secret("theirs"));
+    let put = scene.harness.client().put_item().table_name(&scene.table);
+    put.set_item(Some(harness::to_sdk(&theirs))).send().await.unwrap();
+    gate.open();
+    let ran = run.end().exits(4).json();
+    assert_eq!(ran["totals"]["counts"]["conflict"], 1, "{ran:#}");
+    let after = scene.now().await.into_values().next().unwrap();
+    assert_eq!(bytes_of(&after), bytes_of(&theirs));
+    let listed = tool(&scene.harness, &["failures", "list", &scene.plan, "--output", "json"]).exits(0).json();
+    let reason = listed["failures"][0]["reason"].as_str().unwrap();
+    let more = format!("1 write changed `new0`, `new1`, `new2`, `new3`, `new4`, {} more", first - 5);
+    assert!(reason.contains(&format!("set `{missing}` to another value")) && reason.contains(&more), "{reason}");
+    scene.harness.proxy().set_faults(None);
+    scene.command(&["rollback", "--yes"], 0);
+    let restored = scene.now().await.into_values().next().unwrap();
+    let mut expected = scene.before.values().next().unwrap().clone();
+    expected.insert(missing, secret("theirs"));
+    assert_eq!(bytes_of(&restored), bytes_of(&expected), "a value of somebody else stays");
+}
+
+/// `explain` shows each write.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_shows_every_write() {
+    let scene = Scene::new(1, "", &moves()).await;
+    let key = r#"{"pk": "000", "sk": "x"}"#;
+    let explained = scene.command(&["explain", "--key", key], 0);
+    let item = &explained["items"][0];
+    assert!(item["summary"].as_str().unwrap().contains("2 conditional writes"), "{item:#}");
+    assert_eq!(item["later_writes"].as_array().unwrap().len(), 1);
+    let text = tool(&scene.harness, &["explain", &scene.plan, "--key", key]).exits(0).stdout;
+    assert!(text.contains("1 of 2") && text.contains("2 of 2"), "{text}");
+}

@@ -1,0 +1,140 @@
+//! What each implementation of DynamoDB's API can do. A probe (`tests/table/contract/capabilities.rs`) compares each
+//! cell with the engine that runs, and `docs/engines.md` shows the table. A test that needs a capability asks this
+//! table, so that it runs on every engine that has it.
+
+/// Something that a plan or a test needs from an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    AtomicConditions,
+    ImageOnFailure,
+    DocumentComparison,
+    ParallelScan,
+    IndexScan,
+    OnDemand,
+    TableCapacity,
+    IndexCapacity,
+    ItemSize,
+    IndexKeys,
+    TimeToLive,
+    PointInTimeRecovery,
+    Backups,
+    PartiQl,
+    Transactions,
+}
+
+/// An engine, and what it can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine {
+    /// The name in `BACKFILL_TEST_ENGINE`; `local` for the embedded engine.
+    pub name: &'static str,
+    /// The name in the documentation.
+    pub title: &'static str,
+    /// What the engine cannot do. It can do everything else.
+    pub lacks: &'static [Capability],
+}
+
+use Capability::{
+    AtomicConditions, Backups, DocumentComparison, ImageOnFailure, IndexCapacity, IndexKeys, IndexScan, ItemSize,
+    OnDemand, ParallelScan, PartiQl, PointInTimeRecovery, TableCapacity, TimeToLive, Transactions,
+};
+
+impl Capability {
+    /// Every capability, in the order of the documentation.
+    pub const ALL: [Capability; 15] = [
+        AtomicConditions,
+        ImageOnFailure,
+        DocumentComparison,
+        ParallelScan,
+        IndexScan,
+        OnDemand,
+        TableCapacity,
+        IndexCapacity,
+        ItemSize,
+        IndexKeys,
+        TimeToLive,
+        PointInTimeRecovery,
+        Backups,
+        PartiQl,
+        Transactions,
+    ];
+
+    /// Returns what the capability is, and what needs it.
+    pub fn description(self) -> (&'static str, &'static str) {
+        match self {
+            AtomicConditions => ("checks a condition and writes in one step", "every test with two writers"),
+            ImageOnFailure => ("returns the item if a condition fails (`ALL_OLD`)", "fewer reads after a race"),
+            DocumentComparison => ("compares lists and maps by value", "changes that compare lists or maps"),
+            ParallelScan => ("divides a scan into segments", "`[scan] segments`"),
+            IndexScan => ("scans a global index", "`[select] index`"),
+            OnDemand => ("describes on-demand tables", "default budgets"),
+            TableCapacity => ("reports the capacity that a write consumed", "exact spending"),
+            IndexCapacity => ("reports the capacity of each global index", "budgets of indexes"),
+            ItemSize => ("rejects items above 400 KB", "the failure of a single item"),
+            IndexKeys => ("rejects invalid values in index keys", "the failure of a single item"),
+            TimeToLive => ("has a time to live", "the check of the TTL attribute"),
+            PointInTimeRecovery => ("describes point-in-time recovery", "the check `no-pitr`"),
+            Backups => ("makes on-demand backups", "`[safety] backup`"),
+            PartiQl => ("has PartiQL", "no current feature"),
+            Transactions => ("has transactions", "no current feature"),
+        }
+    }
+}
+
+/// Every engine. AWS has all capabilities by its documentation; no test runs there.
+pub const ENGINES: [Engine; 5] = [
+    Engine { name: "aws", title: "DynamoDB", lacks: &[] },
+    Engine { name: "local", title: "dynoxide (embedded)", lacks: &[PointInTimeRecovery, Backups] },
+    Engine { name: "ministack", title: "ministack", lacks: &[] },
+    Engine {
+        name: "dynalite",
+        title: "dynalite",
+        lacks: &[
+            ImageOnFailure,
+            DocumentComparison,
+            IndexCapacity,
+            TimeToLive,
+            PointInTimeRecovery,
+            Backups,
+            PartiQl,
+            Transactions,
+        ],
+    },
+    Engine { name: "moto", title: "moto", lacks: &[AtomicConditions, IndexCapacity, IndexKeys, PartiQl] },
+];
+
+impl Engine {
+    /// Returns the engine on which the tests run. An engine that is not in the table counts as complete.
+    pub fn current() -> Engine {
+        let name = match std::env::var_os(super::ENDPOINT) {
+            Some(_) => std::env::var("BACKFILL_TEST_ENGINE").unwrap_or_else(|_| "another engine".to_owned()),
+            None => "local".to_owned(),
+        };
+        let complete = Engine { name: "another", title: "another engine", lacks: &[] };
+        ENGINES.into_iter().find(|engine| engine.name == name).unwrap_or(complete)
+    }
+
+    pub fn has(&self, capability: Capability) -> bool {
+        !self.lacks.contains(&capability)
+    }
+
+    /// Returns whether the engine has everything that a test needs.
+    pub fn has_all(&self, needs: &[Capability]) -> bool {
+        needs.iter().all(|need| self.has(*need))
+    }
+}
+
+/// Returns the table as Markdown, as `docs/engines.md` shows it.
+pub fn markdown() -> String {
+    let titles: Vec<&str> = ENGINES.iter().map(|engine| engine.title).collect();
+    let mut lines = vec![
+        format!("| The engine | Needed for | {} |", titles.join(" | ")),
+        format!("| --- | --- |{}", " --- |".repeat(ENGINES.len())),
+    ];
+    for capability in Capability::ALL {
+        let (what, why) = capability.description();
+        let cells: Vec<&str> =
+            ENGINES.iter().map(|engine| if engine.has(capability) { "yes" } else { "**no**" }).collect();
+        lines.push(format!("| {what} | {why} | {} |", cells.join(" | ")));
+    }
+    lines.join("\n")
+}

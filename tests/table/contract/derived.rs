@@ -1,0 +1,59 @@
+//! Tests the example that puts derived items, and whether the server carries out transactions atomically.
+
+use std::collections::BTreeMap;
+
+use backfill::internals::item::Item;
+use serde_json::json;
+
+use super::examples::{example, folder};
+use super::item;
+use super::runs::{COPIES, bytes, finish, kill_after_some, start};
+use crate::harness::capabilities::Capability::Transactions;
+use crate::harness::capabilities::Engine;
+use crate::harness::{Harness, bytes_of, key_of};
+
+/// The example that puts derived items.
+pub(super) const DERIVED: &str = "derived-item";
+
+/// The run is killed midway. In the end, each user with a text as email address has a lookup item, and nothing else has
+/// changed. Users with the same address share one lookup item, and the others are reported.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_that_derives_items_has_its_documented_result() {
+    if !Engine::current().has(Transactions) {
+        return;
+    }
+    let example = example(DERIVED);
+    let file = format!("{DERIVED}.toml");
+    let text = std::fs::read_to_string(folder().join(&file)).unwrap();
+    let harness = Harness::start();
+    let table = harness.create_table().await;
+    let plan = harness.dir().join(file);
+    std::fs::write(&plan, text.replace("name = \"shop\"", &format!("name = \"{table}\""))).unwrap();
+    let user = |n: usize, email: serde_json::Value| {
+        item(&format!("USER#{n}"), &json!({"sk": {"S": "PROFILE"}, "email": email, "name": {"S": "x"}}))
+    };
+    let lookup =
+        |email: &str, user: &str| item(&format!("EMAIL#{email}"), &json!({"sk": {"S": "LOOKUP"}, "user": {"S": user}}));
+    let users: Vec<Item> = (0..COPIES).map(|n| user(n, json!({"S": format!("u{n}@example.com")}))).collect();
+    let same = user(1_000, json!({"S": "u0@example.com"}));
+    let number = user(1_001, json!({"N": "7"}));
+    let order = item("USER#0", &json!({"sk": {"S": "ORDER#1"}, "email": {"S": "other@example.com"}}));
+    let documented: Vec<Item> = example.items.iter().map(|(before, _)| item("", before)).collect();
+    let puts: Vec<Item> = example.puts.iter().map(|put| item("", put)).collect();
+    harness.load(&table, users.iter().chain([&same, &number, &order]).chain(&documented).cloned()).await;
+    let before = bytes(&harness.dump(&table).await);
+
+    kill_after_some(&harness, start(&harness, &plan), "TransactWriteItems", COPIES as u64 / 3);
+    let resumed = finish(start(&harness, &plan));
+    assert_eq!(resumed["exit_code"], example.exit_code, "{resumed}");
+    let after = bytes(&harness.dump(&table).await);
+    let lookups = (1..COPIES).map(|n| lookup(&format!("u{n}@example.com"), &format!("USER#{n}")));
+    let mut expected: BTreeMap<String, String> = before.clone();
+    expected.extend(lookups.chain(puts).map(|item| (key_of(&item).to_text(), bytes_of(&item))));
+    // One of the two users with the same address has the lookup item.
+    let shared = ["USER#0", "USER#1000"].map(|owner| lookup("u0@example.com", owner));
+    let key = key_of(&shared[0]).to_text();
+    assert!(shared.iter().any(|item| after[&key] == bytes_of(item)), "{}", after[&key]);
+    expected.insert(key.clone(), after[&key].clone());
+    assert_eq!(after, expected);
+}

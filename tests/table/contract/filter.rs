@@ -1,0 +1,134 @@
+//! Tests the filters of scans: the server must leave out only items that the evaluator does not select.
+
+use std::collections::BTreeSet;
+
+use backfill::internals::dynamodb::{Describe, PageRequest, Source};
+use backfill::internals::expr::{Expected, Expr, Facts, Filter, KnownTypes};
+use backfill::internals::item::{Item, Value};
+use serde_json::{Value as Json, json};
+
+use super::{item, table};
+use crate::harness::{Harness, key_of};
+
+/// The values of the attributes `a` and `m.k`. Each item has two of them, or one, or none.
+fn values() -> Vec<Json> {
+    let digits = "99999999999999999999999999999999999999";
+    vec![
+        Json::Null,
+        json!({"S": ""}),
+        json!({"S": "a"}),
+        json!({"S": "ab"}),
+        json!({"S": "ä"}),
+        json!({"S": "1"}),
+        json!({"N": "1"}),
+        json!({"N": "-1"}),
+        json!({"N": "2.5"}),
+        json!({"N": digits}),
+        json!({"N": "99999999999999999999999999999999999998"}),
+        json!({"N": "1E-130"}),
+        json!({"B": "YQ=="}),
+        json!({"BOOL": true}),
+        json!({"BOOL": false}),
+        json!({"NULL": true}),
+        json!({"SS": ["a", "b"]}),
+        json!({"NS": ["1", "2.5"]}),
+        json!({"BS": ["YQ=="]}),
+        json!({"L": [{"S": "a"}, {"N": "1"}]}),
+        json!({"M": {"k": {"S": "a"}}}),
+    ]
+}
+
+/// Conditions that a filter can express as a whole. `P` stands for a path.
+const WHOLE: &[&str] = &[
+    "has(P)",
+    "!has(P)",
+    "type(P) != \"MISSING\"",
+    "type(P) in [\"NULL\", \"MISSING\"]",
+    "type(P) in [\"SS\", \"NS\", \"BS\", \"L\", \"M\"]",
+    "type(P) == \"S\" && P == \"a\"",
+    "type(P) == \"S\" && P != \"a\"",
+    "type(P) == \"S\" && P < \"ab\"",
+    "type(P) == \"S\" && P >= \"ä\"",
+    "type(P) == \"S\" && P.startsWith(\"a\")",
+    "type(P) == \"S\" && !P.startsWith(\"a\")",
+    "type(P) == \"S\" && P.contains(\"b\")",
+    "type(P) == \"S\" && P in [\"a\", \"1\", \"ä\"]",
+    "type(P) != \"S\" || P in [\"a\", \"1\"]",
+    "type(P) == \"N\" && P == 1.0",
+    "type(P) == \"N\" && P > 0",
+    "type(P) == \"N\" && 2.5 >= P",
+    "type(P) == \"N\" && P == 99999999999999999999999999999999999999",
+    "type(P) == \"N\" && P < 99999999999999999999999999999999999999",
+    "type(P) == \"N\" && P in [1, 2.5]",
+    "type(P) == \"B\" && P == b\"a\"",
+    "type(P) == \"BOOL\" && P",
+    "type(P) == \"BOOL\" && P != true",
+    "has(item.a) && item.a != null",
+    "(type(P) == \"S\" && P == \"a\") || (type(P) == \"N\" && P <= 1)",
+    "!(type(P) == \"S\" && (P == \"a\" || P == \"ab\"))",
+    "item.pk.startsWith(\"1\") && has(P)",
+];
+
+fn filter(source: &str) -> (Expr, Filter) {
+    let expr = Expr::compile(source, Expected::Bool).unwrap_or_else(|errors| panic!("{source}: {errors:?}"));
+    let known = KnownTypes::default().with("pk", Some("S")).with("sk", Some("S"));
+    let filter = expr.filter(&known).unwrap_or_else(|| panic!("{source} has no filter"));
+    (expr, filter)
+}
+
+/// Reads every item in pages of at most 50 read items. Returns the keys, and the number of items that were left out.
+async fn scan(table: &dyn Source, filter: &Filter) -> (BTreeSet<String>, u64) {
+    let (mut keys, mut left_out, mut start) = (BTreeSet::new(), 0, None);
+    loop {
+        let request =
+            PageRequest { segment: 0, total_segments: 1, start, limit: Some(50), consistent: true, keys_only: false };
+        let read = table.read_filtered_page(&request, filter).await.unwrap();
+        assert!(read.page.items.len() as u64 + read.left_out <= 50, "{}", read.left_out);
+        keys.extend(read.page.items.iter().map(|item| key_of(item).to_text()));
+        left_out += read.left_out;
+        let Some(next) = read.page.next else { return (keys, left_out) };
+        start = Some(next);
+    }
+}
+
+/// The server and the evaluator agree on every item. With the items of this test, that makes 24,000 comparisons.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_leaves_out_what_the_evaluator_does_not_select() {
+    let harness = Harness::start();
+    let name = harness.create_table().await;
+    let values = values();
+    let mut items: Vec<Item> = Vec::new();
+    for a in &values {
+        for k in &values {
+            let mut attributes = json!({"m": {"M": {}}});
+            for (value, slot) in [(a, "/a"), (k, "/m/M/k")] {
+                match (value.is_null(), slot) {
+                    (true, _) => {}
+                    (false, "/a") => attributes["a"] = value.clone(),
+                    (false, _) => attributes["m"]["M"]["k"] = value.clone(),
+                }
+            }
+            items.push(item(&format!("{}", items.len()), &attributes));
+        }
+    }
+    harness.load(&name, items.clone().into_iter()).await;
+    let table = table(&harness, &name).await;
+    table.describe().await.unwrap();
+    let facts = Facts::default();
+    let mut compared = 0;
+    for path in ["item.a", "item.m.k"] {
+        for source in WHOLE.iter().map(|source| source.replace('P', path)) {
+            let (expr, filter) = filter(&source);
+            assert_eq!(filter.terms.0, filter.terms.1, "{source}");
+            let selected =
+                items.iter().filter(|item| expr.test(item, &facts).unwrap_or_else(|e| panic!("{source}: {e:?}")));
+            let selected: BTreeSet<String> = selected.map(|item| key_of(item).to_text()).collect();
+            let (found, left_out) = scan(&table, &filter).await;
+            assert_eq!(found, selected, "{source}: {}", filter.expression);
+            assert_eq!(left_out, (items.len() - selected.len()) as u64, "{source}");
+            compared += items.len();
+        }
+    }
+    assert!(compared > 20_000, "{compared}");
+    assert!(items.iter().any(|item| matches!(item.get("a"), Some(Value::Bs(_)))));
+}

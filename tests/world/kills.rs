@@ -1,0 +1,87 @@
+//! Kills the tool at named crash points. A process that reaches its crash point never continues: the call in which it
+//! dies does not return, and the simulation drops the process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use backfill::internals::state::CrashPoint;
+use backfill::internals::state::memory::CrashHook;
+use tokio::sync::Notify;
+
+/// Kills processes at crash points, and counts where.
+#[derive(Debug, Default)]
+pub(crate) struct Killer {
+    inner: Mutex<Inner>,
+    died: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The crash point at which the running process dies, and how often it passes this point before.
+    target: Option<(CrashPoint, u32)>,
+    /// Number of kills at each crash point.
+    kills: BTreeMap<CrashPoint, u64>,
+    dead: bool,
+}
+
+impl Killer {
+    /// Kills the next process when it reaches `point` for the time number `times`, counted from 0. `None` kills it at no
+    /// crash point.
+    pub(crate) fn aim(&self, target: Option<(CrashPoint, u32)>) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.target = target;
+        inner.dead = false;
+    }
+
+    /// Reports that the process reached a crash point. Returns whether it dies there. A dead process reaches no other
+    /// crash point alive.
+    pub(crate) fn reach(&self, point: CrashPoint) -> bool {
+        let mut inner = self.inner.lock().unwrap();
+        if inner.dead {
+            return true;
+        }
+        match &mut inner.target {
+            Some((target, 0)) if *target == point => {
+                inner.target = None;
+                inner.dead = true;
+                *inner.kills.entry(point).or_default() += 1;
+                self.died.notify_one();
+                true
+            }
+            Some((target, left)) if *target == point => {
+                *left -= 1;
+                false
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Like [`Killer::reach`]. Never returns if the process dies.
+    pub(crate) async fn pass(&self, point: CrashPoint) {
+        if self.reach(point) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the process has died at its crash point.
+    pub(crate) async fn died(&self) {
+        loop {
+            self.died.notified().await;
+            // The process may have completed before it could be dropped. Then the next one must not die instead.
+            if self.inner.lock().unwrap().dead {
+                return;
+            }
+        }
+    }
+
+    /// Returns the hook through which a state reports crash points.
+    pub(crate) fn hook(killer: &Arc<Killer>) -> CrashHook {
+        let killer = Arc::clone(killer);
+        Arc::new(move |point| killer.reach(point))
+    }
+
+    /// Returns the number of kills at each crash point.
+    pub(crate) fn kills(&self) -> BTreeMap<CrashPoint, u64> {
+        self.inner.lock().unwrap().kills.clone()
+    }
+}
