@@ -94,7 +94,7 @@ async fn write_each(scopes: &Scopes, range: &KeyRange, keys: &[PartitionHash]) {
         let taken = scopes.try_acquire_key(Access::Write, *key, cost.table);
         scopes.acquire_narrow_write(range, &cost).await;
         scopes.table(Access::Write).acquire(cost.table).await;
-        scopes.reconcile_write(range, *key, &cost, &cost);
+        scopes.reconcile_write(range, &[(*key, cost.table, cost.table)], &cost, &cost);
         std::hint::black_box(taken);
     }
 }

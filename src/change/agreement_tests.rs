@@ -93,6 +93,91 @@ fn a_version_leaves_room_for_the_way_back() {
     }
 }
 
+/// `contract` raises the version too, so a plan with a `contract` needs room for one more write.
+#[test]
+fn a_version_leaves_room_for_contract() {
+    let plan = plan("", "", &["move = \"a\"\nto = \"b\"", "bump = \"version\""]);
+    let nines = "9".repeat(37);
+    for (version, is_written) in [(format!("{nines}6"), true), (format!("{nines}7"), false)] {
+        let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "version": {"N": version}}));
+        let decision = decide(&plan, &image);
+        assert_eq!(matches!(decision, Decision::Write(_)), is_written, "{version}: {decision:?}");
+        let Decision::Write(write) = decision else { continue };
+        let mut after = update(&write, Some(&image)).unwrap();
+        let contract = Changes::for_contract(&plan.changes, plan.strategy, key(), Vec::new()).decide(&after);
+        let Decision::Write(contract) = contract else { panic!("{contract:?}") };
+        after = update(&contract, Some(&after)).unwrap();
+        for _ in 0..2 {
+            let Value::N(version) = &after["version"] else { panic!() };
+            let next = Value::N(version.plus_one().unwrap());
+            after.insert("version".to_owned(), next);
+        }
+    }
+}
+
+/// A write uses up room in the version. If the written item is wrong afterwards, verification must not skip it.
+#[test]
+fn a_defect_in_a_written_item_with_a_large_version_is_a_mismatch() {
+    let plan = plan(SKIP, "", &["set = \"v\"\nvalue = 1", "bump = \"version\""]);
+    let image = item(json!({"pk": {"S": "1"}, "version": {"N": format!("{}7", "9".repeat(37))}}));
+    let Decision::Write(write) = decide(&plan, &image) else { panic!() };
+    let mut after = update(&write, Some(&image)).unwrap();
+    assert_eq!(verdict(&plan, &after), Verdict::Matching);
+    after.insert("v".to_owned(), Value::Bool(true));
+    assert!(verdict(&plan, &after).is_mismatch());
+    // Nobody can raise this version, so no run wrote the item.
+    let full = item(json!({"pk": {"S": "1"}, "version": {"N": "9".repeat(38)}}));
+    assert_eq!(verdict(&plan, &full), Verdict::Skipped);
+}
+
+fn removals(settings: &str, removed: &str, condition: &str) -> bool {
+    let text = format!(
+        "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n{settings}\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n\
+         [select]\nwhere = '{condition}'\n[[change]]\n{removed}\n"
+    );
+    let loaded = load("p", &text).unwrap_or_else(|errors| panic!("{errors}"));
+    loaded.check_removals(&key()).is_ok()
+}
+
+/// The plan of a migration that has begun still loads. Only the check of a new one refuses it, and only if the written
+/// items would be failures.
+#[test]
+fn a_where_that_fails_after_its_own_removal_is_refused_for_a_new_migration() {
+    let (moved, nested) = ("move = \"old\"\nto = \"new\"", "remove = \"m.b\"");
+    for (removed, condition, is_accepted) in [
+        (moved, "item.old.startsWith(\"x\")", false),
+        (moved, "has(item.old) && item.old.startsWith(\"x\")", true),
+        (moved, "type(item.old) == \"S\" && item.old.startsWith(\"x\")", true),
+        (moved, "item.other.startsWith(\"x\")", true),
+        (nested, "item.m.b == \"x\"", false),
+        (nested, "item.m.b.c == \"x\"", false),
+        (nested, "has(item.m.b) && item.m.b == \"x\"", true),
+        (nested, "size(item.m) > 0", true),
+        (nested, "item.m.c == \"x\"", true),
+        (nested, "item.k == \"x\" && item.m.b == \"x\"", false),
+        ("move = \"m.b\"\nto = \"new\"", "item.m.b == \"x\"", false),
+        ("remove = \"m\"", "item.m.b == \"x\"", false),
+    ] {
+        assert_eq!(removals(FAIL, removed, condition), is_accepted, "{removed} {condition}");
+        assert!(removals(SKIP, removed, condition), "{removed} {condition}");
+    }
+}
+
+/// With `skip`, a second run and verification skip the items that the run has written.
+#[test]
+fn written_items_without_a_result_are_skipped() {
+    let plan = plan(
+        &format!("strategy = \"in-place\"\n{SKIP}"),
+        "[select]\nwhere = 'item.old.startsWith(\"x\")'",
+        &["move = \"old\"\nto = \"new\""],
+    );
+    let image = item(json!({"pk": {"S": "1"}, "old": {"S": "xy"}}));
+    let Decision::Write(write) = decide(&plan, &image) else { panic!() };
+    let after = update(&write, Some(&image)).unwrap();
+    assert_eq!(decide(&plan, &after), Decision::Skipped(Vec::new()));
+    assert!(!verdict(&plan, &after).is_mismatch());
+}
+
 /// An item without a version is not computable, even if it is also diverged.
 #[test]
 fn a_missing_version_goes_before_a_divergence() {

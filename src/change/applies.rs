@@ -15,7 +15,7 @@ impl<'a> Draft<'a> {
         let selected = rules.selection.as_ref().map_or(Selected::Yes, |selection| self.select(selection));
         if selected == Selected::Yes {
             let key = self.key;
-            let attributes = rules.index.iter().flat_map(|index| &index.key);
+            let attributes = rules.index.schema().into_iter().flat_map(|index| &index.key);
             // DynamoDB refuses a write that gives an attribute of an index key another type.
             for attribute in attributes.filter(|attribute| !key.names().any(|name| name == attribute.name)) {
                 self.require(Condition::Exists(Path::attribute(attribute.name.as_str())));
@@ -46,6 +46,9 @@ impl<'a> Draft<'a> {
     /// Returns whether the change with this target applies to the item. Requires that everything that its `where` read
     /// is unchanged, because the decision depends on it whether the `where` is true or false.
     pub(super) fn applies(&mut self, target: &Path) -> bool {
+        if self.ignores_selection {
+            return true;
+        }
         let Some(selection) = &self.rules.options.of(target).applies_to else { return true };
         self.require_inputs_unchanged(selection);
         match selection.includes(self.item, &self.rules.facts) {

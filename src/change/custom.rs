@@ -59,9 +59,9 @@ pub trait CustomChange: Send + Sync {
     /// Returns the name by which plans refer to the change.
     fn name(&self) -> &str;
 
-    /// Returns the version of the function. It is part of the plan's fingerprint: a run resumes only with the version
-    /// with which it began. Change it whenever the function may compute another value for the same inputs. It must not
-    /// be empty.
+    /// Returns the version of the function. It is part of the plan's fingerprint: every command, also `rollback`, needs
+    /// the version with which the migration began. Change it whenever the function may compute another value for the
+    /// same inputs. It must not be empty.
     fn version(&self) -> &str;
 
     /// Computes the outputs from the inputs that the item has. An input that the item lacks is missing from `inputs`.
@@ -70,14 +70,15 @@ pub trait CustomChange: Send + Sync {
     /// Returns a value for each output of the plan and for no other name, or `None` if the item needs nothing.
     ///
     /// The result must depend on `inputs` and on nothing else: no clock, no random numbers, no network. The tool calls
-    /// the function several times for an item, from several threads, and compares the results. At the beginning of a
+    /// the function several times for an item (once for each output), from several threads, and compares the results.
+    /// These threads also send requests, so the function must be fast and must not block. At the beginning of a
     /// pass, it calls the function twice for up to 100 items, and stops if the results differ.
     ///
     /// # Errors
     ///
     /// If the item has no result, returns the reason. The item is then not computable. The reason is a fixed text,
     /// because failure lists and logs show it, and these must never contain values. A panic also makes the item not
-    /// computable.
+    /// computable. Rust's panic hook prints the message of a panic, so that message must not contain values either.
     fn compute(&self, inputs: &Item) -> Result<Option<Item>, &'static str>;
 }
 

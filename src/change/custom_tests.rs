@@ -102,3 +102,64 @@ fn a_missing_or_ambiguous_function_is_reported() {
     let errors = loaded().supply(&[double(), double()]).unwrap_err().to_string();
     assert!(errors.contains("two custom changes with the name `double`"), "{errors}");
 }
+
+/// Returns another result in each call.
+#[derive(Default)]
+struct Counter(std::sync::atomic::AtomicU64);
+
+impl CustomChange for Counter {
+    fn name(&self) -> &str {
+        "double"
+    }
+
+    fn version(&self) -> &str {
+        "1"
+    }
+
+    fn compute(&self, _: &Item) -> Result<Option<Item>, &'static str> {
+        let calls = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(Some(Item::from([("twice".to_owned(), Value::S(calls.to_string()))])))
+    }
+}
+
+/// An item for which no function is called says nothing about the function.
+#[test]
+fn only_items_with_a_call_count_as_checked() {
+    let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n[select]\n\
+                where = 'type(item.kind) == \"S\" && item.kind == \"a\"'\n[[change]]\ncustom = \"double\"\ninputs = [\"text\"]\n\
+                outputs = [\"twice\"]\nwhere = \"!has(item.never)\"\n";
+    let checked = |function: Arc<dyn CustomChange>, image: serde_json::Value| {
+        let plan = load("p", text).unwrap_or_else(|errors| panic!("{errors}")).supply(&[function]).unwrap().plan;
+        let changes =
+            Changes::for_expand(&plan.changes, plan.strategy, key(), Vec::new()).with_rules(plan.item_rules());
+        match changes.check_repeatable(&item(image)) {
+            Repeatable::NotCalled => None,
+            Repeatable::Yes => Some(true),
+            Repeatable::No(name) => Some(name != "double"),
+        }
+    };
+    let counter = || -> Arc<dyn CustomChange> { Arc::new(Counter::default()) };
+    let called = json!({"pk": {"S": "1"}, "kind": {"S": "a"}, "text": {"S": "nothing"}});
+    assert_eq!(checked(Arc::new(Double), called.clone()), Some(true));
+    assert_eq!(checked(counter(), called), Some(false));
+    for uncalled in [
+        json!({"pk": {"S": "1"}, "kind": {"S": "b"}, "text": {"S": "x"}}),
+        json!({"pk": {"S": "1"}, "kind": {"S": "a"}}),
+        json!({"pk": {"S": "1"}, "kind": {"S": "a"}, "text": {"S": "x"}, "never": {"S": "x"}}),
+    ] {
+        assert_eq!(checked(counter(), uncalled), None);
+    }
+}
+
+/// Plans whose custom changes group the same outputs differently are different plans.
+#[test]
+fn the_fingerprint_contains_the_outputs_of_a_call() {
+    let plan = |changes: &str| {
+        let text = format!("[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n{changes}");
+        load("p", &text).unwrap_or_else(|errors| panic!("{errors}")).plan.fingerprint()
+    };
+    let change = |outputs: &str| format!("[[change]]\ncustom = \"f\"\ninputs = [\"text\"]\noutputs = [{outputs}]\n");
+    let together = plan(&change("\"x\", \"y\""));
+    let apart = plan(&(change("\"x\"") + &change("\"y\"")));
+    assert_ne!(together, apart);
+}

@@ -15,8 +15,8 @@ use super::ops::Ops;
 use super::stable::stable_changed;
 use super::undo::UndoOp;
 use super::{
-    Change, Digest, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, ProgramAnswers,
-    ProgramQuestion, Rule, Selected, Strategy, rule,
+    Change, Condition, Digest, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable,
+    ProgramAnswers, ProgramQuestion, Repeatable, Rule, Selected, Strategy, rule,
 };
 use crate::expr::Facts;
 use crate::item::{IndexSchema, Item, ItemKey, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
@@ -38,15 +38,21 @@ pub struct Changes {
     pub(super) bump: Option<Path>,
     /// The operations that must stay in one write, group by group. Empty if all of them must ([`Changes::with_split`]).
     pub(super) parts: Vec<Ops>,
+    /// Conditions that a write of these parts has in addition to its own. Empty, or one list for each part.
+    pub(super) pins: Vec<Vec<Condition>>,
     /// How much one write may need of DynamoDB's limits.
     pub(super) limits: ExpressionSize,
+    /// Whether `contract` may write an item after `run`.
+    contracts: bool,
 }
 
 impl Changes {
     /// Returns the changes that `run` makes. With the strategy `in-place`, `run` makes all changes. Otherwise `run`
-    /// only adds attributes, and the removals wait for `contract`.
+    /// only adds attributes, and the removals wait for `contract`. `run` makes all changes in elements.
     pub fn for_expand(changes: &[Change], strategy: Strategy, key: KeySchema, indexes: Vec<IndexSchema>) -> Changes {
-        Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), changes, key, indexes)
+        let contracts = !ContractOp::from_changes(changes, strategy).is_empty();
+        let expand = Changes::new(Ops::Expand(ExpandOp::from_changes(changes, strategy)), changes, key, indexes);
+        Changes { contracts, ..expand }
     }
 
     /// Returns the changes that `contract` makes after cutover: it removes the sources of moves and everything that the
@@ -109,7 +115,9 @@ impl Changes {
             rules: ItemRules::default(),
             bump,
             parts: Vec::new(),
+            pins: Vec::new(),
             limits: ExpressionSize::LIMITS,
+            contracts: false,
         }
     }
 
@@ -185,7 +193,9 @@ impl Changes {
 
     /// Returns whether this phase's decisions depend on an item's recorded history.
     pub fn needs_history(&self) -> bool {
-        self.ops.needs_history() || self.checks_stable()
+        // Old-from-new must work with a damaged state, so it checks stable attributes only where a record is readable.
+        let is_old_from_new = matches!(self.ops, Ops::OldFromNew(_));
+        self.ops.needs_history() || (self.checks_stable() && !is_old_from_new)
     }
 
     /// Decides what this item needs. Call this function only if the item has no history, or if the phase needs none.
@@ -215,7 +225,8 @@ impl Changes {
         self.decide_checked(key.attributes(), true, history, ProgramAnswers::NONE)
     }
 
-    fn decide_checked(
+    /// Decides about an item, and checks the decision against DynamoDB's rules.
+    pub(super) fn decide_checked(
         &self,
         item: &Item,
         is_missing: bool,
@@ -333,11 +344,11 @@ impl Changes {
                 "its record in the state file cannot be read: {why}; it was not written"
             ));
         }
+        if let Some(path) = self.changed_stable(item, history) {
+            return self.decide_without_selection(item, history, &key, path);
+        }
         let mut draft = Draft::new(item, history, &self.rules, &self.key);
         draft.is_missing = is_missing;
-        if let Some(path) = self.changed_stable(item, history) {
-            return Decision::Rejected(stable_changed(path));
-        }
         match self.select(&mut draft) {
             Selected::Yes => {}
             Selected::No => return Decision::NothingToDo,
@@ -368,8 +379,9 @@ impl Changes {
     /// it.
     pub(super) fn raised(&self) -> Option<(&Path, usize)> {
         let later = match &self.ops {
-            // Each pass may need several writes for an item.
-            Ops::Expand(_) => (RAISES_OF_THE_WAY_BACK + 1) * self.parts.len().max(1) - 1,
+            // `contract` raises the version too, and there is a way back after it. Each pass may need several writes for
+            // an item.
+            Ops::Expand(_) => (RAISES_OF_THE_WAY_BACK + usize::from(self.contracts) + 1) * self.parts.len().max(1) - 1,
             Ops::Contract(_) | Ops::Decider(_) => RAISES_OF_THE_WAY_BACK * self.parts.len().max(1),
             // Nothing blocks the way back.
             Ops::OldFromNew(_) | Ops::Undo(_) => 0,
@@ -383,12 +395,62 @@ impl Changes {
         selections.flat_map(|selection| selection.condition.inputs())
     }
 
-    /// Returns the name of a custom change whose function returns two different results for this item, if there is one.
-    pub fn unrepeatable_change(&self, item: &Item) -> Option<&str> {
+    /// Calls the functions of the custom changes that apply to this item, twice each.
+    pub fn check_repeatable(&self, item: &Item) -> Repeatable<'_> {
         if self.rules.includes(item) != Selected::Yes {
-            return None;
+            return Repeatable::NotCalled;
         }
-        self.ops.expand().iter().find_map(|op| op.formula()?.unrepeatable(item))
+        let applies = |op: &&ExpandOp| op.own_path().is_none_or(|path| self.rules.applies(path, item) == Selected::Yes);
+        let mut checked = Repeatable::NotCalled;
+        for op in self.ops.expand().iter().filter(applies) {
+            match op.formula().map_or(Repeatable::NotCalled, |formula| formula.check_repeatable(item)) {
+                Repeatable::NotCalled => {}
+                Repeatable::Yes => checked = Repeatable::Yes,
+                Repeatable::No(name) => return Repeatable::No(name),
+            }
+        }
+        checked
+    }
+
+    /// Decides about an item whose stable attribute `changed` differs from its record. The selection shows nothing about
+    /// such an item. So the decision ignores every `where`: an item that would need nothing even if it were selected
+    /// needs nothing. Old-from-new also writes an item if a record shows that this migration wrote all its targets that
+    /// need something. Every other item is rejected.
+    fn decide_without_selection(&self, item: &Item, history: &ItemHistory, key: &ItemKey, changed: &Path) -> Decision {
+        let draft = || {
+            let mut draft = Draft::new(item, history, &self.rules, &self.key);
+            draft.ignores_selection = true;
+            draft
+        };
+        let finish = |draft: Draft<'_>| draft.finish(key.clone(), self.raised(), &self.pricing);
+        let (unproven, all) = match &self.ops {
+            Ops::Contract(ops) => {
+                let mut draft = draft();
+                ops.iter().for_each(|op| draft.contract(op));
+                (finish(draft), None)
+            }
+            Ops::OldFromNew(ops) => {
+                let (mut unproven, mut all) = (draft(), draft());
+                for op in ops {
+                    all.make_old_from_new(op);
+                    if !op.own_paths().all(|to| history.has_write_of(to)) {
+                        unproven.make_old_from_new(op);
+                    }
+                }
+                (finish(unproven), Some(finish(all)))
+            }
+            // These phases do not check stable attributes here.
+            Ops::Expand(_) | Ops::Undo(_) | Ops::Decider(_) => return Decision::Rejected(stable_changed(changed)),
+        };
+        match unproven {
+            Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => all.unwrap_or(unproven),
+            Decision::Write(_)
+            | Decision::NeedsAnswers(..)
+            | Decision::Diverged(_)
+            | Decision::Rejected(_)
+            | Decision::NotComputable(_)
+            | Decision::Refused(..) => Decision::Rejected(stable_changed(changed)),
+        }
     }
 
     /// Returns whether this phase compares stable attributes with their records before it relies on the selection.
@@ -401,7 +463,8 @@ impl Changes {
         relies_on_selection && !self.rules.stable.is_empty()
     }
 
-    /// Returns the stable attribute that has changed since it was recorded, if this phase must not write such an item.
+    /// Returns the stable attribute that has changed since it was recorded, if this phase must not rely on the selection
+    /// of such an item.
     fn changed_stable(&self, item: &Item, history: &ItemHistory) -> Option<&Path> {
         if self.checks_stable() { history.changed_stable(&self.rules.stable, item) } else { None }
     }
@@ -414,6 +477,14 @@ impl Changes {
     /// Returns whether the plan's selection includes this item.
     pub fn selected(&self, item: &Item) -> Selected {
         self.rules.includes(item)
+    }
+
+    /// Returns whether this phase changes only selected items, and the plan does not select this one.
+    pub fn has_left_selection(&self, item: &Item) -> bool {
+        match &self.ops {
+            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => self.rules.includes(item) == Selected::No,
+            Ops::Undo(_) | Ops::Decider(_) => false,
+        }
     }
 
     /// Returns the plan's rules about items.
@@ -433,9 +504,10 @@ impl Changes {
         paths.filter(|path| self.rules.applies(path, item) == Selected::No).cloned().collect()
     }
 
-    /// Returns whether the plan selects through an index that does not contain this item.
+    /// Returns whether the plan selects through an index that does not contain this item. Returns false if that is
+    /// unknown.
     pub fn is_outside_index(&self, item: &Item) -> bool {
-        !self.rules.is_in_index(item)
+        self.rules.index.schema().is_some() && !self.rules.is_in_index(item)
     }
 
     /// Tests the selection, if the plan has one.

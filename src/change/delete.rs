@@ -95,7 +95,7 @@ impl Draft<'_> {
     /// Plans to put the item back that this migration deleted.
     pub(super) fn restore(&mut self, key: &KeySchema) {
         let history = self.history;
-        let Some(Deletion { image, is_confirmed, undone }) = history.deletion() else { return };
+        let Some(Deletion { image, is_confirmed, undone, .. }) = history.deletion() else { return };
         match (undone, is_confirmed, self.is_missing) {
             (Undone::Yes, _, _) => self.already_applied = true,
             (Undone::No, true, true) => {

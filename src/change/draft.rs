@@ -18,6 +18,8 @@ pub(super) struct Draft<'a> {
     pub(super) rules: &'a ItemRules,
     /// The table's key.
     pub(super) key: &'a KeySchema,
+    /// Whether the `where` of a change does not count, because a stable attribute that it reads has changed.
+    pub(super) ignores_selection: bool,
     /// Values that this write restores, by path. These paths have no value now.
     pub(super) restored: BTreeMap<&'a Path, &'a Value>,
     pub(super) actions: Vec<Action>,
@@ -49,6 +51,7 @@ impl<'a> Draft<'a> {
             history,
             rules,
             key,
+            ignores_selection: false,
             restored: BTreeMap::new(),
             actions: Vec::new(),
             conditions: Vec::new(),
@@ -160,6 +163,11 @@ impl<'a> Draft<'a> {
         self.remove_created_maps();
     }
 
+    /// Returns by how many bytes the operations planned so far make the item larger.
+    pub(super) fn growth(&self) -> i64 {
+        self.added_bytes as i64 - self.removed_bytes as i64
+    }
+
     /// Returns what the operations planned so far need of DynamoDB's limits. Returns `None` if they need no write.
     pub(super) fn into_size(mut self) -> Option<ExpressionSize> {
         self.settle_maps();
@@ -201,6 +209,13 @@ impl<'a> Draft<'a> {
     /// Subtracts the size of a removed or overwritten value from the size of the item.
     pub(super) fn subtract_bytes(&mut self, path: &Path, value: &Value) {
         self.removed_bytes += bytes_at(path, value);
+    }
+
+    /// Plans a write that the size rule refuses: the new value has at least this number of bytes, which is more than an
+    /// item may have. The action repeats the value that is there.
+    pub(super) fn overwrite_with_too_many_bytes(&mut self, path: &Path, now: &Value, bytes: usize) {
+        self.overwrite(path, now, now);
+        self.added_bytes += bytes;
     }
 
     pub(super) fn add_back_bytes(&mut self, path: &Path, value: &Value) {

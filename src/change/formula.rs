@@ -26,6 +26,18 @@ pub enum Formula {
     Custom(CustomFormula),
 }
 
+/// Whether the functions of custom changes return the same result again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "internals"), non_exhaustive)]
+pub enum Repeatable<'a> {
+    /// No function was called, because no custom change computes a value for the item.
+    NotCalled,
+    /// Each function returned the same result twice.
+    Yes,
+    /// The function of the custom change with this name returned two different results.
+    No(&'a str),
+}
+
 /// How an old value is computed from a new value.
 ///
 /// An inverse need not return the old value that an item once had. It must return a value from which the formula
@@ -115,12 +127,16 @@ impl Formula {
         }
     }
 
-    /// Returns the name of the custom change whose function returns two different results for this item. Such a function
-    /// breaks its contract. Returns `None` for every other formula.
-    pub fn unrepeatable(&self, item: &Item) -> Option<&str> {
+    /// Calls the function of a custom change twice, if the item has an input. A function that returns two different
+    /// results breaks its contract.
+    pub fn check_repeatable(&self, item: &Item) -> Repeatable<'_> {
         match self {
-            Formula::Custom(custom) => (custom.value(item) != custom.value(item)).then_some(custom.name.as_str()),
-            Formula::Expression(_) | Formula::Conversion { .. } | Formula::Inverse(_) => None,
+            Formula::Custom(custom) if custom.inputs.iter().all(|input| input.get(item).is_none()) => {
+                Repeatable::NotCalled
+            }
+            Formula::Custom(custom) if custom.value(item) != custom.value(item) => Repeatable::No(&custom.name),
+            Formula::Custom(_) => Repeatable::Yes,
+            Formula::Expression(_) | Formula::Conversion { .. } | Formula::Inverse(_) => Repeatable::NotCalled,
         }
     }
 

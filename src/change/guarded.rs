@@ -85,6 +85,19 @@ impl GuardedWrite {
         pinned
     }
 
+    /// Returns the write with these conditions in addition to its own.
+    #[must_use]
+    pub fn with_conditions<'a>(mut self, conditions: impl IntoIterator<Item = &'a Condition>) -> GuardedWrite {
+        for condition in conditions {
+            if let Condition::Equals(path, value) = condition {
+                self.pin(path, value);
+            } else if !self.conditions.contains(condition) {
+                self.conditions.push(condition.clone());
+            }
+        }
+        self
+    }
+
     /// Requires that a path has this value. A separate condition for the path's existence is then redundant, so this
     /// function removes that condition.
     fn pin(&mut self, path: &Path, value: &Value) {

@@ -69,6 +69,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::digest::Digest;
 use super::pre_image::{ItemMark, PreImage, PriorValue};
+use super::recorded_puts::{PutRecord, RecordedPuts};
 use crate::item::{Item, Path, Value};
 
 /// The kind of command that recorded a pre-image.
@@ -78,6 +79,8 @@ pub enum PreImageOrigin {
     Run,
     /// A repair by `verify --repair`.
     Repair,
+    /// A rollback.
+    Rollback,
 }
 
 /// The purpose of looking up an item's recorded history.
@@ -86,21 +89,25 @@ pub enum HistoryLookup {
     /// To decide what the item needs. The records are checked first. An item whose record cannot be read is not
     /// written.
     ForDecision,
-    /// To report the paths whose state after the phase differs from their state before the migration. Only preexisting
-    /// targets matter. If the state file is damaged, the phase continues and reports facts that it cannot read as
-    /// unknown.
+    /// To report the paths whose state after the phase differs from their state before the migration, and to find stable
+    /// attributes that have changed. If the state file is damaged, the phase continues: it reports facts that it cannot
+    /// read as unknown, and does not check stable attributes without a readable record.
     ForReport,
 }
 
-/// A recorded delete of this migration.
+/// A recorded delete of this migration, or a recorded put of a derived item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deletion {
-    /// The item before the delete.
+    /// The item before the delete, or the derived item, as in the newest record.
     pub image: Item,
     /// Whether DynamoDB confirmed the delete. If not, another writer may have deleted the item.
     pub is_confirmed: bool,
     /// Whether a rollback has put the item back since.
     pub undone: Undone,
+    /// The puts, if the records are about a derived item.
+    pub puts: PutRecord,
+    /// The item that a rollback removed, if it differed from the record.
+    pub removed: Option<Item>,
 }
 
 /// Whether a rollback has put a deleted item back.
@@ -160,14 +167,31 @@ impl ItemHistory {
         newest_first: impl IntoIterator<Item = (PreImageOrigin, PreImage)>,
     ) -> ItemHistory {
         let mut journal: BTreeMap<Path, Vec<(PreImageOrigin, PreImage)>> = BTreeMap::new();
-        let mut deletion = None;
+        let mut deletion: Option<Deletion> = None;
         let mut is_confirmed = false;
         let mut undone = Undone::No;
+        let mut removed = None;
+        let mut puts = RecordedPuts::default();
         for (origin, pre) in newest_first {
+            if origin != PreImageOrigin::Rollback || matches!(pre.prior, PriorValue::Mark(_)) {
+                puts.add(&pre.prior);
+            }
             match pre.prior {
+                PriorValue::Item(image) if origin == PreImageOrigin::Rollback => {
+                    // An item that an earlier rollback removed belongs to an earlier put.
+                    if deletion.is_none() {
+                        removed.get_or_insert(image);
+                    }
+                }
                 // The newest item is the one that the last delete removed. Its confirmation, if any, is newer.
                 PriorValue::Item(image) => {
-                    deletion.get_or_insert(Deletion { image, is_confirmed, undone });
+                    deletion.get_or_insert_with(|| Deletion {
+                        image,
+                        is_confirmed,
+                        undone,
+                        puts: PutRecord::default(),
+                        removed: removed.take(),
+                    });
                 }
                 // Marks that are older than the newest item belong to an earlier delete.
                 PriorValue::Mark(_) if deletion.is_some() => {}
@@ -181,6 +205,7 @@ impl ItemHistory {
                 }
             }
         }
+        let deletion = deletion.map(|deletion| Deletion { puts: puts.record(), ..deletion });
         let preexisting = preexisting.into_iter().collect();
         ItemHistory { preexisting, journal, deletion, ..ItemHistory::EMPTY }
     }
@@ -261,6 +286,17 @@ impl ItemHistory {
         self.newest_foreign(path, None)
     }
 
+    /// Returns whether an older recorded write found another value than the last one that the tool did not write itself.
+    /// If that write took effect, a live writer has built this value on the tool's own. For a list or map, it may then
+    /// contain elements that the tool changed, and lack values that the tool removed.
+    pub(super) fn last_foreign_may_be_mixed(&self, path: &Path) -> bool {
+        let Some(rows) = self.journal.get(path) else { return false };
+        let Some(at) = newest_foreign_row(rows, None) else { return false };
+        let last = rows[at].1.found();
+        let found_another = |row: &PreImage| row.written_digest.is_some() && row.found().first() != last.first();
+        rows[at + 1..].iter().any(|(_, row)| found_another(row))
+    }
+
     /// Returns the state of a copy's target before the migration. `now` is the target's current value. Returns `None`
     /// if the baseline shows that the target did not exist before the migration, because there is then no value to
     /// restore. Also returns `None` if the target has its earlier value again.
@@ -298,9 +334,7 @@ impl ItemHistory {
     /// Returns the newest pre-image whose value the tool did not write itself.
     fn newest_foreign(&self, path: &Path, origin: Option<PreImageOrigin>) -> Option<&PriorValue> {
         let rows = self.journal.get(path)?;
-        let own = |at: usize| is_written_by(&rows[at].1.found(), &rows[at + 1..]);
-        let counts = |at: &usize| origin.is_none_or(|origin| rows[*at].0 == origin) && !own(*at);
-        (0..rows.len()).find(counts).map(|at| &rows[at].1.prior)
+        newest_foreign_row(rows, origin).map(|at| &rows[at].1.prior)
     }
 
     /// Returns the first of these stable attributes whose value differs from its record. An attribute without a record
@@ -329,6 +363,22 @@ impl ItemHistory {
     pub(super) fn was_created(&self, path: &Path) -> bool {
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| row.prior == PriorValue::Nothing))
     }
+
+    /// Returns whether a record shows that the migration wrote this target: it created the value, or `run` overwrote
+    /// one. (A repair may have recorded a value that it only removed.)
+    pub(super) fn has_write_of(&self, target: &Path) -> bool {
+        let overwrote = |(origin, row): &(PreImageOrigin, PreImage)| {
+            *origin == PreImageOrigin::Run && matches!(row.prior, PriorValue::Value(_))
+        };
+        self.was_created(target) || self.journal.get(target).is_some_and(|rows| rows.iter().any(overwrote))
+    }
+}
+
+/// Returns the position of the newest pre-image whose value the tool did not write itself. `rows` are newest first.
+fn newest_foreign_row(rows: &[(PreImageOrigin, PreImage)], origin: Option<PreImageOrigin>) -> Option<usize> {
+    let own = |at: usize| is_written_by(&rows[at].1.found(), &rows[at + 1..]);
+    let counts = |at: &usize| origin.is_none_or(|origin| rows[*at].0 == origin) && !own(*at);
+    (0..rows.len()).find(counts)
 }
 
 /// Returns whether the newest write in `earlier` that took effect wrote a value with one of the digests `found`. A write

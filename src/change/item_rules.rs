@@ -4,6 +4,29 @@ use super::{OnNotComputable, OptionsByTarget, Selected, Selection, Source, index
 use crate::expr::Facts;
 use crate::item::{IndexSchema, Item, Path, Value};
 
+/// The index through which a plan selects items.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SelectingIndex {
+    /// The plan selects through no index.
+    #[default]
+    None,
+    /// The plan selects through an index, but its key is unknown: the table has no such index now, or nobody has read
+    /// the table's description. It is unknown which items the index contained.
+    Unknown,
+    /// The plan selects through an index with this key.
+    Known(IndexSchema),
+}
+
+impl SelectingIndex {
+    /// Returns the index, if its key is known.
+    pub(super) fn schema(&self) -> Option<&IndexSchema> {
+        match self {
+            SelectingIndex::None | SelectingIndex::Unknown => None,
+            SelectingIndex::Known(schema) => Some(schema),
+        }
+    }
+}
+
 /// The rules of a plan about items: which items are selected, to which items each change applies, and how expressions
 /// are evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,8 +35,8 @@ pub struct ItemRules {
     /// The items that the plan changes. `None` means every item.
     pub selection: Option<Selection>,
     /// The index through which the plan selects items. An item that lacks one of its key attributes, or has another type
-    /// there, is not in the index, so it is not selected. `None` if the plan selects through no index.
-    pub index: Option<IndexSchema>,
+    /// there, is not in the index, so it is not selected.
+    pub index: SelectingIndex,
     /// The paths in stable attributes that a `where` reads and that the plan leaves unchanged. The journal records their
     /// values when the migration first writes an item. Empty if the plan deletes items.
     pub stable: Vec<Path>,
@@ -28,16 +51,19 @@ pub struct ItemRules {
 impl ItemRules {
     /// Returns whether the plan selects items, by a `where` or through an index.
     pub(super) fn selects_items(&self) -> bool {
-        self.selection.is_some() || self.index.is_some()
+        self.selection.is_some() || self.index != SelectingIndex::None
     }
 
     /// Returns whether the index through which the plan selects contains this item. Returns true if there is no such
-    /// index.
+    /// index. If the key of the index is unknown, no item is known to be in it, so the result is false.
     pub(super) fn is_in_index(&self, item: &Item) -> bool {
-        self.index.as_ref().is_none_or(|index| {
-            let is_valid = |name: &str, value| index_key_fault(name, value, std::slice::from_ref(index)).is_none();
-            index.key.iter().all(|key| item.get(&key.name).is_some_and(|value| is_valid(&key.name, value)))
-        })
+        let index = match &self.index {
+            SelectingIndex::None => return true,
+            SelectingIndex::Unknown => return false,
+            SelectingIndex::Known(index) => index,
+        };
+        let is_valid = |name: &str, value| index_key_fault(name, value, std::slice::from_ref(index)).is_none();
+        index.key.iter().all(|key| item.get(&key.name).is_some_and(|value| is_valid(&key.name, value)))
     }
 
     /// Returns whether this item is selected.
@@ -82,7 +108,7 @@ mod tests {
         let key = [("status", "S"), ("day", "N")];
         let key = key.map(|(name, kind)| KeyAttribute { name: name.to_owned(), kind: kind.to_owned() }).to_vec();
         let index = IndexSchema { name: "i".to_owned(), key, partition: 1, projection: Projection::All, local: false };
-        let rules = ItemRules { index: Some(index), ..ItemRules::default() };
+        let rules = ItemRules { index: SelectingIndex::Known(index), ..ItemRules::default() };
         let is_in = |item: Json| rules.is_in_index(&item_from_json(&item).unwrap());
         assert!(is_in(json!({"status": {"S": "new"}, "day": {"N": "5"}, "other": {"NULL": true}})));
         for outside in [
@@ -97,5 +123,7 @@ mod tests {
             assert_eq!(rules.includes(&item), Selected::No);
         }
         assert!(ItemRules::default().is_in_index(&Item::new()));
+        let rules = ItemRules { index: SelectingIndex::Unknown, ..ItemRules::default() };
+        assert!(rules.selects_items() && !rules.is_in_index(&Item::new()));
     }
 }

@@ -54,6 +54,7 @@ mod pre_image;
 mod put;
 #[cfg(test)]
 mod put_tests;
+mod recorded_puts;
 mod rule;
 #[cfg(test)]
 mod rule_tests;
@@ -87,15 +88,17 @@ pub use each::{Each, EditFailure, EditPaths, Edited, ElementEdit, ElementFault, 
 pub use exec::{Exec, ExecFault, ProgramAnswer, ProgramAnswers, ProgramFiles, ProgramQuestion, input_digest};
 pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
 pub use expression_size::is_within_limits;
-pub use formula::{Formula, Inverse, escaped};
+pub use formula::{Formula, Inverse, Repeatable, escaped};
 pub use guarded::{Action, Condition, GuardedWrite, NextWrite, WriteCost};
 pub use history::{Deletion, HistoryLookup, ItemHistory, PreImageOrigin, Undone};
 pub use indexes::Indexes;
-pub use item_rules::ItemRules;
+pub use item_rules::{ItemRules, SelectingIndex};
 pub use leftover::Leftover;
 pub use options::{ChangeOptions, OptionsByTarget};
 pub use pre_image::{ItemMark, PreImage, PriorValue};
 pub use put::{DerivedItem, ExistingDerived};
+pub(crate) use put::{changed_before_removal, changed_names};
+pub use recorded_puts::{PutRecord, RecordedPut};
 pub use rule::{IndexKeyFault, KeyFault, KeyType, Rule, index_key_fault};
 pub use selection::{OnNotComputable, Selected, Selection};
 pub use source::{Derivation, Replaced, Source};
@@ -354,6 +357,9 @@ impl Change {
 
     /// Returns whether an expression or a conversion of this change, or a version that it raises, has a result for this
     /// item. `rules` are those of the plan.
+    ///
+    /// A version has a result if the way back can raise it, because the item may have been written already. `run`
+    /// demands more.
     pub fn is_computable(&self, item: &Item, rules: &ItemRules) -> bool {
         let facts = &rules.facts;
         match self {
@@ -372,7 +378,7 @@ impl Change {
                 path.get(item).is_none_or(|value| conversion.is_converted(value) || conversion.apply(value).is_ok())
             }
             Change::Bump { path } => {
-                matches!(path.get(item), Some(Value::N(number)) if can_be_raised(number, 1 + RAISES_OF_THE_WAY_BACK))
+                matches!(path.get(item), Some(Value::N(number)) if can_be_raised(number, RAISES_OF_THE_WAY_BACK))
             }
             Change::Delete { gap: GapRule::Version(path), .. } => matches!(path.get(item), Some(Value::N(_))),
             Change::Each { each } => !matches!(each.edit(item, facts), Err(EditFailure::NotComputable(_))),
@@ -437,7 +443,8 @@ impl Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub enum Strategy {
-    /// `run` only adds attributes. `contract` later removes old attributes and carries out every `remove`.
+    /// `run` only adds attributes. `contract` later removes old attributes and carries out every `remove`. The changes
+    /// in the elements of a list or map are an exception: `run` makes all of them.
     ExpandContract,
     /// `run` moves and removes in one write.
     InPlace,

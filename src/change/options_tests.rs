@@ -12,7 +12,7 @@ use super::tests::{check, item, key, path, update};
 use super::*;
 use crate::item::Item;
 use crate::passes::verify::{Parity, Repair, TableStage, Truth};
-use crate::plan::{Plan, load};
+use crate::plan::{Plan, SelectedIndex, load};
 use crate::state::Verdict;
 
 fn plan(settings: &str, select: &str, changes: &[&str]) -> Plan {
@@ -44,6 +44,34 @@ fn written(changes: &Changes, image: &Item) -> GuardedWrite {
         Decision::Write(write) => write,
         other => panic!("{other:?}"),
     }
+}
+
+/// If the index through which the plan selects is deleted after the run, nobody knows which items it contained.
+#[test]
+fn only_records_count_after_the_index_was_deleted() {
+    let mut plan = plan("strategy = \"expand-contract\"", "", &["move = \"a\"\nto = \"b\""]);
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}}));
+    let write = written(&expand(&plan), &image);
+    let after = check(&write, &image);
+    assert!(matches!(undo(&plan).decide_with(&after, &ItemHistory::default()), Decision::Write(_)), "a plan for all");
+    plan.index = Some(SelectedIndex { name: "by-status".to_owned(), schema: None });
+    let old_from_new = Changes::for_old_from_new(&plan.changes, plan.strategy, key(), Vec::new());
+    let stale = item(json!({"pk": {"S": "1"}, "a": {"S": "old"}, "b": {"S": "x"}}));
+    for (changes, found) in [
+        (undo(&plan), &after),
+        (expand(&plan), &image),
+        (contract(&plan), &after),
+        (old_from_new.with_rules(plan.item_rules()), &stale),
+    ] {
+        let decided = changes.decide_with(found, &ItemHistory::default());
+        assert_eq!(decided, Decision::NothingToDo, "{changes:?}");
+    }
+    // A run records what it writes for a plan that selects items, and a rollback goes by that.
+    let rows = [(PreImageOrigin::Run, PreImage::without_value(&path("b")).with_written_value(&after["b"]))];
+    let Decision::Write(back) = undo(&plan).decide_with(&after, &ItemHistory::new([], rows)) else {
+        panic!("{after:?}")
+    };
+    assert_eq!(update(&back, Some(&after)).unwrap(), image);
 }
 
 /// The history after a run: what the baseline and the journal recorded.

@@ -10,9 +10,17 @@
 //! The journal has two records of each put, both under the key of the derived item: the derived item with the key of its
 //! source, before the transaction is sent, and a confirmation, after DynamoDB accepted the transaction. The confirmation
 //! contains the derived item again, because two sources can have the same derived key, and their records can alternate.
-//! A rollback deletes a derived item only if the newest record is confirmed and the item still equals it. If the process
-//! dies between the two records, it is unknown whether this migration or an application put the item. Such an item
+//! A rollback deletes a derived item only if the newest confirmation is of exactly this item. Records without a
+//! confirmation may be newer: another source may have tried to put its item, and its process died. If the process dies
+//! between the two records of a put, it is unknown whether this migration or an application put the item. Such an item
 //! stays, and is a failure of the rollback.
+//!
+//! One limit remains. If an application deletes a derived item and later puts an equal one, nothing shows that the item
+//! is another one, so a rollback deletes it. The tool states this limit before each rollback.
+//!
+//! A transaction whose record has no confirmation of its own may still arrive, and put the item after the rollback
+//! deleted it. So the rollback deletes such an item only when no transaction can be on its way any more
+//! (`engine/write/writer/put_back.rs`).
 //!
 //! The condition of the delete compares every recorded attribute. A condition cannot say "and no other attribute", so
 //! the operator states for each rollback that nobody writes the derived items until it ends (`--writers-stopped`).
@@ -26,7 +34,7 @@ use std::collections::BTreeSet;
 use super::draft::Draft;
 use super::formula::stored;
 use super::rule::{KeyFault, key_fault};
-use super::{Action, Condition, Deletion, ItemHistory, PreImage, PriorValue, Selected, Undone};
+use super::{Action, Condition, Deletion, PreImage, Selected, Undone};
 use crate::expr::{Expr, Facts};
 use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, Value};
 
@@ -43,6 +51,32 @@ pub struct DerivedItem {
 /// The reason why a rollback keeps a derived item whose put was not confirmed.
 const UNCONFIRMED: &str = "the derived item exists, but it is unknown whether this migration or an application put it, because \
                            the run died or lost the reply. The item stays. Delete it by hand if no application needs it";
+
+/// Number of attribute names that the reason of a failure lists.
+const MAX_NAMES: usize = 5;
+
+/// Returns the reason of a failure: a rollback deleted a derived item that a writer changed just before. The text
+/// contains no values.
+pub(crate) fn changed_before_removal(planned: &Item, removed: &Item) -> String {
+    format!(
+        "the derived item was deleted, but another writer had changed {} just before, although all writers should have \
+         stopped. The journal has the deleted item, so you can put it back by hand: `backfill journal PLAN \
+         --show-values` shows it",
+        changed_names(planned, removed)
+    )
+}
+
+/// Lists the names of the attributes in which two items differ.
+pub(crate) fn changed_names(planned: &Item, removed: &Item) -> String {
+    let names = planned.keys().chain(removed.keys().filter(|name| !planned.contains_key(*name)));
+    let changed: Vec<&String> = names.filter(|name| planned.get(*name) != removed.get(*name)).collect();
+    let mut listed: Vec<String> =
+        changed.iter().take(MAX_NAMES).map(|name| format!("`{}`", Path::attribute(name.as_str()))).collect();
+    if changed.len() > MAX_NAMES {
+        listed.push(format!("{} more", changed.len() - MAX_NAMES));
+    }
+    listed.join(", ")
+}
 
 impl DerivedItem {
     /// Returns every attribute of the derived item with its expression, the key first.
@@ -146,18 +180,25 @@ impl Draft<'_> {
     /// Plans the delete of the derived item that this migration put. `self.item` is the derived item.
     pub(super) fn remove_derived(&mut self, schema: &KeySchema) {
         let history = self.history;
-        let Some(Deletion { image, is_confirmed, undone }) = history.deletion() else { return };
+        let Some(Deletion { image, undone, puts, removed, .. }) = history.deletion() else { return };
+        if let Some(removed) = removed {
+            // This rollback removed the item, and died before it could record the failure.
+            return self.reject(changed_before_removal(puts.planned_for(removed).unwrap_or(image), removed));
+        }
         if *undone == Undone::Yes || self.is_missing {
             self.already_applied = true;
             return;
         }
-        if self.item != image {
+        if !puts.has_put(self.item) {
+            if self.item == image {
+                return self.reject(UNCONFIRMED.to_owned());
+            }
             // Somebody changed the item since, or the put did not take effect and the item is another one.
-            return self.diverged.push(Path::attribute(schema.partition.name.as_str()));
+            let put = puts.confirmed.as_ref().map_or(image, |put| &put.item);
+            self.diverged.extend(ExistingDerived::of(Some(self.item), put).different_paths());
+            return;
         }
-        if !is_confirmed {
-            return self.reject(UNCONFIRMED.to_owned());
-        }
+        let image = self.item;
         let is_key = |name: &str| schema.names().any(|key| key == name);
         for (name, value) in image.iter().filter(|(name, _)| !is_key(name)) {
             self.require(Condition::Equals(Path::attribute(name.as_str()), value.clone()));
@@ -179,6 +220,14 @@ pub enum ExistingDerived {
 }
 
 impl ExistingDerived {
+    /// Returns the attributes in which the item differs.
+    fn different_paths(self) -> Vec<Path> {
+        match self {
+            ExistingDerived::Different(paths) => paths,
+            ExistingDerived::Missing | ExistingDerived::Equal => Vec::new(),
+        }
+    }
+
     /// Compares the item with the derived key, if there is one, with the derived item that the plan implies.
     pub fn of(existing: Option<&Item>, derived: &Item) -> ExistingDerived {
         let Some(existing) = existing else { return ExistingDerived::Missing };
@@ -186,22 +235,6 @@ impl ExistingDerived {
         let unequal = names.into_iter().filter(|name| existing.get(*name) != derived.get(*name));
         let paths: Vec<Path> = unequal.map(|name| Path::attribute(name.as_str())).collect();
         if paths.is_empty() { ExistingDerived::Equal } else { ExistingDerived::Different(paths) }
-    }
-}
-
-impl ItemHistory {
-    /// Returns the key of the source item from which the recorded derived item was computed. Returns `None` if no source
-    /// is recorded. `partition_key` is the name of the partition key.
-    pub(crate) fn derived_from(&self, partition_key: &str) -> Option<ItemKey> {
-        self.priors(&Path::attribute(partition_key)).find_map(|prior| match prior {
-            PriorValue::Value(Value::M(source)) => Some(ItemKey::new(source.clone())),
-            PriorValue::Value(_)
-            | PriorValue::Nothing
-            | PriorValue::SameAsSource
-            | PriorValue::Item(_)
-            | PriorValue::Mark(_)
-            | PriorValue::Leftover(_) => None,
-        })
     }
 }
 

@@ -168,7 +168,7 @@ fn a_rollback_keeps_everything_else() {
     for (name, value) in [("user", "USER#2"), ("note", "x")] {
         let mut changed = lookup();
         changed.insert(name.to_owned(), Value::S(value.to_owned()));
-        assert_eq!(undo.decide_with(&changed, &record(&confirmed())), Decision::Diverged(vec![path("pk")]));
+        assert_eq!(undo.decide_with(&changed, &record(&confirmed())), Decision::Diverged(vec![path(name)]));
     }
     // It is unknown who put the item.
     let unconfirmed = record(&confirmed()[..2]);
@@ -190,17 +190,68 @@ fn a_confirmation_belongs_to_its_item() {
     // The other source recorded its item between the record and the confirmation of the first one.
     let rows = [&confirmed()[..2], &[other_row.clone()], &confirmed()[2..]].concat();
     assert!(matches!(undo().decide_with(&lookup(), &record(&rows)), Decision::Write(_)));
-    assert_eq!(undo().decide_with(&other, &record(&rows)), Decision::Diverged(vec![path("pk")]));
+    assert_eq!(undo().decide_with(&other, &record(&rows)), Decision::Diverged(vec![path("user")]));
     // It recorded its item later.
     let rows = [confirmed(), vec![other_row]].concat();
     assert!(matches!(undo().decide_with(&other, &record(&rows)), Decision::Rejected(_)));
 }
 
+/// The rows of another source, before its transaction is sent.
+fn other_put() -> Vec<PreImage> {
+    let mut other = lookup();
+    other.insert("user".to_owned(), Value::S("USER#2".to_owned()));
+    let source = key().key_of(&user(json!({"pk": {"S": "USER#2"}}))).unwrap();
+    vec![PreImage::source_of("pk", &source), PreImage::of_item("pk", &other)]
+}
+
+/// The record of a source whose process died before it knew that the item exists hides no confirmed put.
+#[test]
+fn a_newer_record_without_confirmation_hides_no_put() {
+    let rows = [confirmed(), other_put()].concat();
+    assert!(matches!(undo().decide_with(&lookup(), &record(&rows)), Decision::Write(_)));
+    // If the other source's put was confirmed, the first item was gone, so somebody else put the equal item.
+    let rows = [rows, other_put(), vec![PreImage::confirmed_delete("pk")]].concat();
+    assert_eq!(undo().decide_with(&lookup(), &record(&rows)), Decision::Diverged(vec![path("user")]));
+    // A confirmation before the mark of a rollback belongs to a put that is undone.
+    let rows = [confirmed(), vec![PreImage::mark("pk", ItemMark::PutBack)], other_put()].concat();
+    assert_eq!(undo().decide_with(&lookup(), &record(&rows)), Decision::Diverged(vec![path("user")]));
+}
+
+/// Each transaction needs a confirmation of its own. Otherwise it may still arrive.
+#[test]
+fn a_transaction_without_its_own_confirmation_may_arrive() {
+    let may_arrive = |rows: &[PreImage]| record(rows).deletion().unwrap().puts.has_unconfirmed;
+    let (first, confirmation) = (confirmed()[..2].to_vec(), confirmed()[2..].to_vec());
+    assert!(!may_arrive(&confirmed()));
+    assert!(may_arrive(&first));
+    assert!(may_arrive(&[first.clone(), confirmed()].concat()), "two transactions of one source, one confirmation");
+    assert!(!may_arrive(&[first.clone(), confirmed(), confirmation.clone()].concat()));
+    assert!(may_arrive(&[other_put(), confirmed()].concat()), "an older transaction of another source");
+    assert!(may_arrive(&[confirmed(), other_put()].concat()), "a newer transaction of another source");
+}
+
+/// The process died after it recorded what the rollback removed, and before the failure was durable.
+#[test]
+fn a_late_change_stays_a_failure_after_a_kill() {
+    let mut removed = lookup();
+    removed.insert("note".to_owned(), Value::S("secret".to_owned()));
+    let rows = confirmed().into_iter().rev().map(|row| (PreImageOrigin::Run, row));
+    let marks = [PreImage::mark("pk", ItemMark::PutBack), PreImage::of_item("pk", &removed)];
+    let history = ItemHistory::new([], marks.map(|row| (PreImageOrigin::Rollback, row)).into_iter().chain(rows));
+    let key = key().key_of(&lookup()).unwrap();
+    let decision = undo().decide_missing(&key, &history);
+    let is_right = |why: &str| why.contains("changed `note` just before") && !why.contains("secret");
+    assert!(matches!(&decision, Decision::Rejected(why) if is_right(why)), "{decision:?}");
+}
+
 #[test]
 fn the_record_names_the_source() {
     let source = key().key_of(&user(json!({}))).unwrap();
-    assert_eq!(record(&confirmed()).derived_from("pk"), Some(source));
-    assert_eq!(ItemHistory::default().derived_from("pk"), None);
+    let of = |rows: &[PreImage]| record(rows).deletion()?.puts.of(&lookup())?.source.clone();
+    assert_eq!(of(&confirmed()), Some(source.clone()));
+    assert_eq!(of(&[]), None);
+    // The record of another source is newer.
+    assert_eq!(of(&[confirmed(), other_put()].concat()), Some(source));
 }
 
 #[test]

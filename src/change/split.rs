@@ -21,7 +21,7 @@ use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
 use super::rule::broken_rule;
 use super::undo::UndoOp;
-use super::{Change, Formula, ItemHistory, OptionsByTarget, ProgramAnswers, Selected, Strategy};
+use super::{Change, Condition, Formula, ItemHistory, OptionsByTarget, ProgramAnswers, Selected, Strategy};
 use crate::item::{Item, Path};
 
 /// Returns the positions of the changes that must stay in one write, group by group. Two changes are in one group if
@@ -86,8 +86,27 @@ impl Changes {
     /// Allows several writes for one item. `changes` and `strategy` are those of the plan, and the rules must be set
     /// already ([`Changes::with_rules`]). Changes nothing in a phase that works without a plan's operations.
     #[must_use]
-    pub fn with_split(mut self, changes: &[Change], strategy: Strategy) -> Changes {
+    pub fn with_split(self, changes: &[Change], strategy: Strategy) -> Changes {
         let groups = inseparable(changes, &self.rules().options);
+        self.with_groups(changes, strategy, &groups)
+    }
+
+    /// Like [`Changes::with_split`], but with these groups. A write of a group has these conditions in addition to its
+    /// own.
+    #[must_use]
+    pub fn with_pinned_groups(
+        self,
+        changes: &[Change],
+        strategy: Strategy,
+        groups: &[Vec<usize>],
+        pins: Vec<Vec<Condition>>,
+    ) -> Changes {
+        let mut split = self.with_groups(changes, strategy, groups);
+        split.pins = pins;
+        split
+    }
+
+    fn with_groups(mut self, changes: &[Change], strategy: Strategy, groups: &[Vec<usize>]) -> Changes {
         let subset = |group: &[usize]| group.iter().map(|position| changes[*position].clone()).collect::<Vec<_>>();
         let ops = |group: &Vec<usize>| match &self.ops {
             Ops::Expand(_) => Ops::Expand(ExpandOp::from_positions(changes, group, strategy)),
@@ -125,14 +144,21 @@ impl Changes {
         answers: &ProgramAnswers,
         whole: GuardedWrite,
     ) -> Decision {
+        let whole = whole.with_conditions(self.pins.iter().flatten());
         if self.parts.len() < 2 || ExpressionSize::of(&whole.actions, &whole.conditions).fits(self.limits) {
             return Decision::Write(whole);
         }
-        let sizes = self.parts.iter().enumerate().filter_map(|(part, ops)| {
+        // A part that needs no write has conditions too: the decision about the item depends on them.
+        let (mut sizes, mut done) = (Vec::new(), Vec::new());
+        for part in 0..self.parts.len() {
             let mut draft = Draft::new(item, history, self.rules(), self.key());
-            draft.run(ops, self.key(), answers);
-            Some((part, draft.into_size()?))
-        });
+            self.run_part(part, &mut draft, answers);
+            let (conditions, growth) = (draft.size(), draft.growth());
+            match draft.into_size() {
+                Some(size) => sizes.push(PartSize { part, size, growth: growth.min(0) }),
+                None => done.push((part, conditions)),
+            }
+        }
         let mut base = Draft::new(item, history, self.rules(), self.key());
         if self.select(&mut base) != Selected::Yes {
             return Decision::Write(whole);
@@ -141,10 +167,19 @@ impl Changes {
         if let Some((version, later)) = self.raised() {
             base.bump(version, later);
         }
-        let (chosen, writes) = first_write(base.size(), sizes.collect(), self.limits);
+        let FirstWrite { parts: mut chosen, mut size, writes } = first_write(base.size(), sizes, self.limits);
+        if writes == 1 {
+            for (part, conditions) in done {
+                if size.plus(conditions).fits(self.limits) {
+                    size = size.plus(conditions);
+                    chosen.push(part);
+                }
+            }
+            chosen.sort_unstable();
+        }
         let mut draft = Draft::new(item, history, self.rules(), self.key());
         self.select(&mut draft);
-        chosen.iter().for_each(|part| draft.run(&self.parts[*part], self.key(), answers));
+        chosen.iter().for_each(|part| self.run_part(*part, &mut draft, answers));
         self.record_in_every_write(&mut draft);
         let mut write = match draft.finish(whole.key.clone(), self.raised(), &self.pricing) {
             Decision::Write(write) => write,
@@ -157,41 +192,84 @@ impl Changes {
             | Decision::Refused(..)
             | Decision::NeedsAnswers(..)) => return other,
         };
+        if let Some(rule) = broken_rule(&write, item, &self.indexes().schemas()) {
+            return Decision::Refused(Box::new(write), rule);
+        }
         if !is_within_limits(&write) {
             return Decision::Rejected(
                 "changes that must stay in one write need a longer expression than DynamoDB accepts".to_owned(),
             );
         }
-        if let Some(rule) = broken_rule(&write, item, &self.indexes().schemas()) {
-            return Decision::Refused(Box::new(write), rule);
-        }
         if writes > 1 {
-            write.next = Some(Box::new(NextWrite { image: image_after(item, &write.actions) }));
+            let image = image_after(item, &write.actions);
+            // Send the first write only if all others are possible. This decision includes the writes after the next.
+            match self.decide_checked(&image, false, history, answers) {
+                Decision::Write(_) => {}
+                impossible @ (Decision::Rejected(_) | Decision::NotComputable(_) | Decision::Refused(..)) => {
+                    return impossible;
+                }
+                Decision::NothingToDo
+                | Decision::AlreadyApplied
+                | Decision::Skipped(_)
+                | Decision::Diverged(_)
+                | Decision::NeedsAnswers(..) => {
+                    return Decision::Rejected(
+                        "after the first of its writes, the other changes would not be possible".to_owned(),
+                    );
+                }
+            }
+            write.next = Some(Box::new(NextWrite { image }));
         }
         Decision::Write(write)
     }
+
+    /// Plans the operations of one part, with its additional conditions.
+    fn run_part<'a>(&'a self, part: usize, draft: &mut Draft<'a>, answers: &ProgramAnswers) {
+        draft.run(&self.parts[part], self.key(), answers);
+        self.pins.get(part).into_iter().flatten().for_each(|pin| draft.require(pin.clone()));
+    }
+}
+
+/// What a part of an item's changes needs of one write.
+struct PartSize {
+    part: usize,
+    size: ExpressionSize,
+    /// By how many bytes the part makes the item smaller, as a negative number. Zero if it makes the item larger.
+    growth: i64,
+}
+
+/// The first of an item's writes.
+struct FirstWrite {
+    /// The parts in this write, in the order of the plan.
+    parts: Vec<usize>,
+    size: ExpressionSize,
+    /// Number of writes that the item needs, including this one.
+    writes: usize,
 }
 
 /// Distributes the parts of an item's changes to as few writes as first-fit finds, the largest parts first. Returns the
-/// parts of the first write, in the order of the plan, and the number of writes. `base` is what every write contains.
-fn first_write(
-    base: ExpressionSize,
-    mut sizes: Vec<(usize, ExpressionSize)>,
-    limits: ExpressionSize,
-) -> (Vec<usize>, usize) {
-    sizes.sort_by(|(first, a), (second, b)| b.fullness().total_cmp(&a.fullness()).then(first.cmp(second)));
-    let mut writes: Vec<(ExpressionSize, Vec<usize>)> = Vec::new();
-    for (part, size) in sizes {
-        match writes.iter_mut().find(|(filled, _)| filled.plus(size).fits(limits)) {
-            Some((filled, parts)) => {
-                *filled = filled.plus(size);
-                parts.push(part);
+/// write that makes the item smallest, so that the item does not exceed its limit between two writes. If none makes it
+/// smaller, returns the one that was filled first. First-fit distributes the other parts in the same way again, so the
+/// order does not change the number of writes. `base` is what every write contains.
+fn first_write(base: ExpressionSize, mut sizes: Vec<PartSize>, limits: ExpressionSize) -> FirstWrite {
+    sizes.sort_by(|a, b| {
+        let by_size = b.size.fullness().total_cmp(&a.size.fullness());
+        by_size.then(a.growth.cmp(&b.growth)).then(a.part.cmp(&b.part))
+    });
+    let mut writes: Vec<(FirstWrite, i64)> = Vec::new();
+    for PartSize { part, size, growth } in sizes {
+        match writes.iter_mut().find(|(filled, _)| filled.size.plus(size).fits(limits)) {
+            Some((filled, total)) => {
+                filled.size = filled.size.plus(size);
+                filled.parts.push(part);
+                *total += growth;
             }
-            None => writes.push((base.plus(size), vec![part])),
+            None => writes.push((FirstWrite { parts: vec![part], size: base.plus(size), writes: 0 }, growth)),
         }
     }
     let count = writes.len();
-    let mut first = writes.into_iter().next().map_or_else(Vec::new, |(_, parts)| parts);
-    first.sort_unstable();
-    (first, count)
+    let first = writes.into_iter().min_by_key(|(_, total)| *total);
+    let mut first = first.map_or(FirstWrite { parts: Vec::new(), size: base, writes: 0 }, |(write, _)| write);
+    first.parts.sort_unstable();
+    FirstWrite { writes: count, ..first }
 }

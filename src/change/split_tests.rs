@@ -260,3 +260,78 @@ fn a_repair_gets_several_writes() {
     assert_eq!(writes, 2);
     assert!((0..144).all(|n| image[&format!("new{n}")] == image[&format!("old{n}")]));
 }
+
+/// The old value is derived only because all copies are equal. A write of a repair pins all of them, even the ones that
+/// it does not read.
+#[test]
+fn a_repair_pins_everything_that_its_decision_depends_on() {
+    let pair =
+        |n: usize| [copy(&format!("old{n}"), &format!("first{n}")), copy(&format!("old{n}"), &format!("other{n}"))];
+    let plan: Vec<Change> = (0..100).flat_map(pair).collect();
+    let repair = Repair::new(&plan, ExpandContract, Truth::New, key(), Vec::new()).with_split(true);
+    let mut image = wide_item(100);
+    for name in ["first", "other"] {
+        image.extend((0..100).map(|n| (format!("{name}{n}"), Value::S(format!("new {n}")))));
+    }
+    let none = ItemHistory::default();
+    let mut writes = 0;
+    while let Decision::Write(write) = repair.decide(&image, &none) {
+        assert!(is_within_limits(&write));
+        for path in write.actions.iter().filter_map(Action::path) {
+            for copy in ["first", "other"] {
+                let mut raced = image.clone();
+                raced.insert(path.root().replace("old", copy), Value::S("theirs".to_owned()));
+                assert_eq!(update(&write, Some(&raced)), None, "{copy} of {path} is not pinned");
+            }
+        }
+        image = check(&write, &image);
+        writes += 1;
+        assert!(writes < 10);
+    }
+    // Each of the 100 old values needs three conditions, and two writes have room for fewer than 300.
+    assert_eq!(writes, 3);
+    assert!((0..100).all(|n| image[&format!("old{n}")] == image[&format!("other{n}")]));
+}
+
+/// If one write suffices only because other changes are done, it still tests those changes as far as it has room.
+#[test]
+fn the_last_write_tests_changes_that_are_done() {
+    let plan = attributes(12, |n| mv(&format!("old{n}"), &format!("new{n}")));
+    let passes = Passes { plan, strategy: ExpandContract, operators: 18 };
+    let mut image = wide_item(12);
+    image.extend((2..12).map(|n| (format!("new{n}"), Value::S(format!("value {n}")))));
+    let Decision::Write(write) = passes.split(passes.expand()).decide(&image) else { panic!() };
+    assert!(write.next.is_none());
+    let own = write.conditions.iter().flat_map(Condition::paths);
+    let done: BTreeSet<&str> =
+        own.map(Path::root).filter(|name| !["pk", "old0", "new0", "old1", "new1"].contains(name)).collect();
+    assert!(done.len() >= 4, "{:?}", write.conditions);
+    assert!(ExpressionSize::of(&write.actions, &write.conditions).fits(ExpressionSize::LIMITS.with_operators(18)));
+}
+
+/// The item fits 400 KB after all writes, so it must fit between two of them: the write that makes room comes first.
+#[test]
+fn a_write_that_makes_room_comes_first() {
+    let big = |kilobytes: usize| Value::S("x".repeat(kilobytes * 1024));
+    let add = Change::Set { to: path("added"), value: big(300), on_existing: OnExisting::Keep };
+    let plan = vec![add, Change::Remove { path: path("junk") }];
+    let passes = Passes { plan, strategy: InPlace, operators: 5 };
+    let mut image = wide_item(0);
+    image.insert("junk".to_owned(), big(200));
+    let (after, sent) = carry_out(&passes.split(passes.expand()), &image, &ItemHistory::default(), 10);
+    assert_eq!(sent.len(), 2);
+    assert!(after.contains_key("added") && !after.contains_key("junk"));
+}
+
+/// Before the first write, the tool decides about all of them. If a later one breaks a rule, no write is sent.
+#[test]
+fn no_write_is_sent_if_a_later_one_is_impossible() {
+    let long = Value::S("x".repeat(crate::item::MAX_ITEM_BYTES - 20));
+    let set_long = Change::Set { to: path("b"), value: long, on_existing: OnExisting::Keep };
+    let plan = vec![set_long, Change::Remove { path: path("junk") }];
+    let passes = Passes { plan, strategy: InPlace, operators: 5 };
+    let mut image = wide_item(0);
+    image.insert("junk".to_owned(), Value::S("old".to_owned()));
+    let decision = passes.split(passes.expand()).decide(&image);
+    assert!(matches!(&decision, Decision::Refused(_, Rule::UpdateSize)), "{decision:?}");
+}

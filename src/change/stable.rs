@@ -3,7 +3,7 @@
 //!
 //! The first write to an item records the digests of its stable attributes in the journal, and the write's condition
 //! pins them. The baseline of an item that the migration does not write records them too. An item without such a record
-//! was not selected, or nobody had read it. Its current attributes then decide.
+//! was not written, or nobody had recorded it. Its current attributes then decide.
 
 use super::PreImage;
 use super::draft::Draft;
@@ -13,7 +13,8 @@ use crate::item::Path;
 pub fn stable_changed(path: &Path) -> String {
     format!(
         "stable-changed: `{path}` is in a stable attribute, but it has changed since this migration first recorded the \
-         item. So the selection does not show what to do. The item was not written"
+         item, or the item was deleted and created again. So the selection does not show what to do. The item was not \
+         written. If you do not know the earlier value, leave the item as it is with `--force REASON`"
     )
 }
 

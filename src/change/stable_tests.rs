@@ -86,18 +86,97 @@ fn contract_old_from_new_and_verification_report_a_changed_attribute() {
         (image("invoice", json!("x"), json!("x")), ("invoice", "order")),
     ] {
         let history = history(&plan, &before);
-        let (same, other) = (image(kinds.0, json!("x"), json!("x")), image(kinds.1, json!("x"), json!("x")));
+        let (same, other) = (image(kinds.0, json!("x"), json!("y")), image(kinds.1, json!("x"), json!("y")));
         for phase in [Changes::for_contract as Phase, Changes::for_old_from_new] {
             let phase = changes(phase, &plan);
-            assert!(phase.needs_history());
-            assert!(is_reported(&phase.decide_with(&other, &history)), "{kinds:?}");
+            assert!(phase.lookup().is_some());
+            // Old-from-new may rely on the record that the run wrote the new attribute.
+            let is_proven = kinds.0 == "order" && matches!(phase.ops, ops::Ops::OldFromNew(_));
+            assert_eq!(is_reported(&phase.decide_with(&other, &history)), !is_proven, "{kinds:?}");
             assert!(!is_reported(&phase.decide_with(&same, &history)), "{kinds:?}");
         }
         assert_eq!(verdict(&plan, &other, &history), (Verdict::Stale, vec![path("kind")]));
-        assert_eq!(verdict(&plan, &same, &history).1, []);
+        let equal = image(kinds.0, json!("x"), json!("x"));
+        assert_eq!(verdict(&plan, &equal, &history).1, []);
         let repair = Repair::new(&plan.changes, plan.strategy, Truth::Old, key(), Vec::new());
         assert!(is_reported(&repair.with_rules(plan.item_rules()).decide(&other, &history)));
     }
+}
+
+/// If the run created the new attribute, old-from-new copies it back. Otherwise the rollback would leave the only copy of a
+/// value in the new attribute, or remove it.
+#[test]
+fn old_from_new_restores_what_the_run_created() {
+    let plan = plan(PLAN);
+    let written = history(&plan, &image("order", json!("x"), Json::Null));
+    let old_from_new = changes(Changes::for_old_from_new, &plan);
+    for a in [Json::Null, json!("x")] {
+        let now = image("invoice", a, json!("y"));
+        let Decision::Write(write) = old_from_new.decide_with(&now, &written) else { panic!("{now:?}") };
+        assert_eq!(check(&write, &now)["a"], Value::S("y".to_owned()));
+    }
+    // The new attribute existed before the migration, so nothing shows what the old one should be.
+    let recorded = history(&plan, &image("invoice", json!("x"), json!("x")));
+    for a in [Json::Null, json!("x")] {
+        assert!(is_reported(&old_from_new.decide_with(&image("order", a, json!("y")), &recorded)));
+    }
+}
+
+/// If old-from-new did not restore the old attribute, undo keeps the new one, even if the run wrote its value.
+#[test]
+fn undo_keeps_the_last_copy_if_the_attribute_has_changed() {
+    for text in [PLAN.to_owned(), PLAN.replace("name = \"m\"\n", "name = \"m\"\non_existing = \"overwrite\"\n")] {
+        let plan = plan(&text);
+        let before = if text == PLAN { Json::Null } else { json!("w") };
+        let written = history(&plan, &image("order", json!("x"), before));
+        let undo = changes(Changes::for_undo, &plan);
+        assert!(is_reported(&undo.decide_with(&image("invoice", Json::Null, json!("x")), &written)), "{text}");
+        assert!(matches!(undo.decide_with(&image("order", Json::Null, json!("x")), &written), Decision::Write(_)));
+        assert!(matches!(undo.decide_with(&image("invoice", json!("x"), json!("x")), &written), Decision::Write(_)));
+    }
+}
+
+/// An item that would need nothing even if it were selected is no failure.
+#[test]
+fn an_item_that_needs_nothing_is_not_reported() {
+    let plan = plan(PLAN);
+    let parity = Parity::new(&plan.changes, plan.strategy, TableStage::Expanded, Truth::NewDuringRollback);
+    let parity = parity.with_rules(plan.item_rules());
+    for (before, kind) in [
+        (image("order", json!("x"), Json::Null), "invoice"),
+        (image("invoice", json!("x"), json!("x")), "order"),
+        (image("invoice", json!("x"), json!("x")), "letter"),
+    ] {
+        let history = history(&plan, &before);
+        let (contracted, equal) = (image(kind, Json::Null, json!("x")), image(kind, json!("x"), json!("x")));
+        let contract = changes(Changes::for_contract, &plan).decide_with(&contracted, &history);
+        assert_eq!(contract, Decision::NothingToDo, "{kind}");
+        let old_from_new = changes(Changes::for_old_from_new, &plan).decide_with(&equal, &history);
+        assert_eq!(old_from_new, Decision::AlreadyApplied, "{kind}");
+        // A rollback may continue. On the way forward, the item is reported.
+        assert_eq!(parity.compare(&equal, &history).verdict, Verdict::Matching, "{kind}");
+        assert_eq!(verdict(&plan, &equal, &history).0, Verdict::Stale, "{kind}");
+        let unequal = image(kind, json!("x"), json!("y"));
+        assert_eq!(parity.compare(&unequal, &history).paths, [(path("kind"), Verdict::Stale)], "{kind}");
+    }
+}
+
+/// A damaged record does not stop old-from-new: it then judges the item by its current attributes.
+#[test]
+fn old_from_new_needs_no_readable_record() {
+    let plan = plan(PLAN);
+    let old_from_new = changes(Changes::for_old_from_new, &plan);
+    assert_eq!(old_from_new.lookup(), Some(HistoryLookup::ForReport));
+    let unreadable = ItemHistory::unreadable("damaged");
+    let now = image("order", Json::Null, json!("y"));
+    let Decision::Write(write) = old_from_new.decide_with(&now, &unreadable) else { panic!() };
+    assert!(write.pre_images.contains(&PreImage::with_leftover(&path("a"), Leftover::Unknown)));
+    let contract = changes(Changes::for_contract, &plan);
+    assert_eq!(contract.lookup(), Some(HistoryLookup::ForDecision));
+    assert!(matches!(
+        contract.decide_with(&image("order", json!("x"), json!("x")), &unreadable),
+        Decision::Rejected(_)
+    ));
 }
 
 /// A missing attribute is a value too.
@@ -169,14 +248,26 @@ proptest! {
         let history = ItemHistory::new(baseline.preexisting, rows);
         let after = image(later, json!(a2), json!(b2));
         let has_changed = is_recorded && kind != later;
-        for phase in [Changes::for_contract as Phase, Changes::for_old_from_new] {
-            prop_assert_eq!(is_reported(&changes(phase, &plan).decide_with(&after, &history)), has_changed);
+        let is_written = matches!(decision, Decision::Write(_));
+        // What the phases would do if every item were selected.
+                for phase in [Changes::for_contract as Phase, Changes::for_old_from_new] {
+            let all = phase(&plan.changes, plan.strategy, key(), Vec::new()).decide_with(&after, &history);
+            let needs_nothing =
+                matches!(all, Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_));
+            let phase = changes(phase, &plan);
+            let is_proven = is_written && matches!(phase.ops, ops::Ops::OldFromNew(_));
+            let found = phase.decide_with(&after, &history);
+            prop_assert_eq!(is_reported(&found), has_changed && !needs_nothing && !is_proven);
+            if has_changed && needs_nothing {
+                prop_assert_eq!(found, all);
+            }
         }
         prop_assert_eq!(verdict(&plan, &after, &history).1.contains(&path("kind")), has_changed);
         let back = changes(Changes::for_undo, &plan).decide_with(&after, &history);
         prop_assert!(!is_reported(&back) || has_changed);
         if has_changed && matches!(back, Decision::Write(_)) {
-            prop_assert!(matches!(decision, Decision::Write(_)), "undo wrote an item that the run had not written");
+            prop_assert!(is_written, "undo wrote an item that the run had not written");
+            prop_assert!(a2.is_some(), "undo removed the last copy of a value");
         }
     }
 }

@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Placement};
-use super::{Action, Addition, Change, Condition, Leftover, PreImage, PriorValue, Selected, Source, Strategy};
+use super::{
+    Action, Addition, Change, Condition, Leftover, PreImage, PriorValue, Selected, SelectingIndex, Source, Strategy,
+};
 use crate::item::{Item, KeySchema, Path, Value};
 
 /// What this phase does to undo one change of the plan.
@@ -27,8 +29,10 @@ pub(super) enum UndoOp {
     Remove { path: Path },
     /// Removes a computed value, or restores the value that it replaced.
     Computed { to: Path },
-    /// Restores the value before a conversion under the same name, or a container before the changes in its elements.
+    /// Restores the value before a conversion under the same name.
     Converted { path: Path },
+    /// Restores a list or map before the changes in its elements.
+    Elements { container: Path },
     /// Removes what the migration added to a set or a list.
     Appended { to: Path, addition: Addition },
     /// Puts a deleted item back.
@@ -56,7 +60,7 @@ impl UndoOp {
             Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
             Change::Compute { to, replaces: None, .. } => Some(UndoOp::Computed { to }),
             Change::Convert { path, .. } => Some(UndoOp::Converted { path }),
-            Change::Each { each } => Some(UndoOp::Converted { path: each.container().clone() }),
+            Change::Each { each } => Some(UndoOp::Elements { container: each.container().clone() }),
             Change::Append { to, addition } => Some(UndoOp::Appended { to, addition }),
             // The version never goes back.
             Change::Bump { .. } => None,
@@ -78,6 +82,7 @@ impl UndoOp {
             | UndoOp::Set { to: path, .. }
             | UndoOp::Computed { to: path }
             | UndoOp::Converted { path }
+            | UndoOp::Elements { container: path }
             | UndoOp::Appended { to: path, .. }
             | UndoOp::Remove { path } => (Some(path), None),
             UndoOp::Restore | UndoOp::RemoveDerived => (None, None),
@@ -110,6 +115,7 @@ impl<'a> Draft<'a> {
                     let history = self.history;
                     self.revert_value(path, history.last_foreign(path), |now| history.is_own_value(path, now));
                 }
+                UndoOp::Elements { container } => self.revert_elements(container),
                 UndoOp::Restore => self.restore(key),
                 UndoOp::RemoveDerived => self.remove_derived(key),
             }
@@ -123,8 +129,8 @@ impl<'a> Draft<'a> {
         let key = self.key;
         let selections = rules.selection.iter().chain(rules.options.of(to).applies_to.as_ref());
         let is_key = |name: &str| key.names().any(|key| key == name);
-        // Items enter and leave an index.
-        rules.index.is_none()
+        // Items enter and leave an index, and an index may have been deleted since the run.
+        rules.index == SelectingIndex::None
             && selections.into_iter().all(|selection| {
                 let is_fixed = selection.is_fixed(is_key);
                 is_fixed && self.select(selection) == Selected::Yes
@@ -145,10 +151,15 @@ impl<'a> Draft<'a> {
             None => restored == Some(new),
         };
         let is_implied = new.is_some_and(is_implied);
+        // If old-from-new left out the item, the target may have the only copy of its value.
+        let is_last_copy = old.is_none() && self.history.changed_stable(&self.rules.stable, item).is_some();
         if let Some(PriorValue::Value(before)) = history.prior_of_copy(to, new) {
             return match new {
                 Some(new) if new == before => self.mark_undone(to, new),
                 Some(new) if history.is_own_value(to, new) => {
+                    if is_last_copy {
+                        return self.reject_if_stable_changed();
+                    }
                     if is_implied {
                         self.require_implied(source, to, new, restored);
                         self.require(Condition::Equals(to.clone(), new.clone()));
@@ -198,6 +209,8 @@ impl<'a> Draft<'a> {
         } else if skips_existing && !history.was_created(to) {
             // With `skip`, a target that the migration did not write keeps a value that differs from the old value.
             return self.diverged.push(to.clone());
+        } else if is_last_copy {
+            return self.reject_if_stable_changed();
         } else {
             self.record_difference(from, to, new);
         }
@@ -245,6 +258,16 @@ impl<'a> Draft<'a> {
             }
             PriorValue::Value(before) => self.overwrite(to, new, before),
         }
+    }
+
+    /// Restores a list or map, unless it may be one that a live writer built on what the tool wrote. To restore such a
+    /// list or map would keep a part of the migration, and would lose what an earlier write removed.
+    fn revert_elements(&mut self, container: &Path) {
+        let history = self.history;
+        if history.last_foreign_may_be_mixed(container) {
+            return self.diverged.push(container.clone());
+        }
+        self.revert_value(container, history.last_foreign(container), |now| history.is_own_value(container, now));
     }
 
     /// Restores a removed value, unless the path has a different value now.
@@ -303,6 +326,7 @@ impl<'a> Draft<'a> {
             | UndoOp::Set { .. }
             | UndoOp::Computed { .. }
             | UndoOp::Converted { .. }
+            | UndoOp::Elements { .. }
             | UndoOp::Appended { .. }
             | UndoOp::Restore
             | UndoOp::RemoveDerived => None,

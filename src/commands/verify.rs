@@ -10,8 +10,8 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::change::Change;
-use backfill::internals::migration::VerifyOptions;
+use backfill::internals::migration::{VerifyOptions, kind};
+use backfill::internals::playbook::PlanKind;
 
 /// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
 /// durable.
@@ -53,7 +53,7 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let commands = terminal::commands(global, &args.plan);
     // A plan that only writes values has its own next step, because a repair would overwrite live values.
     // So has a plan that deletes items.
-    let only_writes_values = migration.plan().changes.iter().all(Change::only_writes_values);
+    let only_writes_values = kind(migration.plan()) == PlanKind::SetOnly;
     let has_own_step = only_writes_values || migration.plan().deletes_items();
     let next_step = match is_clean || (can_repair && has_own_step) {
         true => NextStep::find(&migration, &commands).await,

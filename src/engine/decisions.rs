@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
 
-use crate::change::{Changes, Decision, ExistingDerived, ItemHistory, ProgramAnswers, ProgramQuestion};
+use crate::change::{Changes, Decision, ExistingDerived, ItemHistory, ProgramAnswers, ProgramQuestion, Repeatable};
 use crate::engine::client::Requests;
 use crate::engine::stop::{StopReason, Stopped};
 use crate::exec::Programs;
@@ -38,6 +38,29 @@ impl Decisions {
         &self.changes
     }
 
+    /// Calls the functions of custom changes twice for the first items to which they apply. Call this method before the
+    /// first write of a page.
+    ///
+    /// # Errors
+    ///
+    /// An `Err` means that the run is stopping, because the results of a function differ.
+    pub fn check_repeatable(&self, items: &[Item], requests: &Requests) -> Result<(), Stopped> {
+        for item in items {
+            if self.checked.load(Ordering::Relaxed) >= MAX_CHECKED {
+                break;
+            }
+            match self.changes.check_repeatable(item) {
+                Repeatable::NotCalled => {}
+                Repeatable::Yes => drop(self.checked.fetch_add(1, Ordering::Relaxed)),
+                Repeatable::No(name) => {
+                    requests.stop().stop(StopReason::Unrepeatable { name: name.to_owned() });
+                    return Err(Stopped);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Decides what each item needs, based on its history. Returns the decisions in the same order, and the read units
     /// that were consumed. The programs see only items that need a write. No request is in flight meanwhile, so a stop
     /// ends the programs at once.
@@ -53,16 +76,6 @@ impl Decisions {
         items: &[(&Item, &ItemHistory)],
         requests: &Requests,
     ) -> Result<(Vec<Decision>, Units), Stopped> {
-        for (item, _) in items {
-            if self.checked.load(Ordering::Relaxed) >= MAX_CHECKED {
-                break;
-            }
-            self.checked.fetch_add(1, Ordering::Relaxed);
-            if let Some(name) = self.changes.unrepeatable_change(item) {
-                requests.stop().stop(StopReason::Unrepeatable { name: name.to_owned() });
-                return Err(Stopped);
-            }
-        }
         let mut decisions: Vec<Decision> =
             items.iter().map(|(item, record)| self.changes.decide_with(item, record)).collect();
         if let Some(programs) = &self.programs {

@@ -90,7 +90,7 @@ pub struct SessionResult {
     /// The number of failures and diverged items that are still open.
     pub open: OpenWork,
     /// For a plan that deletes items and keeps a journal: the number of items that the run has deleted according to the
-    /// journal. `None` for other plans, and if the counts of the pages are exact.
+    /// journal. `None` for other plans, if the counts of the pages are exact, and after the journal was purged.
     pub deletes: Option<DeleteCounts>,
     /// The reason why the session stopped before the run's end. `None` if the run is complete.
     pub stopped: Option<StopReason>,

@@ -154,9 +154,11 @@ pub enum StopReason {
     Exec(ExecError),
     /// A function of a custom change returned two different results for the same inputs.
     #[error(
-        "the custom change `{name}` computed two different results for the same inputs. No item of this page was written; \
-         everything done before is committed. Correct the function: its result must depend on its inputs only. Then return \
-         another version, and give the plan another [migration] name"
+        "the custom change `{name}` computed two different results for the same inputs. The page in which this was found \
+         was not written; everything done before is committed. First roll back with this version of the function: a \
+         new migration would treat the values that are already written as values of somebody else. Then correct the \
+         function (its result must depend on its inputs only), return another version, and give the plan another \
+         [migration] name"
     )]
     Unrepeatable {
         /// The name of the custom change.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use super::Expr;
 use super::check::KnownType;
 use super::types::{Kind, Kinds};
+use crate::item::{Path, PathStep};
 
-/// Attributes that every item has: those of the table's key. Each has its type, or a type that is not known yet.
+/// Paths about which something is known: the attributes of the table's key, and those that a plan writes or removes.
+/// Each has its type, or a type that is not known yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KnownTypes(BTreeMap<String, KnownType>);
+pub struct KnownTypes(BTreeMap<Path, KnownType>);
 
 impl KnownTypes {
     /// Adds an attribute. `kind` is `S`, `N` or `B`. Without it, faults about the attribute's type are left out: check
@@ -16,14 +18,14 @@ impl KnownTypes {
     #[must_use]
     pub fn with(mut self, name: &str, kind: Option<&str>) -> KnownTypes {
         let kinds = kind.and_then(Kind::named).map(Kinds::one).filter(|kinds| kinds.is_within(Kinds::KEYS));
-        self.0.insert(name.to_owned(), kinds.map_or(KnownType::Later, KnownType::Exactly));
+        self.0.insert(Path::attribute(name), kinds.map_or(KnownType::Later, KnownType::Exactly));
         self
     }
 
     /// Adds an attribute that has a value of any type.
     #[must_use]
     pub fn with_any_type(mut self, name: &str) -> KnownTypes {
-        self.0.insert(name.to_owned(), KnownType::Exactly(Kinds::STORED));
+        self.0.insert(Path::attribute(name), KnownType::Exactly(Kinds::STORED));
         self
     }
 
@@ -31,14 +33,31 @@ impl KnownTypes {
     #[must_use]
     pub fn with_type(mut self, name: &str, type_name: &str) -> KnownTypes {
         let kinds = Kind::named(type_name).map_or(Kinds::STORED, Kinds::one);
-        self.0.insert(name.to_owned(), KnownType::Exactly(kinds.and(Kinds::STORED)));
+        self.0.insert(Path::attribute(name), KnownType::Exactly(kinds.and(Kinds::STORED)));
         self
     }
 
-    /// Adds an attribute that no item has.
+    /// Adds a path that has a value of any type in every item.
     #[must_use]
-    pub fn with_missing(mut self, name: &str) -> KnownTypes {
-        self.0.insert(name.to_owned(), KnownType::Exactly(Kinds::MISSING));
+    pub fn with_any_type_at(self, path: &Path) -> KnownTypes {
+        self.at(path, Kinds::STORED)
+    }
+
+    /// Adds a path that has no value in any item. Every item has the maps and lists above it.
+    #[must_use]
+    pub fn with_missing(self, path: &Path) -> KnownTypes {
+        self.at(path, Kinds::MISSING)
+    }
+
+    fn at(mut self, path: &Path, kinds: Kinds) -> KnownTypes {
+        for (above, step) in path.ancestors().zip(path.steps().iter().skip(1)) {
+            let holder = match step {
+                PathStep::Name(_) => Kinds::M,
+                PathStep::Index(_) => Kinds::L,
+            };
+            self.0.insert(above, KnownType::Exactly(holder));
+        }
+        self.0.insert(path.clone(), KnownType::Exactly(kinds));
         self
     }
 
@@ -46,11 +65,11 @@ impl KnownTypes {
     /// expression is evaluated.
     #[must_use]
     pub fn with_result_of(mut self, name: &str, expression: &Expr, known: &KnownTypes) -> KnownTypes {
-        self.0.insert(name.to_owned(), KnownType::Exactly(expression.result_kinds(known)));
+        self.0.insert(Path::attribute(name), KnownType::Exactly(expression.result_kinds(known)));
         self
     }
 
-    pub(super) fn types(&self) -> &BTreeMap<String, KnownType> {
+    pub(super) fn types(&self) -> &BTreeMap<Path, KnownType> {
         &self.0
     }
 }

@@ -71,7 +71,7 @@ use self::run::{Fail, Res};
 pub(crate) use self::similar::edit_distance;
 use self::types::Kinds;
 use self::value::{Const, Val, View};
-use crate::item::{Item, MAX_ITEM_BYTES, MAX_LEVELS, NotComputable, Path, PathStep, Value, value_bytes};
+use crate::item::{Item, MAX_ITEM_BYTES, MAX_LEVELS, NotComputable, Path, Value, value_bytes};
 
 /// A checked and compiled expression. Clones share it.
 #[derive(Clone)]
@@ -281,9 +281,9 @@ fn inputs(node: &Node, root: Root) -> Vec<Path> {
 fn never_empty(node: &Node, known: &KnownTypes) -> bool {
     match &node.form {
         NodeForm::Const(Const::Value(Value::S(text))) => !text.is_empty(),
-        NodeForm::Place(place) => match (place.root, place.steps.as_slice()) {
-            (Root::Item, [PathStep::Name(name)]) => known.types().contains_key(name.as_str()),
-            (Root::Item | Root::Variable(_), _) => false,
+        NodeForm::Place(place) => match place.root {
+            Root::Item => Path::from_steps(place.steps.clone()).is_some_and(|path| known.types().contains_key(&path)),
+            Root::Variable(_) => false,
         },
         NodeForm::If(_, one, other) => never_empty(one, known) && never_empty(other, known),
         NodeForm::Operation(Operator::Add, parts) => parts.iter().any(|part| never_empty(part, known)),

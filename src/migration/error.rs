@@ -4,7 +4,7 @@ use crate::command_line::CommandLine;
 use crate::cutover::{FlagError, FlagStoreError, LeaseError};
 use crate::hooks::Veto;
 use crate::plan::PlanErrors;
-use crate::playbook::{Goal, NextCommand, StepRefusal};
+use crate::playbook::{Goal, StepRefusal};
 use crate::preflight::{Acceptance, PreflightError};
 use crate::state::StoreError;
 
@@ -109,21 +109,13 @@ impl MigrationError {
     }
 }
 
-impl MigrationError {
+impl DriverError {
     /// Adds the findings that the operator accepted for this goal to the next command of a refusal, if that command has
     /// the same goal. Otherwise the next command would be refused because of them.
-    pub(super) fn with_accepted(self, goal: Goal, accepted: &[Acceptance], commands: &CommandLine) -> MigrationError {
-        let MigrationError::Refused { why, mut next } = self else { return self };
-        let words = NextCommand::from(goal);
-        let command = words.as_str().split(" --").next().unwrap_or_default();
-        if next.starts_with(&commands.render(command)) || next.starts_with(&commands.render(words.as_str())) {
-            for option in accepted.iter().map(|accept| format!(" --accept {}", accept.name())) {
-                if !next.contains(&option) {
-                    next.push_str(&option);
-                }
-            }
-        }
-        MigrationError::Refused { why, next }
+    pub(super) fn with_accepted(self, goal: Goal, accepted: &[Acceptance]) -> DriverError {
+        let DriverError::Refused(refused) = self else { return self };
+        let next = refused.next.with_accepted(goal, accepted.iter().map(|accept| accept.name()));
+        DriverError::Refused(StepRefusal { next, ..refused })
     }
 }
 

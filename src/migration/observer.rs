@@ -177,8 +177,11 @@ pub enum Notice<'a> {
     FlagNotRecorded(&'a StoreError),
     /// The metrics endpoint serves at this address.
     MetricsServed(SocketAddr),
-    /// The plan's file of keys or a program's file has changed, and the way back does not need it.
-    KeptFiles,
+    /// The plan's file of keys or a program's file is missing or has changed, and the way back does not need it.
+    KeptFiles {
+        /// Whether the way back reads the keys of the plan from the copy next to the state file.
+        reads_copy: bool,
+    },
 }
 
 impl Display for Notice<'_> {
@@ -236,9 +239,13 @@ impl Display for Notice<'_> {
                      the migration, the table and its indexes, but no keys, no values and no credentials",
                 )
             }
-            Notice::KeptFiles => f.write_str(
+            Notice::KeptFiles { reads_copy: true } => f.write_str(
                 "note     a file of this plan is missing or differs from the one with which the migration began. The way \
-                 back starts no program, and reads the keys from the copy next to the state file",
+                 back reads the keys from the copy next to the state file, and starts no program",
+            ),
+            Notice::KeptFiles { reads_copy: false } => f.write_str(
+                "note     the file of a program is missing or differs from the one with which the migration began. The \
+                 way back starts no program",
             ),
             Notice::FlagNotRecorded(error) => {
                 write!(f, "note     this change of the flag could not be recorded in the state file: {error}")

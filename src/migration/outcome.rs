@@ -77,6 +77,7 @@ pub struct DryRunOutcome {
     pub(super) stopped: Option<StopReason>,
     pub(super) pairs_unrecorded: bool,
     pub(super) leaves_out_old_from_new: bool,
+    pub(super) plan_may_change: bool,
     pub(super) next: String,
 }
 
@@ -84,6 +85,11 @@ impl DryRunOutcome {
     /// Returns the preflight's findings, most severe first. A dry run continues even if a finding would block a run.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// Returns whether the plan may still be changed, because no migration has begun with it.
+    pub fn plan_may_change(&self) -> bool {
+        self.plan_may_change
     }
 
     /// Returns the reason why the dry run stopped early; `None` if it did not. If it did, the figures cover only part

@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{MigrationError, Notice, Observer};
+use super::{MigrationError, Notice};
 use crate::keys_file::KeysFile;
 use crate::plan::{LoadedPlan, Plan, SelectedKeys};
 use crate::state::{self, State, StoredFact};
@@ -61,18 +61,34 @@ fn copy_keys(file: &KeysFile, copy: &Path) -> io::Result<()> {
     let mut new = copy.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
+    let copied = write_copy(file, &new, copy);
+    if copied.is_err() {
+        // Report the first error.
+        let _ = std::fs::remove_file(&new);
+    }
+    copied
+}
+
+/// Writes the file's content to `new`, and renames `new` to `copy` when it is durable.
+fn write_copy(file: &KeysFile, new: &Path, copy: &Path) -> io::Result<()> {
+    // A killed process may have left this file. The new one must be a file of its own: nobody else can read it, and it
+    // is not behind a link.
+    match std::fs::remove_file(new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut to = options.open(&new)?;
+    let mut to = options.open(new)?;
     io::copy(&mut std::fs::File::open(file.path())?, &mut to)?;
     to.sync_all()?;
-    let written = KeysFile::open(&new, file.format()).map_err(io::Error::other)?;
+    let written = KeysFile::open(new, file.format()).map_err(io::Error::other)?;
     if written.sha256() != file.sha256() {
         return Err(io::Error::other("the file changed while it was copied"));
     }
-    std::fs::rename(&new, copy)?;
+    std::fs::rename(new, copy)?;
     #[cfg(unix)]
     if let Some(folder) = copy.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::File::open(folder)?.sync_all()?;
@@ -102,17 +118,47 @@ async fn with_kept_files(loaded: &LoadedPlan, state: &Path) -> Option<LoadedPlan
     (recorded == kept.plan.fingerprint().as_str()).then_some(kept)
 }
 
-/// Returns the plan for a command of the way back, and tells the observer if the plan's files are not those with which
-/// the migration began. `uses_copy` says whether `loaded` has the keys in the copy already.
+/// Returns the plan for a command of the way back, and the notice for the operator if the plan's files are not those
+/// with which the migration began. `uses_copy` says whether `loaded` has the keys in the copy already.
 pub(super) async fn for_way_back(
     loaded: &LoadedPlan,
     state: &Path,
-    observer: &dyn Observer,
     uses_copy: bool,
-) -> LoadedPlan {
+) -> (LoadedPlan, Option<Notice<'static>>) {
     let kept = with_kept_files(loaded, state).await;
-    if uses_copy || kept.is_some() {
-        observer.notice(&Notice::KeptFiles);
+    let notice = (uses_copy || kept.is_some()).then(|| {
+        let file = kept.as_ref().unwrap_or(loaded).plan.keys.as_ref().and_then(SelectedKeys::file);
+        Notice::KeptFiles { reads_copy: file.is_some_and(|file| file.path() == keys_copy(state)) }
+    });
+    (kept.unwrap_or_else(|| loaded.clone()), notice)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::keys_file::KeysFormat;
+
+    /// A killed process left the new file, or somebody else put a link or a file that everyone can read there.
+    #[test]
+    fn the_copy_is_a_new_file_that_only_its_owner_can_read() {
+        for leftover in ["file", "link"] {
+            let dir = tempfile::tempdir().unwrap();
+            let [keys, copy, new, other] =
+                ["keys.csv", "s.db.keys", "s.db.keys.new", "other"].map(|name| dir.path().join(name));
+            std::fs::write(&keys, "pk\na\n").unwrap();
+            std::fs::write(&other, "mine").unwrap();
+            match leftover {
+                "file" => std::fs::write(&new, "old").unwrap(),
+                _ => symlink(&other, &new).unwrap(),
+            }
+            let file = KeysFile::open(&keys, KeysFormat::Csv).unwrap();
+            copy_keys(&file, &copy).unwrap();
+            assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine", "{leftover}");
+            let meta = std::fs::symlink_metadata(&copy).unwrap();
+            assert!(meta.is_file() && meta.permissions().mode() & 0o777 == 0o600, "{leftover}: {meta:?}");
+            assert!(!new.exists());
+        }
     }
-    kept.unwrap_or_else(|| loaded.clone())
 }

@@ -1,6 +1,8 @@
 //! The preflight of a command. The preflight collects facts about the table, and decides whether a finding blocks the
 //! run.
 
+use std::path::Path;
+
 use super::target::MigrationTarget;
 use super::{MigrationError, Notice, Observer};
 use crate::clock::wall_clock;
@@ -12,6 +14,7 @@ use crate::preflight::{
     estimate_from_all_items, estimate_from_description, estimate_from_sample, findings, flag_findings, hook_findings,
     hook_problems, read_flag, refusal,
 };
+use crate::state::phase::EXPAND;
 use crate::state::{self, RunRecord, RunStatus};
 
 /// The result of a preflight.
@@ -106,7 +109,58 @@ pub(super) async fn recorded(target: &MigrationTarget, phase: &str) -> Option<(R
     Some((run, accepted.iter().filter_map(|name| Acceptance::from_name(name)).collect()))
 }
 
+/// Returns whether a run is recorded in this state file. If the file exists but cannot be read, a run may be recorded.
+pub(super) async fn has_begun(state: &Path) -> bool {
+    if state::is_absent(state).await {
+        return false;
+    }
+    match state::read(state) {
+        Ok(file) => !matches!(file.current_run(EXPAND).await, Ok(None)),
+        Err(_) => true,
+    }
+}
+
 /// Returns whether the run is complete, so that `run` has nothing to do and asks no question.
 pub(super) fn is_complete(run: &RunRecord) -> bool {
     run.status == RunStatus::Complete
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dynamodb::TableDescription;
+    use crate::plan::load;
+    use crate::preflight::{check_begun_plan, check_new_plan, check_plan, check_rollback_plan};
+    use crate::state::{BeginMode, Identity, NewRun};
+
+    /// The plan's own removal makes its `where` fail, so a new migration is refused. A migration that an older version
+    /// of the tool began continues, and can be rolled back.
+    #[tokio::test]
+    async fn a_begun_migration_is_not_refused_for_its_own_removals() {
+        let text = "[migration]\nname = \"m\"\nstrategy = \"in-place\"\non_not_computable = \"fail\"\n\
+                    [table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
+                    [select]\nwhere = 'item.old.startsWith(\"x\")'\n[[change]]\nmove = \"old\"\nto = \"new\"\n";
+        let loaded = load("p", text).unwrap_or_else(|errors| panic!("{errors}"));
+        let description = TableDescription::for_tests();
+        assert!(check_new_plan(&loaded, &description).is_err());
+        for check in [check_plan, check_begun_plan, check_rollback_plan] {
+            assert!(check(&loaded, &description).is_ok());
+        }
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        assert!(!has_begun(&path).await);
+        let identity = Identity::from_plan(&loaded.plan, &description);
+        let store = state::open(&path, &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+        assert!(!has_begun(&path).await, "the file has no run");
+        let new =
+            NewRun { phase: EXPAND.into(), total_segments: 1, tool_version: "t".into(), table_items_estimate: None };
+        store.begin(BeginMode::ResumeOrNew, new).await.unwrap();
+        assert!(has_begun(&path).await);
+        store.close().await.unwrap();
+        assert!(has_begun(&path).await);
+        let damaged = dir.path().join("damaged.db");
+        std::fs::write(&damaged, "no state file").unwrap();
+        assert!(has_begun(&damaged).await, "a run may be recorded in it");
+    }
 }

@@ -41,7 +41,8 @@ impl Session {
         let mut text = Vec::new();
         // A write to memory cannot fail.
         let deletes = self.target.plan.deletes_items();
-        let _ = RepairPreview { strategy, truths, removes, deletes }.write(found, &mut text);
+        let changes_elements = self.target.plan.changes.iter().any(|change| change.each().is_some());
+        let _ = RepairPreview { strategy, truths, removes, deletes, changes_elements }.write(found, &mut text);
         self.observer.notice(&Notice::RepairPreview(String::from_utf8_lossy(&text).trim_end()));
     }
 

@@ -3,10 +3,11 @@
 
 use super::target::MigrationTarget;
 use super::{
-    ItemsRead, MigrationError, Notice, Observer, OperatorInput, Preview, Question, job_for_phase, preview,
+    DriverError, ItemsRead, MigrationError, Notice, Observer, OperatorInput, Preview, Question, job_for_phase, preview,
     run_preflight,
 };
 use crate::clock::wall_clock;
+use crate::command_line::CommandLine;
 use crate::cutover::FlagStore;
 use crate::playbook::{Goal, NextCommand, Phase};
 use crate::preflight::Acceptance;
@@ -49,14 +50,13 @@ impl CommandRequest {
     ) -> Result<bool, MigrationError> {
         let MigrationTarget { commands, state, plan, description, .. } = target;
         let previewed = preview(state, plan, description, flags, input, self.goal, wall_clock()()).await;
-        let Some(Preview { goal, rehearsal }) =
-            previewed.map_err(|error| MigrationError::from_driver(error, commands))?
-        else {
+        let previewed = previewed.map_err(|error| self.refused(error, commands))?;
+        let Some(Preview { goal, rehearsal }) = previewed else {
             return Ok(true);
         };
         self.goal = goal;
         if rehearsal.preflight && self.accepted_findings.is_none() {
-            self.accepted_findings = Some(self.preflight(target, observer).await?);
+            self.accepted_findings = Some(self.preflight(target, input, observer).await?);
         }
         // Before a repair, the question shows a preview, which needs the open state file. So ask this question later.
         let asks_later = matches!(self.goal, Goal::Verify { repair: true, .. });
@@ -95,17 +95,26 @@ impl CommandRequest {
         }
     }
 
+    /// Converts the error of one of this request's steps. The next command of a refusal repeats what the operator
+    /// accepted.
+    pub(super) fn refused(&self, error: DriverError, commands: &CommandLine) -> MigrationError {
+        MigrationError::from_driver(error.with_accepted(self.goal, &self.accept), commands)
+    }
+
     /// Runs the preflight and returns the findings that the operator accepted.
     pub(super) async fn preflight(
         &self,
         target: &MigrationTarget,
+        input: &OperatorInput,
         observer: &dyn Observer,
     ) -> Result<Vec<String>, MigrationError> {
         let phase = if self.goal == Goal::Contract { Phase::Contract } else { Phase::Expand };
         let MigrationTarget { plan, tables, description, resolved, .. } = target;
         let job = job_for_phase(phase, plan, tables, description, &resolved.budgets)?;
         let report = run_preflight(target, &job, ItemsRead::Nothing, self.accept.clone()).await;
-        report.check_findings(NextCommand::from(self.goal).as_str(), &target.commands)?;
+        let words = NextCommand::from(self.goal).with_stated(&input.facts, input.force.is_some());
+        let removes = if input.repair_remove { " --repair-remove" } else { "" };
+        report.check_findings(&format!("{}{removes}", words.as_str()), &target.commands)?;
         report.notify(observer);
         Ok(report.accepted_names())
     }

@@ -28,7 +28,8 @@ impl Session {
             if self.driver.stop.is_stopping() {
                 return Ok((passes, self.driver.stop.reason().cloned()));
             }
-            match self.advance(request.goal).await? {
+            let advance = self.driver.advance(request.goal).await;
+            match advance.map_err(|error| request.refused(error, &self.target.commands))? {
                 Advance::Done => {
                     self.is_step_due = has_worked;
                     return Ok((passes, None));
@@ -42,7 +43,7 @@ impl Session {
                     confirmed = true;
                 }
                 Advance::Backup(phase) => {
-                    if let Some(stopped) = self.back_up(phase, request.goal).await? {
+                    if let Some(stopped) = self.back_up(phase, &request).await? {
                         return Ok((passes, Some(stopped)));
                     }
                     has_worked = true;
@@ -77,19 +78,10 @@ impl Session {
         }
     }
 
-    /// Takes the next step.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the playbook refuses the step. The refusal suggests the command to run instead.
-    pub async fn advance(&mut self, goal: Goal) -> Result<Advance, MigrationError> {
-        self.driver.advance(goal).await.map_err(|error| MigrationError::from_driver(error, &self.target.commands))
-    }
-
     /// Makes the backup that is due before a phase. If the session is stopped meanwhile, returns the stop reason.
-    async fn back_up(&mut self, phase: Phase, goal: Goal) -> Result<Option<StopReason>, MigrationError> {
-        let made = Box::pin(self.driver.back_up(phase, goal)).await;
-        made.map_err(|error| MigrationError::from_driver(error, &self.target.commands))
+    async fn back_up(&mut self, phase: Phase, request: &CommandRequest) -> Result<Option<StopReason>, MigrationError> {
+        let made = Box::pin(self.driver.back_up(phase, request.goal)).await;
+        made.map_err(|error| request.refused(error, &self.target.commands))
     }
 
     /// Asks the request's question. Before a repair, this function may first compare the table. If that comparison is
@@ -132,7 +124,7 @@ impl Session {
     async fn accept_preflight(&mut self, request: &CommandRequest) -> Result<(), MigrationError> {
         let accepted = match &request.accepted_findings {
             Some(accepted) => accepted.clone(),
-            None => request.preflight(&self.target, self.observer.as_ref()).await?,
+            None => request.preflight(&self.target, &self.driver.input, self.observer.as_ref()).await?,
         };
         Ok(self.driver.accept(accepted).await?)
     }

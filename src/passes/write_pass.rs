@@ -8,7 +8,7 @@ use crate::dynamodb::Source;
 use crate::engine::{Job, LocalScheduler, Requests, SessionResult, StopReason, WritePages, scan_table, schedule};
 use crate::plan::Plan;
 use crate::state::phase::EXPAND;
-use crate::state::{DeleteCounts, RunRecord, RunStatus, State, StoreError};
+use crate::state::{DeleteCounts, RunRecord, RunStatus, State, StoreError, StoredFact};
 
 /// One session of a run that writes.
 pub(super) struct WritePass<'a> {
@@ -107,10 +107,13 @@ impl<'a> WritePass<'a> {
 }
 
 /// Returns [`SessionResult::deletes`] of a run. Searches the journal only if the run lost a reply or was killed, because
-/// otherwise `applied` counts every delete.
+/// otherwise `applied` counts every delete. A journal that was purged no longer shows the deletes.
 pub(crate) async fn deletes(store: &State, plan: &Plan, run: &RunRecord) -> Result<Option<DeleteCounts>, StoreError> {
     Ok(match plan.deletion() {
-        Some(true) if run.phase == EXPAND && run.lower_bound => Some(store.delete_counts(run.id).await?),
+        Some(true) if run.phase == EXPAND && run.lower_bound => {
+            let is_purged = store.fact(StoredFact::JournalPurged).await?.is_some();
+            if is_purged { None } else { Some(store.delete_counts(run.id).await?) }
+        }
         Some(_) | None => None,
     })
 }

@@ -155,8 +155,7 @@ impl LoadedPlan {
         rules::check_keys(&spans.changes, &actual, &mut problems);
         rules::check_delete_names(&spans.changes, spans.select.as_ref(), &actual, &mut problems);
         rules::check_put_key(&spans.changes, &actual, &mut problems);
-        let known = std::iter::once(&schema.partition).chain(&schema.sort);
-        let known = known.fold(KnownTypes::default(), |known, key| known.with(&key.name, Some(&key.kind)));
+        let known = key_types(schema);
         spans.check_expressions(&actual, &known, &mut problems);
         rules::check_put_types(&spans.changes, schema, &known, spans.allows_not_computable, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
@@ -171,6 +170,14 @@ impl LoadedPlan {
         if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
     }
 
+    /// Checks that each `where` still has a result after the plan's own removals. Call this function only if the
+    /// migration has not begun. If it has, its plan can no longer change, and the tool reports the items instead.
+    pub fn check_removals(&self, schema: &KeySchema) -> Result<(), PlanErrors> {
+        let mut problems = Problems::new(self.file.text.clone());
+        self.file.spans.check_removals(&key_types(schema), &mut problems);
+        if problems.is_empty() { Ok(()) } else { Err(problems.into_errors(&self.file.label)) }
+    }
+
     /// Converts errors about budgets to plan errors. Each plan error points at the budget's field in `[capacity]`.
     pub fn budget_errors(&self, errors: Vec<BudgetError>) -> PlanErrors {
         let mut problems = Problems::new(self.file.text.clone());
@@ -182,6 +189,12 @@ impl LoadedPlan {
         }
         problems.into_errors(&self.file.label)
     }
+}
+
+/// Returns the types of the key's attributes.
+fn key_types(schema: &KeySchema) -> KnownTypes {
+    let attributes = std::iter::once(&schema.partition).chain(&schema.sort);
+    attributes.fold(KnownTypes::default(), |known, key| known.with(&key.name, Some(&key.kind)))
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
@@ -243,6 +256,9 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         key: key.flatten(),
         budgets,
         has_cutover: migration.as_ref().is_some_and(|migration| migration.has_cutover(&changes)),
+        skips_not_computable: migration.as_ref().is_some_and(|migration| {
+            migration.on_not_computable.as_ref().is_some_and(|what| *what.get_ref() == OnNotComputable::Skip)
+        }),
         allows_not_computable: migration.as_ref().is_none_or(|migration| migration.on_not_computable.is_some()),
         changes,
     };

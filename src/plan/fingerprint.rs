@@ -308,6 +308,7 @@ impl MeaningEncoder {
                 self.text(&custom.name);
                 self.text(custom.version());
                 self.unordered(custom.inputs.iter().map(|input| input.to_string().into_bytes()).collect());
+                self.unordered(custom.outputs.iter().map(|output| output.to_string().into_bytes()).collect());
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::text::TextSpan;
+use crate::change::SelectingIndex;
 use crate::item::IndexSchema;
 
 /// `index` in `[select]`.
@@ -9,8 +10,16 @@ use crate::item::IndexSchema;
 pub struct SelectedIndex {
     /// The name of the index.
     pub name: String,
-    /// The key of the index. `None` until a session has read the table's description.
+    /// The key of the index. `None` until a session has read the table's description, and if the table no longer has
+    /// the index.
     pub schema: Option<IndexSchema>,
+}
+
+impl SelectedIndex {
+    /// Returns what the index says about the selection of items.
+    pub(super) fn selecting(&self) -> SelectingIndex {
+        self.schema.clone().map_or(SelectingIndex::Unknown, SelectingIndex::Known)
+    }
 }
 
 /// The index in a plan, and its position in the plan's text.

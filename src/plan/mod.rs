@@ -70,7 +70,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use crate::change::{
-    Change, DerivedItem, ItemRules, OnExisting, OnNotComputable, OptionsByTarget, Selection, Strategy,
+    Change, DerivedItem, ItemRules, OnExisting, OnNotComputable, OptionsByTarget, SelectingIndex, Selection, Strategy,
 };
 use crate::expr::Facts;
 use crate::item::Path;
@@ -135,7 +135,7 @@ impl Plan {
     pub fn item_rules(&self) -> ItemRules {
         ItemRules {
             selection: self.select.clone(),
-            index: self.index.as_ref().and_then(|index| index.schema.clone()),
+            index: self.index.as_ref().map_or(SelectingIndex::None, SelectedIndex::selecting),
             stable: self.recorded_stable(),
             options: self.options.clone(),
             on_not_computable: self.on_not_computable,

@@ -28,6 +28,8 @@ pub(super) struct PlanSpans {
     pub(super) has_cutover: bool,
     /// Whether the plan says what happens to an item for which an expression has no result.
     pub(super) allows_not_computable: bool,
+    /// Whether the plan skips such an item.
+    pub(super) skips_not_computable: bool,
 }
 
 impl PlanSpans {
@@ -40,9 +42,6 @@ impl PlanSpans {
                 check_stable((*what, written), &self.changes, |name| key.contains(&name), problems);
             }
             check_converted((*what, written), &self.changes, known, problems);
-            if !self.has_cutover {
-                check_removed((*what, written), &self.changes, known, problems);
-            }
         }
         if !self.allows_not_computable {
             let conditions = conditions
@@ -50,6 +49,19 @@ impl PlanSpans {
                 .map(|(_, written)| WrittenExpr { expr: written.selection.condition, at: written.at });
             select::check_faults(&conditions.collect::<Vec<_>>(), known, problems);
             self.changes.iter().for_each(|written| check_computed(written, known, problems));
+        }
+    }
+
+    /// Refuses each `where` that fails after the plan's own removals. Only a migration that has not begun is refused: a
+    /// plan whose migration has begun can no longer change. `known` has the key's types.
+    pub(super) fn check_removals(&self, known: &KnownTypes, problems: &mut Problems) {
+        // A plan with a cutover may not read what it removes at all. If a plan skips items without a result, it also
+        // skips those that it has written.
+        if self.has_cutover || self.skips_not_computable {
+            return;
+        }
+        for (what, written) in &self.conditions() {
+            check_removed((*what, written), &self.changes, known, problems);
         }
     }
 
@@ -143,11 +155,11 @@ fn check_removed(
     let condition = &written.selection.condition;
     for change in changes {
         let paths = change.change.paths();
-        let read = |path: &&Path| path.is_top_level() && condition.inputs().iter().any(|input| input.overlaps(path));
+        let read = |path: &&Path| condition.inputs().iter().any(|input| input.overlaps(path));
         for path in paths.removes.into_iter().filter(read) {
             // A part that can fail for another reason does not depend on the removal.
-            let before = condition.faults(&known.clone().with_any_type(path.root()));
-            let after = condition.faults(&known.clone().with_missing(path.root()));
+            let before = condition.faults(&known.clone().with_any_type_at(path));
+            let after = condition.faults(&known.clone().with_missing(path));
             if after.iter().all(|fault| before.contains(fault)) {
                 continue;
             }

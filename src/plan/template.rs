@@ -155,7 +155,8 @@ const HEAD: &str = r#"# A backfill plan: the changes to make to every item of on
 
 [migration]
 name = "my-migration"               # names the state file: letters, digits, - and _
-# "expand-contract": `run` only adds; `contract` later removes old attributes and runs every `remove`.
+# "expand-contract": `run` only adds attributes; `contract` later removes old ones and runs every `remove`.
+# Changes with `each` are the exception: `run` makes all of them.
 # "in-place": the same write also removes old attributes.
 strategy = "expand-contract"
 # What happens if a target already has a value that differs from what the plan implies:

@@ -135,7 +135,8 @@ pub enum PlanKind {
     Flagged,
     /// The migration expands and contracts without a flag. The operator states the facts that a flag would have proven.
     Stated,
-    /// A single write per item makes all changes. The migration ends at verify, and a rollback stays possible.
+    /// A single write per item makes all changes. The migration ends at verify, and a rollback stays possible. A plan
+    /// that moves, removes or replaces members of elements is of this kind with every strategy.
     InPlace,
     /// The plan only writes values: it sets, computes or converts them, and replaces no attribute. There is no old
     /// attribute that readers and writers must stop using, so the migration ends at verify.
@@ -154,7 +155,10 @@ impl PlanKind {
             Strategy::ExpandContract if changes.iter().all(|c| matches!(c, Change::Remove { .. })) => {
                 PlanKind::RemoveOnly
             }
-            Strategy::ExpandContract if changes.iter().all(Change::only_writes_values) => PlanKind::SetOnly,
+            Strategy::ExpandContract if changes.iter().all(Change::only_writes_values) => {
+                let destroys = |change: &Change| change.each().is_some_and(|each| each.destroys_values());
+                if changes.iter().any(destroys) { PlanKind::InPlace } else { PlanKind::SetOnly }
+            }
             Strategy::ExpandContract => PlanKind::with_cutover(flag),
         }
     }

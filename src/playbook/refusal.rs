@@ -65,6 +65,45 @@ impl NextCommand {
         if kind == PlanKind::Stated { next.with(DUAL_WRITES_SINCE) } else { next }
     }
 
+    /// Adds the findings that the operator accepted for this goal, if this command has the same goal.
+    #[must_use]
+    pub fn with_accepted<'n>(mut self, goal: Goal, names: impl IntoIterator<Item = &'n str>) -> NextCommand {
+        if self.has_goal(goal) {
+            for option in names.into_iter().map(|name| format!(" --accept {name}")) {
+                if !self.0.contains(&option) {
+                    self.0.push_str(&option);
+                }
+            }
+        }
+        self
+    }
+
+    /// Returns whether this is a command with this goal that takes `--accept`.
+    fn has_goal(&self, goal: Goal) -> bool {
+        let words = match goal {
+            // A further pass needs the same acceptances.
+            Goal::Run { .. } => Goal::Run { again: false },
+            // Only a repair takes `--accept`.
+            Goal::Verify { repair: false, .. } => return false,
+            Goal::Verify { repair: true, .. }
+            | Goal::FailuresRetry
+            | Goal::CutoverTo(_)
+            | Goal::Back { .. }
+            | Goal::Contract
+            | Goal::Rollback => goal,
+        };
+        let words = NextCommand::from(words).0;
+        self.0.strip_prefix(&words).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    }
+
+    /// Adds what the operator stated: these facts, and a reason to go on if `forced`. The command names the options,
+    /// and the operator repeats their values.
+    #[must_use]
+    pub fn with_stated(self, facts: &[Fact], forced: bool) -> NextCommand {
+        let stated = facts.iter().fold(self, |next, fact| next.with(fact.option()));
+        if forced { stated.with("--force REASON") } else { stated }
+    }
+
     /// Adds an option.
     pub(super) fn with(self, option: &str) -> NextCommand {
         NextCommand(format!("{} {option}", self.0))
@@ -141,5 +180,43 @@ impl Fact {
             Fact::NewWritesStopped => "nobody writes the new attribute any more",
             Fact::WritersStopped => "nobody writes the derived items until the rollback ends",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_command_with_the_same_goal_repeats_what_was_accepted() {
+        let repair = |scope| Goal::Verify { scope, repair: true };
+        let to = Goal::CutoverTo;
+        for (goal, next, is_same) in [
+            (Goal::Run { again: true }, "run --again --accept no-way-back", true),
+            (Goal::Run { again: false }, "run --again", true),
+            (Goal::FailuresRetry, "failures retry", true),
+            (Goal::FailuresRetry, "failures list", false),
+            (Goal::Contract, "contract --force REASON", true),
+            (Goal::Rollback, "rollback", true),
+            (Goal::Rollback, "run", false),
+            (to(CutoverTarget::WriteNew), "cutover --to write-new --force REASON", true),
+            (to(CutoverTarget::WriteNew), "cutover --back", false),
+            (to(CutoverTarget::WriteNew), "cutover --to read-new", false),
+            (repair(VerifyScope::Full), "verify --all --repair", true),
+            (repair(VerifyScope::Full), "verify --all", false),
+            (Goal::Verify { scope: VerifyScope::Full, repair: false }, "verify --all --repair", false),
+        ] {
+            let with = NextCommand::from(next).with_accepted(goal, ["no-pitr"]);
+            let expected = if is_same { format!("{next} --accept no-pitr") } else { next.to_owned() };
+            assert_eq!(with.as_str(), expected, "{goal:?}");
+            assert_eq!(with.clone().with_accepted(goal, ["no-pitr"]), with, "once");
+        }
+    }
+
+    #[test]
+    fn the_same_command_repeats_what_was_stated() {
+        let next = NextCommand::from(Goal::Contract).with_stated(&[Fact::ReadersMoved, Fact::OldWritesStopped], true);
+        assert_eq!(next.as_str(), "contract --readers-moved --old-writes-stopped --force REASON");
+        assert_eq!(NextCommand::from(Goal::Contract).with_stated(&[], false).as_str(), "contract");
     }
 }

@@ -404,7 +404,11 @@ impl StepRequest<'_> {
             Some(report) if report.mismatches > 0 && self.context.deletes_items => {
                 match self.context.diverged > 0 || self.state.expanded_again {
                     true => "failures list".into(),
-                    false => NextCommand::from(Goal::Run { again: true }).with("--accept deletes-items"),
+                    false => {
+                        let next = NextCommand::from(Goal::Run { again: true }).with("--accept deletes-items");
+                        // Deletes that no rollback can undo need their own acceptance.
+                        if self.context.no_way_back.is_some() { next.with("--accept no-way-back") } else { next }
+                    }
                 }
             }
             // A repair would overwrite the values that applications wrote. Another pass keeps these values, and lists
@@ -427,7 +431,7 @@ impl StepRequest<'_> {
 
     pub(super) fn no_cutover(&self) -> StepRefusal {
         let why = if self.context.kind == PlanKind::SetOnly {
-            "the plan only sets constants: no reader and no writer has to move"
+            "the plan only writes values: no reader and no writer has to move"
         } else {
             "the plan works in place: a run makes all changes of an item in one write"
         };

@@ -18,6 +18,6 @@ pub(super) fn filter(input: &FindingInput<'_>) -> Option<Finding> {
     };
     let what = format!("DynamoDB filters the scan of the first pass by {part}: {}", filter.text());
     let why = "A filter saves transfer and CPU. It saves no read capacity: DynamoDB reads and charges every item, so the \
-               forecast is the same. The run counts the items that DynamoDB leaves out as not selected";
+               forecast is the same. The run counts the items that DynamoDB leaves out as scanned, with nothing to do";
     Some(Finding::new(Note, "filter", what).with_reason(why).with_action("Nothing"))
 }

@@ -114,6 +114,14 @@ fn recovery(facts: &TableFacts) -> Option<Finding> {
 
 fn multi_region(input: &FindingInput<'_>) -> Option<Finding> {
     let features = &input.facts.table.written().features;
+    if features.strong_across_regions && input.plan.puts_items() {
+        // Developer guide, "How DynamoDB global tables work": such a table supports no transactions.
+        let what =
+            "The table has multi-region strong consistency, and DynamoDB accepts no transactions on such a table";
+        let finding = Finding::new(Refusal, "multi-region", what.to_owned());
+        let why = "This plan puts each derived item in a transaction, so DynamoDB would reject every write";
+        return Some(finding.with_reason(why).with_action("Let the application put the derived items"));
+    }
     let others = features.replicas.len();
     if others == 0 {
         return None;

@@ -203,8 +203,15 @@ pub fn check_table(table: &TableRef, description: &TableDescription) -> Result<(
     Ok(())
 }
 
-/// The check of a plan against the table: [`check_plan`], [`check_begun_plan`] or [`check_rollback_plan`].
+/// The check of a plan against the table: [`check_new_plan`], [`check_plan`], [`check_begun_plan`] or
+/// [`check_rollback_plan`].
 pub type PlanCheck = fn(&LoadedPlan, &TableDescription) -> Result<ResolvedBudgets, PlanErrors>;
+
+/// Like [`check_plan`], but for a migration that has not begun. Also refuses a plan whose `where` has no result after
+/// the plan's own removals.
+pub fn check_new_plan(loaded: &LoadedPlan, description: &TableDescription) -> Result<ResolvedBudgets, PlanErrors> {
+    combine(check_plan(loaded, description), loaded.check_removals(&description.key))
+}
 
 /// Checks a plan against the table: the table's key, the keys of its indexes, and its capacity. Reports all errors
 /// together.

@@ -27,7 +27,9 @@ pub(super) fn time_to_live(input: &FindingInput<'_>, touched: &TouchedPaths) -> 
         }
     };
     let touches_attribute = |paths: &[Path]| paths.iter().any(|path| path.root() == attribute);
-    let written = touches_attribute(&touched.written);
+    let is_derived =
+        input.plan.derived().is_some_and(|derived| derived.expressions().any(|(name, _)| name == attribute));
+    let written = touches_attribute(&touched.written) || is_derived;
     let removed = touches_attribute(&touched.removed);
     let copied = copies_of(input.plan, attribute);
     if !(written || removed || touches_attribute(&touched.removed_later) || !copied.is_empty()) {

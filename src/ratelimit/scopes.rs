@@ -202,9 +202,18 @@ impl Scopes {
         }
     }
 
-    /// In every scope, reconciles the units that were taken for a write with the units that it really consumed.
-    pub fn reconcile_write(&self, range: &KeyRange, key: PartitionHash, taken: &WriteCost, consumed: &WriteCost) {
-        self.writes.keys.reconcile(key, taken.table, consumed.table);
+    /// In every scope, reconciles the units that were taken for a write with the units that it really consumed. `keys`
+    /// has each partition key of the write with its taken and its consumed units.
+    pub fn reconcile_write(
+        &self,
+        range: &KeyRange,
+        keys: &[(PartitionHash, Units, Units)],
+        taken: &WriteCost,
+        consumed: &WriteCost,
+    ) {
+        for (key, taken, consumed) in keys {
+            self.writes.keys.reconcile(*key, *taken, *consumed);
+        }
         range.bucket(Access::Write).reconcile(taken.table, consumed.table);
         self.writes.table.reconcile(taken.table, consumed.table);
         if taken.indexes.is_empty() && consumed.indexes.is_empty() {

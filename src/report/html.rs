@@ -14,6 +14,7 @@ use crate::clock::to_text;
 use crate::figure::{count, dollars, number, units};
 use crate::item::{ItemKey, item_from_json};
 use crate::outside::escaped_lines;
+use crate::passes::verify::VerifyReport;
 use crate::playbook::MigrationStage;
 use crate::state::phase::VERIFY;
 
@@ -218,31 +219,14 @@ impl VerificationView {
         let mut examples = Vec::new();
         if let Some(report) = &entry.report {
             title = format!("Run {}: {}", entry.run, if report.is_full() { "full verification" } else { "sample" });
-            facts = vec![
-                ("Begun", report.began_at.clone()),
-                ("Ended", report.ended_at.clone()),
-                ("Items compared", number(report.compared)),
-                ("Not compared (no change applies)", number(report.not_selected)),
-                ("Matching", number(report.matching)),
-                ("Skipped (another value, allowed by the plan)", number(report.skipped)),
-                ("Missing (no value)", number(report.missing)),
-                ("Stale (another value)", number(report.stale)),
-                (
-                    if report.deletes {
-                        "Left (selected, but not deleted)"
-                    } else {
-                        "Unexpected (a value that nothing implies)"
-                    },
-                    number(report.unexpected),
-                ),
-                ("Changed meanwhile by a writer", number(report.raced)),
-                ("Repaired", number(report.repaired)),
-                ("Mismatches left", number(report.mismatches)),
+            facts = vec![("Begun", report.began_at.clone()), ("Ended", report.ended_at.clone())];
+            facts.extend(verdict_rows(report));
+            facts.extend([
                 ("Segments read", number(report.segments_read)),
                 ("Read capacity", format!("{} RCU", units(report.read_units))),
                 ("Truth", report.truth_text().to_owned()),
                 ("Flag version", report.flag_version.map_or_else(|| "no flag".to_owned(), number)),
-            ];
+            ]);
             if show_keys {
                 examples = report
                     .examples
@@ -267,4 +251,34 @@ impl VerificationView {
             examples,
         }
     }
+}
+
+/// Returns the rows with the number of items of each verdict. A plan that deletes items has no values to compare.
+fn verdict_rows(report: &VerifyReport) -> Vec<(&'static str, String)> {
+    let rows = if report.deletes {
+        vec![
+            ("Items read", report.items_read()),
+            ("Not selected (they stay)", report.not_selected),
+            ("Left (selected, but not deleted)", report.unexpected),
+            ("Unknown (`where` has no result)", report.missing),
+            ("Skipped (an expression has no result)", report.skipped),
+            ("Changed meanwhile by a writer", report.raced),
+            ("Deleted by the repair", report.repaired),
+            ("Left or unknown after this verification", report.mismatches),
+        ]
+    } else {
+        vec![
+            ("Items compared", report.compared),
+            ("Not compared (no change applies)", report.not_selected),
+            ("Matching", report.matching),
+            ("Skipped (another value, allowed by the plan)", report.skipped),
+            ("Missing (no value)", report.missing),
+            ("Stale (another value)", report.stale),
+            ("Unexpected (a value that nothing implies)", report.unexpected),
+            ("Changed meanwhile by a writer", report.raced),
+            ("Repaired", report.repaired),
+            ("Mismatches left", report.mismatches),
+        ]
+    };
+    rows.into_iter().map(|(what, items)| (what, number(items))).collect()
 }

@@ -180,7 +180,7 @@ fn kind_text(kind: PlanKind) -> &'static str {
         PlanKind::Flagged => "cutover with a flag",
         PlanKind::Stated => "cutover without a flag: the operator states what a flag would prove",
         PlanKind::InPlace => "in place: no cutover",
-        PlanKind::SetOnly => "only writes values: no cutover",
+        PlanKind::SetOnly => "replaces no attribute: no cutover",
         PlanKind::RemoveOnly => "removes attributes only",
     }
 }

@@ -45,8 +45,8 @@ pub trait History: Send + Sync {
     /// Returns the recorded history of these items, in the order of the keys. An unreadable record makes only its own
     /// item's history unreadable ([`ItemHistory::unreadable`]). With [`HistoryLookup::ForDecision`], the history
     /// contains records of the expansion and of repairs. The method then first proves that the records are readable,
-    /// and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], the history contains only
-    /// preexisting targets. The method then succeeds even if the store is damaged.
+    /// and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], the method succeeds even if the store is
+    /// damaged. The history then contains what is readable, and does not say whether a baseline exists.
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// Returns an item's pre-images, newest first: those at `path`, or those at all paths if `path` is `None`. Omits

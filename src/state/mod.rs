@@ -119,6 +119,12 @@ pub(crate) fn damage_journal(path: &std::path::Path, damages_key: bool) {
     sqlite::damage_journal(path, damages_key);
 }
 
+/// Damages the first or the last mark of a rollback in the journal of a closed state file.
+#[cfg(test)]
+pub(crate) fn damage_mark(path: &std::path::Path, last: bool) {
+    sqlite::damage_mark(path, last);
+}
+
 /// Returns a state in memory, and a function that kills its owner and returns the state of the next owner.
 #[cfg(test)]
 pub(crate) fn in_memory_with_crashes() -> (State, impl FnMut() -> State) {

@@ -344,6 +344,23 @@ async fn a_repair_deletes_what_is_left() {
     assert_eq!(bytes(&migration.now().await), bytes(&expected));
 }
 
+/// Without a journal, a further pass needs the same two acceptances as the first one. The report has the rows of deletes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_pass_without_a_journal_names_both_acceptances() {
+    let migration = Migration::new(documents(), "version = \"version\"\njournal = \"none\"").await;
+    migration.run(&["--accept", "no-way-back"], 0);
+    migration.harness.load(&migration.table, [document(1_000 * 9 + 1)].into_iter()).await;
+    let found = migration.command(&["verify", "--all"], 5);
+    let next = found["next"].as_str().unwrap();
+    assert!(next.contains("run ") && next.contains("--accept deletes-items --accept no-way-back"), "{next}");
+    tool(&migration.harness, &["report", &migration.plan, "--out", "r.html"]).exits(0);
+    let report = std::fs::read_to_string(migration.harness.dir().join("r.html")).unwrap();
+    assert!(report.contains("Left (selected, but not deleted)"));
+    for other in ["Missing (no value)", "Stale (another value)", "Items compared"] {
+        assert!(!report.contains(other), "{other}");
+    }
+}
+
 /// `explain` shows the request and its condition.
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_shows_the_delete() {

@@ -277,3 +277,23 @@ async fn explain_does_not_start_the_program() {
     assert!(explained.to_string().contains("the program of an `exec` decides"), "{explained:#}");
     assert!(!scene.file("asked").exists());
 }
+
+/// An item has a mismatch that needs the program, and another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_says_why_it_leaves_the_whole_item() {
+    let scene = Scene::new(3, "pass", "[[change]]\nset = \"reviewed\"\nvalue = true\n").await;
+    scene.command(&RUN, 0);
+    let mut stale = scene.dump().await.into_values().next().unwrap();
+    stale.insert("text".to_owned(), Value::S("changed".to_owned()));
+    stale.remove("reviewed");
+    scene.put(&stale).await;
+    let left = scene.command(&["verify", "--all", "--repair", "--yes"], 5);
+    let why = left["examples"][0]["why"].as_str().unwrap();
+    assert!(why.contains("also its other mismatches") && why.contains("run --again"), "{why}");
+    assert!(!scene.dump().await.values().any(|item| item == &done(&stale)));
+    // The way back starts no program, so it says nothing about keys.
+    std::fs::write(scene.file("program.py"), "changed").unwrap();
+    let notice = tool(&scene.harness, &["rollback", &scene.plan, "--dry-run"]).exits(0).messages();
+    assert!(notice.contains("way back starts no program") && !notice.contains("keys from the copy"), "{notice}");
+    scene.command(&["explain", "--pass", "undo", "--key", &key_of(&stale).to_text()], 0);
+}

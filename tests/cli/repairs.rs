@@ -65,7 +65,7 @@ async fn a_default_is_written_only_to_items_without_the_value() {
         tool(&harness, &["run", text(&plan), "--again", "--yes"]).exits(0);
         tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
         assert_eq!(harness.proxy().tally().operation("UpdateItem").requests, writes, "{strategy}");
-        let why = if strategy == "in-place" { "works in place" } else { "only sets constants" };
+        let why = if strategy == "in-place" { "works in place" } else { "only writes values" };
         refused(&harness, 3, &["cutover", text(&plan), "--to", "dual-write", "--yes"]).says(&[why, "ends at verify"]);
         tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
         assert_eq!(harness.dump(&table).await, before, "{strategy}");

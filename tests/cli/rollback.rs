@@ -53,6 +53,9 @@ async fn a_rollback_completes_although_a_parent_is_no_longer_a_map() {
     let plan = harness.plan("ends", &table, "strategy = \"in-place\"", "[[change]]\nremove = \"doc.x\"\n");
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
     harness.load(&table, [item("P#0", "x", [("doc", s("rewritten by the application"))])].into_iter()).await;
+    let dry = tool(&harness, &["rollback", text(&plan), "--dry-run", "--output", "json"]).exits(5).json();
+    let remedy = dry["error"]["remedy"].as_str().unwrap();
+    assert!(remedy.contains("Do not change the plan"), "a changed plan would block the rollback: {remedy}");
     let ran = tool(&harness, &["rollback", text(&plan), "--yes"]).exits(5);
     assert!(ran.stdout.contains("is complete"), "{}", ran.stdout);
     assert_eq!(phase(&harness, &plan), "rolled back");

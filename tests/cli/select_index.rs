@@ -1,5 +1,6 @@
 //! Plans that select through an index (`[select] index`).
 
+use aws_sdk_dynamodb::types::{DeleteGlobalSecondaryIndexAction, GlobalSecondaryIndexUpdate};
 use backfill::internals::item::{Projection, Value, item_from_json};
 
 use super::*;
@@ -153,4 +154,31 @@ async fn an_index_that_cannot_be_used_is_refused() {
         let refused = indexed.command(&["check"], 2).to_string();
         assert!(refused.contains(why), "{why}: {refused}");
     }
+}
+
+/// RUNBOOK: "`rollback` works without it, because it uses the records in the journal."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_after_the_index_was_deleted() {
+    let indexed = Indexed::new(30, &format!("[select]\nindex = \"by-status\"\n{SET}")).await;
+    // An item outside the index has the plan's value already.
+    let mut foreign = Indexed::item(1, false);
+    foreign.insert("reviewed".to_owned(), Value::Bool(true));
+    indexed.harness.load(&indexed.table, [foreign].into_iter()).await;
+    let before = indexed.harness.dump(&indexed.table).await;
+    let ran = indexed.command(&["run", "--yes", "--accept", "no-pitr"], 0);
+    assert_eq!(ran["totals"]["counts"]["applied"], 10, "{ran:#}");
+
+    let delete = DeleteGlobalSecondaryIndexAction::builder().index_name("by-status").build().unwrap();
+    let update = GlobalSecondaryIndexUpdate::builder().delete(delete).build();
+    let client = indexed.harness.client();
+    client.update_table().table_name(&indexed.table).global_secondary_index_updates(update).send().await.unwrap();
+    indexed.harness.wait_until_active(&indexed.table).await;
+    let described = client.describe_table().table_name(&indexed.table).send().await.unwrap();
+    let left = described.table.unwrap().global_secondary_indexes.unwrap_or_default();
+    assert!(left.is_empty(), "{left:?}");
+
+    let refused = indexed.command(&["verify", "--all"], 2).to_string();
+    assert!(refused.contains("there is no index `by-status`"), "{refused}");
+    indexed.command(&["rollback", "--yes"], 0);
+    assert_eq!(indexed.harness.dump(&indexed.table).await, before);
 }

@@ -138,7 +138,8 @@ async fn a_run_resumes_in_the_middle_of_the_file_and_refuses_another_file() {
     listed.assert_changed("reviewed", |n| n < 150).await;
 }
 
-/// RUNBOOK: "`rollback` and `cutover --back` need neither the file of keys nor a program."
+/// RUNBOOK: "`rollback` and `cutover --back` need neither the file of keys nor a program, as long as the state file and its
+/// `.keys` copy exist."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_does_not_need_the_file_of_keys() {
     let rest = format!("[select]\nkeys = \"keys.csv\"\n{SET}");
@@ -169,7 +170,11 @@ async fn a_rollback_does_not_need_the_file_of_keys() {
         std::fs::write(&copy, csv(0..80)).unwrap();
         let predicted = listed.command(&["rollback", "--dry-run"], 0);
         assert_eq!(predicted["would_change"], 80, "{predicted:#}");
-        listed.command(&["rollback", "--yes"], 0);
+        let key = listed.before.keys().next().unwrap();
+        let explained = listed.command(&["explain", "--pass", "undo", "--key", key], 0);
+        assert_eq!(explained["items"].as_array().unwrap().len(), 1, "{explained:#}");
+        let notice = tool(&listed.harness, &["rollback", text(&listed.plan), "--yes"]).exits(0).messages();
+        assert_eq!(notice.matches("reads the keys from the copy").count(), 1, "{notice}");
         listed.assert_changed("reviewed", |_| false).await;
     }
 }
@@ -207,7 +212,9 @@ async fn a_listed_selection_may_have_a_cutover() {
         yes(&["cutover", "--to", "read-new", "--readers-moved"]);
         if back {
             std::fs::remove_file(listed.harness.dir().join("keys.csv")).unwrap();
-            yes(&["cutover", "--back", "--readers-back"]);
+            let back = ["cutover", text(&listed.plan), "--back", "--readers-back", "--yes"];
+            let notice = tool(&listed.harness, &back).exits(0).messages();
+            assert_eq!(notice.matches("reads the keys from the copy").count(), 1, "{notice}");
             yes(&["rollback", "--readers-back", "--new-writes-stopped"]);
             assert_eq!(listed.harness.dump(&listed.table).await, listed.before);
         } else {

@@ -89,6 +89,30 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Waits until the only item is between its two writes, and returns it.
+    async fn half_written(&self) -> Item {
+        for _ in 0..600 {
+            let now = self.now().await.into_values().next().unwrap();
+            if has_new(&now) > 0 {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("no item is between its two writes");
+    }
+
+    async fn put(&self, item: &Item) {
+        let put = self.harness.client().put_item().table_name(&self.table);
+        put.set_item(Some(harness::to_sdk(item))).send().await.unwrap();
+    }
+
+    fn reason_of_failure(&self) -> String {
+        let listed = tool(&self.harness, &["failures", "list", &self.plan, "--output", "json"]).exits(0).json();
+        listed["failures"][0]["reason"].as_str().unwrap().to_owned()
+    }
+}
+
 fn bytes(items: &BTreeMap<String, Item>) -> BTreeMap<String, String> {
     items.iter().map(|(key, item)| (key.clone(), bytes_of(item))).collect()
 }
@@ -175,35 +199,47 @@ async fn a_writer_between_two_writes_keeps_its_value() {
     let scene = Scene::new(1, "", &constants()).await;
     let gate = scene.hold_a_second_write();
     let run = scene.start(&RUN);
-    let mut now = Item::new();
-    for _ in 0..600 {
-        now = scene.now().await.into_values().next().unwrap();
-        if has_new(&now) > 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let now = scene.half_written().await;
     let missing = (0..ATTRIBUTES).map(|n| format!("new{n}")).find(|name| !now.contains_key(name)).unwrap();
     let first = has_new(&now);
     let mut theirs = now.clone();
     theirs.insert(missing.clone(), secret("theirs"));
-    let put = scene.harness.client().put_item().table_name(&scene.table);
-    put.set_item(Some(harness::to_sdk(&theirs))).send().await.unwrap();
+    scene.put(&theirs).await;
     gate.open();
     let ran = run.end().exits(4).json();
     assert_eq!(ran["totals"]["counts"]["conflict"], 1, "{ran:#}");
     let after = scene.now().await.into_values().next().unwrap();
     assert_eq!(bytes_of(&after), bytes_of(&theirs));
-    let listed = tool(&scene.harness, &["failures", "list", &scene.plan, "--output", "json"]).exits(0).json();
-    let reason = listed["failures"][0]["reason"].as_str().unwrap();
+    let reason = scene.reason_of_failure();
     let more = format!("1 write changed `new0`, `new1`, `new2`, `new3`, `new4`, {} more", first - 5);
-    assert!(reason.contains(&format!("set `{missing}` to another value")) && reason.contains(&more), "{reason}");
+    assert!(reason.contains(&format!("`{missing}` does not have the value")) && reason.contains(&more), "{reason}");
     scene.harness.proxy().set_faults(None);
     scene.command(&["rollback", "--yes"], 0);
     let restored = scene.now().await.into_values().next().unwrap();
     let mut expected = scene.before.values().next().unwrap().clone();
     expected.insert(missing, secret("theirs"));
     assert_eq!(bytes_of(&restored), bytes_of(&expected), "a value of somebody else stays");
+}
+
+/// Between the two writes of an item, a writer changes an attribute that the selection reads. The item is half-written,
+/// so it is a failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_leaves_the_selection_between_two_writes_is_a_failure() {
+    let selected = constants() + "[select]\nwhere = \"!has(item.done)\"\n";
+    let scene = Scene::new(1, "", &selected).await;
+    let gate = scene.hold_a_second_write();
+    let run = scene.start(&RUN);
+    let mut theirs = scene.half_written().await;
+    let first = has_new(&theirs);
+    theirs.insert("done".to_owned(), secret("yes"));
+    scene.put(&theirs).await;
+    gate.open();
+    let ran = run.end().exits(4).json();
+    let counts = &ran["totals"]["counts"];
+    assert_eq!((&counts["conflict"], &counts["applied"]), (&json!(1), &json!(0)), "{ran:#}");
+    let reason = scene.reason_of_failure();
+    assert!(reason.contains("left the selection") && reason.contains("1 write changed `new0`"), "{reason}");
+    assert_eq!(has_new(&scene.now().await.into_values().next().unwrap()), first);
 }
 
 /// `explain` shows each write.

@@ -163,12 +163,13 @@ pub(crate) fn expected(spec: &Spec, before: &Item) -> Expected {
     spec.changes.iter().for_each(|change| effect.add(change));
     let is_wanted = effect.writes || effect.rejected || effect.diverged || effect.unanswered;
     if is_wanted && spec.changes.iter().any(|change| change.kind == Kind::Bump) {
-        // The version must also fit into 38 digits if the way back raises it twice.
+        // The version must also fit into 38 digits if `contract` raises it, and the way back raises it twice.
+        let times = if spec.needs_cutover() { 4 } else { 3 };
         let raised = |times: i32| match before.get("v") {
             Some(Value::N(version)) => number_of(&(decimal(version) + times)),
             _ => None,
         };
-        match raised(1).filter(|_| raised(2).is_some() && raised(3).is_some()) {
+        match raised(1).filter(|_| (2..=times).all(|times| raised(times).is_some())) {
             Some(next) => drop(effect.after.insert("v".to_owned(), next)),
             None => effect.not_computable = true,
         }

@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::flag::MemoryFlag;
-use super::harness::bytes_of;
+use super::harness::{bytes_of, key_schema};
 use super::naive::{Expected, expected, is_mismatch, program};
 use super::server::{Server, WriteLog};
 use super::spec::{ChangeSpec, Kind, Spec};
@@ -134,7 +134,7 @@ pub(crate) fn refusal(spec: &Spec) -> Option<String> {
         Err(errors) => Some(errors.to_string()),
         // The first pass has nothing to do, so there is nothing to compare.
         Ok(_) if only_removes => Some("the plan leaves everything to `contract`".to_owned()),
-        Ok(_) => None,
+        Ok(loaded) => loaded.check_removals(&key_schema()).err().map(|errors| errors.to_string()),
     }
 }
 

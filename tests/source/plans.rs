@@ -9,7 +9,7 @@ use backfill::internals::change::{self, Change, OnExisting};
 use backfill::internals::dynamodb::{Features, IndexDescription, TableDescription};
 use backfill::internals::item::{IndexSchema, KeyAttribute, KeySchema, Projection};
 use backfill::internals::plan::{LoadedPlan, PlanErrors, load, load_bytes, load_bytes_with};
-use backfill::internals::preflight::check_plan;
+use backfill::internals::preflight::check_new_plan;
 use proptest::prelude::*;
 
 fn files(dir: &str) -> Vec<PathBuf> {
@@ -67,7 +67,7 @@ fn load_for_shop(label: &str, bytes: &[u8]) -> Result<LoadedPlan, PlanErrors> {
     let is_bad = root.join("tests/plans").join(label).exists();
     let folder = root.join(if is_bad { "tests/plans" } else { "migrations-examples" });
     let loaded = load_bytes_with(label, bytes, &overrides)?.open_keys(&folder)?;
-    check_plan(&loaded, &shop())?;
+    check_new_plan(&loaded, &shop())?;
     loaded.prepare_keys(&shop().key)?;
     Ok(loaded)
 }

@@ -6,7 +6,7 @@ use super::{Each, ElementEdit, ExistingRule};
 use crate::change::OnExisting;
 use crate::change::formula::at_path;
 use crate::expr::{Facts, StepBudget};
-use crate::item::{Item, NotComputable, Path, PathStep, Value};
+use crate::item::{Item, MAX_ITEM_BYTES, NotComputable, Path, PathStep, Value, item_bytes, value_bytes};
 
 /// A container after the changes in its elements.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,6 +15,11 @@ pub struct Edited {
     pub after: Option<Value>,
     /// Whether a target has another value than the one that the plan implies, so that the item must not be written.
     pub has_diverged: bool,
+    /// The first such target. `None` in a map, because the names in it are often data.
+    pub diverged_at: Option<Path>,
+    /// The number of bytes of the new values, if they alone are larger than the item may become. The container is then
+    /// not built.
+    pub too_many_bytes: Option<usize>,
     /// Whether a target has another value that counts as done.
     pub has_skipped: bool,
     /// Whether an element already matches the plan.
@@ -23,6 +28,8 @@ pub struct Edited {
     pub has_unexpected: bool,
     /// The worst difference between an element and the plan.
     pub fault: Option<ElementFault>,
+    /// The first path with this difference. `None` in a map.
+    pub fault_at: Option<Path>,
 }
 
 /// How an element differs from what the plan implies.
@@ -55,6 +62,12 @@ struct ElementEditor<'a> {
     /// Why the shape of an element does not allow a change. A missing result in another element is reported instead, so
     /// that the order of the changes has no meaning.
     rejected: Option<String>,
+    /// The container, if it is a list, and the position of the element in it.
+    place: Option<(&'a Path, usize)>,
+    /// The number of bytes of all new values so far.
+    bytes: usize,
+    /// A new item that is larger than this is never written.
+    max_bytes: usize,
 }
 
 /// The value of a path in the new element: `None` removes it.
@@ -69,12 +82,21 @@ impl Each {
     /// Fails if an expression or a conversion has no result for an element, or if the shape of an element does not
     /// allow a change.
     pub fn edit(&self, item: &Item, facts: &Facts) -> Result<Edited, EditFailure> {
-        let mut editor =
-            ElementEditor { item, facts, steps: StepBudget::default(), edited: Edited::default(), rejected: None };
+        let mut editor = ElementEditor {
+            item,
+            facts,
+            steps: StepBudget::default(),
+            edited: Edited::default(),
+            rejected: None,
+            place: None,
+            bytes: 0,
+            max_bytes: MAX_ITEM_BYTES.max(item_bytes(item)),
+        };
         let after = match self.container().get(item) {
             Some(Value::L(list)) => {
                 let mut after = Vec::with_capacity(list.len());
                 for (at, element) in list.iter().enumerate() {
+                    editor.place = Some((self.container(), at));
                     after.push(editor.element(self.edits(), element, || format!("`{}[{at}]`", self.container()))?);
                 }
                 Value::L(after)
@@ -114,7 +136,9 @@ impl Each {
         }
         // An element changes exactly if an edit writes or removes one of its values.
         let is_changed = editor.edited.after.take().is_some();
-        Ok(Edited { after: is_changed.then_some(after), ..editor.edited })
+        let too_many_bytes = Some(editor.bytes).filter(|bytes| *bytes > editor.max_bytes);
+        let after = Some(after).filter(|_| is_changed && too_many_bytes.is_none());
+        Ok(Edited { after, too_many_bytes, ..editor.edited })
     }
 }
 
@@ -151,6 +175,11 @@ impl ElementEditor<'_> {
             return Ok(element.clone());
         }
         self.edited.after = Some(Value::Null);
+        self.bytes += replacements.iter().filter_map(|(_, value)| value.as_deref()).map(value_bytes).sum::<usize>();
+        if self.bytes > self.max_bytes {
+            // A large value in many elements would need much memory, and the write is refused anyway.
+            return Ok(Value::Null);
+        }
         let mut after = before.clone();
         for (path, value) in replacements {
             match value {
@@ -175,7 +204,7 @@ impl ElementEditor<'_> {
                     let is_same = to.get(before) == Some(value);
                     let written = self.write(before, to, Cow::Borrowed(value), *existing, replacements)?;
                     if is_same {
-                        self.report(ElementFault::Unexpected);
+                        self.report(ElementFault::Unexpected, from);
                     }
                     if written {
                         replacements.push((from, None));
@@ -188,7 +217,7 @@ impl ElementEditor<'_> {
             }
             ElementEdit::Remove { path } => {
                 if path.get(before).is_some() {
-                    self.report(ElementFault::Unexpected);
+                    self.report(ElementFault::Unexpected, path);
                     replacements.push((path, None));
                 }
             }
@@ -203,7 +232,7 @@ impl ElementEditor<'_> {
                 Some(value) => {
                     let converted = conversion.apply(value);
                     let converted = converted.map_err(|why| EditFailure::NotComputable(at_path(path, &why)))?;
-                    self.report(ElementFault::Stale);
+                    self.report(ElementFault::Stale, path);
                     replacements.push((path, Some(Cow::Owned(converted))));
                 }
             },
@@ -233,29 +262,50 @@ impl ElementEditor<'_> {
                 return Ok(true);
             }
             (Some(_), Some(_), OnExisting::Keep) => {
-                self.edited.has_diverged = true;
-                self.report(ElementFault::Stale);
+                self.diverge(to);
+                self.report(ElementFault::Stale, to);
                 return Ok(false);
             }
             (Some(_), Some(_), OnExisting::Skip) => {
                 self.edited.has_skipped = true;
                 return Ok(false);
             }
-            (Some(_), Some(_), OnExisting::Overwrite) => self.report(ElementFault::Stale),
+            (Some(_), Some(_), OnExisting::Overwrite) => self.report(ElementFault::Stale, to),
             // A NULL that counts as missing is overwritten.
-            (Some(_), None, _) => self.report(ElementFault::Missing),
+            (Some(_), None, _) => self.report(ElementFault::Missing, to),
             (None, _, _) => {
                 existing.check_placement(to, before)?;
-                self.report(ElementFault::Missing);
+                self.report(ElementFault::Missing, to);
             }
         }
         replacements.push((to, Some(value)));
         Ok(true)
     }
 
-    fn report(&mut self, fault: ElementFault) {
+    /// Records that this target prevents the write. The first one in the list is reported, so the order of the edits
+    /// has no meaning.
+    fn diverge(&mut self, to: &Path) {
+        self.edited.has_diverged = true;
+        self.edited.diverged_at = self.edited.diverged_at.take().into_iter().chain(self.place_of(to)).min();
+    }
+
+    /// Records a difference at this path. Of several equal ones, the first one in the list is reported.
+    fn report(&mut self, fault: ElementFault, at: &Path) {
         self.edited.has_unexpected |= fault == ElementFault::Unexpected;
-        self.edited.fault = self.edited.fault.max(Some(fault));
+        match self.edited.fault {
+            Some(worst) if worst > fault => return,
+            Some(worst) if worst == fault => {}
+            Some(_) | None => self.edited.fault_at = None,
+        }
+        self.edited.fault = Some(fault);
+        self.edited.fault_at = self.edited.fault_at.take().into_iter().chain(self.place_of(at)).min();
+    }
+
+    /// Returns the path in the item of this path of the element, if the container is a list.
+    fn place_of(&self, path: &Path) -> Option<Path> {
+        let (container, at) = self.place?;
+        let element = container.steps().iter().cloned().chain([PathStep::Index(at)]);
+        Path::from_steps(element.chain(path.steps().iter().cloned()).collect())
     }
 }
 

@@ -235,10 +235,14 @@ impl Draft<'_> {
             Err(EditFailure::Rejected(why)) => return self.reject(why),
         };
         if edited.has_diverged {
-            return self.diverged.push(container.clone());
+            return self.diverged.push(edited.diverged_at.unwrap_or_else(|| container.clone()));
         }
         self.already_applied |= edited.is_applied;
         self.skipped.extend(edited.has_skipped.then(|| container.clone()));
+        if let (Some(before), Some(bytes)) = (container.get(self.item), edited.too_many_bytes) {
+            // The size rule refuses this write, because the item would have more bytes than it may have.
+            return self.overwrite_with_too_many_bytes(container, before, bytes);
+        }
         if let (Some(before), Some(after)) = (container.get(self.item), &edited.after) {
             self.record_pre_image(PreImage::with_value(container, before).with_computed_value(after));
             self.overwrite(container, before, after);

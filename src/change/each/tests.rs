@@ -6,10 +6,11 @@ use serde_json::{Value as Json, json};
 
 use super::{EditFailure, Edited};
 use crate::change::tests::{check, item, key, path, update};
-use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, PreImageOrigin, Rule};
+use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, PreImageOrigin, Rule, Strategy};
 use crate::item::{Item, Num, Value, item_to_json};
-use crate::passes::verify::{Parity, Repair, TableStage, Truth};
+use crate::passes::verify::{Comparison, Parity, Repair, TableStage, Truth};
 use crate::plan::{Plan, load};
+use crate::playbook::PlanKind;
 use crate::state::Verdict;
 
 const MOVE: &str = "each = \"lines[*]\"\nmove = \"sku\"\nto = \"product_id\"";
@@ -42,9 +43,13 @@ fn undo(plan: &Plan) -> Changes {
     Changes::for_undo(&plan.changes, plan.strategy, key(), Vec::new()).with_rules(plan.item_rules())
 }
 
-fn verdict(plan: &Plan, image: &Item) -> Verdict {
+fn compare(plan: &Plan, image: &Item) -> Comparison {
     let parity = Parity::new(&plan.changes, plan.strategy, TableStage::Expanded, Truth::Old);
-    parity.with_rules(plan.item_rules()).compare(image, &ItemHistory::default()).verdict
+    parity.with_rules(plan.item_rules()).compare(image, &ItemHistory::default())
+}
+
+fn verdict(plan: &Plan, image: &Item) -> Verdict {
+    compare(plan, image).verdict
 }
 
 fn written(plan: &Plan, image: &Item) -> GuardedWrite {
@@ -166,7 +171,7 @@ fn an_element_that_is_not_a_map_stays() {
 fn a_different_value_at_a_target_diverges_or_counts_as_done_or_is_overwritten() {
     let image = lines(json!({"L": [{"M": {"sku": {"S": "a"}, "product_id": {"S": "b"}}}, {"M": {"sku": {"S": "c"}}}]}));
     let with = |on_existing: &str| plan(&[&format!("{MOVE}\non_existing = \"{on_existing}\"")]);
-    assert_eq!(expand(&with("keep")).decide(&image), Decision::Diverged(vec![path("lines")]));
+    assert_eq!(expand(&with("keep")).decide(&image), Decision::Diverged(vec![path("lines[0].product_id")]));
     assert_eq!(verdict(&with("keep"), &image), Verdict::Stale);
     let skipped = check(&written(&with("skip"), &image), &image);
     assert_eq!(
@@ -182,6 +187,24 @@ fn a_different_value_at_a_target_diverges_or_counts_as_done_or_is_overwritten() 
         overwritten,
         lines(json!({"L": [{"M": {"product_id": {"S": "a"}}}, {"M": {"product_id": {"S": "c"}}}]}))
     );
+}
+
+/// The report names the first element of a list. The names in a map are often data, so the report names the map only.
+#[test]
+fn a_report_names_the_first_target_that_differs() {
+    let set = "each = \"lines[*]\"\nset = \"cur\"\nvalue = \"EUR\"\non_existing = \"keep\"";
+    let note = "each = \"lines[*]\"\nset = \"b.note\"\nvalue = 1\non_existing = \"keep\"";
+    let differs = json!({"M": {"cur": {"S": "USD"}, "b": {"M": {"note": {"N": "2"}}}}});
+    for changes in [[set, note], [note, set]] {
+        let decide = |container: Json| expand(&plan(&changes)).decide(&lines(container));
+        let list = decide(json!({"L": [{"S": "x"}, {"M": {}}, differs, differs]}));
+        assert_eq!(list, Decision::Diverged(vec![path("lines[2].b.note")]));
+        let found = compare(&plan(&changes), &lines(json!({"L": [{"M": {}}, differs, differs]})));
+        assert_eq!(found.paths, [(path("lines[1].b.note"), Verdict::Stale)]);
+        let found = compare(&plan(&changes), &lines(json!({"M": {"secret": differs}})));
+        assert_eq!(found.paths, [(path("lines"), Verdict::Stale)]);
+        assert_eq!(decide(json!({"M": {"secret": differs}})), Decision::Diverged(vec![path("lines")]));
+    }
 }
 
 #[test]
@@ -236,12 +259,70 @@ fn undo_restores_only_what_this_migration_wrote() {
     assert_eq!(undo(&plan).decide_with(&gone, &history), Decision::Diverged(vec![path("lines")]));
     assert_eq!(undo(&plan).decide_with(&after, &ItemHistory::default()), Decision::NothingToDo);
     assert_eq!(undo(&plan).decide_with(&first, &history), Decision::AlreadyApplied);
-    // An old writer appended a line with the old name, and a second pass changed it. Undo restores that container.
-    let mixed = lines(json!({"L": [line("product_id", "a"), line("sku", "b")]}));
-    let second = written(&plan, &mixed);
-    let both = history_of(&[&write, &second]);
-    let Decision::Write(back) = undo(&plan).decide_with(&check(&second, &mixed), &both) else { panic!() };
-    assert_eq!(check(&back, &check(&second, &mixed)), mixed);
+}
+
+/// A live writer extends a container that the tool has written, and a second pass changes it. The container before the
+/// second pass then has elements that the first pass changed. To restore it would keep a part of the migration.
+#[test]
+fn undo_reports_a_container_that_was_extended_between_two_writes() {
+    let line = |name: &str, value: &str| json!({"M": {name: {"S": value}}});
+    for (changes, first, extended) in [
+        (MOVE, json!([line("sku", "a")]), json!([line("product_id", "a"), line("sku", "b")])),
+        (REMOVE, json!([line("tmp", "1"), line("tmp", "2")]), json!([{"M": {}}, {"M": {}}, line("tmp", "3")])),
+    ] {
+        let plan = plan(&[changes]);
+        let (first, extended) = (lines(json!({"L": first})), lines(json!({"L": extended})));
+        let one = written(&plan, &first);
+        let two = written(&plan, &extended);
+        let after = check(&two, &extended);
+        let left = Decision::Diverged(vec![path("lines")]);
+        for origins in [[PreImageOrigin::Run, PreImageOrigin::Run], [PreImageOrigin::Repair, PreImageOrigin::Run]] {
+            let rows = [&two, &one]
+                .into_iter()
+                .zip(origins)
+                .flat_map(|(write, origin)| write.pre_images.iter().map(move |pre| (origin, pre.clone())));
+            let history = ItemHistory::new([], rows);
+            assert_eq!(undo(&plan).decide_with(&after, &history), left);
+            // The second write did not arrive: the elements that the first write changed are still there.
+            assert_eq!(undo(&plan).decide_with(&extended, &history), left);
+        }
+    }
+}
+
+/// Every container before a write is the one that the tool wrote last, so the first one is the application's.
+#[test]
+fn undo_restores_the_first_container_of_a_chain() {
+    let computed = "each = \"lines[*]\"\ncompute = \"rate\"\nas = 'has(item.rate) ? item.rate : 0'\n\
+                    on_existing = \"overwrite\"";
+    let plan = plan(&[MOVE, computed]);
+    let image = |rate: &str, lines: Json| item(json!({"pk": {"S": "1"}, "rate": {"N": rate}, "lines": lines}));
+    let first = image("1", json!({"L": [{"M": {"sku": {"S": "a"}}}]}));
+    // The first write was sent twice: the first reply was lost, or the first request never arrived.
+    let (lost, one) = (written(&plan, &first), written(&plan, &first));
+    let mut changed = check(&one, &first);
+    changed.insert("rate".to_owned(), Value::N(Num::parse("2").unwrap()));
+    let two = written(&plan, &changed);
+    let after = check(&two, &changed);
+    let history = history_of(&[&lost, &one, &two]);
+    let Decision::Write(back) = undo(&plan).decide_with(&after, &history) else { panic!() };
+    assert_eq!(check(&back, &after).get("lines"), first.get("lines"));
+}
+
+/// Without a change that destroys values, a plan keeps its own next step. Otherwise it ends as an in-place plan does.
+#[test]
+fn a_plan_that_replaces_members_works_in_place_with_every_strategy() {
+    let over = SET.replace("skip", "overwrite");
+    for (changes, kind) in [
+        (MOVE, PlanKind::InPlace),
+        (REMOVE, PlanKind::InPlace),
+        (CONVERT, PlanKind::InPlace),
+        (&over, PlanKind::InPlace),
+        (SET, PlanKind::SetOnly),
+        (INTO, PlanKind::SetOnly),
+    ] {
+        let plan = plan(&[changes]);
+        assert_eq!(PlanKind::new(Strategy::ExpandContract, &plan.changes, false), kind, "{changes}");
+    }
 }
 
 #[test]
@@ -289,7 +370,8 @@ fn a_repair_removes_values_only_if_it_is_asked_to() {
         assert_eq!(decide(&repair.clone().with_removals(), line), Ok(fixed.clone()));
     }
     let other = json!({"M": {"product_id": {"S": "a"}, "sku": {"S": "b"}}});
-    assert_eq!(decide(&repair.with_removals(), other), left, "a live writer's value stays");
+    let place = Err(Decision::Diverged(vec![path("lines[0].product_id")]));
+    assert_eq!(decide(&repair.with_removals(), other), place, "a live writer's value stays");
 }
 
 #[test]
@@ -297,6 +379,27 @@ fn a_container_that_makes_the_item_too_large_is_not_sent() {
     let plan = plan(&["each = \"lines[*]\"\nset = \"note\"\nvalue = \"0123456789\""]);
     let image = lines(json!({"L": vec![json!({"M": {"a": {"S": "x".repeat(20)}}}); 12_000]}));
     assert!(matches!(expand(&plan).decide(&image), Decision::Refused(_, Rule::ItemSize { .. })));
+}
+
+/// The new container is not built once its new values alone are larger than an item.
+#[test]
+fn a_large_value_is_not_copied_into_every_element() {
+    let large = "x".repeat(150_000);
+    let set = format!("each = \"lines[*]\"\nset = \"note\"\nvalue = \"{large}\"");
+    let computed = "each = \"lines[*]\"\ncompute = \"note\"\nas = 'has(item.large) ? string(item.large) : \"?\"'";
+    for changes in [set.as_str(), computed] {
+        let plan = plan(&[changes]);
+        for elements in [
+            json!({"L": [{"M": {}}, {"M": {}}, {"M": {}}]}),
+            json!({"M": {"a": {"M": {}}, "b": {"M": {}}, "c": {"M": {}}}}),
+        ] {
+            let image = item(json!({"pk": {"S": "1"}, "large": {"S": large}, "lines": elements}));
+            let edited = plan.changes[0].each().unwrap().edit(&image, &crate::expr::Facts::default()).unwrap();
+            assert!(edited.after.is_none());
+            assert!(matches!(expand(&plan).decide(&image), Decision::Refused(_, Rule::ItemSize { .. })));
+            assert_eq!(verdict(&plan, &image), Verdict::Missing);
+        }
+    }
 }
 
 #[test]

@@ -11,8 +11,8 @@ use backfill::internals::migration::{DryRunOptions, DryRunPhase};
 use backfill::internals::preflight::{Acceptance, SampleSize};
 
 /// Counts the changes that the command would make, and reports the preflight findings. Findings never prevent a dry
-/// run. The exit code is the one with which the command would end: 4 if items would fail, and 5 if items would be
-/// diverged.
+/// run. The exit code is 4 if the dry run finds items that would fail, and 5 if it finds items that would be diverged.
+/// Limits and findings do not count.
 pub(crate) async fn dry_run(
     global: &Global,
     plan: &Path,
@@ -27,6 +27,7 @@ pub(crate) async fn dry_run(
     options.accept = accept;
     let outcome = Box::pin(migration.dry_run(&options)).await?;
     let report = outcome.report();
-    let command_result = CommandResult::predicted(report.open_work(), outcome.stopped()).next(report.next.to_owned());
+    let command_result = CommandResult::predicted(report.open_work(), outcome.stopped(), outcome.plan_may_change())
+        .next(report.next.to_owned());
     output::write_result(global, &command_result, || report.to_json(), |out| report.write(out))
 }

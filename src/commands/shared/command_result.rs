@@ -260,9 +260,9 @@ impl CommandResult {
         stopped.map_or_else(|| CommandResult::from_exit(exit), CommandResult::stopped)
     }
 
-    /// Returns the result of a dry run with these predicted numbers: the exit code is the one with which the real
-    /// command would end.
-    pub(crate) fn predicted(open: OpenWork, stopped: Option<&StopReason>) -> CommandResult {
+    /// Returns the result of a dry run with these predicted numbers. The exit code says whether items would fail or be
+    /// diverged. `plan_may_change` says whether no migration has begun with the plan.
+    pub(crate) fn predicted(open: OpenWork, stopped: Option<&StopReason>, plan_may_change: bool) -> CommandResult {
         let result = CommandResult::from_exit_or_stop(Exit::from_run(open, stopped), stopped);
         let (message, remedy) = match result.exit {
             Exit::Failures => ("some items would fail", "Fix the causes that the report lists, or the plan."),
@@ -277,6 +277,11 @@ impl CommandResult {
             | Exit::Stopped
             | Exit::State
             | Exit::Interrupted => return result,
+        };
+        let remedy = if plan_may_change {
+            remedy
+        } else {
+            "Look at the items that the report lists. Do not change the plan: the migration has begun with it."
         };
         let error =
             result.error.map(|problem| Problem { message: message.to_owned(), remedy: Some(remedy), ..problem });

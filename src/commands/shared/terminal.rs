@@ -74,7 +74,7 @@ fn is_important(notice: &Notice<'_>) -> bool {
         | Notice::RepairPreview(_)
         | Notice::Mismatches(_)
         | Notice::UnrestoredItems(_)
-        | Notice::KeptFiles
+        | Notice::KeptFiles { .. }
         | Notice::BackedUp(_)
         | Notice::FlagNotRecorded(_) => true,
         Notice::Finding { finding, .. } => finding.severity != Severity::Note,

@@ -340,7 +340,12 @@ impl MemoryTable {
         let place = self.place(derived_key);
         let existing = history.current(&place).cloned();
         let effect = rules::derived_effect(write, source.as_ref(), existing.as_ref(), &self.indexes);
-        let consumed = rules::consumed_by_transaction(source.as_ref(), derived, &self.description.key, &self.indexes);
+        let mut consumed =
+            rules::consumed_by_transaction(source.as_ref(), derived, &self.description.key, &self.indexes);
+        if !matches!(effect, Some(DerivedEffect::Put(_))) {
+            // A canceled transaction writes to no index.
+            consumed.indexes.clear();
+        }
         if !matches!(effect, Some(DerivedEffect::Rejected(_))) {
             history.charge(sender.sent, sender.author, ChargedUnits::Write(write.key.clone(), consumed.clone()));
         }

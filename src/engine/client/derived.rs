@@ -27,4 +27,18 @@ impl Requests {
         let put = (2.0 * write_units(0, write.bytes_after)).min(write.cost.table);
         [(self.hash_of(write), write.cost.table - put), (derived, put)]
     }
+
+    /// Returns each partition key of a transaction with the units that were taken from it and the units that it
+    /// consumed. The size of the derived item is known, so any difference belongs to the source. A request that consumed
+    /// nothing gives both keys their units back.
+    pub(super) fn consumed_by_keys(
+        &self,
+        write: &GuardedWrite,
+        derived: PartitionHash,
+        consumed: Units,
+    ) -> [(PartitionHash, Units, Units); 2] {
+        let [(source, check), (derived, put)] = self.units_of_keys(write, derived);
+        let by_put = put.min(consumed);
+        [(source, check, consumed - by_put), (derived, put, by_put)]
+    }
 }

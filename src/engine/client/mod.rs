@@ -309,11 +309,12 @@ impl Requests {
                     listed
                 }
                 Ok(WriteReply::Applied { consumed: None, .. }) => write.cost.clone(),
-                // A transaction costs the same if it fails (developer guide, "Amazon DynamoDB Transactions: How it works").
+                // A canceled transaction costs as much of the table's units as one that succeeds (developer guide, "Amazon
+                // DynamoDB Transactions: How it works"). It writes nothing, so it costs no index anything.
                 Ok(WriteReply::ConditionFailed { .. } | WriteReply::DerivedExists { .. })
                     if write.derived_item().is_some() =>
                 {
-                    write.cost.clone()
+                    WriteCost { table: write.cost.table, indexes: Vec::new() }
                 }
                 Ok(WriteReply::DerivedExists { .. }) => write.cost.clone(),
                 // For a failed condition, DynamoDB charges the item's current size, but at least one unit. It charges
@@ -331,11 +332,21 @@ impl Requests {
                 spent.assumed_write += consumed.total();
             }
             if !matches!(reply, Err(TableError::Throttled { .. })) {
-                self.scopes.reconcile_write(&self.range, key, &write.cost, &consumed);
+                self.reconcile(write, &consumed);
             }
         }
         grant.reconcile(Spend { write: spent.write + spent.assumed_write, read: 0.0 });
         (replies, spent)
+    }
+
+    /// Corrects the units that were taken for a write, in every scope. The units of a transaction were taken from two
+    /// partition keys, so each key gets back its own part if the request never consumed any.
+    fn reconcile(&self, write: &GuardedWrite, consumed: &WriteCost) {
+        let keys = match self.derived_hash(write) {
+            None => vec![(self.hash_of(write), write.cost.table, consumed.table)],
+            Some(derived) => self.consumed_by_keys(write, derived, consumed.table).to_vec(),
+        };
+        self.scopes.reconcile_write(&self.range, &keys, &write.cost, consumed);
     }
 
     /// Converts the consumption that a reply reports. Replaces each index name with the index's position in the list of

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::read::MAX_LISTED_BYTES;
 use super::*;
+use crate::change::Action;
 use crate::cost::UnitPrices;
 use crate::dynamodb::{GetReply, PageRequest};
 use crate::item::Value;
@@ -199,6 +200,24 @@ fn requests_to<T: Source + Sink + 'static>(
 
 fn write() -> GuardedWrite {
     GuardedWrite::for_test("p")
+}
+
+/// The units of a transaction are taken from two partition keys. Each gets back what the request did not consume there.
+#[test]
+fn each_key_of_a_transaction_gets_its_own_units_back() {
+    let (requests, _) = with_closing_window([WIDE; 3]);
+    let derived = GuardedWrite::for_test("d").key;
+    let action = Action::PutDerived { item: derived.attributes().clone(), key: derived };
+    let cost = WriteCost { table: 6.0, indexes: Vec::new() };
+    let write = GuardedWrite { actions: vec![action], cost, ..write() };
+    let hash = requests.derived_hash(&write).unwrap();
+    let source = requests.hash_of(&write);
+    let of = |consumed| requests.consumed_by_keys(&write, hash, consumed);
+    // The put costs two units, and the check costs four.
+    assert_eq!(of(0.0), [(source, 4.0, 0.0), (hash, 2.0, 0.0)]);
+    assert_eq!(of(6.0), [(source, 4.0, 4.0), (hash, 2.0, 2.0)]);
+    assert_eq!(of(4.0), [(source, 4.0, 2.0), (hash, 2.0, 2.0)]);
+    assert_eq!(of(10.0), [(source, 4.0, 8.0), (hash, 2.0, 2.0)]);
 }
 
 /// Asserts that no request arrived while the window was closed. Also asserts that requests arrived at their rate before

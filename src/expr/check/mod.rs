@@ -15,7 +15,7 @@ use super::function::{Overload, Returns, overload, p};
 use super::node::{ELEMENT_SLOT, MacroKind, MacroNode, Node, NodeForm, Place, Root};
 use super::types::{Kinds, Type, kind_of};
 use super::value::{Const, View};
-use crate::item::PathStep;
+use crate::item::{Path, PathStep};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) struct Findings {
     pub(super) result: Kinds,
 }
 
-/// What is known about an attribute that every item has.
+/// What is known about a path in every item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KnownType {
     Exactly(Kinds),
@@ -41,7 +41,7 @@ pub(super) enum KnownType {
 pub(super) fn check(
     source: &str,
     root: &Node,
-    known: &BTreeMap<String, KnownType>,
+    known: &BTreeMap<Path, KnownType>,
     result: Kinds,
     in_element: bool,
 ) -> Findings {
@@ -49,8 +49,8 @@ pub(super) fn check(
     if in_element {
         env.set(&Place { root: Root::Variable(ELEMENT_SLOT), steps: Vec::new() }, Type::of(Kinds::STORED));
     }
-    for (name, is) in known {
-        let place = Place { root: Root::Item, steps: vec![PathStep::Name(name.clone())] };
+    for (path, is) in known {
+        let place = Place { root: Root::Item, steps: path.steps().to_vec() };
         let is = match is {
             KnownType::Exactly(kinds) => Type::of(*kinds),
             KnownType::Later => Type { open: true, ..Type::of(Kinds::KEYS) },

@@ -10,8 +10,12 @@ use crate::item::{Item, PathStep, Value};
 
 /// The number of random expressions for each property. `PROPTEST_CASES` can raise it.
 fn cases() -> ProptestConfig {
+    at_least(1_000)
+}
+
+fn at_least(cases: u32) -> ProptestConfig {
     let config = ProptestConfig::default();
-    ProptestConfig { cases: config.cases.max(1_000), ..config }
+    ProptestConfig { cases: config.cases.max(cases), ..config }
 }
 
 /// Makes an expression and its type.
@@ -69,7 +73,7 @@ fn with_other_unread(expr: &Expr, of: &Item, other: &Item) -> Item {
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(at_least(10_000))]
 
     #[test]
     fn both_evaluators_agree(seed in any::<u64>()) {
@@ -87,6 +91,10 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases())]
 
     /// The most important property: what the analysis accepts always has a result.
     #[test]

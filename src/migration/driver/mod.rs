@@ -71,7 +71,7 @@ pub struct Driver {
     pub hooks: Hooks,
     flags: Option<Arc<dyn FlagStore>>,
     clock: Clock,
-    input: OperatorInput,
+    pub(super) input: OperatorInput,
     confirmed: bool,
     state: MigrationState,
     /// The passes that this process has completed.

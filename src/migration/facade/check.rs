@@ -16,7 +16,7 @@ use crate::migration::{
 use crate::passes::{DryRun, Prediction};
 use crate::playbook::{Goal, NextCommand, Phase, PlanKind};
 use crate::preflight::{
-    Acceptance, FinishRequirements, SampleResult, SampleSize, check_begun_plan, check_plan, health_findings, sample,
+    Acceptance, FinishRequirements, SampleResult, SampleSize, check_begun_plan, health_findings, sample,
 };
 use crate::ratelimit::Budgets;
 use crate::state::phase::EXPAND;
@@ -44,7 +44,7 @@ impl Migration {
     /// # }
     /// ```
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckOutcome, MigrationError> {
-        let target = Box::pin(self.target(check_plan)).await?;
+        let target = Box::pin(self.target(self.check_of_run().await)).await?;
         // This call also fails if the plan leaves nothing for `run` to do.
         let mut job = target.job_accepting(&options.accept)?;
         let sampled: Option<SampleResult> = match options.sample {
@@ -91,7 +91,7 @@ impl Migration {
     pub async fn dry_run(&self, options: &DryRunOptions) -> Result<DryRunOutcome, MigrationError> {
         match options.of {
             DryRunPhase::Run => {
-                let target = Box::pin(self.target(check_plan)).await?;
+                let target = Box::pin(self.target(self.check_of_run().await)).await?;
                 let recorded = recorded(&target, EXPAND).await.filter(|(run, _)| run.can_be_resumed());
                 let accepted: Vec<Acceptance> =
                     all_accepted(&options.accept, recorded.into_iter().flat_map(|run| run.1));
@@ -104,7 +104,9 @@ impl Migration {
                     true => NextCommand::first_dual_write(kind),
                     false => Goal::Run { again: false }.into(),
                 };
-                Box::pin(self.count(target, job, None, next, options.sample, accepted)).await
+                let plan_may_change = state::is_absent(&target.state).await;
+                let counted = Box::pin(self.count(target, job, None, next, options.sample, accepted)).await?;
+                Ok(DryRunOutcome { plan_may_change, ..counted })
             }
             DryRunPhase::Contract => Box::pin(self.dry_run_of(Phase::Contract, &options.accept)).await,
             DryRunPhase::Rollback => Box::pin(self.dry_run_of(Phase::Undo, &options.accept)).await,
@@ -175,6 +177,7 @@ impl Migration {
             stopped,
             pairs_unrecorded: false,
             leaves_out_old_from_new: false,
+            plan_may_change: false,
             next,
         })
     }

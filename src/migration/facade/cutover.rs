@@ -84,12 +84,15 @@ impl Migration {
     /// Moves the flag one step back if the flag exists and the step does not need the state file. Otherwise, returns
     /// `None`.
     async fn step_back(&self) -> Result<Option<Flag>, MigrationError> {
-        let plan = &self.way_back_plan().await.plan;
+        let (loaded, notice) = self.kept_plan().await;
+        let plan = &loaded.plan;
         let Some(opened) = cutover::open(plan, wall_clock(), None).await? else { return Ok(None) };
         let Some((flag, _)) = read(opened.flag.as_ref(), plan).await? else { return Ok(None) };
         if back_needs_state(&flag) {
+            // `way_back_target` sends the notice.
             return Ok(None);
         }
+        notice.iter().for_each(|notice| self.observer.notice(notice));
         let back = StepBack {
             plan,
             commands: &self.commands,

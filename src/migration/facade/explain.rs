@@ -10,7 +10,7 @@ use crate::item::{Item, ItemKey, KeyAttribute, KeySchema, KeyTextError, Value};
 use crate::machine::Random;
 use crate::migration::{Migration, MigrationError, Silent};
 use crate::passes::{contract, expand, old_from_new, undo};
-use crate::plan::Plan;
+use crate::plan::{LoadedPlan, Plan};
 use crate::preflight::{Acceptance, PATIENCE, PlanCheck, PreflightError, check_begun_plan, check_rollback_plan};
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, StateReader, StoreError};
@@ -18,6 +18,8 @@ use crate::state::{self, Identity, StateReader, StoreError};
 /// Explains what one pass does with single items. Writes nothing, neither to the table nor to the state file.
 pub struct Explainer<'a> {
     migration: &'a Migration,
+    /// The plan, with the files that the pass uses.
+    loaded: LoadedPlan,
     pass: ExplainedPass,
     /// The table's description; `None` if the caller supplies the items, and no table is contacted.
     table: Option<TableDescription>,
@@ -46,9 +48,10 @@ impl Migration {
             ExplainedPass::Expand | ExplainedPass::Contract => check_begun_plan,
             ExplainedPass::Undo | ExplainedPass::OldFromNew => check_rollback_plan,
         };
-        let target = Box::pin(self.target_for(plan_check, &Silent)).await?;
+        let loaded = self.explained_plan(pass).await?;
+        let target = Box::pin(self.target_of(loaded.clone(), plan_check, &Silent)).await?;
         let identity = Identity::from_plan(&target.plan, &target.description);
-        let explainer = self.explainer_of(pass, Some(target.description.clone()), Some(identity)).await?;
+        let explainer = self.explainer_of(pass, loaded, Some(target.description.clone()), Some(identity)).await?;
         Ok((explainer, ItemReader { tables: target.tables, description: target.description }))
     }
 
@@ -59,20 +62,30 @@ impl Migration {
     ///
     /// Fails if the pass needs records and the state file cannot be read.
     pub async fn offline_explainer(&self, pass: ExplainedPass) -> Result<Explainer<'_>, MigrationError> {
-        self.explainer_of(pass, None, None).await
+        let loaded = self.explained_plan(pass).await?;
+        self.explainer_of(pass, loaded, None, None).await
+    }
+
+    /// Returns the plan that a command with this pass would use. The way back needs no file that has changed.
+    async fn explained_plan(&self, pass: ExplainedPass) -> Result<LoadedPlan, MigrationError> {
+        match pass {
+            ExplainedPass::Expand | ExplainedPass::Contract => self.forward_plan(),
+            ExplainedPass::Undo | ExplainedPass::OldFromNew => Ok(self.way_back_plan(&Silent).await),
+        }
     }
 
     async fn explainer_of(
         &self,
         pass: ExplainedPass,
+        loaded: LoadedPlan,
         table: Option<TableDescription>,
         identity: Option<Identity>,
     ) -> Result<Explainer<'_>, MigrationError> {
-        let explainer = Explainer { migration: self, pass, table, records: None, writes_encrypted: false };
+        let explainer = Explainer { migration: self, loaded, pass, table, records: None, writes_encrypted: false };
         if state::is_absent(&self.state).await {
             return Ok(explainer);
         }
-        match self.records(identity).await {
+        match self.records(&explainer.loaded.plan, identity).await {
             Ok((records, writes_encrypted)) => Ok(Explainer { records: Some(records), writes_encrypted, ..explainer }),
             // This pass makes its decisions without the file, which may belong to an earlier form of the plan.
             Err(_) if explainer.lookup().is_none() => Ok(explainer),
@@ -82,15 +95,22 @@ impl Migration {
 
     /// Opens the state file for reading. Without an `identity`, checks only that the file belongs to this plan. The
     /// second result is whether the operator has accepted writes to items that are signed or encrypted on the client.
-    async fn records(&self, identity: Option<Identity>) -> Result<(Arc<dyn StateReader>, bool), StoreError> {
+    async fn records(
+        &self,
+        plan: &Plan,
+        identity: Option<Identity>,
+    ) -> Result<(Arc<dyn StateReader>, bool), StoreError> {
         let records = state::read(&self.state)?;
         let ours = match identity {
             Some(ours) => ours,
             None => {
-                let Plan { name, .. } = self.plan();
-                let fingerprint = self.plan().fingerprint().to_string();
-                let meaning = self.plan().meaning();
-                Identity { migration: name.clone(), fingerprint, meaning, ..records.identity().await? }
+                let fingerprint = plan.fingerprint().to_string();
+                Identity {
+                    migration: plan.name.clone(),
+                    fingerprint,
+                    meaning: plan.meaning(),
+                    ..records.identity().await?
+                }
             }
         };
         records.check_identity(&ours).await?;
@@ -129,7 +149,7 @@ impl Explainer<'_> {
     ///
     /// Fails if the records cannot be read.
     pub async fn explain(&self, item: &Item) -> Result<Explanation, MigrationError> {
-        let plan = self.migration.plan();
+        let plan = &self.loaded.plan;
         let changes = self.changes_for(item);
         let key = changes.key().key_of(item);
         let history = self.history(&changes, key.clone().unwrap_or_else(|| ItemKey::new(Item::new()))).await?;
@@ -143,7 +163,7 @@ impl Explainer<'_> {
     ///
     /// Fails if the records cannot be read.
     pub async fn explain_missing(&self, key: ItemKey) -> Result<Explanation, MigrationError> {
-        let plan = self.migration.plan();
+        let plan = &self.loaded.plan;
         let changes = self.changes_for(key.attributes());
         let history = self.history(&changes, key.clone()).await?;
         let is_listed = self.is_listed(&changes, Some(&key))?;
@@ -153,7 +173,7 @@ impl Explainer<'_> {
 
     /// Returns the changes of the pass. `item` is an item of the table, or the key of one.
     fn changes_for(&self, item: &Item) -> Changes {
-        let plan = self.migration.plan();
+        let plan = &self.loaded.plan;
         match &self.table {
             Some(table) => self.changes(table),
             None => self.changes(&TableDescription::new(&plan.table.name, "", offline_key(plan, item))),
@@ -162,7 +182,7 @@ impl Explainer<'_> {
 
     fn is_listed(&self, changes: &Changes, key: Option<&ItemKey>) -> Result<bool, MigrationError> {
         Ok(match key {
-            Some(key) => self.migration.loaded.lists_key(key, changes.key())?,
+            Some(key) => self.loaded.lists_key(key, changes.key())?,
             None => true,
         })
     }
@@ -182,7 +202,7 @@ impl Explainer<'_> {
     /// Returns the report about these explanations. `more` says whether there are more items.
     pub fn report<'r>(&'r self, explanations: &'r [Explanation], more: bool, show_values: bool) -> ExplainReport<'r> {
         ExplainReport {
-            plan: self.migration.plan(),
+            plan: &self.loaded.plan,
             plan_path: &self.migration.path,
             pass: self.pass,
             table_arn: self.table.as_ref().map(|table| table.written().arn.as_str()),
@@ -201,12 +221,12 @@ impl Explainer<'_> {
     /// Returns why the pass looks up the recorded history of items.
     fn lookup(&self) -> Option<HistoryLookup> {
         // It does not depend on the key or on the indexes.
-        let key = offline_key(self.migration.plan(), &Item::new());
+        let key = offline_key(&self.loaded.plan, &Item::new());
         self.changes(&TableDescription::new("", "", key)).lookup()
     }
 
     fn changes(&self, table: &TableDescription) -> Changes {
-        let plan = &self.migration.plan().clone().with_index_key(&table.index_schemas());
+        let plan = &self.loaded.plan.clone().with_index_key(&table.index_schemas());
         let changes = match self.pass {
             ExplainedPass::Expand => expand::changes(plan, table),
             ExplainedPass::Contract => contract::changes(plan, table),

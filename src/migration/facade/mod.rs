@@ -24,13 +24,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::command_line;
+use super::preflight::has_begun;
 use super::target::{MigrationTarget, ReadPlan, read_plan, read_text, state_path};
 use super::{CommandRequest, MigrationError, Notice, Observer, OperatorInput, Options, PassEnd, Session, plan_files};
 use crate::command_line::CommandLine;
 use crate::dynamodb::Tables;
 use crate::engine::{StopReason, Stopper};
 use crate::plan::{LoadedPlan, Plan, PlanErrors};
-use crate::preflight::{PlanCheck, check_rollback_plan};
+use crate::preflight::{PlanCheck, check_new_plan, check_plan, check_rollback_plan};
 use crate::telemetry::metrics::{Exports, MetricsSource, RunningExport, RunningExports, Stage};
 
 /// A plan and the location of its state. Each command of the playbook is a method.
@@ -225,33 +226,42 @@ impl Migration {
         self.stop.clone()
     }
 
-    /// Connects to the table and checks the plan against it.
-    async fn target(&self, plan_check: PlanCheck) -> Result<MigrationTarget, MigrationError> {
-        self.target_for(plan_check, self.observer.as_ref()).await
+    /// Returns the check of the plan for `run`, its dry run and `check`. If the migration has begun, its plan can no
+    /// longer change, so the check refuses less.
+    async fn check_of_run(&self) -> PlanCheck {
+        if has_begun(&self.state).await { check_plan } else { check_new_plan }
     }
 
-    /// Like [`Migration::target`], but sends notices to this observer.
-    async fn target_for(
-        &self,
-        plan_check: PlanCheck,
-        observer: &dyn Observer,
-    ) -> Result<MigrationTarget, MigrationError> {
-        if let Some(problem) = &self.keys_problem {
-            return Err(problem.clone().into());
+    /// Connects to the table and checks the plan against it.
+    async fn target(&self, plan_check: PlanCheck) -> Result<MigrationTarget, MigrationError> {
+        self.target_of(self.forward_plan()?, plan_check, self.observer.as_ref()).await
+    }
+
+    /// Returns the plan for a command that is not of the way back.
+    fn forward_plan(&self) -> Result<LoadedPlan, MigrationError> {
+        match &self.keys_problem {
+            Some(problem) => Err(problem.clone().into()),
+            None => Ok(self.loaded.clone()),
         }
-        self.target_of(self.loaded.clone(), plan_check, observer).await
     }
 
     /// Like [`Migration::target`], for a command of the way back: a file next to the plan that is missing or has changed
     /// does not block it.
     async fn way_back_target(&self) -> Result<MigrationTarget, MigrationError> {
         let observer = self.observer.as_ref();
-        self.target_of(self.way_back_plan().await, check_rollback_plan, observer).await
+        self.target_of(self.way_back_plan(observer).await, check_rollback_plan, observer).await
     }
 
-    /// Returns the plan for a command of the way back.
-    async fn way_back_plan(&self) -> LoadedPlan {
-        plan_files::for_way_back(&self.loaded, &self.state, self.observer.as_ref(), self.keys_problem.is_some()).await
+    /// Returns the plan for a command of the way back. Sends this observer a notice if a file of the plan has changed.
+    async fn way_back_plan(&self, observer: &dyn Observer) -> LoadedPlan {
+        let (plan, notice) = self.kept_plan().await;
+        notice.iter().for_each(|notice| observer.notice(notice));
+        plan
+    }
+
+    /// Returns the plan for a command of the way back, and the notice to send if a file of the plan has changed.
+    async fn kept_plan(&self) -> (LoadedPlan, Option<Notice<'static>>) {
+        plan_files::for_way_back(&self.loaded, &self.state, self.keys_problem.is_some()).await
     }
 
     async fn target_of(
@@ -282,10 +292,8 @@ impl Migration {
         let stop = self.stop.clone();
         let metrics = self.metrics();
         let stages = metrics.clone();
-        let (goal, accept) = (request.goal, request.accept.clone());
-        let with_accepted = |error: MigrationError| error.with_accepted(goal, &accept, &self.commands);
         let opened = Box::pin(Session::open_prepared(target, input, &mut request, observer, stop, stages)).await;
-        let mut session = opened.map_err(with_accepted)?;
+        let mut session = opened?;
         session.driver.has_telemetry = self.has_telemetry;
         if let Some(metrics) = &metrics {
             metrics.open(session.driver.store.clone());
@@ -300,7 +308,7 @@ impl Migration {
             Ok((passes, stopped)) => Ok((session, passes, stopped)),
             Err(error) => {
                 Box::pin(session.close_after_error()).await;
-                Err(with_accepted(error))
+                Err(error)
             }
         }
     }

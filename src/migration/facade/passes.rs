@@ -56,7 +56,13 @@ impl Migration {
     async fn rollback_command(&self, options: &StepOptions) -> Result<PassOutcome, MigrationError> {
         let target = Box::pin(self.way_back_target()).await?;
         not_as_before::notify(&target, self.observer.as_ref()).await;
-        let question = format!("Undo the migration on {} now?", target.table_and_size());
+        let limit = if target.plan.puts_items() {
+            "If an application has deleted a derived item and put an equal one, nothing shows the difference, so the \
+             rollback deletes that one too. "
+        } else {
+            ""
+        };
+        let question = format!("{limit}Undo the migration on {} now?", target.table_and_size());
         Box::pin(self.passes(target, Goal::Rollback, question, options)).await
     }
 

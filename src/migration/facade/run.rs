@@ -8,7 +8,7 @@ use crate::migration::{
     RunOutcome, run_preflight,
 };
 use crate::playbook::Goal;
-use crate::preflight::{Acceptance, check_begun_plan, check_plan};
+use crate::preflight::{Acceptance, check_begun_plan};
 use crate::state::phase::EXPAND;
 use crate::telemetry::ActivityClocks;
 
@@ -37,7 +37,7 @@ impl Migration {
     }
 
     async fn run_command(&self, options: &RunOptions) -> Result<RunOutcome, MigrationError> {
-        let target = Box::pin(self.target(check_plan)).await?;
+        let target = Box::pin(self.target(self.check_of_run().await)).await?;
         // The preflight runs before the state file is created, so a refused run creates nothing.
         let accepted = self.check_findings(options, &target).await?;
         if options.again && !recorded(&target, EXPAND).await.is_some_and(|(run, _)| is_complete(&run) || run.pass > 1) {

@@ -107,6 +107,7 @@ impl ProcessPage for DryRun {
         let changes = self.decisions.changes();
         let records = history_of(changes, self.records.as_deref(), &items, &self.requests).await?;
         let known: Vec<(&Item, &ItemHistory)> = items.iter().zip(&records).collect();
+        self.decisions.check_repeatable(&items, &self.requests)?;
         let (decisions, read) = self.decisions.of(&known, &self.requests).await?;
         page.counts.read_units += read;
         for ((item, record), decision) in items.iter().zip(&records).zip(decisions) {

@@ -1,6 +1,6 @@
 //! Tests rollbacks that put deleted items back, against a live application and kills, in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,13 @@ use crate::dynamodb::memory::{Author, FaultPlan, MemoryTable, Version};
 use crate::dynamodb::{TableDescription, Tables};
 use crate::engine::{Job, SessionResult, StopReason};
 use crate::item::{Item, ItemKey, Value};
+use crate::passes::write_pass::deletes;
 use crate::passes::{expand, undo};
 use crate::plan::Plan;
 use crate::ratelimit::{Budget, Budgets};
-use crate::state::{BeginMode, DeleteCounts, Identity, NewRun, PreImageRow, RunSession, State, phase};
+use crate::state::{
+    BeginMode, DeleteCounts, DeletedItemsQuery, Identity, NewRun, PreImageRow, RunSession, State, StoredFact, phase,
+};
 
 const PLAN: &str = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n\
                     [select]\nwhere = 'item.sk < \"900\"'\n[[change]]\ndelete = true\nwriters = \"stopped\"\n\
@@ -195,6 +198,10 @@ async fn a_killed_run_counts_the_deletes_of_its_journal() {
         let DeleteCounts { confirmed, unconfirmed } = ended.deletes.unwrap();
         assert!(confirmed >= of(&ended, Outcome::Applied), "after {lifetime} ms: {confirmed}");
         assert_eq!(confirmed + unconfirmed, 12, "after {lifetime} ms: nobody else deletes items");
+        scene.store.set_fact(StoredFact::JournalPurged, "2026-01-01T00:00:00Z".to_owned()).await.unwrap();
+        scene.store.purge_journal().await.unwrap();
+        let counted = deletes(&scene.store, &scene.plan, &ended.run).await.unwrap();
+        assert_eq!(counted, None, "the purged journal no longer counts deletes");
         uncounted += usize::from(confirmed > of(&ended, Outcome::Applied));
         unclear += usize::from(unconfirmed > 0);
     }
@@ -309,5 +316,46 @@ async fn a_damaged_row_fails_only_its_item() {
         let expected =
             if damages_key { "key cannot be read" } else { "cannot be read: one of its rows has a wrong checksum" };
         assert!(reasons.values().all(|reason| reason.contains(expected)), "{reasons:?}");
+    }
+}
+
+/// A mark is damaged between two sessions of a rollback: one session has read one half of the list, and the next session
+/// reads the other half. Each item is in one of them.
+#[tokio::test]
+async fn damage_between_two_sessions_hides_no_item() {
+    for in_this_rollback in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let identity = Identity::from_plan(&plan(), &TableDescription::for_tests());
+        let open = || crate::state::open(&path, &identity, || "2026-01-01T00:00:00Z".to_owned()).unwrap();
+        let scene = Scene::with_store(9, open());
+        scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await;
+        let session = scene.begin(phase::ROLLBACK, BeginMode::ResumeOrNew).await;
+        let mut rollback = session.run.clone();
+        let mark = |n| PreImageRow { key: key(n), pre: PreImage::mark("pk", ItemMark::PuttingBack) };
+        let marks = if in_this_rollback { (0..9).chain(0..9).map(mark).collect() } else { vec![mark(0)] };
+        scene.store.append_pre_images(rollback.session(), marks).await.unwrap();
+        let mut expected: Vec<usize> = (0..9).collect();
+        if !in_this_rollback {
+            // The first rollback does not know whether it put item 0 back. The second one lists this item again.
+            let first = scene.job(phase::ROLLBACK).work(&scene.store, &session).await.unwrap();
+            assert_eq!((of(&first, Outcome::Applied), of(&first, Outcome::Rejected)), (8, 1));
+            rollback = scene.begin(phase::ROLLBACK, BeginMode::Again).await.run;
+            expected = vec![0];
+        }
+        let half = |store: &State, part| {
+            let query = DeletedItemsQuery { before: rollback.id, part, parts: 2, after: None, limit: 100 };
+            let history = store.history();
+            async move { history.deleted_items(query).await.unwrap() }
+        };
+        // The mark of the earlier rollback is in the half that is read first.
+        let order = if in_this_rollback { [0, 1] } else { [1, 0] };
+        let mut listed = half(&scene.store, order[0]).await;
+        assert_eq!(listed.is_empty(), !in_this_rollback, "{listed:?}");
+        scene.store.close().await.unwrap();
+        crate::state::damage_mark(&path, in_this_rollback);
+        listed.extend(half(&open(), order[1]).await);
+        let listed: BTreeSet<String> = listed.iter().filter_map(|item| Some(item.key.as_ref()?.to_text())).collect();
+        assert_eq!(listed, expected.into_iter().map(|n| key(n).to_text()).collect(), "{in_this_rollback}");
     }
 }

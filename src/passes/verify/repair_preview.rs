@@ -19,6 +19,8 @@ pub struct RepairPreview {
     pub removes: bool,
     /// Whether the plan deletes items.
     pub deletes: bool,
+    /// Whether the plan changes elements of lists or maps.
+    pub changes_elements: bool,
 }
 
 /// For each kind of mismatch, the attribute that the repair affects.
@@ -58,6 +60,13 @@ impl RepairPreview {
             ("unexpected", report.unexpected, unexpected),
         ] {
             writeln!(out, "    {label:<16} {:>12}  {what}", number(items))?;
+        }
+        if self.changes_elements {
+            writeln!(
+                out,
+                "  In the elements of a list or map, a different value at a target stays, unless the plan says \
+                 on_existing = \"overwrite\"."
+            )?;
         }
         match report.repaired {
             0 => writeln!(out, "  Other items may differ by now. Each item is read again before it is changed."),
@@ -111,7 +120,8 @@ mod tests {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };
         let lines = |truths, strategy, removes| {
             let mut out = Vec::new();
-            RepairPreview { strategy, truths, removes, deletes: false }.write(&found, &mut out).unwrap();
+            let preview = RepairPreview { strategy, truths, removes, deletes: false, changes_elements: false };
+            preview.write(&found, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             [11, 12, 13].map(|n| {
                 let line = text.lines().find(|line| line.contains(&format!("  {n}  "))).unwrap();
@@ -138,5 +148,20 @@ mod tests {
         assert!(overwrites.contains("in the old attribute of keys that are read at the new one"), "{overwrites}");
         let [.., removes] = lines(Truth::Old.into(), Strategy::InPlace, true);
         assert!(removes.contains("in the old attribute: the repair removes it"), "{removes}");
+    }
+
+    /// A repair overwrites no different value in an element, unless the plan says so.
+    #[test]
+    fn the_preview_says_what_stays_in_elements() {
+        let text = |changes_elements| {
+            let mut out = Vec::new();
+            let truths = Truth::Old.into();
+            let strategy = Strategy::InPlace;
+            let preview = RepairPreview { strategy, truths, removes: false, deletes: false, changes_elements };
+            preview.write(&report(), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let said = "In the elements of a list or map, a different value at a target stays";
+        assert!(text(true).contains(said) && !text(false).contains(said));
     }
 }

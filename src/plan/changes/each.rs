@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::{WrittenChange, WrittenOptions, options, own_on_existing, read_kind, read_path, refuse_foreign_fields};
 use crate::change::{Change, Each, ElementEdit, OnExisting};
-use crate::item::Path;
+use crate::item::{Path, PathStep};
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::fields::Fields;
 use crate::plan::select::WrittenExpr;
@@ -156,15 +156,15 @@ fn read_container(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Opti
         return None;
     };
     match list.parse::<Path>() {
-        Ok(path) if path.ends_in_index() => {
+        Ok(path) if path.steps().iter().any(|step| matches!(step, PathStep::Index(_))) => {
+            let (title, label) = match path.ends_in_index() {
+                true => ("the container of `each` cannot be a list element", "ends in a list index"),
+                false => ("the container of `each` cannot be inside a list element", "contains a list index"),
+            };
             problems.add(
-                Diagnostic::new(
-                    "the container of `each` cannot be a list element",
-                    value.span(),
-                    "ends in a list index",
-                )
-                .help("another list may have this position when the write arrives")
-                .help("name an attribute, or a member of a document"),
+                Diagnostic::new(title, value.span(), label)
+                    .help("another element may have this position when the write arrives")
+                    .help("name an attribute, or a member of a document"),
             );
             None
         }

@@ -155,6 +155,39 @@ fn replicas_refuse_and_multiply_the_cost() {
     assert!(finding.severity == Refusal && !finding.why.contains("last writer wins"), "{finding:?}");
 }
 
+fn put(attributes: &str) -> Plan {
+    let change = format!("put = {{ key = {{ pk = '\"E#\" + item.pk' }}, attributes = {{ {attributes} }} }}");
+    plan("", &format!("[select]\nwhere = 'has(item.email)'\n[[change]]\n{change}\n"))
+}
+
+/// DynamoDB accepts no transactions on such a table, so no acceptance helps.
+#[test]
+fn derived_items_are_refused_with_strong_consistency_across_regions() {
+    let mut facts = quiet_facts();
+    facts.table.features.replicas = vec!["us-east-1".into()];
+    facts.table.features.strong_across_regions = true;
+    let found = findings_of(&facts, &put("user = 'item.pk'"));
+    let finding = finding_with_id(&found, "multi-region");
+    assert_eq!((finding.severity, finding.accept), (Refusal, None));
+    assert!(refusal(&found, &[Acceptance::MultiRegion]).unwrap().contains("no transactions"));
+    facts.table.features.strong_across_regions = false;
+    let finding = finding_with_id(&findings_of(&facts, &put("user = 'item.pk'")), "multi-region");
+    assert_eq!(finding.accept, Some(Acceptance::MultiRegion));
+}
+
+#[test]
+fn derived_items_without_a_time_to_live_are_a_warning() {
+    let facts = TableFacts { time_to_live: FactLookup::Known(Some("expires".into())), ..quiet_facts() };
+    let found = findings_of(&facts, &put("user = 'item.pk'"));
+    assert_eq!(finding_with_id(&found, "derived-items-expiry").severity, Warning);
+    assert_eq!(finding_with_id(&found, "ttl").severity, Note);
+    let found = findings_of(&facts, &put("expires = 'item.expires'"));
+    assert!(found.iter().all(|finding| finding.id != "derived-items-expiry"), "{found:#?}");
+    let ttl = finding_with_id(&found, "ttl");
+    assert!(ttl.severity == Warning && ttl.what.contains("touches `expires`"), "{ttl:?}");
+    assert!(findings_of(&quiet_facts(), &put("user = 'item.pk'")).iter().all(|f| f.id != "derived-items-expiry"));
+}
+
 #[test]
 fn a_stream_finding_gives_the_number_of_records_and_a_filter() {
     let mut facts = quiet_facts();

@@ -27,7 +27,7 @@ async fn write(scopes: &Scopes, range: &KeyRange, key: PartitionHash, cost: &Wri
     scopes.acquire_keys(Access::Write, &[(key, cost.table)]).await;
     scopes.acquire_narrow_write(range, cost).await;
     scopes.table(Access::Write).acquire(cost.table).await;
-    scopes.reconcile_write(range, key, cost, cost);
+    scopes.reconcile_write(range, &[(key, cost.table, cost.table)], cost, cost);
 }
 
 /// Starts `at_once` tasks that write continuously. Returns a counter of completed writes.
@@ -82,11 +82,12 @@ async fn unused_units_are_given_back_to_every_scope() {
         scopes.acquire_keys(Access::Write, &[(key(1), 100.0)]).await;
         scopes.acquire_narrow_write(&range, &large).await;
         scopes.table(Access::Write).acquire(100.0).await;
-        scopes.reconcile_write(&range, key(1), &large, &none);
+        scopes.reconcile_write(&range, &[(key(1), large.table, none.table)], &large, &none);
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     // If a write consumes units of an index that its estimate did not include, the index is charged too.
-    scopes.reconcile_write(&range, key(1), &none, &WriteCost { table: 0.0, indexes: vec![(1, 20.0)] });
+    let consumed = WriteCost { table: 0.0, indexes: vec![(1, 20.0)] };
+    scopes.reconcile_write(&range, &[(key(1), none.table, 0.0)], &none, &consumed);
     let start = Instant::now();
     scopes.acquire_narrow_write(&range, &WriteCost { table: 1.0, indexes: vec![(1, 1.0)] }).await;
     assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());

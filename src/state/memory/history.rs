@@ -42,7 +42,9 @@ impl History for MemoryState {
         self.call(|tables, _| {
             let of = |key: &ItemKey| match lookup {
                 HistoryLookup::ForDecision => tables.history_of(key),
-                HistoryLookup::ForReport => ItemHistory::new(tables.preexisting_targets(&key.to_text()), []),
+                HistoryLookup::ForReport => {
+                    ItemHistory::new(tables.preexisting_targets(&key.to_text()), tables.journal_of(key))
+                }
             };
             Ok(keys.iter().map(of).collect())
         })
@@ -184,7 +186,11 @@ impl History for MemoryState {
     }
 
     async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
-        self.history_of(keys, HistoryLookup::ForReport).await
+        self.call(|tables, _| {
+            let of = |key: &ItemKey| ItemHistory::new(tables.preexisting_targets(&key.to_text()), []);
+            Ok(keys.iter().map(of).collect())
+        })
+        .await
     }
 
     async fn baseline_complete(&self) -> Result<bool, StoreError> {
@@ -241,23 +247,32 @@ impl StateTables {
     fn history_of(&self, key: &ItemKey) -> ItemHistory {
         let since = self.last_rollback();
         let text = key.to_text();
+        let pairs = entries_of_item(&self.pairs, &text).filter(|(_, (run, _))| *run > since);
+        let equal = pairs.filter(|(_, (_, kind))| *kind == BaselinePair::Equal).map(|(path, _)| path.clone());
+        let targets = self.preexisting_targets(&text);
+        let record = ItemHistory::new(targets, self.journal_of(key)).with_equal_targets(equal);
+        if self.is_baseline_complete_before(RunId::from_number(i64::MAX)) { record } else { record.without_baseline() }
+    }
+
+    /// Returns an item's journal from the expansion and from repairs, newest first. Omits rows that a rollback has made
+    /// obsolete.
+    fn journal_of(&self, key: &ItemKey) -> Vec<(PreImageOrigin, PreImage)> {
+        let since = self.last_rollback();
         let by = |row: &JournalRow| {
             if let PriorValue::Mark(ItemMark::PuttingBack | ItemMark::PutBack) = &row.pre.prior {
                 return Some(PreImageOrigin::Run);
             }
+            let is_item = matches!(row.pre.prior, PriorValue::Item(_));
             match self.run(row.run).ok()?.phase.as_str() {
                 phase::EXPAND => Some(PreImageOrigin::Run),
                 phase::VERIFY => Some(PreImageOrigin::Repair),
+                phase::ROLLBACK if is_item => Some(PreImageOrigin::Rollback),
                 _ => None,
             }
         };
+        let text = key.to_text();
         let rows = self.item_journal(&text).filter(|(_, row)| row.run > since);
-        let journal: Vec<(PreImageOrigin, PreImage)> =
-            rows.filter_map(|(_, row)| Some((by(row)?, row.pre.clone()))).collect();
-        let pairs = entries_of_item(&self.pairs, &text).filter(|(_, (run, _))| *run > since);
-        let equal = pairs.filter(|(_, (_, kind))| *kind == BaselinePair::Equal).map(|(path, _)| path.clone());
-        let record = ItemHistory::new(self.preexisting_targets(&text), journal).with_equal_targets(equal);
-        if self.is_baseline_complete_before(RunId::from_number(i64::MAX)) { record } else { record.without_baseline() }
+        rows.filter_map(|(_, row)| Some((by(row)?, row.pre.clone()))).collect()
     }
 
     fn preexisting_targets(&self, key: &str) -> Vec<(Path, Digest)> {

@@ -40,6 +40,8 @@ pub enum StoredFact {
     Programs,
     /// The pace of this run over time.
     PaceHistory(RunId),
+    /// The number of the journal's last row when this rollback began. The rollback divides the rows up to this one.
+    JournalEnd(RunId),
 }
 
 impl StoredFact {
@@ -56,6 +58,7 @@ impl StoredFact {
             StoredFact::JournalPurged => "journal_purged",
             StoredFact::Programs => "programs",
             StoredFact::PaceHistory(run) => return format!("{PACE_HISTORY}{run}").into(),
+            StoredFact::JournalEnd(run) => return format!("journal_end_{run}").into(),
         };
         name.into()
     }

@@ -9,15 +9,36 @@
 
 use rusqlite::{Connection, params};
 
-use super::super::{DeleteCounts, DeletedItem, DeletedItemsQuery, PreImageId, RunId, StoreError};
+use super::super::{DeleteCounts, DeletedItem, DeletedItemsQuery, PreImageId, RunId, StoreError, StoredFact};
 use super::checksum::PRE_IMAGE;
 use super::error::StateFileError;
+use super::events;
 use super::journal::{CONFIRMED, PUT_BACK, WHOLE_ITEM, last_rollback};
 use super::read::{collect, key_from};
 
+/// Stores the number of the journal's last row with a rollback that begins.
+pub(super) fn record_end(connection: &Connection, rollback: RunId) -> Result<(), StateFileError> {
+    let end: i64 = connection.query_row("SELECT coalesce(max(id), 0) FROM pre_images", [], |row| row.get(0))?;
+    events::set_fact(connection, StoredFact::JournalEnd(rollback), &end.to_string())
+}
+
+/// Returns the number of the last row that this rollback reads. The number never changes during the rollback, even if
+/// rows are damaged meanwhile. A run that did not begin as a rollback has none, so the rows of earlier runs count.
+fn end_of_list(connection: &Connection, before: RunId) -> Result<i64, StateFileError> {
+    let recorded = events::fact(connection, StoredFact::JournalEnd(before))?;
+    if let Some(end) = recorded.and_then(|end| end.parse().ok()) {
+        return Ok(end);
+    }
+    let sql = format!("SELECT coalesce(max(id), 0) FROM pre_images WHERE run < ?1 OR sum IS NOT {PRE_IMAGE}");
+    Ok(connection.query_row(&sql, [before.0], |row| row.get(0))?)
+}
+
 /// Returns a part of the list of items that may have been deleted and that no earlier rollback has put back. The parts
-/// are ranges of row ids. During a rollback, no delete is recorded, and the marks of this rollback are ignored. So the
-/// list and its parts stay the same.
+/// are ranges of row ids, up to the last row when the rollback began. During a rollback, no delete is recorded, and the
+/// marks of this rollback are ignored. So the parts stay the same, and so does the list.
+///
+/// A row that is damaged during the rollback is added to the list, but never takes the place of another row: the part
+/// with the damaged row may be done already. So its item may be listed twice, and fails both times.
 pub(super) fn deleted_items(
     connection: &Connection,
     query: &DeletedItemsQuery,
@@ -27,16 +48,16 @@ pub(super) fn deleted_items(
     // A damaged row may be the row of an item, whatever it says, and whatever run it names.
     let is_damaged = format!("sum IS NOT {PRE_IMAGE}");
     let is_earlier = "run > ?2 AND run < ?3";
-    let is_item = format!("({is_damaged} OR {is_earlier} AND refused = 0 AND kind = 'value' AND wrote = ?1)");
+    let is_valid_item = format!("{is_earlier} AND refused = 0 AND kind = 'value' AND wrote = ?1");
+    let is_item = format!("({is_damaged} OR {is_valid_item})");
     let is_put_back = format!("{is_earlier} AND refused = 0 AND kind = 'same' AND wrote = ?7");
-    let sql = format!("SELECT coalesce(max(id), 0) FROM pre_images WHERE run < ?1 OR {is_damaged}");
-    let rows: i64 = connection.query_row(&sql, [before], |row| row.get(0))?;
+    let rows = end_of_list(connection, query.before)?;
     let (part, parts) = (i64::from(query.part), i64::from(query.parts.max(1)));
     let first = (rows * part / parts).max(query.after.map_or(0, PreImageId::number));
     let sql = format!(
         "SELECT id, key FROM pre_images AS one WHERE id > ?4 AND id <= ?5 AND {is_item} \
          AND NOT EXISTS (SELECT 1 FROM pre_images WHERE key = one.key AND id > one.id AND id <= ?8 \
-         AND ({is_item} OR {is_put_back})) ORDER BY id LIMIT ?6"
+         AND sum IS {PRE_IMAGE} AND ({is_valid_item} OR {is_put_back})) ORDER BY id LIMIT ?6"
     );
     let range = params![WHOLE_ITEM, since, before, first, rows * (part + 1) / parts, query.limit, PUT_BACK, rows];
     collect(connection, &sql, range, |row| {

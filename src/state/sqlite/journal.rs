@@ -186,8 +186,8 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
 }
 
 /// Returns the recorded history of these items, in the order of the keys. A history for a decision contains records of
-/// the expansion and of repairs. A history for a report contains only preexisting targets. Omits records that a
-/// rollback has made obsolete. A lookup for a report never fails.
+/// the expansion and of repairs. A history for a report contains those that are readable. Omits records that a rollback
+/// has made obsolete. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
@@ -212,12 +212,15 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
     keys.iter().map(of).collect()
 }
 
-/// Reads only the preexisting targets. If the file cannot be read, every item's history is unreadable. The caller
-/// continues, and stops only if a later write to the file fails.
+/// Reads what is readable. If an item's preexisting targets cannot be read, its history is unreadable. If only its journal
+/// cannot be read, its history has no journal. The caller continues, and stops only if a later write to the file fails.
+/// Does not check the whole file, so a row with a damaged key is missing.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;
-        Ok(ItemHistory::new(preexisting_targets(connection, &key.to_text(), since)?, []))
+        let key = key.to_text();
+        let before = preexisting_targets(connection, &key, since)?;
+        Ok(ItemHistory::new(before, item_journal(connection, &key, since).unwrap_or_default()))
     };
     let unreadable = |failed: StateFileError| {
         ItemHistory::unreadable(failed.into_row_reason().unwrap_or_else(|_| "the state file is damaged".to_owned()))
@@ -231,21 +234,35 @@ fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<It
         return Err(damaged_row());
     }
     let before = preexisting_targets(connection, &key, since)?;
-    let rows = format!(
-        "SELECT id, path, kind, value, wrote, (SELECT phase FROM runs WHERE runs.id = run) AS phase, sum IS {PRE_IMAGE} \
-         FROM pre_images WHERE key = ?1 AND refused = 0 AND (phase IN (?2, ?3) OR kind = 'same' AND wrote IN (?5, ?6)) \
-         AND run > ?4 ORDER BY id DESC"
-    );
-    let relevant = params![key, phase::EXPAND, REPAIR_PHASE, since, PUTTING_BACK, PUT_BACK];
-    let journal = collect(connection, &rows, relevant, |row| {
-        check_row_checksum(row, 6)?;
-        let by = if row.get::<_, String>(5)? == REPAIR_PHASE { PreImageOrigin::Repair } else { PreImageOrigin::Run };
-        Ok((by, pre_image_from(row)?))
-    })?;
+    let journal = item_journal(connection, &key, since)?;
     let sql = "SELECT path FROM met_pairs WHERE key = ?1 AND run > ?2 AND kind = 'equal'";
     let equal: Vec<String> = collect(connection, sql, params![key, since], |row| Ok(row.get(0)?))?;
     // Ignore damaged pairs, because only reports use pairs.
     Ok(ItemHistory::new(before, journal).with_equal_targets(equal.iter().filter_map(|path| parse_path(path).ok())))
+}
+
+/// Reads the journal rows of an item, newest first. Refuses a row with a wrong checksum.
+fn item_journal(
+    connection: &Connection,
+    key: &str,
+    since: i64,
+) -> Result<Vec<(PreImageOrigin, PreImage)>, StateFileError> {
+    let rows = format!(
+        "SELECT id, path, kind, value, wrote, (SELECT phase FROM runs WHERE runs.id = run) AS phase, sum IS {PRE_IMAGE} \
+         FROM pre_images WHERE key = ?1 AND refused = 0 AND (phase IN (?2, ?3) OR kind = 'same' AND wrote IN (?5, ?6) \
+         OR kind = 'value' AND wrote = ?7) \
+         AND run > ?4 ORDER BY id DESC"
+    );
+    let relevant = params![key, phase::EXPAND, REPAIR_PHASE, since, PUTTING_BACK, PUT_BACK, WHOLE_ITEM];
+    collect(connection, &rows, relevant, |row| {
+        check_row_checksum(row, 6)?;
+        let by = match row.get::<_, String>(5)?.as_str() {
+            REPAIR_PHASE => PreImageOrigin::Repair,
+            phase::ROLLBACK => PreImageOrigin::Rollback,
+            _ => PreImageOrigin::Run,
+        };
+        Ok((by, pre_image_from(row)?))
+    })
 }
 
 /// Refuses a row with a wrong checksum. The column `at` is true if the checksum matches.

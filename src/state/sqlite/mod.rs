@@ -86,3 +86,14 @@ pub(super) fn damage_journal(path: &std::path::Path, damages_key: bool) {
     connection.pragma_update(None, "foreign_keys", false).unwrap();
     assert_eq!(connection.execute(sql, []).unwrap(), 1);
 }
+
+/// Damages the first or the last mark of a rollback.
+#[cfg(test)]
+pub(super) fn damage_mark(path: &std::path::Path, last: bool) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let which = if last { "max" } else { "min" };
+    let sql = format!(
+        "UPDATE pre_images SET at = 'damaged' WHERE id = (SELECT {which}(id) FROM pre_images WHERE wrote = ?1)"
+    );
+    assert_eq!(connection.execute(&sql, [journal::PUTTING_BACK]).unwrap(), 1);
+}

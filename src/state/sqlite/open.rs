@@ -168,9 +168,10 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
     if theirs.fingerprint != ours.fingerprint {
         return Err(StoreError::Foreign(format!(
             "the state file {file} belongs to another plan: the plan's meaning has changed, a file of keys or of an `exec` \
-             program has changed, a `--set` argument differs, or --state names another migration's file.\n  \
+             program has changed, a custom change has another version, a `--set` argument differs, or --state names another \
+             migration's file.\n  \
              the state file: {} {} ({})\n  this plan:      {} {} ({})\nNothing was read from or written to the table. \
-             Restore the plan to resume. To start with the changed plan, give it another [migration] name or another --state; the old \
+             Restore the plan, and the version of a custom change, to resume or to roll back. To start with the changed plan, give it another [migration] name or another --state; the old \
              file keeps its failures and pre-images.",
             theirs.migration,
             short_fingerprint(&theirs.fingerprint),

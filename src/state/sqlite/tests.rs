@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use super::*;
-use crate::change::{Digest, HistoryLookup, Outcome, PreImage};
+use crate::change::{Digest, HistoryLookup, ItemHistory, Outcome, PreImage};
 use crate::item::{ItemKey, Path, Position, Value};
 use crate::state::{
     BaselinePage, BeginMode, Checkpoints, Commit, Counts, Events, Failure, History, NewRun, PreImageId, PreImageRow,
@@ -292,4 +292,28 @@ async fn a_lookup_for_a_report_never_fails() {
     assert!(found.len() == 2 && found.iter().all(|record| record.unreadable_reason().is_some()), "{found:?}");
     store.events().await.expect("the store still works");
     store.history_of(keys(), HistoryLookup::ForDecision).await.unwrap_err();
+}
+
+/// A lookup for a report contains the readable part of the journal.
+#[tokio::test]
+async fn a_damaged_journal_row_does_not_stop_a_lookup_for_a_report() {
+    let dir = scratch();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store).await;
+    let key = ItemKey::new([("pk".to_owned(), Value::S("x".to_owned()))].into());
+    let kind = Path::attribute("kind");
+    let digest = Digest::from_value(&Value::S("order".to_owned()));
+    let stable = vec![(key.clone(), vec![(kind.clone(), digest)])];
+    let session = SessionId { run, epoch: 1 };
+    store.record_baseline(BaselinePage { stable, ..BaselinePage::empty(session, 0, 1) }).await.unwrap();
+    let changed = |found: &[ItemHistory]| {
+        found[0].unreadable_reason().is_none()
+            && found[0].changed_stable(std::slice::from_ref(&kind), &Default::default()).is_some()
+    };
+    let found = store.history_of(vec![key.clone()], HistoryLookup::ForReport).await.unwrap();
+    assert!(changed(&found), "{found:?}");
+    let sql = "UPDATE pre_images SET wrote = x'0000000000000000'";
+    store.thread.run(move |c| Ok(c.execute_batch(sql)?)).await.unwrap();
+    let found = store.history_of(vec![key], HistoryLookup::ForReport).await.unwrap();
+    assert!(found[0].unreadable_reason().is_none() && !changed(&found), "{found:?}");
 }

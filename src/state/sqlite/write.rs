@@ -3,13 +3,14 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::super::phase;
 use super::super::rules::{self, BeginDecision};
 use super::super::{
     BeginMode, Commit, DivergedItem, Failure, NewRun, RunId, RunRecord, RunSession, RunStatus, SegmentEvent,
     SegmentState, SegmentStatus, SessionId, Spend,
 };
 use super::error::StateFileError;
-use super::{OFFSET_PREFIX, journal, read, spend};
+use super::{OFFSET_PREFIX, deleted, journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
@@ -49,7 +50,11 @@ pub(super) fn begin(
             if let Some(run) = current.filter(|_| supersedes) {
                 supersede(connection, run.id, rules::SUPERSEDED_BY_RESTART)?;
             }
-            insert_run(connection, new, pass, now)
+            let session = insert_run(connection, new, pass, now)?;
+            if new.phase == phase::ROLLBACK {
+                deleted::record_end(connection, session.run.id)?;
+            }
+            Ok(session)
         }
         (BeginDecision::Resume | BeginDecision::ReadOnly, None) => {
             Err(StateFileError::Row("the run to resume no longer exists".to_owned()))

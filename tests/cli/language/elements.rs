@@ -139,9 +139,27 @@ async fn elements_of_old_writers_are_found_and_changed() {
     migration.harness.load(&migration.table, [old("c")].into_iter()).await;
     migration.command(&[&["run", "--again", "--yes"], &ACCEPT[..]].concat(), 0);
     assert_eq!(migration.harness.dump(&migration.table).await.into_values().collect::<Vec<_>>(), [new("c")]);
-    // The way back restores the last list that an application wrote.
-    migration.command(&["rollback", "--yes"], 0);
-    assert_eq!(migration.harness.dump(&migration.table).await.into_values().collect::<Vec<_>>(), [old("c")]);
+    // Before the last write, the list had an element that an earlier write had changed. A rollback cannot restore all.
+    migration.command(&["rollback", "--yes"], 5);
+    assert_eq!(migration.harness.dump(&migration.table).await.into_values().collect::<Vec<_>>(), [new("c")]);
+}
+
+/// RUNBOOK: "If a writer extended the list or map after `run`, and a later pass or repair wrote it again, `rollback`
+/// leaves it as it is too."
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_reports_a_list_that_was_extended_and_written_again() {
+    let tmp = |id: &str| json!({ "M": { "tmp": { "S": id } } });
+    let rest = "[[change]]\neach = \"lines[*]\"\nremove = \"tmp\"\n";
+    let items = vec![order("extended", &json!([tmp("1"), tmp("2")])), order("same", &json!([tmp("1")]))];
+    let migration = Migration::new(items, "", rest).await;
+    migration.command(&[&["run", "--yes", "--accept", "no-pitr"], &ACCEPT[..]].concat(), 0);
+    let extended = order("extended", &json!([{ "M": {} }, { "M": {} }, tmp("3")]));
+    migration.harness.load(&migration.table, [extended].into_iter()).await;
+    migration.command(&[&["run", "--again", "--yes"], &ACCEPT[..]].concat(), 0);
+    migration.command(&["rollback", "--yes"], 5);
+    let after: Vec<Item> = migration.harness.dump(&migration.table).await.into_values().collect();
+    assert!(after.contains(&order("extended", &json!([{ "M": {} }, { "M": {} }, { "M": {} }]))), "{after:?}");
+    assert!(after.contains(&order("same", &json!([tmp("1")]))), "{after:?}");
 }
 
 /// `explain` shows that the write replaces the whole list. It shows no values.

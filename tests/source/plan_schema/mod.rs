@@ -30,7 +30,7 @@ const UNREADABLE: [&str; 10] = [
 ];
 
 /// Bad plans in `tests/plans/` that the schema accepts, each with the reason why a schema cannot find the fault.
-const BEYOND_A_SCHEMA: [(&str, &str); 204] = [
+const BEYOND_A_SCHEMA: [(&str, &str); 206] = [
     ("append-key", "compares a change with `key`"),
     ("append-list-element", "a path: its last step"),
     ("append-twice", "compares the paths of two changes"),
@@ -102,6 +102,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 204] = [
     ("each-cutover", "compares a change with the other changes"),
     ("each-element-index", "a path: its last step"),
     ("each-inside", "compares the paths of two changes"),
+    ("each-inside-an-element", "a path: its steps"),
     ("each-key", "compares a change with `key`"),
     ("each-list-in-list", "a path: how many lists it enters"),
     ("each-list-index", "a path: its last step"),
@@ -201,6 +202,7 @@ const BEYOND_A_SCHEMA: [(&str, &str); 204] = [
     ("select-number", "the language of expressions"),
     ("select-or-unguarded", "the language of expressions"),
     ("select-reads-a-removed", "compares the selection with the changes"),
+    ("select-reads-a-removed-member", "compares the selection with the changes"),
     ("select-sql", "the language of expressions"),
     ("select-stable-alone", "compares the selection with the changes"),
     ("select-stable-changed", "compares the selection with the changes"),

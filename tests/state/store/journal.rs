@@ -201,6 +201,26 @@ async fn a_rollback_reads_what_the_expansion_has_recorded() {
     assert_eq!(records.read_history(keys, HistoryLookup::ForDecision).await.unwrap(), expected_histories);
 }
 
+/// A rollback removed a derived item that differed from the record, and died before it committed the page. When it
+/// resumes, it must find its own record.
+#[tokio::test]
+async fn a_rollback_reads_the_items_that_it_removed_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("s.db"));
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await.run.id;
+    let item = |text: &str| Item::from([("pk".to_owned(), Value::S(text.to_owned()))]);
+    let row = |pre: PreImage| PreImageRow { key: key(1), pre };
+    let rows = vec![row(PreImage::of_item("pk", &item("put"))), row(PreImage::confirmed_delete("pk"))];
+    store.append_pre_images(session_of(run, 1), rows).await.unwrap();
+    store.end_session(session_of(run, 1), RunStatus::Stopped, None, 0).await.unwrap();
+    let rollback = NewRun { phase: phase::ROLLBACK.to_owned(), ..new_run(1) };
+    let session = store.begin(BeginMode::ResumeOrNew, rollback).await.unwrap().run.session();
+    store.append_pre_images(session, vec![row(PreImage::of_item("pk", &item("removed")))]).await.unwrap();
+    let read = store.history_of(vec![key(1)], HistoryLookup::ForDecision).await.unwrap();
+    let put = read[0].deletion().unwrap();
+    assert_eq!((&put.image, &put.removed, put.is_confirmed), (&item("put"), &Some(item("removed")), true));
+}
+
 /// If a run is restarted while some items are still unread, the new run cannot distinguish preexisting targets from
 /// targets that the first run wrote.
 #[tokio::test]

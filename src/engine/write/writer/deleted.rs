@@ -2,14 +2,11 @@
 
 use super::item_outcomes::ItemResult;
 use super::{Writer, give_up};
-use crate::change::{GuardedWrite, Outcome, PreImage};
+use crate::change::{GuardedWrite, Outcome, PreImage, changed_names};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
-use crate::item::{Item, Path};
+use crate::item::Item;
 use crate::state::PreImageRow;
-
-/// Number of attribute names that the reason of a failure lists.
-const MAX_NAMES: usize = 5;
 
 impl Writer {
     /// Records that DynamoDB accepted a write. For a delete, the confirmation is durable when this function returns,
@@ -92,18 +89,6 @@ fn late_change(planned: &Item, removed: &Item, copy: DeletedCopy) -> String {
         "the item was deleted, but another writer had changed {listed} after it was read. The plan says that no writer can do \
          this unnoticed. {kept}"
     )
-}
-
-/// Lists the names of the attributes in which two items differ.
-pub(super) fn changed_names(planned: &Item, removed: &Item) -> String {
-    let names = planned.keys().chain(removed.keys().filter(|name| !planned.contains_key(*name)));
-    let changed: Vec<&String> = names.filter(|name| planned.get(*name) != removed.get(*name)).collect();
-    let mut listed: Vec<String> =
-        changed.iter().take(MAX_NAMES).map(|name| format!("`{}`", Path::attribute(name.as_str()))).collect();
-    if changed.len() > MAX_NAMES {
-        listed.push(format!("{} more", changed.len() - MAX_NAMES));
-    }
-    listed.join(", ")
 }
 
 #[cfg(test)]

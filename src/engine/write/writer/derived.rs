@@ -1,10 +1,9 @@
 //! Writes that put a derived item, and the deletes with which a rollback removes derived items.
 
-use super::deleted::changed_names;
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::replan::MAX_ATTEMPTS;
 use super::{PendingWrite, Writer, give_up};
-use crate::change::{ExistingDerived, GuardedWrite, Outcome, PreImage};
+use crate::change::{ExistingDerived, GuardedWrite, ItemMark, Outcome, PreImage, changed_before_removal};
 use crate::engine::client::{RequestSpend, Requests};
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey};
@@ -43,20 +42,14 @@ impl Writer {
         let partition_key = &self.changes().key().partition.name;
         let planned = write.deleted_item();
         let other = removed.filter(|removed| planned.is_some_and(|planned| planned != removed));
-        if let Some(removed) = &other {
-            self.append(requests, &write.key, [PreImage::of_item(partition_key, removed)]).await?;
-        }
-        self.record_put_back(requests, [&write.key]).await?;
+        let image = other.iter().map(|removed| PreImage::of_item(partition_key, removed));
+        let rows = image.chain([PreImage::mark(partition_key, ItemMark::PutBack)]);
+        // One transaction: if the process dies now, the resumed rollback reports the failure again.
+        self.append(requests, &write.key, rows).await?;
         Ok(match (planned, &other) {
-            (Some(planned), Some(removed)) => ItemResult::Failed(
-                Outcome::Conflict,
-                format!(
-                    "the derived item was deleted, but another writer had changed {} just before, although all writers \
-                     should have stopped. The journal has the deleted item, so you can put it back by hand: `backfill \
-                     journal PLAN --show-values` shows it",
-                    changed_names(planned, removed)
-                ),
-            ),
+            (Some(planned), Some(removed)) => {
+                ItemResult::Failed(Outcome::Conflict, changed_before_removal(planned, removed))
+            }
             (Some(_) | None, _) => ItemResult::Outcome(Outcome::Applied),
         })
     }
@@ -94,6 +87,9 @@ impl Writer {
     ) -> Result<Option<PendingWrite>, Stopped> {
         member.ambiguous = true;
         member.unclear = true;
+        // The write is sent again under a record of its own. A confirmation of one transaction thus never hides that the
+        // other one may still arrive.
+        member.journaled = Vec::new();
         self.look_at_derived(requests, member, outcomes).await
     }
 

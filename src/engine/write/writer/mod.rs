@@ -114,6 +114,7 @@ impl Writer {
     pub async fn process(&self, items: Vec<Item>, requests: &Requests) -> Result<PartialOutcome, Stopped> {
         let mut outcomes = ItemOutcomes::default();
         let mut writes = Vec::new();
+        self.decisions.check_repeatable(&items, requests)?;
         let records = self.history_of(&items, requests).await?;
         let known: Vec<(&Item, &ItemHistory)> = items.iter().zip(records.iter().map(Arc::as_ref)).collect();
         let decisions = match self.restores_items() {

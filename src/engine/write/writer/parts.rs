@@ -2,7 +2,7 @@
 
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::{PendingWrite, Writer};
-use crate::change::{Decision, NextWrite, Outcome};
+use crate::change::{Decision, GuardedWrite, NextWrite, Outcome};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::figure::count;
@@ -20,11 +20,18 @@ const MAX_PATHS: usize = 5;
 pub(crate) struct SentParts {
     writes: u32,
     paths: Vec<Path>,
+    /// Whether another write may have been applied, although no reply confirmed it.
+    is_unclear: bool,
 }
 
 impl SentParts {
     fn is_empty(&self) -> bool {
-        self.writes == 0
+        self.writes == 0 && !self.is_unclear
+    }
+
+    /// Notes that the reply to one of several writes was lost, and that the write may have been applied.
+    pub(super) fn add_unclear(&mut self, write: &GuardedWrite) {
+        self.is_unclear |= write.next.is_some() || self.writes > 0;
     }
 
     /// Returns the reason of a failure, with what was written before.
@@ -32,15 +39,20 @@ impl SentParts {
         if self.is_empty() {
             return reason;
         }
+        let lost = "the reply to a write was lost, so this write may have changed the item too";
+        if self.writes == 0 {
+            return format!("{reason}. Part of the item may have been written before this: {lost}");
+        }
         let mut names: Vec<String> = self.paths.iter().take(MAX_PATHS).map(|path| format!("`{path}`")).collect();
         if self.paths.len() > MAX_PATHS {
             names.push(format!("{} more", self.paths.len() - MAX_PATHS));
         }
-        format!(
+        let written = format!(
             "{reason}. Part of the item was written before this: {} changed {}. That part stays",
             count(self.writes.into(), "write", "writes"),
             names.join(", ")
-        )
+        );
+        if self.is_unclear { format!("{written}. Besides, {lost}") } else { written }
     }
 }
 
@@ -75,8 +87,8 @@ impl Writer {
                 Ok(None)
             }
             Decision::Write(write) => {
-                let PendingWrite { sent, record, .. } = member;
-                Ok(Some(PendingWrite { sent, ..PendingWrite::new(write, record) }))
+                let PendingWrite { sent, unclear, record, .. } = member;
+                Ok(Some(PendingWrite { sent, unclear, ..PendingWrite::new(write, record) }))
             }
             other @ (Decision::NothingToDo
             | Decision::AlreadyApplied
@@ -86,32 +98,52 @@ impl Writer {
             | Decision::NotComputable(_)
             | Decision::Refused(..)
             | Decision::NeedsAnswers(..)) => {
-                outcomes.record_end(member.write.key, other, false, &member.sent);
+                let end = End { after_condition: false, has_left: self.changes().has_left_selection(&image) };
+                outcomes.record_end(member.write.key, other, end, &member.sent);
                 Ok(None)
             }
         }
     }
 }
 
+/// The state of an item that gets no further write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    /// Whether "nothing to do" means that somebody has made the change, because a condition failed before.
+    pub(super) after_condition: bool,
+    /// Whether the plan does not select the item any more.
+    pub(super) has_left: bool,
+}
+
 impl ItemOutcomes {
     /// Counts an item that gets no further write, like [`ItemOutcomes::record_decision`]. If a part of it was written,
     /// the item counts as applied, or as a failure that says which part was written.
-    pub(super) fn record_end(&mut self, key: ItemKey, decision: Decision, after_condition: bool, sent: &SentParts) {
+    pub(super) fn record_end(&mut self, key: ItemKey, decision: Decision, end: End, sent: &SentParts) {
+        let End { after_condition, has_left } = end;
         if sent.is_empty() {
             return self.record_decision(key, decision, after_condition);
         }
         let result = match decision {
             Decision::Skipped(paths) if paths.is_empty() => {
-                let why =
-                    "an expression or a conversion has no result any more, because another writer changed the item";
+                let why = "an expression, a conversion or a custom change has no result any more";
                 ItemResult::Failed(Outcome::NotComputable, sent.explain(why.to_owned()))
+            }
+            Decision::NothingToDo if has_left => {
+                let why = "the item left the selection, because another writer changed it";
+                ItemResult::Failed(Outcome::Conflict, sent.explain(why.to_owned()))
+            }
+            Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) if sent.writes == 0 => {
+                return self.record_decision(key, decision, after_condition);
             }
             Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => {
                 ItemResult::Outcome(Outcome::Applied)
             }
             Decision::Diverged(paths) => {
                 let names: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
-                let why = format!("between two writes, another writer set {} to another value", names.join(", "));
+                let (names, have) = (names.join(", "), if paths.len() == 1 { "does" } else { "do" });
+                let why = format!(
+                    "{names} {have} not have the value that the plan implies, because another writer changed the item"
+                );
                 ItemResult::Failed(Outcome::Conflict, sent.explain(why))
             }
             Decision::Rejected(_)
@@ -127,5 +159,41 @@ impl ItemOutcomes {
             }
         };
         self.record(key, result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::Item;
+
+    /// Returns the outcome of an item with this decision, after a write whose reply was lost and this number of accepted
+    /// writes.
+    fn end(decision: Decision, writes: u32, is_split: bool, has_left: bool) -> ItemOutcomes {
+        let mut lost = GuardedWrite::for_test("1");
+        lost.next = is_split.then(|| Box::new(NextWrite { image: Item::new() }));
+        let mut sent = SentParts { writes, paths: vec![Path::attribute("new0")], is_unclear: false };
+        sent.add_unclear(&lost);
+        let mut outcomes = ItemOutcomes::default();
+        outcomes.record_end(lost.key, decision, End { after_condition: true, has_left }, &sent);
+        outcomes
+    }
+
+    #[test]
+    fn a_write_with_a_lost_reply_may_have_written_a_part() {
+        let diverged = || Decision::Diverged(vec![Path::attribute("new0")]);
+        let failed = end(diverged(), 0, true, false);
+        assert_eq!((failed.counts.of(Outcome::Conflict), failed.diverged.len()), (1, 0));
+        assert!(failed.failures[0].reason.contains("may have been written"), "{:?}", failed.failures);
+        // One write for the whole item cannot leave a part.
+        assert_eq!(end(diverged(), 0, false, false).diverged.len(), 1);
+        let failed = end(diverged(), 1, false, false);
+        let reason = &failed.failures[0].reason;
+        assert!(reason.contains("`new0` does not have the value that the plan implies"), "{reason}");
+        assert!(reason.contains("1 write changed `new0`") && reason.contains("reply to a write was lost"), "{reason}");
+        for writes in [0, 1] {
+            assert_eq!(end(Decision::NothingToDo, writes, true, true).counts.of(Outcome::Conflict), 1);
+            assert_eq!(end(Decision::NothingToDo, writes, true, false).counts.of(Outcome::Conflict), 0);
+        }
     }
 }

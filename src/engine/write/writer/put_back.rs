@@ -18,16 +18,16 @@ const LATE_WRITES: Duration = Duration::from_secs(60);
 
 /// Why nothing is known about a journal row without a readable key.
 const UNREADABLE_KEY: &str = "a row of the journal is damaged, and its key cannot be read. If the row records a delete, \
-                              its item was not put back. Compare `backfill journal` with a backup of the table or of the \
-                              state file";
+                              its item was not put back. If it records a derived item, that item was not deleted. \
+                              Compare `backfill journal` with a backup of the table or of the state file";
 
 impl Writer {
-    /// Decides which of these items to put back, or which of these derived items to delete. The items have only their keys. Reads an item only if the decision
-    /// depends on whether the table has it.
+    /// Decides which of these items to put back, or which of these derived items to delete. The items have only their
+    /// keys. Reads an item only if the decision depends on whether the table has it.
     ///
     /// An item whose delete was not confirmed may still exist because a killed process sent the delete and the delete has
-    /// not arrived yet. So this function waits until such a delete must have arrived, and reads the item again. A stop
-    /// ends the wait.
+    /// not arrived yet. So this function waits until such a delete must have arrived, and reads the item again. A
+    /// transaction that puts a derived item may arrive late in the same way. A stop ends the wait.
     pub(super) async fn decide_put_backs(
         &self,
         items: &[(&Item, &ItemHistory)],
@@ -78,8 +78,15 @@ impl Writer {
         let arrived = self.begun + LATE_WRITES;
         let is_early = Instant::now() < arrived;
         let first = requests.get(&key).await?;
-        // A late delete removes an item that is there now. A late put creates an item that is missing now.
-        if first.item.is_none() != removes || !is_early || !may_still_arrive(deletion) {
+        let depends = match (&first.item, removes) {
+            // A late transaction puts the item after the rollback found it missing, or after it deleted the item.
+            (None, true) => deletion.puts.has_unconfirmed,
+            (Some(found), true) => deletion.puts.has_unconfirmed && self.would_write(found, record),
+            // A late delete removes an item that is there now.
+            (None, false) => false,
+            (Some(_), false) => !deletion.is_confirmed && deletion.undone == Undone::No,
+        };
+        if !(depends && is_early) {
             return Ok(first);
         }
         let what = if removes { "put" } else { "delete" };
@@ -91,6 +98,10 @@ impl Writer {
         let second = requests.get(&key).await?;
         let units = first.units.unwrap_or(0.0) + second.units.unwrap_or(0.0);
         Ok(GetReply { units: Some(units), ..second })
+    }
+
+    fn would_write(&self, found: &Item, record: &ItemHistory) -> bool {
+        matches!(self.changes().decide_with(found, record), Decision::Write(_))
     }
 
     /// Settles a put whose reply was lost: reads the item instead of sending the put again. If the first put took effect
@@ -114,8 +125,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Marks these items as being in the table again, or these derived items as being gone. The marks are durable when this function returns. A later rollback
-    /// then leaves these items alone, whatever the application does with them.
+    /// Marks these items as being in the table again, or these derived items as being gone. The marks are durable when
+    /// this function returns. A later rollback then leaves these items alone, whatever the application does with them.
     pub(super) async fn record_put_back(
         &self,
         requests: &Requests,
@@ -130,9 +141,4 @@ impl Writer {
         let stored = self.history.append_pre_images(self.session, rows).await;
         stored.map(|_| ()).map_err(|error| give_up(requests, error.to_string()))
     }
-}
-
-/// Returns whether the delete or the put was not confirmed, so that it may arrive after an item was read.
-fn may_still_arrive(deletion: &Deletion) -> bool {
-    !deletion.is_confirmed && deletion.undone == Undone::No
 }

@@ -1,6 +1,7 @@
 //! Decides again about an item after a condition failed, based on the item's current image.
 
 use super::item_outcomes::{ItemOutcomes, ItemResult};
+use super::parts::End;
 use super::{PendingWrite, Writer, give_up};
 use crate::change::{Decision, Outcome};
 use crate::engine::client::{RequestSpend, Requests};
@@ -40,6 +41,9 @@ impl Writer {
             }
         };
         let unclear = u64::from(member.unclear);
+        if member.unclear {
+            member.sent.add_unclear(&member.write);
+        }
         let Some(image) = image else {
             outcomes.counts.unclear += unclear;
             if self.changes().removes_derived_items() {
@@ -71,7 +75,8 @@ impl Writer {
             // If the item still exists but must not be deleted any more, the change has not been made. If nothing is
             // derived from the item any more, no derived item was put.
             let may_be_made = member.write.deleted_item().is_none() && member.write.derived_item().is_none();
-            outcomes.record_end(key, decision, may_be_made, &member.sent);
+            let end = End { after_condition: may_be_made, has_left: self.changes().has_left_selection(&image) };
+            outcomes.record_end(key, decision, end, &member.sent);
             return Ok(None);
         };
         if member.replans + 1 >= MAX_ATTEMPTS {

@@ -16,7 +16,7 @@ use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::engine::write::outcome::PageOutcome as _;
 use crate::engine::write::writer::{ItemOutcomes, PendingWrite, Writer, has_item};
-use crate::item::PartitionHash;
+use crate::item::{PartitionHash, item_bytes};
 
 /// The turn of a partition key. Only the holder of the turn may process the key's set-aside items.
 type KeyTurn = Arc<Mutex<()>>;
@@ -37,7 +37,8 @@ pub(crate) struct QueuedItems(Vec<(QueuePosition, VecDeque<PendingWrite>)>);
 impl SetAsideItems {
     pub(crate) fn add(&mut self, requests: &Requests, member: PendingWrite) {
         let key = requests.hash_of(&member.write);
-        self.bytes += member.write.bytes_before.max(member.write.bytes_after);
+        let next = member.write.next.as_ref().map_or(0, |next| item_bytes(&next.image));
+        self.bytes += member.write.bytes_before.max(member.write.bytes_after) + next;
         self.keys.entry(key).or_insert_with(|| (requests.turn(key), VecDeque::new())).1.push_back(member);
     }
 

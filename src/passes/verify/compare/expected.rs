@@ -154,6 +154,13 @@ impl Expectation {
         })
     }
 
+    /// Returns the path to name in a report about a mismatch, if it is not the compared one: the first path of a list
+    /// whose value is wrong.
+    pub(super) fn place(&self, item: &Item, rules: &ItemRules) -> Option<Path> {
+        let Expectation::Elements { each } = self else { return None };
+        each.edit(item, &rules.facts).ok()?.fault_at
+    }
+
     /// Compares an item with this change. Returns the compared path and the verdict.
     ///
     /// If a formula has no result for the item, nothing shows that the target is right, so the item is a mismatch.

@@ -14,7 +14,9 @@
 //! | a | none | missing | missing | missing | matching |
 //! | none | b | unexpected (1) | missing (1) | missing | missing |
 //!
-//! (1) The verdict is "matching" if the new value existed before the migration, and the migration did not replace it.
+//! (1) The verdict is "matching" if the new value existed before the migration, unless a record shows that the
+//! migration replaced it. These records are read only if the plan needs them ([`super::pass`]). With
+//! `on_existing = "keep"` alone it does not, because only a repair replaces such a value. The verdict is then "matching".
 //!
 //! While applications write only new values, an item may have an old value without a new one. It is unknown whether the
 //! item's new value was never written or an application wrote the old value by mistake. Readers of the new attribute do
@@ -40,10 +42,12 @@
 //! the plan deletes it.
 //!
 //! If a stable attribute differs from its record, the item is stale, whatever its other attributes are: the selection no
-//! longer shows what the item should look like.
+//! longer shows what the item should look like. During a rollback, an item that needs nothing even if it were selected
+//! counts as matching instead. The log then says how many such items there are.
+//!
 //! A plan with `put` has no attributes to compare either. For a selected item, a derived item that does not exist is
-//! missing, and one that differs is stale. A derived item that this migration put is unexpected if its source is gone, is
-//! not selected any more, or has another derived key now.
+//! missing, and one that differs is stale. A derived item that this migration put or may have put, and that nobody has
+//! changed, is unexpected if its recorded source is gone, is not selected any more, or has another derived key now.
 //!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
@@ -157,10 +161,14 @@ impl Parity {
         if self.deletes {
             return self.compare_deleted(item);
         }
+        let is_rollback = self.is_rollback_of(item);
         if let Some(path) = self.changed_stable(item, record) {
-            return Comparison { verdict: Verdict::Stale, paths: vec![(path.clone(), Verdict::Stale)] };
+            let stale = || Comparison { verdict: Verdict::Stale, paths: vec![(path.clone(), Verdict::Stale)] };
+            // Equal values need nothing, whether the item is selected or not. So they must not stop a rollback.
+            let found = is_rollback.then(|| self.compare_paths(item, record, |_| true));
+            return found.filter(|found| !found.verdict.is_mismatch()).unwrap_or_else(stale);
         }
-        if record.unreadable_reason().is_some() && !self.rules.stable.is_empty() {
+        if record.unreadable_reason().is_some() && !self.rules.stable.is_empty() && !is_rollback {
             return self.unknown(item);
         }
         if self.puts {
@@ -176,6 +184,13 @@ impl Parity {
             },
         };
         self.unless_left_out(item, found)
+    }
+
+    /// Returns whether the item is compared during a rollback, before old values are proven fresh.
+    fn is_rollback_of(&self, item: &Item) -> bool {
+        let is_rollback =
+            |expected: &Expectation| matches!(expected, Expectation::Pair { truth: Truth::NewDuringRollback, .. });
+        self.expected_for(item).iter().any(is_rollback)
     }
 
     /// Returns the stable attribute that has changed since this migration first recorded the item.
@@ -288,7 +303,7 @@ impl Parity {
             // Only the history shows whether the item is a derived item.
             (Selected::No, None) => Verdict::Unexpected,
             (Selected::No, Some(record)) => {
-                let put = record.deletion().filter(|put| put.undone != Undone::Yes && put.image == *item);
+                let put = record.deletion().filter(|put| put.undone != Undone::Yes && put.puts.of(item).is_some());
                 if put.is_some() { Verdict::Unexpected } else { Verdict::NotSelected }
             }
         };
@@ -347,11 +362,16 @@ impl Parity {
 
     fn compare_paths(&self, item: &Item, record: &ItemHistory, counts: impl Fn(&Expectation) -> bool) -> Comparison {
         let expected = self.expected_for(item).iter().filter(|expected| counts(expected));
-        let found: Vec<(&Path, Verdict)> =
-            expected.map(|expected| expected.compare(item, record, &self.rules)).collect();
-        let verdict = found.iter().map(|(_, verdict)| *verdict).max().unwrap_or(Verdict::Matching);
-        let wrong = found.into_iter().filter(|(_, verdict)| verdict.is_mismatch());
-        Comparison { verdict, paths: wrong.map(|(path, verdict)| (path.clone(), verdict)).collect() }
+        let mut worst = Verdict::Matching;
+        let mut paths = Vec::new();
+        for expected in expected {
+            let (path, verdict) = expected.compare(item, record, &self.rules);
+            worst = worst.max(verdict);
+            if verdict.is_mismatch() {
+                paths.push((expected.place(item, &self.rules).unwrap_or_else(|| path.clone()), verdict));
+            }
+        }
+        Comparison { verdict: worst, paths }
     }
 }
 

@@ -69,8 +69,9 @@ impl DerivedItems {
         Ok((judged, units))
     }
 
-    /// Judges a derived item that the migration put by its source. It is an orphan if the source is gone, is not
-    /// selected any more, or has another derived key now. If the source is selected and has this derived key, the
+    /// Judges a derived item that the migration put, or may have put, by its recorded source. It counts as an orphan if
+    /// that source is gone, is not selected any more, or has another derived key now, although another source may
+    /// derive the same item. If the recorded source is selected and has this derived key, the
     /// verdict on the source says whether the derived item is right.
     async fn judge_derived(
         &self,
@@ -81,8 +82,9 @@ impl DerivedItems {
     ) -> Result<(Comparison, f64), Stopped> {
         let fine = Comparison { verdict: Verdict::NotSelected, paths: Vec::new() };
         let schema = self.changes.key();
-        let Some(source) = record.derived_from(&schema.partition.name) else { return Ok((fine, 0.0)) };
-        let got = requests.get(&source).await?;
+        let put = record.deletion().and_then(|deletion| deletion.puts.of(item));
+        let Some(source) = put.and_then(|put| put.source.as_ref()) else { return Ok((fine, 0.0)) };
+        let got = requests.get(source).await?;
         let is_orphan = match &got.item {
             None => true,
             Some(source) => match self.changes.selected(source) {

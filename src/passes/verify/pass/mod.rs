@@ -35,6 +35,10 @@ use shadow::Verifier;
 /// run's segments show which segments contain large item collections.
 const EXPAND: &str = "expand";
 
+/// Why a derived item is unexpected.
+const ORPHAN: &str = "its recorded source is gone, is not selected any more, or has another derived key now; another source \
+                      may derive it";
+
 const NOTHING_TO_REPAIR: &str = "after `contract` nothing is derived any more, so nothing can be repaired. Nothing was \
      read or written: verify without --repair, and run `contract` again for the items that it left";
 
@@ -221,8 +225,10 @@ async fn end(
     report.write_units = spend.state.spent.write;
     report.sample = sample.map(|sample| SampleReport::new(seed_of(record), &clusters(sample, &segments)));
     for verdict in Verdict::MISMATCHES {
+        let orphan = (job.plan.puts_items() && verdict == Verdict::Unexpected).then_some(ORPHAN);
         for found in store.mismatches(id, verdict, MAX_EXAMPLES).await? {
-            report.examples.push(MismatchExample::new(verdict, &found.key, &found.paths, found.repaired, found.why));
+            let why = found.why.or_else(|| orphan.map(str::to_owned));
+            report.examples.push(MismatchExample::new(verdict, &found.key, &found.paths, found.repaired, why));
         }
     }
     let json =

@@ -50,6 +50,12 @@ const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-
 const NEEDS_PROGRAM: &str = "left alone: a repair starts no program. `run --again` computes the value again, if the plan has \
                              `on_existing = \"overwrite\"` or the value is missing";
 
+/// The reason that the store records if an item has such a value and also another mismatch.
+const NEEDS_PROGRAM_TOO: &str = "left alone, also its other mismatches: a repair changes all attributes of an item or none, and \
+                                 one of them needs a program, which a repair does not start. `run --again` computes the \
+                                 value again, if the plan has `on_existing = \"overwrite\"` or the value is missing. \
+                                 Then repair again";
+
 /// Compares pages with the plan, and repairs mismatches on request.
 pub(super) struct Verifier {
     parity: Parity,
@@ -160,11 +166,14 @@ impl Verifier {
             suspect.found = self.parity.compare(&suspect.item, &suspect.record);
         }
         let mut marked = marked.into_iter();
+        let mut changed_but_fine: u64 = 0;
         suspects.retain(|suspect| {
             let was_marked = marked.next().unwrap_or_default();
             let stays = suspect.found.verdict.is_mismatch();
             if !stays {
                 fine.count(suspect.found.verdict);
+                let has_changed = self.parity.changed_stable(&suspect.item, &suspect.record).is_some();
+                changed_but_fine += u64::from(has_changed);
                 // The first comparison ignored the history and found a value that nothing implies. The history shows
                 // that this value existed before the migration.
                 let is_explained = was_marked
@@ -174,6 +183,11 @@ impl Verifier {
             }
             stays
         });
+        if changed_but_fine > 0 {
+            tracing::warn!(
+                "stable-changed: items of a page that match although a stable attribute has changed: {changed_but_fine}"
+            );
+        }
         Ok((suspects, fine, new_alone))
     }
 
@@ -259,7 +273,10 @@ impl Verifier {
         let found: BTreeMap<String, &Comparison> =
             suspects.iter().map(|suspect| (suspect.key.to_text(), &suspect.found)).collect();
         let why = |key: &str| match found.get(key) {
-            Some(found) if repair.needs_program(&found.paths) => NEEDS_PROGRAM,
+            Some(found) if repair.needs_program(&found.paths) => {
+                let only_programs = found.paths.iter().all(|wrong| repair.needs_program(std::slice::from_ref(wrong)));
+                if only_programs { NEEDS_PROGRAM } else { NEEDS_PROGRAM_TOO }
+            }
             Some(found) if !self.removes && found.paths.iter().any(|(_, verdict)| *verdict == Verdict::Unexpected) => {
                 NOT_REMOVED
             }

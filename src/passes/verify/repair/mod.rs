@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 
 use super::compare::SkipRule;
 use crate::change::{
-    Action, Change, Changes, Condition, Decider, Decision, ExecFault, GuardedWrite, Indexes, ItemHistory, ItemRules,
-    OnExisting, Selected, Source, Strategy, is_within_limits, stable_changed,
+    Change, Changes, Condition, Decider, Decision, ExecFault, Indexes, ItemHistory, ItemRules, OnExisting, Selected,
+    Source, Strategy, inseparable, stable_changed,
 };
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
@@ -55,6 +55,12 @@ struct RepairNeeds {
     changes: Vec<Change>,
     conditions: Vec<Condition>,
     left: Vec<Path>,
+    /// The position in the plan of the change that is decided about now.
+    position: usize,
+    /// For each of `changes`, the position of the plan's change that needs it.
+    needed_for: Vec<usize>,
+    /// For each of `conditions`, the position of the plan's change whose decision depends on it.
+    pinned_for: Vec<usize>,
 }
 
 impl Repair {
@@ -160,7 +166,8 @@ impl Repair {
         }
         let mut needs = RepairNeeds::default();
         let truth = self.truths.at(item.get(&self.key.partition.name));
-        for change in &self.changes {
+        for (position, change) in self.changes.iter().enumerate() {
+            needs.position = position;
             match self.applies(&mut needs, change, item) {
                 Selected::Yes => {}
                 Selected::No => {
@@ -178,7 +185,7 @@ impl Repair {
                     // If both sides exist and are equal, the repair only removes the source.
                     let only_removes = from.get(item).is_some() && from.get(item) == to.get(item);
                     needs.leave_if(from, only_removes && !self.removes);
-                    needs.changes.push(overwriting(change));
+                    needs.add(overwriting(change));
                 }
                 Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. } => {
                     let Some((source, new)) = Source::of_change(change) else { continue };
@@ -193,12 +200,12 @@ impl Repair {
                     let there = self.rules.options.of(to).target_value(to, item, Some(value));
                     let other = there.is_some_and(|there| there != value) && !change.skips_existing();
                     needs.leave_if(to, other && truth != Truth::Old);
-                    needs.changes.push(overwriting(change));
+                    needs.add(overwriting(change));
                 }
                 Change::Remove { path } if self.strategy == Strategy::InPlace => {
                     if !self.is_kept_by_skip(item, record, path) {
                         needs.leave_if(path, self.is_removal_only(item, path) && !self.removes);
-                        needs.changes.push(change.clone());
+                        needs.add(change.clone());
                     }
                 }
                 Change::Remove { .. } => {}
@@ -210,17 +217,17 @@ impl Repair {
                     needs.leave_if(to, other && !change.skips_existing() && truth != Truth::Old);
                     // Without a source, nothing implies the value that the migration wrote.
                     needs.leave_if(to, value.is_none() && to.get(item).is_some_and(|now| record.is_own_value(to, now)));
-                    needs.changes.push(overwriting(change));
+                    needs.add(overwriting(change));
                 }
                 Change::Convert { .. } | Change::Append { .. } | Change::Bump { .. } | Change::Delete { .. } => {
-                    needs.changes.push(change.clone());
+                    needs.add(change.clone());
                 }
                 Change::Each { each } => {
                     // Without an order, a repair removes no value that somebody wrote under an old name.
                     let edited = each.edit(item, &self.rules.facts);
                     let removes = edited.is_ok_and(|edited| edited.has_unexpected);
                     needs.leave_if(each.container(), removes && !self.removes);
-                    needs.changes.push(change.clone());
+                    needs.add(change.clone());
                 }
                 // Only `run` puts derived items. The playbook refuses the repair of such a plan.
                 Change::Put { .. } => return Decision::Diverged(Vec::new()),
@@ -241,7 +248,7 @@ impl Repair {
         let mut changes =
             Changes::for_expand(&needs.changes, strategy, self.key.clone(), indexes).with_rules(self.rules.clone());
         if self.splits {
-            changes = changes.with_split(&needs.changes, strategy);
+            changes = self.split(changes, &needs, strategy);
         }
         let decided = changes.decide(item);
         if decided == Decision::Skipped(Vec::new()) {
@@ -249,41 +256,24 @@ impl Repair {
             return Decision::Diverged(self.present_targets(item));
         }
         let Decision::Write(write) = decided else { return decided };
-        let whole = with_conditions(write.clone(), &needs.conditions);
-        if !self.splits || (whole.next.is_none() && is_within_limits(&whole)) {
-            return Decision::Write(whole);
-        }
-        // One of several writes pins only what it depends on. The pins of all pairs together could be too long.
-        let own: Vec<Condition> =
-            needs.conditions.into_iter().filter(|condition| is_about(condition, &write)).collect();
-        let part = with_conditions(write, &own);
-        if is_within_limits(&part) {
-            return Decision::Write(part);
-        }
-        Decision::Rejected("its repair needs a longer expression than DynamoDB accepts; it was not written".to_owned())
+        // If an item may need several writes, each write has its pins already.
+        Decision::Write(if self.splits { write } else { write.with_conditions(&needs.conditions) })
     }
-}
 
-/// Returns the write with these conditions in addition to its own.
-fn with_conditions(mut write: GuardedWrite, conditions: &[Condition]) -> GuardedWrite {
-    for condition in conditions {
-        if let Condition::Equals(path, _) = condition {
-            // The condition `Equals` already implies that the path exists.
-            write.conditions.retain(|other| *other != Condition::Exists(path.clone()));
+    /// Allows several writes for one item. Each pins everything that the decision about its part of the plan's changes
+    /// depends on, even if the write does not use it: an old value is derived only if all its copies are equal.
+    fn split(&self, changes: Changes, needs: &RepairNeeds, strategy: Strategy) -> Changes {
+        let mut of_group: Vec<(Vec<usize>, Vec<Condition>)> = Vec::new();
+        for group in inseparable(&self.changes, &self.rules.options) {
+            let positions = |of: &[usize]| -> Vec<usize> {
+                of.iter().enumerate().filter(|(_, change)| group.contains(change)).map(|(at, _)| at).collect()
+            };
+            let pins = positions(&needs.pinned_for).into_iter().map(|at| needs.conditions[at].clone()).collect();
+            of_group.push((positions(&needs.needed_for), pins));
         }
-        if !write.conditions.contains(condition) {
-            write.conditions.push(condition.clone());
-        }
+        let (groups, pins): (Vec<_>, Vec<_>) = of_group.into_iter().unzip();
+        changes.with_pinned_groups(&needs.changes, strategy, &groups, pins)
     }
-    write
-}
-
-/// Returns whether the condition tests a path that the write changes or tests.
-fn is_about(condition: &Condition, write: &GuardedWrite) -> bool {
-    let changed = write.actions.iter().filter_map(Action::path);
-    let tested = write.conditions.iter().flat_map(Condition::paths);
-    let mut used = changed.chain(tested);
-    used.any(|used| condition.paths().into_iter().any(|path| path.overlaps(used)))
 }
 
 /// Returns the change with the `on_existing` that a repair uses: overwrite a different value, unless the plan skips
@@ -296,10 +286,17 @@ fn overwriting(change: &Change) -> Change {
 impl RepairNeeds {
     /// Makes the write conditional on the path's value in the image.
     fn pin(&mut self, path: &Path, item: &Item) {
+        self.pinned_for.push(self.position);
         self.conditions.push(match path.get(item) {
             Some(value) => Condition::Equals(path.clone(), value.clone()),
             None => Condition::Missing(path.clone()),
         });
+    }
+
+    /// Adds a change that the item needs.
+    fn add(&mut self, change: Change) {
+        self.needed_for.push(self.position);
+        self.changes.push(change);
     }
 
     fn leave_if(&mut self, path: &Path, condition: bool) {

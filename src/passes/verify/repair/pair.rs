@@ -44,12 +44,12 @@ impl Repair {
             }
             // With `OnExisting::Skip`, the write also records that the migration wrote the new value.
             (Some(_), None, _) if skip_rule != SkipRule::Never => {
-                needs.changes.push(derive_new(source, new).with_on_existing(OnExisting::Skip));
+                needs.add(derive_new(source, new).with_on_existing(OnExisting::Skip));
             }
-            (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.changes.push(derive_new(source, new)),
+            (Some(_), None, _) | (Some(_), Some(_), Truth::Old) => needs.add(derive_new(source, new)),
             (None, Some(_), _) if skip_rule == SkipRule::Always => {}
             (None, Some(_), Truth::Old) if !self.removes => needs.leave_if(new, true),
-            (None, Some(_), Truth::Old) => needs.changes.push(Change::Remove { path: new.clone() }),
+            (None, Some(_), Truth::Old) => needs.add(Change::Remove { path: new.clone() }),
             (_, Some(_), _) => self.derive_old(needs, item, record, pair),
         }
     }
@@ -61,7 +61,7 @@ impl Repair {
         let old = &pair.source.path;
         if let Some(derivation) = &pair.source.derivation {
             match &derivation.inverse {
-                Some(inverse) => needs.changes.push(compute(old, Formula::Inverse(inverse.clone()))),
+                Some(inverse) => needs.add(compute(old, Formula::Inverse(inverse.clone()))),
                 None => needs.leave_if(old, true),
             }
             return;
@@ -94,7 +94,7 @@ impl Repair {
             return needs.leave_if(old, true);
         }
         if !needs.changes.iter().any(|change| matches!(change, Change::Copy { to, .. } if to == old)) {
-            needs.changes.push(copy(pair.new, old));
+            needs.add(copy(pair.new, old));
         }
     }
 }
