@@ -431,8 +431,10 @@ fn accept_help(accept: Acceptance) -> &'static str {
         Acceptance::ClientEncryption => {
             "items are signed or encrypted on the client: the signature covers no attribute that the plan changes"
         }
-        Acceptance::ReadersAcceptBoth => "a value changes its type or form in one step: every reader accepts both",
-        Acceptance::WritersWriteNew => "a value changes its type or form in one step: every writer writes the new one",
+        Acceptance::ReadersAcceptBoth => {
+            "a value changes its type or form in one step: every reader accepts both forms"
+        }
+        Acceptance::WritersWriteNew => "a value changes its type or form in one step: every writer writes the new form",
         Acceptance::DeletesItems => "the plan deletes items: you have checked which ones",
         Acceptance::NoWayBack => {
             "deleted or overwritten values are not kept, or the journal was purged: a rollback cannot restore them"

@@ -109,12 +109,12 @@
 //!
 //! | name | killed | what is found on resume |
 //! | --- | --- | --- |
-//! | `baseline-unrecorded` | before a page's baseline is durable | nothing of the page was written; it is read and recorded again |
+//! | `baseline-unrecorded` | before a page's baseline is durable | no item of the page was written; the page is read and recorded again |
 //! | `baseline-recorded` | after a page's baseline is durable, before its writes | the baseline is recorded. If an item may have been written, its targets do not count as preexisting. Exception: in a plan with `skip`, a target counts as preexisting if no recorded write can have filled it |
 //! | `baseline-completion` | while a rollback, or a run from the beginning, records the baseline of items that a stopped pass has not read | nothing was written; the recording continues from its checkpoints, and nothing else ever resumes the stopped pass |
-//! | `program-asked` | while a program computes values | nothing of those items was written; the program is asked again, and may answer differently |
+//! | `program-asked` | while a program computes values | those items were not written; the program is asked again, and may answer differently |
 //! | `prior-values-unrecorded` | before a write's prior values are durable | the item was not written; the page is read again |
-//! | `prior-values-recorded` | after a write's prior values are durable, before it is sent | the item was not written, but its prior values are on record; the page is read again |
+//! | `prior-values-recorded` | after a write's prior values are durable, before it is sent | the item was not written, but its prior values are recorded; the page is read again |
 //! | `write-unanswered` | after DynamoDB has carried out a write, before its reply is handled | some items of the page are written; when they are read again, they count as already applied. With `split = true`, an item may have part of its changes; the rest is written then |
 //! | `page-uncommitted` | after all writes of a page are answered, before the commit | the same, for all items of the page |
 //! | `delete-unconfirmed` | after a delete, before its confirmation is durable | the item is gone; a rollback reports it, because another writer may have deleted it |

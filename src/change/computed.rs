@@ -172,7 +172,7 @@ impl Draft<'_> {
     /// Raises the version attribute by one. Every write of the migration does so, on the way back too, so that
     /// applications with optimistic locking notice the write. There is no pre-image: the version never goes back.
     ///
-    /// Only an item whose version can also be raised `later` times after this write is written.
+    /// The item is not computable if its version cannot be raised `later` more times after this write.
     pub(super) fn bump(&mut self, path: &Path, later: usize) {
         let next = match self.next_version(path, later) {
             Ok(next) => next,

@@ -5,7 +5,8 @@
 //! throughput considerations", says that an index entry that appears, disappears or changes costs one write of the
 //! entry's size. If the index key changes, the entry costs two writes. Local indexes have the same costs, but consume
 //! the table's capacity. A transaction costs twice the units of each put and of each condition check ("Amazon DynamoDB
-//! Transactions: How it works"). Third-party recordings show that its indexes cost the usual units. Third-party recordings of AWS responses show that an unchanged entry costs nothing.
+//! Transactions: How it works"). Third-party recordings of AWS responses show two more facts: a transaction's index
+//! entries cost the usual units, and an unchanged entry costs nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ use crate::item::{Item, NotComputable, Path, Value};
 /// ```
 ///
 /// Supply it in [`Options::custom_changes`](crate::Options::custom_changes). A plan with a custom change that nobody
-/// supplies is refused, so the `backfill` binary refuses every such plan.
+/// supplies is refused, so the `backfill` binary refuses every plan with a custom change.
 ///
 /// The tool reads and writes the table. Every write is conditional on the inputs from which its values were computed.
 /// `rollback` removes or restores only values that the journal recorded. `verify` calls the function again and compares.
@@ -72,7 +72,7 @@ pub trait CustomChange: Send + Sync {
     /// The result must depend on `inputs` and on nothing else: no clock, no random numbers, no network. The tool calls
     /// the function several times for an item (once for each output), from several threads, and compares the results.
     /// These threads also send requests, so the function must be fast and must not block. At the beginning of a
-    /// pass, it calls the function twice for up to 100 items, and stops if the results differ.
+    /// pass, the tool calls the function twice for up to 100 items, and stops if the results differ.
     ///
     /// # Errors
     ///

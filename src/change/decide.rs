@@ -40,7 +40,7 @@ pub struct Changes {
     pub(super) parts: Vec<Ops>,
     /// Conditions that a write of these parts has in addition to its own. Empty, or one list for each part.
     pub(super) pins: Vec<Vec<Condition>>,
-    /// How much one write may need of DynamoDB's limits.
+    /// DynamoDB's limits for the expressions of one write.
     pub(super) limits: ExpressionSize,
     /// Whether `contract` may write an item after `run`.
     contracts: bool,
@@ -267,7 +267,7 @@ impl Changes {
                     write.bytes_after.saturating_sub(self.remaining_source_bytes(item)) <= MAX_ITEM_BYTES;
                 Decision::Refused(Box::new(write), Rule::ItemSize { fits_in_place })
             }
-            // Several writes carry less than one.
+            // Each of several writes is smaller than one write with all changes.
             Some(Rule::UpdateSize) if !self.parts.is_empty() => self.split(item, history, answers, write),
             Some(rule) => Decision::Refused(Box::new(write), rule),
             None => self.split(item, history, answers, write),
@@ -433,7 +433,7 @@ impl Changes {
                 let (mut unproven, mut all) = (draft(), draft());
                 for op in ops {
                     all.make_old_from_new(op);
-                    if !op.own_paths().all(|to| history.has_write_of(to)) {
+                    if !op.is_proven(item, &self.rules.facts, history) {
                         unproven.make_old_from_new(op);
                     }
                 }
@@ -465,7 +465,7 @@ impl Changes {
 
     /// Returns the stable attribute that has changed since it was recorded, if this phase must not rely on the selection
     /// of such an item.
-    fn changed_stable(&self, item: &Item, history: &ItemHistory) -> Option<&Path> {
+    pub(super) fn changed_stable(&self, item: &Item, history: &ItemHistory) -> Option<&Path> {
         if self.checks_stable() { history.changed_stable(&self.rules.stable, item) } else { None }
     }
 

@@ -168,14 +168,14 @@ impl<'a> Draft<'a> {
         self.added_bytes as i64 - self.removed_bytes as i64
     }
 
-    /// Returns what the operations planned so far need of DynamoDB's limits. Returns `None` if they need no write.
+    /// Returns the size of the expressions for the operations planned so far. Returns `None` if they need no write.
     pub(super) fn into_size(mut self) -> Option<ExpressionSize> {
         self.settle_maps();
         (!self.actions.is_empty()).then(|| ExpressionSize::of(&self.actions, &self.conditions))
     }
 
-    /// Returns what the conditions and actions planned so far need of DynamoDB's limits, with the condition that the
-    /// item exists.
+    /// Returns the size of the expressions for the conditions and actions planned so far, including the condition that
+    /// the item exists.
     pub(super) fn size(&self) -> ExpressionSize {
         let exists = Condition::ItemExists(self.key.partition.name.clone());
         let conditions: Vec<Condition> = self.conditions.iter().cloned().chain([exists]).collect();

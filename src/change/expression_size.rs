@@ -1,4 +1,4 @@
-//! How much a write needs of DynamoDB's limits for expressions.
+//! The size of a write's expressions, and DynamoDB's limits for them.
 
 use super::expression::{MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};
 use super::guarded::{Action, Condition, GuardedWrite};
@@ -29,8 +29,8 @@ pub fn is_within_limits(write: &GuardedWrite) -> bool {
         && update_bytes(&write.actions) <= MAX_ITEM_BYTES
 }
 
-/// Upper bounds for what a write needs of DynamoDB's limits. The bounds of two sets of actions and conditions add up to
-/// a bound of both together.
+/// Upper bounds for the size of a write's expressions. The sum of the bounds of two sets of actions and conditions is a
+/// bound for a write with both sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct ExpressionSize {
     update_bytes: usize,
@@ -144,7 +144,7 @@ impl ExpressionSize {
         ExpressionSize { condition_operators, ..self }
     }
 
-    /// Returns the share of the limit that is nearest to its end.
+    /// Returns the largest used share of any limit.
     pub(super) fn fullness(self) -> f64 {
         let shares = self.figures().into_iter().zip(ExpressionSize::LIMITS.figures());
         shares.map(|(figure, limit)| figure as f64 / limit as f64).fold(0.0, f64::max)

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 
 use super::draft::{Draft, Placement};
 use super::target::CopyTarget;
-use super::{Change, Condition, Leftover, PreImage, Source, Strategy};
-use crate::item::{Path, Value};
+use super::{Change, Condition, ItemHistory, Leftover, PreImage, Source, Strategy};
+use crate::expr::Facts;
+use crate::item::{Item, Path, Value};
 
 /// What this phase does for one source.
 #[derive(Debug, Clone)]
@@ -61,6 +62,23 @@ impl OldFromNewOp {
             OldFromNewOp::Recompute { target, .. } => std::slice::from_ref(target),
         };
         targets.iter().map(|target| &target.to)
+    }
+
+    /// Returns whether records show that this migration wrote every target of the operation in this item. If the item has
+    /// an old value, the recorded writes must be those that this value implies: another item with the same key may have
+    /// been written since.
+    pub(super) fn is_proven(&self, item: &Item, facts: &Facts, history: &ItemHistory) -> bool {
+        let is_written = |source: &Source, to: &Path| match source.value(item, facts) {
+            Ok(Some(implied)) => history.has_written(to, &implied),
+            Ok(None) => source.path.get(item).is_none() && history.has_write_of(to),
+            Err(_) => false,
+        };
+        match self {
+            OldFromNewOp::Refresh { from, targets } => {
+                targets.iter().all(|target| is_written(&Source::same(from), &target.to))
+            }
+            OldFromNewOp::Recompute { source, target } => is_written(source, &target.to),
+        }
     }
 
     /// Returns whether the operation needs an item's recorded history. The history shows whether a value was skipped.

@@ -66,7 +66,7 @@ fn only_records_count_after_the_index_was_deleted() {
         let decided = changes.decide_with(found, &ItemHistory::default());
         assert_eq!(decided, Decision::NothingToDo, "{changes:?}");
     }
-    // A run records what it writes for a plan that selects items, and a rollback goes by that.
+    // A run records what it writes for a plan that selects items, and a rollback relies on it.
     let rows = [(PreImageOrigin::Run, PreImage::without_value(&path("b")).with_written_value(&after["b"]))];
     let Decision::Write(back) = undo(&plan).decide_with(&after, &ItemHistory::new([], rows)) else {
         panic!("{after:?}")

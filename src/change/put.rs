@@ -152,21 +152,24 @@ impl Draft<'_> {
             return self.reject("the item or its derived item has no key attributes".to_owned());
         };
         if key == source {
-            return self
-                .reject("the derived item would have the key of the item itself; it was not written".to_owned());
+            return self.reject(
+                "the derived item would have the key of the item itself, so the derived item was not written"
+                    .to_owned(),
+            );
         }
         match self.rules.selects_derived(&item) {
             Selected::No => {}
             Selected::Yes => {
                 return self.reject(
-                    "the selection would include the derived item, so the next run would derive another item from it; \
-                     it was not written"
+                    "the selection would include the derived item, so the next run would derive another item from it. \
+                     The derived item was not written"
                         .to_owned(),
                 );
             }
             Selected::NotComputable(why) => {
                 return self.reject(format!(
-                    "it is unknown whether the selection would include the derived item: {}; it was not written",
+                    "it is unknown whether the selection would include the derived item: {}. The derived item was not \
+                     written",
                     why.reason()
                 ));
             }

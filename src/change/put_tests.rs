@@ -188,7 +188,7 @@ fn a_confirmation_belongs_to_its_item() {
     other.insert("user".to_owned(), Value::S("USER#2".to_owned()));
     let other_row = PreImage::of_item("pk", &other);
     // The other source recorded its item between the record and the confirmation of the first one.
-    let rows = [&confirmed()[..2], &[other_row.clone()], &confirmed()[2..]].concat();
+    let rows = [&confirmed()[..2], std::slice::from_ref(&other_row), &confirmed()[2..]].concat();
     assert!(matches!(undo().decide_with(&lookup(), &record(&rows)), Decision::Write(_)));
     assert_eq!(undo().decide_with(&other, &record(&rows)), Decision::Diverged(vec![path("user")]));
     // It recorded its item later.

@@ -28,7 +28,7 @@ pub struct Source {
     /// The old path.
     pub path: Path,
     /// How the new value is computed. `None` if both attributes have the same value.
-    pub derivation: Option<Derivation>,
+    pub derivation: Option<Box<Derivation>>,
 }
 
 /// How a new value is computed from an old value, and back.
@@ -69,7 +69,7 @@ impl Source {
     /// Creates the source of a pair whose new value is computed from the replaced attribute.
     pub(super) fn replaced(replaced: &Replaced, formula: &Formula) -> Source {
         let derivation = Derivation { formula: formula.clone(), inverse: replaced.inverse.clone() };
-        Source { path: replaced.path.clone(), derivation: Some(derivation) }
+        Source { path: replaced.path.clone(), derivation: Some(Box::new(derivation)) }
     }
 
     /// Returns the new value that this item implies. Returns `None` if the item has no old value.

@@ -151,7 +151,7 @@ impl Changes {
         // A part that needs no write has conditions too: the decision about the item depends on them.
         let (mut sizes, mut done) = (Vec::new(), Vec::new());
         for part in 0..self.parts.len() {
-            let mut draft = Draft::new(item, history, self.rules(), self.key());
+            let mut draft = self.new_draft(item, history);
             self.run_part(part, &mut draft, answers);
             let (conditions, growth) = (draft.size(), draft.growth());
             match draft.into_size() {
@@ -159,45 +159,59 @@ impl Changes {
                 None => done.push((part, conditions)),
             }
         }
-        let mut base = Draft::new(item, history, self.rules(), self.key());
-        if self.select(&mut base) != Selected::Yes {
+        let mut base = self.new_draft(item, history);
+        if self.select_for_part(&mut base) != Selected::Yes {
             return Decision::Write(whole);
         }
         self.record_in_every_write(&mut base);
         if let Some((version, later)) = self.raised() {
             base.bump(version, later);
         }
-        let FirstWrite { parts: mut chosen, mut size, writes } = first_write(base.size(), sizes, self.limits);
+        let FirstWrite { parts: mut chosen, mut size, mut writes } = first_write(base.size(), sizes, self.limits);
         if writes == 1 {
-            for (part, conditions) in done {
-                if size.plus(conditions).fits(self.limits) {
-                    size = size.plus(conditions);
-                    chosen.push(part);
+            for (part, conditions) in &done {
+                if size.plus(*conditions).fits(self.limits) {
+                    size = size.plus(*conditions);
+                    chosen.push(*part);
                 }
             }
             chosen.sort_unstable();
         }
-        let mut draft = Draft::new(item, history, self.rules(), self.key());
-        self.select(&mut draft);
-        chosen.iter().for_each(|part| self.run_part(*part, &mut draft, answers));
-        self.record_in_every_write(&mut draft);
-        let mut write = match draft.finish(whole.key.clone(), self.raised(), &self.pricing) {
-            Decision::Write(write) => write,
-            other @ (Decision::NothingToDo
-            | Decision::AlreadyApplied
-            | Decision::Skipped(_)
-            | Decision::Diverged(_)
-            | Decision::Rejected(_)
-            | Decision::NotComputable(_)
-            | Decision::Refused(..)
-            | Decision::NeedsAnswers(..)) => return other,
+        let mut write = loop {
+            let mut draft = self.new_draft(item, history);
+            self.select_for_part(&mut draft);
+            chosen.iter().for_each(|part| self.run_part(*part, &mut draft, answers));
+            self.record_in_every_write(&mut draft);
+            let write = match draft.finish(whole.key.clone(), self.raised(), &self.pricing) {
+                Decision::Write(write) => write,
+                other @ (Decision::NothingToDo
+                | Decision::AlreadyApplied
+                | Decision::Skipped(_)
+                | Decision::Diverged(_)
+                | Decision::Rejected(_)
+                | Decision::NotComputable(_)
+                | Decision::Refused(..)
+                | Decision::NeedsAnswers(..)) => return other,
+            };
+            // The condition of a map that the parts together leave empty is in no part's size.
+            let fits = ExpressionSize::of(&write.actions, &write.conditions).fits(self.limits);
+            if fits || chosen.len() < 2 {
+                break write;
+            }
+            let is_done = |part: &usize| done.iter().any(|(of, _)| of == part);
+            if chosen.iter().any(is_done) {
+                chosen.retain(|part| !is_done(part));
+            } else {
+                chosen.pop();
+                writes = writes.max(2);
+            }
         };
         if let Some(rule) = broken_rule(&write, item, &self.indexes().schemas()) {
             return Decision::Refused(Box::new(write), rule);
         }
         if !is_within_limits(&write) {
             return Decision::Rejected(
-                "changes that must stay in one write need a longer expression than DynamoDB accepts".to_owned(),
+                "changes that must stay in one write exceed DynamoDB's limits for expressions".to_owned(),
             );
         }
         if writes > 1 {
@@ -223,6 +237,18 @@ impl Changes {
         Decision::Write(write)
     }
 
+    /// Starts the plan of a write for this item.
+    fn new_draft<'a>(&'a self, item: &'a Item, history: &'a ItemHistory) -> Draft<'a> {
+        let mut draft = Draft::new(item, history, self.rules(), self.key());
+        draft.ignores_selection = self.changed_stable(item, history).is_some();
+        draft
+    }
+
+    /// Tests the selection, unless the decision about the item ignores it.
+    fn select_for_part(&self, draft: &mut Draft<'_>) -> Selected {
+        if draft.ignores_selection { Selected::Yes } else { self.select(draft) }
+    }
+
     /// Plans the operations of one part, with its additional conditions.
     fn run_part<'a>(&'a self, part: usize, draft: &mut Draft<'a>, answers: &ProgramAnswers) {
         draft.run(&self.parts[part], self.key(), answers);
@@ -230,7 +256,7 @@ impl Changes {
     }
 }
 
-/// What a part of an item's changes needs of one write.
+/// The size of one part of an item's changes.
 struct PartSize {
     part: usize,
     size: ExpressionSize,

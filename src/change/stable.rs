@@ -9,12 +9,13 @@ use super::PreImage;
 use super::draft::Draft;
 use crate::item::Path;
 
-/// Returns the reason why an item stays unchanged whose stable attribute has changed. The text begins with a fixed id.
+/// Returns the reason for leaving an item unchanged: its stable attribute has changed. The text begins with a fixed id.
 pub fn stable_changed(path: &Path) -> String {
     format!(
         "stable-changed: `{path}` is in a stable attribute, but it has changed since this migration first recorded the \
-         item, or the item was deleted and created again. So the selection does not show what to do. The item was not \
-         written. If you do not know the earlier value, leave the item as it is with `--force REASON`"
+         item, or the item was deleted and created again. So the tool cannot rely on the selection. The item was not \
+         written. Restore the earlier value if you know it. Otherwise, before `contract` begins, `rollback --force REASON` \
+         or `cutover --back --force REASON` leaves the item as it is"
     )
 }
 
@@ -27,8 +28,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Rejects the item if a stable attribute has changed. Nothing shows that the migration wrote the value in question,
-    /// and the selection must not decide.
+    /// Rejects the item if a stable attribute has changed. No record shows that the migration wrote the value in
+    /// question, and the tool cannot rely on the selection.
     pub(super) fn reject_if_stable_changed(&mut self) {
         if let Some(path) = self.history.changed_stable(&self.rules.stable, self.item) {
             self.reject(stable_changed(path));

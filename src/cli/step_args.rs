@@ -54,7 +54,7 @@ pub(crate) struct BackwardFacts {
 /// A fact about the writers of derived items, for a rollback.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct DerivedFacts {
-    /// If the plan puts derived items: state that nobody writes these items until the rollback ends
+    /// State that nobody writes the derived items until the rollback ends. Only for plans that put derived items
     #[arg(long)]
     pub writers_stopped: bool,
 }

@@ -30,7 +30,7 @@ pub trait Source: Send + Sync {
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError>;
 
     /// Reads one page, but may leave out items that `filter` excludes. `limit` in the request bounds the number of items
-    /// that are read, with those that are left out. A source that cannot filter returns all items, so the caller must
+    /// that are read, including those that are left out. A source that cannot filter returns all items, so the caller must
     /// test each item itself. The items that the filter includes, the positions and the cost of the page are the same as
     /// those of [`Source::read_page`].
     async fn read_filtered_page(&self, request: &PageRequest, _filter: &Filter) -> Result<FilteredPage, TableError> {

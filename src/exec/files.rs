@@ -56,7 +56,7 @@ pub(super) fn find(exec: &Exec, folder: &Path) -> ProgramFiles {
     ProgramFiles { folder: folder.to_owned(), executable, from_path, digest: hex(&hash.finalize()) }
 }
 
-/// Returns whether an interpreter's first argument is certainly meant as a file: its ending is one of a script or of a
+/// Returns whether an interpreter's first argument clearly names a file: it ends like the name of a script or of a
 /// compiled program.
 fn is_script(argument: &str) -> bool {
     const ENDINGS: [&str; 16] =

@@ -397,7 +397,7 @@ fn a_missing_script_is_noticed() {
         let why = why(argv).unwrap_or_else(|| panic!("{argv:?}"));
         assert!(why.starts_with("its script /") && why.ends_with("does not exist"), "{why}");
     }
-    // These are not certainly files that must exist.
+    // It is not certain that these arguments name files.
     for argv in [
         &["python3", "program.py", "missing.py"][..],
         &["python3", "-m", "json.tool"],

@@ -116,7 +116,7 @@ impl Verdict {
     pub(super) fn put_back_before() -> Verdict {
         Verdict::new(
             PredictedOutcome::AlreadyApplied,
-            "a rollback has put the item back before, and it was deleted since. It gets no write",
+            "an earlier rollback put the item back, and the item was deleted since then. It gets no write",
         )
     }
 

@@ -47,8 +47,8 @@ pub(super) async fn keep(store: &State, plan: &Plan, state: &Path) -> Result<(),
         return Ok(());
     }
     let why = format!(
-        "the file of keys cannot be copied to {shown}, from which a rollback reads it: {error}. Nothing was written to \
-         the table. Make room there, or choose another place with --state"
+        "the file of keys cannot be copied to {shown}, and a rollback needs this copy: {error}. Nothing was written to \
+         the table. Fix the cause, or choose another place with --state"
     );
     Err(MigrationError::Io(io::Error::new(error.kind(), why)))
 }

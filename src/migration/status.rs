@@ -14,7 +14,7 @@ use crate::clock::{self, Clock};
 use crate::cutover::schema::{from_json, to_json};
 use crate::cutover::{Flag, FlagMeta, open};
 use crate::plan::Plan;
-use crate::playbook::{MigrationState, MigrationStatus, Phase, StepContext, status};
+use crate::playbook::{MigrationState, MigrationStatus, Phase, StepContext, no_way_back, status};
 use crate::state::{self, LockHolder, RunStatus, StateReader, StateSummary, StoreError, StoredFact, phase};
 
 /// The status of a migration, from the state file and, if the flag was read, from the flag.
@@ -69,6 +69,8 @@ pub async fn snapshot(
     };
     let fingerprint = plan.fingerprint();
     let unfinished = unfinished(file, &state).await?;
+    let purged_at = file.fact(StoredFact::JournalPurged).await?;
+    let no_way_back = no_way_back(plan.deletion(), purged_at.as_deref());
     let context = StepContext {
         kind: state.kind().unwrap_or_else(|| kind(plan)),
         plan: fingerprint.as_str(),
@@ -82,9 +84,9 @@ pub async fn snapshot(
         deletes_items: plan.deletes_items(),
         unrestorable_targets: None,
         one_way: None,
-        no_way_back: None,
+        no_way_back: no_way_back.as_deref(),
         puts_items: plan.puts_items(),
-        purged_at: None,
+        purged_at: purged_at.as_deref(),
         accept_no_way_back: false,
         facts: &[],
         force: None,

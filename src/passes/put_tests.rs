@@ -250,7 +250,7 @@ fn change(table: &MemoryTable, rng: &mut Rng) {
 }
 
 /// Live writers lose nothing. Every derived item is put from the values that its source had at that moment, and only
-/// where there was none. A rollback deletes only what the migration put, and reports what it cannot decide.
+/// if no item had its key. A rollback deletes only what the migration put, and reports what it cannot decide.
 #[tokio::test(start_paused = true)]
 async fn live_writers_lose_nothing_and_no_derived_item_is_stale() {
     let mut seen = BTreeSet::new();

@@ -40,8 +40,8 @@ impl fmt::Display for Fingerprint {
 
 impl Plan {
     /// Returns the hash of the plan's meaning: table, selection, changes, strategy, `on_existing`,
-    /// `on_not_computable` and `split`. Everything else may change between two starts of a run: capacity, limits, prices, retry, segments, region, endpoint, the migration's name,
-    /// …
+    /// `on_not_computable` and `split`. Everything else may change between two starts of a run: capacity, limits, prices,
+    /// retry, segments, region, endpoint, the migration's name, …
     pub fn fingerprint(&self) -> Fingerprint {
         let mut hash = MeaningEncoder(VERSION.to_vec());
         hash.text(&self.table.name);

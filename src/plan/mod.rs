@@ -146,7 +146,7 @@ impl Plan {
     /// Returns the paths in stable attributes that a `where` reads and that no change of the plan touches. A plan that
     /// deletes items needs no record of them: its rollback acts only on the journal.
     fn recorded_stable(&self) -> Vec<Path> {
-        if self.deletes_items() {
+        if self.deletes_items() || self.puts_items() {
             return Vec::new();
         }
         let is_touched = |path: &Path| {

@@ -199,7 +199,7 @@ fn check_converted(
                     )
                     .also(change.first.clone(), "changes every element")
                     .help("guard what it reads, for example: item.lines.exists(x, type(x) == \"M\" && has(x.sku))")
-                    .help("then the selection has a result for every item, also after the run"),
+                    .help("then the `where` has a result for every item, even after the run"),
                 );
             }
             continue;

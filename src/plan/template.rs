@@ -166,7 +166,7 @@ on_existing = "keep"
 # What happens to an item for which an expression or a conversion has no result:
 # "fail" makes it a failure, with its key and the reason; "skip" leaves it unchanged.
 # on_not_computable = "fail"
-# split = true                      # several writes for an item whose changes do not fit one; readers may see part
+# split = true                      # several writes per item if needed; readers may see only some of the changes
 "#;
 
 const CHANGES: &str = r#"
@@ -218,7 +218,7 @@ to = {new}
 # [[change]]
 # bump = "version"                  # raise this number by one in every write
 
-# Or change every element of a list or map. A plan with a cutover has no such change.
+# Or change every element of a list or map. A plan with a cutover cannot change elements.
 # [[change]]
 # each = "lines[*]"                 # the other paths start at the element
 # set = "currency"                  # or move, remove, compute (element.a is a member of the element), convert
@@ -230,7 +230,7 @@ to = {new}
 # version = "version"               # every writer raises this number; or attributes = ["a", "b"], or writers = "stopped"
 # journal = "none"                  # keep no copy of the deleted items: there is no way back
 
-# Or put a derived item for each selected item. Such a plan has no other change, and its `where` is false for derived items.
+# Or put a derived item for each selected item. The plan has no other change, and its `where` is false for derived items.
 # [[change]]
 # put = { key = { pk = '"OF#" + item.pk', sk = '"LOOKUP"' }, attributes = { source = "item.pk" } }
 "#;

@@ -53,7 +53,7 @@ fn destroys_in_expand(change: &Change, strategy: Strategy) -> bool {
         Change::Each { each } => each.destroys_values(),
         // A version is raised, not replaced by another value.
         Change::Bump { .. } => false,
-        // A derived item is put only where there is none.
+        // A derived item is put only if no item has its key.
         Change::Put { .. } => false,
     }
 }

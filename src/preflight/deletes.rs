@@ -46,8 +46,8 @@ fn findings_of(input: &FindingInput<'_>, change: &Change) -> Vec<Finding> {
     std::iter::once(deletes).chain(no_way_back).chain(unlisted_index_key(input, gap)).collect()
 }
 
-/// Reports key attributes of indexes that the plan's `attributes` does not list. An item that has such an attribute is a
-/// failure, and is not deleted.
+/// Reports key attributes of indexes that the plan's `attributes` does not list. An item with such an attribute becomes
+/// a failure and is not deleted.
 fn unlisted_index_key(input: &FindingInput<'_>, gap: &GapRule) -> Option<Finding> {
     let GapRule::Attributes(names) = gap else { return None };
     let table = &input.facts.table;
@@ -63,7 +63,7 @@ fn unlisted_index_key(input: &FindingInput<'_>, gap: &GapRule) -> Option<Finding
         format!("`attributes` of the `delete` does not list key attributes of indexes: {}", unlisted.join(", "));
     (!unlisted.is_empty()).then(|| {
         Finding::new(Warning, "delete-attributes", title)
-            .with_reason("An item that is in such an index has an attribute that the plan does not list. It is a failure, and stays")
+            .with_reason("An item that is in such an index has an attribute that the plan does not list. It becomes a failure and is not deleted")
             .with_action("Add these names to `attributes`, unless no selected item has them")
     })
 }

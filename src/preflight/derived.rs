@@ -7,8 +7,8 @@ use super::finding::Severity::Warning;
 use super::finding_input::FindingInput;
 use crate::figure::number;
 
-/// Returns the findings about derived items: the application must keep them right after the run, and they may not expire
-/// with their sources.
+/// Returns the findings about derived items: the application must keep them up to date after the run, and they may not
+/// expire with their sources.
 pub(super) fn derived_findings(input: &FindingInput<'_>) -> Vec<Finding> {
     if !input.plan.puts_items() {
         return Vec::new();
@@ -19,7 +19,8 @@ pub(super) fn derived_findings(input: &FindingInput<'_>) -> Vec<Finding> {
     let right = Finding::new(Warning, "derived-items", what)
         .with_reason(
             "A run sees each source only once. If a writer later changes or deletes a source, its derived item stays as \
-             it is, and an item that is inserted behind the scan gets none. Only the application can keep them right",
+             it is. An item inserted behind the scan position gets no derived item. Only the application can keep derived \
+             items up to date",
         )
         .with_action(
             "Before the run, make every writer put, change and delete the derived item together with its source, in one \
@@ -38,7 +39,7 @@ fn expiry(input: &FindingInput<'_>) -> Option<Finding> {
     let what = format!("Items expire by `{attribute}`, which the derived items do not have");
     Some(
         Finding::new(Warning, "derived-items-expiry", what)
-            .with_reason("If a source expires, its derived item stays, and has no source any more")
+            .with_reason("If a source expires, its derived item stays without a source")
             .with_action(format!("If sources expire, compute `{attribute}` in the `attributes` of `put`")),
     )
 }

@@ -128,13 +128,15 @@ impl Estimate {
     }
 
     /// Makes an estimate from DynamoDB's own count. The estimate assumes that every item needs a write, and it does not
-    /// include the bytes that the writes add to the items.
+    /// include the bytes that the writes add to the items. If an item may need several writes, the upper bound assumes that
+    /// every item does.
     pub fn from_description(touched: &TouchedPaths, input: &EstimateInput<'_>) -> Estimate {
         let table = input.table;
         let items = table.item_count as f64;
         let bytes = table.size_bytes as f64;
         // DynamoDB rounds the size of each item up to whole KB. This adds between nothing and nearly one unit per item.
-        let whole = Range::between(items.max(bytes / 1024.0), items + bytes / 1024.0);
+        let writes = input.max_writes as f64;
+        let whole = Range::between(items.max(bytes / 1024.0), (items + bytes / 1024.0) * writes);
         // The transaction of a derived item writes and checks: at twice the price each. The derived item is assumed to be
         // at most as large as its source.
         let mut table_write = match input.derives {

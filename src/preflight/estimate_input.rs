@@ -25,6 +25,8 @@ pub struct EstimateInput<'a> {
     pub reads: ItemReads,
     /// Whether the run puts derived items: it reads each before it puts it, and a transaction costs twice as much.
     pub derives: bool,
+    /// Maximum number of writes that an item needs, without other writers.
+    pub max_writes: usize,
 }
 
 /// How a run reads the items.

@@ -102,6 +102,7 @@ fn estimate_input(job: &Job) -> EstimateInput<'_> {
         consistent: job.reads_consistently(),
         reads: item_reads(job),
         derives: job.plan.puts_items(),
+        max_writes: job.plan.max_writes(),
     }
 }
 

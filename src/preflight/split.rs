@@ -10,15 +10,15 @@ pub(super) fn split_finding(plan: &Plan) -> Option<Finding> {
     let writes = plan.max_writes();
     (writes > 1).then(|| {
         let writes = count(writes as u64, "write", "writes");
-        let what = format!("Without other writers, an item may get up to {writes}, one after the other (split = true)");
+        let what = format!("An item that no other writer changes may get up to {writes}, one after the other (split = true)");
         Finding::new(Warning, "split", what)
             .with_reason(
                 "Readers may see an item with only some of the changes. Each write costs as much as a write of the whole \
-                 item. If a write fails, the earlier ones stay, and the item is a failure that says which attributes were \
-                 written",
+                 item. If a write fails, the earlier ones stay, and the item becomes a failure that lists the written \
+                 attributes",
             )
             .with_action(
-                "Make sure that applications accept such items, or use two plans, each of which fits one write",
+                "Make sure that applications accept such items, or use two plans that fit one write each",
             )
     })
 }

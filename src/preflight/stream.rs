@@ -40,7 +40,7 @@ pub fn stream_filter(
 ) -> Result<StreamFilter, String> {
     if touched.whole_items {
         return Err(
-            "a filter cannot distinguish whole items that the run deletes or puts from those of the application"
+            "a filter cannot tell the items that the run deletes or puts from those that the application deletes or puts"
                 .to_owned(),
         );
     }

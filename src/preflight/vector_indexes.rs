@@ -6,10 +6,10 @@ use super::touched::TouchedPaths;
 use crate::dynamodb::{TableDescription, VectorIndex};
 use crate::item::Projection;
 
-const UNKNOWN_COST: &str = "DynamoDB meters these writes apart, as bytes (VectorWriteRequestBytes). The tool does not know \
-                            their price and their size, so neither the estimate nor `max_cost_usd` includes them";
+const UNKNOWN_COST: &str = "DynamoDB meters these writes separately, in bytes (VectorWriteRequestBytes). The tool does not \
+                            know their price or size, so neither the estimate nor `max_cost_usd` includes them";
 
-/// Returns one finding for each vector index of the table that the items are written to.
+/// Returns one finding for each vector index of the table that the pass writes.
 pub(super) fn vector_indexes(table: &TableDescription, touched: &TouchedPaths) -> Vec<Finding> {
     table.written().features.vector_indexes.iter().map(|index| finding(index, touched)).collect()
 }
@@ -20,7 +20,7 @@ fn finding(index: &VectorIndex, touched: &TouchedPaths) -> Finding {
         return Finding::new(
             Warning,
             "vector-index",
-            format!("`run` removes the deleted items from the vector index `{name}`"),
+            format!("`run` deletes or puts whole items, which may change the vector index `{name}`"),
         )
         .with_reason(UNKNOWN_COST)
         .with_action("Watch the metrics of the vector index in CloudWatch during the run");
@@ -43,8 +43,8 @@ fn finding(index: &VectorIndex, touched: &TouchedPaths) -> Finding {
     };
     let in_search = names.iter().any(|name| index.attributes.iter().any(|attribute| attribute == name));
     let effect = if in_search {
-        "Searches find other items while the pass is under way. A value of another type or with another number of \
-         dimensions leaves the index or is refused"
+        "Searches may return other items while the pass runs. An item whose vector gets another type or another number \
+         of dimensions leaves the index, or DynamoDB rejects the write"
     } else {
         "Searches return the new values of these projected attributes"
     };

@@ -130,7 +130,7 @@ impl RunReport<'_> {
             writeln!(out, "  {:<16} {confirmed:>14}  confirmed by DynamoDB, according to the journal", "deleted")?;
             writeln!(
                 out,
-                "  {:<16} {unconfirmed:>14}  at most: deleted, confirmation unknown, because the run died or lost the reply",
+                "  {:<16} {unconfirmed:>14}  at most: deletes without a confirmation, because the run died or lost the reply",
                 "maybe deleted"
             )?;
         }

@@ -397,7 +397,8 @@ fn kill_after(migration: &Migration, words: &[&str], operation: &'static str, re
     command.args(migration.args(words));
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let mut process = command.spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    // A rollback may first wait a minute for transactions of the killed run.
+    let deadline = Instant::now() + Duration::from_secs(180);
     while migration.harness.proxy().tally().operation(operation).ok < done + requests {
         assert!(
             Instant::now() < deadline && process.try_wait().unwrap().is_none(),

@@ -247,8 +247,8 @@ async fn a_sampled_check_reads_and_writes_nothing() {
 }
 
 /// RUNBOOK: "prints the keys of a few items of each kind"
-/// RUNBOOK: "The exit code is 4 if the dry run finds items that would fail, or 5 if it finds items that would be diverged.
-/// Limits and findings do not count."
+/// RUNBOOK: "The exit code is 4 if the dry run finds items that would fail, and 5 if it finds only items that would
+/// count as diverged. The limits of the plan and the findings of `check` do not change the exit code."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_names_examples_and_reasons_and_writes_nothing() {
     let harness = Harness::embedded();

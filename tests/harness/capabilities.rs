@@ -75,7 +75,7 @@ impl Capability {
             PointInTimeRecovery => ("describes point-in-time recovery", "the check `no-pitr`"),
             Backups => ("makes on-demand backups", "`[safety] backup`"),
             PartiQl => ("has PartiQL", "no current feature"),
-            Transactions => ("has transactions", "no current feature"),
+            Transactions => ("has transactions", "plans with `put`"),
         }
     }
 }

@@ -193,7 +193,7 @@ async fn contract_removes_exactly_what_it_may() {
     }
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     let before = bytes(&scene).await;
-    let dry = scene.run_ok("contract --dry-run --output json").await.json();
+    let dry = scene.run_command("contract --dry-run --output json").await.exits(5).json();
     assert_eq!(bytes(&scene).await, before, "a dry run");
     let ran = scene.run_command("contract --yes --output json").await.exits(5).json();
     assert_as_predicted(&dry, &ran);

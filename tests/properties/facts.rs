@@ -34,7 +34,7 @@ pub(crate) const CONDITIONS: [Condition; 7] = [
         source: "type(item.b) == \"N\" && item.b > 5",
         reads: &["b"],
         is_true: |item| match item.get("b") {
-            Some(Value::N(number)) => Some(decimal(number) > BigDecimal::from(5)),
+            Some(Value::N(number)) => Some(decimal(number) > 5),
             _ => Some(false),
         },
     },
@@ -179,7 +179,7 @@ pub(crate) const CONVERSIONS: [Conversion; 8] = [
         value: |value| match value {
             Value::S(text) => text.parse().ok().map(Value::Bool),
             Value::N(number) if decimal(number).is_zero() => Some(Value::Bool(false)),
-            Value::N(number) if decimal(number) == BigDecimal::from(1) => Some(Value::Bool(true)),
+            Value::N(number) if decimal(number) == 1 => Some(Value::Bool(true)),
             _ => None,
         },
         is_done: |value| matches!(value, Value::Bool(_)),
@@ -244,16 +244,19 @@ pub(crate) const CONVERSIONS: [Conversion; 8] = [
             Value::N(number) => {
                 let seconds = decimal(number);
                 seconds.is_integer()
-                    && seconds >= BigDecimal::from(-377_705_023_201_i64)
-                    && seconds <= BigDecimal::from(253_402_207_200_i64)
+                    && (BigDecimal::from(-377_705_023_201_i64)..=BigDecimal::from(253_402_207_200_i64))
+                        .contains(&seconds)
             }
             _ => false,
         },
     },
 ];
 
+/// A value, and how a plan writes it.
+pub(crate) type NamedValue = (&'static str, fn() -> Value);
+
 /// The constants of `set`: the TOML text, and the value.
-pub(crate) const CONSTANTS: [(&str, fn() -> Value); 7] = [
+pub(crate) const CONSTANTS: [NamedValue; 7] = [
     ("\"free\"", || Value::S("free".to_owned())),
     ("{ N = \"12345678901234567890123456789012345678\" }", || {
         Value::N(Num::parse("12345678901234567890123456789012345678").unwrap())
@@ -268,7 +271,7 @@ pub(crate) const CONSTANTS: [(&str, fn() -> Value); 7] = [
 ];
 
 /// What `append` adds: the TOML text, and the value. A set adds its members, every other value is one element.
-pub(crate) const ADDITIONS: [(&str, fn() -> Value); 4] = [
+pub(crate) const ADDITIONS: [NamedValue; 4] = [
     ("values = { SS = [\"migrated\", \"x\"] }", || Value::Ss(vec!["migrated".to_owned(), "x".to_owned()])),
     ("values = { NS = [\"7\"] }", || Value::Ns(vec![Num::parse("7").unwrap()])),
     ("value = \"tagged\"", || Value::S("tagged".to_owned())),

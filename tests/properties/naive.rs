@@ -444,10 +444,11 @@ pub(crate) fn contracted(spec: &Spec, item: &Item) -> Item {
             remove(&mut after, old);
         }
     }
-    if after != *item && spec.changes.iter().any(|change| change.kind == Kind::Bump) {
-        if let Some(Value::N(version)) = item.get("v") {
-            after.extend(number_of(&(decimal(version) + 1)).map(|next| ("v".to_owned(), next)));
-        }
+    if after != *item
+        && spec.changes.iter().any(|change| change.kind == Kind::Bump)
+        && let Some(Value::N(version)) = item.get("v")
+    {
+        after.extend(number_of(&(decimal(version) + 1)).map(|next| ("v".to_owned(), next)));
     }
     after
 }

@@ -254,7 +254,9 @@ impl Spec {
         };
         for at in 0..self.changes.len() {
             if self.changes.len() > 1 {
-                push(&|spec| drop(spec.changes.remove(at)));
+                push(&|spec| {
+                    spec.changes.remove(at);
+                });
             }
             push(&|spec| spec.changes[at].condition = None);
             push(&|spec| spec.changes[at].null_is_missing = false);

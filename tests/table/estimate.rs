@@ -92,7 +92,7 @@ async fn unreported_consumption_is_assumed_and_counted_separately() {
     let table = harness.create_indexed_table(&[by_type]).await;
     harness.load(&table, sample::items(3, 600)).await;
     let plan = harness.plan("lost", &table, "", &format!("{EXPAND}{CAPACITY}"));
-    let dry = tool(&harness, &plan, &["--dry-run"], 0);
+    let dry = tool(&harness, &plan, &["--dry-run"], 5);
     let seen = Mutex::new(HashSet::new());
     let rule = move |request: &RequestInfo| {
         // Only the reply to the first attempt of a write is lost, so that exactly one failed condition follows each
@@ -173,8 +173,8 @@ async fn every_count_of_a_dry_run_equals_that_of_the_run() {
     harness.load(&table, items_of_every_kind()).await;
     let changes = "[[change]]\nmove = \"old\"\nto = \"doc.new\"\n";
     let plan = harness.plan("counts", &table, "", &format!("{changes}{CAPACITY}"));
-    let dry = tool(&harness, &plan, &["--dry-run"], 0);
-    let sampled = tool(&harness, &plan, &["--dry-run", "--sample", "100%"], 0);
+    let dry = tool(&harness, &plan, &["--dry-run"], 4);
+    let sampled = tool(&harness, &plan, &["--dry-run", "--sample", "100%"], 4);
     harness.proxy().reset_tally();
     let run = tool(&harness, &plan, &["--yes"], 4);
     let counts = &run["totals"]["counts"];
@@ -212,7 +212,7 @@ async fn the_ranges_of_a_sample_include_the_whole_table() {
     let table = harness.create_table().await;
     harness.load(&table, sample::items(5, ITEMS)).await;
     let path = harness.plan("sampled", &table, "", &format!("{EXPAND}{CAPACITY}"));
-    let whole = tool(&harness, &path, &["--dry-run"], 0);
+    let whole = tool(&harness, &path, &["--dry-run"], 5);
     let plan = backfill::internals::plan::load("p", &std::fs::read_to_string(&path).unwrap()).unwrap().plan;
     let tables = Tables::one(Arc::new(DynamoTable::new(&connect(&plan.table).await.unwrap(), &table)));
     let description = describe(tables.source_metadata.as_ref(), Duration::from_secs(5)).await.unwrap();

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::claims::next_version;
 use super::flag::MemoryFlag;
-use super::{delete, plan, select, values};
+use super::{delete, elements, plan, put, select, values};
 
 /// One instance of the application.
 pub(crate) struct Application {
@@ -25,6 +25,8 @@ pub(crate) struct Application {
     /// The flag that the application read last, and the time of that read.
     pub(crate) cached: Option<(WriteTo, Instant)>,
     pub(crate) plan: Arc<Plan>,
+    /// Whether the application writes the derived items of the plan.
+    pub(crate) writes_derived: bool,
     pub(crate) rng: Rng,
 }
 
@@ -52,7 +54,11 @@ impl Application {
         let plan = Arc::clone(&self.plan);
         let (in_place, replaces) = (plan::in_place(&plan), plan::replaces(&plan));
         let changes_group = select::changes_group(&plan);
+        let has_elements = values::changes_elements(&plan);
         let rng = &mut self.rng;
+        if self.writes_derived && rng.u8(..4) == 0 {
+            return put::change(&self.table, key, rng);
+        }
         // Only the selected items have a new attribute. In a plan with a cutover, the selection depends on the key and
         // on the group, which a new item gets from its key.
         let mut seed = key.attributes().clone();
@@ -74,6 +80,15 @@ impl Application {
                 }
                 Some(item)
             }
+            (Some(mut item), 6..=7) if has_elements && rng.bool() => {
+                elements::change(&mut item, rng);
+                Some(item)
+            }
+            (Some(mut item), 6..=7) if plan.puts_items() && rng.bool() => {
+                let name = put::input(rng);
+                values::change_attribute(&mut item, name, rng);
+                Some(item)
+            }
             (Some(mut item), 6..=7) => {
                 match values::ATTRIBUTES.get(rng.usize(..=values::ATTRIBUTES.len())) {
                     Some(name) => values::change_attribute(&mut item, name, rng),
@@ -88,6 +103,9 @@ impl Application {
             }
             (None, _) => {
                 let mut item = plan::item(1_000 + n, replaces, rng);
+                if has_elements {
+                    elements::change(&mut item, rng);
+                }
                 item.extend(key.attributes().clone());
                 select::set_group(&mut item);
                 match (write, item.get("old").cloned()) {

@@ -9,7 +9,7 @@ use backfill::internals::dynamodb::Tables;
 use backfill::internals::dynamodb::memory::with_index;
 use backfill::internals::machine::Machine;
 use backfill::internals::migration::{Advance, Driver, DriverError, DriverSetup, OperatorInput};
-use backfill::internals::playbook::{CutoverTarget, Goal, Phase};
+use backfill::internals::playbook::{CutoverTarget, Fact, Goal, Phase};
 use backfill::internals::state::{CrashPoint, State};
 use fastrand::Rng;
 use tokio::time::{Instant, timeout};
@@ -52,7 +52,7 @@ impl World {
     /// changes. Returns false if the command never completes.
     pub(crate) async fn command(&mut self, goal: Goal, changes: u32) -> bool {
         for share in [changes / 2, changes - changes / 2] {
-            self.start_application(share);
+            self.start_application(goal, share);
         }
         let may_kill = if self.cell.is_some() { KILLS } else { self.rng.u32(..=KILLS) };
         let mut killed = 0;
@@ -127,7 +127,7 @@ impl World {
 
     /// Runs a command once, and kills it early. Returns whether it completed nevertheless.
     pub(crate) async fn abandon(&mut self, goal: Goal, changes: u32) -> bool {
-        self.start_application(changes);
+        self.start_application(goal, changes);
         let death = Death::After(Duration::from_millis(self.rng.u64(1..400)));
         let ended = self.attempt_until(goal, death).await;
         self.state = self.state.crash();
@@ -151,7 +151,9 @@ impl World {
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
 
-    fn start_application(&mut self, changes: u32) {
+    /// Starts an application. While a rollback removes derived items, nobody writes them. With deletes that pin nothing,
+    /// applications write them nevertheless.
+    fn start_application(&mut self, goal: Goal, changes: u32) {
         let application = Application {
             table: self.table.clone(),
             keys: self.keys.clone(),
@@ -159,6 +161,8 @@ impl World {
             cache_time: if self.planted == Some(PlantedBug::OldCaches) { CACHE_TIME * 30 } else { CACHE_TIME },
             cached: None,
             plan: Arc::new(self.plan.clone()),
+            writes_derived: self.plan.puts_items()
+                && (goal != Goal::Rollback || self.planted == Some(PlantedBug::UnguardedDelete)),
             rng: Rng::with_seed(self.rng.u64(..)),
         };
         self.applications.push(AbortOnDropHandle::new(tokio::spawn(application.work(changes))));
@@ -194,7 +198,9 @@ impl World {
         let flags = (!plan::in_place(&self.plan)).then(|| Arc::clone(&self.flag) as Arc<dyn FlagStore>);
         let ends_way_back = goal == Goal::CutoverTo(CutoverTarget::WriteNew) && plan::is_one_way(&self.plan);
         let force = ends_way_back.then(|| "nobody goes back".to_owned());
-        let input = OperatorInput { actor: "the world".into(), force, ..OperatorInput::default() };
+        let stops_writers = self.plan.puts_items() && goal == Goal::Rollback;
+        let facts = if stops_writers { vec![Fact::WritersStopped] } else { Vec::new() };
+        let input = OperatorInput { actor: "the world".into(), facts, force, ..OperatorInput::default() };
         let clock = Arc::new(move || wall(began));
         let mut driver = Driver::open(setup, State::new(self.state.clone()), flags, clock, input).await?;
         driver.machine = Machine {

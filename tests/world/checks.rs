@@ -59,6 +59,10 @@ impl World {
         for version in self.new_versions() {
             let NewVersion { key, process, at, before, after, number: _ } = &version;
             let at = format!("{during}: process {process} and {key} at {at:?}");
+            if self.plan.puts_items() {
+                self.check_put(&version, is_way_back, &at);
+                continue;
+            }
             self.check_claims(&version, is_way_back, &at);
             match (before, after) {
                 _ if self.plan.deletes_items() => {
@@ -122,6 +126,10 @@ impl World {
                 _ if self.plan.deletes_items() => match before {
                     Some(_) => delete::verdict(&self.plan, &item),
                     None => continue,
+                },
+                _ if self.plan.puts_items() => match before {
+                    Some(_) if !self.is_derived_item_foreign(&item) => self.put_verdict(&key, &item),
+                    Some(_) | None => continue,
                 },
                 _ if values::computes(&self.plan) => match before {
                     Some(_) => self.computed_verdict(&key, &item),
@@ -197,6 +205,9 @@ impl World {
             let (best, worst) = if self.plan.deletes_items() {
                 let verdict = delete::verdict(&self.plan, item);
                 (verdict, verdict)
+            } else if self.plan.puts_items() {
+                let verdict = self.put_verdict(key, item);
+                (verdict, verdict)
             } else if values::computes(&self.plan) {
                 let verdict = self.computed_verdict(key, item);
                 (verdict, verdict)
@@ -216,6 +227,7 @@ impl World {
         found.keys().for_each(|key| self.violation(format!("`verify` found {key}, which does not exist")));
         let left_out = |(key, item, _): &&(ItemKey, Item, Option<&Item>)| {
             self.plan.deletes_items() && delete::verdict(&self.plan, item) == Verdict::NotSelected
+                || self.plan.puts_items() && self.put_verdict(key, item) == Verdict::NotSelected
                 || values::computes(&self.plan) && self.computed_verdict(key, item) == Verdict::NotSelected
                 || self.is_left_out(item)
         };
@@ -266,7 +278,7 @@ impl World {
 impl World {
     /// Returns whether the plan moves or copies values, but does not select the item.
     fn is_left_out(&self, item: &Item) -> bool {
-        let is_of_other_family = self.plan.deletes_items() || values::computes(&self.plan);
+        let is_of_other_family = self.plan.deletes_items() || self.plan.puts_items() || values::computes(&self.plan);
         !is_of_other_family && is_selected(&self.plan, item) != Some(true)
     }
 

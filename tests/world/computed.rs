@@ -7,10 +7,10 @@ use backfill::internals::plan::Plan;
 use backfill::internals::state::{History, Verdict};
 
 use super::claims::{Claim, next_version};
-use super::program;
 use super::scene::World;
 use super::select::is_selected;
 use super::values::{TAG, appended, applies, applies_at, label, price, unless_missing, without_tag};
+use super::{elements, program};
 
 /// Returns whether every change of the plan has a result for this item.
 fn is_computable(plan: &Plan, item: &Item) -> bool {
@@ -19,12 +19,12 @@ fn is_computable(plan: &Plan, item: &Item) -> bool {
         Change::Convert { .. } => item.get("price").is_none_or(|value| price(value).is_some()),
         Change::Append { .. } => appended(unless_missing(plan, change, item.get("tags"))).is_some(),
         Change::Bump { .. } => next_version(item).is_some(),
+        Change::Each { each } => elements::is_computable(plan, each, item),
         Change::Move { .. }
         | Change::Copy { .. }
         | Change::Set { .. }
         | Change::Remove { .. }
         | Change::Exec { .. }
-        | Change::Each { .. }
         | Change::Put { .. }
         | Change::Delete { .. } => true,
     };
@@ -73,6 +73,7 @@ impl World {
                 ("summary", Some(now)) if !is_way_back => *now == program::summary(&program::inputs(before)),
                 ("summary_of", Some(now)) if !is_way_back => *now == program::marker(before),
                 ("price", now) if !is_way_back => now.is_some() && now == before.get("price").and_then(price).as_ref(),
+                ("lines", now) if !is_way_back => now.is_some() && now == elements::changed(plan, before).as_ref(),
                 ("marker", Some(now)) if !is_way_back => *now == Value::N(Num::parse("2").unwrap()),
                 ("new", Some(now)) => moved("old") == Some(now) || journaled(now),
                 ("old", Some(now)) => moved("new") == Some(now) || journaled(now),
@@ -85,7 +86,7 @@ impl World {
                     self.was_tagged_by_the_tool(key)
                         && (now == rest.as_ref() || (rest.is_none() && now.is_some_and(journaled)))
                 }
-                ("label" | "amount" | "summary" | "summary_of" | "price" | "marker", now) if is_way_back => {
+                ("label" | "amount" | "summary" | "summary_of" | "price" | "marker" | "lines", now) if is_way_back => {
                     let ours = before.get(name).is_some_and(|value| self.was_written_by_the_tool(key, name, value));
                     ours && now.is_none_or(journaled)
                 }
@@ -244,11 +245,11 @@ fn change_verdict(plan: &Plan, change: &Change, item: &Item, is_ours: bool) -> V
                 Some(_) => Verdict::Stale,
             }
         }
+        Change::Each { each } => elements::verdict(plan, each, item),
         Change::Copy { .. }
         | Change::Remove { .. }
         | Change::Bump { .. }
         | Change::Delete { .. }
-        | Change::Each { .. }
         | Change::Put { .. }
         | Change::Exec { .. } => Verdict::Matching,
     }

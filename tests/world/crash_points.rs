@@ -19,7 +19,8 @@ const SEEDS_OF_IMPOSSIBLE: u64 = 1;
 
 /// Returns why a plan with only this kind of change never reaches a crash point. `None` if it does.
 fn impossible(kind: Kind, point: CrashPoint) -> Option<&'static str> {
-    let deletes = kind == Kind::Delete;
+    // The put of a derived item is confirmed like a delete, and its removal is marked as a deleted item that is back.
+    let deletes = matches!(kind, Kind::Delete | Kind::Put);
     // Other plans find out from the journal alone what they wrote.
     let has_baseline = matches!(kind, Kind::Move | Kind::Copy | Kind::Replace | Kind::StableWhere | Kind::Keys);
     match point {

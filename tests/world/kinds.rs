@@ -28,6 +28,10 @@ pub(crate) enum Kind {
     Bump,
     Exec,
     Delete,
+    /// Changes in every element of a list or map.
+    Each,
+    /// A derived item for each selected item.
+    Put,
     /// A selection that writers can change.
     Where,
     /// A selection by an attribute that never changes.
@@ -39,7 +43,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 17] = [
+    pub(crate) const ALL: [Kind; 19] = [
         Kind::Move,
         Kind::MoveInPlace,
         Kind::Copy,
@@ -53,6 +57,8 @@ impl Kind {
         Kind::Bump,
         Kind::Exec,
         Kind::Delete,
+        Kind::Each,
+        Kind::Put,
         Kind::Where,
         Kind::StableWhere,
         Kind::Keys,
@@ -86,7 +92,8 @@ impl Kind {
             Change::Bump { .. } => Kind::Bump,
             Change::Exec { .. } => Kind::Exec,
             Change::Delete { .. } => Kind::Delete,
-            Change::Each { .. } | Change::Put { .. } => panic!("no generated plan has this kind of change"),
+            Change::Each { .. } => Kind::Each,
+            Change::Put { .. } => Kind::Put,
         }
     }
 }

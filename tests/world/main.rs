@@ -17,12 +17,14 @@ mod claims;
 mod computed;
 mod crash_points;
 mod delete;
+mod elements;
 mod eta;
 mod flag;
 mod kills;
 mod kinds;
 mod plan;
 mod program;
+mod put;
 mod scene;
 mod select;
 mod values;
@@ -38,14 +40,15 @@ use std::time::Instant;
 use backfill::internals::dynamodb::memory::SimulatedFault;
 use backfill::internals::state::CrashPoint;
 use claims::Claim;
-use scene::{SeedResult, play, play_traced};
+use kinds::Kind;
+use scene::{SeedResult, play, play_kind, play_traced};
 use wire::PlantedBug;
 
 /// Number of seeds that `cargo test` plays by default.
 const SEEDS: u64 = 120;
 
 /// Number of seeds to play with a planted bug. At least one of these seeds must reveal the bug.
-const SEEDS_OF_A_BUG: u64 = 200;
+const SEEDS_OF_A_BUG: u64 = 600;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -151,7 +154,7 @@ fn a_write_without_attribute_exists_is_found() {
 #[test]
 fn a_delete_without_a_guard_is_found() {
     is_found(PlantedBug::UnguardedDelete, "the last copy of a deleted item is lost");
-    is_found(PlantedBug::UnguardedDelete, "an item is deleted that must stay");
+    is_found_in(Kind::Delete, PlantedBug::UnguardedDelete, "an item is deleted that must stay");
 }
 
 #[test]
@@ -177,6 +180,31 @@ fn a_change_of_another_attribute_is_found() {
 }
 
 #[test]
+fn a_list_that_is_written_without_a_guard_is_found() {
+    is_found_in(Kind::Each, PlantedBug::UnguardedElements, "lines is wrong");
+}
+
+#[test]
+fn a_list_that_is_restored_in_part_is_found() {
+    is_found_in(Kind::Each, PlantedBug::PartlyRestoredElements, "keeps a part of the migration");
+}
+
+#[test]
+fn a_derived_item_that_pins_no_input_is_found() {
+    is_found_in(Kind::Put, PlantedBug::UnpinnedInputs, "put from stale inputs");
+}
+
+#[test]
+fn a_removal_of_a_derived_item_that_another_writer_put_is_found() {
+    is_found_in(Kind::Put, PlantedBug::UnguardedDelete, "a derived item is deleted that the tool did not put");
+}
+
+#[test]
+fn a_derived_item_that_a_rollback_keeps_is_found() {
+    is_found_in(Kind::Put, PlantedBug::LostDelete, "stays after the rollback");
+}
+
+#[test]
 fn a_doubly_reconciled_consumption_is_found() {
     is_found(PlantedBug::ReconciledTwice, "more than the table consumed");
 }
@@ -192,7 +220,16 @@ fn caches_older_than_the_plan_allows_are_found() {
 }
 
 fn is_found(planted: PlantedBug, by: &str) {
-    let found = (1..=SEEDS_OF_A_BUG).find(|seed| play(*seed, Some(planted)).violations.iter().any(|v| v.contains(by)));
+    is_found_by(planted, by, |seed| play(seed, Some(planted)));
+}
+
+/// Like [`is_found`], with plans that have only this kind of change.
+fn is_found_in(kind: Kind, planted: PlantedBug, by: &str) {
+    is_found_by(planted, by, |seed| play_kind(seed, kind, Some(planted)));
+}
+
+fn is_found_by(planted: PlantedBug, by: &str, play: impl Fn(u64) -> SeedResult) {
+    let found = (1..=SEEDS_OF_A_BUG).find(|seed| play(*seed).violations.iter().any(|v| v.contains(by)));
     println!("{planted:?}: found by seed {found:?}");
     assert!(found.is_some(), "{planted:?} was not found in {SEEDS_OF_A_BUG} seeds");
 }

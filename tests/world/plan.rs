@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use super::kinds::Kind;
 use super::select::{self, GROUPS, Selections};
-use super::{delete, values};
+use super::{delete, put, values};
 
 /// The global index of the table. The index contains the items that have a value at `new`.
 pub(crate) const INDEX: &str = "by-new";
@@ -67,11 +67,14 @@ const PREFIX: &str = "n:";
 pub(crate) type Generated = (LoadedPlan, Rates);
 
 /// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal, a
-/// version. A quarter of the plans compute values instead, and another quarter delete items. A quarter of the other
-/// plans with a cutover compute the new value from the old one, instead of moving it.
+/// version. One plan in eight puts derived items instead. A quarter of the others compute values, and another quarter
+/// delete items. A quarter of the remaining plans with a cutover compute the new value from the old one, instead of moving it.
 ///
 /// With `wish`, the plan has only this kind of change, or only a change with this kind of selection.
 pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
+    if wish == Some(Kind::Put) || (wish.is_none() && rng.u8(..8) == 0) {
+        return put::plan(wish, rng);
+    }
     match (wish, rng.u8(..4)) {
         (Some(Kind::Delete), _) | (None, 1) => return delete::plan(wish, rng),
         (Some(Kind::Move | Kind::MoveInPlace | Kind::Copy | Kind::Set | Kind::Remove | Kind::Replace), _) => {}
@@ -149,7 +152,7 @@ pub(crate) fn load_plan(text: &str) -> LoadedPlan {
 
 /// Returns whether a plan writes in place or only writes values, so that it has no cutover.
 pub(crate) fn in_place(plan: &Plan) -> bool {
-    plan.strategy == Strategy::InPlace || values::computes(plan)
+    plan.strategy == Strategy::InPlace || values::computes(plan) || plan.puts_items()
 }
 
 /// Returns whether every item has a version that writers raise by one in each write.

@@ -22,13 +22,13 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::delete;
 use super::flag::MemoryFlag;
 use super::kills::Killer;
 use super::kinds::Kind;
 use super::plan::{self, Rates};
 use super::select::{self, KEYS_FILE};
 use super::wire::{PlantedBug, WireLog};
+use super::{delete, elements, put, values};
 
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));
 
@@ -57,23 +57,33 @@ pub(crate) type Forced = (Kind, CrashPoint);
 
 /// Plays a seed. This takes milliseconds.
 pub(crate) fn play(seed: u64, planted: Option<PlantedBug>) -> SeedResult {
-    play_with(seed, None, planted, None)
+    play_with(seed, (None, None), planted, None)
+}
+
+/// Plays a seed whose plan has only this kind of change or selection.
+pub(crate) fn play_kind(seed: u64, kind: Kind, planted: Option<PlantedBug>) -> SeedResult {
+    play_with(seed, (Some(kind), None), planted, None)
 }
 
 /// Plays a seed whose plan has only this kind of change or selection. Kills the commands only at this crash point.
 pub(crate) fn play_cell(seed: u64, cell: Forced) -> SeedResult {
-    play_with(seed, Some(cell), None, None)
+    play_with(seed, (Some(cell.0), Some(cell)), None, None)
 }
 
 /// Plays a seed with a trace of everything that happens.
 pub(crate) fn play_traced(seed: u64, cell: Option<Forced>) -> SeedResult {
-    play_with(seed, cell, None, Some(String::new()))
+    play_with(seed, (cell.map(|(kind, _)| kind), cell), None, Some(String::new()))
 }
 
-fn play_with(seed: u64, cell: Option<Forced>, planted: Option<PlantedBug>, trace: Option<String>) -> SeedResult {
+fn play_with(
+    seed: u64,
+    (wish, cell): (Option<Kind>, Option<Forced>),
+    planted: Option<PlantedBug>,
+    trace: Option<String>,
+) -> SeedResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed, cell, planted, trace);
+        let mut world = World::new(seed, (wish, cell), planted, trace);
         world.play_migration().await;
         world.into_result().await
     })
@@ -117,11 +127,16 @@ pub(crate) struct World {
 }
 
 impl World {
-    fn new(seed: u64, cell: Option<Forced>, planted: Option<PlantedBug>, trace: Option<String>) -> World {
+    fn new(
+        seed: u64,
+        (wish, cell): (Option<Kind>, Option<Forced>),
+        planted: Option<PlantedBug>,
+        trace: Option<String>,
+    ) -> World {
         let mut rng = Rng::with_seed(seed);
         let began = Instant::now();
         let description = plan::description();
-        let (loaded, rates) = plan::plan(cell.map(|(kind, _)| kind), &mut rng);
+        let (loaded, rates) = plan::plan(wish, &mut rng);
         let share = [0.0, 0.05, 0.15, 0.3][rng.usize(..4)];
         let faults = faults(share, preferred_fault(seed));
         let table = MemoryTable::new(description.clone(), LATENCY, faults, rng.u64(..));
@@ -130,6 +145,9 @@ impl World {
         if plan::keeps_version(&loaded.plan) {
             let first = || Value::N(Num::parse("1").unwrap());
             items.iter_mut().for_each(|item| drop(item.insert("version".to_owned(), first())));
+        }
+        if values::changes_elements(&loaded.plan) {
+            items.iter_mut().for_each(|item| elements::change(item, &mut rng));
         }
         let keys: Vec<ItemKey> = items.iter().map(plan::key_of).collect();
         let folder = loaded.plan.keys.as_ref().map(|_| tempfile::tempdir().unwrap());
@@ -143,6 +161,11 @@ impl World {
         let plan = loaded.plan.clone().with_index_key(&description.index_schemas());
         for (key, item) in keys.iter().zip(&items) {
             table.change(key, Author::Seed, |_| Some(item.clone()));
+        }
+        if plan.puts_items() {
+            for item in put::existing(&items, &mut rng) {
+                table.change(&plan::key_of(&item), Author::Seed, |_| Some(item.clone()));
+            }
         }
         let call_durations = Mutex::new(Rng::with_seed(rng.u64(..)));
         let killer = Arc::new(Killer::default());
@@ -236,8 +259,11 @@ impl World {
         self.check_budgets("rollback");
         if self.plan.deletes_items() {
             self.check_undeleted().await;
+        } else if self.plan.puts_items() {
+            self.check_no_derived_item_is_left().await;
         } else if complete {
             self.check_restored().await;
+            self.check_no_element_is_left().await;
         }
     }
 

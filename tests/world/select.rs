@@ -27,11 +27,14 @@ pub(crate) enum Selections {
     Any,
     /// Every selection with a `where` that does not read `label`.
     WithWhere,
+    /// Selections of the sources of derived items.
+    OfSources,
 }
 
 /// Generates the section `[select]` of a plan, or an empty text.
 pub(crate) fn section(may: Selections, wish: Option<Kind>, rng: &mut Rng) -> String {
     let wheres: &[&str] = match (wish, may) {
+        (_, Selections::OfSources) => &[BY_KIND, BY_KEY],
         (Some(Kind::Where), _) => &[BY_KIND],
         (Some(Kind::StableWhere), _) => &[BY_GROUP],
         (Some(_), Selections::Fixed | Selections::Any) => &[""],
@@ -42,6 +45,7 @@ pub(crate) fn section(may: Selections, wish: Option<Kind>, rng: &mut Rng) -> Str
     };
     let condition = wheres[rng.usize(..wheres.len())];
     let source = match (wish, rng.u8(..6)) {
+        _ if may == Selections::OfSources => String::new(),
         (Some(Kind::Keys), _) | (None, 0) => format!("keys = \"{KEYS_FILE}\"\n"),
         (Some(Kind::Index), _) => format!("index = \"{GROUPS}\"\n"),
         // Items enter and leave an index, so its key is not stable.
@@ -91,7 +95,7 @@ pub(crate) fn keys_file(keys: &[ItemKey]) -> String {
 
 /// Returns whether the file of keys has the item.
 fn is_listed(item: &Item) -> bool {
-    number(item) % 3 != 0
+    !number(item).is_multiple_of(3)
 }
 
 /// Returns whether the passes of this plan read the item.

@@ -6,6 +6,7 @@ use backfill::internals::item::{Item, Num, Value};
 use backfill::internals::plan::Plan;
 use fastrand::Rng;
 
+use super::elements;
 use super::kinds::Kind;
 use super::plan::{Generated, INDEX, Rates, load_plan, spend_limit};
 use super::program;
@@ -22,8 +23,8 @@ pub(crate) const ATTRIBUTES: [&str; 10] =
     ["kind", "status", "price", "version", "label", "tags", "weight", "amount", "summary", "summary_of"];
 
 /// Generates a plan with some of these changes: compute `label` from `status` and the sort key, convert `price`, convert
-/// `weight` into `amount`, let a program compute `summary`, set `marker`, append to `tags`, raise `version` and, in
-/// place, move `old` to `new`. Most of these changes may have their own condition, and a NULL may count as missing.
+/// `weight` into `amount`, let a program compute `summary`, set `marker`, append to `tags`, change the elements of
+/// `lines`, raise `version` and, in place, move `old` to `new`. Most of these changes may have their own condition, and a NULL may count as missing.
 pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
     let in_place = rng.bool();
     let strategy = if in_place { "in-place" } else { "expand-contract" };
@@ -68,6 +69,10 @@ fn changes(in_place: bool, wish: Option<Kind>, rng: &mut Rng) -> String {
         text += &format!("[[change]]\nappend = \"tags\"\nvalues = {{ SS = [\"{TAG}\"] }}\n");
         text += &options(rng, true);
     }
+    if may_have(Kind::Each, rng) {
+        let options = options(rng, false);
+        text += &elements::changes(&options, rng);
+    }
     // A plan of this family has at least one change that the other families do not have.
     if may_have(Kind::Exec, rng) || (wish.is_none() && text.is_empty()) {
         text += program::CHANGE;
@@ -93,12 +98,18 @@ fn options(rng: &mut Rng, has_target: bool) -> String {
     format!("{null}{condition}")
 }
 
+/// Returns whether a plan changes the elements of `lines`. Only then items have this attribute.
+pub(crate) fn changes_elements(plan: &Plan) -> bool {
+    plan.changes.iter().any(|change| change.each().is_some())
+}
+
 /// Returns whether a plan computes values without a cutover.
 pub(crate) fn computes(plan: &Plan) -> bool {
     let is_of_this_family = |change: &Change| match change {
         Change::Compute { replaces: None, .. }
         | Change::Convert { .. }
         | Change::Append { .. }
+        | Change::Each { .. }
         | Change::Exec { .. } => true,
         // Plans with a move or a removal may raise the version too.
         Change::Bump { .. } => plan.changes.iter().all(Change::only_writes_values),
@@ -107,7 +118,6 @@ pub(crate) fn computes(plan: &Plan) -> bool {
         | Change::Copy { .. }
         | Change::Set { .. }
         | Change::Remove { .. }
-        | Change::Each { .. }
         | Change::Put { .. }
         | Change::Delete { .. } => false,
     };

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use backfill::internals::change::{Action, Condition, GuardedWrite, Outcome, PriorValue};
 use backfill::internals::dynamodb::memory::MemoryConnection;
 use backfill::internals::dynamodb::{
-    Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
+    Describe, FilteredPage, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError, WriteReply,
 };
+use backfill::internals::expr::Filter;
 use backfill::internals::item::{ItemKey, Position, Value};
 use backfill::internals::keys_file::PreparedKeys;
 use backfill::internals::state::memory::MemoryState;
@@ -27,6 +28,8 @@ pub(crate) enum PlantedBug {
     NoExistenceCheck,
     /// Deletes do not pin the item's image, and the tool does not see what they removed.
     UnguardedDelete,
+    /// Deletes are never sent, and the tool takes them as accepted.
+    LostDelete,
     /// The write that puts a deleted item back replaces an item that exists.
     UnguardedRestore,
     /// A write's consumed units are counted twice.
@@ -39,6 +42,10 @@ pub(crate) enum PlantedBug {
     NoBump,
     /// Writes change an attribute that is no target.
     ForeignAttribute,
+    /// Writes of a list or map lack the condition that it is still the one that was read.
+    UnguardedElements,
+    /// A rollback restores a list or map, but its elements keep a member that the migration wrote.
+    PartlyRestoredElements,
     /// Applications obey a cached flag for longer than the plan allows.
     OldCaches,
 }
@@ -117,6 +124,18 @@ impl Wire {
     }
 }
 
+/// Adds the member that the migration writes to each element of a list that this action restores.
+fn keep_currency(action: &mut Action) {
+    let Action::SetValue { to, value: Value::L(list) } = action else { return };
+    if to.root() == "lines" {
+        for element in list {
+            if let Value::M(members) = element {
+                members.insert("cur".to_owned(), Value::S("EUR".to_owned()));
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Describe for Wire {
     async fn describe(&self) -> Result<TableDescription, TableError> {
@@ -134,6 +153,16 @@ impl Source for Wire {
             self.commit_early(request, page).await;
         }
         page
+    }
+
+    async fn read_filtered_page(&self, request: &PageRequest, filter: &Filter) -> Result<FilteredPage, TableError> {
+        self.note(|| format!("{request:?}"));
+        let read = self.connection.read_filtered_page(request, filter).await;
+        self.note(|| format!("{read:?}"));
+        if let (Some(PlantedBug::EarlyCheckpoint), Ok(read)) = (self.planted, &read) {
+            self.commit_early(request, &read.page).await;
+        }
+        read
     }
 }
 
@@ -165,6 +194,18 @@ impl Sink for Wire {
             }
             if self.planted == Some(PlantedBug::ForeignAttribute) && is_update {
                 write.actions.push(Action::SetValue { to: "n".parse().unwrap(), value: Value::S("tool".into()) });
+            }
+            if self.planted == Some(PlantedBug::UnguardedElements) {
+                let is_lines =
+                    |condition: &Condition| matches!(condition, Condition::Equals(path, _) if path.root() == "lines");
+                write.conditions.retain(|condition| !is_lines(condition));
+            }
+            if self.planted == Some(PlantedBug::PartlyRestoredElements) && write.pre_images.is_empty() {
+                write.actions.iter_mut().for_each(keep_currency);
+            }
+            if self.planted == Some(PlantedBug::LostDelete) && write.deleted_item().is_some() {
+                replies.push(Ok(WriteReply::Applied { consumed: None, removed: None }));
+                continue;
             }
             let mut sent = self.connection.write(&[&write]).await;
             if sent.iter().any(|reply| matches!(reply, Ok(WriteReply::Applied { .. }))) {

@@ -24,7 +24,7 @@ pub struct Edited {
     pub has_skipped: bool,
     /// Whether an element already matches the plan.
     pub is_applied: bool,
-    /// Whether an element still has a value that the plan removes, and whose removal moves it nowhere.
+    /// Whether an element still has a value that the plan removes without moving it.
     pub has_unexpected: bool,
     /// The worst difference between an element and the plan.
     pub fault: Option<ElementFault>,
@@ -60,7 +60,7 @@ struct ElementEditor<'a> {
     steps: StepBudget,
     edited: Edited,
     /// Why the shape of an element does not allow a change. A missing result in another element is reported instead, so
-    /// that the order of the changes has no meaning.
+    /// that the order of the changes does not matter.
     rejected: Option<String>,
     /// The container, if it is a list, and the position of the element in it.
     place: Option<(&'a Path, usize)>,
@@ -283,7 +283,7 @@ impl ElementEditor<'_> {
     }
 
     /// Records that this target prevents the write. The first one in the list is reported, so the order of the edits
-    /// has no meaning.
+    /// does not matter.
     fn diverge(&mut self, to: &Path) {
         self.edited.has_diverged = true;
         self.edited.diverged_at = self.edited.diverged_at.take().into_iter().chain(self.place_of(to)).min();

@@ -6,7 +6,7 @@
 //!
 //! [`Each::edit`] is a pure function. Applying it twice gives the same container as applying it once: no edit reads what
 //! another edit writes, and no edit reads what it writes itself. The plan's rules ensure both. The order of the edits
-//! therefore has no meaning either.
+//! therefore does not matter either.
 
 mod edit;
 #[cfg(test)]

@@ -11,8 +11,8 @@ use backfill::internals::migration::{DryRunOptions, DryRunPhase};
 use backfill::internals::preflight::{Acceptance, SampleSize};
 
 /// Counts the changes that the command would make, and reports the preflight findings. Findings never prevent a dry
-/// run. The exit code is 4 if the dry run finds items that would fail, and 5 if it finds items that would be diverged.
-/// Limits and findings do not count.
+/// run. The exit code is 4 if the dry run finds items that would fail, and 5 if it finds only items that would count as
+/// diverged. The limits of the plan and the findings of the preflight do not change the exit code.
 pub(crate) async fn dry_run(
     global: &Global,
     plan: &Path,

@@ -260,15 +260,15 @@ impl CommandResult {
         stopped.map_or_else(|| CommandResult::from_exit(exit), CommandResult::stopped)
     }
 
-    /// Returns the result of a dry run with these predicted numbers. The exit code says whether items would fail or be
-    /// diverged. `plan_may_change` says whether no migration has begun with the plan.
+    /// Returns the result of a dry run with these predicted numbers. The exit code says whether items would fail or
+    /// count as diverged. `plan_may_change` is true if no migration has begun with the plan.
     pub(crate) fn predicted(open: OpenWork, stopped: Option<&StopReason>, plan_may_change: bool) -> CommandResult {
         let result = CommandResult::from_exit_or_stop(Exit::from_run(open, stopped), stopped);
         let (message, remedy) = match result.exit {
             Exit::Failures => ("some items would fail", "Fix the causes that the report lists, or the plan."),
             Exit::Mismatch => (
-                "some items would be diverged",
-                "Decide what happens to them: `on_existing` in the plan says whether their values stay.",
+                "some items would count as diverged",
+                "Look at the items that the report lists. For attributes, `on_existing` in the plan decides which values stay.",
             ),
             Exit::Done
             | Exit::Unexpected

@@ -152,7 +152,7 @@ pub fn includes(filter: &FilterTerm, item: &Item) -> bool {
     }
 }
 
-/// Returns whether a value compares like this with a constant. Values of different types do not compare.
+/// Returns whether this comparison of a value with a constant is true. It is false for values of different types.
 fn compares(value: &Value, comparison: FilterComparison, other: &Value) -> bool {
     let order = if let (Value::S(a), Value::S(b)) = (value, other) {
         a.as_bytes().cmp(b.as_bytes())

@@ -53,11 +53,32 @@ pub(super) fn page_of(reply: ScanOutput) -> Result<Page, TableError> {
 ///
 /// # Errors
 ///
-/// Fails if the reply does not say how many items DynamoDB read, because the page could not be counted.
+/// Fails if the reply does not say how many items DynamoDB read, because the page could not be counted. The SDK reads a
+/// missing `ScannedCount` as 0. A page that another one follows has read at least one item.
 pub(super) fn filtered_page_of(reply: ScanOutput) -> Result<FilteredPage, TableError> {
     let scanned = u64::try_from(reply.scanned_count()).ok();
     let page = page_of(reply)?;
     let left_out = scanned.and_then(|scanned| scanned.checked_sub(page.items.len() as u64));
-    let left_out = left_out.ok_or_else(|| unusable_reply("the reply of a filtered scan has no `ScannedCount`"))?;
+    let is_uncounted = scanned == Some(0) && page.next.is_some();
+    let left_out = left_out.filter(|_| !is_uncounted);
+    let left_out = left_out.ok_or(TableError::UnusableReply { operation: "Scan", flaw: "it has no `ScannedCount`" })?;
     Ok(FilteredPage { page, left_out })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filtered_page_needs_a_scanned_count() {
+        let item = || HashMap::from([("pk".to_owned(), AttributeValue::S("a".to_owned()))]);
+        let reply = |scanned: i32| ScanOutput::builder().set_items(Some(Vec::new())).scanned_count(scanned);
+        let next = |scanned: i32| reply(scanned).set_last_evaluated_key(Some(item())).build();
+        assert_eq!(filtered_page_of(next(3)).unwrap().left_out, 3);
+        assert_eq!(filtered_page_of(reply(0).build()).unwrap().left_out, 0, "the end of an empty segment");
+        let one = ScanOutput::builder().set_items(Some(vec![item()])).build();
+        for uncounted in [next(0), one] {
+            assert!(matches!(filtered_page_of(uncounted), Err(TableError::UnusableReply { .. })));
+        }
+    }
 }

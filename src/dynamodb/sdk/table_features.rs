@@ -36,7 +36,7 @@ pub(super) fn features(table: &SdkDescription) -> Features {
     }
 }
 
-/// Returns a vector index. One without a name cannot be referred to, so it is left out.
+/// Returns a vector index, or `None` if it has no name: nothing could refer to it.
 fn vector_index(index: &VectorIndexDescription) -> Option<VectorIndex> {
     let vector = index.vector_attribute().map(|vector| vector.attribute_name().to_owned());
     let search = index.search_schema().iter().map(|element| element.attribute_name().to_owned());

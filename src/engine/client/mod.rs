@@ -88,6 +88,8 @@ pub struct Requests {
     index_reads: Option<Arc<Bucket>>,
     /// What DynamoDB leaves out of the pages of a scan. `None` if a page has every item that was read.
     filter: Option<Arc<Filter>>,
+    /// Whether DynamoDB rejected the filter, so that the run reads without it.
+    is_filter_rejected: Arc<AtomicBool>,
     range: Arc<KeyRange>,
     retry: Retry,
     random: Random,
@@ -151,6 +153,7 @@ impl Requests {
             sink_reads: None,
             index_reads: None,
             filter: None,
+            is_filter_rejected: Arc::default(),
             range,
             retry,
             random,
@@ -310,7 +313,7 @@ impl Requests {
                 }
                 Ok(WriteReply::Applied { consumed: None, .. }) => write.cost.clone(),
                 // A canceled transaction costs as much of the table's units as one that succeeds (developer guide, "Amazon
-                // DynamoDB Transactions: How it works"). It writes nothing, so it costs no index anything.
+                // DynamoDB Transactions: How it works"). It writes nothing, so it uses no units of an index.
                 Ok(WriteReply::ConditionFailed { .. } | WriteReply::DerivedExists { .. })
                     if write.derived_item().is_some() =>
                 {

@@ -1,12 +1,16 @@
 //! Reads pages and items: from the table, from an index, and by listed keys.
 
+use std::sync::atomic::Ordering;
+
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use tokio::time::Instant;
 
 use super::failure::cost_of_failure;
 use super::{Attempts, ReadPage, Requests};
-use crate::dynamodb::{FilteredPage, GetReply, Page, PageRequest, TableError};
+use crate::change::Filter;
+use crate::dynamodb::{FatalKind, FilteredPage, GetReply, Page, PageRequest, TableError};
 use crate::engine::measure::Operation;
 use crate::engine::stop::Stopped;
 use crate::item::{Item, ItemKey, PartitionHash, Position, Units, item_bytes, read_units};
@@ -41,16 +45,17 @@ impl Requests {
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
         // DynamoDB projects only the items that a filter includes, so a read of keys needs none.
-        if let Some(filter) = self.filter.as_deref().filter(|_| !request.keys_only) {
-            // It is unknown which keys the items have that are not in the page. If the next page starts with the same
-            // partition key, all of them have that key. Otherwise assume it of them.
+        let is_rejected = self.is_filter_rejected.load(Ordering::Relaxed);
+        if let Some(filter) = self.filter.as_deref().filter(|_| !request.keys_only && !is_rejected) {
+            // The keys of the items that are not in the page are unknown. If the next page starts with the same partition
+            // key, all these items have it. Otherwise, assume that they have it.
             let consumed = |FilteredPage { page, left_out }: &FilteredPage| {
                 let next = page.next.as_ref().and_then(Position::key);
                 let stays = next.is_some_and(|next| Some(next.partition_hash(&self.partition_key)) == key);
                 let share = if stays || *left_out > 0 { 1.0 } else { share(page) };
                 page.units.map(|units| (units, units * share))
             };
-            let read = || self.source.read_filtered_page(request, filter);
+            let read = || self.read_filtered_page(request, filter).boxed();
             let FilteredPage { page, left_out } =
                 self.read(Operation::Scan, key, estimate, None, read, consumed).await?;
             return Ok(ReadPage { page, missing: 0, left_out });
@@ -58,6 +63,18 @@ impl Requests {
         let consumed = |page: &Page| page.units.map(|units| (units, units * share(page)));
         let page = self.read(Operation::Scan, key, estimate, None, || self.source.read_page(request), consumed).await?;
         Ok(ReadPage { page, missing: 0, left_out: 0 })
+    }
+
+    /// Reads a page with this filter. If DynamoDB rejects the request and accepts it without the filter, the run continues
+    /// without the filter. (The rejected request consumes no capacity.)
+    async fn read_filtered_page(&self, request: &PageRequest, filter: &Filter) -> Result<FilteredPage, TableError> {
+        let reply = self.source.read_filtered_page(request, filter).await;
+        let Err(TableError::Fatal { kind: FatalKind::Request, message: rejection }) = &reply else { return reply };
+        let page = self.source.read_page(request).await?;
+        if !self.is_filter_rejected.swap(true, Ordering::Relaxed) {
+            tracing::warn!("DynamoDB rejected the filter, so this run reads without one: {rejection}");
+        }
+        Ok(FilteredPage { page, left_out: 0 })
     }
 
     /// Reads the next keys of the source, and the items with these keys. The items keep the order of the keys. The page

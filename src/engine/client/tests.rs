@@ -7,7 +7,7 @@ use super::read::MAX_LISTED_BYTES;
 use super::*;
 use crate::change::Action;
 use crate::cost::UnitPrices;
-use crate::dynamodb::{GetReply, PageRequest};
+use crate::dynamodb::{FatalKind, FilteredPage, GetReply, PageRequest};
 use crate::item::Value;
 use crate::item::{Item, ItemKey, Position};
 use crate::machine::Random;
@@ -48,6 +48,11 @@ impl Source for RecordingTable {
     async fn read_page(&self, _: &PageRequest) -> Result<Page, TableError> {
         self.record().await;
         Ok(Page { items: Vec::new(), next: None, units: Some(1.0) })
+    }
+
+    async fn read_filtered_page(&self, _: &PageRequest, _: &Filter) -> Result<FilteredPage, TableError> {
+        self.record().await;
+        Err(TableError::Fatal { kind: FatalKind::Request, message: "ValidationException: bad filter".to_owned() })
     }
 }
 
@@ -113,6 +118,24 @@ impl Sink for ListedTable {
         }
         item.insert("x".to_owned(), Value::S("x".repeat(self.item_bytes)));
         Ok(GetReply { item: Some(item), units: Some(2.0) })
+    }
+}
+
+/// If DynamoDB rejects the filter, the run reads without it. Only the first request has the filter.
+#[tokio::test(start_paused = true)]
+async fn a_rejected_filter_is_dropped() {
+    let began = Instant::now();
+    let table = Arc::new(RecordingTable { began, request_times: std::sync::Mutex::default() });
+    let condition = crate::expr::Expr::compile("has(item.a)", crate::expr::Expected::Bool).unwrap();
+    let filter = condition.filter(&crate::expr::KnownTypes::default());
+    assert!(filter.is_some());
+    let requests = requests_to(&table, [1e6; 3], began).with_filter(filter);
+    let request =
+        PageRequest { segment: 0, total_segments: 1, start: None, limit: Some(10), consistent: true, keys_only: false };
+    for sent in [2, 3] {
+        let read = requests.clone().read_page(&request, 1.0).await.unwrap();
+        assert_eq!((read.left_out, read.page.units), (0, Some(1.0)));
+        assert_eq!(table.request_times.lock().unwrap().len(), sent);
     }
 }
 

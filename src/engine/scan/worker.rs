@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::dynamodb::PageRequest;
+use crate::dynamodb::{Page, PageRequest};
 use crate::engine::client::{ReadPage, Requests};
 use crate::engine::limits::allowance::ItemGrant;
 use crate::engine::scan::lanes::LaneGuard;
@@ -74,7 +74,10 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
         requests.begin_page(number);
         size.learn_cost(&read);
         let ReadPage { page, missing, left_out } = read;
-        lane_guard.promote_if_large(&page, read_settings);
+        // The items that a filter left out may have other partition keys.
+        if left_out == 0 || ends_in_first_collection(&page, &read_settings.partition_key) {
+            lane_guard.promote_if_large(&page, read_settings);
+        }
         requests.move_to(lane_guard.lane());
         let next = page.next.clone();
         let following = next.clone().map(|next| Fetch::start(segment, Some(next), size, read_settings, requests));
@@ -92,6 +95,13 @@ async fn work_pages<P: ProcessPage + CommitPage<P::Outcome>>(
             None => return Ok(()),
         }
     }
+}
+
+/// Returns whether the last item that DynamoDB read for a page has the same partition key as the page's first item.
+fn ends_in_first_collection(page: &Page, partition_key: &str) -> bool {
+    let first = page.items.first().and_then(|item| item.get(partition_key));
+    let last = page.next.as_ref().and_then(Position::key).and_then(|key| key.attributes().get(partition_key));
+    first.is_some() && first == last
 }
 
 /// A page that is being fetched. Dropping this value abandons the read, which does no harm.
@@ -126,6 +136,26 @@ impl Fetch {
                 requests.stop().stop(StopReason::Internal(panic.to_string()));
                 Err(Stopped)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::{Item, ItemKey, Value};
+
+    #[test]
+    fn a_filtered_page_shows_a_collection_only_if_it_ends_in_it() {
+        let item = |key: &str| Item::from([("pk".to_owned(), Value::S(key.to_owned()))]);
+        let page = |items: &[&str], next: Option<&str>| Page {
+            items: items.iter().map(|key| item(key)).collect(),
+            next: next.map(|key| Position::Key(ItemKey::new(item(key)))),
+            units: None,
+        };
+        assert!(ends_in_first_collection(&page(&["a", "a"], Some("a")), "pk"));
+        for (items, next) in [(["a", "a"].as_slice(), Some("b")), (&["a"], None), (&[], Some("a")), (&[], None)] {
+            assert!(!ends_in_first_collection(&page(items, next), "pk"), "{items:?} {next:?}");
         }
     }
 }

@@ -69,6 +69,23 @@ pub enum FilterTerm {
     Any(Vec<FilterTerm>),
 }
 
+impl FilterTerm {
+    /// Returns whether the term reads such a path.
+    fn reads(&self, is_such: &dyn Fn(&Path) -> bool) -> bool {
+        match self {
+            FilterTerm::Exists(path)
+            | FilterTerm::Missing(path)
+            | FilterTerm::HasType(path, _)
+            | FilterTerm::Compare(path, ..)
+            | FilterTerm::OneOf(path, _)
+            | FilterTerm::BeginsWith(path, _)
+            | FilterTerm::Contains(path, _) => is_such(path),
+            FilterTerm::Not(term) => term.reads(is_such),
+            FilterTerm::All(terms) | FilterTerm::Any(terms) => terms.iter().any(|term| term.reads(is_such)),
+        }
+    }
+}
+
 /// How a value compares with a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilterComparison {
@@ -125,7 +142,11 @@ impl Expr {
     pub fn filter(&self, known: &KnownTypes) -> Option<Filter> {
         let mut terms = Vec::new();
         flatten(&self.0.root, &mut terms);
-        let translated: Vec<FilterTerm> = terms.iter().map_while(|term| translate::term(term)).collect();
+        // A key attribute has no members. DynamoDB may reject a path to one.
+        let is_member_of_key =
+            |path: &Path| path.steps().len() > 1 && known.types().contains_key(&Path::attribute(path.root()));
+        let translate = |term: &&Node| translate::term(term).filter(|term| !term.reads(&is_member_of_key));
+        let translated: Vec<FilterTerm> = terms.iter().map_while(translate).collect();
         (1..=translated.len()).rev().find_map(|count| {
             let chain = chain(&terms[..count])?;
             let found = check(&self.0.source, &chain, known.types(), Kinds::BOOL, false);

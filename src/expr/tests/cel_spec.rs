@@ -58,7 +58,7 @@ fn agrees(fact: &Fact, found: &Found) -> bool {
     }
 }
 
-/// Why a fact is not one here.
+/// Why this tool does not reproduce a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
     /// A function, macro or name that does not exist here: `format`, `quote`, `int`, `double`, `bool`, optional values,
@@ -79,7 +79,7 @@ enum Reason {
     Numbers,
 }
 
-/// The number of facts that are not ones here, by reason.
+/// The number of facts that this tool does not reproduce, by reason.
 const DIFFERENT: [(Reason, usize); 7] = [
     (Reason::Name, 195),
     (Reason::MapKeys, 34),
@@ -90,7 +90,7 @@ const DIFFERENT: [(Reason, usize); 7] = [
     (Reason::Numbers, 23),
 ];
 
-/// The number of facts that are also ones here.
+/// The number of facts that this tool reproduces.
 const SAME: usize = 921;
 
 fn reason(fact: &Fact, found: &Found) -> Option<Reason> {

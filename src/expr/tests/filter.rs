@@ -1,5 +1,5 @@
-//! Compares filters with the evaluator, on items of every type. The rules of DynamoDB's filters are those of the table in
-//! memory; `tests/table/filter.rs` does the same on an engine.
+//! Compares filters with the evaluator, on items of every type. The in-memory table supplies the rules of DynamoDB's
+//! filters. `tests/table/filter.rs` makes the same comparison on an engine.
 
 use super::facts;
 use super::generate::{Random, Sources, item};
@@ -116,6 +116,10 @@ fn a_filter_ends_before_the_first_other_term() {
         ("item.sk > item.sk", None),
         ("type(item.a) == \"TIMESTAMP\"", None),
         ("has(item.a) ? has(item.b) : has(item.c)", None),
+        // A key attribute has no members.
+        ("!has(item.sk.x)", None),
+        ("has(item.a) && !has(item.sk.x)", Some((1, 2))),
+        ("has(item.a) && (has(item.b) || type(item.sk.x) == \"S\")", Some((1, 2))),
     ] {
         let Ok(expr) = Expr::compile(source, Expected::Bool) else { continue };
         let found = expr.filter(&KnownTypes::default().with("sk", Some("S")));

@@ -58,7 +58,7 @@ impl Migration {
         not_as_before::notify(&target, self.observer.as_ref()).await;
         let limit = if target.plan.puts_items() {
             "If an application has deleted a derived item and put an equal one, nothing shows the difference, so the \
-             rollback deletes that one too. "
+             rollback deletes the application's item too. "
         } else {
             ""
         };

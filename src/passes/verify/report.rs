@@ -280,9 +280,13 @@ impl VerifyReport {
             ("items read", self.items_read(), ""),
             ("not selected", self.not_selected, "  the plan does not select them; they stay"),
             ("left", self.unexpected, "  the plan selects them, and they are still there"),
-            ("unknown", self.missing, "  `where` has no result for them, so nobody knows whether they may stay"),
+            ("unknown", self.missing, "  `where` has no result for them, so it is unknown whether they may stay"),
             ("skipped", self.skipped, "  the plan skips them, because an expression has no result for them"),
-            ("raced", self.raced, "  a live writer changed the item meanwhile; it is not selected or gone"),
+            (
+                "raced",
+                self.raced,
+                "  a live writer changed the item meanwhile: it is gone, or the plan no longer selects it",
+            ),
         ] {
             writeln!(out, "    {label:<16} {:>12}{}", number(items), if items > 0 { note } else { "" })?;
         }
@@ -298,7 +302,7 @@ impl VerifyReport {
                 "No item that the plan selects is left. The table was read, not the journal: if somebody created an item \
                  again under a deleted key, it stays unless the plan selects it."
             ),
-            0 => writeln!(out, "No item in the sample is left that the plan selects."),
+            0 => writeln!(out, "The sample contains no item that the plan selects."),
             left => {
                 let items = count(left, "item is left or unknown", "items are left or unknown");
                 writeln!(out, "The deletes are not complete: {items}.")

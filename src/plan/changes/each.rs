@@ -15,7 +15,7 @@ use crate::plan::select::WrittenExpr;
 /// The kinds of change that work in elements.
 const KINDS: [&str; 5] = ["move", "set", "remove", "compute", "convert"];
 
-/// The maximum number of changes in the elements of one container. Each is compared with each other one.
+/// The maximum number of changes in the elements of one container. The rules compare every pair of them.
 const MAX_EDITS: usize = 100;
 
 /// What follows the path of the container.

@@ -69,8 +69,8 @@ pub(super) fn read_exec(
     Some(WrittenChange { to, ..WrittenChange::new(change, first) })
 }
 
-/// Reads a list of attribute names that this kind of change requires. `question` asks for the attributes of the list,
-/// for the labels of errors.
+/// Reads a list of attribute names that this kind of change requires. `question` is the label of the error for a
+/// missing list.
 pub(super) fn attributes(
     fields: &Fields<'_, '_>,
     kind: &str,

@@ -41,7 +41,7 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
             Diagnostic::new(
                 "`put` has no `key`",
                 value.span(),
-                "`key` must have the key attributes of the derived item",
+                "`key` must list the key attributes of the derived item",
             )
             .help(format!("write {EXAMPLE}")),
         );

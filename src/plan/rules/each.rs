@@ -122,18 +122,10 @@ fn element_uses(element: &WrittenElement) -> Vec<PathUse<'_>> {
 
 /// Returns the constants that a change writes, each with the name that contains it.
 pub(super) fn constants(change: &Change) -> Vec<(&str, &Value)> {
-    let of_edit = |edit| match edit {
-        &ElementEdit::Set { ref to, ref value, .. } => Some((to.root(), value)),
-        ElementEdit::Move { .. }
-        | ElementEdit::Remove { .. }
-        | ElementEdit::Compute { .. }
-        | ElementEdit::Convert { .. }
-        | ElementEdit::ConvertInto { .. } => None,
-    };
     match change {
         Change::Set { to, value, .. } => vec![(to.root(), value)],
         Change::Append { to, addition } => vec![(to.root(), addition.value())],
-        Change::Each { each } => each.edits().iter().filter_map(of_edit).collect(),
+        Change::Each { each } => each.edits().iter().filter_map(constant_of_edit).collect(),
         Change::Move { .. }
         | Change::Copy { .. }
         | Change::Remove { .. }
@@ -143,5 +135,17 @@ pub(super) fn constants(change: &Change) -> Vec<(&str, &Value)> {
         | Change::Bump { .. }
         | Change::Delete { .. }
         | Change::Put { .. } => Vec::new(),
+    }
+}
+
+/// Returns the constant that a change of an element writes.
+fn constant_of_edit(edit: &ElementEdit) -> Option<(&str, &Value)> {
+    match edit {
+        ElementEdit::Set { to, value, .. } => Some((to.root(), value)),
+        ElementEdit::Move { .. }
+        | ElementEdit::Remove { .. }
+        | ElementEdit::Compute { .. }
+        | ElementEdit::Convert { .. }
+        | ElementEdit::ConvertInto { .. } => None,
     }
 }

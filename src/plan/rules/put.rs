@@ -41,7 +41,7 @@ pub(in super::super) fn check_put(
     check_selection(root, put, selects, problems);
     if let Some(at) = in_place {
         problems.add(
-            Diagnostic::new("a plan that puts derived items removes nothing in place", at, "for moves and removals")
+            Diagnostic::new("a plan that puts derived items cannot be in-place", at, "for moves and removals")
                 .also(put.first.clone(), "leaves the selected item unchanged")
                 .help("remove the line"),
         );
@@ -80,7 +80,7 @@ fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, pr
         if !root.has_misspelt(&["select"]) {
             problems.add_missing(
                 Diagnostic::new("`put` needs a [select]", put.first.clone(), "would derive items from derived items")
-                    .help("each run would derive further items from those of the run before")
+                    .help("each run would derive new items from the derived items of the previous run")
                     .example("say which items to derive from:\n[select]\nwhere = 'item.sk == \"PROFILE\"'"),
             );
         }
@@ -167,7 +167,7 @@ fn check_part(
     } else if !others.is_empty() && !allows_not_computable {
         problems.add(
             Diagnostic::new(
-                format!("`{name}` may be no valid key value: the key attribute has type {kind}"),
+                format!("`{name}` can be an invalid key value: the key attribute has type {kind}"),
                 at,
                 format!("can also be of type {}", others.join(" or ")),
             )
@@ -180,9 +180,9 @@ fn check_part(
     } else if kind != "N" && !allows_not_computable && !expression.is_never_empty(known) {
         problems.add(
             Diagnostic::new(
-                format!("`{name}` may be empty, and DynamoDB accepts no empty key value"),
+                format!("`{name}` can be empty, and DynamoDB rejects empty key values"),
                 at,
-                "nothing shows that the result has at least one character",
+                "the expression does not guarantee at least one character",
             )
             .help("begin with a constant, as in '\"EMAIL#\" + item.email'")
             .help(

@@ -28,6 +28,7 @@ fn input<'a>(table: &'a TableDescription, budgets: &'a Budgets) -> EstimateInput
         consistent: false,
         reads: ItemReads::Scan,
         derives: false,
+        max_writes: 1,
     }
 }
 
@@ -55,6 +56,15 @@ fn counted(items: f64, write: f64) -> TableTotals {
 
 fn no_key() -> KeyLoad {
     KeyLoad { write: Range::exactly(0.0), bytes: Range::exactly(0.0) }
+}
+
+/// If an item may need three writes, the upper bound counts three for every item.
+#[test]
+fn a_description_counts_every_write_of_an_item() {
+    let table = table(1_000, 1_000 * 4_096);
+    let budgets = budgets(1_000.0, 2_000.0);
+    let found = Estimate::from_description(&copies(), &EstimateInput { max_writes: 3, ..input(&table, &budgets) });
+    assert_eq!((found.write_units.low, found.write_units.high), (4_000.0, 15_000.0));
 }
 
 /// The bounds of an estimate from DynamoDB's count are valid for items of any size.

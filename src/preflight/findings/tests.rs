@@ -45,6 +45,7 @@ fn estimate(facts: &TableFacts, plan: &Plan) -> Estimate {
         consistent: false,
         reads: ItemReads::Scan,
         derives: false,
+        max_writes: 1,
     };
     Estimate::from_description(&TouchedPaths::from_plan(plan), &input)
 }

@@ -62,6 +62,7 @@ fn estimate(table: &TableDescription, budgets: &Budgets, [write, key, index]: [f
         consistent: false,
         reads: ItemReads::Scan,
         derives: false,
+        max_writes: 1,
     };
     let counted = TableTotals {
         items: Range::exactly(write),

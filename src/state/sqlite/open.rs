@@ -171,8 +171,8 @@ pub(super) fn check_identity(connection: &Connection, path: &Path, ours: &Identi
              program has changed, a custom change has another version, a `--set` argument differs, or --state names another \
              migration's file.\n  \
              the state file: {} {} ({})\n  this plan:      {} {} ({})\nNothing was read from or written to the table. \
-             Restore the plan, and the version of a custom change, to resume or to roll back. To start with the changed plan, give it another [migration] name or another --state; the old \
-             file keeps its failures and pre-images.",
+             To resume or to roll back, restore the plan and the versions of its custom changes. To start with the changed \
+             plan, give it another [migration] name or another --state; the old file keeps its failures and pre-images.",
             theirs.migration,
             short_fingerprint(&theirs.fingerprint),
             theirs.meaning,

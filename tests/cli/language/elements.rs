@@ -90,8 +90,8 @@ async fn several_changes_in_a_list_are_one_write() {
         .await;
 }
 
-/// RUNBOOK: "Before `run` changes such members, you confirm that readers accept both forms and that writers write the
-/// new form."
+/// RUNBOOK: "Before `run` changes such members, it requires two confirmations: `--accept readers-accept-both` and
+/// `--accept writers-write-new`."
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_members_wait_for_readers_and_writers() {
     let migration = Migration::new(vec![order("p", &json!([{ "M": { "sku": { "S": "a" } } }]))], FAIL, LINES).await;
@@ -122,7 +122,7 @@ async fn a_rollback_keeps_the_lists_of_live_writers() {
     assert!(found.contains(&&order("same", &json!([line("sku", "b")]))), "{found:?}");
 }
 
-/// RUNBOOK: "A writer that still appends elements in the old form is found by `verify --all`, and `verify --repair` or
+/// RUNBOOK: "If a writer still appends elements in the old form, `verify --all` finds them, and `verify --repair` or
 /// `run --again` changes them."
 #[tokio::test(flavor = "multi_thread")]
 async fn elements_of_old_writers_are_found_and_changed() {
@@ -145,7 +145,7 @@ async fn elements_of_old_writers_are_found_and_changed() {
 }
 
 /// RUNBOOK: "If a writer extended the list or map after `run`, and a later pass or repair wrote it again, `rollback`
-/// leaves it as it is too."
+/// leaves it as it is too, and reports the item as diverged."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_reports_a_list_that_was_extended_and_written_again() {
     let tmp = |id: &str| json!({ "M": { "tmp": { "S": id } } });

@@ -38,6 +38,11 @@ fn number(digits: &str) -> Value {
     Value::N(Num::parse(digits).unwrap())
 }
 
+/// A list with a map, and with an element that no change concerns.
+fn lines(n: u32) -> Value {
+    Value::L(vec![Value::M([("sku".to_owned(), text(&format!("s{n}")))].into()), text("a note")])
+}
+
 /// Returns the items of every case.
 pub(crate) fn items() -> Vec<Item> {
     let one = |n: u32| {
@@ -52,6 +57,7 @@ pub(crate) fn items() -> Vec<Item> {
                 ("tags", Value::Ss(["x".to_owned()].into())),
                 ("version", number("4")),
                 ("group", text("g1")),
+                ("lines", lines(n)),
                 ("kept", text(&format!("kept {n}"))),
             ],
         )
@@ -92,6 +98,22 @@ fn new_status(item: &mut Item) {
 
 fn new_old(item: &mut Item) {
     item.insert("new".to_owned(), text("v"));
+}
+
+/// Returns the item after its list `lines` is changed.
+fn with_products(item: &Item) -> Option<Item> {
+    let moved = |element: &Value| match element {
+        Value::M(members) => {
+            let mut members = members.clone();
+            let product = members.remove("sku").unwrap();
+            members.insert("product".to_owned(), product);
+            members.insert("state".to_owned(), item["status"].clone());
+            Value::M(members)
+        }
+        other => other.clone(),
+    };
+    let Some(Value::L(lines)) = item.get("lines") else { panic!("{item:?}") };
+    with(item, "lines", Value::L(lines.iter().map(moved).collect()))
 }
 
 fn summarized(item: &Item) -> Option<Item> {
@@ -241,6 +263,14 @@ pub(crate) fn cases() -> Vec<Case> {
             write: "DeleteItem",
             after: |_| None,
             race: |item| drop(item.insert("version".to_owned(), number("9"))),
+            ..case()
+        },
+        Case {
+            name: "Each",
+            plan: "[[change]]\neach = \"lines[*]\"\nmove = \"sku\"\nto = \"product\"\n\
+                   [[change]]\neach = \"lines[*]\"\ncompute = \"state\"\nas = 'item.status'\n",
+            run: "--accept readers-accept-both --accept writers-write-new",
+            after: with_products,
             ..case()
         },
         Case {

@@ -146,7 +146,13 @@ impl Case {
             (Decision::Differs, Decided::Diverged(_)) => true,
             // If no pass has read an item, the tool reports it as diverged, which the model cannot express. Both the
             // tool and the model leave the item unchanged.
-            (Decision::Nothing, Decided::Diverged(_)) => phase == ModelPhase::Undo && self.known.preexisting.is_none(),
+            // If the tool has overwritten a preexisting value and the old value is gone, nothing implies the tool's value. The
+            // tool reports it, which the model cannot express either.
+            (Decision::Nothing, Decided::Diverged(_)) => match phase {
+                ModelPhase::Undo => self.known.preexisting.is_none(),
+                ModelPhase::Verify | ModelPhase::Repair => self.image.old.is_none() && !self.overwritten.is_empty(),
+                ModelPhase::Expand | ModelPhase::Retry | ModelPhase::OldFromNew | ModelPhase::Contract => false,
+            },
             (Decision::Nothing | Decision::Differs, _) => false,
             (_, Decided::Write(made)) => {
                 let removes_computed = self.kind == Kind::Replace && phase == ModelPhase::Contract;

@@ -102,7 +102,6 @@ impl Scene {
             classes.entry(prediction.add(item, &changes, &ItemHistory::default())).or_default().insert(key.clone());
         }
         let of = |class| classes.get(&class).cloned().unwrap_or_default();
-        let dry = tool(&self.harness, &self.plan, &["--dry-run"], 0);
         let refused: BTreeSet<String> =
             of(PredictedOutcome::Rejected).union(&of(PredictedOutcome::WouldExceed)).cloned().collect();
         let exit = match (refused.is_empty(), of(PredictedOutcome::Diverged).is_empty()) {
@@ -110,6 +109,7 @@ impl Scene {
             (true, false) => 5,
             (true, true) => 0,
         };
+        let dry = tool(&self.harness, &self.plan, &["--dry-run"], exit);
         let run = tool(&self.harness, &self.plan, &["--yes"], exit);
         let counts = &run["totals"]["counts"];
         for class in PredictedOutcome::ALL {

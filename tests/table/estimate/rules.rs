@@ -29,7 +29,7 @@ fn keyed(pk: String, attributes: Vec<(&str, Value)>) -> Item {
 /// items cannot. Checks that the tool never sends a write for the `refused` items.
 async fn check_prediction(harness: &Harness, (name, table): (&str, &str), changes: &str, sound: u64, refused: u64) {
     let plan = harness.plan(name, table, "", changes);
-    let dry = tool(harness, &plan, &["--dry-run"], 0);
+    let dry = tool(harness, &plan, &["--dry-run"], 4);
     let classes = ["would_change", "rejected", "would_exceed_400_kb"].map(|name| dry[name].as_u64().unwrap());
     assert_eq!((classes[0], classes[1] + classes[2]), (sound, refused), "{dry:#}");
     harness.proxy().reset_tally();

@@ -87,7 +87,7 @@ pub(crate) async fn figures(indexes: &[IndexSchema], migration: &str, changes: &
     let budgets: String = indexes.iter().map(|index| format!("{} = 100000\n", index.name)).collect();
     let rest = format!("{changes}{CAPACITY}[capacity.index]\n{budgets}");
     let plan = harness.plan("estimate", &table, migration, &rest);
-    let dry = tool(&harness, &plan, &["--dry-run"], 0);
+    let dry = tool(&harness, &plan, &["--dry-run"], exit);
     harness.proxy().reset_tally();
     let run = tool(&harness, &plan, &["--yes"], exit);
     let counts = &run["totals"]["counts"];

@@ -123,7 +123,7 @@ fn try_again(member: PendingWrite, outcomes: &mut ItemOutcomes) -> Option<Pendin
         return Some(PendingWrite { replans: member.replans + 1, ..member });
     }
     outcomes.counts.unclear += u64::from(member.unclear);
-    let why = format!("an item with the derived key came and went during each of {MAX_ATTEMPTS} attempts");
+    let why = format!("an item with the derived key appeared and disappeared during each of {MAX_ATTEMPTS} attempts");
     outcomes.record(member.write.key, ItemResult::Failed(Outcome::Conflict, why));
     None
 }

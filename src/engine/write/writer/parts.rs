@@ -9,7 +9,7 @@ use crate::figure::count;
 use crate::item::{Item, ItemKey, Path};
 
 /// The maximum number of accepted writes of one item in a pass. A plan needs at most sixteen writes. More are necessary
-/// only if a live writer takes back what an earlier write did.
+/// only if a live writer reverts an earlier write.
 const MAX_WRITES: u32 = 32;
 
 /// Number of paths that the reason of a failure lists.
@@ -81,7 +81,8 @@ impl Writer {
         let (mut decisions, _) = self.decisions.of(&[(&image, &member.record)], requests).await?;
         match decisions.pop().unwrap_or(Decision::NothingToDo) {
             Decision::Write(_) if member.sent.writes >= MAX_WRITES => {
-                let why = format!("another writer took back changes during {MAX_WRITES} writes");
+                let why =
+                    format!("another writer kept reverting changes, so the tool gave up after {MAX_WRITES} writes");
                 let why = member.sent.explain(why);
                 outcomes.record(member.write.key, ItemResult::Failed(Outcome::Conflict, why));
                 Ok(None)
@@ -111,7 +112,7 @@ impl Writer {
 pub(super) struct End {
     /// Whether "nothing to do" means that somebody has made the change, because a condition failed before.
     pub(super) after_condition: bool,
-    /// Whether the plan does not select the item any more.
+    /// Whether the plan no longer selects the item.
     pub(super) has_left: bool,
 }
 
@@ -125,7 +126,7 @@ impl ItemOutcomes {
         }
         let result = match decision {
             Decision::Skipped(paths) if paths.is_empty() => {
-                let why = "an expression, a conversion or a custom change has no result any more";
+                let why = "an expression, a conversion or a custom change no longer has a result";
                 ItemResult::Failed(Outcome::NotComputable, sent.explain(why.to_owned()))
             }
             Decision::NothingToDo if has_left => {
@@ -141,9 +142,7 @@ impl ItemOutcomes {
             Decision::Diverged(paths) => {
                 let names: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
                 let (names, have) = (names.join(", "), if paths.len() == 1 { "does" } else { "do" });
-                let why = format!(
-                    "{names} {have} not have the value that the plan implies, because another writer changed the item"
-                );
+                let why = format!("{names} {have} not have the value that the plan implies");
                 ItemResult::Failed(Outcome::Conflict, sent.explain(why))
             }
             Decision::Rejected(_)

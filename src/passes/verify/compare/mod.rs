@@ -15,8 +15,9 @@
 //! | none | b | unexpected (1) | missing (1) | missing | missing |
 //!
 //! (1) The verdict is "matching" if the new value existed before the migration, unless a record shows that the
-//! migration replaced it. These records are read only if the plan needs them ([`super::pass`]). With
-//! `on_existing = "keep"` alone it does not, because only a repair replaces such a value. The verdict is then "matching".
+//! migration replaced it. These records are read only if the plan needs them ([`super::pass`]). A plan
+//! whose only reason would be `on_existing = "keep"` does not need them, because only a repair replaces such a value. The
+//! verdict is then "matching".
 //!
 //! While applications write only new values, an item may have an old value without a new one. It is unknown whether the
 //! item's new value was never written or an application wrote the old value by mistake. Readers of the new attribute do
@@ -47,7 +48,7 @@
 //!
 //! A plan with `put` has no attributes to compare either. For a selected item, a derived item that does not exist is
 //! missing, and one that differs is stale. A derived item that this migration put or may have put, and that nobody has
-//! changed, is unexpected if its recorded source is gone, is not selected any more, or has another derived key now.
+//! changed, is unexpected if its recorded source is gone, is no longer selected, or has another derived key now.
 //!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
@@ -291,8 +292,8 @@ impl Parity {
     }
 
     /// Compares an item with a plan that puts derived items. This comparison does not see other items, so its mismatches
-    /// are only suspects: a selected item may have no derived item, and a derived item that this migration put may have
-    /// no source any more. `pass/derived.rs` reads the other item of each suspect.
+    /// are only suspects: a selected item may have no derived item, and a derived item that this migration put may no
+    /// longer have a source. `pass/derived.rs` reads the other item of each suspect.
     fn compare_source(&self, item: &Item, record: Option<&ItemHistory>) -> Comparison {
         let skips = self.rules.on_not_computable == OnNotComputable::Skip;
         let verdict = match (self.rules.includes(item), record) {
@@ -302,6 +303,8 @@ impl Parity {
             (Selected::NotComputable(_), _) => Verdict::Missing,
             // Only the history shows whether the item is a derived item.
             (Selected::No, None) => Verdict::Unexpected,
+            // An unreadable record may be that of a derived item.
+            (Selected::No, Some(record)) if record.unreadable_reason().is_some() => Verdict::Missing,
             (Selected::No, Some(record)) => {
                 let put = record.deletion().filter(|put| put.undone != Undone::Yes && put.puts.of(item).is_some());
                 if put.is_some() { Verdict::Unexpected } else { Verdict::NotSelected }

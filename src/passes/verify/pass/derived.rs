@@ -71,8 +71,8 @@ impl DerivedItems {
 
     /// Judges a derived item that the migration put, or may have put, by its recorded source. It counts as an orphan if
     /// that source is gone, is not selected any more, or has another derived key now, although another source may
-    /// derive the same item. If the recorded source is selected and has this derived key, the
-    /// verdict on the source says whether the derived item is right.
+    /// derive the same item. If the recorded source is selected and has this derived key, the verdict on the source says
+    /// whether the derived item is right.
     async fn judge_derived(
         &self,
         requests: &Requests,

@@ -223,7 +223,7 @@ impl Repair {
                     needs.add(change.clone());
                 }
                 Change::Each { each } => {
-                    // Without an order, a repair removes no value that somebody wrote under an old name.
+                    // Without --repair-remove, a repair removes no value that somebody wrote under an old name.
                     let edited = each.edit(item, &self.rules.facts);
                     let removes = edited.is_ok_and(|edited| edited.has_unexpected);
                     needs.leave_if(each.container(), removes && !self.removes);
