@@ -13,8 +13,8 @@ pub(super) fn split_finding(plan: &Plan) -> Option<Finding> {
         let what = format!("An item that no other writer changes may get up to {writes}, one after the other (split = true)");
         Finding::new(Warning, "split", what)
             .with_reason(
-                "Readers may see an item with only some of the changes. Each write costs as much as a write of the whole \
-                 item. If a write fails, the earlier ones stay, and the item becomes a failure that lists the written \
+                "Readers may see an item with only some of the changes. DynamoDB charges each write for the item's full \
+                 size. If a write fails, the earlier ones stay, and the item becomes a failure that lists the written \
                  attributes",
             )
             .with_action(

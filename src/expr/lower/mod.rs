@@ -160,7 +160,7 @@ impl Lower<'_, '_> {
         None
     }
 
-    /// Refuses a use of the whole element, except in `type(element)`: its value contains what the change itself writes.
+    /// Refuses `element` without a member, except in `type(element)`. Its value would include what the change itself writes.
     fn refuse_whole_element(&mut self, node: &Node) {
         let is_whole = |place: &Place| place.root == Root::Variable(ELEMENT_SLOT) && place.steps.is_empty();
         match &node.form {

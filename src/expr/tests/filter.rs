@@ -58,8 +58,8 @@ pub(super) fn condition(random: &mut Random, depth: usize) -> String {
     }
 }
 
-/// A filter excludes an item only if the condition is false for it. A filter of the whole condition includes exactly the
-/// items for which the condition is true.
+/// A filter excludes an item only if the condition is false for it. If the filter contains all terms of the
+/// condition, it includes exactly the items for which the condition is true.
 #[test]
 fn a_filter_excludes_only_items_for_which_the_condition_is_false() {
     let (mut cases, mut excluded, mut included, mut partial) = (0_u64, 0_u64, 0_u64, 0_u64);

@@ -78,8 +78,8 @@ pub(super) fn read(
     Some(WrittenChange { options, elements: vec![element], ..WrittenChange::new(change, each.1.span()) })
 }
 
-/// Joins the changes of each container to one change, in the position of the first one. They are one write of the whole
-/// container, so they have one `where`.
+/// Merges the changes of each container into one change, at the position of the first one. One write replaces the
+/// container, so all of them need the same `where`.
 pub(super) fn merge(changes: Vec<WrittenChange>, problems: &mut Problems) -> Vec<WrittenChange> {
     let mut merged: Vec<WrittenChange> = Vec::new();
     for written in changes {
@@ -126,7 +126,7 @@ fn check_where(first: &WrittenChange, second: &WrittenChange, problems: &mut Pro
     problems.add(
         Diagnostic::new("changes with the same `each` need the same `where`", at(second), "another condition")
             .also(at(first), "the first one")
-            .help("the changes are one write of the whole list or map; write the same `where` in each of them")
+            .help("one write replaces the list or map, so all its changes need the same `where`")
             .help("or use two plans, one after the other"),
     );
 }

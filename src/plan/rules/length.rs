@@ -114,7 +114,7 @@ fn check_split(
         let label = format!("an item could need {writes} writes");
         problems.add(
             Diagnostic::new(format!("`split` allows at most {MAX_WRITES} writes for one item"), split.clone(), label)
-                .help("each write costs as much as a write of the whole item")
+                .help("DynamoDB charges each write for the item's full size")
                 .help("split the plan in two and run one after the other"),
         );
     }
