@@ -10,6 +10,8 @@
 
 mod edit;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;
 
 pub use edit::{EditFailure, Edited, ElementFault};
