@@ -62,18 +62,6 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-require_python() {
-    command -v python3 >/dev/null || skip "python3 3.11 or later is needed, and there is none on the PATH"
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "$(python3 --version), and 3.11 or later is needed"
-    python3 -c 'import ensurepip, venv' 2>/dev/null || skip "this Python has no venv module"
-}
-
-install_python() {
-    python3 -m venv "$1" &&
-        limited "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
-            --only-binary :all: --require-hashes --requirement "$source/$engine.txt"
-}
-
 # Succeeds if the server gives any HTTP answer on this port.
 answers() {
     local line=''
@@ -94,6 +82,7 @@ export NO_PROXY="127.0.0.1${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1${no_proxy
 case $engine in
 ministack | moto)
     require_python
+    python_packages=$source/$engine.txt
     install install_python python3
     serve=("$installed/bin/python" "$source/serve.py" "$engine")
     ;;

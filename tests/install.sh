@@ -5,6 +5,7 @@
 #   folder           the folder under target/ for it
 #   work             a temporary folder, for `install`
 #   pinned           the files that pin the versions and hashes, for `install`
+#   python_packages  the file that pins the Python packages, for `install install_python`
 #   node_files       the folder with package.json, package-lock.json and .npmrc, for `install install_node`
 # A script must remove the folder `partial`, if it is set, when it ends.
 
@@ -29,6 +30,18 @@ require_node() {
     version=$(node --version)
     local major=${version#v}
     [ "${major%%.*}" -ge 20 ] || skip "node is $version, and 20 or later is needed"
+}
+
+require_python() {
+    command -v python3 >/dev/null || skip "python3 3.11 or later is needed, and there is none on the PATH"
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || skip "$(python3 --version), and 3.11 or later is needed"
+    python3 -c 'import ensurepip, venv' 2>/dev/null || skip "this Python has no venv module"
+}
+
+install_python() {
+    python3 -m venv "$1" &&
+        limited "$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-compile --no-deps \
+            --only-binary :all: --require-hashes --requirement "$python_packages"
 }
 
 # The identifier of an installation. It depends on the pinned files and on the version of the language.
