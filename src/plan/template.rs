@@ -247,7 +247,7 @@ consistent = false                  # true: always read strongly consistently, a
 [capacity]                          # capacity units per second; the defaults are careful
 # write = 500                       # or a percentage of the provisioned, maximum or warm throughput:
 # read = "40%"
-# per_key_range = { write = 250, read = 750 }      # maximum for one segment of the scan
+# per_key_range = { write = 250, read = 750 }      # maximum for one segment of the scan; more by default if `write` is large
 # per_partition_key = { write = 250, read = 750 }  # maximum for the items of one partition key
 
 # [capacity.index]                  # write budgets of global indexes; local indexes use the table's budget

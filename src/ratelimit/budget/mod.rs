@@ -28,6 +28,10 @@ const ON_DEMAND_DEFAULT: Budget = Budget { write: 1_000.0, read: 2_000.0 };
 /// (developer guide, "Partition key design": 1,000 writes and 3,000 reads per second).
 const NARROW_DEFAULT: Budget = Budget { write: 250.0, read: 750.0 };
 
+/// The most that DynamoDB serves for one partition key (developer guide, "Partition key design"), and so the largest
+/// default budget of a key range or partition key.
+const PARTITION: Budget = Budget { write: 1_000.0, read: 3_000.0 };
+
 /// A job's budgets, with the reason for each budget.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedBudgets {
@@ -211,9 +215,10 @@ impl BudgetBuilder<'_> {
         // If the table's own budget is wrong, no budget is used. The budgets of the narrower scopes are checked anyway,
         // so that all errors are reported.
         let table_budget = Budget { write, read };
-        let per_key_range = self.add_narrow_budgets(Scope::KeyRange, capacity.per_key_range, table_budget, table);
+        let per_key_range =
+            self.add_narrow_budgets(Scope::KeyRange, (capacity.per_key_range, capacity), table_budget, table);
         let per_partition_key =
-            self.add_narrow_budgets(Scope::PartitionKey, capacity.per_partition_key, table_budget, table);
+            self.add_narrow_budgets(Scope::PartitionKey, (capacity.per_partition_key, capacity), table_budget, table);
         let indexes = table.indexes.iter().map(|index| self.index(index, capacity)).collect();
         Budgets { table: table_budget, per_key_range, per_partition_key, indexes }
     }
@@ -252,21 +257,35 @@ impl BudgetBuilder<'_> {
         }
     }
 
-    /// Adds the budgets of key ranges or of partition keys. They never exceed the budgets of the table.
+    /// Adds the budgets of key ranges or of partition keys. They never exceed the budgets of the table. If the plan
+    /// states the table's budget but not the narrower one, the default of the narrower one rises with the table's
+    /// budget, up to [`PARTITION`]. So one number in the plan decides how fast the job goes.
     fn add_narrow_budgets(
         &mut self,
         scope: Scope,
-        stated: ScopeCapacity,
+        (stated, capacity): (ScopeCapacity, &Capacity),
         whole: Budget,
         table: &TableDescription,
     ) -> Budget {
         let field = if scope == Scope::KeyRange { CapacityField::KeyRange } else { CapacityField::PartitionKey };
         let mut one = |access, stated: Option<Units>, default: Units, whole: Units| {
+            let (table_rate, share, most) = match access {
+                Access::Write => (capacity.write, default / ON_DEMAND_DEFAULT.write, PARTITION.write),
+                Access::Read => (capacity.read, default / ON_DEMAND_DEFAULT.read, PARTITION.read),
+            };
+            // A wrong table budget is infinite here. It is reported as an error, and no budget is used.
+            let scaled = (whole * share).min(most);
             let found = match stated {
                 Some(units) => {
                     let resource = ResourceCapacity::from_table(table, access);
                     let rate = CapacityRate::Units(units);
                     self.stated(&resource, rate, field(access), (&scope, access), Units::INFINITY)
+                }
+                None if table_rate.is_some() && scaled >= most => {
+                    Ok((most, "default: all that a partition serves, as the table's budget is large".to_owned()))
+                }
+                None if table_rate.is_some() && scaled > default => {
+                    Ok((scaled, "default: in proportion to the table's budget".to_owned()))
                 }
                 None => Ok((default, "default: a quarter of a partition".to_owned())),
             };

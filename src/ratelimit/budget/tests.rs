@@ -212,6 +212,31 @@ fn a_narrow_scope_has_a_quarter_of_a_partition_and_never_more_than_the_table() {
 }
 
 #[test]
+fn a_large_stated_budget_raises_the_narrow_budgets_up_to_a_partition() {
+    let narrow = |write: f64, read: f64| {
+        let stated = |units: f64| (units > 0.0).then_some(CapacityRate::Units(units));
+        let capacity = Capacity { write: stated(write), read: stated(read), ..Capacity::default() };
+        let resolved = resolved(&capacity, &table());
+        assert_eq!(resolved.budgets.per_key_range, resolved.budgets.per_partition_key);
+        (resolved.budgets.per_key_range, resolved.lines().nth(1).unwrap().1)
+    };
+    for (write, read, expected) in [
+        (1_000.0, 2_000.0, Budget { write: 250.0, read: 750.0 }),
+        (2_000.0, 0.0, Budget { write: 500.0, read: 750.0 }),
+        (0.0, 4_000.0, Budget { write: 250.0, read: 1_500.0 }),
+        (4_000.0, 8_000.0, Budget { write: 1_000.0, read: 3_000.0 }),
+        (40_000.0, 80_000.0, Budget { write: 1_000.0, read: 3_000.0 }),
+        (100.0, 0.0, Budget { write: 100.0, read: 750.0 }),
+    ] {
+        assert_eq!(narrow(write, read).0, expected, "{write} WCU/s, {read} RCU/s");
+    }
+    let words =
+        "500 WCU/s (default: in proportion to the table's budget), 750 RCU/s (default: a quarter of a partition)";
+    assert_eq!(narrow(2_000.0, 0.0).1, words);
+    assert!(narrow(40_000.0, 0.0).1.starts_with("1,000 WCU/s (default: all that a partition serves, as the table's"));
+}
+
+#[test]
 fn each_global_index_has_its_own_budget() {
     let provisioned = IndexDescription { provisioned: Some((9.0, 400.0)), ..index("provisioned") };
     let limited = IndexDescription { on_demand_max: (Some(1.0), Some(80.0)), ..index("limited") };
