@@ -29,8 +29,8 @@ use backfill::internals::preflight::{Acceptance, FinishIn, SampleSize};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Change the attributes of the items of a live Amazon DynamoDB table while the application keeps using it. You can kill
-/// a command at any moment: the same command, started again, resumes where it stopped.
+/// Change the attributes of items in a live Amazon DynamoDB table while applications keep using the table. You can kill
+/// a command at any moment: run the same command again, and it resumes where it stopped.
 #[derive(Debug, Parser)]
 #[command(name = "backfill", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done · 1 unexpected · 2 bad usage or bad plan · 3 refused, nothing begun · \
@@ -55,9 +55,9 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Read a sample of a table; show item sizes, attributes with types and shares, and items per partition key
     Stats(StatsArgs),
-    /// Check a plan against the table; changes nothing
+    /// Check a plan against the table; change nothing
     Check(CheckArgs),
-    /// Explain what a pass does with one item, and why; writes nothing
+    /// Explain what a pass does with one item, and why; write nothing
     Explain(ExplainArgs),
     /// Apply the plan to the table, or resume a stopped run
     Run(RunArgs),
@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Move readers and writers to the new attribute step by step, or back
     Cutover(CutoverArgs),
-    /// Remove the old attribute after cutover; this cannot be undone
+    /// Remove the old attribute after cutover; no command can undo this
     Contract(ContractArgs),
     /// Undo the migration; possible at any step before contract
     Rollback(RollbackArgs),
@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Ctl(CtlArgs),
     /// List or retry items that could not be changed; list diverged items
     Failures(FailuresArgs),
-    /// List the overwritten and removed values that the state file stores
+    /// List the overwritten, removed and deleted values that the state file stores
     Journal(JournalArgs),
     /// Write a report of the migration for people: an HTML page, or Markdown for a ticket
     Report(ReportArgs),
@@ -170,8 +170,8 @@ pub(crate) struct LocalArgs {
     /// Seed for the sample table; equal seeds produce equal tables
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Throttle like the table that this TOML file describes, and run its application traffic; see the README for an
-    /// example
+    /// Throttle requests as DynamoDB does for the table that this TOML file describes, and run a sample application.
+    /// The README has an example
     #[arg(long, value_name = "FILE")]
     pub capacity: Option<PathBuf>,
 }
@@ -226,7 +226,7 @@ pub(crate) struct RunArgs {
     /// Start another pass over the table after a complete one
     #[arg(long, conflicts_with = "restart")]
     pub again: bool,
-    /// Start a new run from the beginning; the record of the old run is kept
+    /// Start a new run from the beginning; keep the record of the old run
     #[arg(long)]
     pub restart: bool,
     /// Do not ask before starting a new run
@@ -253,16 +253,16 @@ pub(crate) struct VerifyArgs {
     /// Compare this number of randomly chosen clusters, and report what that proves
     #[arg(long, group = "scope", value_name = "CLUSTERS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub sample: Option<u32>,
-    /// Fix mismatches: fill or overwrite the attribute that is derived from the other one. Shows counts and asks first;
-    /// the journal keeps overwritten values
+    /// Fix mismatches: fill or overwrite the attribute that is derived from the other one. The command shows counts and
+    /// asks first; the journal keeps overwritten values
     #[arg(long)]
     pub repair: bool,
-    /// With --repair: also remove values that nothing implies, such as a new value without an old one; the journal
-    /// keeps them. By default, such values are only reported
+    /// With --repair: also remove values that nothing in the plan explains, such as a new value without an old one; the
+    /// journal keeps them. By default, the command only reports such values
     #[arg(long, requires = "repair")]
     pub repair_remove: bool,
-    /// With --repair: accept a finding that prevents changes to items: client-encryption, which is recorded with the
-    /// run and applies to later commands too; or no-way-back, after a purge of the journal
+    /// With --repair: accept a finding that prevents changes to items. Possible findings: client-encryption, which is
+    /// recorded with the run and applies to later commands too; and no-way-back, after a purge of the journal
     #[arg(long, value_name = "FINDING", requires = "repair", value_parser = accept_parser())]
     pub accept: Vec<Acceptance>,
     /// With --repair: do not ask
@@ -297,25 +297,26 @@ pub(crate) struct CutoverArgs {
     /// The step to take
     #[arg(long, value_enum, group = "way", value_name = "STEP")]
     pub to: Option<CutoverStepArg>,
-    /// Take one step back. Asks only before it ends dual writes, and only on a terminal. While both attributes are
-    /// written, this works even during another command
+    /// Take one step back. The command asks only before it ends dual writes, and only on a terminal. While applications
+    /// write both attributes, it works even during another command
     #[arg(long, group = "way")]
     pub back: bool,
     /// With --to read-new: percentage of keys
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..=100), conflicts_with = "back")]
     pub percent: u8,
-    /// Change nothing; report whether the step is possible, and which values readers would see for the first time
+    /// Change nothing; report whether the step is possible, and count the values that readers would see for the first
+    /// time
     #[arg(long, conflicts_with_all = ["yes", "back", "exports"])]
     pub dry_run: bool,
-    /// With --back: do not wait, even if readers may then read stale old values
+    /// With --back: move readers back without updating the old values first. Readers may then read stale values
     #[arg(long, requires = "back")]
     pub now: bool,
     /// What the command exports
     #[command(flatten)]
     pub exports: ExportArgs,
     /// Override a closed gate (mismatches, diverged items, an old verification) or abandon a way back, and record this
-    /// reason. It cannot override an incomplete expansion or, for write-new, failed items. With --back: continue only
-    /// if no more items stay unequal than the earlier refusal reported
+    /// reason. It overrides neither an incomplete expansion nor, for write-new, failed items. With --back: continue
+    /// although some items stay unequal. Refused if there are more of them than the earlier refusal reported
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings
@@ -372,8 +373,8 @@ pub(crate) struct RollbackArgs {
     /// The plan, and whether this is a dry run
     #[command(flatten)]
     pub phase: PhaseArgs,
-    /// Continue although some values cannot be restored, and record this reason. Continues only if at most as many
-    /// items cannot be restored as the earlier refusal reported
+    /// Continue although some items cannot be restored, and record this reason. Refused if there are more of them than
+    /// the earlier refusal reported
     #[arg(long, value_name = "REASON", value_parser = step_args::reason)]
     pub force: Option<String>,
     /// The confirmation and the accepted findings

@@ -16,8 +16,8 @@ pub struct CommandLine {
 /// The first words of two-word commands, such as `failures retry`.
 const TWO_WORDS: [&str; 3] = ["failures ", "ctl ", "journal "];
 
-/// The options that select the state, the table and the fields of the plan. If a printed command omitted one of these
-/// options, it could change a different table.
+/// The options that select the state, the table and the fields of the plan. A printed command that omits one of these
+/// options could change a different table.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CommandOptions<'a> {
     /// `--state`
@@ -48,9 +48,9 @@ impl CommandLine {
         CommandLine { plan: quoted(&plan.display().to_string()), options: typed.collect() }
     }
 
-    /// Returns the full command line. `words` is the command without the plan: `run --dry-run`, or `failures retry`.
-    /// The plan file is inserted after the command and before the command's options, as `--help` shows it. Commands
-    /// that begin with `failures` consist of two words, and so does `journal purge`.
+    /// Returns the full command line. `words` is the command without the plan, such as `run --dry-run` or
+    /// `failures retry`. The method inserts the plan file after the command and before the command's options, as
+    /// `--help` shows it. The commands of `failures` and `ctl`, and `journal purge`, consist of two words.
     pub fn render(&self, words: &str) -> String {
         let CommandLine { plan, options } = self;
         let is_group = |group: &&str| words.strip_prefix(group).is_some_and(|rest| !rest.starts_with('-'));

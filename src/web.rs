@@ -45,12 +45,12 @@ pub enum AddressError {
     /// The address contains a user name or password, which HTTP requests of this program do not send.
     #[error("it must not contain a user name or password")]
     HasCredentials,
-    /// HTTPS needs certificates.
+    /// The system's certificates, which HTTPS needs, cannot be loaded.
     #[error("the certificates of this system cannot be loaded ({0})")]
     Certificates(std::io::Error),
 }
 
-/// Why there is no answer. The text completes a sentence like "the health check …".
+/// Why there is no answer. The text continues a sentence that begins like "the health check …".
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     /// The request could not be sent, or the connection failed.
@@ -108,12 +108,12 @@ impl Address {
         Ok(Address { uri, client })
     }
 
-    /// Sends a GET request. Returns the status as soon as it arrives: the body is not read, so its size and its speed do
-    /// not matter. `limit` is the time limit for the status and the headers.
+    /// Sends a GET request. Returns the status as soon as it arrives: the body is not read, so its size and its speed
+    /// do not matter. `limit` is the time limit for the status and the headers.
     ///
     /// # Errors
     ///
-    /// Fails if no status arrives. No HTTP status is an error.
+    /// Fails if no status arrives. Any HTTP status counts as success, even 500.
     pub async fn status(&self, limit: Duration) -> Result<StatusCode, WebError> {
         let request = Request::builder().method(Method::GET);
         within(limit, async { Ok(self.begin(request, Bytes::new()).await?.status()) }).await
@@ -190,12 +190,12 @@ impl std::fmt::Debug for Address {
     }
 }
 
-/// Returns the text of an error's first cause, which says more than the error: "client error (Connect)" says nothing. The
-/// text does not contain the host of the address, because an address is a secret.
+/// Returns the text of an error's first cause, which says more than the error: "client error (Connect)" says nothing.
+/// The text does not contain the host of the address, because an address is a secret.
 fn cause_text(error: &(dyn std::error::Error + 'static), host: &str) -> String {
     let mut cause = error;
     loop {
-        // An `io::Error` does not return the error that it contains as its source, but that error's source.
+        // `source` of an `io::Error` skips the error that it contains, and returns that error's source.
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause = match (inner, cause.source()) {
             (Some(inner), _) => inner,
@@ -311,7 +311,7 @@ mod tests {
             (rustls::Error::General("no\u{1b}".to_owned()), "unexpected error: no\\u{1b}"),
         ] {
             assert_eq!(cause_text(&error, "hooks.example.com"), text);
-            // A connection returns the errors of TLS in this form: tokio-rustls and hyper-rustls each wrap them.
+            // A connection returns TLS errors in this form, because tokio-rustls and hyper-rustls each wrap them.
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
             let error = std::io::Error::other(error);
             assert_eq!(cause_text(&error, "hooks.example.com"), text);

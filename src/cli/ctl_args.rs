@@ -14,7 +14,7 @@ pub(crate) struct CtlArgs {
 /// `ctl pause|resume|rate|drain|status`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CtlAction {
-    /// Stop reading and writing items until `ctl resume`, also after a restart. Without a running process, the next one
+    /// Stop reading and writing items until `ctl resume`, also after a restart. If no process is running, the next one
     /// begins paused
     Pause {
         /// The plan file
@@ -24,13 +24,13 @@ pub(crate) enum CtlAction {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
-    /// Continue after a pause. Without a running process, the next one is not paused
+    /// Continue after a pause. If no process is running, the next one is not paused
     Resume {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
-    /// Set the table's rate, also after a restart. Without a running process, the next one uses it
+    /// Set the table's rate, also after a restart. If no process is running, the next one uses this rate
     Rate {
         /// The plan file
         #[arg(value_name = "PLAN")]
@@ -45,14 +45,14 @@ pub(crate) enum CtlAction {
         #[arg(long = "plan", conflicts_with_all = ["write", "read"])]
         plan_rate: bool,
     },
-    /// Stop: finish the requests in flight, commit and end. Refused without a running process
+    /// Stop: finish the requests in flight, commit and end. Refused if no process is running
     Drain {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
     },
     /// Show what the process is doing and why, the pause, the rate, and the last commands with the operators who gave
-    /// them. Also works without a running process; changes nothing
+    /// them. Also works if no process is running; changes nothing
     Status {
         /// The plan file
         #[arg(value_name = "PLAN")]

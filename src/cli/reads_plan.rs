@@ -1,4 +1,4 @@
-//! Refuses the options that concern a plan if the command reads no plan.
+//! Refuses `--set` for commands that read no plan.
 
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;

@@ -47,10 +47,10 @@ pub(crate) enum JournalAction {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
-        /// Accept that there is no way back, if the migration could still be rolled back
+        /// Accept `no-way-back`: necessary if a rollback of the migration is still possible
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
-        /// Answer the confirmation with yes
+        /// Do not ask
         #[arg(long)]
         yes: bool,
     },
@@ -73,8 +73,8 @@ pub(crate) enum FailuresAction {
         /// The plan file
         #[arg(value_name = "PLAN")]
         plan: PathBuf,
-        /// Accept a finding that prevents changes to items: client-encryption. Recorded with the run; applies to later
-        /// commands too
+        /// Accept a finding that prevents changes to items. Possible findings: client-encryption, which is recorded
+        /// with the run and applies to later commands too; and no-way-back, after a purge of the journal
         #[arg(long, value_name = "FINDING", value_parser = accept_parser())]
         accept: Vec<Acceptance>,
         /// Skip the plan's health checks: the pass begins and continues even if the application is unhealthy

@@ -1,5 +1,5 @@
 //! The options with which the operator confirms a step of the playbook, states facts or overrides obstacles. Each
-//! command accepts only those options that apply to the command.
+//! command accepts only the options that apply to it.
 
 use clap::Args;
 
@@ -59,7 +59,7 @@ pub(crate) struct DerivedFacts {
     pub writers_stopped: bool,
 }
 
-/// The operator's input for a step, in the same form for every command.
+/// The operator's input for a step. The commands of all steps use this type.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StepArgs {
     /// Whether to skip the confirmation question.

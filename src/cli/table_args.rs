@@ -14,8 +14,8 @@ pub(crate) struct InitArgs {
     /// Table to migrate
     #[arg(long)]
     pub table: Option<String>,
-    /// Sample of the table to read, for the names and types of attributes: a percentage or a number of items. Reads at
-    /// most about ten times the expected number of items. The command prints this number first
+    /// Sample of the table to read, for the names and types of attributes: a percentage or a number of items. The
+    /// command first prints the expected number of items, and reads at most about ten times this number
     #[arg(long, value_name = "5%|ITEMS", default_value = "1000", requires = "table", conflicts_with = "no_sample")]
     pub sample: SampleSize,
     /// Read only the table's description, and no items
@@ -33,8 +33,8 @@ pub(crate) struct StatsArgs {
     /// Table to read, without a plan; uses the default read budget
     #[arg(long, group = "target")]
     pub table: Option<String>,
-    /// Sample to read: a percentage or a number of items. Reads at most about ten times the expected number
-    /// of items. The command prints this number first
+    /// Sample to read: a percentage or a number of items. The command first prints the expected number of items, and
+    /// reads at most about ten times this number
     #[arg(long, value_name = "5%|ITEMS", default_value = "10000")]
     pub sample: SampleSize,
 }

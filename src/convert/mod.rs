@@ -1,9 +1,9 @@
 //! Conversions of attribute values from one DynamoDB type to another, such as a date in a text to seconds since 1970.
 //! This module is pure.
 //!
-//! A [`Conversion`] is exact: it returns a value that means the same, or the reason why there is none. It never
-//! guesses. For example, it refuses a text that two date formats read differently, and a number that would need more
-//! than 38 digits. Every conversion changes the DynamoDB type, so it cannot be applied twice by accident.
+//! A [`Conversion`] is exact: it returns a value with the same meaning, or the reason why no such value exists. It
+//! never guesses. For example, it refuses a text that two date formats read differently, and a number that would need
+//! more than 38 digits. Every conversion changes the DynamoDB type, so it cannot be applied twice by accident.
 
 mod base64_text;
 mod boolean;

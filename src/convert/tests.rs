@@ -134,7 +134,7 @@ fn any_document(everything: bool) -> impl Strategy<Value = Value> {
     document(member.boxed())
 }
 
-/// A value without members, but not with a text that contains documents, so that the strategy is finite.
+/// Generates a value without members. Its texts contain no documents, so that the strategy is finite.
 fn any_flat() -> impl Strategy<Value = Value> {
     prop_oneof![
         any_scalar(false),
@@ -240,7 +240,8 @@ proptest! {
         prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
     }
 
-    /// `serde_json` accepts more: names that occur twice, empty names, numbers with more than 38 digits, deep nesting.
+    /// `serde_json` also accepts names that occur twice, empty names, numbers with more than 38 digits, and deep
+    /// nesting.
     #[test]
     fn the_json_reader_accepts_only_json(text in any_text()) {
         let value = Value::S(text.clone());
@@ -282,7 +283,7 @@ proptest! {
         prop_assert_eq!(plain("B").apply(&text).unwrap(), Value::B(bytes));
     }
 
-    /// A different text never means the same bytes.
+    /// Two different texts never mean the same bytes.
     #[test]
     fn base64_is_strict(text in "[A-D+/=\n -]{0,9}") {
         if let Ok(bytes) = plain("B").apply(&Value::S(text.clone())) {

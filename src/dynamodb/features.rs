@@ -22,8 +22,8 @@ pub struct Features {
     pub vector_indexes: Vec<VectorIndex>,
 }
 
-/// A vector index. Searches read it with `SearchVectors`. Its writes are metered separately from write capacity, and only
-/// when a write changes an attribute of the index (developer guide, "Vector search": requirements, monitoring).
+/// A vector index. Searches read it with `SearchVectors`. Its writes are metered separately from write capacity, and
+/// only when a write changes an attribute of the index (developer guide, "Vector search": requirements, monitoring).
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(not(feature = "internals"), non_exhaustive)]
 pub struct VectorIndex {

@@ -6,8 +6,8 @@ use super::TableError;
 use crate::change::Filter;
 use crate::item::{Item, Position, Units};
 
-/// Reads the items of a run page by page. A source is a table scan, an index scan or a file of keys. Exports or
-/// streams may be added later.
+/// Reads the items of a run page by page. A source is a table scan, an index scan, a file of keys or, for a rollback,
+/// the journal's list of deleted items. Exports or streams may be added later.
 ///
 /// A source is divided into segments, which are read independently of each other. When the caller knows the outcome of
 /// every item in a page, it commits the position after that page. After a crash, the caller continues from the
@@ -29,10 +29,10 @@ pub trait Source: Send + Sync {
     /// Reads one page of one segment.
     async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError>;
 
-    /// Reads one page, but may leave out items that `filter` excludes. `limit` in the request bounds the number of items
-    /// that are read, including those that are left out. A source that cannot filter returns all items, so the caller must
-    /// test each item itself. The items that the filter includes, the positions and the cost of the page are the same as
-    /// those of [`Source::read_page`].
+    /// Reads one page, but may leave out items that `filter` excludes. `limit` in the request bounds the number of
+    /// items that are read, including those that are left out. A source that cannot filter returns all items, so the
+    /// caller must test each item itself. The items that the filter includes, the positions and the cost of the page
+    /// are the same as those of [`Source::read_page`].
     async fn read_filtered_page(&self, request: &PageRequest, _filter: &Filter) -> Result<FilteredPage, TableError> {
         Ok(FilteredPage { page: self.read_page(request).await?, left_out: 0 })
     }

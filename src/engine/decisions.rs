@@ -14,7 +14,8 @@ use crate::state::reject_if_unreadable;
 
 /// Number of items for which a pass calls the functions of custom changes twice.
 const MAX_CHECKED: usize = 100;
-/// Number of derived items of a page that are read at the same time. A segment reads as many listed items at the same time.
+/// Number of derived items of a page that are read at the same time. A segment reads the same number of listed items at
+/// the same time.
 const CONCURRENT_LOOKS: usize = 8;
 
 /// Makes the decisions of a pass.

@@ -90,7 +90,7 @@ pub struct SessionResult {
     /// The number of failures and diverged items that are still open.
     pub open: OpenWork,
     /// For a plan that deletes items and keeps a journal: the number of items that the run has deleted according to the
-    /// journal. `None` for other plans, if the counts of the pages are exact, and after the journal was purged.
+    /// journal. `None` for other plans, if the counts of the pages are exact, or if the journal was purged.
     pub deletes: Option<DeleteCounts>,
     /// The reason why the session stopped before the run's end. `None` if the run is complete.
     pub stopped: Option<StopReason>,
@@ -295,12 +295,12 @@ impl Job {
     }
 }
 
-/// Returns the filter with which the first pass of `run` scans the table. Returns `None` if the pass needs every item, or
-/// if DynamoDB cannot evaluate the plan's selection. `changes` are those of the expand pass.
+/// Returns the filter with which the first pass of `run` scans the table. Returns `None` if the pass needs every item,
+/// or if DynamoDB cannot evaluate the plan's selection. `changes` are those of the expand pass.
 ///
-/// A pass that records a baseline needs every item: a target may have existed before the migration even if the item is not
-/// selected. A later pass of `run`, and every other pass, proves something by what it reads, so it never filters. A dry run
-/// needs the sizes of all items for its forecast.
+/// A pass that records a baseline needs every item: a target may have existed before the migration even if the item is
+/// not selected. A later pass of `run`, and every other pass, never filters, because a later step relies on what the
+/// pass reads. A dry run needs the sizes of all items for its forecast.
 pub fn scan_filter(plan: &Plan, changes: &Changes) -> Option<Filter> {
     let reads_all = plan.keys.is_some() || plan.index.is_some() || changes.needs_baseline();
     plan.select.as_ref().filter(|_| !reads_all)?.filter(changes.key())

@@ -69,9 +69,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the capacity that this session has consumed so far, also for pages that are not committed. So its rate is
-    /// the rate at which requests are sent, while committed figures rise page by page. Without reports of the server,
-    /// returns what committed pages consumed according to estimates.
+    /// Returns the capacity that this session has consumed so far, also for pages that are not committed. So its rate
+    /// is the rate at which requests are sent, while committed figures rise page by page. If the server reports no
+    /// consumption, returns the estimated consumption of the committed pages.
     pub fn consumed(&self) -> Spend {
         let committed = self.counts.spend();
         let ConsumedUnits { reads, writes, indexes, unlisted } = &self.measures.units;

@@ -231,8 +231,8 @@ impl Stopper {
         self.0.token.cancelled().await;
     }
 
-    /// Waits until an operator asks the run to stop: with a signal, or with `ctl drain`. The run may already be stopping
-    /// for another reason.
+    /// Waits until an operator asks the run to stop: with a signal, or with `ctl drain`. The run may already be
+    /// stopping for another reason.
     pub async fn stopped_by_operator(&self) {
         self.0.by_operator.cancelled().await;
     }

@@ -21,7 +21,7 @@ pub use protocol::{MAX_LINE_BYTES, Replies, replies, request};
 
 use crate::change::{ProgramAnswer, ProgramQuestion};
 
-/// Is called after each batch.
+/// A function that is called after each batch.
 pub type OnAnswered<'a> = &'a (dyn Fn() + Send + Sync);
 
 /// Answers the questions of `exec` changes.
@@ -41,8 +41,8 @@ pub trait Programs: Debug + Send + Sync {
         progress: OnAnswered<'_>,
     ) -> Result<Vec<ProgramAnswer>, ExecError>;
 
-    /// From now on, batches without a valid answer are no reason to fail. A retry needs this: it asks about each failed
-    /// item once. If it stopped at items that crash the program, it would never come to those after them.
+    /// From now on, batches without a valid answer are no reason to fail. A retry needs this. It asks about each failed
+    /// item once. If it stopped at items that crash the program, it would never reach the items after them.
     fn keep_asking(&self) {}
 }
 

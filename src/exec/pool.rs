@@ -16,11 +16,12 @@ use crate::change::{Change, Exec, ProgramAnswer, ProgramQuestion};
 use crate::item::{Path, item_bytes};
 use crate::outside::escaped;
 
-/// The run stops after this number of batches in a row without a valid answer, if they had [`MAX_FAILED_ITEMS`] items.
+/// The run stops after this number of batches in a row without a valid answer, if these batches had at least
+/// [`MAX_FAILED_ITEMS`] items in total.
 const MAX_FAILED_BATCHES: u64 = 10;
 
-/// The minimum number of items in [`MAX_FAILED_BATCHES`] batches. A conflict asks about a single item again, and a few items
-/// that crash the program must not stop the run.
+/// See [`MAX_FAILED_BATCHES`]. After a conflict, the program is asked about a single item again, so a batch may be very
+/// small. A few items that crash the program must not stop the run.
 const MAX_FAILED_ITEMS: u64 = 100;
 
 /// The maximum size of the items in a batch. Answers that are as large as their items, and that JSON makes up to
@@ -146,7 +147,7 @@ impl Pool {
         let mut found = replies(&printed, (first, last), &names);
         match process {
             Some(process) if found.stray_lines == 0 => self.idle().push(process),
-            // Nobody knows what this process prints next, so it gets no other batch.
+            // The output of this process is no longer reliable, so it gets no other batch.
             Some(process) => self.warn("printed lines that answer no item of its batch", process, false).await,
             None => {}
         }

@@ -62,8 +62,8 @@ pub(super) enum BatchEnd {
 }
 
 impl Process {
-    /// Starts a process. Fails if it cannot be started, if its files are not those with which the plan was read, or if
-    /// they cannot be read within the time limit of the first batch.
+    /// Starts a process. Fails if it cannot be started, if its files have changed since the plan was read, or if they
+    /// cannot be read within the time limit of the first batch.
     pub(super) async fn start(exec: &Arc<Exec>) -> Result<Process, ExecError> {
         let program = exec.argv.first().map_or_else(String::new, |program| escaped(program).to_string());
         let failed = |why: String| ExecError::NotStarted { program: program.clone(), why };
@@ -101,7 +101,8 @@ impl Process {
         let mut printed = std::mem::take(unread);
         let mut is_sent = false;
         let send = async {
-            // An error shows itself when the answers are read: the process has ended or closed its stdin.
+            // Ignore an error. It means that the process has ended or closed its stdin, and reading the answers shows
+            // this.
             let _ = stdin.write_all(batch).await;
             let _ = stdin.flush().await;
             is_sent = true;

@@ -11,8 +11,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::change::ProgramAnswer;
 use crate::item::{Item, MAX_ITEM_BYTES, MAX_LEVELS, Value, attribute_bytes, item_to_json};
 
-/// The maximum length of a line that a program prints. An item has at most 400 KB. As JSON, each byte of it has at most
-/// six bytes (`\u0000`).
+/// The maximum length of a line that a program prints. An item has at most 400 KB. In JSON, each of its bytes becomes
+/// at most six bytes (`\u0000`).
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The longest code of an error.
@@ -92,7 +92,7 @@ fn read(reply: Map<String, Json>, outputs: &[&str]) -> Result<ProgramAnswer, Str
 }
 
 /// Returns whether a text is a code. Other texts, such as the message of an exception, may contain values of an item. A
-/// code has no digits, so it is no number and no identifier.
+/// code has no digits, so it cannot contain a number or an identifier from an item.
 fn is_code(code: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-');
     (1..=MAX_CODE).contains(&code.len()) && code.chars().all(is_allowed)
@@ -225,7 +225,7 @@ mod tests {
             }
         }
 
-        /// A cut text never has other answers than the whole text.
+        /// If the text is cut off, it never has an answer that the whole text does not have.
         #[test]
         fn a_cut_text_has_fewer_answers(cut in 0_usize..200) {
             let whole = format!("{{\"id\":3,{GOOD}}}\n{{\"id\":5,{GOOD}}}\n{{\"id\":4,\"error\":\"x\"}}\n");

@@ -70,7 +70,7 @@ fn questions(texts: impl IntoIterator<Item = String>) -> Vec<ProgramQuestion> {
     texts.into_iter().map(question).collect()
 }
 
-/// Questions whose text has as many characters as their position.
+/// Returns `n` questions. The text of each question has as many characters as its position.
 fn many(n: usize) -> Vec<ProgramQuestion> {
     questions((0..n).map(|n| "x".repeat(n)))
 }
@@ -170,7 +170,7 @@ async fn a_hung_process_is_killed_with_its_children() {
     assert_ends(&std::fs::read_to_string(scene.file("pid")).unwrap()).await;
 }
 
-/// Children that hold no pipe outlive neither a process that crashes nor one that ends after a batch.
+/// Child processes that hold no pipe are killed when their process crashes, and when it ends after a batch.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_children_of_a_process_that_has_ended_are_killed() {
     let start_child = "import os, subprocess\nnull = subprocess.DEVNULL\n\
@@ -242,8 +242,8 @@ async fn garbage_wrong_ids_and_missing_lines_fail_only_their_items() {
             if good > 0 {
                 assert_eq!(right(&answers), good, "{print}: {answers:?}");
             } else {
-                // The first id belongs to no item, and each other answer to the item before it: nothing can notice
-                // that.
+                // The first id belongs to no item. Each other answer names the item before its own, which nothing can
+                // detect.
                 assert!(answers.iter().filter(|answer| answer.is_err()).count() >= 1, "{answers:?}");
             }
         }
@@ -301,7 +301,7 @@ async fn a_program_that_never_answers_stops_the_run() {
     let scene = Scene::python("import sys\nsys.exit(1)\n");
     let error = scene.pools().ask(&many(300), &|| {}).await.unwrap_err();
     assert!(matches!(error, ExecError::Failing { batches: 10, items: 100, .. }), "{error}");
-    // Single items: fewer than 100 may crash it.
+    // Ask about single items. Fewer than 100 items may crash the program.
     let pools = scene.pools();
     for _ in 0..12 {
         assert_eq!(right(&pools.ask(&many(1), &|| {}).await.unwrap()), 0);
@@ -397,7 +397,7 @@ fn a_missing_script_is_noticed() {
         let why = why(argv).unwrap_or_else(|| panic!("{argv:?}"));
         assert!(why.starts_with("its script /") && why.ends_with("does not exist"), "{why}");
     }
-    // It is not certain that these arguments name files.
+    // These arguments may or may not name files.
     for argv in [
         &["python3", "program.py", "missing.py"][..],
         &["python3", "-m", "json.tool"],

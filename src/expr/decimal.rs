@@ -56,8 +56,7 @@ pub(super) fn checked(number: BigDecimal) -> Option<BigDecimal> {
     (digits <= MAX_DIGITS && MAGNITUDES.contains(&magnitude)).then_some(number)
 }
 
-/// Returns the text of a number: without an exponent, and without zeros that do not count. Equal numbers have the same
-/// text.
+/// Returns the text of a number: without an exponent, and without redundant zeros. Equal numbers have the same text.
 pub(super) fn text(number: &BigDecimal) -> String {
     if number.is_zero() { "0".to_owned() } else { number.normalized().to_plain_string() }
 }

@@ -1,5 +1,5 @@
-//! The intended differences between expressions and standard CEL. `docs/expressions.md` lists them, and tests check each
-//! example.
+//! The intended differences between expressions and standard CEL. `docs/expressions.md` lists them, and tests check
+//! each example.
 
 use std::fmt::Write as _;
 

@@ -7,7 +7,7 @@ use super::error::ExprError;
 use super::node::{MacroNode, Node, NodeForm};
 use crate::item::Item;
 
-/// Replaces each part whose parts are all constants by its result. A constant part without a result is an error.
+/// Replaces each part whose own parts are all constants with its result. A constant part without a result is an error.
 pub(super) fn fold(source: &str, node: Node, errors: &mut Vec<ExprError>) -> Node {
     let mut one = |node: Box<Node>| Box::new(fold(source, *node, errors));
     let Node { span, form } = node;

@@ -10,11 +10,11 @@ use super::run::{Fail, Res, Run};
 use super::types::{Kind, Kinds, Type, kind_of};
 use super::value::{Const, Val};
 
-/// What one parameter takes.
+/// The values that one parameter accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Param {
     pub(super) kinds: Kinds,
-    /// The elements of a list.
+    /// The kinds of the elements, if the value is a list.
     pub(super) elements: Kinds,
 }
 
@@ -28,9 +28,9 @@ pub(super) struct Overload {
 /// The type of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Returns {
-    /// These kinds. A list has elements of any type.
+    /// One of these kinds. If the result is a list, its elements have any type.
     Kinds(Kinds),
-    /// A list of these.
+    /// A list whose elements have one of these kinds.
     List(Kinds),
     /// A list of the elements of the list arguments, or of the members of a set.
     SameList,
@@ -46,11 +46,12 @@ pub(super) enum Fails {
     Never,
     /// For some values, for this reason.
     Sometimes(&'static str),
-    /// For some values, for this reason, except if the arguments have these forms.
+    /// For some values, for this reason. The call always has a result if the function returns true for the forms of the
+    /// arguments.
     Unless(fn(&[Form<'_>]) -> bool, &'static str),
 }
 
-/// What is visible of an argument before any item is seen.
+/// What the source of an expression shows about an argument.
 pub(super) enum Form<'n> {
     Const(&'n Const),
     /// A list that is written out, with at least one element.
@@ -82,9 +83,9 @@ pub(super) type Prepare = fn(&Const) -> Result<Prepared, String>;
 
 /// Why a function has no result.
 pub(super) enum Stop {
-    /// It does not take arguments of these types.
+    /// The function does not take arguments of these types.
     Types,
-    /// It has no result for these values.
+    /// The function has no result for these values.
     Reason(Cow<'static, str>),
     /// A limit is reached.
     Limit(Box<Fail>),
@@ -171,7 +172,8 @@ pub(super) fn takes(overloads: &[Overload], at: usize, args: &[Kinds]) -> Kinds 
     overloads.iter().filter(fits).fold(Kinds::NONE, |all, overload| all.or(overload.params[at].kinds))
 }
 
-/// Returns the kinds that an operator or function takes as argument `at` of `count`, whatever the others are.
+/// Returns the kinds that an operator or function takes as argument `at` of `count` arguments, whatever the other
+/// arguments are.
 pub(super) fn takes_at_all(overloads: &[Overload], at: usize, count: usize) -> Kinds {
     takes(overloads, at, &vec![Kinds::NONE; count])
 }
@@ -192,7 +194,7 @@ pub(super) fn mismatch(name: &str, overloads: &[Overload], parts: &[&str], args:
     Fail::new(format!("`{name}` has no result for the types of {}", parts.join(" and ")))
 }
 
-/// Turns the end of a function into a result that names its part.
+/// Converts the reason why a function has no result to an error that names the part of the expression.
 pub(super) fn explain<'a>(
     result: Result<Val<'a>, Stop>,
     part: &str,

@@ -1,4 +1,4 @@
-//! What is known about the items before any is read.
+//! What is known about the items before any item is read.
 
 use std::collections::BTreeMap;
 

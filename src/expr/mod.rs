@@ -1,30 +1,31 @@
 //! Expressions of plans: CEL over the attributes of an item.
 //!
-//! The parser and the syntax tree are those of the `cel` crate. The evaluator is our own, because here every DynamoDB
-//! type is native: a number has 38 exact digits, and sets and binary values are values. An expression is compiled once,
-//! to closures. This module is pure: an evaluation depends only on the expression, the item and the [`Facts`].
+//! The parser and the syntax tree come from the `cel` crate. The evaluator is our own, because it must support every
+//! DynamoDB type: numbers with 38 exact digits, sets and binary values. An expression is compiled once, to closures.
+//! This module is pure: an evaluation depends only on the expression, the item and the [`Facts`].
 //!
 //! # Meaning
 //!
-//! - `item.a.b`, `item["a b"]` and `item.list[0]` are paths. `migration.started_at` is another root. In a change with
-//!   `each`, `element` is a third one: one element of the list, or one value of the map.
+//! - `item.a.b`, `item["a b"]` and `item.list[0]` are paths. `migration.started_at` is a fact about the migration. In a
+//!   change with `each`, `element` is one element of the list, or one value of the map.
 //! - `==` and `!=` compare values of one type. A comparison of two types has no result, because a selection that is
 //!   silently false would skip items. NULL is the exception: it is unequal to every value of another type.
-//! - `x in list` is `==` with any element. If no element is equal and one has another type, there is no result.
+//! - `x in list` is true if `x == element` is true for any element. If no element is equal and at least one has another
+//!   type, there is no result.
 //! - A division has a result only if the quotient is a finite decimal. `%` is the remainder of a division that rounds
-//!   towards zero, also of decimals.
+//!   towards zero. It also works for decimals.
 //! - `type(x)` is the name of a DynamoDB type, and `"MISSING"` for a path without a value. `has()` and `type()` of a
 //!   path always have a result.
-//! - As in CEL, `&&`, `||`, `all` and `exists` have a result if one side decides, even if another side has none. A
-//!   limit is the exception: it ends the evaluation.
+//! - As in CEL, `&&`, `||`, `all` and `exists` have a result if one operand decides it, even if another operand has no
+//!   result. Limits are the exception: once any operand reaches a limit, the whole expression has no result.
 //! - A macro visits the elements of a list, the sorted members of a set, or the sorted keys of a map.
 //!
 //! # Faults and limits
 //!
-//! [`Expr::faults`] finds the parts that can have no result because an attribute is missing or of another type, or
-//! because of a text or number that a function does not take. It does not report limits: more than 38 digits, a time
-//! outside the years -9999 to 9999, a value that is too large or too deep, and an evaluation with too many steps. No
-//! guard could exclude them. An expression that reaches a limit is not computable for that item.
+//! [`Expr::faults`] finds the parts that may have no result, because an attribute is missing or has another type, or
+//! because a function does not accept a text or number. It does not report limits: more than 38 digits, a time outside
+//! the years -9999 to 9999, a value that is too large or too deep, and an evaluation with too many steps. A guard could
+//! not exclude these cases. An expression that reaches a limit is not computable for that item.
 
 mod check;
 mod compile;
@@ -73,7 +74,7 @@ use self::types::Kinds;
 use self::value::{Const, Val, View};
 use crate::item::{Item, MAX_ITEM_BYTES, MAX_LEVELS, NotComputable, Path, Value, value_bytes};
 
-/// A checked and compiled expression. Clones share it.
+/// A checked and compiled expression. Clones share the compiled form.
 #[derive(Clone)]
 pub struct Expr(Arc<Compiled>);
 
@@ -89,7 +90,7 @@ pub enum Expected {
 /// What an expression can read besides the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// When the migration began: recorded once, so that every run computes the same.
+    /// The time at which the migration began. It is recorded once, so that every run computes the same values.
     pub started_at: Timestamp,
 }
 
@@ -162,8 +163,8 @@ impl Expr {
         reads_facts(&self.0.root)
     }
 
-    /// Returns the parts that have no result for some items, given what is known about the items. If there are none, the
-    /// expression has a result for every such item, limits aside.
+    /// Returns the parts that have no result for some items, given what is known about the items. If there are none,
+    /// the expression has a result for every such item that reaches no limit.
     pub fn faults(&self, known: &KnownTypes) -> Vec<ExprError> {
         let found = self.check(known);
         let mut all = found.errors;
@@ -187,8 +188,8 @@ impl Expr {
         self.result_kinds(known).and(Kinds::STORED).iter().map(types::Kind::name).collect()
     }
 
-    /// Returns whether each result of type S has at least one character, as far as the form of the expression shows.
-    /// `known` has the attributes that every item has: those of the table's key, which are never empty.
+    /// Returns whether the form of the expression guarantees that every result of type S has at least one character.
+    /// `known` contains the attributes that every item has: those of the table's key, which are never empty.
     pub fn is_never_empty(&self, known: &KnownTypes) -> bool {
         never_empty(&self.0.root, known)
     }
@@ -198,8 +199,8 @@ impl Expr {
         Ok(self.value(item, facts)?)
     }
 
-    /// Evaluates an expression over an element ([`Expr::compile_in_element`]) to a value that DynamoDB can store. Takes
-    /// the steps from this budget.
+    /// Evaluates an expression over an element ([`Expr::compile_in_element`]) to a value that DynamoDB can store. The
+    /// steps of the evaluation count against this budget.
     pub fn evaluate_element(
         &self,
         item: &Item,

@@ -1,4 +1,4 @@
-//! The expression after parsing: names are resolved, every part knows its place in the source.
+//! The expression after parsing: names are resolved, and every part knows its place in the source.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,12 +10,12 @@ use crate::item::PathStep;
 /// One part of an expression.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// Bytes of the source.
+    /// The bytes of the source that the part covers.
     pub(super) span: Range<usize>,
     pub(super) form: NodeForm,
 }
 
-/// What a part is.
+/// The form of a part.
 #[derive(Debug, Clone)]
 pub(super) enum NodeForm {
     Const(Const),

@@ -1,4 +1,4 @@
-//! What an evaluation carries along: the item, the constants, the macros' variables, and the steps that are left.
+//! The state of an evaluation: the item, the constants, the macros' variables, and the steps that are left.
 
 use jiff::Timestamp;
 

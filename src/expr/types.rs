@@ -148,19 +148,19 @@ impl fmt::Display for Kinds {
     }
 }
 
-/// What is known about the value of a part, before any item is seen.
+/// What is known about the value of a part before any item is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Type {
-    /// The kinds that it can have. Empty: the part is never evaluated.
+    /// The kinds that the value can have. If there are none, the part is never evaluated.
     pub(super) kinds: Kinds,
     /// The kinds of the elements, if it is a list.
     pub(super) elements: Kinds,
-    /// Whether the actual type is known later: then only an impossible use is an error.
+    /// Whether the exact type will be known later. Until then, only a use that is wrong for every kind is an error.
     pub(super) open: bool,
 }
 
 impl Type {
-    /// A value at a path that nothing is known about.
+    /// The type of a value at a path about which nothing is known.
     pub(super) const UNKNOWN: Type =
         Type { kinds: Kinds::STORED.or(Kinds::MISSING), elements: Kinds::STORED, open: false };
 

@@ -58,7 +58,7 @@ impl Const {
 /// A value during an evaluation.
 #[derive(Debug, Clone)]
 pub(super) enum Val<'a> {
-    /// A value of the item, or inside one.
+    /// A value in the item, at any depth.
     Ref(&'a Value),
     Const(&'a Const),
     Own(Value),
@@ -184,7 +184,7 @@ impl<'a> Val<'a> {
     }
 }
 
-/// Returns the number of elementary values and stretches of 64 bytes: what it costs to copy or compare the value.
+/// Returns the cost of copying or comparing the value: its number of elementary values, plus one for every 64 bytes.
 pub(super) fn weight(value: &Value) -> u64 {
     view_weight(View::of(value))
 }
@@ -209,8 +209,8 @@ pub(super) fn compare(a: View<'_>, b: View<'_>) -> Option<Ordering> {
     None
 }
 
-/// Returns whether two values are equal; `None` if their types differ. NULL is unequal to every other type. Equality of
-/// documents and sets is DynamoDB's.
+/// Returns whether two values are equal; `None` if their types differ. NULL is unequal to every other type. Documents
+/// and sets are equal if DynamoDB considers them equal.
 pub(super) fn equal(a: View<'_>, b: View<'_>) -> Option<bool> {
     if let Some(order) = compare(a, b) {
         return Some(order == Ordering::Equal);
@@ -243,13 +243,13 @@ fn same_members<T, K: Ord>(a: &[T], b: &[T], key: impl Fn(&T) -> K) -> bool {
     a.len() == b.len() && a.iter().map(&key).collect::<BTreeSet<_>>() == b.iter().map(&key).collect::<BTreeSet<_>>()
 }
 
-/// The same for a view of the value.
+/// Like [`weight`], but for a view of a value.
 pub(super) fn view_weight(view: View<'_>) -> u64 {
     let bytes = |bytes: usize| 1 + bytes as u64 / 64;
     match view {
         View::S(s) => bytes(s.len()),
         View::B(b) => bytes(b.len()),
-        // A number is parsed to be compared.
+        // A comparison has to parse the number.
         View::N(_) => 4,
         View::Bool(_) | View::Null | View::Timestamp(_) | View::Duration(_) => 1,
         View::Ss(set) => set.iter().map(|s| bytes(s.len())).sum(),

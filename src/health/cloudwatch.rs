@@ -41,8 +41,8 @@ pub(super) struct CloudWatch {
 
 /// The connection to CloudWatch.
 enum Connection {
-    /// The configuration is being loaded. The load continues if a question reaches its time limit, so that a load that
-    /// takes longer than one question ends.
+    /// The configuration is being loaded. The load continues if a question reaches its time limit, so that it can take
+    /// longer than one question.
     Loading(AbortOnDropHandle<Result<Client, String>>),
     Ready(Client),
 }
@@ -57,7 +57,7 @@ pub(super) enum Question {
 
 /// Why CloudWatch did not answer.
 struct Failure {
-    /// Safe to print.
+    /// What went wrong. The text is safe to print.
     text: String,
     /// Whether new credentials could make the request succeed.
     is_about_credentials: bool,
@@ -140,7 +140,7 @@ impl CloudWatch {
 async fn load(place: TableRef) -> Result<Client, String> {
     let ServiceConfig { shared, endpoint, region, credentials, on_loopback: _ } =
         Box::pin(ServiceConfig::load(&place, Service::CloudWatch)).await;
-    // The next question is the retry.
+    // Do not retry: the next question serves as the retry.
     let mut config = aws_sdk_cloudwatch::config::Builder::from(&shared).retry_config(RetryConfig::disabled());
     config.set_endpoint_url(endpoint);
     if let Some(credentials) = credentials {

@@ -1,5 +1,5 @@
-//! Decides from a check's answers whether it is healthy. A single answer does not change the decision, so a check that
-//! flaps does not make the pass flap. This module is pure.
+//! Decides from a check's answers whether the application is healthy. A single answer does not change the decision, so
+//! a check that flaps does not make the pass flap. This module is pure.
 
 use crate::plan::{FailMode, HealthCheck};
 
@@ -17,13 +17,13 @@ pub enum Reply {
 /// What is known about a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// It has not been asked yet. Nothing may be sent, because it may be unhealthy.
+    /// The check has not been asked yet. Nothing may be sent, because the application may be unhealthy.
     Unasked,
-    /// It was asked, but it has never answered, and it fails open. It does not hinder the pass.
+    /// The check was asked, but has never answered, and fails open. So it does not hinder the pass.
     NeverAnswered,
-    /// It is healthy.
+    /// The application is healthy, according to the check.
     Healthy,
-    /// It is unhealthy.
+    /// The application is unhealthy, according to the check.
     Unhealthy,
 }
 

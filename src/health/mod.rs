@@ -1,7 +1,7 @@
 //! Health checks of the application: asks a check of the plan once, and decides from its answers whether it is healthy.
 //!
-//! [`Prober`] asks: `http.rs`, `command.rs` and `cloudwatch.rs` send the questions. [`Hysteresis`] decides, and is pure.
-//! `migration` asks repeatedly while a pass runs, and pauses or slows down the pass.
+//! [`Prober`] asks: `http.rs`, `command.rs` and `cloudwatch.rs` send the questions. [`Hysteresis`] decides, and is
+//! pure. `migration` asks repeatedly while a pass runs, and pauses or slows down the pass.
 //!
 //! An answer contains no text from the application: no body, no output, no header and no URL. Such text may contain
 //! secrets, and answers appear in logs and in the state file.
@@ -58,8 +58,8 @@ enum Target {
 }
 
 impl Prober {
-    /// Prepares a health check. Sends nothing. CloudWatch is asked with the region, profile and credentials of `table`,
-    /// and for metrics until the time of `clock`.
+    /// Prepares a health check. Sends nothing. Questions to CloudWatch use the region, profile and credentials of
+    /// `table`. `clock` says up to which time metrics are read.
     pub fn new(check: &HealthCheck, table: &TableRef, clock: Clock) -> Prober {
         let cloudwatch = |question: Question, no_data: NoData, endpoint_url: &Option<String>| {
             // The endpoint of [table] is DynamoDB's. CloudWatch has its own.

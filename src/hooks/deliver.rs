@@ -1,5 +1,6 @@
-//! Delivers announcements, apart from the pass: one queue for the programs and one for the webhook. Each queue delivers
-//! one announcement at a time, in order. A full queue or a failed delivery is a warning in the log.
+//! Delivers announcements in tasks of their own, so that the pass never waits for a hook. There is one queue for the
+//! programs and one for the webhook. Each queue delivers one announcement at a time, in order. A full queue or a failed
+//! delivery is a warning in the log.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +25,8 @@ use crate::program::Program;
 /// that a hook hangs repeatedly, or that the activity of the pass changes very often.
 const MAX_WAITING: usize = 64;
 
-/// How long the end of a command waits for hooks after a stop, for example after Ctrl-C: an operator waits for it.
+/// How long a command that was stopped, for example with Ctrl-C, waits for hooks at its end. The operator waits for the
+/// command.
 const AFTER_STOP: Duration = Duration::from_secs(2);
 
 /// The hooks of one session. Clones share the queues. If the plan has no hooks, all methods do nothing.
@@ -135,8 +137,8 @@ impl Hooks {
     }
 
     /// Waits until all announcements are delivered, but at most for `most` and for the `timeout` in `[hooks]`. When
-    /// `stopping` ends, waits at most 2 s longer. After half of the time, gives up the announcements that a pass
-    /// begins, is stalled or is paused, if others wait behind them: a hook that hangs must leave time for those.
+    /// `stopping` ends, waits at most 2 s longer. After half of this time, skips the announcements that a pass begins,
+    /// is stalled or is paused, if others wait behind them. So a hook that hangs leaves time for the others.
     /// Announcements that are not delivered in time are lost, and the log contains a warning. Later announcements are
     /// lost, too.
     pub async fn drain(&self, most: Duration, stopping: impl Future<Output = ()>) {
@@ -194,7 +196,7 @@ impl Queue {
             while let Some(message) = receiver.recv().await {
                 let give_up = async {
                     hurry.cancelled().await;
-                    // The last message takes no time from another one.
+                    // The last message delays no other message, so do not skip it.
                     if left.load(Ordering::Relaxed) < 2 {
                         std::future::pending::<()>().await;
                     }
@@ -244,7 +246,7 @@ impl Queue {
         };
         if !is_delivered {
             task.abort();
-            // Wait until the task has killed the program that it runs. The process may end soon.
+            // Wait until the task has killed the program that it runs, because this process may end soon.
             let _ = task.await;
             let lost = self.waiting.load(Ordering::Relaxed);
             self.failures.fetch_add(lost as u64, Ordering::Relaxed);

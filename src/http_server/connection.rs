@@ -1,7 +1,7 @@
-//! Limits the connections to a server: their number, and how long each of them lives. So a client that opens connections
-//! and sends nothing, or that reads nothing, can use neither the process's files nor its memory without bound. Such a
-//! client cannot keep other clients waiting either: a new connection replaces the oldest connection that has sent
-//! nothing.
+//! Limits the connections to a server: their number, and how long each of them lives. So a client that opens
+//! connections and sends nothing, or that reads nothing, can use neither the process's files nor its memory without
+//! bound. Such a client cannot keep other clients waiting either: a new connection replaces the oldest connection that
+//! has sent nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,8 +19,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// The limits of a server's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// The largest number of open connections. A further connection closes the oldest one that has sent nothing, or else
-    /// the oldest one.
+    /// The largest number of open connections. A further connection closes the oldest one that has sent nothing. If
+    /// every connection has sent something, it closes the oldest one.
     pub connections: usize,
     /// A connection is closed if no byte of an answer could be sent for this time.
     pub idle: Duration,
@@ -61,7 +61,8 @@ struct OpenConnection {
 }
 
 impl OpenConnections {
-    /// Adds a connection. If there are too many, closes the oldest one that has sent nothing, or else the oldest one.
+    /// Adds a connection. If there are too many, closes the oldest one that has sent nothing. If every connection has
+    /// sent something, closes the oldest one.
     fn add(&self, number: u64, most: usize) -> CancellationToken {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while !open.is_empty() && open.len() >= most {

@@ -11,13 +11,14 @@ pub enum Position {
     /// `LastEvaluatedKey`, and the next request sends it as `ExclusiveStartKey`. The item with this key may no longer
     /// exist.
     Key(ItemKey),
-    /// The byte offset of the next line in a file of keys. The file cannot change, because its SHA-256 is part of the
-    /// plan's fingerprint.
+    /// A number: in a file of keys, the byte offset of the next line; in a rollback's list of deleted items, the last
+    /// journal row that was read. Neither changes. The SHA-256 of the file is part of the plan's fingerprint, and a
+    /// rollback ignores rows that are added to the journal later.
     Offset(u64),
 }
 
 impl Position {
-    /// Returns the item key of a position in a table scan. Returns `None` for a position in a file.
+    /// Returns the item key of a position in a table scan. Returns `None` for a position that is a number.
     pub fn key(&self) -> Option<&ItemKey> {
         match self {
             Position::Key(key) => Some(key),

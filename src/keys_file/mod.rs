@@ -72,7 +72,7 @@ pub struct KeysFile {
     version: FileVersion,
 }
 
-/// What distinguishes a file from a changed version of it, without reading the file.
+/// Metadata that shows whether a file has changed, so that the file need not be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileVersion {
     bytes: u64,
@@ -92,7 +92,7 @@ pub enum KeysFileError {
     /// The file contains no key.
     #[error("it has no keys")]
     Empty,
-    /// Lines of the file are not keys.
+    /// Some lines of the file are not keys.
     #[error("{0}")]
     Lines(WrongLines),
     /// The names in the first line of a CSV file are not the key attributes.
@@ -156,7 +156,7 @@ impl KeysFile {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be read, has no keys, or has lines of another form. No error contains a value.
+    /// Fails if the file cannot be read, has no keys, or has lines that are not keys. No error contains a value.
     pub fn open(path: &Path, format: KeysFormat) -> Result<KeysFile, KeysFileError> {
         let file = File::open(path)?;
         let version = FileVersion::of(&file)?;

@@ -2,10 +2,11 @@
 //! engine's database. It recognizes files that the engine did not create, indexes tables for parallel scans, and
 //! records unfinished loads.
 //!
-//! The engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these columns. So without the index
-//! that this module adds, each page reads and sorts the whole table, and a scan takes quadratic time (16 segments over
-//! 200,000 items: 15 s without the index, 1 s with it). In SQLite, any connection to the same database can add an
-//! index. If the engine drops the table, SQLite drops the index too. Within `local/`, only this file uses `rusqlite`.
+//! The engine orders a parallel scan by `(hash_prefix, pk, sk)` but has no index on these columns. Without the index
+//! that this module adds, each page reads and sorts the whole table, so a scan takes quadratic time. For 16 segments
+//! over 200,000 items, it takes 15 s without the index, and 1 s with it. In SQLite, any connection to the same database
+//! can add an index. If the engine drops the table, SQLite drops the index too. Within `local/`, only this file uses
+//! `rusqlite`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

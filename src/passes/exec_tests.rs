@@ -240,9 +240,9 @@ async fn live_writers_lose_nothing_and_no_value_is_stale() {
                 versions.iter().any(|version| own.contains(&version.number))
             });
             if written && before.get("marker").is_some() && before.get("of") == before.get("marker") {
-                // A value that the application had written before the tool overwrote it comes back. If a late write of
-                // a killed process arrived, and the program answered differently meanwhile, undo cannot know the
-                // author: it leaves the item unchanged and reports it.
+                // A value that the application had written before the tool overwrote it comes back. There is one
+                // exception: a late write of a killed process arrived, and the program answered differently meanwhile.
+                // Then undo cannot know the author, so it leaves the item unchanged and reports it.
                 let is_taken_back = !after.contains_key("marker") && after.get("of") != before.get("of");
                 assert!(is_taken_back || *before == after, "seed {seed}: {key:?}: {before:?} {after:?}");
                 *(if is_taken_back { &mut restored } else { &mut reported }) += 1;

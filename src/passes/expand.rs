@@ -29,7 +29,7 @@ pub(super) async fn work(job: &Job, store: &State, session: &RunSession) -> Resu
     let consistent = !first || job.reads_consistently();
     let baseline = (first && job.changes.needs_baseline())
         .then(|| BaselineRecorder::new(Arc::clone(&job.changes), store.history(), run.session(), session.resumed));
-    // A later pass proves that nothing is missing, so it reads the table.
+    // A later pass proves that nothing is missing, so it reads every item of the table, without an index or a filter.
     let requests = if first { job.first_pass_requests() } else { job.requests() };
     write_pass.execute_with(requests, baseline, consistent).await?;
     write_pass.end().await

@@ -1,5 +1,5 @@
 //! Tests derived items against live writers, faults and kills, in virtual time. The application changes and deletes
-//! sources, puts and changes the derived items itself, and several sources have one derived key.
+//! sources, and puts and changes the derived items itself. Several sources share a derived key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -94,7 +94,8 @@ impl Scene {
         for n in 0..USERS {
             let user = new_user(n, &mut rng);
             table.change(&user_key(n), Author::Seed, |_| Some(user.clone()));
-            // Some lookup items exist before the migration. They are equal or not.
+            // Some lookup items exist before the migration. Each of them either equals the derived item or differs from
+            // it.
             if let Some(mut item) = derived(&user).filter(|_| rng.u8(0..6) == 0) {
                 if rng.bool() {
                     item.insert("user".to_owned(), text("another"));

@@ -106,8 +106,8 @@ impl<'a> WritePass<'a> {
     }
 }
 
-/// Returns [`SessionResult::deletes`] of a run. Searches the journal only if the run lost a reply or was killed, because
-/// otherwise `applied` counts every delete. A journal that was purged no longer shows the deletes.
+/// Returns [`SessionResult::deletes`] of a run. Searches the journal only if the run lost a reply or was killed,
+/// because otherwise `applied` counts every delete. A journal that was purged no longer shows the deletes.
 pub(crate) async fn deletes(store: &State, plan: &Plan, run: &RunRecord) -> Result<Option<DeleteCounts>, StoreError> {
     Ok(match plan.deletion() {
         Some(true) if run.phase == EXPAND && run.lower_bound => {

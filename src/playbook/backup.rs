@@ -7,8 +7,9 @@ use super::{EventBody, Phase, Step, TableBackup};
 use crate::change::{Change, OnExisting, Strategy};
 use crate::cutover::FlagChange;
 
-/// A backup that is older than this is made again, if its phase has not begun. It must be longer than every wait
-/// between the backup and the pass; the longest is the wait for the flag's caches, at most an hour.
+/// If a backup is older than this and its phase has not begun, the tool makes a new backup. This time must be longer
+/// than every wait between a backup and its pass. The longest of these waits is the wait for the flag's caches, which
+/// takes at most an hour.
 const MAX_AGE: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// The phases before which a backup is due. The way back is never among them, because nothing may block it.

@@ -94,7 +94,8 @@ impl StepRequest<'_> {
     fn clock_difference_note(&self, since: Option<Timestamp>) -> String {
         let Some(since) = since.filter(|since| *since > self.now) else { return String::new() };
         format!(
-            " (it began at {since} by the clock of the host that set the flag, and this host's clock says {}: the clocks differ)",
+            " (the soak began at {since} by the clock of the host that set the flag, and this host's clock says {}: the \
+             clocks differ)",
             self.now
         )
     }
@@ -107,7 +108,8 @@ impl StepRequest<'_> {
         let shown = round_up(until).strftime("%Y-%m-%dT%H:%M:%SZ");
         Err(StepRefusal::new(
             format!(
-                "it soaks until {shown}; until then, the way back only has to make old values equal to new values{}",
+                "the migration soaks until {shown}. Before that, the way back only has to make old values equal to new \
+                 values{}",
                 self.clock_difference_note(since)
             ),
             Goal::Contract,

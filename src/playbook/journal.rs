@@ -62,7 +62,7 @@ pub fn check_purge(state: &MigrationState, kind: PlanKind, accepts: bool, left: 
         return Ok(());
     }
     if state.rollback == PhaseStatus::Begun {
-        return refuse("the rollback needs the journal until it is complete", next(Goal::Rollback));
+        return refuse("the rollback is not complete, and it needs the journal", next(Goal::Rollback));
     }
     if state.contract == PhaseStatus::Begun {
         return refuse("`contract` is not complete, and it needs the journal", next(Goal::Contract));

@@ -28,8 +28,8 @@
 //! `tests/playbook/model.rs` is an exhaustive model of the flag, the phases, one item, two application instances with
 //! stale caches, and kills. The model showed that two rules were wrong. The corrected rules are:
 //!
-//! - **The old-from-new pass skips no item while old values are stale.** Consider an item that had its new attribute
-//!   before the migration and has no old attribute. In earlier versions, verification counted this item as a match, so
+//! - **The old-from-new pass skips no item while old values are stale.** Consider an item without an old attribute that
+//!   had its new attribute before the migration. In earlier versions, verification counted this item as a match, so
 //!   repair and rollback skipped the item. But an application may have written the item during new-only writes. Then
 //!   readers with `read = old` found no value, even after a rollback in the correct order. An unchanged new value does
 //!   not prove that nobody wrote the item, because an application may have written the same value again. So while
@@ -136,10 +136,11 @@ pub enum PlanKind {
     /// The migration expands and contracts without a flag. The operator states the facts that a flag would have proven.
     Stated,
     /// A single write per item makes all changes. The migration ends at verify, and a rollback stays possible. A plan
-    /// that moves, removes or replaces members of elements is of this kind with every strategy.
+    /// that moves, removes or replaces members of elements is always of this kind, whatever its strategy.
     InPlace,
-    /// The plan only writes values: it sets, computes or converts them, and replaces no attribute. There is no old
-    /// attribute that readers and writers must stop using, so the migration ends at verify.
+    /// The plan only writes values, and replaces no attribute. For example, it sets, computes, converts or appends
+    /// values, or puts derived items. There is no old attribute that readers and writers must stop using, so the
+    /// migration ends at verify.
     SetOnly,
     /// The plan only removes attributes, and contract removes them. The migration has no expand phase, no verify phase,
     /// and no new attribute to read.

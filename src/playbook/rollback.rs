@@ -44,7 +44,7 @@ impl StepRequest<'_> {
         if flagged {
             return self.undo_flagged();
         }
-        // A rollback that is complete needs no statement to say so.
+        // If the rollback is complete, the command only says so and needs no statement.
         let is_due = self.state.rollback != PhaseStatus::Complete;
         if let Some(step) = if is_due { self.require_writers_stopped()? } else { None } {
             return Ok(step);
@@ -52,9 +52,10 @@ impl StepRequest<'_> {
         Ok(self.phase_step(Phase::Undo, |_| true))
     }
 
-    /// Requires the statement that nobody writes the derived items until the rollback ends. A condition cannot say "and no
-    /// other attribute", so a delete could remove what a writer adds just before it. Every `rollback` needs the statement,
-    /// also one that continues, because the writers may have started again. The first one of a rollback is recorded.
+    /// Requires the statement that nobody writes the derived items until the rollback ends. A condition cannot say "and
+    /// no other attribute", so a delete could remove what a writer adds just before it. Every `rollback` command needs
+    /// the statement, even one that resumes, because the writers may have started again. Only the first statement of a
+    /// rollback is recorded.
     fn require_writers_stopped(&self) -> Result<Option<Step>, StepRefusal> {
         if !self.context.puts_items {
             return Ok(None);

@@ -278,7 +278,7 @@ impl MigrationState {
         match self.kind() {
             Some(before) if before != kind => Err(StepRefusal::new(
                 "the plan was of another kind when the migration began (with a flag, without one, in place, or only \
-                 removing): restore that, or roll back and begin with a new state file",
+                 removing): restore the original plan, or roll back and begin with a new state file",
                 Goal::Rollback,
             )),
             _ => Ok(()),

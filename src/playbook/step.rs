@@ -73,7 +73,7 @@ impl StepRequest<'_> {
         if self.state.kind().is_some_and(|before| before != kind) {
             return Err(StepRefusal::new(
                 "the plan is of another kind (with a flag, without one, in place, or only removing) than when the \
-                 migration began: restore what it said",
+                 migration began: restore the original plan",
                 "status",
             ));
         }

@@ -1,7 +1,7 @@
 //! Finds values that change in one step, although readers and writers use them: conversions under the same name, and
-//! changes in the elements of a list or map. During the run, some items have the old form and others the new one, so
-//! every reader must accept both, and every writer must write the new form. The operator confirms both facts. This
-//! module is pure.
+//! changes in the elements of a list or map. During the run, some items have the old form and others the new form. So
+//! every reader must accept both forms, and every writer must write the new form. The operator confirms both facts.
+//! This module is pure.
 
 use std::sync::Arc;
 

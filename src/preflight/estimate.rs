@@ -98,7 +98,8 @@ impl Estimate {
             ItemReads::Keys => get_units(items, bytes),
             ItemReads::Index(bytes_of_index) => get_units(items, bytes).plus(index_units(bytes_of_index, pages)),
         };
-        // One strongly consistent read for each derived item. Few derived items are larger than 4 KB.
+        // The run reads each derived item once, strongly consistently. This costs one unit, because few derived items
+        // are larger than 4 KB.
         let read_units = match input.derives {
             true => read_units.plus(Range::between(changed.low, items.high)),
             false => read_units,
@@ -128,8 +129,8 @@ impl Estimate {
     }
 
     /// Makes an estimate from DynamoDB's own count. The estimate assumes that every item needs a write, and it does not
-    /// include the bytes that the writes add to the items. If an item may need several writes, the upper bound assumes that
-    /// every item does.
+    /// include the bytes that the writes add to the items. If an item may need several writes, the upper bound assumes
+    /// that every item does.
     pub fn from_description(touched: &TouchedPaths, input: &EstimateInput<'_>) -> Estimate {
         let table = input.table;
         let items = table.item_count as f64;
@@ -137,8 +138,8 @@ impl Estimate {
         // DynamoDB rounds the size of each item up to whole KB. This adds between nothing and nearly one unit per item.
         let writes = input.max_writes as f64;
         let whole = Range::between(items.max(bytes / 1024.0), (items + bytes / 1024.0) * writes);
-        // The transaction of a derived item writes and checks: at twice the price each. The derived item is assumed to be
-        // at most as large as its source.
+        // A transaction puts the derived item and checks the source. Each of the two costs twice the usual units. The
+        // estimate assumes that the derived item is at most as large as its source.
         let mut table_write = match input.derives {
             true => Range::between(2.0 * whole.low + 2.0 * items, 4.0 * whole.high),
             false => whole,

@@ -23,7 +23,8 @@ pub struct EstimateInput<'a> {
     pub consistent: bool,
     /// How the run reads the items.
     pub reads: ItemReads,
-    /// Whether the run puts derived items: it reads each before it puts it, and a transaction costs twice as much.
+    /// Whether the run puts derived items. If so, it first reads each derived item, and then puts it in a transaction,
+    /// which costs twice as much as a write.
     pub derives: bool,
     /// Maximum number of writes that an item needs, without other writers.
     pub max_writes: usize,
@@ -32,11 +33,11 @@ pub struct EstimateInput<'a> {
 /// How a run reads the items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemReads {
-    /// It scans the table.
+    /// The run scans the table.
     Scan,
-    /// It reads each listed item by its key.
+    /// The run reads each listed item by its key.
     Keys,
-    /// It scans an index of this size in bytes, and reads each item in it by its key.
+    /// The run scans an index of this size in bytes, and reads each item in the index by its key.
     Index(u64),
 }
 

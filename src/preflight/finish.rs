@@ -1,5 +1,5 @@
-//! Computes the output of `check --finish-in`: the budgets with which a run ends within a given time, the obstacles,
-//! and the commands that raise and lower the table's capacity. This module is pure.
+//! Computes the output of `check --finish-in`: the budgets with which a run ends within a given time, and the
+//! obstacles. Also computes the commands that raise and lower the table's capacity. This module is pure.
 
 use std::io::{Result, Write};
 use std::str::FromStr;

@@ -29,7 +29,8 @@ pub enum HookProblem {
     },
 }
 
-/// Finds the programs that do not exist or cannot be run, and checks the address of the webhook. Runs and sends nothing.
+/// Finds the programs that do not exist or cannot be run, and checks the address of the webhook. Runs and sends
+/// nothing.
 pub fn hook_problems(hooks: &HookOptions) -> Vec<HookProblem> {
     let on_events = hooks.programs.iter().map(|(event, argv)| (event.field(), argv));
     let before_step = hooks.before_step.iter().map(|before| ("before_step", &before.argv));

@@ -25,9 +25,9 @@ pub struct StreamFilter {
 /// Attribute types whose values contain other values. The test `exists` does not work on these types.
 const NOT_LEAVES: [&str; 2] = ["L", "M"];
 
-/// Makes a filter that delivers every record except the run's records, as far as a filter can recognise them. If no
-/// filter is possible, returns the reason. For each path that the plan writes, `types` contains the types of the values
-/// that the plan would write to the items that were read.
+/// Makes a filter that delivers every record except those that it recognises as the run's own. If no filter is
+/// possible, returns the reason. For each path that the plan writes, `types` contains the types of the values that the
+/// plan would write to the items that were read.
 ///
 /// A filter sees one record at a time, and it cannot compare the two images in the record. It recognises a run's record
 /// by an attribute that exists in the new image but not in the old image. If the plan only removes attributes, it is

@@ -352,9 +352,9 @@ mod tests {
     }
 
     /// Over many seeded samples, the interval contains the true value in at least 93 of 100 cases, with and without
-    /// DynamoDB's count. This is true for a figure that counts most items, for a figure that counts one item in a
-    /// thousand, and for the number of items if clusters differ in size. If DynamoDB's count is known, the interval is
-    /// narrow enough even if two item collections contain half of the table.
+    /// DynamoDB's count. The test covers a figure that counts most items, a figure that counts one item in a thousand,
+    /// and the number of items if clusters differ in size. If DynamoDB's count is known, the interval is narrow enough
+    /// even if two item collections contain half of the table.
     #[test]
     fn the_interval_contains_the_truth_as_often_as_stated() {
         let mut random = Rng::with_seed(11);

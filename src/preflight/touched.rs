@@ -52,7 +52,7 @@ impl TouchedPaths {
         touched
     }
 
-    /// Returns the indexes that `run` touches.
+    /// Returns the indexes that `run` touches. If `run` deletes or puts whole items, it touches every index.
     pub fn indexes<'a>(&self, table: &'a TableDescription) -> Vec<TouchedIndex<'a>> {
         if self.whole_items {
             let whole = |schema: &'a IndexSchema| TouchedIndex {

@@ -1,8 +1,8 @@
 //! Source code for the application's side of a plan, for `backfill shim`.
 //!
-//! [`shim`] returns one file. It contains the example of `docs/examples/flag` for the language (the flag, the bucket of
-//! a key, and the cache), and functions for each attribute that the plan moves: one reads the value, and the others
-//! write and remove it. The plan's names are literals in the code.
+//! [`shim`] returns one file. It contains the language's example from `docs/examples/flag`: the flag, the bucket of a
+//! key, and the cache. It also contains functions for each attribute that the plan moves. One of them reads the value,
+//! and the others write and remove it. The plan's names are literals in the code.
 //!
 //! Each language has a folder with its templates. A template is source code with slots, such as `{{partition_key}}`.
 //! Each name from the plan reaches the code as a literal ([`literal`]), a comment ([`comment`]) or a part of an

@@ -66,7 +66,7 @@ impl Slot {
     }
 }
 
-/// Fills the slots of a template from left to right. What fills a slot is never searched for slots, so a name such as
+/// Fills the slots of a template from left to right. Inserted text is never searched for slots, so a name such as
 /// `{{moves}}` stays as it is.
 pub(super) fn fill(template: &str, slots: &[(Slot, &str)]) -> String {
     let (mut out, mut rest) = (String::with_capacity(2 * template.len()), template);

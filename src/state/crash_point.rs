@@ -1,7 +1,8 @@
 //! The named moments at which a killed process leaves different traces.
 //!
 //! The crate documentation lists them under "Crash points", with what the next process finds. Tests kill a process at
-//! each of them by name: in memory ([`super::memory::MemoryState::with_crash_points`]), and the real binary with SIGKILL.
+//! each of them by name: in memory ([`super::memory::MemoryState::with_crash_points`]), and the real binary with
+//! SIGKILL.
 
 use std::fmt;
 

@@ -45,8 +45,8 @@ pub trait History: Send + Sync {
     /// Returns the recorded history of these items, in the order of the keys. An unreadable record makes only its own
     /// item's history unreadable ([`ItemHistory::unreadable`]). With [`HistoryLookup::ForDecision`], the history
     /// contains records of the expansion and of repairs. The method then first proves that the records are readable,
-    /// and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], the method succeeds even if the store is
-    /// damaged. The history then contains what is readable, and does not say whether a baseline exists.
+    /// and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], the method succeeds even if the
+    /// store is damaged. The history then contains what is readable, and does not say whether a baseline exists.
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// Returns an item's pre-images, newest first: those at `path`, or those at all paths if `path` is `None`. Omits
@@ -54,9 +54,9 @@ pub trait History: Send + Sync {
     async fn pre_images(&self, key: ItemKey, path: Option<Path>) -> Result<Vec<PreImageRecord>, StoreError>;
 
     /// Returns the items that the expansion or a repair may have deleted, each key once, in the order of their last
-    /// deletes. Omits refused writes, items that an earlier run has put back since, and records that a rollback has made
-    /// obsolete. If a record is damaged, its item is in the list, so that it is not forgotten, even if its key cannot be
-    /// read.
+    /// deletes. Omits refused writes, items that an earlier run has put back since, and records that a rollback has
+    /// made obsolete. If a record is damaged, its item is in the list, so that it is not forgotten, even if its key
+    /// cannot be read.
     async fn deleted_items(&self, query: DeletedItemsQuery) -> Result<Vec<DeletedItem>, StoreError>;
 
     /// Deletes every pre-image, so that no value remains in the stored data, and returns the number of deleted
@@ -78,8 +78,8 @@ pub trait History: Send + Sync {
 
     /// Records the baseline of a page's items. When this method returns `Ok`, the baseline is durable. The caller must
     /// not send a write to any item of the page before this method has returned `Ok`. If this method returns an error,
-    /// it has stored no part of the page's baseline. Existing records of an item stay unchanged. The journal contains the
-    /// records of stable attributes.
+    /// it has stored no part of the page's baseline. Existing records of an item stay unchanged. The journal contains
+    /// the records of stable attributes.
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError>;
 
     /// Returns the key digests of the items that the run may have written in uncommitted pages of this segment. The

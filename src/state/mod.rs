@@ -143,8 +143,8 @@ pub mod phase {
     pub const EXPAND: &str = "expand";
     /// The phase of `contract`.
     pub const CONTRACT: &str = "contract";
-    /// The first phase of a `rollback`. It derives the old attribute from the new attribute. A rollback has this phase
-    /// only if applications have written only the new attribute.
+    /// The phase that derives the old attribute from the new attribute. A `rollback` or a `cutover --back` begins with
+    /// this phase if old values may be stale.
     pub const OLD_EQUAL_NEW: &str = "rollback:old-equal-new";
     /// The phase of a `rollback` that undoes the expansion. Once this phase is complete, a new expansion ignores the
     /// earlier history.

@@ -212,7 +212,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
         /// Values of all types and shapes are read back exactly. The text of a value stays within the bound for the
-        /// value's size in bytes, and so does the text of a list of many copies of the value.
+        /// value's size in bytes. The text of a list with many copies of the value stays within its bound, too.
         #[test]
         fn every_shape_reads_back_within_the_bound(value in value(), copies in 1_usize..200) {
             for value in [value.clone(), Value::L(vec![value; copies])] {

@@ -41,8 +41,8 @@ impl Counts {
         self.outcomes[Outcome::Gone as usize] += keys;
     }
 
-    /// Counts items that DynamoDB has read but left out of a page, because the plan does not select them. Each counts as
-    /// a scanned item that needs nothing.
+    /// Counts items that DynamoDB has read but left out of a page, because the plan does not select them. Each counts
+    /// as a scanned item that needs nothing.
     pub fn count_left_out(&mut self, items: u64) {
         self.scanned += items;
         self.outcomes[Outcome::NothingToDo as usize] += items;

@@ -258,7 +258,7 @@ pub(super) fn check_verified(run: &RunRecord, pages: &VerifiedPages) -> Result<(
         )));
     }
     let repaired = mismatches.iter().filter(|mismatch| mismatch.repaired).count() as u64;
-    // A key of the plan's file without an item is gone: there is nothing to compare.
+    // A key in the plan's file for which there is no item counts as gone. It has nothing to compare.
     if verdicts.read() + counts.of(Outcome::Gone) == counts.scanned
         && verdicts.mismatching() == mismatches.len() as u64
         && verdicts.repaired == repaired

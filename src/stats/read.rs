@@ -105,8 +105,8 @@ impl StatsSample {
     }
 }
 
-/// Returns the number of items at which a sample ends. `None` if there is no limit. `expected` is the expected number of
-/// items; `None` if DynamoDB has not counted the items yet.
+/// Returns the number of items at which a sample ends. `None` if there is no limit. `expected` is the expected number
+/// of items; `None` if DynamoDB has not counted the items yet.
 fn most_items(size: SampleSize, expected: Option<u64>) -> Option<u64> {
     match (size, expected) {
         (SampleSize::Percent(_), _) => None,

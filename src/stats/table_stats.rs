@@ -10,8 +10,8 @@ use crate::dynamodb::TableDescription;
 use crate::item::{MAX_ITEM_BYTES, Path, Units};
 use crate::preflight::{Range, SampleTally};
 
-/// The figures of a cluster in the tally: the number of items, their size in bytes, the number of partition keys, and
-/// then, for each attribute, the number of items that have it.
+/// The figures of a cluster in the tally are the number of items, their size in bytes, and the number of partition
+/// keys. These are followed, for each attribute, by the number of items that have it.
 const BYTES: usize = 1;
 const KEYS: usize = 2;
 const FIRST_ATTRIBUTE: usize = 3;

@@ -17,7 +17,7 @@ pub enum Command {
     },
     /// Continue after a pause.
     Resume,
-    /// Replace the table's budgets of the plan. A budget that is `None` stays as it is.
+    /// Replace the plan's budgets for the table. A budget that is `None` stays as it is.
     Rate {
         /// Write capacity units per second.
         write: Option<f64>,
@@ -60,7 +60,7 @@ fn shlex_quote(text: &str) -> String {
 #[serde(deny_unknown_fields)]
 pub struct Request {
     version: u32,
-    /// The fingerprint of the plan that the operator named. The process refuses another one.
+    /// The fingerprint of the plan that the operator named. The process refuses a request with a different fingerprint.
     pub plan: String,
     /// Who sends the request: `user@host`.
     pub actor: String,

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::command::Command;
 use crate::plan::{Capacity, CapacityRate};
 
-/// The lowest and the highest rate. A lower rate would stop the way back, which obeys it.
+/// The lowest and the highest rate that an operator can set. The way back obeys the rate too, so a lower rate would
+/// stop it.
 const MIN_RATE: f64 = 1.0;
 const MAX_RATE: f64 = 1e9;
 

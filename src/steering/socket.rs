@@ -145,7 +145,7 @@ impl Server {
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(&path)?;
-        // Before this call, others may be able to connect. The check of the user in `serve` refuses them.
+        // Before this call, other users may be able to connect. `serve` checks the user and refuses them.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         let task = tokio::spawn(async move {
             loop {
@@ -164,12 +164,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A socket that stays does no harm: the next process replaces it.
+        // If the removal fails, the remaining socket does no harm: the next process replaces it.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Creates a folder that only this user can open, or checks that an existing one is like that.
+/// Creates a folder that only this user can open. If the folder exists, checks that only this user can open it.
 fn create_private(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let found = fs::symlink_metadata(folder)?;
@@ -181,15 +181,15 @@ fn create_private(folder: &Path) -> io::Result<()> {
 /// Serves one connection.
 async fn serve(mut stream: UnixStream, handler: Handler) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
-    // Read the request of another user too: if the connection ended before it was read, the other side would not see
-    // the reply.
+    // Read the request even if another user sent it. If the connection ended before the request was read, the sender
+    // would not see the reply.
     let line = read_line(&mut stream).await;
     let reply = if user != geteuid().as_raw() && user != 0 {
         tracing::warn!("user {user} tried to steer this migration: refused");
         Reply::refusal("another user started this process. Nothing was done")
     } else {
         match line.map(|line| Request::parse(&line)) {
-            // A task of its own: if the connection takes too long, the command is still carried out completely.
+            // Carry out the request in its own task, so that it is completed even if the connection takes too long.
             Ok(Ok(request)) => match tokio::spawn(handler(request)).await {
                 Ok(reply) => reply,
                 Err(_) => Reply::refusal("the command failed because of a bug. See the log of the process"),
@@ -244,8 +244,8 @@ pub async fn send(state: &Path, request: &Request) -> Result<Reply, SendError> {
 }
 
 /// Connects to the first of these sockets at which a process of one of these users listens. Everybody can create a
-/// socket in the folder for temporary files, so the socket of another user must not hide the right one. If there is no right
-/// socket, fails with the last one that belongs to another user, if any.
+/// socket in the folder for temporary files, so the socket of another user must not hide the right one. If no process
+/// of these users listens, fails with the last socket that belongs to another user, if any.
 async fn connect(paths: &[PathBuf], users: &[u32]) -> Result<(PathBuf, UnixStream), Option<PathBuf>> {
     let mut denied = None;
     for path in paths {

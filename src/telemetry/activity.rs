@@ -111,7 +111,8 @@ impl Activity {
 }
 
 impl Activity {
-    /// Returns whether somebody wanted the pass to send nothing. After that, a silence begins anew.
+    /// Returns whether somebody deliberately keeps the pass from sending requests. Once this activity ends, the time
+    /// without an answer is measured from zero again.
     pub fn is_deliberate(self) -> bool {
         match self {
             Activity::Paused | Activity::OutsideWindow | Activity::Draining | Activity::Done => true,
@@ -208,9 +209,9 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Returns the activity that these signals show. If several apply, the result is the one that must end first before
-    /// the run can become faster. The result is never [`Activity::Stalled`] or [`Activity::Asleep`], because these two
-    /// depend on the past.
+    /// Returns the activity that these signals show. If several apply, returns the one that must end before the run can
+    /// become faster. The result is never [`Activity::Stalled`] or [`Activity::Asleep`], because these two depend on
+    /// the past.
     pub fn activity(&self) -> CurrentActivity {
         let by_precedence = [
             (Activity::Draining, &self.stopping),
@@ -263,7 +264,7 @@ impl ActivityClocks {
             .collect()
     }
 
-    /// Reads the form that [`ActivityClocks::to_json`] writes. Ignores what it does not know.
+    /// Reads the form that [`ActivityClocks::to_json`] writes. Ignores unknown activities and invalid times.
     pub fn from_json(json: &serde_json::Value) -> ActivityClocks {
         let mut clocks = ActivityClocks::default();
         for (name, seconds) in json.as_object().into_iter().flatten() {

@@ -23,7 +23,7 @@ const MAX_KEY: usize = 120;
 pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version of backfill began this migration and did not \
                                     record which items had equal values or only the new attribute";
 
-/// Shown before a rollback that begins with another pass than the forecast one.
+/// The note for a rollback that begins with a pass that the forecast does not include.
 const LEFT_OUT: &str = "applications have written only the new attribute, so the rollback first makes old values equal \
                         the new ones. Items may change or fail in that pass";
 
@@ -48,7 +48,8 @@ pub struct DryRunReport<'a> {
     /// For a rollback: whether the first pass did not record which items already had a new value. In that case, the
     /// report cannot count the items that the rollback will not restore exactly.
     pub pairs_unrecorded: bool,
-    /// For a rollback: whether its first pass makes old values equal the new ones. The figures do not include this pass.
+    /// For a rollback: whether its first pass makes old values equal to the new ones. The figures do not include this
+    /// pass.
     pub leaves_out_old_from_new: bool,
     /// The next command. This command makes the counted changes, or must run before the command that makes them.
     pub next: &'a str,

@@ -39,8 +39,8 @@ impl From<&SegmentCell> for HeatCell {
 }
 
 /// Returns the levels of at most `columns` columns, each from 0 to [`FULL`]. Neighbouring cells share a column if there
-/// are more cells than columns. `item_estimate` is DynamoDB's count of the items in the table, or 0 if unknown. With it,
-/// the level of a segment that is being scanned is an estimate that assumes equally large segments. Without it, the
+/// are more cells than columns. `item_estimate` is DynamoDB's count of the items in the table, or 0 if unknown. With
+/// it, the level of a segment that is being scanned is an estimate that assumes equally large segments. Without it, the
 /// level shows only the segments that are done.
 pub fn levels(cells: &[HeatCell], item_estimate: u64, columns: usize) -> Vec<u8> {
     let columns = columns.min(cells.len());

@@ -280,8 +280,8 @@ impl Monitor {
         PassView { since: self.since, recent: self.changes.recent(), current, ..view }
     }
 
-    /// Returns the time since the last reading in which this process ran. Adds the rest to the clock of
-    /// [`Activity::Asleep`].
+    /// Returns the part of the time since the last reading during which this process ran. Adds the other part to the
+    /// clock of [`Activity::Asleep`].
     fn time_awake(&mut self, now: Moment) -> Duration {
         let booted = self.sources.machine.boot_time();
         let by_boot = match (&self.booted, &booted) {

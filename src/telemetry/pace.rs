@@ -104,8 +104,8 @@ impl ProgressMeter {
         }
     }
 
-    /// Returns the speed, measured over the window. Returns `None` before the second measurement, and in the first minute
-    /// until an item is complete.
+    /// Returns the speed, measured over the window. Returns `None` before the second measurement, and in the first
+    /// minute until an item is complete.
     pub fn rates(&self) -> Option<Rates> {
         let first = self.points.front()?;
         let last = self.points.back()?;
@@ -136,8 +136,8 @@ impl ProgressMeter {
     }
 
     /// Returns the time until the run ends, as a range; `None` if unknown. The range assumes that the rate stays as it
-    /// is. It comes from the items that are left according to DynamoDB's count, and from the rate of the last minute, or
-    /// of the last seconds if the rate has just changed.
+    /// is. It is calculated from the number of items that are left according to DynamoDB's count, and from the rate of
+    /// the last minute. If the rate has just changed, the rate of the last seconds is used instead.
     pub fn eta(&self) -> Option<Eta> {
         let last = self.points.back()?;
         let done = self.before + last.processed;
@@ -219,7 +219,7 @@ mod tests {
         );
     }
 
-    /// A pass that reads one page every 20 seconds has an ETA. A pass that stands still has none.
+    /// A pass that reads one page every 20 seconds has an ETA. A pass that stands still has no ETA.
     #[test]
     fn the_eta_is_unknown_when_nothing_is_completed() {
         let mut pace = ProgressMeter::new(0, 100_000);
@@ -248,8 +248,8 @@ mod tests {
     }
 
     proptest! {
-        /// Percent never exceeds 99 during a run and never goes back. A range contains its own estimate, and is at most
-        /// 30 % of it wide.
+        /// Percent never exceeds 99 during a run and never goes back. A range contains the likely time, and its width
+        /// is at most 30 % of the likely time.
         #[test]
         fn percent_and_range_stay_in_bounds(
             estimate in 0_u64..5_000, before in 0_u64..1_000, steps in prop::collection::vec(0_u64..50, 1..200),

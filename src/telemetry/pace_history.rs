@@ -24,8 +24,8 @@ pub const KEPT_RUNS: u32 = 100;
 const MAX_INTERVAL_MS: i64 = 1 << 50;
 
 /// Returns the runs whose pace and clocks a state file keeps: the newest [`KEPT_RUNS`], and the newest run of each
-/// phase, which may be older and can still be resumed. `newest_of_phases` has the newest run of each phase that has
-/// one.
+/// phase. The newest run of a phase may be older, but can still be resumed. `newest_of_phases` has the newest run of
+/// each phase that has one.
 pub fn kept_runs(newest_of_phases: &[RunId]) -> Vec<RunId> {
     let newest = newest_of_phases.iter().map(|run| run.number()).max().unwrap_or_default();
     let recent = (newest - i64::from(KEPT_RUNS) + 1).max(1)..=newest;
@@ -198,7 +198,7 @@ fn key(until: Timestamp, interval_ms: i64) -> i64 {
 }
 
 /// Turns the views of a pass into samples. The figures of a view are totals of this session, and its clocks are totals
-/// of the run, so each sample is the difference from the view before.
+/// of the run. So each sample is the difference between a view and the previous view.
 #[derive(Debug)]
 pub struct PaceSampler {
     history: PaceHistory,
@@ -219,8 +219,8 @@ impl PaceSampler {
     /// Adds what happened since the last view, and returns the history.
     pub fn note(&mut self, view: &PassView) -> &PaceHistory {
         let counts = &view.figures.counts;
-        // Units of pages that are not committed count when they are consumed. Otherwise a page would be a peak above the
-        // budget.
+        // Count units when they are consumed, not when their page is committed. Otherwise each commit would look like a
+        // peak above the budget.
         let spend = view.figures.consumed();
         let mut clocks = ActivityClocks::default();
         for activity in Activity::ALL {

@@ -177,8 +177,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Returns what the pass is doing. A process that a signal stopped, or that has recorded nothing for a long time, is
-    /// asleep, whatever it recorded before.
+    /// Returns what the pass is doing. A process that a signal stopped, or that has recorded nothing for a long time,
+    /// counts as asleep, regardless of what it recorded before.
     fn doing(&self) -> Option<Doing> {
         let doing = self.pace.as_ref()?.doing.clone()?;
         let at = self.pace.as_ref()?.at;
@@ -203,8 +203,8 @@ impl<'a> Worker<'a> {
         self.doing().map(|doing| doing.hung).unwrap_or_default()
     }
 
-    /// Returns the number of items per second and of write units per second over the last minute; `None` if they are not
-    /// known, or if the process is not working.
+    /// Returns the number of items per second and of write units per second over the last minute; `None` if they are
+    /// not known, or if the process is not working.
     pub fn rates(&self) -> Option<(f64, f64)> {
         self.running_pace()?.rates
     }

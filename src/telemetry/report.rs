@@ -55,7 +55,7 @@ pub struct RunReport<'a> {
     /// The open work: the number of open failures and open diverged items, which an operator must resolve.
     pub open: OpenWork,
     /// For a plan that deletes items and keeps a journal: the number of items that the run has deleted according to the
-    /// journal. `None` for other plans, if the counts of the pages are exact, and after the journal was purged.
+    /// journal. `None` for other plans, if the counts of the pages are exact, or if the journal was purged.
     pub deletes: Option<DeleteCounts>,
     /// The reason why the run stopped early; `None` if it did not stop early.
     pub stopped: Option<&'a StopReason>,

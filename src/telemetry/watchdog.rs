@@ -1,4 +1,5 @@
-//! Notices that a pass is stalled: no request is answered for a long time, and nothing explains it. This module is pure.
+//! Notices that a pass is stalled: no request is answered for a long time, and nothing explains it. This module is
+//! pure.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -88,8 +89,8 @@ impl Watchdog {
             let in_flight = requests.reads + requests.writes > 0;
             let known = before.get(&requests.segment).filter(|known| known.answers == requests.answers);
             let known = known.filter(|_| !activity.is_deliberate());
-            // Between two attempts, a request that hangs is not in flight. It then counts as long as nothing explains
-            // the silence.
+            // Between two attempts, a request that hangs is not in flight. It still counts as hanging while nothing
+            // explains the silence.
             let has_sent = known.is_some_and(|known| known.has_sent);
             let counts = known.is_some() && (in_flight || (has_sent && !activity.explains_silence()));
             let silent = known.map_or(Duration::ZERO, |known| known.silent);

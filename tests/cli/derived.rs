@@ -286,7 +286,7 @@ async fn a_rollback_notices_a_writer_that_did_not_stop() {
     assert!(listed.contains("added late"), "{listed}");
 }
 
-/// RUNBOOK: "`verify --all` finds derived items that are missing and that differ."
+/// RUNBOOK: "`verify --all` finds missing derived items, and derived items that differ from the plan."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_finds_planted_defects() {
     let migration = Migration::new(items()).await;

@@ -289,7 +289,7 @@ async fn a_repair_says_why_it_leaves_the_whole_item() {
     scene.put(&stale).await;
     let left = scene.command(&["verify", "--all", "--repair", "--yes"], 5);
     let why = left["examples"][0]["why"].as_str().unwrap();
-    assert!(why.contains("also its other mismatches") && why.contains("run --again"), "{why}");
+    assert!(why.contains("together with its other mismatches") && why.contains("run --again"), "{why}");
     assert!(!scene.dump().await.values().any(|item| item == &done(&stale)));
     // The way back starts no program, so it says nothing about keys.
     std::fs::write(scene.file("program.py"), "changed").unwrap();

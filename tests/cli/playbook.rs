@@ -65,7 +65,7 @@ async fn a_whole_migration_with_a_flag() {
     run_command(&["cutover", "--to", "write-new", "--yes"]);
     let said = std::fs::read_to_string(&plan).unwrap();
     std::fs::write(&plan, said.replace("soak = \"0s\"", "soak = \"1h\"")).unwrap();
-    refused_step(&["contract", "--yes"], "it soaks until", "contract PLAN");
+    refused_step(&["contract", "--yes"], "the migration soaks until", "contract PLAN");
     let human = tool(&harness, &["status", &plan_text]).exits(0).stdout;
     for part in ["phase: soak", "flag: version ", "write = new, read = new at 100 %", "next, not before "] {
         assert!(human.contains(part), "{part}: {human}");
@@ -206,7 +206,7 @@ async fn before_any_work_a_flag_may_be_added_moved_and_removed() {
     name(&at("another"));
     refused(&harness, 3, &["run", text(&plan), "--yes"]).says(&["has begun with the flag in", "late", "another"]);
     name(&without);
-    refused(&harness, 3, &["run", text(&plan), "--yes"]).says(&["is of another kind", "restore what it said"]);
+    refused(&harness, 3, &["run", text(&plan), "--yes"]).says(&["is of another kind", "restore the original plan"]);
     name(&at("late"));
     tool(&harness, &["run", text(&plan), "--yes"]).exits(0);
 

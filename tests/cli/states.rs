@@ -59,7 +59,7 @@ async fn a_state_file_with_confirmed_facts_of_another_plan_is_refused() {
     refused(&harness, 3, &contract).says(&["--readers-moved"]);
     remove("legacy");
     let stated = ["--readers-moved", "--old-writes-stopped"];
-    refused(&harness, 3, &[&contract[..], &stated].concat()).says(&["it soaks until"]);
+    refused(&harness, 3, &[&contract[..], &stated].concat()).says(&["the migration soaks until"]);
     remove("old");
     refused(&harness, 7, &contract).in_one_paragraph().says(&[
         "another plan",

@@ -1,6 +1,6 @@
 //! What each implementation of DynamoDB's API can do. A probe (`tests/table/contract/capabilities.rs`) compares each
 //! cell with the engine that runs, and `docs/engines.md` shows the table. A test that needs a capability asks this
-//! table, so that it runs on every engine that has it.
+//! table, so that it runs on every engine that has the capability.
 
 /// Something that a plan or a test needs from an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -203,8 +203,8 @@ impl Harness {
     }
 
     /// Writes a plan and returns its path. The plan contains a `[migration]` section that starts with `migration`, a
-    /// `[table]` section with this table and the proxy's endpoint, and then `rest`. The JSON Schema of a plan must accept
-    /// it, if it is valid.
+    /// `[table]` section with this table and the proxy's endpoint, and then `rest`. The JSON Schema of a plan must
+    /// accept it, if it is valid.
     pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
         let path = self.dir().join(format!("{name}.toml"));
         let text = format!(

@@ -214,8 +214,8 @@ impl ToolOutput {
         assert!(self.code == -1 || document["exit_code"] == self.code, "exit code {} in {document:#}", self.code);
     }
 
-    /// Checks that each line on stderr is a JSON object that follows docs/log.schema.json, and that the first one states
-    /// the versions.
+    /// Checks that each line on stderr is a JSON object that follows docs/log.schema.json, and that the first one
+    /// states the versions.
     fn check_log(&self) {
         for (at, line) in self.log_lines().iter().enumerate() {
             let wrong: Vec<String> =

@@ -151,8 +151,8 @@ impl World {
         tokio::time::sleep(Duration::from_secs(120)).await;
     }
 
-    /// Starts an application. While a rollback removes derived items, nobody writes them. With deletes that pin nothing,
-    /// applications write them nevertheless.
+    /// Starts an application. While a rollback removes derived items, nobody writes them. If the planted bug is deletes
+    /// that pin nothing, applications write them nevertheless.
     fn start_application(&mut self, goal: Goal, changes: u32) {
         let application = Application {
             table: self.table.clone(),

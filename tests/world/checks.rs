@@ -72,7 +72,7 @@ impl World {
                     self.check_computed(key, before, after, is_way_back, &at).await;
                 }
                 (Some(before), Some(after)) => self.check_change(key, before, after, &at).await,
-                // The claims cover this.
+                // `claims.rs` checks these cases.
                 (None, _) | (Some(_), None) => {}
             }
         }
@@ -81,7 +81,7 @@ impl World {
     async fn check_change(&self, key: &ItemKey, before: &Item, after: &Item, at: &str) {
         let names = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
         for name in names {
-            // The claims cover the version and the application's attributes.
+            // `claims.rs` checks the version and the application's attributes.
             let Some((_, other)) = TOOL_ATTRIBUTES.iter().find(|(ours, _)| ours == name) else { continue };
             let path: Path = name.parse().unwrap();
             let journal = self.state.pre_images(key.clone(), Some(path)).await.unwrap_or_default();
@@ -199,7 +199,7 @@ impl World {
             let of_kind = self.state.mismatches(report.run, verdict, u32::MAX).await.unwrap();
             found.extend(of_kind.into_iter().map(|mismatch| (mismatch.key.to_text(), mismatch.verdict)));
         }
-        // A plan with a file of keys reads no other items.
+        // If the plan has a file of keys, its passes read no other items.
         let items: Vec<_> = self.items().into_iter().filter(|(_, item, _)| is_read(&self.plan, item)).collect();
         for (key, item, before) in &items {
             let (best, worst) = if self.plan.deletes_items() {
@@ -259,7 +259,7 @@ impl World {
         let failures = self.state.failures(ALL).await.unwrap();
         for (key, item) in self.untouched_items() {
             let Some(seed) = self.seed_items.get(&key.to_text()) else { continue };
-            // The version of an item never goes back.
+            // A rollback never lowers the version of an item.
             let mut seed = seed.clone();
             if bumps(&self.plan) && item.get("version") != seed.get("version") {
                 seed.extend(item.get("version").map(|version| ("version".to_owned(), version.clone())));

@@ -1,5 +1,5 @@
-//! What the tool promises about every write. Each claim is checked on its own, so that a failing seed says which promise
-//! was broken.
+//! What the tool promises about every write. Each claim is checked on its own, so that a failing seed says which
+//! promise was broken.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ pub(crate) enum Claim {
     StaleComputation,
     /// A pass wrote an item that the plan does not select, and no earlier write of the tool justifies it.
     UnselectedTouched,
-    /// An attribute changed that is no target of the plan.
+    /// An attribute changed that is not a target of the plan.
     UntouchedChanged,
     /// A write did not raise the version by one, although the plan has `bump`.
     VersionNotRaised,

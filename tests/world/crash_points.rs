@@ -21,7 +21,7 @@ const SEEDS_OF_IMPOSSIBLE: u64 = 1;
 fn impossible(kind: Kind, point: CrashPoint) -> Option<&'static str> {
     // The put of a derived item is confirmed like a delete, and its removal is marked as a deleted item that is back.
     let deletes = matches!(kind, Kind::Delete | Kind::Put);
-    // Other plans find out from the journal alone what they wrote.
+    // For other plans, the journal alone shows what they wrote.
     let has_baseline = matches!(kind, Kind::Move | Kind::Copy | Kind::Replace | Kind::StableWhere | Kind::Keys);
     match point {
         CrashPoint::BaselineUnrecorded | CrashPoint::BaselineRecorded | CrashPoint::BaselineCompletion

@@ -1,5 +1,5 @@
 //! Worlds in which the plan deletes the selected items. Writers change the selection's inputs, add attributes, delete
-//! items and create them again. They keep the promise that the plan names.
+//! items and create them again. The writers keep the promise that the plan names.
 
 use std::collections::BTreeSet;
 
@@ -178,8 +178,8 @@ impl World {
         })
     }
 
-    /// Checks that each item that the application never changed is as it was before the migration. Exempt are the items
-    /// for which the tool does not know whether it deleted them.
+    /// Checks that each item that the application never changed is as it was before the migration. Does not check items
+    /// about which the tool does not know whether it deleted them.
     pub(crate) async fn check_undeleted(&self) {
         let failures = self.state.failures(ALL).await.unwrap();
         let failed: BTreeSet<String> = failures.iter().map(|row| row.key.to_text()).collect();

@@ -25,16 +25,16 @@ struct Inner {
 }
 
 impl Killer {
-    /// Kills the next process when it reaches `point` for the time number `times`, counted from 0. `None` kills it at no
-    /// crash point.
+    /// Kills the next process when it reaches `point` for the time number `times`, counted from 0. `None` kills it at
+    /// no crash point.
     pub(crate) fn aim(&self, target: Option<(CrashPoint, u32)>) {
         let mut inner = self.inner.lock().unwrap();
         inner.target = target;
         inner.dead = false;
     }
 
-    /// Reports that the process reached a crash point. Returns whether it dies there. A dead process reaches no other
-    /// crash point alive.
+    /// Reports that the process reached a crash point. Returns whether it dies there. Always returns true if the
+    /// process is already dead.
     pub(crate) fn reach(&self, point: CrashPoint) -> bool {
         let mut inner = self.inner.lock().unwrap();
         if inner.dead {

@@ -63,12 +63,13 @@ pub(crate) fn description() -> TableDescription {
 /// The text before every new value, if the plan computes the new value from the old one.
 const PREFIX: &str = "n:";
 
-/// A generated plan, whose file of keys was not read yet.
+/// A generated plan whose file of keys has not been read yet.
 pub(crate) type Generated = (LoadedPlan, Rates);
 
 /// Generates a plan with a move, and with some of these changes: a copy out of a document, a constant, a removal, a
 /// version. One plan in eight puts derived items instead. A quarter of the others compute values, and another quarter
-/// delete items. A quarter of the remaining plans with a cutover compute the new value from the old one, instead of moving it.
+/// delete items. A quarter of the remaining plans with a cutover compute the new value from the old one, instead of
+/// moving it.
 ///
 /// With `wish`, the plan has only this kind of change, or only a change with this kind of selection.
 pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {

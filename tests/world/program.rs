@@ -36,7 +36,7 @@ pub(crate) fn summary(inputs: &Item) -> Value {
     Value::S(inputs.iter().map(|(name, value)| format!("{name}={} ", value.to_json())).collect())
 }
 
-/// One process of the tool asks it.
+/// The stand-in that one process of the tool asks.
 #[derive(Debug)]
 pub(crate) struct StandIn {
     pub(crate) rng: Mutex<Rng>,

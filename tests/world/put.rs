@@ -1,5 +1,5 @@
 //! Worlds in which the plan puts a derived item for each selected item. Writers change the inputs, delete sources, and
-//! put, change and delete the derived items themselves. Several sources can have one derived key.
+//! put, change and delete the derived items themselves. Several sources can share a derived key.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ fn alter(item: &mut Item) {
     item.insert("what".to_owned(), Value::S("another".to_owned()));
 }
 
-/// Generates the derived items that exist before the migration. They are right or not.
+/// Generates the derived items that exist before the migration. Some of them are right, and some are wrong.
 pub(crate) fn existing(sources: &[Item], rng: &mut Rng) -> Vec<Item> {
     let items = sources.iter().filter_map(derived).filter_map(|mut item| {
         match rng.u8(..10) {

@@ -22,9 +22,10 @@ pub(crate) const TAG: &str = "migrated";
 pub(crate) const ATTRIBUTES: [&str; 10] =
     ["kind", "status", "price", "version", "label", "tags", "weight", "amount", "summary", "summary_of"];
 
-/// Generates a plan with some of these changes: compute `label` from `status` and the sort key, convert `price`, convert
-/// `weight` into `amount`, let a program compute `summary`, set `marker`, append to `tags`, change the elements of
-/// `lines`, raise `version` and, in place, move `old` to `new`. Most of these changes may have their own condition, and a NULL may count as missing.
+/// Generates a plan with some of these changes: compute `label` from `status` and the sort key, convert `price`,
+/// convert `weight` into `amount`, let a program compute `summary`, set `marker`, and append to `tags`. The plan may
+/// also change the elements of `lines`, raise `version` and, in place, move `old` to `new`. Most of these changes may
+/// have their own condition, and a NULL may count as missing.
 pub(crate) fn plan(wish: Option<Kind>, rng: &mut Rng) -> Generated {
     let in_place = rng.bool();
     let strategy = if in_place { "in-place" } else { "expand-contract" };
@@ -98,7 +99,7 @@ fn options(rng: &mut Rng, has_target: bool) -> String {
     format!("{null}{condition}")
 }
 
-/// Returns whether a plan changes the elements of `lines`. Only then items have this attribute.
+/// Returns whether a plan changes the elements of `lines`. Items have this attribute only in such plans.
 pub(crate) fn changes_elements(plan: &Plan) -> bool {
     plan.changes.iter().any(|change| change.each().is_some())
 }

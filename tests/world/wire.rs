@@ -36,13 +36,13 @@ pub(crate) enum PlantedBug {
     ReconciledTwice,
     /// A write is sent a second time without permits, as an SDK with its own retries would do.
     SentTwice,
-    /// Writes pin neither the inputs of computed values nor those of the selection, and no target.
+    /// Writes pin no inputs of computed values, no inputs of the selection, and no targets.
     UnpinnedInputs,
     /// Writes do not raise the version.
     NoBump,
-    /// Writes change an attribute that is no target.
+    /// Writes change an attribute that is not a target.
     ForeignAttribute,
-    /// Writes of a list or map lack the condition that it is still the one that was read.
+    /// Writes of a list or map lack the condition that it has not changed since it was read.
     UnguardedElements,
     /// A rollback restores a list or map, but its elements keep a member that the migration wrote.
     PartlyRestoredElements,

@@ -1,5 +1,5 @@
-//! Date patterns: a strict part of `strftime`. Each directive has exactly one reading, so a text fits a pattern in one
-//! way or not at all. A number has all its digits unless the directive says `-`, and a space is exactly one space.
+//! Date patterns: a strict subset of `strftime`. Each directive has exactly one reading, so a text fits a pattern in
+//! one way or not at all. A number has all its digits unless the directive says `-`, and a space is exactly one space.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub struct PatternError {
     pub span: Range<usize>,
     /// What is wrong.
     pub title: String,
-    /// What is wrong at the bytes.
+    /// The text that the error shows at these bytes.
     pub label: String,
     /// The remedy.
     pub help: String,

@@ -35,7 +35,7 @@ pub(super) struct Parts {
     seconds: Option<i64>,
 }
 
-/// Reads a text in the format of RFC 3339. The letters `T` and `Z` may be small.
+/// Reads a text in the format of RFC 3339. The letters `T` and `Z` may be lower case.
 pub(super) fn rfc3339(text: &str) -> Option<Reading> {
     parts(RFC3339, text, true)?.reading()
 }

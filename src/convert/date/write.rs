@@ -1,4 +1,4 @@
-//! Writes times as dates. If a text would not mean the time, there is no text.
+//! Writes times as dates. If the text would mean a different time, the conversion has no result.
 
 use jiff::civil::DateTime;
 use jiff::tz::{Offset, TimeZone};

@@ -42,8 +42,8 @@ fn these_states_are_reached_and_no_others() {
     let mut expected: HashSet<_> = [(WriteTo::Old, Old, 0, false, false), (WriteTo::Both, Old, 0, false, false)].into();
     expected.extend([1, 25, 99, 100].map(|percent| (WriteTo::Both, New, percent, false, false)));
     expected.extend([false, true].map(|contracting| (WriteTo::New, New, 100, true, contracting)));
-    // These two states occur on the way back, when both attributes are written again. In the second state, the operator
-    // has accepted stale reads.
+    // The next two states occur on the way back, when both attributes are written again. In the second state, the
+    // operator has accepted stale reads.
     expected.extend([(WriteTo::Both, New, 100, true, false), (WriteTo::Both, Old, 0, true, false)]);
 
     let first = Flag::new(CACHE, at(0));
@@ -117,8 +117,8 @@ fn each_change_waits_out_the_cache_of_the_one_before() {
     // If the change would still be refused after the wait, it is refused immediately.
     assert!(matches!(flag.next(FlagChange::WriteNew, at(0), left), Err(FlagError::OutOfOrder(_))));
     assert!(matches!(flag.next(FlagChange::DualWrite, at(0), left), Err(FlagError::AlreadyInState(_))));
-    // Readers can go back to old values without a wait on two conditions: old values are fresh, and every state of the
-    // flag that applications may still obey makes them write both attributes.
+    // Readers can go back to old values without a wait on two conditions. Old values must be fresh. Applications must
+    // write both attributes under every state of the flag that they may still obey.
     let back = FlagChange::ReadOld { accept_stale: false };
     assert!(after(&FORWARD[..2]).next(back, at(0), left).is_ok());
     let again = after(&[&FORWARD[..], &[FlagChange::DualWriteAgain]].concat());

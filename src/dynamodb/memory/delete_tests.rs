@@ -85,8 +85,8 @@ fn remove_invalid_keys(item: &mut Item, indexes: &[IndexSchema]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
 
-    /// If a writer keeps the promise of the gap rule, the delete removes only what was read, whatever the writer does
-    /// between the read and the delete.
+    /// If a writer keeps the promise of the gap rule, the delete removes only what was read, no matter what the writer
+    /// does between the read and the delete.
     #[test]
     fn a_delete_removes_only_what_was_read(gap in gap(), image in item(), mut now in item(), is_gone in 0_u8..8) {
         let write = planned(gap.clone(), &image, Vec::new());

@@ -1,5 +1,5 @@
-//! A global index of the table in memory. An index lags behind its table: a scan may miss an item, return an item that
-//! has left the index, and return an item that moves within the index twice or not at all.
+//! A global index of the table in memory. An index lags behind its table. So a scan may miss an item, or return an item
+//! that has left the index. If an item moves within the index, a scan may return it twice or not at all.
 
 use std::sync::Arc;
 use std::time::Duration;

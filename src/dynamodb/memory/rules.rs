@@ -76,8 +76,8 @@ pub enum DerivedEffect {
     Rejected(&'static str),
 }
 
-/// Returns the effect of a transaction that puts a derived item, or `None` if `write` puts none. `source` is the current
-/// item of the write, and `existing` the item with the derived key.
+/// Returns the effect of a transaction that puts a derived item, or `None` if `write` puts none. `source` is the
+/// current item of the write, and `existing` the item with the derived key.
 pub fn derived_effect(
     write: &GuardedWrite,
     source: Option<&Item>,
@@ -99,8 +99,8 @@ pub fn derived_effect(
     })
 }
 
-/// Returns the write capacity that a transaction consumes, which checks `source` and puts `derived`. The table consumes
-/// twice the units of both. Each index consumes the usual units (third-party recordings).
+/// Returns the write capacity that a transaction consumes if it checks `source` and puts `derived`. The table consumes
+/// twice the usual units for each of the two items. Each index consumes the usual units (third-party recordings).
 pub fn consumed_by_transaction(
     source: Option<&Item>,
     derived: &Item,

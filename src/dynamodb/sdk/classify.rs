@@ -27,7 +27,7 @@ pub(super) enum Call {
     PutItem,
     UpdateItem,
     DeleteItem,
-    /// A `PutItem` of an item of the migrated table. `PutItem` is for the flag and its lease.
+    /// A `PutItem` that puts an item back into the migrated table. The variant `PutItem` is for the flag and its lease.
     RestoreItem,
     TransactWriteItems,
 }

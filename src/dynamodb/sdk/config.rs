@@ -60,9 +60,9 @@ impl Service {
 }
 
 impl ServiceConfig {
-    /// Loads the configuration of a service. `table` has the region, the profile, the role and the service's endpoint,
-    /// if the plan states them. Sends no request to the service, and none to assume the role: the first request of the
-    /// client does that.
+    /// Loads the configuration of a service. `table` contains the region, the profile, the role and the service's
+    /// endpoint, if the plan states them. Sends no request: the client assumes the role when it sends its own first
+    /// request.
     pub(crate) async fn load(table: &TableRef, service: Service) -> ServiceConfig {
         let shared = load(table).await;
         let endpoint = endpoint(&shared, service);
@@ -82,8 +82,9 @@ impl ServiceConfig {
 }
 
 /// Returns credentials of a role, which the SDK obtains from STS and renews before they expire. `base` replaces the
-/// normally configured credentials in the requests to STS. Returns `None` if the service is on loopback, unless the
-/// configuration also names an endpoint on loopback for STS itself: a command against a local engine must not call AWS.
+/// normally configured credentials in the requests to STS. A command against a local engine must not call AWS. So if
+/// the service is on loopback, returns `None`, unless the configuration also names an endpoint on loopback for STS
+/// itself.
 async fn assume(
     role: &AssumedRole,
     table: &TableRef,
@@ -139,8 +140,8 @@ async fn load(table: &TableRef) -> SdkConfig {
     loader.load().await
 }
 
-/// Returns the endpoint that is configured for a service, or `None` if none is configured. The endpoint may come from the
-/// plan, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's
+/// Returns the endpoint that is configured for a service, or `None` if none is configured. The endpoint may come from
+/// the plan, `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_ENDPOINT_URL`, the profile's `services` section or the profile's
 /// `endpoint_url`. The SDK itself chooses among these settings or ignores them, exactly as it does when it builds a
 /// client.
 fn endpoint(shared: &SdkConfig, service: Service) -> Option<String> {

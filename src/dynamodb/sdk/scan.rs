@@ -54,7 +54,8 @@ pub(super) fn page_of(reply: ScanOutput) -> Result<Page, TableError> {
 /// # Errors
 ///
 /// Fails if the reply does not say how many items DynamoDB read, because the page could not be counted. The SDK reads a
-/// missing `ScannedCount` as 0. A page that another one follows has read at least one item.
+/// missing `ScannedCount` as 0. For a page that is not the last one, 0 is impossible, so it means that the count is
+/// missing.
 pub(super) fn filtered_page_of(reply: ScanOutput) -> Result<FilteredPage, TableError> {
     let scanned = u64::try_from(reply.scanned_count()).ok();
     let page = page_of(reply)?;

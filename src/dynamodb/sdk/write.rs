@@ -1,4 +1,5 @@
-//! Sends guarded writes: `UpdateItem`, or `DeleteItem` and `PutItem` for whole items. `transact.rs` sends derived items.
+//! Sends guarded writes: `UpdateItem`, or `DeleteItem` and `PutItem` for whole items. `transact.rs` sends derived
+//! items.
 
 use std::collections::HashMap;
 

@@ -312,8 +312,8 @@ impl Requests {
                     listed
                 }
                 Ok(WriteReply::Applied { consumed: None, .. }) => write.cost.clone(),
-                // A canceled transaction costs as much of the table's units as one that succeeds (developer guide, "Amazon
-                // DynamoDB Transactions: How it works"). It writes nothing, so it uses no units of an index.
+                // A canceled transaction costs as much of the table's units as one that succeeds (developer guide,
+                // "Amazon DynamoDB Transactions: How it works"). It writes nothing, so it uses no units of an index.
                 Ok(WriteReply::ConditionFailed { .. } | WriteReply::DerivedExists { .. })
                     if write.derived_item().is_some() =>
                 {
@@ -342,8 +342,8 @@ impl Requests {
         (replies, spent)
     }
 
-    /// Corrects the units that were taken for a write, in every scope. The units of a transaction were taken from two
-    /// partition keys, so each key gets back its own part if the request never consumed any.
+    /// Corrects the units that were taken for a write, in every scope. A transaction takes units from two partition
+    /// keys. If the request consumed nothing, each key gets back the units that were taken from it.
     fn reconcile(&self, write: &GuardedWrite, consumed: &WriteCost) {
         let keys = match self.derived_hash(write) {
             None => vec![(self.hash_of(write), write.cost.table, consumed.table)],

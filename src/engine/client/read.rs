@@ -44,11 +44,11 @@ impl Requests {
             let of_key = |item: &&Item| item.get(&*self.partition_key).map(PartitionHash::from_value) == key;
             page.items.iter().filter(of_key).count() as f64 / page.items.len().max(1) as f64
         };
-        // DynamoDB projects only the items that a filter includes, so a read of keys needs none.
+        // Only the survey reads nothing but keys. It needs the keys of all items, so it reads without the filter.
         let is_rejected = self.is_filter_rejected.load(Ordering::Relaxed);
         if let Some(filter) = self.filter.as_deref().filter(|_| !request.keys_only && !is_rejected) {
-            // The keys of the items that are not in the page are unknown. If the next page starts with the same partition
-            // key, all these items have it. Otherwise, assume that they have it.
+            // The keys of the items that the filter left out are unknown. If the next page starts with the same
+            // partition key, these items have this key too. Otherwise, assume that they have it.
             let consumed = |FilteredPage { page, left_out }: &FilteredPage| {
                 let next = page.next.as_ref().and_then(Position::key);
                 let stays = next.is_some_and(|next| Some(next.partition_hash(&self.partition_key)) == key);
@@ -65,8 +65,8 @@ impl Requests {
         Ok(ReadPage { page, missing: 0, left_out: 0 })
     }
 
-    /// Reads a page with this filter. If DynamoDB rejects the request and accepts it without the filter, the run continues
-    /// without the filter. (The rejected request consumes no capacity.)
+    /// Reads a page with this filter. If DynamoDB rejects the request and accepts it without the filter, the run
+    /// continues without the filter. (The rejected request consumes no capacity.)
     async fn read_filtered_page(&self, request: &PageRequest, filter: &Filter) -> Result<FilteredPage, TableError> {
         let reply = self.source.read_filtered_page(request, filter).await;
         let Err(TableError::Fatal { kind: FatalKind::Request, message: rejection }) = &reply else { return reply };
@@ -99,7 +99,7 @@ impl Requests {
                 }
                 None => missing += 1,
             }
-            // A page of an index is read to its end: it is short, and only its reply shows where the next page starts.
+            // Read a page of an index to its end. Such a page is short, and only its end is a known position.
             if bytes >= MAX_LISTED_BYTES && self.source.index().is_none() {
                 break;
             }

@@ -1,5 +1,5 @@
-//! Pauses a run. While it is paused, no request is sent; requests in flight are awaited as usual. Also records why a run
-//! is slowed down, so that its activity can say so.
+//! Pauses a run. While it is paused, no request is sent; requests in flight are awaited as usual. Also records why a
+//! run is slowed down, so that its activity can say so.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Slows a run down to a part of its budgets, because a health check of the application asks for it. This module is pure.
+//! Slows a run down to a part of its budgets, because a health check of the application asks for it. This module is
+//! pure.
 
 use crate::ratelimit::{ScopeBudget, rate_text};
 

@@ -28,8 +28,8 @@ use crate::state::{SegmentState, SegmentStatus};
 /// - **One holder.** A unit is leased to one holder at a time. A lease is durable before it is returned, so no second
 ///   process can get the same unit. A later lease of the same unit has a higher epoch, and commits of an earlier epoch
 ///   are refused.
-/// - **Every unit.** Every unit is leased until it is done. If a holder gives back an unfinished unit or dies, the unit
-///   is leased again, in its last committed state.
+/// - **Every unit.** No unit is left out: each is leased, again if necessary, until it is done. If a holder gives back
+///   an unfinished unit or dies, the unit is leased again, in its last committed state.
 /// - **Errors** stop the run, but the run can be resumed. A caller must not treat an error as the end of the work.
 /// - **Dropped calls.** If the future of a call is dropped, the unit stays unleased, or its lease ends by itself.
 ///

@@ -6,7 +6,7 @@ use crate::expr::error::ExprError;
 use crate::expr::node::{Node, snippet};
 use crate::expr::types::{Kind, Kinds, Type};
 
-/// The remedy that always works, where the plan allows it.
+/// The remedy that works for every fault, if the plan allows it.
 const SKIP: &str =
     "or decide in [migration] about such items: on_not_computable = \"fail\" makes them failures, \"skip\" skips them";
 
@@ -39,7 +39,8 @@ impl Check<'_> {
         self.findings.faults.push(error);
     }
 
-    /// Checks that a part has a value of one of these kinds. Returns its type if it does. `what` needs it.
+    /// Checks that a part has a value of one of the kinds that `what` needs. Returns the part's type, limited to these
+    /// kinds.
     pub(super) fn need(&mut self, node: &Node, is: Type, needed: Kinds, what: &str, env: &mut Env) -> Type {
         let fits = is.only(needed);
         if is.kinds.is_within(needed) {

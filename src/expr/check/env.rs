@@ -74,7 +74,7 @@ impl Env {
         self.types.values().any(|is| is.kinds.is_empty())
     }
 
-    /// Returns what is known if one of the two is true.
+    /// Returns what is known if at least one of the two environments applies.
     pub(super) fn either(self, other: Env) -> Env {
         if self.is_impossible() {
             return other;

@@ -1,5 +1,5 @@
-//! Which parts of an expression can have no result. The types of every part are followed from left to right: a test
-//! such as `has(item.a)` or `type(item.a) == "S"` narrows what follows it.
+//! Finds the parts of an expression that may have no result. The analysis follows the types of all parts from left to
+//! right: a test such as `has(item.a)` or `type(item.a) == "S"` narrows the types in the parts that follow it.
 
 mod apply;
 mod blame;
@@ -17,7 +17,7 @@ use super::types::{Kinds, Type, kind_of};
 use super::value::{Const, View};
 use crate::item::{Path, PathStep};
 
-/// What was found.
+/// The findings of the analysis.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Parts that never have a result.
@@ -32,7 +32,7 @@ pub(super) struct Findings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KnownType {
     Exactly(Kinds),
-    /// One of the types of a key.
+    /// The path has a value of one of the types of a key. The exact type will be known later.
     Later,
 }
 

@@ -27,9 +27,9 @@ pub(super) fn or(a: Part, b: Part) -> Code {
     decided_by(true, "||", a, b)
 }
 
-/// A side with the value `decisive` is the result, even if the other side has none.
+/// A side with the value `decisive` is the result, even if the other side has no result.
 fn decided_by(decisive: bool, name: &'static str, a: Part, b: Part) -> Code {
-    // A limit is never absorbed: it says nothing about the side.
+    // A limit is never absorbed, because it says nothing about the value of the side.
     let decides = move |side: &Res<bool>| *side == Ok(decisive) || side.as_ref().is_err_and(|fail| fail.limit);
     boxed(move |run| {
         let first = truth((a.code)(run), &a.text, name);

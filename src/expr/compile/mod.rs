@@ -1,4 +1,4 @@
-//! From parts to closures. An expression is compiled once, and evaluated for each item.
+//! Compiles parts to closures. An expression is compiled once, and evaluated for each item.
 
 mod logic;
 mod loops;
@@ -39,7 +39,7 @@ impl Program {
     }
 
     /// Evaluates the expression for one element of a container. `element` is the value of the variable in the first
-    /// slot. Takes the steps from this budget.
+    /// slot. The steps of the evaluation count against this budget.
     pub(super) fn run_in_element<'a>(
         &'a self,
         item: &'a Item,

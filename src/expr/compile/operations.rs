@@ -99,7 +99,7 @@ fn add<'a>(run: &mut Run<'a>, values: &mut [Val<'a>; 2]) -> Result<Val<'a>, Stop
     Err(Stop::Types)
 }
 
-/// Returns both texts in one. The left text is often made by the operator before: then it grows.
+/// Joins two texts. If the previous operator created the left text, extends it instead of copying it.
 fn joined(left: &mut Val<'_>, right: &Val<'_>, bytes: usize) -> String {
     let mut text = if let Val::Own(Value::S(text)) = left {
         std::mem::take(text)
@@ -138,7 +138,7 @@ fn value_bytes_of(list: &[Value]) -> usize {
     list.iter().map(value_bytes).sum()
 }
 
-/// A written list, or with keys a written map.
+/// A list that is written out or, if there are keys, a map that is written out.
 pub(super) fn documents(keys: Option<Vec<String>>, parts: Vec<Part>) -> Code {
     boxed(move |run| {
         let mut values = Vec::with_capacity(parts.len());

@@ -7,15 +7,15 @@
 //! # Why the filter is right
 //!
 //! The condition is a chain of terms: `t1 && t2 && …`. The filter consists of the first terms, up to the first one that
-//! has no exact translation. Together these terms must have a result for every item (`check`). A term that fails in the
-//! evaluator, for example because an attribute has another type, can then not decide: an earlier or later term of the
-//! filter is false. So each atom needs only this property: **if the evaluator has a result for the atom, DynamoDB has the
-//! same result**. `!`, `&&` and `||` keep the property. If the filter is false for an item, one of its terms is false,
-//! and so is the whole condition. No term before it can reach a limit, because all of them are in the filter, and the
-//! steps of a translated term are few.
+//! has no exact translation. The conjunction of these terms must have a result for every item (`check`). The evaluator
+//! may have no result for one of these terms, for example because an attribute has another type. Then another term of
+//! the filter is false, and the filter is false too. Therefore each atom needs only this property: **if the evaluator
+//! has a result for the atom, DynamoDB has the same result**. `!`, `&&` and `||` keep the property. If the filter is
+//! false for an item, one of its terms is false, and so is the whole condition. No earlier term can end the evaluation
+//! at a limit first: every earlier term is in the filter too, and a translated term takes only a few steps.
 //!
-//! Source for DynamoDB's semantics: developer guide, "Comparison operator and function reference": a comparison of values
-//! of different types is false, and so is each function for a missing path, except `attribute_not_exists`.
+//! DynamoDB's semantics are from the developer guide, "Comparison operator and function reference". A comparison of
+//! values of different types is false. Each function is false for a missing path, except `attribute_not_exists`.
 
 mod render;
 mod translate;
@@ -32,7 +32,7 @@ use crate::item::{Path, Value};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Filter {
-    /// An item that the filter includes meets this condition.
+    /// The condition that an item must meet to be included.
     pub condition: FilterTerm,
     /// `FilterExpression`.
     pub expression: String,
@@ -53,13 +53,13 @@ pub enum FilterTerm {
     Missing(Path),
     /// The path has a value of the type with this name (`S`, `N`, `BOOL` …).
     HasType(Path, &'static str),
-    /// The path's value and the constant have the same type, and compare like this.
+    /// The path's value and the constant have the same type, and this comparison is true for them.
     Compare(Path, FilterComparison, Value),
     /// The path's value equals one of the constants.
     OneOf(Path, Vec<Value>),
-    /// The path has a text that starts with this one.
+    /// The path's value is a text that starts with this text.
     BeginsWith(Path, String),
-    /// The path has a text that contains this one. (DynamoDB also accepts sets and lists here.)
+    /// The path's value is a text that contains this text. (DynamoDB also accepts sets and lists here.)
     Contains(Path, String),
     /// The term is false.
     Not(Box<FilterTerm>),
@@ -70,7 +70,7 @@ pub enum FilterTerm {
 }
 
 impl FilterTerm {
-    /// Returns whether the term reads such a path.
+    /// Returns whether the term reads a path for which `is_such` returns true.
     fn reads(&self, is_such: &dyn Fn(&Path) -> bool) -> bool {
         match self {
             FilterTerm::Exists(path)
@@ -135,14 +135,14 @@ fn constant(value: &Value) -> String {
 }
 
 impl Expr {
-    /// Returns a filter for a scan, or `None` if no first terms of this condition can be translated. `known` contains
-    /// the attributes that every item has, with their exact types.
+    /// Returns a filter for a scan, or `None` if no beginning of this condition can be used. `known` contains the
+    /// attributes that every item has, with their exact types.
     ///
     /// If the filter excludes an item, the condition is false for it.
     pub fn filter(&self, known: &KnownTypes) -> Option<Filter> {
         let mut terms = Vec::new();
         flatten(&self.0.root, &mut terms);
-        // A key attribute has no members. DynamoDB may reject a path to one.
+        // A key attribute has no members, and DynamoDB may reject a path to one of its members.
         let is_member_of_key =
             |path: &Path| path.steps().len() > 1 && known.types().contains_key(&Path::attribute(path.root()));
         let translate = |term: &&Node| translate::term(term).filter(|term| !term.reads(&is_member_of_key));

@@ -1,4 +1,4 @@
-//! The translation of single terms. A term without an exact translation has none.
+//! Translates single terms. Only an exact translation counts.
 
 use super::{FilterComparison, FilterTerm};
 use crate::expr::node::{Node, NodeForm, Operator, Place, Root};
@@ -36,7 +36,7 @@ pub(super) fn term(node: &Node) -> Option<FilterTerm> {
                 _ => None,
             }
         }
-        // A path alone: an attribute of type BOOL.
+        // A path alone tests whether an attribute of type BOOL is true.
         NodeForm::Place(place) => Some(FilterTerm::Compare(path(place)?, FilterComparison::Equal, Value::Bool(true))),
         NodeForm::Const(_)
         | NodeForm::StartedAt
@@ -67,7 +67,7 @@ fn tested(node: &Node) -> Option<Path> {
     if let NodeForm::TypeOf(of) = &node.form { path(of.place()?) } else { None }
 }
 
-/// Translates a test of a type. A name that is no type has no translation: the test is always false.
+/// Translates a test of a type. A name that is not a type has no translation, because the test is always false.
 fn has_type(path: Path, name: &str) -> Option<FilterTerm> {
     match Kind::named(name)? {
         Kind::Missing => Some(FilterTerm::Missing(path)),
@@ -116,8 +116,8 @@ fn compare(a: &Node, comparison: FilterComparison, b: &Node) -> Option<FilterTer
     (is_ordered || comparison == FilterComparison::Equal).then_some(FilterTerm::Compare(path, comparison, value))
 }
 
-/// Returns a constant that every engine accepts as an operand. Documents, sets, and empty texts are left out, and so are
-/// numbers that DynamoDB cannot store: they would make the request invalid.
+/// Returns a constant that every engine accepts as an operand. Documents, sets, and empty texts are left out, and so
+/// are numbers that DynamoDB cannot store: they would make the request invalid.
 fn operand(value: Value) -> Option<Value> {
     match value {
         Value::S(text) => (!text.is_empty()).then_some(Value::S(text)),

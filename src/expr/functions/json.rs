@@ -1,4 +1,4 @@
-//! JSON text to a value and back. Numbers keep all their digits, which a parser with floats would lose.
+//! Converts JSON text to a value and back. Numbers keep all their digits, which a parser with floats would lose.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! From the syntax tree to parts with resolved names: paths, variables, operators and functions.
+//! Converts the syntax tree to parts with resolved names: paths, variables, operators and functions.
 
 mod calls;
 mod literals;
@@ -16,10 +16,10 @@ use crate::item::{MAX_LEVELS, PathStep, Value};
 /// The maximum number of parts, so that an evaluation without macros is short.
 pub(super) const MAX_PARTS: usize = 500;
 
-/// The maximum number of parts inside each other. The evaluator calls itself for each, so this bounds its stack.
+/// The maximum nesting depth of parts. The evaluator calls itself for each level, so this bounds its stack.
 pub(super) const MAX_DEPTH: usize = 100;
 
-/// The maximum number of macros inside each other. The steps of an evaluation multiply with each.
+/// The maximum nesting depth of macros. Each level multiplies the number of steps of an evaluation.
 pub(super) const MAX_MACROS: usize = 3;
 
 /// An expression with resolved names.
@@ -160,7 +160,8 @@ impl Lower<'_, '_> {
         None
     }
 
-    /// Refuses `element` without a member, except in `type(element)`. Its value would include what the change itself writes.
+    /// Refuses `element` without a member, except in `type(element)`. Its value would include what the change itself
+    /// writes.
     fn refuse_whole_element(&mut self, node: &Node) {
         let is_whole = |place: &Place| place.root == Root::Variable(ELEMENT_SLOT) && place.steps.is_empty();
         match &node.form {

@@ -1,5 +1,5 @@
-//! From source text to a syntax tree. The tree is that of the `cel` crate; spans and numbers are read from the source
-//! again, because the tree has neither whole spans nor exact numbers.
+//! Parses source text into the syntax tree of the `cel` crate. Spans and numbers are read from the source again,
+//! because the tree contains neither complete spans nor exact numbers.
 
 mod scan;
 mod syntax_error;
@@ -20,7 +20,7 @@ pub(super) const MAX_SOURCE_BYTES: usize = 4096;
 /// bounds its stack.
 pub(super) const MAX_TOKENS: usize = 1000;
 
-/// The maximum number of brackets inside each other, which also bounds the parser's stack.
+/// The maximum nesting depth of brackets, which also bounds the parser's stack.
 pub(super) const MAX_BRACKETS: usize = 24;
 
 /// A parsed source.
@@ -50,7 +50,8 @@ pub(super) fn parse(source: &str) -> Result<Parsed<'_>, Vec<ExprError>> {
         let title = format!("brackets are nested {} deep, and at most {MAX_BRACKETS} levels are allowed", tokens.depth);
         return refuse(whole(source), title, "nested too deeply");
     }
-    // Without macros: `has`, `all` and the others stay calls, which keep their places in the source.
+    // Parse without macros, so that `has`, `all` and the other macros stay calls, which keep their places in the
+    // source.
     let parser = Env::default().parser().enable_optional_syntax(false).enable_ident_escape_syntax(true);
     match parser.parse_with_source_info(&masked(source, &tokens)) {
         Ok((root, info)) => Ok(Parsed { source, root, info, tokens }),

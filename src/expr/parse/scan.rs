@@ -1,4 +1,4 @@
-//! Splits a source into tokens. The parser does that again, but it does not tell where a part begins and ends.
+//! Splits a source into tokens. The parser does the same, but does not report where a part begins and ends.
 
 use std::ops::Range;
 
@@ -161,8 +161,8 @@ fn number(rest: &str) -> usize {
     at + usize::from(matches!(bytes.get(at), Some(b'u' | b'U')))
 }
 
-/// Replaces numbers that the parser would refuse or round by others of the same length. The true number is read again
-/// from the source.
+/// Replaces numbers that the parser would refuse or round with other numbers of the same length. The real numbers are
+/// read from the source later.
 pub(super) fn masked(source: &str, tokens: &Tokens) -> String {
     let mut masked = source.to_owned();
     for token in tokens.all.iter().filter(|token| token.form == TokenForm::Number) {

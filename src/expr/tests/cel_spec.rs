@@ -1,7 +1,7 @@
 //! The facts of CEL's own conformance tests: expressions and their results. `cel_spec.tsv` names their source.
 //!
-//! An expression without a result in CEL has no result here, or the plan with it is refused. Every other difference is
-//! counted, with its reason.
+//! If an expression has no result in CEL, it has no result here either, or a plan with this expression is refused.
+//! Every other difference is counted, with its reason.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ enum Reason {
     Name,
     /// The keys of a map are texts.
     MapKeys,
-    /// Booleans have no order, there is no NaN, a number alone is no time, and values of two types are not compared.
+    /// Booleans have no order, there is no NaN, a number alone is not a time, and values of two types are not compared.
     NoResult,
     /// `indexOf` and `lastIndexOf` have one form.
     Arguments,
@@ -74,8 +74,8 @@ enum Reason {
     Offset,
     /// DynamoDB's numbers end at 1E-130, a position has no point, and brackets are nested at most 24 deep.
     Limit,
-    /// Numbers are exact and have 38 digits: they are not rounded as doubles are, and do not overflow at 64 bits. `-` and
-    /// `%` take every number.
+    /// Numbers are exact and have 38 digits: they are not rounded as doubles are, and do not overflow at 64 bits. `-`
+    /// and `%` take every number.
     Numbers,
 }
 

@@ -1,4 +1,4 @@
-//! The reference's examples, and what the table of functions must be.
+//! Tests the examples of the reference, and the rules for the table of functions.
 
 use std::collections::BTreeSet;
 

@@ -18,7 +18,7 @@ fn filter(source: &str) -> Option<Filter> {
     compile(source).filter(&KnownTypes::default().with("sk", Some("S")))
 }
 
-/// Makes a condition with translatable terms and, now and then, others.
+/// Generates a condition. Most of its terms have a translation.
 pub(super) fn condition(random: &mut Random, depth: usize) -> String {
     if depth > 0 {
         let inner = |random: &mut Random| condition(random, depth - 1);
@@ -105,7 +105,7 @@ fn a_filter_ends_before_the_first_other_term() {
     for (source, terms) in [
         ("has(item.a) && size(item.sk) > 3 && has(item.b)", Some((1, 3))),
         ("size(item.sk) > 3 && has(item.a)", None),
-        // This term can fail, so no term decides before it.
+        // The first term may have no result, and no term before it decides.
         ("item.a == \"x\" && has(item.b)", None),
         ("has(item.b) && item.a == \"x\"", Some((1, 2))),
         ("has(item.a) && type(item.a) == \"S\" && item.a == \"x\"", Some((3, 3))),

@@ -1,4 +1,4 @@
-//! Random expressions and items. A seed always makes the same ones.
+//! Random expressions and items. A seed always generates the same ones.
 
 use crate::item::{Item, Num, Value};
 
@@ -120,7 +120,7 @@ impl<'r> Sources<'r> {
         path
     }
 
-    /// Makes a path of this type: a tested one, or with some carelessness any.
+    /// Generates a path of this type: a tested path or, in `careless` percent of all cases, any path.
     fn typed(&mut self, kind: &str) -> Option<String> {
         if self.random.chance(self.careless) {
             return Some(self.path());
@@ -130,7 +130,7 @@ impl<'r> Sources<'r> {
         (!fitting.is_empty()).then(|| fitting[self.random.below(fitting.len())].clone())
     }
 
-    /// Makes something that is evaluated only if a path is of a type.
+    /// Generates a test of a path's type, and a text that is evaluated only if the test is true.
     fn guarded(&mut self, f: impl FnOnce(&mut Self) -> String) -> (String, String) {
         let path = self.path();
         let kind = self.random.one(&["S", "N", "BOOL", "L", "M", "SS", "NS", "S", "N"]);

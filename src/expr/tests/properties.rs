@@ -27,7 +27,7 @@ fn source(random: &mut Random) -> (String, Expected) {
     if is_condition { (sources.condition(depth), Expected::Bool) } else { (sources.any(depth), Expected::Value) }
 }
 
-/// Makes an expression that compiles. Some do not, because they are always wrong.
+/// Generates an expression. Returns `None` if it does not compile, because a part of it is always wrong.
 fn expression(random: &mut Random) -> Option<Expr> {
     let (source, expected) = source(random);
     Expr::compile(&source, expected).ok()
@@ -46,7 +46,7 @@ fn is_read(expr: &Expr, steps: &[PathStep]) -> bool {
     expr.inputs().iter().any(|input| input.steps().iter().zip(steps).all(|(a, b)| a == b))
 }
 
-/// Replaces everything that an expression does not read by what another item has there.
+/// Replaces everything in an item that an expression does not read with the values of another item.
 fn with_other_unread(expr: &Expr, of: &Item, other: &Item) -> Item {
     let mut changed = Item::new();
     for name in NAMES {

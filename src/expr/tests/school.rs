@@ -8,9 +8,9 @@ use crate::item::Num;
 /// No result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Absent {
-    /// The values have none.
+    /// There is no result for the values.
     NoResult,
-    /// A limit, which nothing absorbs.
+    /// A limit was reached. No operator absorbs it.
     Limit,
 }
 

@@ -13,8 +13,8 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// Converts JSON to CBOR (RFC 8949). Each number becomes a float of 64 bits. `{"time": 1}` becomes the time of this second
-/// since 1970: tag 1.
+/// Converts JSON to CBOR (RFC 8949). Each number becomes a float of 64 bits. `{"time": 1}` becomes the time of this
+/// second since 1970: tag 1.
 fn cbor(value: &Json) -> Vec<u8> {
     let head = |kind: u8, length: usize| {
         let mut bytes = vec![(kind << 5) | 26];
@@ -236,7 +236,7 @@ async fn a_load_continues_after_the_time_limit_of_a_question() {
     let late = unknown("did not answer within 0.05 s");
     assert_eq!(probe.ask(Duration::from_millis(50)).await, late);
     assert_eq!(probe.ask(Duration::from_millis(50)).await, late);
-    // This fails if the questions have ended the load.
+    // The send fails if the questions have ended the load.
     go.send(()).unwrap();
     assert_eq!(probe.ask(LONG).await, Answer::Healthy);
     assert!(probe.is_ready().await);

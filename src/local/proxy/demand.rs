@@ -208,8 +208,8 @@ fn key_condition_value<'a>(body: &'a Json, partition: &str) -> Option<&'a Json> 
     body["ExpressionAttributeValues"].get(value)
 }
 
-/// Returns the global index that the request reads, if any, and the partition key's name. Returns `None` if the spec
-/// does not list the index, because an unlisted index has no limit.
+/// Returns the global index that the request reads, and the partition key's name. The inner `None` stands for the
+/// table. Returns `None` if the spec does not list the index, because an unlisted index has no limit.
 fn target<'a>(body: &Json, schema: &'a Schema, model: &Model) -> Option<(Option<usize>, &'a str)> {
     let named = body["IndexName"].as_str().and_then(|name| Some((name, schema.indexes.get(name)?)));
     let Some((name, partition)) = named else { return Some((None, &schema.partition)) };

@@ -17,8 +17,8 @@ use crate::state::Counts;
 /// time. `count` adds the items of a page to the figures of its segment, and returns the counts for the progress line.
 /// Calls `each` with the figures of a segment, and with whether the segment was read to its end.
 ///
-/// `most_items` limits the number of items. When the limit is reached, each segment ends with its current page, so
-/// the limit can be exceeded by one page for each segment that is read at the same time.
+/// `most_items` limits the number of items. When the limit is reached, each segment ends with its current page. So the
+/// sample may exceed the limit by one page for each segment that is read at the same time.
 ///
 /// Returns `Err` if the job was stopped. Then `each` is not called for segments that were being read.
 pub async fn read_clusters<C: Default>(

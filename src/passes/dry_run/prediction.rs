@@ -228,7 +228,7 @@ impl Prediction {
                 self.add_reason(PredictedOutcome::Rejected, rule.to_string(), group);
                 PredictedOutcome::Rejected
             }
-            // `Write` has replaced this decision above.
+            // This decision cannot occur here: it was replaced by `Write` above.
             Decision::NeedsAnswers(..) => PredictedOutcome::WouldChange,
             Decision::Write(write) => {
                 let mut writes = changes.all_writes(write, record);

@@ -11,8 +11,8 @@ use crate::state::{DeletedItemsQuery, History, PreImageId, RunId, StoreError};
 /// The largest number of items on a page. Each of them becomes a write.
 const MAX_PAGE: u32 = 100;
 
-/// Yields the items that the migration may have deleted. A segment is a part of the journal, and a position is the number
-/// of a journal row. The list does not change during a rollback, because only earlier runs delete items.
+/// Yields the items that the migration may have deleted. A segment is a part of the journal, and a position is the
+/// number of a journal row. The list does not change during a rollback, because only earlier runs delete items.
 ///
 /// An item has only its key here. If the key cannot be read, the item has no attributes, and the writer makes it a
 /// failure.

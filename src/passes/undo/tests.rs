@@ -92,7 +92,7 @@ impl Scene {
         ended
     }
 
-    /// Records that the run was about to delete this item, but no reply.
+    /// Records that the run was about to delete this item. Records no reply.
     async fn record_unconfirmed(&self, n: usize, image: &Item) {
         let run = self.store.current_run(phase::EXPAND).await.unwrap().unwrap();
         let row = PreImageRow { key: key(n), pre: PreImage::of_item("pk", image) };
@@ -178,8 +178,9 @@ async fn a_resumed_rollback_resurrects_no_item() {
     assert!(resumed > 3 && unclear > 3, "{resumed} and {unclear}");
 }
 
-/// A run is killed at any time. The table no longer shows the deletes whose page was not committed, so the report counts
-/// them by the journal: those that DynamoDB confirmed, and at most those that were sent.
+/// A run is killed at any time. The pages of some deletes were not committed, and the table no longer shows these
+/// deletes. So the report takes their number from the journal: at least the deletes that DynamoDB confirmed, and at
+/// most those that were sent.
 #[tokio::test(start_paused = true)]
 async fn a_killed_run_counts_the_deletes_of_its_journal() {
     let (mut uncounted, mut unclear) = (0, 0);
@@ -210,7 +211,7 @@ async fn a_killed_run_counts_the_deletes_of_its_journal() {
     assert_eq!(scene.pass(phase::EXPAND, BeginMode::ResumeOrNew).await.deletes, None, "`applied` is exact");
 }
 
-/// A rollback that died before it had a reply: the item may be there, may be another one, or may be missing.
+/// Tests a rollback that died before it got a reply. The item may be back, may be a different one, or may be missing.
 #[tokio::test(start_paused = true)]
 async fn an_unconfirmed_put_is_not_repeated() {
     let scene = Scene::new(4);
@@ -276,7 +277,7 @@ async fn a_stop_ends_the_wait_for_late_deletes() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
-/// The application creates an item while its put-back is on its way, so the put is refused and its mark stays. If the
+/// While a put-back is on its way, the application creates the item. So the put is refused, and its mark stays. If the
 /// run then deletes the new item, the mark belongs to the earlier delete, and the new item comes back.
 #[tokio::test(start_paused = true)]
 async fn a_mark_of_a_refused_put_does_not_affect_a_later_delete() {
@@ -293,7 +294,7 @@ async fn a_mark_of_a_refused_put_does_not_affect_a_later_delete() {
     assert_eq!((scene.item(0), scene.item(1)), (Some(new), Some(item(1))));
 }
 
-/// A damaged row of the journal is a failure, and every other item comes back.
+/// A damaged row of the journal becomes a failure, and every other item comes back.
 #[tokio::test]
 async fn a_damaged_row_fails_only_its_item() {
     for damages_key in [true, false] {
@@ -319,8 +320,8 @@ async fn a_damaged_row_fails_only_its_item() {
     }
 }
 
-/// A mark is damaged between two sessions of a rollback: one session has read one half of the list, and the next session
-/// reads the other half. Each item is in one of them.
+/// A mark is damaged between two sessions of a rollback: one session has read one half of the list, and the next
+/// session reads the other half. Each item is in exactly one of the two halves.
 #[tokio::test]
 async fn damage_between_two_sessions_hides_no_item() {
     for in_this_rollback in [true, false] {

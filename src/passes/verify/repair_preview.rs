@@ -102,7 +102,7 @@ impl RepairPreview {
             }
             (TruthByKey::Percent(_), _) => AffectedAttributes {
                 missing: "in one of the two attributes",
-                stale: "in the old attribute of keys that are read at the new one, in the new attribute of the others",
+                stale: "in the old attribute if the key's readers use the new one, otherwise in the new attribute",
                 unexpected: new,
             },
         }
@@ -145,7 +145,7 @@ mod tests {
         }
         let [fills, overwrites, _] = lines(TruthByKey::Percent(10), strategy, false);
         assert!(fills.contains("in one of the two attributes"), "{fills}");
-        assert!(overwrites.contains("in the old attribute of keys that are read at the new one"), "{overwrites}");
+        assert!(overwrites.contains("in the old attribute if the key's readers use the new one"), "{overwrites}");
         let [.., removes] = lines(Truth::Old.into(), Strategy::InPlace, true);
         assert!(removes.contains("in the old attribute: the repair removes it"), "{removes}");
     }

@@ -59,8 +59,8 @@ pub struct VerifyReport {
     pub began_at: String,
     /// The time at which the verification was completed.
     pub ended_at: String,
-    /// Whether the plan deletes items. Then `unexpected` is the number of items that the plan selects and that are still
-    /// there, and no attributes are compared.
+    /// Whether the plan deletes items. Then `unexpected` is the number of items that the plan selects and that are
+    /// still there, and no attributes are compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deletes: bool,
     /// Number of items that were read and compared.
@@ -141,8 +141,8 @@ pub struct MismatchExample {
     pub paths: Vec<String>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired, or the reason why no repair is possible. `None` if the item was repaired,
-    /// or if no repair was requested and one may be possible.
+    /// The reason why the item was not repaired, or the reason why no repair is possible. `None` if the item was
+    /// repaired, or if no repair was requested and one may be possible.
     pub why: Option<String>,
 }
 
@@ -162,7 +162,8 @@ impl VerifyReport {
         self.journal_purged_at.as_ref().map(|at| {
             format!(
                 "outdated values that the migration wrote before {at}: the journal was purged then, so verification \
-                 takes them for values of the application. Such items can count as matching, skipped or not selected"
+                 treats them like values that the application wrote. Such items can count as matching, skipped or not \
+                 selected"
             )
         })
     }
@@ -199,7 +200,7 @@ impl VerifyReport {
             "new" => "the new values are the truth",
             "new_on_the_way_back" => "the new values are the truth, and old values without a new one stay",
             by_key if by_key.starts_with("percent_") => {
-                "the new values are the truth for keys that are already read there, the old ones for the others"
+                "the new values are the truth for keys whose readers already use them, the old values for all other keys"
             }
             _ => "the new values are the truth, or the old ones if the new ones are missing",
         }

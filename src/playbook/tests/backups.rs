@@ -103,8 +103,8 @@ fn the_plan_decides_whether_expand_destroys_values() {
 }
 
 proptest! {
-    /// Without a backup of its own, no phase that destroys values begins, in whatever order commands run. The way back
-    /// makes no backup.
+    /// In any order of commands, each phase that destroys values begins only after its own backup. The way back makes
+    /// no backup.
     #[test]
     fn no_destructive_phase_begins_without_a_backup(
         kind in prop::sample::select(vec![PlanKind::Flagged, PlanKind::Stated, PlanKind::InPlace, PlanKind::RemoveOnly]),

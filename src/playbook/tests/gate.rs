@@ -97,7 +97,8 @@ fn no_reason_overrides_items_without_a_new_value() {
     assert_eq!(lost.answer(RUN), "cutover --back");
 }
 
-/// While readers fall back to old values, they do not see mismatches. From `write = new` on, they would see them.
+/// While readers fall back to old values, they do not see mismatches. From `write = new` on, readers would see the
+/// mismatches.
 /// RUNBOOK: "`write-new` refuses if a verification has found mismatches since readers moved"
 #[test]
 fn write_new_is_refused_while_a_later_verification_found_mismatches() {

@@ -104,7 +104,8 @@ fn a_rollback_that_is_refused_for_a_fact_leaves_the_way_forward() {
     sim.run(READ);
 }
 
-/// A rollback of derived items needs the statement in each command, and records it once. No other plan takes it.
+/// For a plan that puts derived items, each `rollback` command needs the statement, and the history records it once. No
+/// other plan accepts the statement.
 #[test]
 fn a_rollback_of_derived_items_needs_stopped_writers() {
     let mut sim = after(PlanKind::SetOnly, &[RUN, VERIFY]);
@@ -133,8 +134,8 @@ fn a_rollback_of_derived_items_needs_stopped_writers() {
     }
 }
 
-/// After a purge of the journal, no rollback can undo what a pass writes. So a pass that writes begins only with the
-/// acceptance, and a command that writes nothing needs none.
+/// After a purge of the journal, no rollback can undo what a pass writes. So a pass that writes begins only if the
+/// operator accepts this. A command that writes nothing needs no acceptance.
 #[test]
 fn a_pass_after_a_purge_needs_an_acceptance() {
     let purged = || {

@@ -399,7 +399,7 @@ fn other_facts_of_the_table_cause_findings() {
     );
 }
 
-/// An index shows attributes that items may have. The plan's list of attributes should have them.
+/// An index shows attributes that items may have. The plan's list of attributes should contain them.
 #[test]
 fn a_key_of_an_index_that_a_delete_does_not_list_is_a_warning() {
     let mut facts = quiet_facts();

@@ -129,14 +129,14 @@ impl ResourceCapacity {
 
     fn exceeds_capacity_error(&self, what: &str, field: CapacityField) -> BudgetError {
         let narrow = matches!(field, CapacityField::KeyRange(_) | CapacityField::PartitionKey(_));
-        let less = if narrow { "state less" } else { "state less, or a percentage in quotes" };
+        let less = if narrow { "state a lower budget" } else { "state a lower budget, or a percentage in quotes" };
         BudgetError {
             field,
             title: format!("this budget is more than {} has", self.subject),
             label: format!("more than {what}"),
             help: vec![
-                format!("DynamoDB would throttle it, and the application with it: {less}"),
-                "if it is what you need, raise the capacity first".into(),
+                format!("DynamoDB would throttle the run, and the application with it: {less}"),
+                "if you need this budget, raise the capacity first".into(),
             ],
         }
     }

@@ -69,7 +69,7 @@ pub struct HotKeyStatus {
     pub rate: Units,
     /// Number of requests that wait for the key.
     pub waiting: usize,
-    /// Number of requests that DynamoDB has throttled since the key has its own rate.
+    /// Number of requests that DynamoDB has throttled since the key got its own rate.
     pub throttles: u64,
 }
 

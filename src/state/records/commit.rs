@@ -26,7 +26,7 @@ pub struct Commit {
 pub struct Failure {
     /// The key of the item.
     pub key: ItemKey,
-    /// The outcome: `Conflict` or `Rejected`.
+    /// The outcome: `Conflict`, `Rejected` or `NotComputable`.
     pub outcome: Outcome,
     /// The reason why the item failed. The reason contains no attribute values.
     pub reason: String,

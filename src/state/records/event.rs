@@ -40,7 +40,8 @@ pub enum StoredFact {
     Programs,
     /// The pace of this run over time.
     PaceHistory(RunId),
-    /// The number of the journal's last row when this rollback began. The rollback divides the rows up to this one.
+    /// The number of the journal's last row when this rollback began. The rollback divides the rows up to this row into
+    /// parts.
     JournalEnd(RunId),
 }
 

@@ -70,7 +70,7 @@ pub struct DeletedItemsQuery {
 pub struct DeleteCounts {
     /// Items whose delete DynamoDB confirmed.
     pub confirmed: u64,
-    /// Items whose delete may have been sent, and was not confirmed. Such an item may still exist.
+    /// Items whose delete may have been sent, but was not confirmed. Such an item may still exist.
     pub unconfirmed: u64,
 }
 

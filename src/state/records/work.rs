@@ -37,7 +37,7 @@ pub struct FailureRecord {
     pub key: ItemKey,
     /// The segment of the item.
     pub segment: u32,
-    /// The outcome of the last failed attempt: `Conflict` or `Rejected`.
+    /// The outcome of the last failed attempt: `Conflict`, `Rejected` or `NotComputable`.
     #[serde(serialize_with = "outcome_name")]
     pub outcome: Outcome,
     /// The reason why the item failed. The reason contains no attribute values.

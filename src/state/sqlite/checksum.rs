@@ -47,7 +47,8 @@ pub(super) const SEGMENT: &str = "checksum(run, segment, status, start_key, page
      nothing_to_do, skipped, gone, diverged, conflict, rejected, not_computable, write_units, read_units, \
      assumed_write_units, estimated_write_units, updated_at)";
 
-/// The checksum of a segment's row in a file of layout 2. The checksums of all other tables are the same in both layouts.
+/// The checksum of a segment's row in a file of layout 2. The checksums of all other tables are the same in both
+/// layouts.
 const SEGMENT_OF_LAYOUT_2: &str = "checksum(run, segment, status, start_key, pages, scanned, applied, already_applied, \
      nothing_to_do, skipped, gone, diverged, conflict, rejected, write_units, read_units, assumed_write_units, \
      estimated_write_units, updated_at)";

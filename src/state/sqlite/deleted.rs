@@ -16,14 +16,15 @@ use super::events;
 use super::journal::{CONFIRMED, PUT_BACK, WHOLE_ITEM, last_rollback};
 use super::read::{collect, key_from};
 
-/// Stores the number of the journal's last row with a rollback that begins.
+/// Stores the number of the journal's last row when a rollback begins.
 pub(super) fn record_end(connection: &Connection, rollback: RunId) -> Result<(), StateFileError> {
     let end: i64 = connection.query_row("SELECT coalesce(max(id), 0) FROM pre_images", [], |row| row.get(0))?;
     events::set_fact(connection, StoredFact::JournalEnd(rollback), &end.to_string())
 }
 
 /// Returns the number of the last row that this rollback reads. The number never changes during the rollback, even if
-/// rows are damaged meanwhile. A run that did not begin as a rollback has none, so the rows of earlier runs count.
+/// rows are damaged meanwhile. For a run that did not begin as a rollback, no number is stored, so returns the last row
+/// of earlier runs.
 fn end_of_list(connection: &Connection, before: RunId) -> Result<i64, StateFileError> {
     let recorded = events::fact(connection, StoredFact::JournalEnd(before))?;
     if let Some(end) = recorded.and_then(|end| end.parse().ok()) {
@@ -37,15 +38,16 @@ fn end_of_list(connection: &Connection, before: RunId) -> Result<i64, StateFileE
 /// are ranges of row ids, up to the last row when the rollback began. During a rollback, no delete is recorded, and the
 /// marks of this rollback are ignored. So the parts stay the same, and so does the list.
 ///
-/// A row that is damaged during the rollback is added to the list, but never takes the place of another row: the part
-/// with the damaged row may be done already. So its item may be listed twice, and fails both times.
+/// If a row is damaged during the rollback, it is added to the list. It does not replace another row of the list,
+/// because the part with the damaged row may already be done. So its item may be listed twice. It then fails both
+/// times.
 pub(super) fn deleted_items(
     connection: &Connection,
     query: &DeletedItemsQuery,
 ) -> Result<Vec<DeletedItem>, StateFileError> {
     let since = last_rollback(connection)?;
     let before = query.before.0;
-    // A damaged row may be the row of an item, whatever it says, and whatever run it names.
+    // A damaged row may be the row of a deleted item, whatever kind and run it names.
     let is_damaged = format!("sum IS NOT {PRE_IMAGE}");
     let is_earlier = "run > ?2 AND run < ?3";
     let is_valid_item = format!("{is_earlier} AND refused = 0 AND kind = 'value' AND wrote = ?1");
@@ -72,7 +74,7 @@ pub(super) fn deleted_items(
 
 /// Returns the number of items that this run deleted with and without a confirmation.
 pub(super) fn delete_counts(connection: &Connection, run: RunId) -> Result<DeleteCounts, StateFileError> {
-    // An item that was deleted twice counts once. Its last delete decides.
+    // An item that was deleted twice counts once. Its last delete decides whether it counts as confirmed.
     let sql = "SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM pre_images WHERE key = item AND id > last \
                AND run = ?1 AND kind = 'same' AND wrote = ?3)), 0) \
                FROM (SELECT key AS item, max(id) AS last FROM pre_images \

@@ -67,8 +67,8 @@ use crate::item::{ItemKey, Path, Value};
 /// The phase of the runs that record the pre-images of repairs.
 const REPAIR_PHASE: &str = phase::VERIFY;
 
-/// A rollback or a step back stores this text instead of a digest if it is unknown whether the item has its state from
-/// before the migration.
+/// A rollback or a step back stores this text instead of a digest if it is unknown whether the item is back in its
+/// state from before the migration.
 const UNKNOWN: [u8; 8] = *b"unknown\0";
 
 /// The row of a whole item has this text instead of a digest, and the item as a value of type M.
@@ -185,9 +185,9 @@ pub(super) fn pre_image_count(connection: &Connection, run: Option<RunId>) -> Re
     Ok(connection.query_row(sql, [run.map(|run| run.0)], |row| row.get(0))?)
 }
 
-/// Returns the recorded history of these items, in the order of the keys. A history for a decision contains records of
-/// the expansion and of repairs. A history for a report contains those that are readable. Omits records that a rollback
-/// has made obsolete. A lookup for a report never fails.
+/// Returns the recorded history of these items, in the order of the keys. A history for a decision contains all records
+/// of the expansion and of repairs. A history for a report contains only the readable ones. Omits records that a
+/// rollback has made obsolete. A lookup for a report never fails.
 pub(super) fn history_of(
     connection: &Connection,
     keys: &[ItemKey],
@@ -212,9 +212,9 @@ fn proven_history(connection: &Connection, keys: &[ItemKey]) -> Result<Vec<ItemH
     keys.iter().map(of).collect()
 }
 
-/// Reads what is readable. If an item's preexisting targets cannot be read, its history is unreadable. If only its journal
-/// cannot be read, its history has no journal. The caller continues, and stops only if a later write to the file fails.
-/// Does not check the whole file, so a row with a damaged key is missing.
+/// Reads what is readable. If an item's preexisting targets cannot be read, its history is unreadable. If only its
+/// journal cannot be read, its history has no journal. The caller continues, and stops only if a later write to the
+/// file fails. Does not check the whole file, so a row with a damaged key is missing.
 fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
     let of = |key: &ItemKey| {
         let since = last_rollback(connection)?;

@@ -40,8 +40,8 @@ pub use state_file::StateFile;
 use super::{Identity, SessionId, StoreError};
 use thread::StoreThread;
 
-/// The prefix of a stored position that is an offset in a file of keys. A stored item key begins with a brace, so the
-/// two cannot be confused. An earlier version refuses to read such a position.
+/// The prefix of a stored position that is a number ([`Position::Offset`](crate::item::Position::Offset)). A stored
+/// item key begins with a brace, so the two cannot be confused. An earlier version refuses to read such a position.
 const OFFSET_PREFIX: &str = "offset ";
 
 /// A migration's state, which this process owns.

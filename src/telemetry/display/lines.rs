@@ -177,8 +177,8 @@ pub fn rounded(rate: f64) -> String {
     }
 }
 
-/// Joins the parts. Drops the parts with the highest rank until the line fits. Cuts the line if even the parts of rank 0
-/// do not fit.
+/// Joins the parts. Drops the parts with the highest rank until the line fits. Cuts the line if even the parts of rank
+/// 0 do not fit.
 fn fit(mut parts: Vec<Part>, width: usize, glyphs: &Glyphs) -> String {
     loop {
         let line = join(&parts, glyphs);

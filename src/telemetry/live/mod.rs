@@ -1,5 +1,5 @@
-//! The live figures of a pass in the form that leaves the process: the progress line shows them, and `ctl status`
-//! returns them as JSON to `status --watch` and to scripts. They contain no keys and no values. This module is pure.
+//! The live figures of a pass, in the form in which they leave the process. The progress line shows them. `ctl status`
+//! returns them as JSON, for `status --watch` and for scripts. They contain no keys and no values. This module is pure.
 
 mod view;
 
@@ -21,7 +21,7 @@ pub struct LiveFigures {
     pub activity: ActivityChange,
     /// Seconds in each activity, over all sessions of the run.
     pub seconds: Json,
-    /// The first requests that hang, as text for people.
+    /// The segments whose requests hang, as text for people. Only the first few are listed.
     pub hung: Vec<String>,
     /// Number of committed items, over all sessions of the run.
     pub items: u64,
@@ -200,7 +200,7 @@ impl ScopeFigures {
 /// Requests that wait for something that is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitFigures {
-    /// What they wait for, as in the metric `backfill_waiting_requests`.
+    /// What the requests wait for, as in the metric `backfill_waiting_requests`.
     pub name: String,
     /// Number of requests that wait now.
     pub waiting: u64,
@@ -217,7 +217,7 @@ pub struct HotKeyFigures {
     pub rate: f64,
     /// Number of requests that wait for the key.
     pub waiting: u64,
-    /// Number of throttled requests since the key has its own rate.
+    /// Number of requests that were throttled since the key got its own rate.
     pub throttles: u64,
 }
 
@@ -241,8 +241,8 @@ pub struct SpendFigures {
     pub rcu: f64,
     /// The estimated cost in US dollars.
     pub dollars: f64,
-    /// The forecast of the run's total cost, in US dollars. It assumes that each remaining item costs as much as an item
-    /// so far. `None` if too few items are done.
+    /// The forecast of the run's total cost, in US dollars. It assumes that the remaining items cost as much per item
+    /// as the items so far. `None` if too few items are done.
     pub forecast_dollars: Option<f64>,
     /// The limits that the plan sets.
     pub limits: Vec<LimitFigures>,

@@ -150,8 +150,8 @@ fn spend(view: &PassView) -> Option<SpendFigures> {
     })
 }
 
-/// Forecasts the total cost of a run, in US dollars. Assumes that each remaining item costs as much as an item so far.
-/// Returns `None` if the number of items is unknown, or if too few items are done.
+/// Forecasts the total cost of a run, in US dollars. Assumes that the remaining items cost as much per item as the
+/// items so far. Returns `None` if the number of items is unknown, or if too few items are done.
 pub fn forecast(dollars: f64, done: u64, estimate: u64) -> Option<f64> {
     let is_settled = estimate > 0 && done > 0 && done as f64 >= estimate as f64 * SETTLED;
     is_settled.then(|| dollars * (estimate.max(done) as f64 / done as f64))

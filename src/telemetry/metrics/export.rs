@@ -1,4 +1,5 @@
-//! Sends the figures somewhere at an interval, and at the beginning and the end of each pass. EMF and OTLP use it.
+//! Sends the figures somewhere at an interval, and at the beginning and the end of each pass. EMF and OTLP use this
+//! module.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,7 @@ impl Exposition {
     ///
     /// # Errors
     ///
-    /// Fails only if the encoder fails, which writes to memory.
+    /// Fails only if the encoder, which writes to memory, fails.
     pub fn to_text(&self, format: Format) -> Result<String, Error> {
         text_of(self.families(), format)
     }

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::figures::ShownPass;
 use crate::telemetry::Activity;
 
-/// A running pass whose monitor has not looked for this long is not alive: the process's runtime does not work.
+/// A running pass whose monitor has read no figures for this long is not alive, because the process's runtime does not
+/// work.
 const MONITOR_LATE: Duration = Duration::from_secs(30);
 
 /// The answer to a health check.
@@ -22,14 +23,14 @@ pub struct Health {
 /// What a command does while no pass runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Stage {
-    /// It reads the table's description, checks the plan, and may wait for a confirmation.
+    /// The command reads the table's description, checks the plan, and may wait for a confirmation.
     #[default]
     Checking,
-    /// It waits until the lease of another process ends or expires.
+    /// The command waits until the lease of another process ends or expires.
     AwaitingLease,
-    /// It has opened the state file, and works on the migration.
+    /// The command has opened the state file, and works on the migration.
     Open,
-    /// It has ended its work, and reports the result.
+    /// The command has ended its work, and reports the result.
     Ended,
 }
 
@@ -45,8 +46,8 @@ impl Stage {
     }
 }
 
-/// Returns whether the process works. Nothing that DynamoDB or an operator does fails this check, not even a stall: a
-/// restart would stall again.
+/// Returns whether the process works. Nothing that DynamoDB or an operator does makes this check fail. Even a stall
+/// does not, because a restarted process would stall again.
 pub fn livez(pass: Option<&ShownPass>, stage: Stage, now: Instant) -> Health {
     match pass {
         Some(pass) if is_late(pass, now) => Health { is_good: false, text: "the monitor of the pass is late" },

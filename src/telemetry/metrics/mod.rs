@@ -1,12 +1,13 @@
 //! The metrics and where they go: the endpoint (`/metrics` for Prometheus, `/livez` and `/readyz` for an orchestrator),
 //! EMF lines for CloudWatch, and OTLP for an OpenTelemetry collector.
 //!
-//! All of them only read, and show the same families. [`MetricsSource`] holds what they show: the views of the running
-//! pass, and the state file. `exposition.rs` and `health.rs` are pure: they turn a view into families and texts.
+//! All of them only read the figures, and show the same families. [`MetricsSource`] holds what they show: the views of
+//! the running pass, and the state file. `exposition.rs` and `health.rs` are pure: they turn a view into families and
+//! texts.
 //!
-//! No attribute value and no key is ever part of a metric. The number of label values is bounded: indexes by DynamoDB's
-//! limit for a table, ranges of segments by [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES), health checks by
-//! the plan's limit, and every other label by an enum.
+//! No attribute value and no key is ever part of a metric. The number of label values is bounded. DynamoDB limits the
+//! indexes of a table, [`MAX_SEGMENT_RANGES`](crate::engine::MAX_SEGMENT_RANGES) the ranges of segments, and the plan
+//! the health checks. Every other label has the values of an enum.
 
 mod emf;
 mod export;

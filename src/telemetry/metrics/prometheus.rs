@@ -43,7 +43,7 @@ impl Format {
 ///
 /// # Errors
 ///
-/// Fails only if the encoder fails, which writes to memory.
+/// Fails only if the encoder, which writes to memory, fails.
 pub(super) fn text_of(families: Vec<Family>, format: Format) -> Result<String, Error> {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Encoded(families)));

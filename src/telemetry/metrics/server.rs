@@ -99,7 +99,7 @@ fn answer(health: Health) -> Response {
     (status, format!("{}\n", health.text)).into_response()
 }
 
-/// Refuses a request that a web page may have sent through a name that resolves to loopback, and closes the connection
+/// Refuses a request that a web page may have sent through a name that resolves to loopback. Closes the connection
 /// after each answer, so that idle clients do not use up the connections.
 async fn check_and_close(State(is_loopback): State<bool>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());

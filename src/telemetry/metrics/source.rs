@@ -1,4 +1,4 @@
-//! Where the exporters find their figures: the metrics endpoint, EMF and OTLP.
+//! The source of the figures for all exporters: the metrics endpoint, EMF and OTLP.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,7 +41,7 @@ pub struct MetricsSource {
 /// Reads the figures of the state file.
 type StateRead = Arc<dyn Fn() -> BoxFuture<'static, Result<StateFigures, StoreError>> + Send + Sync>;
 
-/// What was read from the state file, and when somebody last tried.
+/// The figures that were last read from the state file, and the time of the last attempt to read them.
 #[derive(Default)]
 struct KnownState {
     figures: StateFigures,

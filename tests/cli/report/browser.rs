@@ -64,8 +64,8 @@ fn expected_figures(harness: &Harness, plan: &str) -> Vec<Json> {
 }
 
 /// Both pages have the figures of the state. They overflow at no width and in no colour scheme, also on paper. The
-/// keyboard reaches everything, axe finds no problem, and hostile names have no effect. RUNBOOK: "Without JavaScript,
-/// the page works, but you must reload it"
+/// keyboard reaches everything, axe finds no problem, and hostile names have no effect.
+/// RUNBOOK: "Without JavaScript, the page works, but you must reload it"
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a browser: tests/browser.sh cargo test --test cli browser:: -- --ignored"]
 async fn the_pages_are_right_readable_and_harmless() {

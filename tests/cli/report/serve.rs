@@ -275,8 +275,8 @@ async fn the_server_starts_only_on_a_free_loopback_address() {
 }
 
 /// The page follows a run. When the run's process dies, no file changes, but the page shows that the process died. Then
-/// the page follows the next process, and finally has the figures of the state. RUNBOOK: "an open page shows new
-/// figures within a few seconds"
+/// the page follows the next process, and finally has the figures of the state.
+/// RUNBOOK: "an open page shows new figures within a few seconds"
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_follows_the_state() {
     let (eventful, running) = Eventful::begin().await;
@@ -353,8 +353,8 @@ async fn the_number_of_open_pages_is_limited() {
 }
 
 /// A plan file that is being changed, or a state file that is missing for a moment, does not end the server. The page
-/// keeps its figures and says what is wrong. RUNBOOK: "If the state file cannot be read, the page keeps its figures and
-/// says so"
+/// keeps its figures and says what is wrong.
+/// RUNBOOK: "If the state file cannot be read, the page keeps its figures and says so"
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_file_is_named_and_survived() {
     let (harness, _, plan) = setup(5, "").await;

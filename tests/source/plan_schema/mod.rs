@@ -2,7 +2,8 @@
 //!
 //! - Both know the same fields (`fields.rs`).
 //! - The schema accepts every plan that the parser accepts (`probes.rs`), and every example.
-//! - The schema refuses every plan with an unknown field, a missing field or a wrong type. Other faults are listed below.
+//! - The schema refuses every plan with an unknown field, a missing field or a wrong type. Other faults are listed
+//!   below.
 
 mod fields;
 mod probes;
@@ -15,7 +16,8 @@ use crate::plan_json::schema_errors;
 
 use backfill::internals::plan::PLAN_SCHEMA;
 
-/// Bad plans in `tests/plans/` that cannot be validated: they are not TOML, or they have integers with more than 64 bits.
+/// Bad plans in `tests/plans/` that cannot be validated: they are not TOML, or they have integers with more than 64
+/// bits.
 const UNREADABLE: [&str; 10] = [
     "absurd-numbers",
     "binary",

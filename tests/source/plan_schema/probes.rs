@@ -188,8 +188,8 @@ fn states(plan: &toml::Table, at: &[Step]) -> bool {
     }
 }
 
-/// A field with its default means the same as a plan without the field. The budgets in `[capacity]` are an exception: if
-/// the plan states a default, it no longer follows other budgets.
+/// A plan that sets a field to its default means the same as a plan without the field. The budgets in `[capacity]` are
+/// an exception: if the plan states a default, it no longer follows other budgets.
 #[test]
 fn every_default_is_the_parsers_default() {
     let SchemaFields { leaves, .. } = SchemaFields::read();

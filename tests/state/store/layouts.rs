@@ -81,7 +81,7 @@ async fn migrating_an_older_layout_keeps_everything_that_readers_read() {
     assert!(journaled[1..].iter().all(|keys| *keys > 0), "no fixture of a layout has a journal: {journaled:?}");
 }
 
-/// At whatever point the process is killed, the file can be opened, and has either the old layout or the new one.
+/// If the process is killed at any point, the file can be opened, and has either the old layout or the new one.
 #[test]
 fn a_killed_layout_migration_is_complete_or_has_not_happened() {
     if let Some(path) = std::env::var_os(CHILD) {

@@ -31,8 +31,8 @@ impl Writer {
     }
 
     /// Records that a rollback deleted a derived item. If the removed item differs from the recorded one, a writer
-    /// changed it although the operator stated that all writers had stopped. The journal then gets the removed item, and
-    /// the item becomes a failure.
+    /// changed it although the operator stated that all writers had stopped. The journal then gets the removed item,
+    /// and the item becomes a failure.
     pub(super) async fn confirm_removed(
         &self,
         requests: &Requests,
@@ -44,7 +44,8 @@ impl Writer {
         let other = removed.filter(|removed| planned.is_some_and(|planned| planned != removed));
         let image = other.iter().map(|removed| PreImage::of_item(partition_key, removed));
         let rows = image.chain([PreImage::mark(partition_key, ItemMark::PutBack)]);
-        // One transaction: if the process dies now, the resumed rollback reports the failure again.
+        // Append all records in one transaction. If the process dies now, the resumed rollback reports the failure
+        // again.
         self.append(requests, &write.key, rows).await?;
         Ok(match (planned, &other) {
             (Some(planned), Some(removed)) => {
@@ -87,8 +88,8 @@ impl Writer {
     ) -> Result<Option<PendingWrite>, Stopped> {
         member.ambiguous = true;
         member.unclear = true;
-        // The write is sent again under a record of its own. A confirmation of one transaction thus never hides that the
-        // other one may still arrive.
+        // Send the write again with a new record. Then the confirmation of one transaction never hides that the other
+        // transaction may still arrive.
         member.journaled = Vec::new();
         self.look_at_derived(requests, member, outcomes).await
     }

@@ -166,8 +166,8 @@ mod tests {
     use super::*;
     use crate::item::Item;
 
-    /// Returns the outcome of an item with this decision, after a write whose reply was lost and this number of accepted
-    /// writes.
+    /// Returns the outcome of an item with this decision, after a write whose reply was lost and this number of
+    /// accepted writes.
     fn end(decision: Decision, writes: u32, is_split: bool, has_left: bool) -> ItemOutcomes {
         let mut lost = GuardedWrite::for_test("1");
         lost.next = is_split.then(|| Box::new(NextWrite { image: Item::new() }));

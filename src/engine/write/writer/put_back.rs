@@ -25,8 +25,8 @@ impl Writer {
     /// Decides which of these items to put back, or which of these derived items to delete. The items have only their
     /// keys. Reads an item only if the decision depends on whether the table has it.
     ///
-    /// An item whose delete was not confirmed may still exist because a killed process sent the delete and the delete has
-    /// not arrived yet. So this function waits until such a delete must have arrived, and reads the item again. A
+    /// An item whose delete was not confirmed may still exist because a killed process sent the delete and the delete
+    /// has not arrived yet. So this function waits until such a delete must have arrived, and reads the item again. A
     /// transaction that puts a derived item may arrive late in the same way. A stop ends the wait.
     pub(super) async fn decide_put_backs(
         &self,
@@ -104,8 +104,8 @@ impl Writer {
         matches!(self.changes().decide_with(found, record), Decision::Write(_))
     }
 
-    /// Settles a put whose reply was lost: reads the item instead of sending the put again. If the first put took effect
-    /// and the application then deleted the item, a second put would bring it back.
+    /// Settles a put whose reply was lost: reads the item instead of sending the put again. If the first put took
+    /// effect and the application then deleted the item, a second put would bring it back.
     pub(super) async fn settle_put(
         &self,
         requests: &Requests,

@@ -26,8 +26,8 @@ impl Writer {
         outcomes: &mut ItemOutcomes,
     ) -> Result<Option<PendingWrite>, Stopped> {
         let key = member.write.key.clone();
-        // If a put failed because the item exists, its mark stays valid: should the item be missing later, then the
-        // application has deleted it, and a repeated rollback must not put it back.
+        // If a put failed because the item exists, its mark stays valid. If the item is missing later, the application
+        // has deleted it, and a repeated rollback must not put it back.
         if member.write.created_item().is_none() {
             outcomes.mark_not_applied(&mut member);
         }

@@ -154,8 +154,8 @@ impl Expectation {
         })
     }
 
-    /// Returns the path to name in a report about a mismatch, if it is not the compared one: the first path of a list
-    /// whose value is wrong.
+    /// Returns the path of the first wrong value in the elements of a list or map, for a report about a mismatch.
+    /// Returns `None` if the report names the compared path.
     pub(super) fn place(&self, item: &Item, rules: &ItemRules) -> Option<Path> {
         let Expectation::Elements { each } = self else { return None };
         each.edit(item, &rules.facts).ok()?.fault_at
@@ -170,7 +170,8 @@ impl Expectation {
             // If no new value can be computed from the old one, nothing shows that the new value is right.
             Expectation::Pair { source, new, truth, skip_rule } => {
                 let old = &source.path;
-                // The migration may have replaced a preexisting value, or a NULL that counts as missing, by its own value.
+                // The migration may have replaced a preexisting value, or a NULL that counts as missing, with its own
+                // value.
                 let was_there = |there: &Value| record.is_preexisting(new) && !record.is_own_value(new, there);
                 match (old.get(item), rules.paired_value(source, new, item)) {
                     (Some(_), Some(b)) if source.implies(item, &rules.facts, b) => (new, Verdict::Matching),
@@ -215,7 +216,7 @@ impl Expectation {
                     (Ok(None), _) => (to, Verdict::Matching),
                     (_, None) => (to, Verdict::Missing),
                     (Ok(Some(value)), Some(there)) if value == there => (to, Verdict::Matching),
-                    // An old result of the migration is stale. Only a value of somebody else counts as done.
+                    // An old result of the migration is stale. Only a value that somebody else wrote counts as done.
                     (_, Some(there)) if skip_rule.accepts(record, to, there) && !record.is_own_value(to, there) => {
                         (to, Verdict::Skipped)
                     }

@@ -15,16 +15,16 @@
 //! | none | b | unexpected (1) | missing (1) | missing | missing |
 //!
 //! (1) The verdict is "matching" if the new value existed before the migration, unless a record shows that the
-//! migration replaced it. These records are read only if the plan needs them ([`super::pass`]). A plan
-//! whose only reason would be `on_existing = "keep"` does not need them, because only a repair replaces such a value. The
-//! verdict is then "matching".
+//! migration replaced it. [`super::pass`] reads these records only for plans that need them. It does not read them
+//! merely because of `on_existing = "keep"`: with that setting, only a repair replaces a preexisting value. Without the
+//! records, the verdict is "matching".
 //!
-//! While applications write only new values, an item may have an old value without a new one. It is unknown whether the
-//! item's new value was never written or an application wrote the old value by mistake. Readers of the new attribute do
-//! not find such an old value, so the new value counts as missing. During a rollback, readers will find the old value,
-//! so the pair matches. If an item has a new value without an old one, the old value counts as missing, because readers
-//! that switch back would look for it. This is true even if the new value existed before the migration, because an
-//! application may have written the new value since.
+//! While applications write only new values, an item may have an old value without a new one. Either the new value was
+//! never written, or an application wrote the old value by mistake; nothing shows which. Readers of the new attribute
+//! do not find such an old value, so the new value counts as missing. During a rollback, readers will find the old
+//! value, so the pair matches. If an item has a new value without an old one, the old value counts as missing, because
+//! readers that switch back would look for it. This is true even if the new value existed before the migration, because
+//! an application may have written the new value since.
 //!
 //! An in-place move removes its source. So does an in-place copy whose source the plan removes. Afterwards, nothing is
 //! left to compare the new value with. If the source still exists, the verdict depends on the target: a target without
@@ -42,13 +42,14 @@
 //! A plan with `delete` has no attributes to compare. An item that the selection includes now is unexpected, because
 //! the plan deletes it.
 //!
-//! If a stable attribute differs from its record, the item is stale, whatever its other attributes are: the selection no
-//! longer shows what the item should look like. During a rollback, an item that needs nothing even if it were selected
-//! counts as matching instead. The log then says how many such items there are.
+//! If a stable attribute differs from its record, the selection no longer shows what the item should look like. So the
+//! item is stale, regardless of its other attributes. There is one exception. During a rollback, such an item counts as
+//! matching if its values are right whether or not the item is selected. The log then gives the number of these items.
 //!
 //! A plan with `put` has no attributes to compare either. For a selected item, a derived item that does not exist is
-//! missing, and one that differs is stale. A derived item that this migration put or may have put, and that nobody has
-//! changed, is unexpected if its recorded source is gone, is no longer selected, or has another derived key now.
+//! missing, and one that differs is stale. A derived item is unexpected if this migration put it or may have put it,
+//! nobody has changed it since, and its source no longer implies it. This is the case if the recorded source is gone,
+//! is no longer selected, or has another derived key now.
 //!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
@@ -165,7 +166,8 @@ impl Parity {
         let is_rollback = self.is_rollback_of(item);
         if let Some(path) = self.changed_stable(item, record) {
             let stale = || Comparison { verdict: Verdict::Stale, paths: vec![(path.clone(), Verdict::Stale)] };
-            // Equal values need nothing, whether the item is selected or not. So they must not stop a rollback.
+            // An item whose values are right needs nothing, whether it is selected or not. So it must not stop a
+            // rollback.
             let found = is_rollback.then(|| self.compare_paths(item, record, |_| true));
             return found.filter(|found| !found.verdict.is_mismatch()).unwrap_or_else(stale);
         }
@@ -245,8 +247,8 @@ impl Parity {
         })
     }
 
-    /// Compares the values that the migration wrote and that are still there. Nothing implies any other value of an item
-    /// that a run would not write. A value that was computed from itself cannot be computed again.
+    /// Compares the values that the migration wrote and that are still there. Nothing implies any other value of an
+    /// item that a run would not write. A value that was computed from itself cannot be computed again.
     fn compare_own_values(&self, item: &Item, record: &ItemHistory) -> Comparison {
         let has_target = || self.expected_for(item).iter().any(|expected| expected.path().get(item).is_some());
         if record.unreadable_reason().is_some() && has_target() {
@@ -291,9 +293,9 @@ impl Parity {
         Comparison { verdict, paths: Vec::new() }
     }
 
-    /// Compares an item with a plan that puts derived items. This comparison does not see other items, so its mismatches
-    /// are only suspects: a selected item may have no derived item, and a derived item that this migration put may no
-    /// longer have a source. `pass/derived.rs` reads the other item of each suspect.
+    /// Compares an item with a plan that puts derived items. This comparison does not see other items, so its
+    /// mismatches are only suspects: a selected item may have no derived item, and a derived item that this migration
+    /// put may no longer have a source. `pass/derived.rs` reads the other item of each suspect.
     fn compare_source(&self, item: &Item, record: Option<&ItemHistory>) -> Comparison {
         let skips = self.rules.on_not_computable == OnNotComputable::Skip;
         let verdict = match (self.rules.includes(item), record) {

@@ -69,10 +69,10 @@ impl DerivedItems {
         Ok((judged, units))
     }
 
-    /// Judges a derived item that the migration put, or may have put, by its recorded source. It counts as an orphan if
-    /// that source is gone, is not selected any more, or has another derived key now, although another source may
-    /// derive the same item. If the recorded source is selected and has this derived key, the verdict on the source says
-    /// whether the derived item is right.
+    /// Judges a derived item that the migration put, or may have put, by its recorded source. The derived item counts
+    /// as an orphan if that source is gone, is not selected any more, or has another derived key now. This is true even
+    /// if another source derives the same item. If the recorded source is selected and has this derived key, the
+    /// verdict on the source says whether the derived item is right.
     async fn judge_derived(
         &self,
         requests: &Requests,

@@ -47,14 +47,14 @@ const LEFT_ALONE: &str = "left alone: its correct value is unknown";
 const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-remove was not given";
 
 /// The reason that the store records if only a program can compute the value.
-const NEEDS_PROGRAM: &str = "left alone: a repair starts no program. `run --again` computes the value again, if the plan has \
-                             `on_existing = \"overwrite\"` or the value is missing";
+const NEEDS_PROGRAM: &str = "left alone: a repair starts no program. `run --again` computes the value again, if the \
+                             plan has `on_existing = \"overwrite\"` or the value is missing";
 
 /// The reason that the store records if an item has such a value and also another mismatch.
-const NEEDS_PROGRAM_TOO: &str = "left alone, also its other mismatches: a repair changes all attributes of an item or none, and \
-                                 one of them needs a program, which a repair does not start. `run --again` computes the \
-                                 value again, if the plan has `on_existing = \"overwrite\"` or the value is missing. \
-                                 Then repair again";
+const NEEDS_PROGRAM_TOO: &str = "left alone, together with its other mismatches: a repair changes all attributes of an \
+                                 item or none, and one of them needs a program, which a repair does not start. \
+                                 `run --again` computes the value again, if the plan has \
+                                 `on_existing = \"overwrite\"` or the value is missing. Then repair again";
 
 /// Compares pages with the plan, and repairs mismatches on request.
 pub(super) struct Verifier {
@@ -62,8 +62,8 @@ pub(super) struct Verifier {
     repair: Option<Repair>,
     removes: bool,
     history: Arc<dyn ItemHistories>,
-    /// Whether the verifier also looks up the values that the migration wrote. If the plan skips existing values, selects
-    /// items or overwrites NULLs, the verdict depends on who wrote a value.
+    /// Whether the verifier also looks up the values that the migration wrote. If the plan skips existing values,
+    /// selects items or overwrites NULLs, the verdict depends on who wrote a value.
     needs_journal: bool,
     store: State,
     session: SessionId,
@@ -159,7 +159,7 @@ impl Verifier {
         }
         let keys: Vec<ItemKey> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
         let known = self.records(&keys).await?;
-        // A comparison without paths only asked for the history.
+        // If a suspect's comparison has no paths, the item is a suspect only because its history is needed.
         let marked: Vec<bool> = suspects.iter().map(|suspect| !suspect.found.paths.is_empty()).collect();
         for (suspect, record) in suspects.iter_mut().zip(known) {
             suspect.record = record;
@@ -210,8 +210,8 @@ impl Verifier {
         Ok((again, units + more))
     }
 
-    /// Compares an item with the plan. If the plan puts derived items, also reads the item's derived item, or the source
-    /// of a derived item. Also returns the consumed read units.
+    /// Compares an item with the plan. If the plan puts derived items, also reads the item's derived item, or the
+    /// source of a derived item. Also returns the consumed read units.
     async fn judge(
         &self,
         requests: &Requests,

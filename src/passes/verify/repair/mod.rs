@@ -256,12 +256,13 @@ impl Repair {
             return Decision::Diverged(self.present_targets(item));
         }
         let Decision::Write(write) = decided else { return decided };
-        // If an item may need several writes, each write has its pins already.
+        // If an item may need several writes, `split` has already added the conditions to each write.
         Decision::Write(if self.splits { write } else { write.with_conditions(&needs.conditions) })
     }
 
-    /// Allows several writes for one item. Each pins everything that the decision about its part of the plan's changes
-    /// depends on, even if the write does not use it: an old value is derived only if all its copies are equal.
+    /// Allows several writes for one item. The condition of each write pins every value on which the decision about its
+    /// changes depends, even a value that the write does not use. For example, an old value is derived only if all its
+    /// copies are equal, so every copy is pinned.
     fn split(&self, changes: Changes, needs: &RepairNeeds, strategy: Strategy) -> Changes {
         let mut of_group: Vec<(Vec<usize>, Vec<Condition>)> = Vec::new();
         for group in inseparable(&self.changes, &self.rules.options) {

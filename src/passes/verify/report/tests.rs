@@ -65,8 +65,8 @@ fn the_text_has_every_figure_and_no_control_characters() {
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
 
-/// A verification cannot tell who wrote a value if the journal was purged. Parity still holds, but the report says what
-/// this does not prove.
+/// A verification cannot tell who wrote a value if the journal was purged. The report still states the parity, but also
+/// says what this does not prove.
 #[test]
 fn a_report_after_a_purge_says_what_it_cannot_prove() {
     let text = |report: &VerifyReport| {

@@ -48,7 +48,7 @@ impl LineQueue {
         }
     }
 
-    /// Adds a line. If too many lines wait, drops it.
+    /// Adds a line. If too many lines wait, drops the line.
     pub(super) fn push(&mut self, line: String) {
         let Some(lines) = &self.lines else { return };
         match lines.try_send(line) {

@@ -71,7 +71,7 @@ async fn only_a_stall_makes_a_running_pass_unready() {
         assert_eq!((ready.is_good, ready.text), (activity != Activity::Stalled, activity.name()));
         let live = livez(Some(&pass), Stage::Open, now);
         assert_eq!((live.is_good, live.text), (true, activity.name()));
-        // A monitor that does not look any more is not alive, whatever it saw last.
+        // A pass whose monitor no longer reads figures is not alive, regardless of what the monitor saw last.
         let late = now + Duration::from_secs(31);
         assert!(
             !livez(Some(&pass), Stage::Open, late).is_good && !readyz(Some(&pass), Stage::Open, late).is_good,
