@@ -23,6 +23,45 @@ pub fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(n), if n == 1 { one } else { many })
 }
 
+/// The width of a terminal, in characters, for which the reports are laid out.
+pub const LINE_WIDTH: usize = 80;
+
+/// Divides a text into lines of at most `width` characters. A text that fits stays one line. Otherwise the part before
+/// the first `: ` gets its own line, and so does each part that ends with `; `. A part that is too long continues in
+/// lines with an indent. A longer word stays whole.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    const INDENT: &str = "  ";
+    if text.chars().count() <= width {
+        return vec![text.to_owned()];
+    }
+    let (head, rest) = text.split_at(text.find(": ").map_or(0, |end| end + 1));
+    let head = std::iter::once(head).filter(|head| !head.is_empty());
+    let mut lines = Vec::new();
+    for part in head.chain(rest.trim_start_matches(' ').split_inclusive("; ")) {
+        let mut line = String::new();
+        for word in part.trim_end().split(' ') {
+            let is_first = line.trim().is_empty();
+            if !is_first && line.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::replace(&mut line, format!("{INDENT}{word}")));
+            } else {
+                line += if is_first { "" } else { " " };
+                line += word;
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// Formats a text after a label of `label_width` characters. The text continues below its beginning, so that no line is
+/// wider than [`LINE_WIDTH`].
+pub fn labelled(label: &str, label_width: usize, text: &str) -> String {
+    let mut labels = std::iter::once(label).chain(std::iter::repeat(""));
+    let lines = wrapped(text, LINE_WIDTH.saturating_sub(label_width + 1));
+    let lines = lines.iter().map(|line| format!("{:<label_width$} {line}", labels.next().unwrap_or_default()));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Formats a number of capacity units, rounded to half units.
 pub fn units(units: Units) -> String {
     let halves = (units * 2.0).round() as u64;
@@ -95,5 +134,27 @@ mod tests {
             texts,
             ["0 s", "1 s", "59 s", "1 min", "1 min 1 s", "1 h 0 min", "1 h 1 min", "1 d 1 h", "100,000 d 0 h"]
         );
+    }
+
+    #[test]
+    fn a_long_text_gets_a_line_for_each_part() {
+        assert_eq!(wrapped("set a to 1; set b to 2", 80), ["set a to 1; set b to 2"]);
+        let lines = wrapped("table shop: set a to 1; set bb to \"one two three\"; bump v", 20);
+        assert_eq!(lines, ["table shop:", "set a to 1;", "set bb to \"one two", "  three\";", "bump v"]);
+        let text = labelled("plan", 8, &format!("set a to 1; {}", "x".repeat(70)));
+        assert_eq!(text, format!("plan     set a to 1;\n         {}", "x".repeat(70)));
+    }
+
+    proptest::proptest! {
+        /// No character is lost, and only a single word is wider than the width.
+        #[test]
+        fn a_wrapped_text_is_the_same_text(text in "[a-c:;é ]{0,60}", width in 4..30_usize) {
+            let lines = wrapped(&text, width);
+            let letters = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();
+            proptest::prop_assert_eq!(letters(&lines.concat()), letters(&text));
+            for line in &lines {
+                proptest::prop_assert!(line.chars().count() <= width || !line.trim().contains(' '), "{:?}", lines);
+            }
+        }
     }
 }

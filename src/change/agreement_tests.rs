@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::tests::{item, key, update};
 use super::*;
+use crate::item::Item;
 use crate::passes::verify::{Parity, TableStage, Truth};
 use crate::plan::{Plan, load};
 use crate::state::Verdict;

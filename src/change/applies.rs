@@ -1,8 +1,10 @@
-//! Decides which changes apply to the item of a draft, and which values count as missing.
+//! Decides which items a phase selects, which changes apply to the item of a draft, and which values count as missing.
 
+use super::decide::Changes;
 use super::draft::Draft;
+use super::ops::Ops;
 use super::{Condition, OnExisting, Selected, Selection};
-use crate::item::{Path, Value};
+use crate::item::{Item, Path, Value};
 
 impl<'a> Draft<'a> {
     /// Returns whether the plan selects the item. If it does, requires that everything that the selection read is
@@ -89,5 +91,60 @@ impl<'a> Draft<'a> {
     /// Returns whether a NULL at this target, or at a map that contains it, counts as missing.
     pub(super) fn is_null_missing(&self, target: &Path) -> bool {
         self.rules.options.of(target).null_is_missing
+    }
+}
+
+impl Changes {
+    /// Returns the paths that the `where` of the selection and of each change reads.
+    pub fn where_inputs(&self) -> impl Iterator<Item = &Path> {
+        let selections = self.rules.selection.iter().chain(self.rules.options.selections());
+        selections.flat_map(|selection| selection.condition.inputs())
+    }
+
+    /// Returns whether the plan's selection includes this item.
+    pub fn selected(&self, item: &Item) -> Selected {
+        self.rules.includes(item)
+    }
+
+    /// Returns whether this phase changes only selected items, and the plan does not select this one.
+    pub fn has_left_selection(&self, item: &Item) -> bool {
+        match &self.ops {
+            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => self.rules.includes(item) == Selected::No,
+            Ops::Undo(_) | Ops::Decider(_) => false,
+        }
+    }
+
+    /// Returns whether the `where` of every operation of this phase is false for the item, so that none applies to it.
+    pub fn applies_to_nothing(&self, item: &Item) -> bool {
+        let paths = self.ops.own_paths();
+        !paths.is_empty() && paths.len() == self.left_out(item).len()
+    }
+
+    /// Returns the targets of the changes that do not apply to the item, because their own `where` is false.
+    pub fn left_out(&self, item: &Item) -> Vec<Path> {
+        let paths = self.ops.own_paths().into_iter();
+        paths.filter(|path| self.rules.applies(path, item) == Selected::No).cloned().collect()
+    }
+
+    /// Returns whether the plan selects through an index that does not contain this item. Returns false if that is
+    /// unknown.
+    pub fn is_outside_index(&self, item: &Item) -> bool {
+        self.rules.index.schema().is_some() && !self.rules.is_in_index(item)
+    }
+
+    /// Tests the selection, if the plan has one.
+    ///
+    /// `run` writes only selected items. `contract` and old-from-new belong to a plan whose selection cannot change, so
+    /// they change only selected items too. Undo restores every item that a record shows as written by this migration.
+    /// If the selection cannot change and includes the item, undo needs no such record.
+    pub(super) fn select(&self, draft: &mut Draft<'_>) -> Selected {
+        if !self.rules.selects_items() {
+            return Selected::Yes;
+        }
+        match &self.ops {
+            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => draft.select_item(),
+            // Undo decides for each operation whether it needs a record.
+            Ops::Undo(_) | Ops::Decider(_) => Selected::Yes,
+        }
     }
 }

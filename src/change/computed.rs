@@ -121,9 +121,10 @@ impl Draft<'_> {
         answers: &ProgramAnswers,
     ) {
         exec.inputs.iter().for_each(|input| self.require_unchanged(input));
+        let Some(marker) = &exec.marker else { return self.recompute(position, exec, on_existing, answers) };
         let inputs = exec.inputs_of(self.item);
         let digest = input_digest(&inputs);
-        match (exec.state(self.item, &digest), on_existing) {
+        match (exec.state(marker, self.item, &digest), on_existing) {
             (ExecState::NoInputs, _) => return,
             (ExecState::Applied, _) => {
                 self.already_applied = true;
@@ -137,7 +138,10 @@ impl Draft<'_> {
             (ExecState::Occupied(_), OnExisting::Overwrite) | (ExecState::Free, _) => {}
         }
         match answers.to(position, &digest) {
-            None => self.questions.push(ProgramQuestion { position, inputs, digest: digest.clone() }),
+            None => {
+                let digest = digest.clone();
+                self.questions.push(ProgramQuestion { position, inputs, digest, compares: false });
+            }
             Some(Err(why)) => {
                 return self.reject(format!("the program that computes {} {why}", exec.names_of_outputs()));
             }
@@ -150,12 +154,12 @@ impl Draft<'_> {
                 }
             }
         }
-        self.write_answer(&exec.marker, &Value::S(digest));
+        self.write_answer(marker, &Value::S(digest));
     }
 
     /// Writes one value of an answer. The journal records it even if the target already has an equal value: the digest
     /// shows later that this migration wrote the value.
-    fn write_answer(&mut self, to: &Path, value: &Value) {
+    pub(super) fn write_answer(&mut self, to: &Path, value: &Value) {
         match to.get(self.item) {
             Some(existing) => {
                 self.record_pre_image(PreImage::with_value(to, existing).with_computed_value(value));

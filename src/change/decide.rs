@@ -12,11 +12,10 @@ use super::expand::ExpandOp;
 use super::expression_size::ExpressionSize;
 use super::old_from_new::OldFromNewOp;
 use super::ops::Ops;
-use super::stable::stable_changed;
 use super::undo::UndoOp;
 use super::{
-    Change, Condition, Digest, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable,
-    ProgramAnswers, ProgramQuestion, Repeatable, Rule, Selected, Strategy, rule,
+    Change, Condition, GuardedWrite, HistoryLookup, Indexes, ItemHistory, ItemRules, OnNotComputable, ProgramAnswers,
+    ProgramQuestion, Repeatable, Rule, Selected, Strategy, rule,
 };
 use crate::expr::Facts;
 use crate::item::{IndexSchema, Item, ItemKey, KeySchema, MAX_ITEM_BYTES, NotComputable, Path, encryption_marker};
@@ -33,7 +32,7 @@ pub struct Changes {
     /// Whether applications write both the old and the new attribute.
     dual_writes: bool,
     /// Which items are selected, and how expressions are evaluated.
-    rules: ItemRules,
+    pub(super) rules: ItemRules,
     /// The version that every write raises.
     pub(super) bump: Option<Path>,
     /// The operations that must stay in one write, group by group. Empty if all of them must ([`Changes::with_split`]).
@@ -349,6 +348,7 @@ impl Changes {
         }
         let mut draft = Draft::new(item, history, &self.rules, &self.key);
         draft.is_missing = is_missing;
+        draft.records_all = self.may_be_partly_written();
         match self.select(&mut draft) {
             Selected::Yes => {}
             Selected::No => return Decision::NothingToDo,
@@ -389,12 +389,6 @@ impl Changes {
         self.bump.as_ref().map(|version| (version, later))
     }
 
-    /// Returns the paths that the `where` of the selection and of each change reads.
-    pub fn where_inputs(&self) -> impl Iterator<Item = &Path> {
-        let selections = self.rules.selection.iter().chain(self.rules.options.selections());
-        selections.flat_map(|selection| selection.condition.inputs())
-    }
-
     /// Calls the functions of the custom changes that apply to this item, twice each.
     pub fn check_repeatable(&self, item: &Item) -> Repeatable<'_> {
         if self.rules.includes(item) != Selected::Yes {
@@ -412,117 +406,8 @@ impl Changes {
         checked
     }
 
-    /// Decides about an item whose stable attribute `changed` differs from its record. The selection shows nothing about
-    /// such an item. So the decision ignores every `where`: an item that would need nothing even if it were selected
-    /// needs nothing. Old-from-new also writes an item if a record shows that this migration wrote all its targets that
-    /// need something. Every other item is rejected.
-    fn decide_without_selection(&self, item: &Item, history: &ItemHistory, key: &ItemKey, changed: &Path) -> Decision {
-        let draft = || {
-            let mut draft = Draft::new(item, history, &self.rules, &self.key);
-            draft.ignores_selection = true;
-            draft
-        };
-        let finish = |draft: Draft<'_>| draft.finish(key.clone(), self.raised(), &self.pricing);
-        let (unproven, all) = match &self.ops {
-            Ops::Contract(ops) => {
-                let mut draft = draft();
-                ops.iter().for_each(|op| draft.contract(op));
-                (finish(draft), None)
-            }
-            Ops::OldFromNew(ops) => {
-                let (mut unproven, mut all) = (draft(), draft());
-                for op in ops {
-                    all.make_old_from_new(op);
-                    if !op.is_proven(item, &self.rules.facts, history) {
-                        unproven.make_old_from_new(op);
-                    }
-                }
-                (finish(unproven), Some(finish(all)))
-            }
-            // These phases do not check stable attributes here.
-            Ops::Expand(_) | Ops::Undo(_) | Ops::Decider(_) => return Decision::Rejected(stable_changed(changed)),
-        };
-        match unproven {
-            Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => all.unwrap_or(unproven),
-            Decision::Write(_)
-            | Decision::NeedsAnswers(..)
-            | Decision::Diverged(_)
-            | Decision::Rejected(_)
-            | Decision::NotComputable(_)
-            | Decision::Refused(..) => Decision::Rejected(stable_changed(changed)),
-        }
-    }
-
-    /// Returns whether this phase compares stable attributes with their records before it relies on the selection.
-    fn checks_stable(&self) -> bool {
-        let relies_on_selection = match &self.ops {
-            Ops::Contract(_) | Ops::OldFromNew(_) => !self.ops.is_empty(),
-            // `run` decides which items are selected. Undo checks the attributes itself, and always needs the history.
-            Ops::Expand(_) | Ops::Undo(_) | Ops::Decider(_) => false,
-        };
-        relies_on_selection && !self.rules.stable.is_empty()
-    }
-
-    /// Returns the stable attribute that has changed since it was recorded, if this phase must not rely on the selection
-    /// of such an item.
-    pub(super) fn changed_stable(&self, item: &Item, history: &ItemHistory) -> Option<&Path> {
-        if self.checks_stable() { history.changed_stable(&self.rules.stable, item) } else { None }
-    }
-
-    /// Returns the digests of the item's stable attributes, for its baseline.
-    pub(super) fn stable_digests(&self, item: &Item) -> Vec<(Path, Digest)> {
-        self.rules.stable.iter().map(|path| (path.clone(), Digest::of_stable(path.get(item)))).collect()
-    }
-
-    /// Returns whether the plan's selection includes this item.
-    pub fn selected(&self, item: &Item) -> Selected {
-        self.rules.includes(item)
-    }
-
-    /// Returns whether this phase changes only selected items, and the plan does not select this one.
-    pub fn has_left_selection(&self, item: &Item) -> bool {
-        match &self.ops {
-            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => self.rules.includes(item) == Selected::No,
-            Ops::Undo(_) | Ops::Decider(_) => false,
-        }
-    }
-
     /// Returns the plan's rules about items.
     pub(super) fn rules(&self) -> &ItemRules {
         &self.rules
-    }
-
-    /// Returns whether the `where` of every operation of this phase is false for the item, so that none applies to it.
-    pub fn applies_to_nothing(&self, item: &Item) -> bool {
-        let paths = self.ops.own_paths();
-        !paths.is_empty() && paths.len() == self.left_out(item).len()
-    }
-
-    /// Returns the targets of the changes that do not apply to the item, because their own `where` is false.
-    pub fn left_out(&self, item: &Item) -> Vec<Path> {
-        let paths = self.ops.own_paths().into_iter();
-        paths.filter(|path| self.rules.applies(path, item) == Selected::No).cloned().collect()
-    }
-
-    /// Returns whether the plan selects through an index that does not contain this item. Returns false if that is
-    /// unknown.
-    pub fn is_outside_index(&self, item: &Item) -> bool {
-        self.rules.index.schema().is_some() && !self.rules.is_in_index(item)
-    }
-
-    /// Tests the selection, if the plan has one.
-    ///
-    /// `run` writes only selected items. `contract` and old-from-new belong to a plan whose selection cannot change, so
-    /// they change only selected items too. Undo restores every item that a record shows as written by this migration.
-    /// If the selection cannot change and includes the item, undo needs no such record.
-    pub(super) fn select(&self, draft: &mut Draft<'_>) -> Selected {
-        if !self.rules.selects_items() {
-            return Selected::Yes;
-        }
-        match &self.ops {
-            Ops::Expand(_) | Ops::Contract(_) | Ops::OldFromNew(_) => draft.select_item(),
-            // Undo decides for each operation whether it needs a record.
-            Ops::Undo(_) | Ops::Decider(_) => Selected::Yes,
-        }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::tests::{item, key};
 use super::*;
 use crate::expr::Expected;
-use crate::item::ItemKey;
+use crate::item::{Item, ItemKey};
 
 fn path(text: &str) -> Path {
     text.parse().unwrap()

@@ -38,6 +38,8 @@ pub(super) struct Draft<'a> {
     pub(super) questions: Vec<ProgramQuestion>,
     /// Whether only a record of the item's history allows a change: the selection does not include the item.
     pub(super) needs_record: bool,
+    /// Whether the journal must record every write, because an item may need several of them.
+    pub(super) records_all: bool,
     pub(super) already_applied: bool,
     added_bytes: usize,
     removed_bytes: usize,
@@ -64,6 +66,7 @@ impl<'a> Draft<'a> {
             not_computable: None,
             questions: Vec::new(),
             needs_record: false,
+            records_all: false,
             already_applied: false,
             added_bytes: 0,
             removed_bytes: 0,
@@ -93,16 +96,18 @@ impl<'a> Draft<'a> {
             return Decision::Diverged(self.diverged);
         }
         self.settle_maps();
-        if self.actions.is_empty() && !self.unchanged.is_empty() {
+        // An item without actions may still need a write, which depends on the answers of programs.
+        let needs_nothing = self.actions.is_empty() && self.questions.is_empty();
+        if needs_nothing && !self.unchanged.is_empty() {
             return Decision::Diverged(self.unchanged);
         }
-        if self.actions.is_empty() && !self.skipped.is_empty() {
+        if needs_nothing && !self.skipped.is_empty() {
             return Decision::Skipped(self.skipped);
         }
-        if self.actions.is_empty() {
+        if needs_nothing {
             return if self.already_applied { Decision::AlreadyApplied } else { Decision::NothingToDo };
         }
-        if let Some((version, later)) = bump {
+        if let Some((version, later)) = bump.filter(|_| !self.actions.is_empty()) {
             self.bump(version, later);
             if let Some(why) = self.not_computable {
                 return Decision::NotComputable(why);

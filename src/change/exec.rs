@@ -6,7 +6,8 @@
 //! is never written.
 //!
 //! The marker is the SHA-256 of the inputs, and each write sets it together with the outputs. It shows from which
-//! inputs the outputs were computed, so no pass has to compute them again.
+//! inputs the outputs were computed, so no pass has to compute them again. A program that always computes the same
+//! outputs from the same inputs needs no marker (`recomputed.rs`).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,8 +28,9 @@ pub struct Exec {
     pub inputs: Vec<Path>,
     /// The attributes that the program computes. It cannot write any other attribute.
     pub outputs: Vec<Path>,
-    /// The attribute that gets the SHA-256 of the inputs, in the same write as the outputs.
-    pub marker: Path,
+    /// The attribute that gets the SHA-256 of the inputs, in the same write as the outputs. `None` if the program is
+    /// deterministic: the tool then asks it again instead.
+    pub marker: Option<Path>,
     /// More files that determine what the program computes. Their content is part of the plan's fingerprint.
     pub files: Vec<String>,
     /// The names of the environment variables that the program receives. It receives no others.
@@ -68,6 +70,8 @@ pub struct ProgramQuestion {
     pub inputs: Item,
     /// The SHA-256 of the inputs.
     pub digest: String,
+    /// Whether the item has a value for each output, and needs a write only if the answer differs.
+    pub compares: bool,
 }
 
 /// What a program answered to a question: a value for each output, or why there is no valid answer. The text names no
@@ -89,8 +93,17 @@ impl ProgramAnswers {
 
     /// Returns the answer to a question of this change about inputs with this SHA-256.
     pub(super) fn to(&self, position: usize, digest: &str) -> Option<&ProgramAnswer> {
-        let answered = self.0.iter().find(|(question, _)| question.position == position && question.digest == digest);
-        answered.map(|(_, answer)| answer)
+        self.all_to(position, digest).next()
+    }
+
+    /// Returns every answer to a question of this change about inputs with this SHA-256.
+    pub(super) fn all_to<'a, 'd>(
+        &'a self,
+        position: usize,
+        digest: &'d str,
+    ) -> impl Iterator<Item = &'a ProgramAnswer> + use<'a, 'd> {
+        let is_same = move |question: &ProgramQuestion| question.position == position && question.digest == digest;
+        self.0.iter().filter(move |(question, _)| is_same(question)).map(|(_, answer)| answer)
     }
 }
 
@@ -128,7 +141,13 @@ impl Exec {
 
     /// Returns the paths that the change writes: the outputs, then the marker.
     pub fn targets(&self) -> impl Iterator<Item = &Path> {
-        self.outputs.iter().chain([&self.marker])
+        self.outputs.iter().chain(&self.marker)
+    }
+
+    /// Returns the path whose value shows that the migration wrote the outputs: the marker, or the first output of
+    /// a change without one. A plan's `exec` has at least one output.
+    pub fn main_target(&self) -> &Path {
+        self.marker.as_ref().unwrap_or(&self.outputs[0])
     }
 
     /// Returns a short name of the program for messages: the outputs that it computes.
@@ -137,11 +156,11 @@ impl Exec {
     }
 
     /// Returns the state of an item whose inputs have this SHA-256.
-    pub(super) fn state(&self, item: &Item, digest: &str) -> ExecState {
+    pub(super) fn state(&self, marker: &Path, item: &Item, digest: &str) -> ExecState {
         if self.inputs.iter().all(|input| input.get(item).is_none()) {
             return ExecState::NoInputs;
         }
-        let marker = self.marker.get(item);
+        let marker = marker.get(item);
         if marker == Some(&Value::S(digest.to_owned())) && self.outputs.iter().all(|output| output.get(item).is_some())
         {
             return ExecState::Applied;
@@ -150,30 +169,52 @@ impl Exec {
         if occupied.is_empty() { ExecState::Free } else { ExecState::Occupied(occupied) }
     }
 
-    /// Compares an item with this change, without the program. Returns the path with the fault; `None` if the item
-    /// matches. `record` shows which values the migration wrote.
+    /// Compares an item with this change. `position` is the position of the change in the plan. Returns the path with
+    /// the fault; `None` if the item matches. `record` shows which values the migration wrote. `answers` are those to the
+    /// question of [`Exec::comparison`]. A change with a marker needs none.
+    pub fn compare(
+        &self,
+        position: usize,
+        item: &Item,
+        record: &ItemHistory,
+        skips_existing: bool,
+        answers: &ProgramAnswers,
+    ) -> Option<(&Path, ExecFault)> {
+        match &self.marker {
+            Some(marker) => self.fault(marker, item, record, skips_existing),
+            None => self.fault_by_answer(position, item, record, skips_existing, answers),
+        }
+    }
+
+    /// Compares an item with this change by its marker.
     ///
     /// The comparison trusts a marker that somebody else wrote: applications may compute the outputs themselves.
-    pub fn fault(&self, item: &Item, record: &ItemHistory, skips_existing: bool) -> Option<(&Path, ExecFault)> {
+    fn fault<'a>(
+        &'a self,
+        marker: &'a Path,
+        item: &Item,
+        record: &ItemHistory,
+        skips_existing: bool,
+    ) -> Option<(&'a Path, ExecFault)> {
         let is_own = |path: &Path| path.get(item).is_some_and(|now| record.has_written(path, now));
         let digest = input_digest(&self.inputs_of(item));
-        match self.state(item, &digest) {
-            ExecState::NoInputs => is_own(&self.marker).then_some((&self.marker, ExecFault::Unexpected)),
-            ExecState::Applied if is_own(&self.marker) => {
+        match self.state(marker, item, &digest) {
+            ExecState::NoInputs => is_own(marker).then_some((marker, ExecFault::Unexpected)),
+            ExecState::Applied if is_own(marker) => {
                 let changed = self.outputs.iter().find(|output| !is_own(output));
                 changed.map(|output| (output, ExecFault::Stale))
             }
             ExecState::Applied => None,
-            ExecState::Free => Some((&self.marker, ExecFault::Missing)),
+            ExecState::Free => Some((marker, ExecFault::Missing)),
             ExecState::Occupied(_) if skips_existing && !self.targets().any(is_own) => {
-                Some((&self.marker, ExecFault::Skipped))
+                Some((marker, ExecFault::Skipped))
             }
             ExecState::Occupied(_) => {
                 let missing = self.outputs.iter().find(|output| output.get(item).is_none());
-                let is_current = self.marker.get(item) == Some(&Value::S(digest));
+                let is_current = marker.get(item) == Some(&Value::S(digest));
                 Some(match missing.filter(|_| is_current) {
                     Some(output) => (output, ExecFault::Missing),
-                    None => (&self.marker, ExecFault::Stale),
+                    None => (marker, ExecFault::Stale),
                 })
             }
         }

@@ -129,13 +129,14 @@ fn verification_needs_no_program() {
     let Decision::Write(write) = decide(&expand(&plan), &before) else { panic!() };
     let after = update(&write, Some(&before)).unwrap();
     let record = history_of(&write);
+    let none = ProgramAnswers::default();
     let with = |name: &str, value: Option<&str>| {
         let mut item = after.clone();
         match value {
             Some(value) => drop(item.insert(name.to_owned(), Value::S(value.to_owned()))),
             None => drop(item.remove(name)),
         }
-        exec.fault(&item, &record, false).map(|(path, fault)| (path.to_string(), fault))
+        exec.compare(0, &item, &record, false, &none).map(|(path, fault)| (path.to_string(), fault))
     };
     let found = |name: &str, fault| Some((name.to_owned(), fault));
     assert_eq!(with("other", Some("1")), None);
@@ -145,15 +146,21 @@ fn verification_needs_no_program() {
     assert_eq!(with("y", None), found("y", ExecFault::Missing));
     assert_eq!(with("m", None), found("m", ExecFault::Stale));
     assert_eq!(with("a", None), found("m", ExecFault::Unexpected));
-    assert_eq!(exec.fault(&before, &record, false), Some((&exec.marker, ExecFault::Missing)));
+    assert_eq!(exec.compare(0, &before, &record, false, &none), Some((exec.main_target(), ExecFault::Missing)));
     // An application computed the values and the marker itself. Nothing is recorded about the item.
     let mut theirs = after.clone();
     theirs.insert("x".to_owned(), Value::S("their model".to_owned()));
-    assert_eq!(exec.fault(&theirs, &ItemHistory::default(), false), None);
+    assert_eq!(exec.compare(0, &theirs, &ItemHistory::default(), false, &none), None);
     // With `skip`, a value of somebody else counts as done.
     let foreign = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "x": {"S": "theirs"}}));
-    assert_eq!(exec.fault(&foreign, &ItemHistory::default(), true), Some((&exec.marker, ExecFault::Skipped)));
-    assert_eq!(exec.fault(&foreign, &ItemHistory::default(), false), Some((&exec.marker, ExecFault::Stale)));
+    assert_eq!(
+        exec.compare(0, &foreign, &ItemHistory::default(), true, &none),
+        Some((exec.main_target(), ExecFault::Skipped))
+    );
+    assert_eq!(
+        exec.compare(0, &foreign, &ItemHistory::default(), false, &none),
+        Some((exec.main_target(), ExecFault::Stale))
+    );
 }
 
 fn any_value() -> impl Generator<Value = Value> {
@@ -214,7 +221,7 @@ proptest! {
             prop_assert_eq!(update(&again, Some(&raced)), Some(raced_after));
         }
         let history = history_of(&write);
-        prop_assert_eq!(exec.fault(&after, &history, existing == "skip"), None);
+        prop_assert_eq!(exec.compare(0, &after, &history, existing == "skip", &ProgramAnswers::default()), None);
         let undo = Changes::for_undo(&plan.changes, plan.strategy, key(), Vec::new());
         let restored = match undo.decide_with(&after, &history) {
             Decision::Write(back) => update(&back, Some(&after)).unwrap(),

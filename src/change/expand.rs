@@ -206,7 +206,7 @@ impl Draft<'_> {
         // If the change is conditional, undo needs a record of the write, because the item may no longer match the
         // condition.
         let has_where = path.is_some_and(|path| self.rules.options.of(path).applies_to.is_some());
-        self.needs_record = self.rules.selects_items() || has_where;
+        self.needs_record = self.records_all || self.rules.selects_items() || has_where;
         match op {
             ExpandOp::Copy { from, to, is_move, removes_source, on_existing } => match from.get(self.item) {
                 Some(value) => self.move_or_copy((from, to), value, *removes_source, *on_existing),

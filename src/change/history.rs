@@ -118,7 +118,7 @@ pub enum Undone {
     No,
     /// A rollback may have sent the write, but recorded no reply.
     Unknown,
-    /// The item was in the table again. If it is missing now, the application has deleted it.
+    /// The item was in the table again, or the derived item was gone. Whatever changed since was done by an application.
     Yes,
 }
 
@@ -280,6 +280,26 @@ impl ItemHistory {
         self.journal.get(path).into_iter().flatten().map(|(_, row)| &row.prior)
     }
 
+    /// Returns whether no recorded write to this path took effect, as far as the item shows: no write is recorded, or
+    /// the path still has the state that the newest recorded write found.
+    pub(super) fn is_as_found(&self, path: &Path, item: &Item) -> bool {
+        match (self.priors(path).next(), path.get(item)) {
+            (None, _) | (Some(PriorValue::Nothing), None) => true,
+            (Some(PriorValue::Value(before)), Some(now)) => before == now,
+            (
+                Some(
+                    PriorValue::Nothing
+                    | PriorValue::Value(_)
+                    | PriorValue::SameAsSource
+                    | PriorValue::Leftover(_)
+                    | PriorValue::Item(_)
+                    | PriorValue::Mark(_),
+                ),
+                _,
+            ) => false,
+        }
+    }
+
     /// Returns the last state of the path that the tool did not write itself. For a value that is converted under the
     /// same name, this is the application's last value, even if a repair found it.
     pub(super) fn last_foreign(&self, path: &Path) -> Option<&PriorValue> {
@@ -329,6 +349,20 @@ impl ItemHistory {
         let digests = [Digest::from_value(value), Digest::by_number(value)];
         let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| digests.contains(&written));
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| wrote_it(row)))
+    }
+
+    /// Returns the values that repairs replaced at this path, newest first. Omits values that, according to the records,
+    /// the tool wrote itself or the item had before the migration.
+    pub(super) fn repaired_over(&self, path: &Path) -> impl Iterator<Item = &Value> {
+        let rows = self.journal.get(path).map_or(&[][..], Vec::as_slice);
+        let before = self.newest_foreign(path, Some(PreImageOrigin::Run)).and_then(PriorValue::value);
+        let is_foreign = move |at: usize, value: &Value| {
+            let is_before = before == Some(value) || self.is_preexisting_value(path, value);
+            !is_before && !is_written_by(&rows[at].1.found(), &rows[at + 1..])
+        };
+        let repaired = rows.iter().enumerate().filter(|(_, (origin, _))| *origin == PreImageOrigin::Repair);
+        let replaced = repaired.filter_map(|(at, (_, row))| Some((at, row.prior.value()?)));
+        replaced.filter(move |(at, value)| is_foreign(*at, value)).map(|(_, value)| value)
     }
 
     /// Returns the newest pre-image whose value the tool did not write itself.

@@ -1,10 +1,10 @@
-//! Differences that remain after a rollback, because the records do not show the item's state before the migration.
-//! These differences occur even if nobody else writes to the table.
+//! What a rollback reports about items that it changed. Most of these items differ from their state before the migration,
+//! because the records do not show that state. This happens even if nobody else writes to the table. Other items are as
+//! before, but lack a value that a repair replaced.
 
 use std::fmt;
 
-/// The reason why a rollback did not restore an item's state from before the migration, even though nobody else has
-/// written the item.
+/// The reason why a rollback reports an item that it changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leftover {
     /// The rollback removed the item's new attribute. The new attribute was equal to the old attribute, and the records
@@ -16,6 +16,12 @@ pub enum Leftover {
     /// The rollback created the item's old attribute after new-only writes. The item's record cannot be read, so it is
     /// unknown whether the item had an old attribute before the migration.
     Unknown,
+    /// A repair replaced a value at this path, and the rollback does not restore that value. The records do not show that
+    /// this migration wrote it, or that the item had it before the migration, so an application may have written it.
+    RepairedOver,
+    /// The rollback sent the delete of a derived item and got no reply, and the item is gone. If a writer did not stop and
+    /// changed the item just before the delete, nothing shows that change.
+    DeleteReplyLost,
 }
 
 impl Leftover {
@@ -25,6 +31,19 @@ impl Leftover {
             Leftover::NewRemoved => "new_removed",
             Leftover::OldCreated => "old_made",
             Leftover::Unknown => "unknown",
+            Leftover::RepairedOver => "repaired_over",
+            Leftover::DeleteReplyLost => "delete_reply_lost",
+        }
+    }
+}
+
+impl Leftover {
+    /// Returns the first words of a report's line about such items.
+    pub fn label(self) -> &'static str {
+        match self {
+            Leftover::NewRemoved | Leftover::OldCreated | Leftover::Unknown => "not as before",
+            Leftover::RepairedOver => "replaced by a repair",
+            Leftover::DeleteReplyLost => "deleted without a reply",
         }
     }
 }
@@ -44,6 +63,15 @@ impl fmt::Display for Leftover {
             Leftover::Unknown => {
                 "unknown, because the item's record in the state file cannot be read. The rollback created the old \
                  attribute, and before the migration the item may have had only the new one"
+            }
+            Leftover::RepairedOver => {
+                "`verify --repair` had replaced a value there that this migration is not recorded to have written. An \
+                 application may have written it. The rollback does not restore that value; the journal keeps it"
+            }
+            Leftover::DeleteReplyLost => {
+                "the derived item is gone, but the reply to its delete was lost. If another writer changed the item just \
+                 before, although all writers should have stopped, that change is lost and nothing shows it. The journal \
+                 has the item as this migration put it"
             }
         })
     }

@@ -45,9 +45,10 @@ pub enum PriorValue {
 pub enum ItemMark {
     /// DynamoDB confirmed the delete.
     Deleted,
-    /// A rollback is about to put the item back. This mark is recorded before the write is sent.
+    /// A rollback is about to put the item back, or to delete the derived item. This mark is recorded before the write is
+    /// sent.
     PuttingBack,
-    /// The item is in the table again.
+    /// The item is in the table again, or the derived item is gone.
     PutBack,
 }
 

@@ -26,6 +26,9 @@
 //! the operator states for each rollback that nobody writes the derived items until it ends (`--writers-stopped`).
 //! DynamoDB returns the removed item, and the writer compares it with the record (`engine/write/writer/derived.rs`).
 //!
+//! Before the delete is sent, the journal records that it may be on its way. If its reply is lost and the item is gone, the
+//! report of the rollback names the item: a writer that did not stop may have changed it just before the delete.
+//!
 //! When a derived item is gone, the journal gets a mark. A repeated rollback then leaves an item alone that an
 //! application puts later, even if it is equal.
 
@@ -34,7 +37,7 @@ use std::collections::BTreeSet;
 use super::draft::Draft;
 use super::formula::stored;
 use super::rule::{KeyFault, key_fault};
-use super::{Action, Condition, Deletion, PreImage, Selected, Undone};
+use super::{Action, Condition, Deletion, ItemMark, PreImage, Selected, Undone};
 use crate::expr::{Expr, Facts};
 use crate::item::{Item, ItemKey, KeySchema, NotComputable, Path, Value};
 
@@ -206,6 +209,8 @@ impl Draft<'_> {
         for (name, value) in image.iter().filter(|(name, _)| !is_key(name)) {
             self.require(Condition::Equals(Path::attribute(name.as_str()), value.clone()));
         }
+        // If the reply to the delete is lost, this record shows that the rollback may have deleted the item.
+        self.pre_images.push(PreImage::mark(&schema.partition.name, ItemMark::PuttingBack));
         self.actions.push(Action::DeleteItem { image: image.clone() });
     }
 }

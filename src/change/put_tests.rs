@@ -10,7 +10,7 @@ use super::tests::{item, key};
 use super::*;
 use crate::dynamodb::memory::rules::{DerivedEffect, derived_effect};
 use crate::expr::{Expected, Expr, Facts};
-use crate::item::{ItemKey, KeySchema, write_units};
+use crate::item::{Item, ItemKey, KeySchema, write_units};
 
 fn path(text: &str) -> Path {
     text.parse().unwrap()

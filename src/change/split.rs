@@ -7,6 +7,9 @@
 //! Changes that share a path stay in one write ([`inseparable`]), so each write can be sent again, and a kill between
 //! two writes does no harm: the next decision finds what is left. A decision about an item is still made for all its
 //! changes together. If one of them is not possible, no write is sent.
+//!
+//! The journal records every write of such a plan, also a copy to a path without a value. So the next process knows
+//! which parts of an item an earlier process wrote ([`Changes::partly_written`]), and a rollback undoes exactly these.
 
 use std::collections::BTreeMap;
 
@@ -237,10 +240,50 @@ impl Changes {
         Decision::Write(write)
     }
 
+    /// Returns whether an item may be partly written, because a process was killed between two writes of it. If so, the
+    /// caller must look up the items' records before the pass writes them.
+    pub fn may_be_partly_written(&self) -> bool {
+        self.parts.len() > 1 && matches!(self.ops, Ops::Expand(_))
+    }
+
+    /// Returns the paths that, according to the item's record, an earlier process wrote, if another part of the item
+    /// still has to be written. Returns no path if the item is complete, or if an earlier process completed it and
+    /// another writer changed it since.
+    ///
+    /// A part is written if it needs nothing and a write of it is recorded. It is not if it still needs something, and
+    /// no record shows a write that took effect: the paths have the values that the newest record found.
+    pub fn partly_written(&self, item: &Item, history: &ItemHistory) -> Vec<Path> {
+        let mut written = Vec::new();
+        if !self.may_be_partly_written() || history.is_empty() {
+            return written;
+        }
+        let Some(key) = self.key().key_of(item) else { return written };
+        let mut is_open = false;
+        for (at, part) in self.parts.iter().enumerate() {
+            let mut draft = self.new_draft(item, history);
+            self.run_part(at, &mut draft, ProgramAnswers::NONE);
+            let paths: Vec<&Path> = part.expand().iter().flat_map(ExpandOp::changed_paths).collect();
+            match draft.finish(key.clone(), None, &self.pricing) {
+                Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => {
+                    let recorded = paths.into_iter().filter(|path| history.priors(path).next().is_some());
+                    written.extend(recorded.cloned());
+                }
+                Decision::Write(_)
+                | Decision::NeedsAnswers(..)
+                | Decision::Diverged(_)
+                | Decision::Rejected(_)
+                | Decision::NotComputable(_)
+                | Decision::Refused(..) => is_open |= paths.iter().all(|path| history.is_as_found(path, item)),
+            }
+        }
+        if is_open { written } else { Vec::new() }
+    }
+
     /// Starts the plan of a write for this item.
     fn new_draft<'a>(&'a self, item: &'a Item, history: &'a ItemHistory) -> Draft<'a> {
         let mut draft = Draft::new(item, history, self.rules(), self.key());
         draft.ignores_selection = self.changed_stable(item, history).is_some();
+        draft.records_all = self.may_be_partly_written();
         draft
     }
 

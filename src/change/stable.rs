@@ -5,9 +5,12 @@
 //! pins them. The baseline of an item that the migration does not write records them too. An item without such a record
 //! was not written, or nobody had recorded it. Its current attributes then decide.
 
-use super::PreImage;
+use super::decide::Changes;
+use super::decision::Decision;
 use super::draft::Draft;
-use crate::item::Path;
+use super::ops::Ops;
+use super::{Digest, ItemHistory, PreImage};
+use crate::item::{Item, ItemKey, Path};
 
 /// Returns the reason for leaving an item unchanged: its stable attribute has changed. The text begins with a fixed id.
 pub fn stable_changed(path: &Path) -> String {
@@ -34,5 +37,75 @@ impl Draft<'_> {
         if let Some(path) = self.history.changed_stable(&self.rules.stable, self.item) {
             self.reject(stable_changed(path));
         }
+    }
+}
+
+impl Changes {
+    /// Decides about an item whose stable attribute `changed` differs from its record. The selection shows nothing about
+    /// such an item. So the decision ignores every `where`: an item that would need nothing even if it were selected
+    /// needs nothing. Old-from-new also writes an item if a record shows that this migration wrote all its targets that
+    /// need something. Every other item is rejected.
+    pub(super) fn decide_without_selection(
+        &self,
+        item: &Item,
+        history: &ItemHistory,
+        key: &ItemKey,
+        changed: &Path,
+    ) -> Decision {
+        let draft = || {
+            let mut draft = Draft::new(item, history, &self.rules, self.key());
+            draft.ignores_selection = true;
+            draft
+        };
+        let finish = |draft: Draft<'_>| draft.finish(key.clone(), self.raised(), &self.pricing);
+        let (unproven, all) = match &self.ops {
+            Ops::Contract(ops) => {
+                let mut draft = draft();
+                ops.iter().for_each(|op| draft.contract(op));
+                (finish(draft), None)
+            }
+            Ops::OldFromNew(ops) => {
+                let (mut unproven, mut all) = (draft(), draft());
+                for op in ops {
+                    all.make_old_from_new(op);
+                    if !op.is_proven(item, &self.rules.facts, history) {
+                        unproven.make_old_from_new(op);
+                    }
+                }
+                (finish(unproven), Some(finish(all)))
+            }
+            // These phases do not check stable attributes here.
+            Ops::Expand(_) | Ops::Undo(_) | Ops::Decider(_) => return Decision::Rejected(stable_changed(changed)),
+        };
+        match unproven {
+            Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => all.unwrap_or(unproven),
+            Decision::Write(_)
+            | Decision::NeedsAnswers(..)
+            | Decision::Diverged(_)
+            | Decision::Rejected(_)
+            | Decision::NotComputable(_)
+            | Decision::Refused(..) => Decision::Rejected(stable_changed(changed)),
+        }
+    }
+
+    /// Returns whether this phase compares stable attributes with their records before it relies on the selection.
+    pub(super) fn checks_stable(&self) -> bool {
+        let relies_on_selection = match &self.ops {
+            Ops::Contract(_) | Ops::OldFromNew(_) => !self.ops.is_empty(),
+            // `run` decides which items are selected. Undo checks the attributes itself, and always needs the history.
+            Ops::Expand(_) | Ops::Undo(_) | Ops::Decider(_) => false,
+        };
+        relies_on_selection && !self.rules.stable.is_empty()
+    }
+
+    /// Returns the stable attribute that has changed since it was recorded, if this phase must not rely on the selection
+    /// of such an item.
+    pub(super) fn changed_stable(&self, item: &Item, history: &ItemHistory) -> Option<&Path> {
+        if self.checks_stable() { history.changed_stable(&self.rules.stable, item) } else { None }
+    }
+
+    /// Returns the digests of the item's stable attributes, for its baseline.
+    pub(super) fn stable_digests(&self, item: &Item) -> Vec<(Path, Digest)> {
+        self.rules.stable.iter().map(|path| (path.clone(), Digest::of_stable(path.get(item)))).collect()
     }
 }

@@ -120,6 +120,22 @@ impl<'a> Draft<'a> {
                 UndoOp::RemoveDerived => self.remove_derived(key),
             }
         }
+        self.note_repaired_values(ops);
+    }
+
+    /// Notes each path at which a repair replaced a value that this write does not restore. The note goes to the journal
+    /// with the write's pre-images, so the report of the rollback survives a crash.
+    fn note_repaired_values(&mut self, ops: &[UndoOp]) {
+        let history = self.history;
+        let after = self.image_after();
+        let is_lost = |path: &&Path| history.repaired_over(path).any(|value| path.get(&after) != Some(value));
+        let lost: Vec<PreImage> = ops
+            .iter()
+            .flat_map(UndoOp::changed_paths)
+            .filter(is_lost)
+            .map(|path| PreImage::with_leftover(path, Leftover::RepairedOver))
+            .collect();
+        self.pre_images.extend(lost);
     }
 
     /// Returns whether the plan's selection and the change's own `where` cannot change and include the item. Requires

@@ -325,3 +325,33 @@ proptest! {
         }
     }
 }
+
+/// A run wrote the constant, an application replaced it, and a repair wrote the constant again. The rollback restores the
+/// item, and its journal notes the application's value, which nothing brings back.
+#[test]
+fn an_undo_notes_a_value_of_an_application_that_a_repair_replaced() {
+    let value = |text: &str| Value::S(text.to_owned());
+    let plan = [set("tier", json!({"S": "free"}))];
+    let undo = Changes::for_undo(&plan, ExpandContract, key(), Vec::new());
+    let tier = path("tier");
+    let history = |rows: Vec<(PreImageOrigin, PreImage)>| ItemHistory::new([], rows);
+    let run = || (PreImageOrigin::Run, PreImage::without_value(&tier));
+    let repair = |text: &str| (PreImageOrigin::Repair, PreImage::with_value(&tier, &value(text)));
+    let image = item(json!({"pk": {"S": "k"}, "tier": {"S": "free"}}));
+    let notes = |rows: Vec<(PreImageOrigin, PreImage)>| match undo.decide_with(&image, &history(rows)) {
+        Decision::Write(write) => write.pre_images.iter().filter_map(PreImage::leftover).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    // The newest row comes first.
+    assert_eq!(notes(vec![repair("gold"), run()]), [Leftover::RepairedOver]);
+    assert_eq!(notes(vec![run()]), [], "nothing was repaired");
+    // No run wrote the item, so the rollback restores what the repair replaced.
+    assert_eq!(notes(vec![repair("gold")]), []);
+    // The run replaced the same value that the repair replaced, so the rollback restores it.
+    let replaced = (PreImageOrigin::Run, PreImage::with_value(&tier, &value("gold")));
+    assert_eq!(notes(vec![repair("gold"), replaced.clone()]), []);
+    assert_eq!(notes(vec![repair("silver"), replaced]), [Leftover::RepairedOver]);
+    // The repair replaced what the migration itself had written, so no application loses a value.
+    let own = (PreImageOrigin::Run, PreImage::without_value(&tier).with_written_value(&value("old")));
+    assert_eq!(notes(vec![repair("old"), own]), []);
+}

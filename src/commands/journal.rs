@@ -12,7 +12,7 @@ use crate::commands::shared::{output, terminal};
 use backfill::internals::figure::count;
 use backfill::internals::item::{Value, item_to_json};
 use backfill::internals::preflight::Acceptance;
-use backfill::internals::state::{self, Cursor, ListQuery, PreImageRecord, RunId, UnreadableRow};
+use backfill::internals::state::{self, Cursor, JournaledWrite, ListQuery, PreImageRecord, RunId, UnreadableRow};
 
 /// Lists or purges the journal.
 pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Result<Exit> {
@@ -86,10 +86,21 @@ async fn list(global: &Global, args: &JournalArgs) -> anyhow::Result<Exit> {
 }
 
 fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
+    let (write, confirmed_at, source) = match &row.write {
+        JournaledWrite::Value => ("value", None, None),
+        JournaledWrite::Delete { confirmed_at, .. } => ("delete", confirmed_at.as_deref(), None),
+        JournaledWrite::Put { source, confirmed_at } => ("put", confirmed_at.as_deref(), source.as_ref()),
+    };
     let mut json = json!({
         "id": row.id, "run": row.run, "phase": phase, "key": item_to_json(row.key.attributes()),
-        "path": row.path.to_string(), "at": row.at,
+        "path": row.path.to_string(), "at": row.at, "write": write, "confirmed_at": confirmed_at,
+        "source": source.map(|source| item_to_json(source.attributes())),
     });
+    if let (true, Some(map), JournaledWrite::Delete { removed: Some(removed), .. }) =
+        (show_values, json.as_object_mut(), &row.write)
+    {
+        map.insert("removed".into(), removed.to_json());
+    }
     if let (true, Some(map)) = (show_values, json.as_object_mut()) {
         map.insert("value".into(), row.value.as_ref().map_or(Json::Null, Value::to_json));
         map.insert("readable".into(), row.value.is_some().into());
@@ -98,12 +109,31 @@ fn to_json(row: &PreImageRecord, phase: &str, show_values: bool) -> Json {
 }
 
 fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: bool) -> IoResult<()> {
-    let PreImageRecord { id, run, key, path, value, at } = row;
+    let PreImageRecord { id, run, key, path, value, at, write } = row;
     write!(out, "{}  {at}  run {} ({phase})  {key}  {path}", id, run)?;
+    let confirmation = |at: &Option<String>| match at {
+        Some(at) => format!("confirmed {at}"),
+        None => "not confirmed".to_owned(),
+    };
+    match write {
+        JournaledWrite::Value => {}
+        JournaledWrite::Delete { confirmed_at, .. } => write!(out, "  delete, {}", confirmation(confirmed_at))?,
+        JournaledWrite::Put { source, confirmed_at } => {
+            let source = source.as_ref().map_or_else(|| "(unreadable)".to_owned(), ToString::to_string);
+            write!(out, "  put for the item {source}, {}", confirmation(confirmed_at))?;
+        }
+    }
     if show_values {
-        let text = value.as_ref().map_or_else(|| "(unreadable)".to_owned(), |value| value.to_json().to_string());
-        let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
-        write!(out, "  {}", text.chars().map(escaped).collect::<String>())?;
+        write!(out, "  {}", value_text(value.as_ref()))?;
+        if let JournaledWrite::Delete { removed: Some(removed), .. } = write {
+            write!(out, "  changed just before to {}", value_text(Some(removed)))?;
+        }
     }
     writeln!(out)
+}
+
+fn value_text(value: Option<&Value>) -> String {
+    let text = value.map_or_else(|| "(unreadable)".to_owned(), |value| value.to_json().to_string());
+    let escaped = |c: char| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }

@@ -10,8 +10,9 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::exports::exports;
 use crate::commands::shared::next_step::NextStep;
 use crate::commands::shared::{output, terminal};
-use backfill::internals::migration::{VerifyOptions, kind};
+use backfill::internals::migration::{Migration, VerifyOptions, has_not_computable, kind};
 use backfill::internals::playbook::PlanKind;
+use backfill::internals::state;
 
 /// Starts a verification, or resumes a stopped one. Prints the report if the verification completed and its result is
 /// durable.
@@ -55,9 +56,14 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     // So has a plan that deletes items.
     let only_writes_values = kind(migration.plan()) == PlanKind::SetOnly;
     let has_own_step = only_writes_values || migration.plan().deletes_items();
-    let next_step = match is_clean || (can_repair && has_own_step) {
-        true => NextStep::find(&migration, &commands).await,
-        false => can_repair.then(|| NextStep::now(commands.render("verify --all --repair"))),
+    // A repair cannot change an item that is not computable, so first look at such items, whatever the kind of the plan.
+    let look_first = !is_clean && report.stage == "expanded" && lists_not_computable(&migration).await;
+    let next_step = match (look_first, is_clean || (can_repair && has_own_step)) {
+        (true, _) => Some(NextStep::now(commands.render("failures list"))),
+        (false, true) => NextStep::find(&migration, &commands).await,
+        (false, false) if can_repair => Some(NextStep::now(commands.render("verify --all --repair"))),
+        // The list has the reasons why the repair left items.
+        (false, false) => (report.stage == "expanded").then(|| NextStep::now(commands.render("failures list"))),
     };
     let command_result = CommandResult::from_exit(found).next_step(next_step.as_ref());
     output::write_result(
@@ -82,4 +88,12 @@ pub(crate) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
             next_step.iter().try_for_each(|next| next.write(out))
         },
     )
+}
+
+/// Returns whether an open failure is an item that is not computable. Returns false if the state cannot be read.
+async fn lists_not_computable(migration: &Migration) -> bool {
+    match state::read(migration.state_path()) {
+        Ok(file) => has_not_computable(file.as_ref()).await.unwrap_or(false),
+        Err(_) => false,
+    }
 }

@@ -137,7 +137,11 @@ fn is_put(decision: &Decision) -> bool {
 }
 
 /// Asks these questions. Each has the position of its item. Returns the answers for each item.
-async fn ask(
+///
+/// # Errors
+///
+/// An `Err` means that the run is stopping, for example because a program does not work.
+pub(crate) async fn ask(
     programs: &dyn Programs,
     open: Vec<(usize, ProgramQuestion)>,
     requests: &Requests,

@@ -302,7 +302,9 @@ impl Job {
 /// not selected. A later pass of `run`, and every other pass, never filters, because a later step relies on what the
 /// pass reads. A dry run needs the sizes of all items for its forecast.
 pub fn scan_filter(plan: &Plan, changes: &Changes) -> Option<Filter> {
-    let reads_all = plan.keys.is_some() || plan.index.is_some() || changes.needs_baseline();
+    // A killed process may have written a part of an item that has left the selection since.
+    let may_be_partly_written = plan.needs_split();
+    let reads_all = plan.keys.is_some() || plan.index.is_some() || changes.needs_baseline() || may_be_partly_written;
     plan.select.as_ref().filter(|_| !reads_all)?.filter(changes.key())
 }
 

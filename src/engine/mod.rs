@@ -18,6 +18,7 @@ pub(crate) mod write;
 
 pub use client::{Lane, ReadPage, RequestLimits, Requests, describe};
 pub use decisions::Decisions;
+pub(crate) use decisions::ask;
 pub use in_flight::SegmentSnapshot;
 pub(crate) use job::schedule;
 pub use job::{Job, SessionResult, scan_filter};

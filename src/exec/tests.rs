@@ -33,7 +33,7 @@ impl Scene {
             argv: vec!["python3".to_owned(), "program.py".to_owned()],
             inputs: vec![path("t")],
             outputs: vec![path("n")],
-            marker: path("m"),
+            marker: Some(path("m")),
             files: Vec::new(),
             env: vec!["PATH".to_owned()],
             workers: 2,
@@ -65,7 +65,7 @@ impl Scene {
 fn questions(texts: impl IntoIterator<Item = String>) -> Vec<ProgramQuestion> {
     let question = |text| {
         let inputs = Item::from([("t".to_owned(), Value::S(text))]);
-        ProgramQuestion { position: 0, digest: input_digest(&inputs), inputs }
+        ProgramQuestion { position: 0, digest: input_digest(&inputs), inputs, compares: false }
     };
     texts.into_iter().map(question).collect()
 }

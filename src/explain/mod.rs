@@ -14,8 +14,9 @@ pub use report::{ExplainReport, RecordSource};
 pub use verdict::Verdict;
 pub use write::{ExplainedPut, ExplainedValue, ExplainedWrite, IndexCost};
 
-use crate::change::{Change, Changes, Decision, ItemHistory, Selected};
+use crate::change::{Change, Changes, Decision, ItemHistory};
 use crate::item::{Item, ItemKey, Path, Value, item_bytes};
+use crate::plan::Plan;
 use crate::state::reject_if_unreadable;
 
 /// The pass that is explained.
@@ -105,7 +106,7 @@ impl Explanation {
     /// `history` is what is recorded about the item.
     pub fn of_item(
         pass: ExplainedPass,
-        plan: &[Change],
+        plan: &Plan,
         changes: &Changes,
         item: &Item,
         history: &ItemHistory,
@@ -114,7 +115,10 @@ impl Explanation {
         let indexes = changes.indexes().schemas();
         let image = ExplainedImage {
             bytes: item_bytes(item),
-            values: plan_paths(plan, changes).into_iter().map(|path| (path.clone(), path.get(item).cloned())).collect(),
+            values: plan_paths(&plan.changes, changes)
+                .into_iter()
+                .map(|path| (path.clone(), path.get(item).cloned()))
+                .collect(),
             record: match history.unreadable_reason() {
                 Some(why) => ItemRecord::Unreadable(why.to_owned()),
                 None if history.is_empty() => ItemRecord::Nothing,
@@ -132,13 +136,31 @@ impl Explanation {
             | Decision::Refused(..)
             | Decision::NeedsAnswers(..) => Vec::new(),
         };
+        let rules = plan.item_rules();
+        let stable_changed = history.changed_stable(&rules.stable, item);
+        // The passes that rely on the selection ignore it if a stable attribute has changed.
+        let relies_on_selection = match pass {
+            ExplainedPass::Expand => true,
+            ExplainedPass::Contract | ExplainedPass::OldFromNew => stable_changed.is_none(),
+            ExplainedPass::Undo => false,
+        };
+        let is_outside = relies_on_selection && changes.has_left_selection(item);
+        let left_out = if relies_on_selection && !is_outside { changes.left_out(item) } else { Vec::new() };
         let is_nothing = decision == Decision::NothingToDo;
-        let is_selected = changes.selected(item) != Selected::No;
-        let left_out = if is_selected { changes.left_out(item) } else { Vec::new() };
-        let verdict = match is_nothing && (!is_selected || changes.applies_to_nothing(item)) {
-            true if changes.is_outside_index(item) => Verdict::not_in_index(),
-            true => Verdict::not_selected(is_selected),
-            false => Verdict::of_decision(pass, (decision, later), plan, &indexes).without_changes_of(&left_out),
+        let verdict = if is_nothing && changes.is_empty() {
+            Verdict::empty_pass(pass)
+        } else if is_nothing && is_outside && changes.is_outside_index(item) {
+            Verdict::not_in_index()
+        } else if is_nothing && is_outside {
+            Verdict::not_selected()
+        } else if is_nothing && relies_on_selection && changes.applies_to_nothing(item) {
+            Verdict::applies_to_nothing()
+        } else {
+            Verdict::of_decision(pass, (decision, later), &plan.changes, &indexes).without_changes_of(&left_out)
+        };
+        let verdict = match stable_changed {
+            Some(path) if pass != ExplainedPass::Expand => verdict.with_changed_stable(path),
+            Some(_) | None => verdict,
         };
         Explanation { key: changes.key().key_of(item), verdict, image: Some(image) }
     }
@@ -147,6 +169,13 @@ impl Explanation {
     #[must_use]
     pub fn not_listed(self) -> Explanation {
         Explanation { verdict: Verdict::not_listed(), ..self }
+    }
+
+    /// Returns the same explanation for an item that may be outside the plan's index. The decision assumes that the index
+    /// contains it.
+    #[must_use]
+    pub fn assuming_index(self, index: &str) -> Explanation {
+        Explanation { verdict: self.verdict.assuming_index(index), ..self }
     }
 
     /// Explains what a pass with these changes does if the table has no item with this key. Only a pass that puts
@@ -162,7 +191,7 @@ impl Explanation {
         let is_unreadable = history.unreadable_reason().is_some();
         let has_deletion = changes.restores_items() && (history.deletion().is_some() || is_unreadable);
         let verdict = if !has_deletion {
-            Verdict::gone()
+            Verdict::gone(pass, changes)
         } else if decision == Decision::AlreadyApplied {
             Verdict::put_back_before()
         } else {

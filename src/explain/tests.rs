@@ -5,7 +5,7 @@ use proptest::strategy::Strategy as Generator;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::change::{Decision, OnExisting, render};
+use crate::change::{Decision, OnExisting, PreImage, PreImageOrigin, render};
 use crate::item::{IndexSchema, KeyAttribute, KeySchema, Projection, item_from_json};
 use crate::passes::{PredictedOutcome, Prediction};
 use crate::plan::{Plan, load};
@@ -67,7 +67,7 @@ fn text(report: ExplainReport<'_>) -> String {
 /// Explains an item of a table with a global index and a local one.
 fn explain(pass: ExplainedPass, plan: &Plan, image: Json) -> Explanation {
     let changes = changes(pass, plan, vec![index("by-new", "new", false), index("by-day", "day", true)]);
-    Explanation::of_item(pass, &plan.changes, &changes, &item(image), &ItemHistory::default())
+    Explanation::of_item(pass, plan, &changes, &item(image), &ItemHistory::default())
 }
 
 const MOVE: &str = "[[change]]; move = \"old\"; to = \"new\"; ";
@@ -112,7 +112,7 @@ fn passes_with_records_say_where_these_come_from() {
     let plan = plan("strategy = \"in-place\"", MOVE);
     let image = item(json!({"pk": {"S": "1"}, "new": {"S": SECRET}}));
     let undo = changes(ExplainedPass::Undo, &plan, Vec::new());
-    let of = |history: &ItemHistory| Explanation::of_item(ExplainedPass::Undo, &plan.changes, &undo, &image, history);
+    let of = |history: &ItemHistory| Explanation::of_item(ExplainedPass::Undo, &plan, &undo, &image, history);
     let without = of(&ItemHistory::default());
     let unreadable = of(&ItemHistory::unreadable("a row is damaged"));
     assert_eq!(without.verdict.class, Some(PredictedOutcome::NothingToDo), "{without:?}");
@@ -132,6 +132,80 @@ fn passes_with_records_say_where_these_come_from() {
         assert!(text.contains(expected) && text.contains("record       cannot be read: a row is damaged"), "{text}");
         let json = report.to_json();
         assert_eq!([&json["items"][0]["recorded"], &json["items"][1]["recorded"]], [&recorded[0], &recorded[1]]);
+    }
+}
+
+/// Explains an item with this history by the rules of the whole plan.
+fn explain_by_rules(pass: ExplainedPass, plan: &Plan, image: &Item, history: &ItemHistory) -> String {
+    let changes = changes(pass, plan, Vec::new()).with_rules(plan.item_rules());
+    Explanation::of_item(pass, plan, &changes, image, history).verdict.summary
+}
+
+/// A skipped value of an `each` change is inside an element, not at the container.
+#[test]
+fn a_skipped_value_in_an_element_is_described_as_such() {
+    let each = "[[change]]; each = \"lines[*]\"; move = \"sku\"; to = \"id\"; on_existing = \"skip\"; ";
+    let plan = plan("", each);
+    let line = json!({"M": {"sku": {"S": "a"}, "id": {"S": "b"}}});
+    let image = item(json!({"pk": {"S": "1"}, "lines": {"L": [line]}}));
+    let said = explain_by_rules(ExplainedPass::Expand, &plan, &image, &ItemHistory::default());
+    let expected =
+        "an element of `lines` has another value already at a target of the change, and `on_existing = \"skip\"`";
+    assert!(said.starts_with(expected), "{said}");
+}
+
+/// The passes after `run` say that they do not rely on the selection of an item whose stable attribute has changed.
+#[test]
+fn a_changed_stable_attribute_is_named() {
+    let select = "[select]; where = 'type(item.kind) == \"S\" && item.kind == \"order\"'; stable = [\"kind\"]; ";
+    let plan = plan("", &format!("{select}{MOVE}"));
+    let now = item(json!({"pk": {"S": "1"}, "kind": {"S": "invoice"}, "old": {"S": "x"}, "new": {"S": "x"}}));
+    let path: Path = "kind".parse().unwrap();
+    let record = |value: &str| {
+        let recorded = PreImage::of_stable(&path, Some(&Value::S(value.to_owned())));
+        ItemHistory::new([], [(PreImageOrigin::Run, recorded)])
+    };
+    for pass in [ExplainedPass::Contract, ExplainedPass::Undo, ExplainedPass::OldFromNew] {
+        let said = explain_by_rules(pass, &plan, &now, &record("order"));
+        assert!(said.contains("`kind`") && !said.contains("`where` is false"), "{pass:?}: {said}");
+        let unchanged = explain_by_rules(pass, &plan, &now, &record("invoice"));
+        assert!(!unchanged.contains("stable"), "{pass:?}: {unchanged}");
+    }
+    let said = explain_by_rules(ExplainedPass::Contract, &plan, &now, &record("invoice"));
+    assert!(said.contains("`where` is false"), "{said}");
+}
+
+/// Undo does not depend on the selection, and a pass without operations does not either.
+#[test]
+fn the_selection_is_the_reason_only_if_the_pass_depends_on_it() {
+    let plan = plan("strategy = \"in-place\"", &format!("[select]; where = 'item.pk == \"other\"'; {MOVE}"));
+    let image = item(json!({"pk": {"S": "1"}, "old": {"S": "x"}}));
+    let say = |pass| explain_by_rules(pass, &plan, &image, &ItemHistory::default());
+    assert!(say(ExplainedPass::Expand).contains("`where` is false"));
+    assert!(say(ExplainedPass::Undo).starts_with("there is nothing to undo"), "{}", say(ExplainedPass::Undo));
+    assert!(say(ExplainedPass::Contract).starts_with("`contract` removes nothing"), "{}", say(ExplainedPass::Contract));
+    for pass in [ExplainedPass::Undo, ExplainedPass::Contract, ExplainedPass::OldFromNew] {
+        assert!(!say(pass).contains("`where`"), "{pass:?}: {}", say(pass));
+    }
+}
+
+/// Each pass says why it does nothing for a key without an item.
+#[test]
+fn a_missing_item_has_the_reason_of_its_pass() {
+    let moves = plan("", MOVE);
+    let deletes = plan(
+        "strategy = \"in-place\"",
+        "[select]; where = 'item.pk == \"1\"'; [[change]]; delete = true; writers = \"stopped\"; ",
+    );
+    for (pass, plan, part) in [
+        (ExplainedPass::Expand, &moves, "This pass only changes items that exist"),
+        (ExplainedPass::Undo, &moves, "The plan deletes no items, so another writer deleted the item"),
+        (ExplainedPass::Undo, &deletes, "the journal has no deleted item with this key"),
+    ] {
+        let changes = changes(pass, plan, Vec::new());
+        let key = ItemKey::new(item(json!({"pk": {"S": "1"}})));
+        let said = Explanation::of_missing_item(pass, &plan.changes, &changes, key, &ItemHistory::default());
+        assert!(said.verdict.summary.contains(part), "{:?}", said.verdict);
     }
 }
 
@@ -197,7 +271,7 @@ proptest! {
     ) {
         let changes = changes(pass, &plan, vec![index("by-b", "b", false)]);
         let history = ItemHistory::default();
-        let explanations = [Explanation::of_item(pass, &plan.changes, &changes, &image, &history)];
+        let explanations = [Explanation::of_item(pass, &plan, &changes, &image, &history)];
         let mut counted = Prediction::default();
         let class = counted.add(&image, &changes, &history);
         let verdict = &explanations[0].verdict;

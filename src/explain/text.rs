@@ -4,13 +4,13 @@ use std::io::{Result, Write};
 
 use super::write::{ExplainedValue, ExplainedWrite, IndexCost};
 use super::{ExplainReport, ExplainedImage, Explanation, ItemRecord, RecordSource};
-use crate::figure::{count, units};
+use crate::figure::{count, labelled, units};
 use crate::item::{Path, Value, item_bytes, value_bytes};
 
 impl ExplainReport<'_> {
     /// Writes the report as text for people. The values of expressions are data, so the text must not be wrapped.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
-        line(out, "plan", &self.plan.meaning())?;
+        writeln!(out, "{}", labelled("plan", 12, &self.plan.meaning()))?;
         match self.table_arn {
             Some(arn) => line(out, "table", arn)?,
             None => {

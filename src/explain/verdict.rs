@@ -2,7 +2,7 @@
 
 use super::ExplainedPass;
 use super::write::ExplainedWrite;
-use crate::change::{Change, Decision, GuardedWrite};
+use crate::change::{Change, Changes, Decision, GuardedWrite};
 use crate::item::{IndexSchema, Path};
 use crate::passes::PredictedOutcome;
 
@@ -36,7 +36,15 @@ impl Verdict {
         match decision {
             Decision::NothingToDo => Verdict::new(
                 PredictedOutcome::NothingToDo,
-                "no change of the plan applies to the item in this pass. It gets no write",
+                match pass {
+                    ExplainedPass::Undo => {
+                        "there is nothing to undo: according to the records, the item has no value that the migration wrote. \
+                         The item gets no write"
+                    }
+                    ExplainedPass::Expand | ExplainedPass::Contract | ExplainedPass::OldFromNew => {
+                        "no change of the plan applies to the item in this pass. It gets no write"
+                    }
+                },
             ),
             Decision::AlreadyApplied => Verdict::new(
                 PredictedOutcome::AlreadyApplied,
@@ -48,9 +56,9 @@ impl Verdict {
                  no write",
             ),
             Decision::Skipped(paths) => {
-                let kept = plural(&paths, "has", "have");
                 let summary = format!(
-                    "{kept} another value already, and `on_existing = \"skip\"` counts it as done. The item gets no write"
+                    "{}, and `on_existing = \"skip\"` counts it as done. The item gets no write",
+                    existing_values(&paths, plan)
                 );
                 Verdict { paths, ..Verdict::new(PredictedOutcome::Skipped, summary) }
             }
@@ -80,8 +88,9 @@ impl Verdict {
             }
             Decision::NeedsAnswers(..) => Verdict::new(
                 PredictedOutcome::WouldChange,
-                "the program of an `exec` decides: it computes the outputs from the inputs that the item has now, and one \
-                 conditional write stores them with the marker. `explain` does not start the program",
+                "the program of an `exec` decides: it computes the outputs from the inputs that the item has now. If the \
+                 item does not have these outputs yet, one conditional write stores them. `explain` does not start the \
+                 program",
             ),
             Decision::Write(write) => {
                 let summary = match (write.deleted_item(), write.created_item()) {
@@ -106,10 +115,33 @@ impl Verdict {
         }
     }
 
-    /// There is no such item.
-    pub(super) fn gone() -> Verdict {
-        let summary = "the table has no item with this key, so there is nothing to write".to_owned();
-        Verdict { class: None, summary, paths: Vec::new(), reason: None, write: None, later: Vec::new() }
+    /// There is no such item, and the pass creates none.
+    pub(super) fn gone(pass: ExplainedPass, changes: &Changes) -> Verdict {
+        let why = match pass {
+            ExplainedPass::Undo if changes.removes_derived_items() => {
+                "the table has no item with this key, and the journal has no derived item with this key. A rollback only \
+                 deletes derived items that this migration put. Name the key of a derived item"
+            }
+            ExplainedPass::Undo if changes.restores_items() => {
+                "the table has no item with this key, and the journal has no deleted item with this key. A rollback puts \
+                 back only items that this migration deleted and whose journal is kept"
+            }
+            ExplainedPass::Undo => {
+                "the table has no item with this key. The plan deletes no items, so another writer deleted the item, or it \
+                 never existed. A rollback does not create it"
+            }
+            ExplainedPass::Expand | ExplainedPass::Contract | ExplainedPass::OldFromNew => {
+                "the table has no item with this key. This pass only changes items that exist"
+            }
+        };
+        Verdict {
+            class: None,
+            summary: why.to_owned(),
+            paths: Vec::new(),
+            reason: None,
+            write: None,
+            later: Vec::new(),
+        }
     }
 
     /// An earlier rollback put the item back, and the table does not have it any more.
@@ -125,17 +157,56 @@ impl Verdict {
         Verdict { class: Some(class), summary, paths: Vec::new(), reason: None, write: None, later: Vec::new() }
     }
 
-    /// The verdict on an item that the selection does not include, or to which no change applies.
-    pub(super) fn not_selected(is_selected: bool) -> Verdict {
+    /// The verdict on an item that the selection does not include.
+    pub(super) fn not_selected() -> Verdict {
         Verdict::new(
             PredictedOutcome::NothingToDo,
-            match is_selected {
-                true => "no change applies to the item: the `where` of each change is false. The item gets no write",
-                false => {
-                    "the selection does not include the item: `where` is false for this item. The item gets no write"
-                }
-            },
+            "the selection does not include the item: `where` is false for this item. The item gets no write",
         )
+    }
+
+    /// The verdict on a selected item to which no change applies.
+    pub(super) fn applies_to_nothing() -> Verdict {
+        Verdict::new(
+            PredictedOutcome::NothingToDo,
+            "no change applies to the item: the `where` of each change is false. The item gets no write",
+        )
+    }
+
+    /// The verdict of a pass that changes nothing with this plan.
+    pub(super) fn empty_pass(pass: ExplainedPass) -> Verdict {
+        let summary = match pass {
+            ExplainedPass::Expand => "`run` changes nothing with this plan. The item gets no write",
+            ExplainedPass::Contract => {
+                "`contract` removes nothing with this plan, because `run` already makes every change. The item gets no write"
+            }
+            ExplainedPass::OldFromNew => {
+                "this plan has no old attribute that must equal a new one, so the pass does nothing. The item gets no write"
+            }
+            ExplainedPass::Undo => {
+                "this plan changes nothing that a rollback could restore, so the pass does nothing. The item gets no write"
+            }
+        };
+        Verdict::new(PredictedOutcome::NothingToDo, summary)
+    }
+
+    /// Returns the same verdict, and says that this stable attribute differs from its record.
+    pub(super) fn with_changed_stable(mut self, path: &Path) -> Verdict {
+        if self.reason.is_none() {
+            self.summary += &format!(
+                ". The stable attribute `{path}` has changed since the migration recorded the item, so this pass does not \
+                 rely on the selection: it acts only on what the records show"
+            );
+        }
+        self
+    }
+
+    /// Returns the same verdict, and says that it assumes that the plan's index contains the item.
+    pub(super) fn assuming_index(mut self, index: &str) -> Verdict {
+        self.summary += &format!(
+            ". This assumes that the index `{index}` contains the item: without the table, the key of the index is unknown"
+        );
+        self
     }
 
     /// Returns the same verdict, and says that the changes with these targets do not apply to the item.
@@ -182,6 +253,22 @@ impl Verdict {
             Some(PredictedOutcome::NotComputable) => "not computable",
         }
     }
+}
+
+/// Says which existing values count as done. The target of an `each` change is inside the elements, so its path is only
+/// the container.
+fn existing_values(paths: &[Path], plan: &[Change]) -> String {
+    let is_container = |path: &&Path| plan.iter().filter_map(Change::each).any(|each| each.container() == *path);
+    let (containers, targets): (Vec<&Path>, Vec<&Path>) = paths.iter().partition(is_container);
+    let mut parts = Vec::new();
+    if !targets.is_empty() {
+        let targets: Vec<Path> = targets.into_iter().cloned().collect();
+        parts.push(format!("{} another value already", plural(&targets, "has", "have")));
+    }
+    for container in containers {
+        parts.push(format!("an element of `{container}` has another value already at a target of the change"));
+    }
+    parts.join(", and ")
 }
 
 /// Returns the paths as the subject of a sentence, with the verb in the right form.

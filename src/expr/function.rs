@@ -178,19 +178,48 @@ pub(super) fn takes_at_all(overloads: &[Overload], at: usize, count: usize) -> K
     takes(overloads, at, &vec![Kinds::NONE; count])
 }
 
-/// Explains why an operator or function does not take these values. `parts` are the texts of the arguments.
-pub(super) fn mismatch(name: &str, overloads: &[Overload], parts: &[&str], args: &[Val<'_>]) -> Box<Fail> {
+/// An argument to blame: no overload takes it together with the other arguments.
+pub(super) struct WrongArgument {
+    /// The position of the argument.
+    pub(super) at: usize,
+    /// The kinds that it should have.
+    pub(super) needed: Kinds,
+}
+
+/// Returns the argument that surprises the author, if no overload takes the arguments together. `args` are the kinds that
+/// each argument can have.
+///
+/// If the arguments do not fit each other, each of them looks wrong next to the others. An argument that no overload
+/// takes at all is to blame first. The author knows the type of a constant, so a constant is to blame last. Of two
+/// others, the later one is to blame, because the earlier one raised the expectation.
+pub(super) fn wrong_argument(
+    overloads: &[Overload],
+    args: &[Kinds],
+    is_constant: impl Fn(usize) -> bool,
+) -> Option<WrongArgument> {
+    let present: Vec<Kinds> = args.iter().map(|kinds| kinds.without(Kinds::MISSING)).collect();
+    let at_all = |at| takes_at_all(overloads, at, args.len());
+    let wrong = (0..args.len()).filter_map(|at| {
+        let mut needed = takes(overloads, at, &present);
+        if needed.is_empty() {
+            needed = at_all(at);
+        }
+        args[at].and(needed).is_empty().then_some(WrongArgument { at, needed })
+    });
+    wrong.max_by_key(|wrong| (args[wrong.at].and(at_all(wrong.at)).is_empty(), !is_constant(wrong.at), wrong.at))
+}
+
+/// Explains why an operator or function does not take these values. `parts` are the texts of the arguments, each with
+/// whether it is a constant.
+pub(super) fn mismatch(name: &str, overloads: &[Overload], parts: &[(&str, bool)], args: &[Val<'_>]) -> Box<Fail> {
     let kinds: Vec<Kinds> = args.iter().map(|arg| Kinds::one(kind_of(&arg.view()))).collect();
-    for (at, (part, kind)) in parts.iter().zip(&kinds).enumerate() {
-        let mut takes = takes(overloads, at, &kinds);
-        if takes.is_empty() {
-            takes = takes_at_all(overloads, at, kinds.len());
-        }
-        if !kind.is_within(takes) {
-            return Fail::new(format!("`{part}` is of {kind}, and `{name}` needs {takes} here"));
-        }
+    let is_constant = |at: usize| parts.get(at).is_some_and(|(_, is_constant)| *is_constant);
+    if let Some(WrongArgument { at, needed }) = wrong_argument(overloads, &kinds, is_constant)
+        && let Some((part, _)) = parts.get(at)
+    {
+        return Fail::new(format!("`{part}` is of {}, and `{name}` needs {needed} here", kinds[at]));
     }
-    let parts: Vec<String> = parts.iter().map(|part| format!("`{part}`")).collect();
+    let parts: Vec<String> = parts.iter().map(|(part, _)| format!("`{part}`")).collect();
     Fail::new(format!("`{name}` has no result for the types of {}", parts.join(" and ")))
 }
 

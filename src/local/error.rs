@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub enum LocalError {
     /// The port is in use by another program.
     #[error(
-        "Port {port} on {address} is taken by another program. Choose another port with --port, or 0 for any free port"
+        "Port {port} on {address} is in use by another program. Nothing was started. Choose another port with --port, or use \
+         --port 0 for any free port"
     )]
     PortTaken {
         /// The address to listen on.
@@ -18,7 +19,10 @@ pub enum LocalError {
         port: u16,
     },
     /// The server cannot listen on the port, but no other program uses the port.
-    #[error("Cannot listen on {at}: {why}")]
+    #[error(
+        "Cannot listen on {at}: {why}. Nothing was started. Choose another address with --listen, or another port with \
+         --port"
+    )]
     Listen {
         /// The requested address and port.
         at: SocketAddr,

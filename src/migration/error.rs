@@ -57,7 +57,7 @@ pub enum MigrationError {
         "this command writes to the table or changes its cutover flag, and there is no terminal to ask for confirmation. The table \
          was not written, and the flag was not moved. Run it again with --yes. To check first without writing: \
          `run`, `contract`, `rollback` and `cutover --to` take --dry-run, and `verify` without --repair only \
-         compares"
+         compares. A rollback of deleted or derived items takes no --dry-run: `journal` lists these items"
     )]
     CannotConfirm,
     /// Somebody changed the flag while the operator answered the question.

@@ -1,10 +1,14 @@
 //! Determines how a migration began, from its recorded history and its flag.
 
+use crate::change::Outcome;
 use crate::cutover::{Flag, FlagMeta, FlagStore, FlagStoreError, check_flag_plan};
 use crate::migration::DriverError;
 use crate::plan::Plan;
 use crate::playbook::{BackupPhases, Event, EventBody, Limits, MigrationState, Phase, PlanKind};
-use crate::state::{self, EventRecord, RunId, StoreError};
+use crate::state::{
+    self, Cursor, EventRecord, FailureRecord, ListQuery, RunId, State, StateReader, StoreError, UnreadableRow,
+};
+
 /// Returns an error if the migration began with a different flag from the one in the plan.
 pub(super) fn other_flag(begun: Option<String>, plan: &Plan) -> Option<DriverError> {
     let begun = begun?;
@@ -77,4 +81,23 @@ pub fn parse_event(event: &str) -> Result<Event, StoreError> {
     serde_json::from_str(event).map_err(|e| {
         StoreError::Corrupt(format!("the state file's history contains a line that this version does not know ({e})"))
     })
+}
+
+/// The number of open failures that decide whether some are not computable. More failures would make every command read
+/// many rows, and the first ones show what is wrong.
+const MAX_LOOKED_AT: u32 = 1_000;
+
+/// Returns whether one of the first open failures is an item that is not computable.
+pub async fn has_not_computable(file: &dyn StateReader) -> Result<bool, StoreError> {
+    let query = ListQuery { run: None, open_only: true, after: Cursor::START, limit: MAX_LOOKED_AT };
+    Ok(has_uncomputable(&file.list_failures(query).await?))
+}
+
+/// Like [`has_not_computable`], for an open state and the runs of one phase.
+pub(super) async fn has_not_computable_in(store: &State, phase: &str) -> Result<bool, StoreError> {
+    Ok(has_uncomputable(&store.failures_of_phase(phase, Cursor::START, MAX_LOOKED_AT).await?))
+}
+
+fn has_uncomputable(failures: &[Result<FailureRecord, UnreadableRow>]) -> bool {
+    failures.iter().flatten().any(|failure| failure.outcome == Outcome::NotComputable)
 }

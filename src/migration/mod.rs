@@ -38,7 +38,7 @@ pub use error::{DriverError, MigrationError};
 pub use facade::{Explainer, ItemReader, PurgeOutcome};
 pub use facade::{Migration, SteerError, SteerOutcome};
 pub use flag_tracker::{FlagTracker, Wait};
-pub use history::{kind, parse_event, read};
+pub use history::{has_not_computable, kind, parse_event, read};
 pub use input::OperatorInput;
 pub use job::job_for_phase;
 pub use observer::{Answer, Notice, Observer, ProgressUpdate, Question, Silent};

@@ -33,10 +33,24 @@ pub(super) async fn leftovers_of_run(
     // In a rollback, an item with an unreadable record fails, so do not list such items here.
     let unreadable = match reason {
         Leftover::OldCreated => store.leftovers(run.id, Leftover::Unknown, MAX_LISTED).await?,
-        Leftover::NewRemoved | Leftover::Unknown => AffectedItems::default(),
+        Leftover::NewRemoved | Leftover::Unknown | Leftover::RepairedOver | Leftover::DeleteReplyLost => {
+            AffectedItems::default()
+        }
     };
     let left = UnrestoredItems { reason, items, unreadable };
     Ok((!left.is_empty()).then_some(left))
+}
+
+/// Returns the items that a rollback's report names for this reason. Every other run has no such items.
+pub(super) async fn noted_by_run(
+    store: &State,
+    run: &RunRecord,
+    reason: Leftover,
+) -> Result<AffectedItems, MigrationError> {
+    match run.phase.as_str() {
+        ROLLBACK => Ok(store.leftovers(run.id, reason, MAX_LISTED).await?),
+        _ => Ok(AffectedItems::default()),
+    }
 }
 
 /// Before the operator confirms a rollback, tells the observer which items the rollback will not restore exactly.

@@ -77,6 +77,7 @@ pub struct DryRunOutcome {
     pub(super) stopped: Option<StopReason>,
     pub(super) pairs_unrecorded: bool,
     pub(super) leaves_out_old_from_new: bool,
+    pub(super) ignores_limits: bool,
     pub(super) plan_may_change: bool,
     pub(super) next: String,
 }
@@ -110,6 +111,7 @@ impl DryRunOutcome {
             stopped: self.stopped.as_ref(),
             pairs_unrecorded: self.pairs_unrecorded,
             leaves_out_old_from_new: self.leaves_out_old_from_new,
+            ignores_limits: self.ignores_limits,
             next: &self.next,
         }
     }
@@ -281,6 +283,12 @@ pub struct PassSummary {
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
     pub not_as_before: Option<UnrestoredItems>,
+    /// The items that a rollback restored, although `verify --repair` had replaced a value in them that an application may
+    /// have written. The rollback does not restore that value; the journal keeps it.
+    pub repaired_over: AffectedItems,
+    /// The derived items that a rollback deleted without a reply. If another writer changed one of them just before, that
+    /// change is lost.
+    pub reply_lost: AffectedItems,
 }
 
 /// The result of [`super::Migration::contract`] and [`super::Migration::rollback`].
@@ -295,6 +303,11 @@ impl PassOutcome {
     /// Returns the passes in which this command did work, in order.
     pub fn passes(&self) -> &[PassSummary] {
         &self.passes
+    }
+
+    /// Returns whether the plan puts derived items.
+    pub fn puts_items(&self) -> bool {
+        self.target.plan.puts_items()
     }
 
     /// Returns whether items failed. If so, the same command must run a further pass.

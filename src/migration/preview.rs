@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::history::{backup_phases, limits, migration_kind, other_flag, parse_event, read};
+use super::history::{backup_phases, has_not_computable, limits, migration_kind, other_flag, parse_event, read};
 use super::status::FlagRecord;
 use super::{DriverError, OperatorInput};
 use crate::cutover::{Flag, FlagStore};
@@ -34,6 +34,8 @@ struct RecordedMigration {
     state: MigrationState,
     flag_record: Option<FlagRecord>,
     open: OpenWork,
+    /// Whether an open failure is an item that is not computable.
+    not_computable: bool,
     unrestorable_targets: Option<u64>,
     /// The time at which the operator purged the journal.
     purged_at: Option<String>,
@@ -93,6 +95,7 @@ pub async fn preview(
         flag: flag.as_ref(),
         left,
         failures: recorded.open.failures,
+        not_computable: recorded.not_computable,
         unfinished: 0,
         diverged: recorded.open.diverged,
         limits: limits(plan),
@@ -147,8 +150,9 @@ impl RecordedMigration {
         let flag_record =
             file.fact(StoredFact::LastFlag).await?.map(|text| FlagRecord::from_text(&text)).transpose()?;
         let open = file.open_work_of_phase(EXPAND).await?;
+        let not_computable = open.failures > 0 && has_not_computable(file.as_ref()).await?;
         let unrestorable_targets = file.unrestorable_targets().await?;
         let purged_at = file.fact(StoredFact::JournalPurged).await?;
-        Ok(Some(RecordedMigration { state, flag_record, open, unrestorable_targets, purged_at }))
+        Ok(Some(RecordedMigration { state, flag_record, open, not_computable, unrestorable_targets, purged_at }))
     }
 }

@@ -1,6 +1,7 @@
 //! Shows the changes that a repair would make, before the operator confirms the repair.
 
 use super::{CommandRequest, MigrationError, Notice, PassResult, Session};
+use crate::change::Change;
 use crate::engine::StopReason;
 use crate::passes::verify::{RepairPreview, TableStage, TruthByKey, VerifyReport};
 use crate::playbook::{Goal, VerifyScope};
@@ -28,22 +29,25 @@ impl Session {
         if found.as_ref().is_some_and(|found| !has_basis(found, basis)) {
             return Err(MigrationError::RepairChanged);
         }
-        if let Some(found) = found {
-            self.show(&found, basis.1);
-        }
+        let question = found.map_or_else(|| request.question.clone(), |found| self.show(&found, basis.1));
+        let request = CommandRequest { question, ..request.clone() };
         request.ask(&self.target, None, self.observer.as_ref())?;
         if self.driver.verification_basis().await? == basis { Ok(None) } else { Err(MigrationError::RepairChanged) }
     }
 
-    fn show(&self, found: &VerifyReport, truths: TruthByKey) {
+    /// Shows the preview. Returns the question, which names the number of values that the repair replaces.
+    fn show(&self, found: &VerifyReport, truths: TruthByKey) -> String {
         let strategy = self.target.plan.strategy;
         let removes = self.driver.repair_removes();
         let mut text = Vec::new();
         // A write to memory cannot fail.
         let deletes = self.target.plan.deletes_items();
+        let only_writes_values = self.target.plan.changes.iter().all(Change::only_writes_values);
         let changes_elements = self.target.plan.changes.iter().any(|change| change.each().is_some());
-        let _ = RepairPreview { strategy, truths, removes, deletes, changes_elements }.write(found, &mut text);
+        let preview = RepairPreview { strategy, truths, removes, deletes, only_writes_values, changes_elements };
+        let _ = preview.write(found, &mut text);
         self.observer.notice(&Notice::RepairPreview(String::from_utf8_lossy(&text).trim_end()));
+        preview.question(found, &self.target.table_and_size())
     }
 
     /// Compares the table without changing it. Returns the report, and the stop reason if the comparison was stopped.
@@ -65,7 +69,9 @@ impl Session {
         let Some(known) = &self.driver.state().full else { return Ok(None) };
         let stored = self.driver.store.reports(MAX_REPORTS).await?.into_iter().find(|stored| stored.hash == known.hash);
         let report = stored.and_then(|stored| VerifyReport::from_canonical(&stored.json).ok());
-        Ok(report.filter(|report| has_basis(report, basis)))
+        // An earlier version of the tool did not record what a repair would do.
+        let has_forecast = |report: &VerifyReport| report.deletes || report.forecast.is_some();
+        Ok(report.filter(|report| has_basis(report, basis) && has_forecast(report)))
     }
 }
 

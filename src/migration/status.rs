@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
-use super::history::{backup_phases, kind, limits, parse_event, read};
+use super::history::{backup_phases, has_not_computable, kind, limits, parse_event, read};
 use super::{DriverError, FlagTracker};
 use crate::clock::{self, Clock};
 use crate::cutover::schema::{from_json, to_json};
@@ -69,6 +69,7 @@ pub async fn snapshot(
     };
     let fingerprint = plan.fingerprint();
     let unfinished = unfinished(file, &state).await?;
+    let not_computable = summary.open_failures > 0 && has_not_computable(file).await?;
     let purged_at = file.fact(StoredFact::JournalPurged).await?;
     let no_way_back = no_way_back(plan.deletion(), purged_at.as_deref());
     let context = StepContext {
@@ -77,6 +78,7 @@ pub async fn snapshot(
         flag: flag_record.as_ref().map(|flag_record| &flag_record.flag),
         left: Duration::ZERO,
         failures: summary.open_failures,
+        not_computable,
         unfinished,
         diverged: summary.open_diverged,
         limits: limits(plan),

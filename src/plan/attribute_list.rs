@@ -5,11 +5,18 @@ use toml::de::DeValue;
 
 use super::diagnostic::TextSpan;
 
+/// An attribute name, and its position in the plan's text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WrittenName {
+    pub(super) name: String,
+    pub(super) at: TextSpan,
+}
+
 /// Reads a list of different attribute names. Gives the position and the reason of an error to `report`.
 pub(super) fn attribute_list(
     value: &Spanned<DeValue<'_>>,
     report: impl FnOnce(TextSpan, String),
-) -> Option<Vec<String>> {
+) -> Option<Vec<WrittenName>> {
     let fail = |at: TextSpan, label: String| {
         report(at, label);
         None
@@ -17,14 +24,14 @@ pub(super) fn attribute_list(
     let DeValue::Array(array) = value.get_ref() else {
         return fail(value.span(), format!("found {}", value.get_ref().type_str()));
     };
-    let mut names: Vec<String> = Vec::new();
+    let mut names: Vec<WrittenName> = Vec::new();
     for name in array.iter() {
         match name.get_ref().as_str() {
             Some("") => return fail(name.span(), "an attribute name has at least one character".to_owned()),
-            Some(text) if names.iter().any(|known| known == text) => {
+            Some(text) if names.iter().any(|known| known.name == text) => {
                 return fail(name.span(), "this name appears twice".to_owned());
             }
-            Some(text) => names.push(text.to_owned()),
+            Some(text) => names.push(WrittenName { name: text.to_owned(), at: name.span() }),
             None => return fail(name.span(), format!("found {}", name.get_ref().type_str())),
         }
     }

@@ -225,6 +225,8 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let changes = changes::read(&root, on_existing, problems);
     let changes_select = changes.iter().any(|written| written.options.applies_to.is_some());
     let SelectSection { selection, stable, keys, index } = select::read(&root, changes_select, problems);
+    rules::check_stable_names(&stable, &changes, problems);
+    let stable: Vec<String> = stable.into_iter().map(|written| written.name).collect();
     let options = changes::by_target(&changes, &stable);
     let scan = read_scan(&root, problems);
     let (capacity, budgets) = capacity::read(&root, problems);

@@ -195,7 +195,11 @@ impl MeaningEncoder {
                 exec.argv.iter().for_each(|argument| self.text(argument));
                 self.unordered(exec.inputs.iter().map(|input| input.to_string().into_bytes()).collect());
                 self.unordered(exec.outputs.iter().map(|output| output.to_string().into_bytes()).collect());
-                self.path(&exec.marker);
+                match &exec.marker {
+                    Some(marker) => self.path(marker),
+                    // A path has at least one step.
+                    None => self.count(0),
+                }
                 self.text(exec.program.as_ref().map_or("", |program| &program.digest));
             }
             Change::Each { each } => {

@@ -104,7 +104,10 @@ impl fmt::Display for Change {
                 write!(f, "compute {} from {} with the program {argv}", list(&exec.outputs), list(&exec.inputs))?;
                 let digest = exec.program.as_ref().and_then(|program| program.digest.get(..12));
                 digest.map_or(Ok(()), |digest| write!(f, " (SHA-256 {digest}…)"))?;
-                write!(f, ", marker {}", exec.marker)
+                match &exec.marker {
+                    Some(marker) => write!(f, ", marker {marker}"),
+                    None => f.write_str(", deterministic"),
+                }
             }
             Change::Put { derived } => {
                 let list = |attributes: &[(String, Expr)]| {

@@ -178,6 +178,11 @@ impl Plan {
         self.deletion().is_some()
     }
 
+    /// Returns whether the plan has an `exec` without a marker, so that verification asks its program.
+    pub fn recomputes(&self) -> bool {
+        self.changes.iter().filter_map(Change::program).any(|exec| exec.is_deterministic())
+    }
+
     /// Returns whether the plan puts derived items.
     pub fn puts_items(&self) -> bool {
         self.derived().is_some()

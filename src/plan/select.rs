@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::attribute_list::attribute_list;
+use super::attribute_list::{WrittenName, attribute_list};
 use super::diagnostic::{Diagnostic, Problems, TextSpan};
 use super::fields::{Fields, check};
 use super::index::WrittenIndex;
@@ -46,7 +46,7 @@ pub(super) struct SelectSection {
     /// The selection of items for all changes. `None` means every item.
     pub(super) selection: Option<WrittenSelection>,
     /// The attributes that never change. They also apply to the `where` of a single change.
-    pub(super) stable: Vec<String>,
+    pub(super) stable: Vec<WrittenName>,
     pub(super) keys: Option<WrittenKeys>,
     pub(super) index: Option<WrittenIndex>,
 }
@@ -69,7 +69,8 @@ pub(super) fn read(root: &Fields<'_, '_>, changes_select: bool, problems: &mut P
         );
     }
     let stable = read_stable(&fields, problems);
-    let selection = read_where(&fields, stable.as_deref(), changes_select, problems);
+    let names = stable.as_ref().map(|stable| stable.iter().map(|written| written.name.clone()).collect::<Vec<_>>());
+    let selection = read_where(&fields, names.as_deref(), changes_select, problems);
     SelectSection { selection, stable: stable.unwrap_or_default(), keys, index }
 }
 
@@ -192,7 +193,7 @@ pub(super) fn check_faults(expressions: &[WrittenExpr], known: &KnownTypes, prob
     }
 }
 
-fn read_stable(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Vec<String>> {
+fn read_stable(fields: &Fields<'_, '_>, problems: &mut Problems) -> Option<Vec<WrittenName>> {
     let Some((_, value)) = fields.get("stable") else { return Some(Vec::new()) };
     let report = |at: TextSpan, label: String| {
         problems.add(

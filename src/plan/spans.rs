@@ -107,7 +107,9 @@ fn check_stable(
     problems: &mut Problems,
 ) {
     let read = written.selection.condition.inputs().iter().map(|input| input.root());
-    for name in read.filter(|name| !is_key(name)) {
+    // Another error already points at a stable attribute that the plan changes.
+    let is_stable = |name: &str| written.selection.stable.iter().any(|stable| stable == name);
+    for name in read.filter(|name| !is_key(name) && !is_stable(name)) {
         let changes_it = |change: &&WrittenChange| {
             let paths = change.change.paths();
             paths.writes.into_iter().chain(paths.removes).any(|path| path.root() == name)

@@ -275,13 +275,11 @@ impl StepRequest<'_> {
         let found = [full.zip(Some("the last verification of all items")), sampled.zip(Some("a sampled verification"))];
         match found.into_iter().flatten().find(|(report, _)| report.mismatches > self.context.limits.max_mismatch) {
             None => Ok(()),
-            Some((report, _)) if full == Some(report) && report.repair => Err(StepRefusal::new(
-                format!(
-                    "the last repair left {}, and its report says why",
-                    count(report.mismatches, "mismatch", "mismatches")
-                ),
-                self.next_with_force(flag),
-            )),
+            Some((report, _)) if full == Some(report) && report.repair => {
+                let left = count(report.mismatches, "mismatch", "mismatches");
+                let careful = self.careful_way(flag);
+                Err(StepRefusal::new(format!("the last repair left {left}. {careful}"), "failures list"))
+            }
             Some((report, which)) => Err(StepRefusal::new(
                 format!("{which} found {}", count(report.mismatches, "mismatch", "mismatches")),
                 REPAIR,
@@ -302,14 +300,19 @@ impl StepRequest<'_> {
             };
             closed.push(StepRefusal::new(count(self.context.failures, "item has failed", "items have failed"), next));
         }
+        let mismatches = self.check_mismatches(flag);
         if self.context.diverged > 0 {
+            let diverged = count(self.context.diverged, "item has diverged", "items have diverged");
             // The last repair could not fix these items, so a second repair would not fix them either.
             let repaired = self.state.full.as_ref().is_some_and(|report| report.repair);
-            let next = if repaired { self.next_with_force(flag) } else { REPAIR.into() };
-            closed
-                .push(StepRefusal::new(count(self.context.diverged, "item has diverged", "items have diverged"), next));
+            closed.push(match (repaired, &mismatches) {
+                (false, _) => StepRefusal::new(diverged, REPAIR),
+                // The refusal because of the mismatches names the careful way.
+                (true, Err(_)) => StepRefusal::new(diverged, "failures list"),
+                (true, Ok(())) => StepRefusal::new(format!("{diverged}. {}", self.careful_way(flag)), "failures list"),
+            });
         }
-        closed.extend(self.check_mismatches(flag).and_then(|()| self.check_verified(flag)).err());
+        closed.extend(mismatches.and_then(|()| self.check_verified(flag)).err());
         merge_refusals(closed)
     }
 
@@ -320,7 +323,19 @@ impl StepRequest<'_> {
         Goal::CutoverTo(CutoverTarget::ReadNew(if is_first { FIRST_PERCENT } else { 100 }))
     }
 
-    /// Returns the command to suggest if a repair could not fix some items: the step forward with `--force REASON`.
+    /// Describes what to do about items that a repair could not fix: look at them first, and go forward without them only
+    /// as the last resort.
+    fn careful_way(&self, flag: &Flag) -> String {
+        let force = self.next_with_force(flag);
+        format!(
+            "First look at these items: `failures list` gives the reason for each, and `explain --key` shows one item. \
+             Correct the items or the plan, then run `verify --all` again. The last resort is {force}: readers of the \
+             new attribute then find missing or wrong values in these items, and later steps may leave the items as they \
+             are"
+        )
+    }
+
+    /// Returns the step forward with `--force REASON`.
     fn next_with_force(&self, flag: &Flag) -> NextCommand {
         let goal = if flag.read_percent >= 100 {
             Goal::CutoverTo(CutoverTarget::WriteNew)

@@ -315,6 +315,9 @@ pub struct StepContext<'a> {
     pub left: Duration,
     /// Number of open failures.
     pub failures: u64,
+    /// Whether one of the open failures is an item that is not computable. A retry cannot change that: somebody must first
+    /// correct the item or the plan.
+    pub not_computable: bool,
     /// Number of failures that prevent a contract, old-from-new or undo pass from ending. The pass has read the whole
     /// table, and ends only when somebody has resolved these failures.
     pub unfinished: u64,

@@ -101,11 +101,12 @@ impl StepRefusal {
     /// suggested command repeats the facts that the operator already gave.
     pub(super) fn for_missing_facts(goal: Goal, given: &[Fact], missing: Vec<Fact>) -> StepRefusal {
         let each: Vec<String> = missing.iter().map(|fact| format!("`{}` ({})", fact.option(), fact.claim())).collect();
-        let why = format!(
-            "no flag is configured, so you must confirm what it would prove: {}. Check each one, then add its \
-             option",
-            each.join(", ")
-        );
+        let unproven = if missing == [Fact::WritersStopped] {
+            "the table does not show whether its writers have stopped, so you must confirm it"
+        } else {
+            "no flag is configured, so you must confirm what it would prove"
+        };
+        let why = format!("{unproven}: {}. Check each one, then add its option", each.join(", "));
         let mut facts: Vec<&Fact> = given.iter().chain(&missing).collect();
         facts.sort_by_key(|fact| fact.rank());
         let next = facts.into_iter().fold(goal.into(), |next: super::NextCommand, fact| next.with(fact.option()));

@@ -215,11 +215,20 @@ impl StepRequest<'_> {
     pub(super) fn next_back(&self, goal: Goal) -> NextCommand {
         let is_later =
             |report: &&ReportSummary| self.state.old_from_new.is_some_and(|pass| report.span.began >= pass.ended);
+        let next = match goal {
+            // Every rollback of derived items needs this statement.
+            Goal::Rollback if self.context.puts_items => NextCommand::from(goal).with(Fact::WritersStopped.option()),
+            Goal::Run { .. }
+            | Goal::FailuresRetry
+            | Goal::Verify { .. }
+            | Goal::CutoverTo(_)
+            | Goal::Back { .. }
+            | Goal::Contract
+            | Goal::Rollback => goal.into(),
+        };
         match self.state.full.as_ref().filter(is_later) {
-            Some(report) if report.mismatches > self.state.accepted_unequal => {
-                NextCommand::from(goal).with("--force REASON")
-            }
-            _ => goal.into(),
+            Some(report) if report.mismatches > self.state.accepted_unequal => next.with("--force REASON"),
+            Some(_) | None => next,
         }
     }
 }

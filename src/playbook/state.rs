@@ -45,6 +45,10 @@ pub struct MigrationState {
     pub dual_written: bool,
     /// The operator's `--force` reason, if readers moved while the gate was closed.
     pub forced_reads: Option<String>,
+    /// The operator's `--force` reason, if the step to new-only writes was taken while its gate was closed.
+    pub forced_writes: Option<String>,
+    /// The operator's `--force` reason for beginning a rollback that cannot restore every item.
+    pub forced_rollback: Option<String>,
     /// The overridden obstacles. Each obstacle is listed once, with the largest number of items that an override
     /// covered.
     pub overrides: Vec<Override>,
@@ -151,6 +155,7 @@ impl MigrationState {
                     return Err(self.contracting());
                 }
                 next.rollback = PhaseStatus::Begun;
+                next.forced_rollback.clone_from(forced);
                 next.open = None;
                 if forced.is_some() {
                     // The `--force` reason for beginning a rollback does not cover mismatches, so the table must be
@@ -357,6 +362,7 @@ impl MigrationState {
             }
             FlagChange::ReadNew(_) => self.forced_reads = forced.cloned(),
             FlagChange::WriteNew => {
+                self.forced_writes = forced.cloned();
                 self.old_from_new = None;
                 self.accepted_unequal = 0;
                 self.open = self.open.filter(|open| open.phase != Phase::OldFromNew);
@@ -377,13 +383,51 @@ impl MigrationState {
         Ok(())
     }
 
-    /// Returns the error for a command that is refused because contract has begun.
-    pub(super) fn contracting(&self) -> StepRefusal {
+    /// Returns the error for an event that cannot follow the beginning of contract.
+    fn contracting(&self) -> StepRefusal {
         match self.contract {
             PhaseStatus::Complete => StepRefusal::new("the migration is over: the old attribute is gone", "status"),
             PhaseStatus::NotBegun | PhaseStatus::Begun => {
                 StepRefusal::new("the old attribute is being removed, and there is no way back", Goal::Contract)
             }
+        }
+    }
+
+    /// Returns the error for a command that is refused because contract has begun. Says why this command cannot run any
+    /// more, and what to do instead.
+    pub(super) fn refused_by_contract(&self, goal: Goal) -> StepRefusal {
+        if self.contract == PhaseStatus::Complete {
+            return match goal {
+                Goal::FailuresRetry => StepRefusal::new(
+                    "`contract` is complete: the old attribute is gone, so a retry has nothing to copy from. Nothing was \
+                     retried. If an item lacks its new value, correct it by hand, then run `verify --all`",
+                    "status",
+                ),
+                Goal::Run { .. }
+                | Goal::Verify { .. }
+                | Goal::CutoverTo(_)
+                | Goal::Back { .. }
+                | Goal::Contract
+                | Goal::Rollback => self.contracting(),
+            };
+        }
+        match goal {
+            Goal::FailuresRetry => StepRefusal::new(
+                "`contract` has begun. `failures retry` copies old values, and `contract` removes them, so nothing was \
+                 retried. `failures list` shows the items that `contract` could not change, with the reasons. Correct \
+                 these items, then run `contract` again: it tries each of them again",
+                Goal::Contract,
+            ),
+            Goal::Run { .. } => StepRefusal::new(
+                "`contract` has begun. A run copies old values, and `contract` removes them, so nothing was run",
+                Goal::Contract,
+            ),
+            Goal::Verify { .. } => StepRefusal::new(
+                "`contract` has begun, and it changes the items. Nothing was compared. Complete `contract` first, then \
+                 run `verify --all`",
+                Goal::Contract,
+            ),
+            Goal::CutoverTo(_) | Goal::Back { .. } | Goal::Contract | Goal::Rollback => self.contracting(),
         }
     }
 

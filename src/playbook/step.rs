@@ -108,7 +108,7 @@ impl StepRequest<'_> {
             (PhaseStatus::Begun, _, Goal::Contract) | (_, PhaseStatus::Begun, Goal::Rollback) => Ok(None),
             // Before contract, readers may always go back, even during a rollback.
             (PhaseStatus::NotBegun, _, Goal::Back { .. }) if self.context.kind == PlanKind::Flagged => Ok(None),
-            (PhaseStatus::Begun | PhaseStatus::Complete, ..) => Err(self.state.contracting()),
+            (PhaseStatus::Begun | PhaseStatus::Complete, ..) => Err(self.state.refused_by_contract(self.goal)),
             (_, PhaseStatus::Begun | PhaseStatus::Complete, _) => Err(self.state.rolled_back()),
             (PhaseStatus::NotBegun, PhaseStatus::NotBegun, _) => Ok(None),
         }
@@ -424,9 +424,10 @@ impl StepRequest<'_> {
     }
 
     /// Returns the next command for failed items: first a retry, and then the list of failures, which shows the
-    /// problems to fix.
+    /// problems to fix. For an item that is not computable, a retry has no effect until somebody corrects the item.
     pub(super) fn next_for_failures(&self) -> NextCommand {
-        if self.state.retried { "failures list".into() } else { Goal::FailuresRetry.into() }
+        let look = self.state.retried || self.context.not_computable;
+        if look { "failures list".into() } else { Goal::FailuresRetry.into() }
     }
 
     pub(super) fn no_cutover(&self) -> StepRefusal {

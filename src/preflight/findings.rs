@@ -216,8 +216,14 @@ fn item_size(input: &FindingInput<'_>, touched: &TouchedPaths) -> Option<Finding
     if touched.written.is_empty() {
         return None;
     }
-    let why = "DynamoDB rejects a write that makes an item larger than 400 KB, so the item becomes a failure. Between expand \
-               and contract, an item has both attributes";
+    let keeps_old =
+        input.plan.strategy == Strategy::ExpandContract && !input.plan.changes.iter().all(Change::only_writes_values);
+    let why = if keeps_old {
+        "DynamoDB rejects a write that makes an item larger than 400 KB, so the item becomes a failure. Between expand and \
+         contract, an item has both attributes"
+    } else {
+        "DynamoDB rejects a write that makes an item larger than 400 KB, so the item becomes a failure"
+    };
     let moves = input.plan.changes.iter().any(|change| matches!(change, Change::Move { .. }));
     let action = if moves && input.plan.strategy == Strategy::ExpandContract {
         "Make those items smaller, or expect them among the failures; a dry run names them. With `strategy = \

@@ -21,15 +21,22 @@ fn of_program(exec: &Exec) -> Vec<Finding> {
         Err(why) => {
             return vec![
                 Finding::new(Refusal, "exec-program", format!("The program `{name}` cannot be started: {why}"))
-                    .with_reason("The run needs it for every item that is not done yet")
+                    .with_reason(match exec.is_deterministic() {
+                        true => "Each run and each verification needs it for every selected item that has inputs",
+                        false => "The run needs it for every item that is not done yet",
+                    })
                     .with_action("Install the program and make it executable, or correct `exec` in the plan"),
             ];
         }
     };
     let cost = Finding::new(Note, "exec-cost", format!("The estimate has no capacity for {}", exec.names_of_outputs()))
         .with_reason(format!(
-            "`check` does not start `{name}`, so the size of its answers is unknown. The run starts up to {} of it",
-            count(exec.workers as u64, "process", "processes")
+            "`check` does not start `{name}`, so the size of its answers is unknown. The run starts up to {} of it{}",
+            count(exec.workers as u64, "process", "processes"),
+            match exec.is_deterministic() {
+                true => ". The estimate counts an item that has every output as done, although the answer may differ",
+                false => "",
+            }
         ))
         .with_action("Use run --dry-run for exact figures: it starts the program and writes nothing");
     let interpreter = found.is_some_and(|found| found.from_path).then(|| {

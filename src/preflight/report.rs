@@ -11,7 +11,7 @@ use super::finish::FinishRequirements;
 use crate::command_line::CommandLine;
 use crate::dynamodb::TableDescription;
 use crate::engine::SegmentChoice;
-use crate::figure::{count, number};
+use crate::figure::{count, labelled, number};
 use crate::item::IndexSchema;
 use crate::keys_file::KeysFile;
 use crate::plan::{Plan, SelectedKeys};
@@ -59,8 +59,8 @@ impl CheckReport<'_> {
     /// Writes the report as text for people.
     pub fn write(&self, out: &mut impl Write) -> Result<()> {
         let CheckReport { plan, table, resolved, segments, estimate, .. } = self;
+        writeln!(out, "{}", labelled("plan", 12, &plan.meaning()))?;
         let mut line = |label: &str, text: String| writeln!(out, "{label:<12} {text}");
-        line("plan", plan.meaning())?;
         let key = table.key.names().collect::<Vec<_>>().join(" + ");
         line("table", format!("{} ({}, key {key})", table.arn, table.status))?;
         let bytes = count(table.size_bytes, "byte", "bytes");

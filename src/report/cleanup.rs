@@ -1,6 +1,7 @@
 //! What can go after a migration or after its rollback. This module is pure.
 
 use crate::change::{Change, Strategy};
+use crate::figure::count;
 use crate::plan::{FlagLocation, LEASE_SUFFIX, Plan, least_privilege_policy};
 use crate::playbook::{MigrationStage, MigrationStatus};
 
@@ -35,20 +36,19 @@ impl CleanupEntry {
     }
 
     /// Returns everything that can be removed now. The result is empty while the migration is not over. `is_held` is
-    /// true while a process works on the migration.
-    pub fn due(plan: &Plan, status: &MigrationStatus, is_held: bool) -> Vec<CleanupEntry> {
+    /// true while a process works on the migration. `journaled` is the number of values in the journal.
+    pub fn due(plan: &Plan, status: &MigrationStatus, is_held: bool, journaled: u64) -> Vec<CleanupEntry> {
         match is_over(status.stage, status.next.is_some() || is_held) {
-            true => CleanupEntry::all(plan, status.stage == MigrationStage::RolledBack),
+            true => CleanupEntry::all(plan, status.stage == MigrationStage::RolledBack, journaled),
             false => Vec::new(),
         }
     }
 
     /// Returns everything that is needed only until the migration is over. After a rollback, the new attributes can go
     /// instead of the old ones.
-    pub fn all(plan: &Plan, rolled_back: bool) -> Vec<CleanupEntry> {
+    pub fn all(plan: &Plan, rolled_back: bool, journaled: u64) -> Vec<CleanupEntry> {
         let mut entries = Vec::new();
-        // A list or map whose elements change has no old or new attribute.
-        let paths = plan.changes.iter().filter(|change| change.each().is_none()).map(Change::paths);
+        let paths = plan.changes.iter().filter(|change| has_own_attributes(change)).map(Change::paths);
         let unused: Vec<String> = match rolled_back {
             true => paths.flat_map(|paths| paths.writes).map(ToString::to_string).collect(),
             false => paths.flat_map(|paths| paths.removes).map(ToString::to_string).collect(),
@@ -97,8 +97,62 @@ impl CleanupEntry {
         }
         entries.push(CleanupEntry::new(
             "the state file",
-            "you no longer need its journal: it holds the only copy of overwritten and removed values",
+            match journaled {
+                0 => "you no longer need its records. Its journal has no values".to_owned(),
+                values => format!(
+                    "you no longer need its records and the {} in its journal: the journal may have the only copy of \
+                     values and items that were overwritten, removed or deleted",
+                    count(values, "value", "values")
+                ),
+            },
         ));
         entries
+    }
+}
+
+/// Returns whether the change has attributes of its own, which the application can stop using afterwards. The other
+/// changes write attributes that stay in use.
+fn has_own_attributes(change: &Change) -> bool {
+    match change {
+        Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Exec { .. } => true,
+        Change::Convert { .. }
+        | Change::Append { .. }
+        | Change::Bump { .. }
+        | Change::Delete { .. }
+        | Change::Put { .. }
+        | Change::Each { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The version and the elements of a list stay in use, so they are not in the list.
+    #[test]
+    fn attributes_that_stay_in_use_are_not_listed() {
+        let text = "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nset = \"tier\"\nvalue = \"free\"\n\
+                    [[change]]\nbump = \"version\"\n";
+        let plan = Plan::parse("plan.toml", text).unwrap();
+        let whats: Vec<String> = CleanupEntry::all(&plan, true, 0).into_iter().map(|entry| entry.what).collect();
+        let unused = whats.iter().find(|what| what.starts_with("code that reads")).unwrap();
+        assert_eq!(unused, "code that reads or writes tier", "{whats:?}");
+        assert!(!whats.iter().any(|what| what.contains("version")), "{whats:?}");
+    }
+
+    /// The entry of the state file depends on whether its journal has values.
+    #[test]
+    fn the_state_file_is_described_by_its_journal() {
+        let text =
+            "[migration]\nname = \"m\"\n[table]\nname = \"shop\"\n[[change]]\nset = \"tier\"\nvalue = \"free\"\n";
+        let plan = Plan::parse("plan.toml", text).unwrap();
+        let when = |journaled| CleanupEntry::all(&plan, false, journaled).pop().unwrap().when;
+        assert!(when(0).contains("no values") && !when(0).contains("only copy"), "{}", when(0));
+        assert!(when(1).contains("the 1 value in its journal") && when(2).contains("only copy"), "{}", when(2));
     }
 }

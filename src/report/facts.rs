@@ -8,7 +8,7 @@ use crate::clock::to_text;
 use crate::command_line::CommandLine;
 use crate::migration::{DriverError, FlagRecord, MigrationSnapshot, is_suspended, parse_event, snapshot};
 use crate::plan::Plan;
-use crate::playbook::{MigrationStage, Override};
+use crate::playbook::{MigrationStage, Override, PlanKind};
 use crate::state::{
     DivergedGroup, FailureGroup, Identity, MigrationRecord, RecordLimits, StateReader, StateSummary, StoredFact,
     WorkGroups,
@@ -59,6 +59,8 @@ pub struct MigrationReport {
     pub fingerprint: String,
     /// The stage of the migration.
     pub stage: MigrationStage,
+    /// Whether the migration ends at `verify`, because the plan has no cutover.
+    pub ends_at_verify: bool,
     /// The flag that a command read last, and the time at which it first read this state.
     pub flag: Option<FlagRecord>,
     /// What the process is doing, its rate and its ETA; empty if no process works on the migration.
@@ -121,6 +123,7 @@ impl MigrationReport {
             show_keys: source.show_keys,
             identity: record.summary.identity.clone(),
             fingerprint: source.plan.fingerprint().to_string(),
+            ends_at_verify: ends_at_verify(source.plan),
             stage: snapshot.status.stage,
             flag: snapshot.flag_record,
             live: Vec::new(),
@@ -132,7 +135,11 @@ impl MigrationReport {
             failures: record.failures,
             diverged: record.diverged,
             verifications: record.reports.iter().map(VerificationEntry::new).collect(),
-            cleanup: CleanupEntry::all(source.plan, snapshot.status.stage == MigrationStage::RolledBack),
+            cleanup: CleanupEntry::all(
+                source.plan,
+                snapshot.status.stage == MigrationStage::RolledBack,
+                record.summary.pre_images,
+            ),
             summary: record.summary,
         })
     }
@@ -181,8 +188,10 @@ impl MigrationReport {
     pub fn stage_text(&self) -> &'static str {
         match self.stage {
             MigrationStage::Preflight => "Not begun",
+            MigrationStage::Expand if self.ends_at_verify => "Changing items",
             MigrationStage::Expand => "Writing new values",
             MigrationStage::Verify if self.is_over() => "Complete",
+            MigrationStage::Verify if self.ends_at_verify => "Values written; the next step is open",
             MigrationStage::Verify => "New values written; not cut over",
             MigrationStage::Cutover => "Cutting over",
             MigrationStage::Soak => "Cut over; soaking",
@@ -196,6 +205,13 @@ impl MigrationReport {
     /// Returns whether the migration is over, so that everything in `cleanup` can be removed.
     pub fn is_over(&self) -> bool {
         is_over(self.stage, self.next.is_some() || self.summary.holder.is_some())
+    }
+}
+
+fn ends_at_verify(plan: &Plan) -> bool {
+    match PlanKind::new(plan.strategy, &plan.changes, plan.cutover.flag.is_some()) {
+        PlanKind::InPlace | PlanKind::SetOnly => true,
+        PlanKind::Flagged | PlanKind::Stated | PlanKind::RemoveOnly => false,
     }
 }
 

@@ -271,7 +271,7 @@ fn verdict_rows(report: &VerifyReport) -> Vec<(&'static str, String)> {
             ("Items compared", report.compared),
             ("Not compared (no change applies)", report.not_selected),
             ("Matching", report.matching),
-            ("Skipped (another value, allowed by the plan)", report.skipped),
+            ("Skipped (as the plan says)", report.skipped),
             ("Missing (no value)", report.missing),
             ("Stale (another value)", report.stale),
             ("Unexpected (a value that nothing implies)", report.unexpected),

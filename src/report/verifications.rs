@@ -71,7 +71,7 @@ impl VerificationEntry {
     /// Returns what the verification cannot prove.
     pub fn cannot_prove(&self) -> Vec<String> {
         let Some(report) = &self.report else { return Vec::new() };
-        let mut limits = vec![match report.deletes {
+        let mut limits = vec![match report.deletes || report.only_writes_values {
             true => "items that a writer changed or inserted after the pass had read that part of the table".to_owned(),
             false => {
                 "items that a writer changed or inserted after the pass had read that part of the table: a writer \

@@ -72,8 +72,8 @@ pub trait History: Send + Sync {
     /// Returns the number of items that a run deleted, according to its journal. Does not count refused writes.
     async fn delete_counts(&self, run: RunId) -> Result<DeleteCounts, StoreError>;
 
-    /// Returns the paths that a rollback or a step back left unrestored for the reason `leftover`. The result contains
-    /// the total number of affected items, and up to `limit` of these paths.
+    /// Returns the paths that a rollback or a step back reports for the reason `leftover`. The result contains the total
+    /// number of affected items, and up to `limit` of these paths.
     async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Records the baseline of a page's items. When this method returns `Ok`, the baseline is durable. The caller must

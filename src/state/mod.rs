@@ -60,9 +60,9 @@ pub use reader::{HistoryReader, StateReader};
 pub use records::{
     AffectedItems, BaselinePage, BeginMode, Commit, DeleteCounts, DeletedItem, DeletedItemsQuery, DivergedGroup,
     DivergedItem, DivergedRecord, EventRecord, Failure, FailureGroup, FailureRecord, FilledTargets, Identity,
-    ListQuery, LockHolder, MAX_MISMATCHES, MigrationRecord, Mismatch, NewRun, NewVerification, OpenWork,
-    PreImageRecord, PreImageRow, RecordLimits, RowStatus, RunDetails, RunProgress, RunRecord, RunSession, SampleDraw,
-    SegmentCell, SegmentTotals, SpendRecord, StateSummary, StoredFact, StoredReport, UnreadableRow,
+    JournaledWrite, ListQuery, LockHolder, MAX_MISMATCHES, MigrationRecord, Mismatch, NewRun, NewVerification,
+    OpenWork, PreImageRecord, PreImageRow, RecordLimits, RowStatus, RunDetails, RunProgress, RunRecord, RunSession,
+    SampleDraw, SegmentCell, SegmentTotals, SpendRecord, StateSummary, StoredFact, StoredReport, UnreadableRow,
     VerificationParameters, VerificationRecord, VerifiedPages, WorkGroups,
 };
 pub use runs::Runs;

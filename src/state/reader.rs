@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 
 use super::{
-    AffectedItems, DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, MigrationRecord, OpenWork,
-    PreImageRecord, RecordLimits, RunRecord, StateSummary, StoreError, StoredFact, UnreadableRow,
+    AffectedItems, DivergedRecord, EventRecord, FailureRecord, Identity, ListQuery, MigrationRecord, Mismatch,
+    OpenWork, PreImageRecord, RecordLimits, RunId, RunRecord, StateSummary, StoreError, StoredFact, UnreadableRow,
 };
-use crate::change::{BaselinePair, HistoryLookup, ItemHistory};
+use crate::change::{BaselinePair, HistoryLookup, ItemHistory, Leftover};
 use crate::item::ItemKey;
 
 /// Read-only access to the recorded history of items.
@@ -61,8 +61,8 @@ pub trait StateReader: HistoryReader {
     /// listed.
     async fn list_diverged(&self, query: ListQuery) -> Result<Vec<Result<DivergedRecord, UnreadableRow>>, StoreError>;
 
-    /// Returns pre-images, oldest first. Omits pre-images of refused writes. If a record cannot be read, the other
-    /// records are still listed.
+    /// Returns pre-images, oldest first. Omits pre-images of refused writes. A write of a whole item has one record, which
+    /// says whether DynamoDB confirmed the write. If a record cannot be read, the other records are still listed.
     async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError>;
 
     /// Returns the number of targets for which the records do not show whether they existed before the migration.
@@ -73,6 +73,14 @@ pub trait StateReader: HistoryReader {
     /// of the pairs. Returns `None` if the first pass ran with an earlier version of this program that did not record
     /// pairs.
     async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<AffectedItems>, StoreError>;
+
+    /// Returns the first `limit` items of each verdict that the newest full verification found mismatching and that it did
+    /// not repair. Omits open failures and diverged items.
+    async fn open_mismatches(&self, limit: u32) -> Result<Vec<Mismatch>, StoreError>;
+
+    /// Returns the paths that a rollback or a step back reports for this reason: the number of affected items, and up to
+    /// `limit` of the paths.
+    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError>;
 
     /// Returns whether the first pass ran with an earlier version of this program that did not record pairs.
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError>;

@@ -7,8 +7,9 @@ use std::io::{Result, Write};
 use serde_json::{Map, Value as Json, json};
 
 use super::Subject;
+use crate::change::Leftover;
 use crate::engine::StopReason;
-use crate::figure::{count, number, units};
+use crate::figure::{LINE_WIDTH, count, number, units, wrapped};
 use crate::item::{ItemKey, item_to_json};
 use crate::passes::{PredictedOutcome, Prediction, Shape};
 use crate::preflight::{Acceptance, Estimate, Figure, Finding, Range, SampleResult, format_range, range_json, total};
@@ -26,6 +27,48 @@ pub const PAIRS_UNRECORDED: &str = "not as before: unknown. An earlier version o
 /// The note for a rollback that begins with a pass that the forecast does not include.
 const LEFT_OUT: &str = "applications have written only the new attribute, so the rollback first makes old values equal \
                         the new ones. Items may change or fail in that pass";
+
+/// The classes of the items that would become failures.
+const FAILURES: [PredictedOutcome; 3] =
+    [PredictedOutcome::WouldExceed, PredictedOutcome::Rejected, PredictedOutcome::NotComputable];
+
+/// A limit of failures that a run would exceed.
+struct FailureLimit {
+    /// `[limits] max_failures`.
+    limit: u64,
+    /// Least number of items that would fail.
+    least: u64,
+    /// Largest number of items that would fail.
+    most: u64,
+    /// Whether the run would exceed the limit even with the least number.
+    is_certain: bool,
+}
+
+impl FailureLimit {
+    /// Says that the run would stop, when, and what to do. `is_part` is whether the dry run read only a part of the
+    /// table.
+    fn text(&self, is_part: bool) -> String {
+        let FailureLimit { limit, least, most, is_certain } = self;
+        let would = if *is_certain { "would" } else { "may" };
+        let failing = match (is_part, least == most) {
+            (true, _) => format!("at least {}", count(*least, "item", "items")),
+            (false, true) => count(*most, "item", "items"),
+            (false, false) => format!("{} to {}", number(*least), count(*most, "item", "items")),
+        };
+        format!(
+            "A run {would} stop early with exit code 6, when item number {} fails: {failing} would fail, and [limits] \
+             max_failures is {}. The items behind the stop would stay unchanged. Correct the plan or these items, or \
+             raise max_failures",
+            number(limit.saturating_add(1)),
+            number(*limit)
+        )
+    }
+
+    fn to_json(&self) -> Json {
+        let FailureLimit { limit, least, most, is_certain } = self;
+        json!({ "max_failures": limit, "failures": { "low": least, "high": most }, "certain": is_certain })
+    }
+}
 
 /// The result of a dry run.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +94,8 @@ pub struct DryRunReport<'a> {
     /// For a rollback: whether its first pass makes old values equal to the new ones. The figures do not include this
     /// pass.
     pub leaves_out_old_from_new: bool,
+    /// Whether the limits of the plan do not apply, because the dry run is one of a rollback.
+    pub ignores_limits: bool,
     /// The next command. This command makes the counted changes, or must run before the command that makes them.
     pub next: &'a str,
 }
@@ -60,8 +105,7 @@ impl DryRunReport<'_> {
     /// the items in the sample.
     pub fn open_work(&self) -> OpenWork {
         let of = |class| self.found.of(class);
-        let failures = [PredictedOutcome::WouldExceed, PredictedOutcome::Rejected, PredictedOutcome::NotComputable];
-        OpenWork { failures: failures.map(of).into_iter().sum(), diverged: of(PredictedOutcome::Diverged) }
+        OpenWork { failures: FAILURES.map(of).into_iter().sum(), diverged: of(PredictedOutcome::Diverged) }
     }
 
     /// Writes the report as text.
@@ -75,24 +119,28 @@ impl DryRunReport<'_> {
                     "Dry run stopped: {reason}. These figures cover only a part of the table. Nothing was written."
                 )?;
             }
-            (None, None) => writeln!(out, "Dry run of {meaning}: nothing was written.")?,
+            (None, None) => write_wrapped(out, &format!("Dry run of {meaning}: nothing was written."))?,
             (None, Some(sampled)) => {
                 let (read, total) = sampled.tally.clusters();
-                writeln!(
+                let (read, total) = (number(read.into()), number(total.into()));
+                write_wrapped(
                     out,
-                    "Dry run of {meaning} on a sample of {} of {} clusters of items: nothing was written.",
-                    number(read.into()),
-                    number(total.into())
+                    &format!(
+                        "Dry run of {meaning} on a sample of {read} of {total} clusters of items: nothing was written."
+                    ),
                 )?;
             }
         }
         self.write_classes(out)?;
+        if let Some(limit) = self.failure_limit() {
+            writeln!(out, "  {}", limit.text(stopped.is_some()))?;
+        }
         if let Some(note) = self.no_change_note() {
             writeln!(out, "  {note}")?;
         }
         write_shapes(out, found)?;
         for (leftover, group) in &found.leftovers {
-            writeln!(out, "  not as before: {}: {leftover}", count(group.items, "item", "items"))?;
+            writeln!(out, "  {}: {}: {leftover}", leftover.label(), count(group.items, "item", "items"))?;
             write_keys(out, &group.examples)?;
         }
         if self.pairs_unrecorded {
@@ -145,6 +193,28 @@ impl DryRunReport<'_> {
         Ok(())
     }
 
+    /// Returns what `[limits] max_failures` would do to the run. Returns `None` if the forecast does not exceed the limit,
+    /// or if no limit applies, because the dry run is one of a rollback.
+    fn failure_limit(&self) -> Option<FailureLimit> {
+        if self.ignores_limits {
+            return None;
+        }
+        let counted = self.open_work().failures as f64;
+        let in_table = FAILURES.into_iter().map(|class| self.range(figure(class)));
+        let (least, most) = match in_table.collect::<Option<Vec<_>>>() {
+            Some(ranges) => ranges.iter().fold((0.0, 0.0), |(low, high), range| (low + range.low, high + range.high)),
+            None => (counted, counted),
+        };
+        let limit = self.subject.plan.limits.max_failures;
+        let exceeds = |failures: f64| failures.round() as u64 > limit;
+        exceeds(most).then(|| FailureLimit {
+            limit,
+            least: least.round() as u64,
+            most: most.round() as u64,
+            is_certain: exceeds(least),
+        })
+    }
+
     /// Returns a note if the dry run read items, but no item would change. If every item needs nothing, the plan may
     /// name a wrong attribute.
     fn no_change_note(&self) -> Option<&'static str> {
@@ -178,7 +248,9 @@ impl DryRunReport<'_> {
         let shape = |s: &Shape| json!({ "before": s.before, "after": s.after, "items": s.items });
         let examples: BTreeMap<&str, Vec<Json>> =
             found.examples.iter().map(|(class, keys)| (class.name(), keys_json(keys))).collect();
-        let leftovers = found.leftovers.iter().map(|(leftover, group)| {
+        let is_restored = |leftover: &Leftover| *leftover == Leftover::RepairedOver;
+        let repaired_over = found.leftovers.get(&Leftover::RepairedOver);
+        let leftovers = found.leftovers.iter().filter(|(leftover, _)| !is_restored(leftover)).map(|(leftover, group)| {
             json!({ "reason": leftover.id(), "items": group.items, "examples": keys_json(&group.examples) })
         });
         let mut report = json!({
@@ -190,8 +262,11 @@ impl DryRunReport<'_> {
             "shapes": found.shapes.iter().map(shape).collect::<Vec<_>>(), "examples": examples,
             "rejected_because": reasons_json(found, PredictedOutcome::Rejected),
             "not_computable_because": reasons_json(found, PredictedOutcome::NotComputable),
+            "repaired_over": json!({ "items": repaired_over.map_or(0, |group| group.items),
+                                     "examples": repaired_over.map_or_else(Vec::new, |group| keys_json(&group.examples)) }),
             "not_as_before": leftovers.collect::<Vec<_>>(), "not_as_before_unknown": self.pairs_unrecorded,
             "leaves_out_old_from_new": self.leaves_out_old_from_new,
+            "exceeds_max_failures": self.failure_limit().map(|limit| limit.to_json()),
             "sample": sampled.map(|sampled| self.sample_json(sampled)),
             "estimate": stopped.is_none().then(|| estimate.to_json()),
             "findings": self.findings.iter().map(|finding| finding.to_json(accepted)).collect::<Vec<_>>(),
@@ -213,6 +288,11 @@ impl DryRunReport<'_> {
             "items": self.range(Figure::Items).map(range_json), "whole_table": whole,
         })
     }
+}
+
+/// Writes a sentence that may be wider than a terminal.
+fn write_wrapped(out: &mut impl Write, text: &str) -> Result<()> {
+    wrapped(text, LINE_WIDTH).iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
 fn label(class: PredictedOutcome) -> &'static str {

@@ -29,7 +29,7 @@ pub use pace_record::{Liveness, PACE_RECORD_INTERVAL, PaceRecord, Worker};
 pub use report::{RunReport, Subject};
 pub use spend::{limits_text, write_spend};
 pub use summary::{counts_json, outcome_note, write_counts};
-pub use unrestored::{UnrestoredItems, write_listed};
+pub use unrestored::{UnrestoredItems, affected_json, write_listed, write_noted};
 pub use watchdog::{HungRequests, Silence, Watchdog};
 
 pub use crate::engine::{Progress, Snapshot, StoredBudgets};

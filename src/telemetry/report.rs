@@ -12,7 +12,7 @@ use crate::command_line::CommandLine;
 use crate::cost::UnitPrices;
 use crate::dynamodb::TableDescription;
 use crate::engine::{StopReason, slice};
-use crate::figure::count;
+use crate::figure::{count, labelled};
 use crate::plan::Plan;
 use crate::ratelimit::ResolvedBudgets;
 use crate::state::{DeleteCounts, OpenWork, RunRecord, SegmentTotals, SpendRecord};
@@ -78,10 +78,10 @@ impl Subject<'_> {
         let limited = limits_text(limits, slice(limits, resolved.budgets.table, prices), prices);
         let limited = limited.map_or_else(String::new, |text| format!("limits   {text}\n"));
         format!(
-            "account  {}\ntable    {}\nplan     {}\nstate    {}\n{budgets}{limited}run      {begins}",
+            "account  {}\ntable    {}\n{}\nstate    {}\n{budgets}{limited}run      {begins}",
             self.table.account(),
             self.table.arn,
-            self.plan.meaning(),
+            labelled("plan", 8, &self.plan.meaning()),
             self.state_path.display(),
         )
     }

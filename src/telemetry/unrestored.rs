@@ -55,9 +55,26 @@ impl UnrestoredItems {
         json!({
             "reason": reason.id(), "count": items.count, "items": listed_json(items),
             "unknown": items.pairs_unrecorded || unreadable.count > 0,
-            "unreadable": { "count": unreadable.count, "items": listed_json(unreadable) },
+            "unreadable": affected_json(unreadable),
         })
     }
+}
+
+/// Writes the items that the report of a rollback names for this reason. `journal` is the command that lists the recorded
+/// values.
+pub fn write_noted(out: &mut impl Write, reason: Leftover, items: &AffectedItems, journal: &str) -> Result<()> {
+    if items.count == 0 {
+        return Ok(());
+    }
+    let counted = count(items.count, "item", "items");
+    writeln!(out, "{}: {counted}: {reason}.", reason.label())?;
+    write_listed(out, items)?;
+    writeln!(out, "  To list the recorded values: {journal}")
+}
+
+/// Returns these items as JSON.
+pub fn affected_json(items: &AffectedItems) -> Json {
+    json!({ "count": items.count, "items": listed_json(items) })
 }
 
 /// Writes the first of the affected items.

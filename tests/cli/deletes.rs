@@ -97,6 +97,8 @@ async fn exactly_the_selected_items_go_and_come_back() {
         let gone = migration.before.values().filter(|item| goes(item)).count();
         assert!(gone > 10);
         let predicted = migration.command(&["run", "--dry-run"], 0);
+        // The next command has what the run needs, and the run below accepts the same.
+        assert!(predicted["next"].as_str().unwrap().contains("--accept deletes-items"), "{predicted:#}");
         let ran = migration.run(&[], 0);
         let counts = &ran["totals"]["counts"];
         assert_eq!((&counts["applied"], &predicted["would_change"]), (&json!(gone), &json!(gone)), "{ran:#}");

@@ -286,6 +286,40 @@ async fn a_rollback_notices_a_writer_that_did_not_stop() {
     assert!(listed.contains("added late"), "{listed}");
 }
 
+/// A writer adds an attribute just before the delete of a rollback, and the reply to the delete is lost. Nothing shows the
+/// change any more, so the report and the list name the item, and the rollback ends.
+/// RUNBOOK: "If the reply to the delete is lost, nothing shows such a change."
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_delete_without_a_reply_is_reported() {
+    let migration = Migration::new(vec![user(1, "u1@example.com")]).await;
+    migration.run(&[], 0);
+    let noted = with(lookup(&migration.user(1)), "note", "added late");
+    let (endpoint, table) = (migration.harness.server_endpoint(), migration.table.clone());
+    let key = key_of(&noted).to_text();
+    let is_done = Mutex::new(false);
+    let rule: FaultRule = Arc::new(move |request: &RequestInfo| {
+        let mut is_done = is_done.lock().unwrap();
+        if request.operation != "DeleteItem" || *is_done {
+            return Fault::Pass;
+        }
+        change(&endpoint, &table, vec![noted.clone()], Vec::new());
+        *is_done = true;
+        Fault::DropReply
+    });
+    migration.harness.proxy().set_faults(Some(rule));
+    let ended = migration.command(&ROLLBACK, 0);
+    migration.harness.proxy().set_faults(None);
+    assert_eq!(migration.now().await, bytes(&migration.before));
+    let lost = &ended["runs"][0]["reply_lost"];
+    assert_eq!(lost["count"], 1, "{ended:#}");
+    let listed = migration.command(&["failures", "list"], 0);
+    assert_eq!(listed["reply_lost"], *lost, "{listed:#}");
+    let text = tool(&migration.harness, &["failures", "list", &migration.plan]).exits(0).stdout;
+    assert!(text.contains("deleted without a reply") && text.contains("EMAIL#"), "{key}: {text}");
+    // Nothing is left to do.
+    migration.command(&ROLLBACK, 0);
+}
+
 /// RUNBOOK: "`verify --all` finds missing derived items, and derived items that differ from the plan."
 #[tokio::test(flavor = "multi_thread")]
 async fn a_verification_finds_planted_defects() {
@@ -305,6 +339,13 @@ async fn a_verification_finds_planted_defects() {
     let found = (&verified["missing"], &verified["stale"], &verified["unexpected"]);
     assert_eq!(found, (&json!(2), &json!(1), &json!(3)), "{verified:#}");
     assert!(verified.to_string().contains("another source may derive it"), "{verified:#}");
+    // Each mismatch names the derived item, and what differs in it.
+    let examples = verified["examples"].to_string();
+    for part in ["its derived item", "EMAIL#u1@example.com", "does not exist", "differs in `user`"] {
+        assert!(examples.contains(part), "{part}: {examples}");
+    }
+    let shown = tool(&migration.harness, &["verify", "--all", &migration.plan]).exits(5).stdout;
+    assert!(!shown.lines().any(|line| line.trim_end().ends_with(": ()") || line.contains(":  (")), "{shown}");
     let refused = migration.command(&["verify", "--all", "--repair", "--yes"], 3).to_string();
     assert!(refused.contains("a further pass") && refused.contains("--again"), "{refused}");
     // A further pass puts the missing ones. The orphans stay until somebody deletes them.
@@ -358,6 +399,38 @@ async fn the_operator_sees_what_will_happen() {
     assert!(!put.to_string().contains("example.com"), "{put}");
     let shown = migration.command(&["explain", "--key", &key, "--show-values"], 0).to_string();
     assert!(shown.contains("EMAIL#u1@example.com"), "{shown}");
+}
+
+/// RUNBOOK: "one line for each derived item, with its source and whether DynamoDB
+/// confirmed the put"
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_lists_each_put_once() {
+    let migration = Migration::new(items()).await;
+    let ran = migration.run(&[], 0);
+    let applied = ran["totals"]["counts"]["applied"].as_u64().unwrap();
+    let listed = migration.command(&["journal"], 0);
+    let values = listed["values"].as_array().unwrap();
+    assert_eq!(values.len() as u64, applied, "{listed:#}");
+    for value in values {
+        assert_eq!(value["write"], "put", "{value:#}");
+        assert!(value["confirmed_at"].is_string() && value["source"]["sk"] == json!({"S": "PROFILE"}), "{value:#}");
+    }
+    // Pages of the list have each record once, too.
+    let mut after = "0".to_owned();
+    let mut ids = Vec::new();
+    loop {
+        let page = migration.command(&["journal", "--limit", "2", "--after", &after], 0);
+        let found = page["values"].as_array().unwrap();
+        ids.extend(found.iter().map(|value| value["id"].clone()));
+        match (page["more"] == true, found.last()) {
+            (true, Some(last)) => after = last["id"].to_string(),
+            (_, _) => break,
+        }
+    }
+    assert_eq!(ids, values.iter().map(|value| value["id"].clone()).collect::<Vec<_>>());
+    let text = tool(&migration.harness, &["journal", &migration.plan]).exits(0).stdout;
+    assert_eq!(text.lines().count() as u64, applied, "{text}");
+    assert!(text.lines().all(|line| line.contains("put for the item pk=") && line.contains(", confirmed 2")), "{text}");
 }
 
 /// A derived item that the selection would include is a failure of its source, and so is a source whose derived key

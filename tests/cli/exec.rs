@@ -54,10 +54,14 @@ fn done(before: &Item) -> Item {
 impl Scene {
     /// A table with this number of items, and a plan whose program runs `work` for each item.
     async fn new(items: usize, work: &str, more: &str) -> Scene {
+        Scene::of_change(items, work, &format!("{CHANGE}{more}")).await
+    }
+
+    async fn of_change(items: usize, work: &str, change: &str) -> Scene {
         let harness = Harness::start();
         let table = harness.create_table().await;
         harness.load(&table, (0..items).map(|n| item(n, &format!("secret {n}")))).await;
-        let plan = harness.plan("lengths", &table, "", &format!("{CHANGE}{more}"));
+        let plan = harness.plan("lengths", &table, "", change);
         let scene = Scene { harness, table, plan: plan.to_str().unwrap().to_owned() };
         std::fs::write(scene.file("program.py"), PROGRAM.replace("{work}", work)).unwrap();
         scene
@@ -296,4 +300,75 @@ async fn a_repair_says_why_it_leaves_the_whole_item() {
     let notice = tool(&scene.harness, &["rollback", &scene.plan, "--dry-run"]).exits(0).messages();
     assert!(notice.contains("way back starts no program") && !notice.contains("keys from the copy"), "{notice}");
     scene.command(&["explain", "--pass", "undo", "--key", &key_of(&stale).to_text()], 0);
+}
+
+const DETERMINISTIC: &str = "[[change]]\nexec = [\"python3\", \"program.py\"]\ninputs = [\"text\"]\noutputs = [\"length\"]\n\
+                             deterministic = true\n";
+
+/// Without a marker, a run and a verification ask the program again. A rollback needs no program.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deterministic_program_needs_no_marker() {
+    let scene = Scene::of_change(150, "pass", DETERMINISTIC).await;
+    let before = scene.dump().await;
+    let predicted = scene.command(&["run", "--dry-run"], 0);
+    let ran = scene.command(&RUN, 0);
+    assert_eq!((&predicted["would_change"], &ran["totals"]["counts"]["applied"]), (&150.into(), &150.into()));
+    let after = scene.dump().await;
+    for (key, before) in &before {
+        let mut expected = done(before);
+        expected.remove("length_of");
+        assert_eq!(bytes_of(&after[key]), bytes_of(&expected), "{key}");
+    }
+    let again = scene.command(&["run", "--again", "--yes"], 0);
+    let counts = &again["totals"]["counts"];
+    assert_eq!((counts["write_units"].as_f64(), &counts["already_applied"]), (Some(0.0), &150.into()), "{again:#}");
+    let predicted = scene.command(&["run", "--dry-run"], 0);
+    assert_eq!(predicted["would_change"], 0, "{predicted:#}");
+    let checked = scene.command(&["check", "--sample", "100%"], 0);
+    assert!(!checked["estimate"].is_null(), "{checked:#}");
+    scene.command(&["verify", "--all"], 0);
+    // An input changes, so the output is stale. Nothing is overwritten.
+    let mut stale = after.values().next().unwrap().clone();
+    stale.insert("text".to_owned(), Value::S("changed by the application".to_owned()));
+    scene.put(&stale).await;
+    let found = scene.command(&["verify", "--all"], 5);
+    assert_eq!((&found["mismatches"], &found["stale"]), (&1.into(), &1.into()), "{found:#}");
+    let left = scene.command(&["verify", "--all", "--repair", "--yes"], 5);
+    let why = left["examples"][0]["why"].as_str().unwrap();
+    assert!(why.contains("a repair starts no program"), "{why}");
+    let again = scene.command(&["run", "--again", "--yes"], 5);
+    assert_eq!(again["totals"]["counts"]["diverged"], 1, "{again:#}");
+    assert_eq!(bytes_of(&scene.dump().await[&key_of(&stale).to_text()]), bytes_of(&stale));
+    std::fs::remove_file(scene.file("program.py")).unwrap();
+    scene.command(&["rollback", "--yes"], 0);
+    assert!(scene.dump().await.values().all(|item| item.keys().eq(["pk", "sk", "text"])));
+}
+
+/// The program gives another answer each time, although the plan promises that it does not. Nothing is overwritten with
+/// such an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_not_deterministic_overwrites_nothing() {
+    let random = "text = \"x\" * (time.time_ns() % 99991)";
+    let scene = Scene::of_change(20, random, DETERMINISTIC).await;
+    scene.command(&RUN, 0);
+    let after = scene.dump().await;
+    let again = scene.command(&["run", "--again", "--yes"], 5);
+    let counts = &again["totals"]["counts"];
+    assert!(counts["diverged"].as_u64() >= Some(18) && counts["applied"] == 0, "{again:#}");
+    assert_eq!(scene.dump().await, after);
+    let found = scene.command(&["verify", "--all"], 5);
+    assert!(found["stale"].as_u64() >= Some(18), "{found:#}");
+
+    let scene = Scene::of_change(20, random, &format!("{DETERMINISTIC}on_existing = \"overwrite\"\n")).await;
+    for mut item in scene.dump().await.into_values() {
+        item.insert("length".to_owned(), Value::S("theirs".to_owned()));
+        scene.put(&item).await;
+    }
+    let before = scene.dump().await;
+    let ran = scene.command(&RUN, 4);
+    assert!(ran["totals"]["counts"]["rejected"].as_u64() >= Some(18), "{ran:#}");
+    let failures = tool(&scene.harness, &["failures", "list", &scene.plan, "--output", "json"]).exits(0).json();
+    assert!(failures.to_string().contains("two different answers to the same inputs"), "{failures:#}");
+    let unchanged = scene.dump().await.iter().filter(|(key, item)| before[*key] == **item).count();
+    assert!(unchanged >= 18, "{unchanged}");
 }

@@ -327,3 +327,39 @@ async fn an_index_that_was_added_later_does_not_block_the_way_back() {
     tool(&harness, &["rollback", text(&plan), "--yes"]).exits(0);
     assert_eq!(harness.dump(&table).await, before);
 }
+
+/// A dry run says that the run would stop at `max_failures`, when, and what to do. A sample says "may" if the limit is
+/// inside the estimate.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_that_the_run_would_stop_at_max_failures() {
+    let harness = Harness::embedded();
+    let table = harness.create_table().await;
+    let wrong = (0..6).map(|n| item(&format!("P#{n}"), "x", [("n", Value::S("five".into()))]));
+    harness.load(&table, wrong).await;
+    let plan = |limit: u64| {
+        let rest =
+            format!("[limits]\nmax_failures = {limit}\n[[change]]\ncompute = \"twice\"\nas = 'item.n + item.n + 0'\n");
+        harness.plan(&format!("limit-{limit}"), &table, "on_not_computable = \"fail\"", &rest)
+    };
+    let dry_run = |plan: &std::path::Path| {
+        let text = tool(&harness, &["run", text(plan), "--dry-run"]).exits(4).stdout;
+        let json = tool(&harness, &["run", self::text(plan), "--dry-run", "--output", "json"]).exits(4).json();
+        (text, json["exceeds_max_failures"].clone())
+    };
+    let (said, json) = dry_run(&plan(5));
+    for part in
+        ["A run would stop early with exit code 6, when item number 6 fails", "6 items would fail", "max_failures is 5"]
+    {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(json, json!({"max_failures": 5, "failures": {"low": 6, "high": 6}, "certain": true}));
+    let (said, json) = dry_run(&plan(6));
+    assert!(!said.contains("max_failures") && json.is_null(), "{said} {json:#}");
+    // What the dry run said is what happens.
+    let stopped = tool(&harness, &["run", text(&plan(5)), "--yes"]).exits(6);
+    assert!(
+        stopped.messages().contains("max_failures") || stopped.stdout.contains("max_failures"),
+        "{}",
+        stopped.stdout
+    );
+}

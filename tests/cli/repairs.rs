@@ -91,14 +91,52 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     }
     assert_eq!((harness.dump(&table).await, next(&harness, &plan)), (before, due), "nothing was confirmed");
     let ran = tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes", "--output", "json"]).exits(0);
-    for part in
-        ["comparing the table first", "stale", "20  the value differs in the new attribute: the repair overwrites it"]
-    {
+    for part in [
+        "comparing the table first",
+        "stale",
+        "20  the value differs at a path that the plan changes: the repair overwrites it",
+    ] {
         assert!(ran.messages().contains(part), "{part}: {}", ran.messages());
     }
     let report = ran.json();
     assert_eq!((&report["repaired"], &report["mismatches"]), (&json!(20), &json!(0)), "{report}");
     assert_eq!(next(&harness, &plan), None);
+}
+
+/// An application replaced a value that the run had written. A repair overwrites the application's value, after it said
+/// so, and the rollback restores the item. The report and the list name the item, and the journal has the value.
+/// RUNBOOK: "the report of the rollback and `failures list` name each of them"
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_names_the_values_that_a_repair_replaced() {
+    let (harness, table) = sessions().await;
+    let plan = harness.plan("replaced", &table, "", SET);
+    tool(&harness, &["run", text(&plan), "--yes"]).exits(5);
+    let before = harness.dump(&table).await;
+    let own = item("S#001", "x", [("kept", secret(1)), ("expires", Value::S("tomorrow".into()))]);
+    harness.load(&table, [own.clone()].into_iter()).await;
+    let verified = tool(&harness, &["verify", text(&plan), "--all", "--output", "json"]).exits(5).json();
+    assert_eq!((&verified["stale"], &verified["forecast"]["replaces"]), (&json!(21), &json!(21)), "{verified:#}");
+    let repaired = tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
+    let said = repaired.messages();
+    assert!(said.contains("In 21 of them, the repair replaces or removes a value"), "{said}");
+    let predicted = tool(&harness, &["rollback", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
+    assert_eq!(predicted["repaired_over"]["items"], 1, "{predicted:#}");
+    let ran = tool(&harness, &["rollback", text(&plan), "--yes", "--output", "json"]).exits(0).json();
+    let over = &ran["runs"][0]["repaired_over"];
+    assert_eq!((&over["count"], &over["items"][0]["path"]), (&json!(1), &json!("expires")), "{ran:#}");
+    let mut restored = before;
+    // The rollback restores the values that only the repair replaced, and removes the run's.
+    restored.values_mut().for_each(|one| {
+        if one.get("expires") == Some(&Value::S("never".into())) {
+            one.remove("expires");
+        }
+    });
+    assert_eq!(harness.dump(&table).await, restored);
+    let listed = tool(&harness, &["failures", "list", text(&plan)]).exits(0).stdout;
+    assert!(listed.contains("replaced by a repair") && listed.contains("S#001"), "{listed}");
+    assert!(!listed.contains("tomorrow"), "{listed}");
+    let journal = tool(&harness, &["journal", text(&plan)]).exits(0).stdout;
+    assert!(journal.contains("S#001"), "{journal}");
 }
 
 /// The verification treated old values as correct, and compared new values with them. The later repair treats new
@@ -152,7 +190,16 @@ async fn a_repair_removes_nothing_without_repair_remove() {
     assert_eq!(harness.dump(&table).await, before);
     // A second repair without `--repair-remove` would leave the value in place as well, so `status` does not suggest a
     // repair.
-    assert_eq!(next(&harness, &plan).as_deref(), Some("backfill cutover --to read-new --readers-moved --force REASON"));
+    assert_eq!(next(&harness, &plan).as_deref(), Some("backfill failures list"));
+    let listed = tool(&harness, &["failures", "list", text(&plan)]).exits(0);
+    assert!(listed.stdout.contains("unexpected") && listed.stdout.contains("alone"), "{}", listed.stdout);
+    let to = ["cutover", text(&plan), "--yes", "--to", "read-new", "--readers-moved"];
+    refused(&harness, 3, &to).says(&[
+        "First look at these items",
+        "`failures list`",
+        "The last resort is",
+        "--force REASON",
+    ]);
     tool(&harness, &[&repair[..], &["--repair-remove"]].concat()).exits(0);
     let key = crate::harness::key_of(&alone).to_text();
     assert!(!harness.dump(&table).await[&key].contains_key("new"));

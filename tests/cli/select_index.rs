@@ -182,3 +182,22 @@ async fn a_rollback_after_the_index_was_deleted() {
     indexed.command(&["rollback", "--yes"], 0);
     assert_eq!(indexed.harness.dump(&indexed.table).await, before);
 }
+
+/// Without the table, the key of the index is unknown. `explain` then says what it assumes, and does not blame `where`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offline_explanation_assumes_that_the_index_contains_the_item() {
+    let harness = Harness::embedded();
+    let rest = format!(
+        "key = [\"pk\", \"sk\"]\n[select]\nindex = \"by-status\"\n{}",
+        "[[change]]\nset = \"tier\"\nvalue = 1\n"
+    );
+    let plan = harness.plan("offline", "shop", "", &rest);
+    std::fs::write(harness.dir().join("items.json"), "{\"pk\": {\"S\": \"a\"}, \"sk\": {\"S\": \"b\"}}\n").unwrap();
+    let said = tool(&harness, &["explain", text(&plan), "--item", "items.json"]).exits(0).stdout;
+    assert!(
+        said.contains("would change") && said.contains("assumes that the index `by-status` contains the item"),
+        "{said}"
+    );
+    let undo = tool(&harness, &["explain", text(&plan), "--pass", "undo", "--item", "items.json"]).exits(0).stdout;
+    assert!(undo.contains("there is nothing to undo") && !undo.contains("`where`"), "{undo}");
+}

@@ -221,6 +221,54 @@ async fn a_writer_between_two_writes_keeps_its_value() {
     assert_eq!(bytes_of(&restored), bytes_of(&expected), "a value of somebody else stays");
 }
 
+/// The process is killed between the two writes of an item, and a writer then makes the second one impossible. The next
+/// process finds in the journal what the killed one wrote: the item is a failure that says so. The killed process may
+/// have sent its second write too, so a rollback leaves an item with another value at one of its targets. Otherwise the
+/// rollback undoes exactly the written part.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_process_knows_the_part_that_a_killed_one_wrote() {
+    for (select, is_corrected) in [(false, false), (false, true), (true, false)] {
+        let selected = if select { "[select]\nwhere = \"!has(item.done)\"\n" } else { "" };
+        let scene = Scene::new(1, "", &(constants() + selected)).await;
+        let gate = scene.hold_a_second_write();
+        let run = scene.start(&RUN);
+        let mut theirs = scene.half_written().await;
+        run.signal(Signal::SIGKILL);
+        run.end();
+        let missing = (0..ATTRIBUTES).map(|n| format!("new{n}")).find(|name| !theirs.contains_key(name)).unwrap();
+        let first = has_new(&theirs);
+        let foreign = if select { "done".to_owned() } else { missing };
+        theirs.insert(foreign.clone(), secret("theirs"));
+        scene.put(&theirs).await;
+        scene.harness.proxy().set_faults(None);
+        gate.open();
+        let ran = scene.command(&RUN, 4);
+        let counts = &ran["totals"]["counts"];
+        assert_eq!((&counts["conflict"], &counts["diverged"]), (&json!(1), &json!(0)), "{ran:#}");
+        let after = scene.now().await.into_values().next().unwrap();
+        assert_eq!(bytes_of(&after), bytes_of(&theirs));
+        let reason = scene.reason_of_failure();
+        let part = format!("an earlier process changed `new0`, `new1`, `new2`, `new3`, `new4`, {} more", first - 5);
+        assert!(reason.contains(&part) && reason.contains("That part stays"), "{reason}");
+        if is_corrected {
+            theirs.remove(&foreign);
+            scene.put(&theirs).await;
+        }
+        let is_unclear = !select && !is_corrected;
+        scene.command(&["rollback", "--yes"], if is_unclear { 5 } else { 0 });
+        let restored = scene.now().await.into_values().next().unwrap();
+        let mut expected = scene.before.values().next().unwrap().clone();
+        if is_unclear {
+            assert_eq!(bytes_of(&restored), bytes_of(&theirs), "nobody knows who wrote {foreign} last");
+            continue;
+        }
+        if select {
+            expected.insert(foreign, secret("theirs"));
+        }
+        assert_eq!(bytes_of(&restored), bytes_of(&expected));
+    }
+}
+
 /// Between the two writes of an item, a writer changes an attribute that the selection reads. The item is half-written,
 /// so it is a failure.
 #[tokio::test(flavor = "multi_thread")]

@@ -149,8 +149,11 @@ impl World {
         let mut is_left_out = true;
         for change in &plan.changes {
             let paths = change.paths();
-            let to =
-                if let Change::Exec { exec, .. } = change { Some(&exec.marker) } else { paths.writes.first().copied() };
+            let to = if let Change::Exec { exec, .. } = change {
+                Some(exec.main_target())
+            } else {
+                paths.writes.first().copied()
+            };
             let Some(to) = to else { continue };
             let applies = applies(plan, change, item);
             is_left_out &= applies == Some(false) || matches!(change, Change::Bump { .. });
@@ -160,6 +163,9 @@ impl World {
             let is_ours = to.get(item).is_some_and(ours);
             let is_own_compute = is_ours && matches!(change, Change::Compute { .. });
             let verdict = match change {
+                Change::Exec { exec, .. } if exec.is_deterministic() => {
+                    self.recomputed_verdict(key, item, change.skips_existing())
+                }
                 Change::Exec { .. } => self.program_verdict(key, item, change.skips_existing()),
                 Change::Move { .. }
                 | Change::Copy { .. }
@@ -190,6 +196,21 @@ impl World {
 }
 
 impl World {
+    /// Returns the verdict on the value of a program whose change has no marker.
+    fn recomputed_verdict(&self, key: &ItemKey, item: &Item, skips: bool) -> Verdict {
+        let inputs = program::inputs(item);
+        let there = item.get("summary");
+        let is_own = there.is_some_and(|now| self.was_written_by_the_tool(key, "summary", now));
+        match there {
+            _ if inputs.is_empty() && is_own => Verdict::Unexpected,
+            _ if inputs.is_empty() => Verdict::Matching,
+            None => Verdict::Missing,
+            Some(now) if *now == program::summary(&inputs) => Verdict::Matching,
+            Some(_) if skips && !is_own => Verdict::Skipped,
+            Some(_) => Verdict::Stale,
+        }
+    }
+
     /// Returns the verdict on the values of a program.
     fn program_verdict(&self, key: &ItemKey, item: &Item, skips: bool) -> Verdict {
         let is_own = |name: &str| item.get(name).is_some_and(|now| self.was_written_by_the_tool(key, name, now));

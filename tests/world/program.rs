@@ -21,6 +21,10 @@ const INPUTS: [&str; 2] = ["status", "kind"];
 pub(crate) const CHANGE: &str = "[[change]]\nexec = [\"summarize\"]\ninputs = [\"status\", \"kind\"]\n\
                                  outputs = [\"summary\"]\nmarker = \"summary_of\"\n";
 
+/// The change in a plan whose program is deterministic, so that there is no marker.
+pub(crate) const DETERMINISTIC: &str = "[[change]]\nexec = [\"summarize\"]\ninputs = [\"status\", \"kind\"]\n\
+                                        outputs = [\"summary\"]\ndeterministic = true\n";
+
 /// Returns the inputs that the item has.
 pub(crate) fn inputs(item: &Item) -> Item {
     INPUTS.into_iter().filter_map(|name| Some((name.to_owned(), item.get(name)?.clone()))).collect()

@@ -76,7 +76,7 @@ fn changes(in_place: bool, wish: Option<Kind>, rng: &mut Rng) -> String {
     }
     // A plan of this family has at least one change that the other families do not have.
     if may_have(Kind::Exec, rng) || (wish.is_none() && text.is_empty()) {
-        text += program::CHANGE;
+        text += if rng.bool() { program::CHANGE } else { program::DETERMINISTIC };
     }
     if may_have(Kind::Bump, rng) {
         text += "[[change]]\nbump = \"version\"\n";

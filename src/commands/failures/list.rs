@@ -9,8 +9,14 @@ use crate::cli::Global;
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::change::Leftover;
 use backfill::internals::figure::count;
-use backfill::internals::state::{self, Cursor, DivergedRecord, FailureRecord, ListQuery, UnreadableRow};
+use backfill::internals::item::item_to_json;
+use backfill::internals::state::{
+    self, AffectedItems, Cursor, DivergedRecord, FailureRecord, ListQuery, Mismatch, RunRecord, StateReader,
+    StoreError, UnreadableRow, phase,
+};
+use backfill::internals::telemetry::affected_json;
 
 /// The rows of a list. A record that cannot be read appears as an error in the list.
 type Rows<T> = Vec<Result<T, UnreadableRow>>;
@@ -23,6 +29,9 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
     let failures = state.list_failures(query).await?;
     let diverged = state.list_diverged(query).await?;
     let summary = state.summary().await?;
+    let mismatches = state.open_mismatches(limit).await?;
+    let repaired_over = noted(state.as_ref(), &summary.runs, Leftover::RepairedOver, limit).await?;
+    let reply_lost = noted(state.as_ref(), &summary.runs, Leftover::DeleteReplyLost, limit).await?;
     let failed = summary.open_failures;
     let unequal = summary.open_diverged;
     output::write_data(
@@ -30,14 +39,84 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
         &CommandResult::done(),
         || {
             json!({ "type": "failures", "open_failures": failed, "open_diverged": unequal,
-                    "failures": rows_json(&failures), "diverged": rows_json(&diverged) })
+                    "failures": rows_json(&failures), "diverged": rows_json(&diverged),
+                    "mismatches": mismatches.iter().map(mismatch_json).collect::<Vec<_>>(),
+                    "repaired_over": affected_json(&repaired_over), "reply_lost": affected_json(&reply_lost) })
         },
         |out| {
             write_lists(out, &failures, &diverged)?;
+            if migration.plan().puts_items() && has_diverged_source(&diverged, &summary.runs) {
+                let explain = terminal::commands(global, plan).render("explain --key KEY --show-values");
+                writeln!(
+                    out,
+                    "A diverged item of a run is a source. The attributes after its key differ in its derived item. To see \
+                     the derived item's key: {explain}"
+                )?;
+            }
+            if !mismatches.is_empty() {
+                writeln!(out, "mismatches that the last full verification found and did not repair:")?;
+            }
+            mismatches.iter().try_for_each(|mismatch| write_mismatch(out, mismatch))?;
+            let journal = terminal::commands(global, plan).render("journal --show-values");
+            write_noted(out, Leftover::RepairedOver, &repaired_over, &journal)?;
+            write_noted(out, Leftover::DeleteReplyLost, &reply_lost, &journal)?;
             let failures = count(failed, "open failure", "open failures");
             writeln!(out, "{failures}, {}", count(unequal, "diverged item", "diverged items"))
         },
     )
+}
+
+/// Returns whether a run, and not a rollback, found one of these items diverged.
+fn has_diverged_source(diverged: &Rows<DivergedRecord>, runs: &[RunRecord]) -> bool {
+    let is_run = |record: &DivergedRecord| runs.iter().any(|run| run.id == record.run && run.phase == phase::EXPAND);
+    diverged.iter().flatten().any(is_run)
+}
+
+fn write_mismatch(out: &mut Vec<u8>, mismatch: &Mismatch) -> IoResult<()> {
+    let paths: Vec<String> = mismatch.paths.iter().map(|path| format!("  {path}")).collect();
+    let why = mismatch.why.as_ref().map_or_else(String::new, |why| format!("  ({why})"));
+    writeln!(out, "{:<10}{}{}{why}", mismatch.verdict.name(), mismatch.key, paths.concat())
+}
+
+fn mismatch_json(mismatch: &Mismatch) -> Json {
+    json!({ "verdict": mismatch.verdict.name(), "key": item_to_json(mismatch.key.attributes()),
+            "paths": mismatch.paths.iter().map(ToString::to_string).collect::<Vec<_>>(), "why": mismatch.why })
+}
+
+/// Writes the items that the passes of a rollback noted for this reason.
+fn write_noted(out: &mut Vec<u8>, reason: Leftover, items: &AffectedItems, journal: &str) -> IoResult<()> {
+    for (key, path) in &items.first {
+        writeln!(out, "{}  {key}  {path}", reason.label())?;
+    }
+    match items.count {
+        0 => Ok(()),
+        _ => writeln!(
+            out,
+            "{}: {}: {reason}. To list the recorded values: {journal}",
+            reason.label(),
+            count(items.count, "item", "items")
+        ),
+    }
+}
+
+/// Returns the items that the passes of the last rollback noted for this reason. The result is empty if a new run has
+/// begun since.
+async fn noted(
+    state: &dyn StateReader,
+    runs: &[RunRecord],
+    reason: Leftover,
+    limit: u32,
+) -> Result<AffectedItems, StoreError> {
+    let mut all = AffectedItems::default();
+    for run in runs.iter().rev().take_while(|run| run.phase != phase::EXPAND) {
+        if run.phase == phase::ROLLBACK {
+            let more = state.leftovers(run.id, reason, limit).await?;
+            all.count += more.count;
+            all.first.extend(more.first);
+        }
+    }
+    all.first.truncate(limit as usize);
+    Ok(all)
 }
 
 fn write_lists(out: &mut Vec<u8>, failures: &Rows<FailureRecord>, diverged: &Rows<DivergedRecord>) -> IoResult<()> {

@@ -13,10 +13,11 @@ use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::exports::exports;
 use crate::commands::shared::{output, terminal};
+use backfill::internals::change::Leftover;
 use backfill::internals::figure::count;
 use backfill::internals::migration::{DryRunPhase, Migration, PassOutcome, PassSummary, StatusOptions};
 use backfill::internals::playbook::MigrationStage;
-use backfill::internals::telemetry::UnrestoredItems;
+use backfill::internals::telemetry::{UnrestoredItems, affected_json, write_noted};
 
 /// Starts or resumes a rollback.
 pub(crate) async fn rollback(global: &Global, args: RollbackArgs) -> anyhow::Result<Exit> {
@@ -53,9 +54,17 @@ pub(crate) fn report(
     let last_exit = || outcome.passes().last().map_or(Exit::Done, |pass| Exit::from_run(pass.ended.open, None));
     let exit = stopped.map_or_else(last_exit, Exit::from_stop);
     let commands = terminal::commands(global, plan);
+    // A rollback of derived items needs this statement every time.
+    let needs_statement = command == "rollback" && outcome.puts_items();
+    let again = commands.render(if needs_statement { "rollback --writers-stopped" } else { command });
     let is_over = stopped.is_none() && !outcome.unfinished();
-    let command_result =
-        CommandResult::from_exit_or_stop(exit, stopped).next((!is_over).then(|| commands.render(command)));
+    let diverged = outcome.passes().last().map_or(0, |pass| pass.ended.open.diverged);
+    let next = match (is_over, diverged) {
+        (false, _) => Some(again.clone()),
+        (true, 1..) => Some(commands.render("failures list")),
+        (true, 0) => None,
+    };
+    let command_result = CommandResult::from_exit_or_stop(exit, stopped).next(next);
     let or_leave = if command == "contract" { "" } else { " (or leave them as they are with --force REASON)" };
     output::write_result(
         global,
@@ -70,6 +79,9 @@ pub(crate) fn report(
                 if let Some(left) = &pass.not_as_before {
                     left.write(out)?;
                 }
+                let journal = commands.render("journal --show-values");
+                write_noted(out, Leftover::RepairedOver, &pass.repaired_over, &journal)?;
+                write_noted(out, Leftover::DeleteReplyLost, &pass.reply_lost, &journal)?;
                 if pass.journaled > 0 {
                     writeln!(
                         out,
@@ -85,7 +97,7 @@ pub(crate) fn report(
                     "The {command} is not complete: items failed. `{}` lists them with the reasons. Fix them by hand{or_leave}, \
                      then run the same command again.\nNext: {}",
                     commands.render("failures list"),
-                    commands.render(command)
+                    again
                 ),
                 None if outcome.passes().is_empty() && !is_recorded => {
                     writeln!(
@@ -94,9 +106,16 @@ pub(crate) fn report(
                          file, name that file with --state."
                     )
                 }
+                None if diverged > 0 => writeln!(
+                    out,
+                    "The {command} is complete. {} diverged: somebody has changed them, so the {command} left them as they are.\n\
+                     Next: {}",
+                    count(diverged, "item has", "items have"),
+                    commands.render("failures list")
+                ),
                 None => writeln!(out, "The {command} is complete."),
                 Some(reason) => {
-                    writeln!(out, "Stopped: {reason}.\nNext: {}", commands.render(command))
+                    writeln!(out, "Stopped: {reason}.\nNext: {again}")
                 }
             }
         },
@@ -108,6 +127,8 @@ fn run_json(outcome: &PassOutcome, pass: &PassSummary, exit: Exit) -> Json {
     let mut json = outcome.report(pass).to_json(exit as u8);
     if let Some(map) = json.as_object_mut() {
         map.insert("journaled".into(), pass.journaled.into());
+        map.insert("repaired_over".into(), affected_json(&pass.repaired_over));
+        map.insert("reply_lost".into(), affected_json(&pass.reply_lost));
         map.insert("not_as_before".into(), pass.not_as_before.as_ref().map_or(Json::Null, UnrestoredItems::to_json));
     }
     json

@@ -8,7 +8,7 @@ use crate::cli::{Global, RunArgs};
 use crate::commands::shared::command_result::CommandResult;
 use crate::commands::shared::exit::Exit;
 use crate::commands::shared::exports::exports;
-use crate::commands::shared::next_step::NextStep;
+use crate::commands::shared::next_step::{NextStep, failures_command};
 use crate::commands::shared::{output, terminal};
 use backfill::internals::engine::StopReason;
 use backfill::internals::migration::{DryRunPhase, RunOptions};
@@ -50,7 +50,7 @@ pub(crate) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
         // the same options again.
         Some(_) if outcome.worked() => Some(report.next()),
         Some(_) => Some(commands.render(&words)),
-        None if report.open.failures > 0 => Some(commands.render("failures retry")),
+        None if report.open.failures > 0 => Some(commands.render(failures_command(migration.state_path()).await)),
         None => None,
     };
     let next_step = match next {

@@ -7,6 +7,8 @@ use crate::commands::shared::next_step::NextStep;
 use backfill::internals::cutover::LeaseError;
 use backfill::internals::dynamodb::FatalKind;
 use backfill::internals::engine::StopReason;
+#[cfg(feature = "local")]
+use backfill::internals::local::LocalError;
 use backfill::internals::migration::{DriverError, MigrationError};
 use backfill::internals::plan::PlanErrors;
 use backfill::internals::state::{OpenWork, StoreError};
@@ -49,6 +51,8 @@ pub(crate) enum ErrorKind {
     Table,
     Flag,
     Lease,
+    #[cfg(feature = "local")]
+    LocalEngine,
     MetricsAddress,
     StateLocked,
     StateForeign,
@@ -80,6 +84,8 @@ impl ErrorKind {
             ErrorKind::Table => "table",
             ErrorKind::Flag => "flag",
             ErrorKind::Lease => "lease",
+            #[cfg(feature = "local")]
+            ErrorKind::LocalEngine => "local_engine",
             ErrorKind::MetricsAddress => "metrics_address",
             ErrorKind::StateLocked => "state_locked",
             ErrorKind::StateForeign => "state_foreign",
@@ -111,6 +117,10 @@ impl ErrorKind {
             ErrorKind::Table => "Check `name`, `region`, `account` and `endpoint_url` in [table].",
             ErrorKind::Flag => "Check [cutover] and the flag's table, then run the same command again.",
             ErrorKind::Lease => "Wait until the other process ends, or stop it; then run the same command again.",
+            #[cfg(feature = "local")]
+            ErrorKind::LocalEngine => {
+                "Choose another port with --port, another address with --listen, or another file with --db."
+            }
             ErrorKind::MetricsAddress => "Choose another address with --metrics, or run the command without it.",
             ErrorKind::StateLocked => "Wait until the other process ends; then run the same command again.",
             ErrorKind::StateForeign => "Name the state file of this plan with --state.",
@@ -216,6 +226,10 @@ impl ErrorKind {
         }
         if error.downcast_ref::<PlanErrors>().is_some() {
             return ErrorKind::Plan;
+        }
+        #[cfg(feature = "local")]
+        if Exit::from_error(error) == Exit::Refused && error.downcast_ref::<LocalError>().is_some() {
+            return ErrorKind::LocalEngine;
         }
         match (error.downcast_ref::<MigrationError>(), error.downcast_ref::<StoreError>()) {
             (Some(error), _) => ErrorKind::from_migration_error(error),

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use backfill::internals::cutover::LeaseError;
 use backfill::internals::engine::StopReason;
+#[cfg(feature = "local")]
+use backfill::internals::local::LocalError;
 use backfill::internals::migration::{DriverError, MigrationError};
 use backfill::internals::state::{OpenWork, StoreError};
 
@@ -78,9 +80,28 @@ impl Exit {
         if let Some(Refusal { exit, .. }) = error.downcast_ref() {
             return *exit;
         }
+        #[cfg(feature = "local")]
+        if let Some(error) = error.downcast_ref::<LocalError>() {
+            return Exit::from_local_error(error);
+        }
         match error.downcast_ref::<MigrationError>() {
             Some(error) => Exit::from_migration_error(error),
             None => error.downcast_ref::<StoreError>().map_or(Exit::Unexpected, Exit::from_store_error),
+        }
+    }
+
+    /// Returns the exit code of an engine that did not start, or that failed. Nothing was begun if its address or its file
+    /// cannot be used.
+    #[cfg(feature = "local")]
+    fn from_local_error(error: &LocalError) -> Exit {
+        match error {
+            LocalError::PortTaken { .. }
+            | LocalError::Listen { .. }
+            | LocalError::Upstream { .. }
+            | LocalError::File { .. }
+            | LocalError::Foreign { .. }
+            | LocalError::InUse { .. } => Exit::Refused,
+            LocalError::Engine(_) | LocalError::Sqlite(_) | LocalError::Thread(_) => Exit::Unexpected,
         }
     }
 

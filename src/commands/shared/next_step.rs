@@ -1,17 +1,29 @@
 //! The step that follows a command, for the end of its output.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use backfill::internals::clock::to_text;
 use backfill::internals::command_line::CommandLine;
-use backfill::internals::migration::{Migration, StatusOptions};
+use backfill::internals::migration::{Migration, StatusOptions, has_not_computable};
 use backfill::internals::playbook::MigrationStatus;
+use backfill::internals::state;
 
 /// The next step of a migration: the command, and the time before which the command is refused.
 pub(crate) struct NextStep {
     pub(crate) command: String,
     /// An RFC 3339 time.
     pub(crate) not_before: Option<String>,
+}
+
+/// Returns the command to run after a run left failures: a retry, or their list if one of them is not computable. A retry
+/// cannot change such an item until somebody corrects it or the plan.
+pub(crate) async fn failures_command(state: &Path) -> &'static str {
+    let lists = match state::read(state) {
+        Ok(file) => has_not_computable(file.as_ref()).await.unwrap_or(true),
+        Err(_) => true,
+    };
+    if lists { "failures list" } else { "failures retry" }
 }
 
 impl NextStep {

@@ -57,7 +57,7 @@ pub(crate) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     let socket = summary.holder.as_ref().and_then(|_| existing_socket(migration.state_path()));
     // The plan that began the migration is unknown if the plan file has another meaning now.
     let cleanup = match same_plan {
-        true => CleanupEntry::due(migration.plan(), &snapshot.status, summary.holder.is_some()),
+        true => CleanupEntry::due(migration.plan(), &snapshot.status, summary.holder.is_some(), summary.pre_images),
         false => Vec::new(),
     };
     let command_result = CommandResult::done().next_step(next_step.as_ref());

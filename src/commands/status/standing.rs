@@ -37,8 +37,14 @@ pub(crate) fn write_standing(
     } else if let Some(stated) = &state.stated_flag {
         writeln!(out, "stated: write = {}, read = {}", stated.write.as_str(), stated.read.as_str())?;
     }
-    if let Some(reason) = &state.forced_reads {
-        writeln!(out, "the gate of read-new was overridden with --force: {reason}")?;
+    for (step, reason) in [
+        ("the gate of read-new was overridden", &state.forced_reads),
+        ("the gate of write-new was overridden", &state.forced_writes),
+        ("the rollback was begun", &state.forced_rollback),
+    ] {
+        if let Some(reason) = reason {
+            writeln!(out, "{step} with --force: {reason}")?;
+        }
     }
     for Override { obstacle, reason } in &state.overrides {
         writeln!(out, "overridden: {obstacle}; reason: {reason}")?;
@@ -113,6 +119,7 @@ pub(crate) fn standing_json(snapshot: &MigrationSnapshot, next_step: Option<&Nex
     json!({ "phase": status.stage.name(), "unfinished": unfinished, "flag_seen": flag_record.as_ref().map(|flag_record| flag_record.to_json()),
             "flag_may_be_stale": flag_record.as_ref().and(may_be_stale.as_ref()), "stated": stated,
             "full_verification": report, "forced_reads": state.forced_reads,
+            "forced_writes": state.forced_writes, "forced_rollback": state.forced_rollback,
             "overrides": state.overrides, "backups": state.backups.iter().map(backup_json).collect::<Vec<_>>(),
             "next": next_step.map(|step| &step.command),
             "not_before": next_step.and_then(|step| step.not_before.as_ref()) })

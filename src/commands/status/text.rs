@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use backfill::internals::figure::{count, number};
+use backfill::internals::figure::{count, labelled, number};
 use backfill::internals::plan::PlanLimits;
 use backfill::internals::state::StateSummary;
 use backfill::internals::state::phase::EXPAND;
@@ -18,7 +18,7 @@ pub(crate) fn write_status(
     limits: &PlanLimits,
 ) -> std::io::Result<()> {
     writeln!(out, "migration {} on {}", state.identity.migration, state.identity.table_arn)?;
-    writeln!(out, "  {}", state.identity.meaning)?;
+    writeln!(out, "{}", labelled("", 1, &state.identity.meaning))?;
     let Some(current) = &state.current else {
         return writeln!(out, "  no run yet");
     };

@@ -5,6 +5,7 @@
 //! separate task. Each tool process is a future, and dropping that future simulates a kill. The killed process's
 //! requests stay in flight, as they would after a real kill.
 
+mod connection;
 mod faults;
 mod history;
 mod index;
@@ -14,17 +15,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+pub use connection::MemoryConnection;
 pub use faults::{FaultPlan, SimulatedFault};
 pub use history::{Author, Charge, ChargedUnits, TableHistory, Version};
 pub use index::{MemoryIndex, with_index};
 
 use super::{
-    BackupStatus, Describe, FilteredPage, GetReply, Page, PageRequest, Sink, Source, TableDescription, TableError,
-    ThrottlingReason, WriteReply,
+    BackupStatus, FilteredPage, GetReply, Page, PageRequest, TableDescription, TableError, ThrottlingReason, WriteReply,
 };
 use crate::change::{Filter, GuardedWrite};
 use crate::item::{IndexSchema, Item, ItemKey, Position, item_bytes, read_units};
@@ -378,96 +378,6 @@ fn timed_out() -> TableError {
 struct Sender {
     author: Author,
     sent: Duration,
-}
-
-/// One tool process's connection to the table.
-#[derive(Debug, Clone)]
-pub struct MemoryConnection {
-    table: MemoryTable,
-    author: Author,
-}
-
-impl MemoryConnection {
-    fn sender(&self) -> Sender {
-        Sender { author: self.author, sent: self.table.began.elapsed() }
-    }
-}
-
-#[async_trait]
-impl Describe for MemoryConnection {
-    async fn describe(&self) -> Result<TableDescription, TableError> {
-        self.table.half_round_trip().await;
-        Ok(TableDescription::clone(&self.table.description))
-    }
-}
-
-#[async_trait]
-impl Source for MemoryConnection {
-    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
-        Ok(self.scan(request, None).await?.page)
-    }
-
-    async fn read_filtered_page(&self, request: &PageRequest, filter: &Filter) -> Result<FilteredPage, TableError> {
-        self.scan(request, Some(filter)).await
-    }
-}
-
-impl MemoryConnection {
-    async fn scan(&self, request: &PageRequest, filter: Option<&Filter>) -> Result<FilteredPage, TableError> {
-        if let Some(Position::Offset(_)) = request.start {
-            return Err(TableError::foreign_position());
-        }
-        let kind = if request.consistent { Request::StrongScan } else { Request::Scan };
-        let request = request.clone();
-        let filter = filter.cloned();
-        let sender = self.sender();
-        self.table
-            .send(kind, "Scan", move |table, fault| Ok(table.page(&request, filter.as_ref(), sender, fault)))
-            .await
-    }
-}
-
-#[async_trait]
-impl Sink for MemoryConnection {
-    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
-        let mut replies = Vec::with_capacity(chunk.len());
-        for write in chunk {
-            let write = GuardedWrite::clone(write);
-            let sender = self.sender();
-            let sent =
-                self.table.send(Request::Write, "UpdateItem", move |table, fault| table.write(&write, sender, fault));
-            replies.push(sent.await);
-        }
-        replies
-    }
-
-    fn max_chunk(&self) -> usize {
-        1
-    }
-
-    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
-        let key = key.clone();
-        let sender = self.sender();
-        self.table.send(Request::Get, "GetItem", move |table, _| Ok(table.read(&key, sender))).await
-    }
-
-    async fn create_backup(&self, name: &str) -> Result<String, TableError> {
-        self.table.half_round_trip().await;
-        let arn = format!("{}/backup/{name}", self.table.description.arn);
-        self.table.inner().backups.push((arn.clone(), BackupStatus::Creating));
-        self.table.half_round_trip().await;
-        Ok(arn)
-    }
-
-    /// A backup is complete when its status is read for the second time.
-    async fn backup_status(&self, arn: &str) -> Result<BackupStatus, TableError> {
-        self.table.half_round_trip().await;
-        let mut inner = self.table.inner();
-        let Some((_, status)) = inner.backups.iter_mut().find(|(name, _)| name == arn) else {
-            return Ok(BackupStatus::Deleted);
-        };
-        Ok(std::mem::replace(status, BackupStatus::Available))
-    }
 }
 
 #[cfg(test)]

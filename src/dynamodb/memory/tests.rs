@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::change::{Action, Condition, WriteCost};
+use crate::dynamodb::{Sink as _, Source as _};
 use crate::item::{Path, Value, item_from_json};
 
 const LATENCY: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(12));

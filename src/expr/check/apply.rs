@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::env::Env;
-use crate::expr::function::{Fails, Form, Overload, takes, takes_at_all};
+use crate::expr::function::{Fails, Form, Overload, takes, takes_at_all, wrong_argument};
 use crate::expr::node::{Node, NodeForm};
 use crate::expr::types::{Kind, Kinds, Type};
 
@@ -17,24 +17,22 @@ impl Check<'_> {
         env: &mut Env,
     ) -> Type {
         let types: Vec<Type> = args.iter().map(|arg| self.value(arg, env)).collect();
-        let kinds: Vec<Kinds> = types.iter().map(|is| is.kinds.without(Kinds::MISSING)).collect();
-        let before = self.findings.errors.len();
+        let kinds: Vec<Kinds> = types.iter().map(|is| is.kinds).collect();
+        // One wrong argument makes the others look wrong, so report only one.
+        if let Some(wrong) = wrong_argument(overloads, &kinds, |at| args[at].constant().is_some()) {
+            self.need(args[wrong.at], types[wrong.at], wrong.needed, what, env);
+            let reached = overloads.iter().filter(|overload| overload.params.len() == args.len());
+            let results = reached.map(|overload| overload.result.of(&types));
+            return Type { open: true, ..results.reduce(Type::either).unwrap_or(Type::of(Kinds::VALUES)) };
+        }
+        let present: Vec<Kinds> = kinds.iter().map(|kinds| kinds.without(Kinds::MISSING)).collect();
         let mut fitting = Vec::new();
         for (at, (arg, is)) in args.iter().zip(&types).enumerate() {
-            let mut needed = takes(overloads, at, &kinds);
+            let mut needed = takes(overloads, at, &present);
             if needed.is_empty() {
                 needed = takes_at_all(overloads, at, args.len());
             }
             fitting.push(self.need(arg, *is, needed, what, env));
-            if self.findings.errors.len() > before {
-                // One wrong argument makes the others look wrong.
-                break;
-            }
-        }
-        let reached = || overloads.iter().filter(|overload| overload.params.len() == args.len());
-        if fitting.len() < args.len() || self.findings.errors.len() > before {
-            let results = reached().map(|overload| overload.result.of(&types));
-            return Type { open: true, ..results.reduce(Type::either).unwrap_or(Type::of(Kinds::VALUES)) };
         }
         self.combinations(what, overloads, args, &fitting, node, env)
     }
@@ -114,12 +112,16 @@ impl Check<'_> {
             let kinds = other.kinds.without(Kinds::MISSING);
             if kinds.has(Kind::Null) || kinds.is_empty() { Kinds::VALUES } else { kinds.or(Kinds::NULL) }
         };
+        // The author knows the type of a constant. Of two others, the earlier one raised the expectation.
+        let is_right_first = b.0.constant().is_none();
+        let (first, second) = if is_right_first { (b, a) } else { (a, b) };
         let before = self.findings.errors.len();
-        let left = self.need(a.0, a.1, comparable(b.1), what, env);
+        let first_type = self.need(first.0, first.1, comparable(second.1), what, env);
         if self.findings.errors.len() > before {
             return;
         }
-        let right = self.need(b.0, b.1, comparable(a.1), what, env);
+        let second_type = self.need(second.0, second.1, comparable(first.1), what, env);
+        let (left, right) = if is_right_first { (second_type, first_type) } else { (first_type, second_type) };
         let is_same = matches!((a.0.place(), b.0.place()), (Some(a), Some(b)) if env.is_same(a, b));
         if is_same || left.open || right.open {
             return;

@@ -56,10 +56,9 @@ impl Check<'_> {
                 format!("`{text}` is of {}, and {what} needs {needed} here", is.kinds.without(Kinds::MISSING))
             };
             let error = ExprError::new(node.span.clone(), "the expression never has a result", label);
-            let error = if is.kinds.and(Kinds::TIMESTAMP.or(Kinds::DURATION)).is_empty() {
-                error
-            } else {
-                error.help("convert the time: string(t) is RFC 3339 text, epochSeconds(t) a number")
+            let error = match conversion(&text, is.kinds, needed, node.constant().is_some()) {
+                Some(help) => error.help(help),
+                None => error,
             };
             self.error(error, env);
             let is = Type { kinds: needed, open: true, ..is };
@@ -87,6 +86,24 @@ impl Check<'_> {
         };
         let guard = node.place().map(|_| guard(&text, others, needed));
         self.fault(node, label, guard, env);
+    }
+}
+
+/// Returns how to convert a part to a type that fits, if a function does that.
+fn conversion(text: &str, is: Kinds, needed: Kinds, is_constant: bool) -> Option<String> {
+    let needed = needed.without(Kinds::NULL);
+    if !is.and(Kinds::TIMESTAMP.or(Kinds::DURATION)).is_empty() {
+        Some("convert the time: string(t) is RFC 3339 text, epochSeconds(t) a number".to_owned())
+    } else if is.is_empty() || is.has(Kind::Missing) {
+        None
+    } else if is_constant {
+        (needed == Kinds::S && is == Kinds::N).then(|| format!("write a text: \"{text}\""))
+    } else if needed == Kinds::S && is.is_within(Kinds::N.or(Kinds::BOOL)) {
+        Some(format!("convert it to a text: string({text})"))
+    } else if needed == Kinds::N && is == Kinds::S {
+        Some(format!("convert it to a number: number({text})"))
+    } else {
+        None
     }
 }
 

@@ -70,6 +70,14 @@ where
 struct Part {
     code: Code,
     text: String,
+    is_constant: bool,
+}
+
+impl Part {
+    /// Returns the text for messages, and whether the part is a constant.
+    fn named(&self) -> (&str, bool) {
+        (&self.text, self.is_constant)
+    }
 }
 
 struct Compiler<'s> {
@@ -83,7 +91,7 @@ impl Compiler<'_> {
     }
 
     fn part(&mut self, node: &Node) -> Part {
-        Part { code: self.code(node), text: self.text(&node.span) }
+        Part { code: self.code(node), text: self.text(&node.span), is_constant: node.constant().is_some() }
     }
 
     fn parts(&mut self, nodes: &[Node]) -> Vec<Part> {

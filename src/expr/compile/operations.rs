@@ -21,7 +21,7 @@ pub(super) fn operation(operator: Operator, args: Vec<Part>, text: String) -> Co
         (Some(a), Some(b)) => boxed(move |run| {
             let mut values = [(a.code)(run)?, (b.code)(run)?];
             let result = binary(run, operator, &mut values);
-            explain(result, &text, || mismatch(operator.name(), operator.overloads(), &[&a.text, &b.text], &values))
+            explain(result, &text, || mismatch(operator.name(), operator.overloads(), &[a.named(), b.named()], &values))
         }),
         (Some(a), None) => boxed(move |run| {
             let value = [(a.code)(run)?];
@@ -31,7 +31,7 @@ pub(super) fn operation(operator: Operator, args: Vec<Part>, text: String) -> Co
                 let number = value[0].view().number();
                 number.map(|number| Val::Number(-number.into_owned())).ok_or(Stop::Types)
             };
-            explain(result, &text, || mismatch(operator.name(), operator.overloads(), &[&a.text], &value))
+            explain(result, &text, || mismatch(operator.name(), operator.overloads(), &[a.named()], &value))
         }),
         (None, _) => boxed(move |_| Err(Fail::new(format!("`{text}` has no operand")))),
     }
@@ -196,7 +196,7 @@ fn apply<'a, const COUNT: usize>(
 ) -> Res<Val<'a>> {
     let result = (function.body)(run, &mut values, prepared);
     explain(result, text, || {
-        let texts = parts.map(|part| part.text.as_str());
+        let texts = parts.map(Part::named);
         mismatch(function.name, function.overloads, &texts, &values)
     })
 }

@@ -190,3 +190,37 @@ fn a_part_that_never_has_a_result_is_refused_at_load() {
         assert_eq!(&source[errors[0].span.clone()], part, "{source}: {errors:?}");
     }
 }
+
+/// The caret is under the part whose type the author did not expect, and the remedy names a function that converts it.
+#[test]
+fn the_part_with_the_unexpected_type_is_to_blame() {
+    let known = KnownTypes::default().with("n", Some("N")).with("pk", Some("S"));
+    for (source, part, help) in [
+        ("\"EMAIL#\" + item.n", "item.n", Some("string(item.n)")),
+        ("item.n + \"#\"", "item.n", Some("string(item.n)")),
+        ("item.pk + \"#\" + item.n", "item.n", Some("string(item.n)")),
+        ("item.pk + item.n", "item.n", Some("string(item.n)")),
+        ("\"x\" + (item.n + 1)", "item.n + 1", Some("string(item.n + 1)")),
+        ("\"x\" == item.n", "item.n", Some("string(item.n)")),
+        ("item.n == \"x\"", "item.n", Some("string(item.n)")),
+        ("5 < item.pk", "item.pk", Some("number(item.pk)")),
+        ("item.pk == item.n", "item.n", Some("string(item.n)")),
+        ("\"x\" + [1]", "[1]", None),
+        ("item.pk.startsWith(item.n)", "item.n", Some("string(item.n)")),
+    ] {
+        let found = match Expr::compile(source, Expected::Value) {
+            Ok(expr) => expr.faults(&known),
+            Err(errors) => errors,
+        };
+        let places: Vec<&str> = found.iter().map(|error| &source[error.span.clone()]).collect();
+        let blamed = if part == "[1]" { places.iter().any(|place| place.contains(part)) } else { places == [part] };
+        assert!(blamed, "{source}: {found:?}");
+        if let Some(help) = help {
+            assert!(found[0].help.iter().any(|line| line.ends_with(help)), "{source}: {found:?}");
+            // The remedy removes the error.
+            let converted = source.replace(part, help);
+            let after = compiled(&converted, Expected::Value).faults(&known);
+            assert!(after.iter().all(|fault| fault.title != found[0].title), "{converted}: {after:?}");
+        }
+    }
+}

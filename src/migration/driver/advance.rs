@@ -2,7 +2,7 @@
 
 use super::Driver;
 use crate::cutover::Flag;
-use crate::migration::history::{backup_phases, limits};
+use crate::migration::history::{backup_phases, has_not_computable_in, limits};
 use crate::migration::{DriverError, Notice, Wait};
 use crate::playbook::{Goal, Phase, Step, StepContext, StepRefusal, no_way_back, one_way, step};
 use crate::state::phase::EXPAND;
@@ -42,6 +42,7 @@ impl Driver {
         let flag = observed.as_ref().map(|(flag, _)| flag.clone());
         let missing_flag = if flag.is_none() { Some(self.last_known_flag().await?) } else { None };
         let OpenWork { failures, diverged } = self.store.open_work_of_phase(EXPAND).await?;
+        let not_computable = failures > 0 && has_not_computable_in(&self.store, EXPAND).await?;
         let unrestorable_targets = self.store.unrestorable_targets().await?;
         let purged_at = self.store.fact(StoredFact::JournalPurged).await?;
         let no_way_back = no_way_back(self.plan.deletion(), purged_at.as_deref());
@@ -53,6 +54,7 @@ impl Driver {
             flag: flag.as_ref(),
             left: self.tracker.left(),
             failures,
+            not_computable,
             unfinished: 0,
             diverged,
             limits: limits(&self.plan),

@@ -30,7 +30,10 @@ impl Driver {
         let sources = job.progress_sources(run.total_segments, before);
         // The table's description may have changed since the run began. With the first estimate, the percentage never
         // goes back.
-        let item_estimate = run.table_items_estimate.unwrap_or(sources.item_estimate);
+        let item_estimate = match job.changes.restores_items() {
+            true => 0,
+            false => run.table_items_estimate.unwrap_or(sources.item_estimate),
+        };
         let ranges_before = self.ranges_before(run, before.is_some()).await;
         let sources = ProgressSources { item_estimate, ranges_before, ..sources };
         let mut clocks = self.clocks().await;

@@ -51,7 +51,8 @@ impl Driver {
             phase: name.into(),
             total_segments: job.segments().segments,
             tool_version: env!("CARGO_PKG_VERSION").into(),
-            table_items_estimate: Some(self.description.item_count),
+            // A pass that reads the journal does not read the table, so the table's size says nothing about its progress.
+            table_items_estimate: (!job.changes.restores_items()).then_some(self.description.item_count),
         };
         // The earlier pass recorded a baseline only for the items that it read. For the other items, a restarted run
         // could not distinguish preexisting values from values that the earlier pass wrote. So a baseline pass first

@@ -14,7 +14,7 @@ use crate::migration::{
     MigrationError, PreflightReport, job_for_phase, kind, run_preflight,
 };
 use crate::passes::{DryRun, Prediction};
-use crate::playbook::{Goal, NextCommand, Phase, PlanKind};
+use crate::playbook::{CutoverTarget, Goal, NextCommand, Phase, PlanKind};
 use crate::preflight::{
     Acceptance, FinishRequirements, SampleResult, SampleSize, check_begun_plan, health_findings, sample,
 };
@@ -94,17 +94,19 @@ impl Migration {
                 let target = Box::pin(self.target(self.check_of_run().await)).await?;
                 let recorded = recorded(&target, EXPAND).await.filter(|(run, _)| run.can_be_resumed());
                 let accepted: Vec<Acceptance> =
-                    all_accepted(&options.accept, recorded.into_iter().flat_map(|run| run.1));
+                    all_accepted(&options.accept, recorded.iter().flat_map(|run| run.1.iter().copied()));
                 let job = target.job_accepting(&accepted)?;
                 // If readers and writers must stop using an old attribute, begin with dual writes, so that items
                 // inserted behind the scan position get both attributes.
                 let kind = kind(&target.plan);
                 let has_dual_writes = matches!(kind, PlanKind::Flagged | PlanKind::Stated);
-                let next = match has_dual_writes && state::is_absent(&target.state).await {
-                    true => NextCommand::first_dual_write(kind),
-                    false => Goal::Run { again: false }.into(),
+                let goal = match has_dual_writes && state::is_absent(&target.state).await {
+                    true => Goal::CutoverTo(CutoverTarget::DualWrite),
+                    false => Goal::Run { again: false },
                 };
                 let plan_may_change = state::is_absent(&target.state).await;
+                let is_resumed = recorded.is_some();
+                let next = (goal, if is_resumed { Vec::new() } else { options.accept.clone() });
                 let counted = Box::pin(self.count(target, job, None, next, options.sample, accepted)).await?;
                 Ok(DryRunOutcome { plan_may_change, ..counted })
             }
@@ -142,8 +144,9 @@ impl Migration {
         let goal = if phase == Phase::Contract { Goal::Contract } else { Goal::Rollback };
         let unrecorded = phase == Phase::Undo && file.pairs_unrecorded().await?;
         let flag = if phase == Phase::Undo { FlagRecord::from_file(file.as_ref()).await } else { None };
-        let mut outcome = self.count(target, job, Some(file), goal.into(), None, accepted).await?;
+        let mut outcome = self.count(target, job, Some(file), (goal, accept.to_vec()), None, accepted).await?;
         outcome.pairs_unrecorded = unrecorded;
+        outcome.ignores_limits = phase == Phase::Undo;
         outcome.leaves_out_old_from_new = flag.is_some_and(|record| record.flag.old_stale);
         Ok(outcome)
     }
@@ -153,7 +156,7 @@ impl Migration {
         target: MigrationTarget,
         mut job: Job,
         records: Option<Arc<dyn HistoryReader>>,
-        next: NextCommand,
+        (goal, given): (Goal, Vec<Acceptance>),
         size: Option<SampleSize>,
         accepted: Vec<Acceptance>,
     ) -> Result<DryRunOutcome, MigrationError> {
@@ -164,8 +167,22 @@ impl Migration {
         let read = sampled.as_ref().map_or(ItemsRead::Whole(&found), ItemsRead::Sample);
         let report = run_preflight(&target, &job, read, accepted).await;
         report.notify(self.observer.as_ref());
-        let next = next.render(&target.commands);
         let PreflightReport { findings, estimate, accepted } = report;
+        // The next command repeats what the operator accepted, and names what else it needs.
+        let begins = matches!(goal, Goal::Run { .. } | Goal::CutoverTo(_));
+        let needed = findings.iter().filter(|finding| begins && finding.refuses(&accepted));
+        let needed = given.into_iter().chain(needed.filter_map(|finding| finding.accept)).map(Acceptance::name);
+        let next = match goal {
+            Goal::CutoverTo(CutoverTarget::DualWrite) => NextCommand::first_dual_write(kind(&target.plan)),
+            Goal::Run { .. }
+            | Goal::FailuresRetry
+            | Goal::Verify { .. }
+            | Goal::CutoverTo(_)
+            | Goal::Back { .. }
+            | Goal::Contract
+            | Goal::Rollback => goal.into(),
+        };
+        let next = next.with_accepted(goal, needed).render(&target.commands);
         let stopped = job.stop.reason().cloned();
         Ok(DryRunOutcome {
             target,
@@ -177,6 +194,7 @@ impl Migration {
             stopped,
             pairs_unrecorded: false,
             leaves_out_old_from_new: false,
+            ignores_limits: false,
             plan_may_change: false,
             next,
         })

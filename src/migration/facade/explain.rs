@@ -10,7 +10,7 @@ use crate::item::{Item, ItemKey, KeyAttribute, KeySchema, KeyTextError, Value};
 use crate::machine::Random;
 use crate::migration::{Migration, MigrationError, Silent};
 use crate::passes::{contract, expand, old_from_new, undo};
-use crate::plan::{LoadedPlan, Plan};
+use crate::plan::{LoadedPlan, Plan, SelectedIndex};
 use crate::preflight::{Acceptance, PATIENCE, PlanCheck, PreflightError, check_begun_plan, check_rollback_plan};
 use crate::state::phase::EXPAND;
 use crate::state::{self, Identity, StateReader, StoreError};
@@ -153,7 +153,10 @@ impl Explainer<'_> {
         let changes = self.changes_for(item);
         let key = changes.key().key_of(item);
         let history = self.history(&changes, key.clone().unwrap_or_else(|| ItemKey::new(Item::new()))).await?;
-        let explanation = Explanation::of_item(self.pass, &plan.changes, &changes, item, &history);
+        let mut explanation = Explanation::of_item(self.pass, plan, &changes, item, &history);
+        if let Some(index) = self.assumed_index() {
+            explanation = explanation.assuming_index(&index.name);
+        }
         Ok(if self.is_listed(&changes, key.as_ref())? { explanation } else { explanation.not_listed() })
     }
 
@@ -169,6 +172,13 @@ impl Explainer<'_> {
         let is_listed = self.is_listed(&changes, Some(&key))?;
         let explanation = Explanation::of_missing_item(self.pass, &plan.changes, &changes, key, &history);
         Ok(if is_listed { explanation } else { explanation.not_listed() })
+    }
+
+    /// Returns the index that contains every item by assumption: without the table, the key of the plan's index is
+    /// unknown. Only `run` reads the index.
+    fn assumed_index(&self) -> Option<&SelectedIndex> {
+        let index = self.loaded.plan.index.as_ref();
+        index.filter(|_| self.table.is_none() && self.pass == ExplainedPass::Expand)
     }
 
     /// Returns the changes of the pass. `item` is an item of the table, or the key of one.
@@ -226,7 +236,11 @@ impl Explainer<'_> {
     }
 
     fn changes(&self, table: &TableDescription) -> Changes {
-        let plan = &self.loaded.plan.clone().with_index_key(&table.index_schemas());
+        let mut plan = self.loaded.plan.clone().with_index_key(&table.index_schemas());
+        if self.assumed_index().is_some() {
+            plan.index = None;
+        }
+        let plan = &plan;
         let changes = match self.pass {
             ExplainedPass::Expand => expand::changes(plan, table),
             ExplainedPass::Contract => contract::changes(plan, table),

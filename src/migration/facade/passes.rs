@@ -1,5 +1,6 @@
 //! The commands `contract` and `rollback`.
 
+use crate::change::Leftover;
 use crate::migration::target::MigrationTarget;
 use crate::migration::{
     CommandRequest, Migration, MigrationError, OperatorInput, PassOutcome, PassResult, PassSummary, StepOptions,
@@ -83,11 +84,15 @@ impl Migration {
             if let Some(PassResult::Worked(ended)) = end.result {
                 let store = &session.driver.store;
                 let not_as_before = not_as_before::leftovers_of_run(store, &ended.run).await?;
+                let repaired_over = not_as_before::noted_by_run(store, &ended.run, Leftover::RepairedOver).await?;
+                let reply_lost = not_as_before::noted_by_run(store, &ended.run, Leftover::DeleteReplyLost).await?;
                 passes.push(PassSummary {
                     journaled: store.pre_image_count(ended.run.id).await?,
                     clocks: clocks.of(ended.run.id),
                     ended: *ended,
                     not_as_before,
+                    repaired_over,
+                    reply_lost,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! Records the baseline of a page: the items that already have their new attribute before the migration writes any item
 //! of the page.
 //!
-//! `state/sqlite/journal.rs` explains why the baseline is recorded for each item and not for each page, and how later
+//! `state/sqlite/baseline.rs` explains why the baseline is recorded for each item and not for each page, and how later
 //! passes use it.
 
 use std::collections::{HashMap, HashSet};

@@ -9,7 +9,9 @@
 
 mod clusters;
 mod heaviest;
+mod predicted_outcome;
 mod prediction;
+mod shape;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +19,9 @@ use async_trait::async_trait;
 
 pub use clusters::{predict_page, read_clusters};
 pub use heaviest::{HeaviestKeys, KeyUsage};
-pub use prediction::{ItemGroup, PredictedOutcome, Prediction, Shape};
+pub use predicted_outcome::PredictedOutcome;
+pub use prediction::{ItemGroup, Prediction};
+pub use shape::Shape;
 
 use crate::change::{Changes, ItemHistory, Outcome};
 use crate::engine::Decisions;

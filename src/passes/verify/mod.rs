@@ -19,5 +19,7 @@ pub use compare::{Comparison, Parity};
 pub use pass::{ItemHistories, VerificationResult, VerifyInput, begin, verify};
 pub use repair::Repair;
 pub use repair_preview::RepairPreview;
-pub use report::{MAX_EXAMPLES, MAX_SEGMENTS, MismatchExample, SampleReport, SegmentReport, VerifyReport};
+pub use report::{
+    MAX_EXAMPLES, MAX_SEGMENTS, MismatchExample, RepairForecast, SampleReport, SegmentReport, VerifyReport,
+};
 pub use sample::{Sample, large_segments, total_clusters};

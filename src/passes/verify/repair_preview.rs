@@ -3,10 +3,10 @@
 
 use std::io::{Result, Write};
 
-use super::report::VerifyReport;
+use super::report::{RepairForecast, VerifyReport};
 use crate::change::Strategy;
 use crate::cutover::{Truth, TruthByKey};
-use crate::telemetry::number;
+use crate::figure::{count, number};
 
 /// The inputs of a repair, other than the items.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct RepairPreview {
     pub removes: bool,
     /// Whether the plan deletes items.
     pub deletes: bool,
+    /// Whether the plan only writes values, so that no new attribute replaces an old one.
+    pub only_writes_values: bool,
     /// Whether the plan changes elements of lists or maps.
     pub changes_elements: bool,
 }
@@ -42,6 +44,7 @@ impl RepairPreview {
             writeln!(out, "    {label:<16} {items:>12}  the item matches the selection: the repair deletes it")?;
             return writeln!(out, "  Other items may match by now. Each item is read again before it is deleted.");
         }
+        let counts = self.counts(report);
         let AffectedAttributes { missing, stale, unexpected } = self.sides();
         let unexpected = if self.removes {
             format!(
@@ -51,16 +54,18 @@ impl RepairPreview {
             format!("nothing in the plan explains the value {unexpected}: it stays (--repair-remove removes it)")
         };
         for (label, items, what) in [
-            ("missing", report.missing, format!("the value is missing {missing}: the repair writes it")),
+            ("missing", counts.missing, format!("the value is missing {missing}: the repair writes it")),
             (
                 "stale",
-                report.stale,
+                counts.stale,
                 format!("the value differs {stale}: the repair overwrites it, and the journal keeps the old value"),
             ),
-            ("unexpected", report.unexpected, unexpected),
+            ("unexpected", counts.unexpected, unexpected),
         ] {
             writeln!(out, "    {label:<16} {:>12}  {what}", number(items))?;
         }
+        self.write_left(report, out)?;
+        self.write_replaced(report, out)?;
         if self.changes_elements {
             writeln!(
                 out,
@@ -68,7 +73,11 @@ impl RepairPreview {
                  on_existing = \"overwrite\"."
             )?;
         }
+        // A forecast does not count items that were repaired since.
         match report.repaired {
+            _ if report.forecast.is_some() => {
+                writeln!(out, "  Other items may differ by now. Each item is read again before it is changed.")
+            }
             0 => writeln!(out, "  Other items may differ by now. Each item is read again before it is changed."),
             repaired => writeln!(
                 out,
@@ -78,9 +87,81 @@ impl RepairPreview {
         }
     }
 
+    /// Returns the number of items of each kind that the repair changes. The number of unexpected items includes those
+    /// that stay because the repair removes nothing.
+    fn counts(&self, report: &VerifyReport) -> RepairForecast {
+        match &report.forecast {
+            Some(forecast) => {
+                let unexpected = forecast.unexpected + forecast.only_with_remove;
+                RepairForecast { unexpected, ..forecast.clone() }
+            }
+            None => RepairForecast {
+                missing: report.missing,
+                stale: report.stale,
+                unexpected: report.unexpected,
+                ..RepairForecast::default()
+            },
+        }
+    }
+
+    /// Writes how many items the repair leaves as they are, and why.
+    fn write_left(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
+        let Some(forecast) = &report.forecast else { return Ok(()) };
+        let left: u64 = forecast.left.values().sum();
+        if left > 0 {
+            writeln!(out, "    {:<16} {:>12}  the repair does not change these items", "left", number(left))?;
+        }
+        for (why, items) in &forecast.left {
+            writeln!(out, "      {}: {why}", count(*items, "item", "items"))?;
+        }
+        match forecast.unexamined {
+            0 => Ok(()),
+            more => writeln!(
+                out,
+                "  {} more were counted but not examined: what the repair does with them is unknown here.",
+                count(more, "mismatch", "mismatches")
+            ),
+        }
+    }
+
+    /// Writes in how many items the repair replaces values of applications.
+    fn write_replaced(&self, report: &VerifyReport, out: &mut impl Write) -> Result<()> {
+        match report.forecast.as_ref().map_or(0, |forecast| forecast.replaces(self.removes)) {
+            0 => Ok(()),
+            items => writeln!(
+                out,
+                "  In {} of them, the repair replaces or removes a value that this migration is not recorded to have \
+                 written; an application may have written it. The journal keeps these values. A later rollback may not \
+                 restore them, and then lists the items.",
+                number(items)
+            ),
+        }
+    }
+
+    /// Returns the question to ask before the repair of the table with this description.
+    pub fn question(&self, report: &VerifyReport, table: &str) -> String {
+        let Some(forecast) = report.forecast.as_ref().filter(|_| !self.deletes) else {
+            return format!("Repair items of {table} now?");
+        };
+        let at_least = if forecast.unexamined > 0 || !report.is_full() { "at least " } else { "" };
+        let repairs = count(forecast.repairs(self.removes), "item", "items");
+        match forecast.replaces(self.removes) {
+            0 => format!("Repair {at_least}{repairs} of {table} now?"),
+            replaced => format!(
+                "Repair {at_least}{repairs} of {table} now, and replace values that applications may have written in \
+                 {at_least}{} of them?",
+                number(replaced)
+            ),
+        }
+    }
+
     fn sides(&self) -> AffectedAttributes {
         let new = "in the new attribute";
         let old = "in the old attribute";
+        if self.only_writes_values {
+            let target = "at a path that the plan changes";
+            return AffectedAttributes { missing: target, stale: target, unexpected: target };
+        }
         match (self.truths, self.strategy) {
             (TruthByKey::All(Truth::Old), Strategy::ExpandContract) => {
                 AffectedAttributes { missing: new, stale: new, unexpected: new }
@@ -120,7 +201,14 @@ mod tests {
         let found = VerifyReport { missing: 11, stale: 12, unexpected: 13, ..report() };
         let lines = |truths, strategy, removes| {
             let mut out = Vec::new();
-            let preview = RepairPreview { strategy, truths, removes, deletes: false, changes_elements: false };
+            let preview = RepairPreview {
+                strategy,
+                truths,
+                removes,
+                deletes: false,
+                only_writes_values: false,
+                changes_elements: false,
+            };
             preview.write(&found, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();
             [11, 12, 13].map(|n| {
@@ -150,6 +238,70 @@ mod tests {
         assert!(removes.contains("in the old attribute: the repair removes it"), "{removes}");
     }
 
+    /// A plan that only writes values has no old and no new attribute.
+    #[test]
+    fn a_plan_that_only_writes_values_names_no_old_attribute() {
+        let found = VerifyReport {
+            missing: 1,
+            stale: 2,
+            unexpected: 3,
+            only_writes_values: true,
+            examples: Vec::new(),
+            ..report()
+        };
+        let mut out = Vec::new();
+        let preview = RepairPreview {
+            strategy: Strategy::ExpandContract,
+            truths: Truth::Old.into(),
+            removes: true,
+            deletes: false,
+            only_writes_values: true,
+            changes_elements: false,
+        };
+        preview.write(&found, &mut out).unwrap();
+        found.write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for wrong in ["old attribute", "new attribute", "old values", "new values", "cut over"] {
+            assert!(!text.contains(wrong), "{text}");
+        }
+        assert!(text.contains("missing at a path that the plan changes"), "{text}");
+        assert!(text.contains("the values that the plan implies are the truth"), "{text}");
+    }
+
+    /// The header counts only what the repair changes. The rest has its reasons, and the question names the number of
+    /// values that applications may have written.
+    #[test]
+    fn the_preview_counts_what_the_repair_changes_and_names_the_rest() {
+        let forecast = RepairForecast {
+            stale: 20,
+            replaces: 15,
+            only_with_remove: 3,
+            left: [("left alone: its correct value is unknown".to_owned(), 7)].into(),
+            ..RepairForecast::default()
+        };
+        let found = VerifyReport { missing: 0, stale: 27, unexpected: 3, forecast: Some(forecast), ..report() };
+        let preview = |removes| RepairPreview {
+            strategy: Strategy::ExpandContract,
+            truths: Truth::Old.into(),
+            removes,
+            deletes: false,
+            only_writes_values: false,
+            changes_elements: false,
+        };
+        let mut out = Vec::new();
+        preview(false).write(&found, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        for part in ["20  the value differs", "7  the repair does not change", "7 items: left alone", "In 15 of them"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let question = "Repair 20 items of T now, and replace values that applications may have written in 15 of them?";
+        assert_eq!(preview(false).question(&found, "T"), question);
+        let question = "Repair 23 items of T now, and replace values that applications may have written in 18 of them?";
+        assert_eq!(preview(true).question(&found, "T"), question);
+        let none = VerifyReport { forecast: Some(RepairForecast::default()), ..found };
+        assert_eq!(preview(false).question(&none, "T"), "Repair 0 items of T now?");
+    }
+
     /// A repair overwrites no different value in an element, unless the plan says so.
     #[test]
     fn the_preview_says_what_stays_in_elements() {
@@ -157,7 +309,14 @@ mod tests {
             let mut out = Vec::new();
             let truths = Truth::Old.into();
             let strategy = Strategy::InPlace;
-            let preview = RepairPreview { strategy, truths, removes: false, deletes: false, changes_elements };
+            let preview = RepairPreview {
+                strategy,
+                truths,
+                removes: false,
+                deletes: false,
+                only_writes_values: false,
+                changes_elements,
+            };
             preview.write(&report(), &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };

@@ -1,5 +1,6 @@
 //! The report of a complete verification. This document is stored, hashed and shown.
 
+mod forecast;
 mod sample;
 #[cfg(test)]
 pub(super) mod tests;
@@ -13,6 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::figure::{count, number};
 use crate::item::{ItemKey, item_from_json};
 use crate::state::{Verdict, VerdictCounts};
+pub use forecast::RepairForecast;
+pub(in crate::passes::verify) use forecast::{NOT_REMOVED, REPLACES};
 pub use sample::SampleReport;
 
 /// Maximum number of keys that a report names for each verdict.
@@ -63,6 +66,9 @@ pub struct VerifyReport {
     /// still there, and no attributes are compared.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deletes: bool,
+    /// Whether the plan only writes values, so that no new attribute replaces an old one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_writes_values: bool,
     /// Number of items that were read and compared.
     pub compared: u64,
     /// Number of items that were read but not compared, because no change of the plan applies to them.
@@ -107,6 +113,10 @@ pub struct VerifyReport {
     pub journal_purged_at: Option<String>,
     /// What the sample shows about the whole table. `None` if the whole table was read.
     pub sample: Option<SampleReport>,
+    /// What a repair would do with the mismatches. `None` if no repair is possible, or if an earlier version of the tool
+    /// made the report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<RepairForecast>,
     /// For each verdict, at most ten mismatching items.
     pub examples: Vec<MismatchExample>,
 }
@@ -141,8 +151,8 @@ pub struct MismatchExample {
     pub paths: Vec<String>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired, or the reason why no repair is possible. `None` if the item was
-    /// repaired, or if no repair was requested and one may be possible.
+    /// The reason why the item was not repaired. If no repair was requested: the reason why a repair would leave the item
+    /// alone, or the note that it would replace a value of an application. Otherwise `None`.
     pub why: Option<String>,
 }
 
@@ -196,6 +206,7 @@ impl VerifyReport {
             return "no item that the plan selects may be left";
         }
         match self.truth.as_str() {
+            "old" if self.only_writes_values => "the values that the plan implies are the truth",
             "old" => "the old values are the truth",
             "new" => "the new values are the truth",
             "new_on_the_way_back" => "the new values are the truth, and old values without a new one stay",
@@ -219,7 +230,11 @@ impl VerifyReport {
         writeln!(out, "  {:<16} {:>14}", "items compared", number(self.compared))?;
         for (label, items, note) in [
             ("matching", self.matching, ""),
-            ("skipped", self.skipped, "  another value existed before; on_existing = \"skip\" counts it as done"),
+            (
+                "skipped",
+                self.skipped,
+                "  the plan says `skip`: another value existed before, or the item is not computable",
+            ),
             ("missing", self.missing, "  a value that the truth implies is missing"),
             ("stale", self.stale, "  a value differs from what the truth implies"),
             ("unexpected", self.unexpected, "  a value that the truth does not imply"),
@@ -331,7 +346,12 @@ impl VerifyReport {
                     writeln!(out, "    {verdict:<10} {key}{}{why}", if example.repaired { ", deleted" } else { "" })?;
                 }
                 false => {
-                    writeln!(out, "    {:<10} {key}: {}{repaired}{why}", example.verdict, example.paths.join(", "))?;
+                    // The mismatch of a derived item has no path.
+                    let paths = match example.paths.is_empty() {
+                        true => String::new(),
+                        false => format!(": {}", example.paths.join(", ")),
+                    };
+                    writeln!(out, "    {:<10} {key}{paths}{repaired}{why}", example.verdict)?;
                 }
             }
         }

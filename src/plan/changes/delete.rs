@@ -106,5 +106,5 @@ fn read_attributes(value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Opt
                 .help("list every attribute that an item may have, other than its key: attributes = [\"status\"]"),
         );
     };
-    attribute_list(value, report)
+    Some(attribute_list(value, report)?.into_iter().map(|written| written.name).collect())
 }

@@ -48,7 +48,7 @@ pub(super) fn read_exec(
     let files = texts(fields, "files", "[\"model.json\"]", problems).unwrap_or_default();
     let files = files.into_iter().map(Spanned::into_inner).collect();
     let (argv, (inputs, first), (outputs, to), marker) = (argv?, inputs?, outputs?, marker?);
-    if !are_distinct(&inputs, &outputs, &marker, problems) {
+    if !are_distinct(&inputs, &outputs, marker.as_ref(), problems) {
         return None;
     }
     let plain = |paths: Vec<Spanned<Path>>| paths.into_iter().map(Spanned::into_inner).collect();
@@ -56,7 +56,7 @@ pub(super) fn read_exec(
         argv,
         inputs: plain(inputs),
         outputs: plain(outputs),
-        marker: marker.into_inner(),
+        marker: marker.map(Spanned::into_inner),
         files,
         env,
         workers,
@@ -133,11 +133,25 @@ fn attribute(kind: &str, field: &str, value: &Spanned<DeValue<'_>>, problems: &m
     None
 }
 
-fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> Option<Spanned<Path>> {
-    match fields.get("marker") {
-        Some((_, value)) => attribute("exec", "marker", value, problems).map(|path| Spanned::new(value.span(), path)),
-        None => {
-            if !fields.has_misspelt(&["marker"]) {
+/// Reads the marker. Returns `Some(None)` if the program is deterministic, so that the change has no marker.
+fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> Option<Option<Spanned<Path>>> {
+    let written = fields.get("deterministic").map(|(at, _)| at);
+    let deterministic = fields.flag("deterministic", problems);
+    match (fields.get("marker"), written) {
+        (Some((at, _)), Some(word)) if deterministic == Some(true) => {
+            problems.add(
+                Diagnostic::new("an `exec` with `deterministic = true` has no marker", at, "not used")
+                    .also(word, "the program computes the outputs again instead")
+                    .help("remove `marker`, or remove `deterministic` to ask the program once for each set of inputs"),
+            );
+            None
+        }
+        (Some((_, value)), _) => {
+            attribute("exec", "marker", value, problems).map(|path| Some(Spanned::new(value.span(), path)))
+        }
+        (None, Some(_)) if deterministic != Some(false) => deterministic.map(|_| None),
+        (None, _) => {
+            if !fields.has_misspelt(&["marker", "deterministic"]) {
                 problems.add_missing(
                     Diagnostic::new(
                         "`exec` has no `marker`",
@@ -145,7 +159,11 @@ fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> O
                         "which attribute shows from which inputs the outputs were computed?",
                     )
                     .help("add `marker = \"embedding_of\"`; each write sets it to the SHA-256 of the inputs")
-                    .help("without a marker, backfill cannot recognise an item that is already done"),
+                    .help("without a marker, backfill cannot recognise an item that is already done")
+                    .help(
+                        "if the program computes the same outputs from the same inputs, you can write \
+                         `deterministic = true` instead: each run and each `verify` then starts the program again",
+                    ),
                 );
             }
             None
@@ -157,11 +175,12 @@ fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> O
 fn are_distinct(
     inputs: &[Spanned<Path>],
     outputs: &[Spanned<Path>],
-    marker: &Spanned<Path>,
+    marker: Option<&Spanned<Path>>,
     problems: &mut Problems,
 ) -> bool {
-    let mut is_valid = refuse_inputs("exec", inputs, outputs.iter().chain([marker]), problems);
-    if let Some(output) = outputs.iter().find(|output| output.get_ref() == marker.get_ref()) {
+    let mut is_valid = refuse_inputs("exec", inputs, outputs.iter().chain(marker), problems);
+    let same = |marker: &Spanned<Path>| outputs.iter().find(|output| output.get_ref() == marker.get_ref());
+    if let Some((marker, output)) = marker.and_then(|marker| Some((marker, same(marker)?))) {
         is_valid = false;
         problems.add(
             Diagnostic::new("the marker cannot be an output", marker.span(), "also in `outputs`")

@@ -27,7 +27,7 @@ const CHANGE_CASES: [&str; 12] =
     ["move", "copy", "set", "remove", "compute", "convert", "append", "bump", "exec", "custom", "delete", "put"];
 
 /// The fields that only some kinds of change take, each with these kinds.
-const DEPENDENT_FIELDS: [(&str, &[&str]); 27] = [
+const DEPENDENT_FIELDS: [(&str, &[&str]); 28] = [
     ("to", &["move", "copy", "convert"]),
     ("value", &["set", "append"]),
     ("values", &["append"]),
@@ -45,6 +45,7 @@ const DEPENDENT_FIELDS: [(&str, &[&str]); 27] = [
     ("inputs", &["exec", "custom"]),
     ("outputs", &["exec", "custom"]),
     ("marker", &["exec"]),
+    ("deterministic", &["exec"]),
     ("workers", &["exec"]),
     ("batch", &["exec"]),
     ("timeout", &["exec"]),

@@ -32,9 +32,14 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
     };
     let fields = Fields::open(table, "`put`", &["key", "attributes", "table"], value.span(), problems);
     let elsewhere = fields.get("table").map(|(at, _)| {
-        problems.add(Diagnostic::new("a derived item goes to the table of its source", at, "another table").help(
-            "remove `table`: this version puts derived items only into the table that the plan names in [table]",
-        ));
+        problems.add(
+            Diagnostic::new("a derived item goes into the table of its source", at, "another table")
+                .help("remove `table`: the tool puts derived items only into the table that the plan names in [table]")
+                .help(
+                    "a second table would need checks of its own that this version does not have: its keys, its capacity, \
+                     its replicas, and derived items there whose source is gone",
+                ),
+        );
     });
     if fields.get("key").is_none() && !fields.has_misspelt(&["key"]) {
         problems.add_missing(

@@ -73,6 +73,7 @@ fn every_change_of_meaning_changes_the_fingerprint() {
         exec("[\"p\", \"x\"]", "[\"a\"]", "[\"b\"]", "\"c\""),
         exec("[\"p\"]", "[\"a\", \"x\"]", "[\"b\"]", "\"c\""),
         exec("[\"p\"]", "[\"a\"]", "[\"b\", \"x\"]", "\"c\""),
+        plan("", "shop", &["exec = [\"p\"]\ninputs = [\"a\"]\noutputs = [\"b\"]\ndeterministic = true"]),
         exec("[\"p\"]", "[\"a\"]", "[\"b\"]", "\"x\""),
         plan("", "shop", &["each = \"a[*]\"\nset = \"b\"\nvalue = 1"]),
         plan("", "shop", &["each = \"a[*]\"\nset = \"b\"\nvalue = 2"]),

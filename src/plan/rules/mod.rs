@@ -11,6 +11,7 @@ mod index;
 mod length;
 mod put;
 mod replaced;
+mod stable;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use length::check_length;
 pub(super) use put::{check_put, check_put_key, check_put_types};
 pub(super) use replaced::check_strategy;
 use replaced::{check_inverse_index_key, check_replaced};
+pub(super) use stable::check_stable_names;
 
 /// The longest attribute name (developer guide, "Service quotas": 64 KB). DynamoDB also limits all names and values of
 /// an expression to 2 MB. A plan never exceeds that limit. All its names together have at most 256 KB, which is the

@@ -91,7 +91,11 @@ fn check_selection(root: &Fields<'_, '_>, put: &WrittenChange, selects: bool, pr
         problems.add(
             Diagnostic::new("`put` takes no `keys`", at.span(), "does not list the derived items")
                 .also(put.first.clone(), "puts the derived items")
-                .help("remove `keys`, and write a `where`: `verify` must also read the derived items"),
+                .help("remove `keys`, and select the same items with a `where`")
+                .help(
+                    "with `keys`, `verify` reads only the listed items, so it would not find a derived item whose source \
+                     is gone",
+                ),
         );
     } else if !selects && table.get("where").is_none() {
         problems.add_missing(

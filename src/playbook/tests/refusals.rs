@@ -134,6 +134,74 @@ fn a_rollback_of_derived_items_needs_stopped_writers() {
     }
 }
 
+/// Once contract has begun, a retry is refused with what happened and what to do, not with the missing way back.
+#[test]
+fn a_retry_after_contract_has_begun_says_what_to_do() {
+    let mut sim = after(PlanKind::Flagged, &[DUAL, RUN, VERIFY, READ, WRITE]);
+    sim.now += SOAK;
+    sim.flag = Some(sim.flag.as_ref().unwrap().next(FlagChange::Contract, time(sim.now), Duration::ZERO).unwrap());
+    sim.append(EventBody::PhaseBegun { phase: Phase::Contract });
+    let refused = sim.try_run(Goal::FailuresRetry).unwrap_err();
+    for part in ["`contract` has begun", "nothing was retried", "Correct these items", "tries each of them again"] {
+        assert!(refused.why.contains(part), "{part}: {refused}");
+    }
+    assert!(!refused.why.contains("no way back") && refused.next.as_str() == "contract", "{refused}");
+    let back = sim.try_run(Goal::Rollback).unwrap_err();
+    assert!(back.why.contains("no way back"), "{back}");
+    sim.run(Goal::Contract);
+    let refused = sim.try_run(Goal::FailuresRetry).unwrap_err();
+    assert!(refused.why.contains("by hand") && refused.next.as_str() == "status", "{refused}");
+}
+
+/// A retry cannot change an item that is not computable, so every kind of plan first names the list of failures.
+#[test]
+fn items_that_are_not_computable_are_looked_at_first() {
+    for kind in [PlanKind::Flagged, PlanKind::Stated, PlanKind::SetOnly, PlanKind::InPlace] {
+        let first: &[Goal] = if matches!(kind, PlanKind::Flagged | PlanKind::Stated) { &[DUAL, RUN] } else { &[RUN] };
+        let mut sim = after(kind, first);
+        sim.failures = 2;
+        assert_eq!(sim.stage_and_next().1.as_deref(), Some("failures retry"), "{kind:?}");
+        sim.not_computable = true;
+        assert_eq!(sim.stage_and_next().1.as_deref(), Some("failures list"), "{kind:?}");
+        sim.mismatches = 2;
+        sim.run(VERIFY);
+        assert_eq!(sim.stage_and_next().1.as_deref(), Some("failures list"), "{kind:?}: after a verification");
+    }
+}
+
+/// A repair left mismatches. The refusal names the careful way first, and `--force` last, with its risk.
+#[test]
+fn a_gate_closed_by_unrepaired_items_names_force_last() {
+    for diverged in [0, 3] {
+        let mut sim = after(PlanKind::Flagged, &[DUAL, RUN]);
+        sim.mismatches = 3;
+        sim.diverged = diverged;
+        sim.run(REPAIR);
+        let refused = sim.try_run(READ).unwrap_err();
+        let at = |part: &str| refused.why.find(part).unwrap_or_else(|| panic!("{part}: {refused}"));
+        let order = ["the last repair left 3 mismatches", "failures list", "explain --key", "Correct the items"];
+        let places: Vec<usize> = order.into_iter().chain(["verify --all", "--force REASON"]).map(at).collect();
+        assert!(places.is_sorted() && refused.why.contains("missing or wrong values"), "{refused}");
+        assert_eq!(refused.why.matches("The last resort").count(), 1, "{refused}");
+        assert_eq!(refused.next.as_str(), "failures list");
+        assert_eq!(sim.stage_and_next().1.as_deref(), Some("failures list"));
+    }
+}
+
+/// The status shows every step that `--force` took.
+#[test]
+fn each_forced_step_is_recorded() {
+    let mut sim = after(PlanKind::Flagged, &[DUAL, RUN]);
+    sim.mismatches = 3;
+    sim.run(VERIFY);
+    sim.force = Some("first");
+    sim.run(READ);
+    sim.force = Some("second");
+    sim.run(WRITE);
+    let reasons = (sim.state.forced_reads.as_deref(), sim.state.forced_writes.as_deref());
+    assert_eq!(reasons, (Some("first"), Some("second")));
+}
+
 /// After a purge of the journal, no rollback can undo what a pass writes. So a pass that writes begins only if the
 /// operator accepts this. A command that writes nothing needs no acceptance.
 #[test]

@@ -28,6 +28,7 @@ pub(super) struct SimulatedMigration {
     /// The last state of the flag before somebody removed it.
     pub(super) missing_flag: Option<Flag>,
     pub(super) failures: u64,
+    pub(super) not_computable: bool,
     pub(super) unfinished: u64,
     pub(super) diverged: u64,
     pub(super) mismatches: u64,
@@ -67,6 +68,7 @@ impl SimulatedMigration {
             first: None,
             missing_flag: None,
             failures: 0,
+            not_computable: false,
             unfinished: 0,
             diverged: 0,
             mismatches: 0,
@@ -113,6 +115,7 @@ impl SimulatedMigration {
             flag: self.flag.as_ref(),
             left: self.left(),
             failures: self.failures,
+            not_computable: self.not_computable,
             unfinished: self.unfinished,
             diverged: self.diverged,
             limits: self.limits,

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::super::{
     AffectedItems, BaselinePage, CrashPoint, DeleteCounts, DeletedItem, DeletedItemsQuery, FilledTargets, History,
-    PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus, SessionId, StoreError, phase, rules,
+    JournaledWrite, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus, SessionId, StoreError,
+    phase, rules,
 };
 use super::{ByItem, CrashPoints, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
 use crate::change::{
@@ -58,6 +59,7 @@ impl History for MemoryState {
             let rows = rows.filter(|(_, row)| path.as_ref().is_none_or(|path| row.pre.path == *path));
             let record = |(id, row): (PreImageId, &JournalRow)| {
                 Some(PreImageRecord {
+                    write: JournaledWrite::Value,
                     id,
                     run: row.run,
                     key: row.key.clone(),
@@ -140,9 +142,17 @@ impl History for MemoryState {
         self.call(|tables, _| {
             tables.run(run)?;
             let left = |prior: &PriorValue, written_digest: Option<Digest>| match prior {
-                PriorValue::Leftover(Leftover::Unknown) => leftover == Leftover::Unknown,
-                PriorValue::Leftover(Leftover::NewRemoved | Leftover::OldCreated) => leftover != Leftover::Unknown,
-                PriorValue::SameAsSource => written_digest.is_some() == (leftover == Leftover::Unknown),
+                PriorValue::Leftover(
+                    stored @ (Leftover::Unknown | Leftover::RepairedOver | Leftover::DeleteReplyLost),
+                ) => leftover == *stored,
+                PriorValue::Leftover(Leftover::NewRemoved | Leftover::OldCreated) => {
+                    matches!(leftover, Leftover::NewRemoved | Leftover::OldCreated)
+                }
+                PriorValue::SameAsSource => match leftover {
+                    Leftover::NewRemoved | Leftover::OldCreated => written_digest.is_none(),
+                    Leftover::Unknown => written_digest.is_some(),
+                    Leftover::RepairedOver | Leftover::DeleteReplyLost => false,
+                },
                 PriorValue::Value(_) | PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Mark(_) => false,
             };
             let is_left =

@@ -5,6 +5,9 @@ use crate::change::{BaselinePair, Digest, PreImage};
 use crate::item::{ItemKey, Path, Value};
 
 /// A stored pre-image. It contains a value from the user's table. The value is printed only on request.
+///
+/// The list of the journal ([`StateReader::journal`](super::super::StateReader::journal)) has one of these for each path
+/// that a write changed, and only one for a write of a whole item. The journal itself has several rows for such a write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreImageRecord {
     /// The id of the pre-image. Later pre-images have larger ids.
@@ -19,6 +22,29 @@ pub struct PreImageRecord {
     pub value: Option<Value>,
     /// The time at which the pre-image was recorded.
     pub at: String,
+    /// What the write did.
+    pub write: JournaledWrite,
+}
+
+/// What a recorded write did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JournaledWrite {
+    /// It changed the value at a path.
+    Value,
+    /// It deleted the whole item, or it was to delete the item. The value of the record is the item.
+    Delete {
+        /// The time at which DynamoDB's confirmation was recorded. `None` if nothing shows that the delete took effect.
+        confirmed_at: Option<String>,
+        /// The item that the delete removed, if a writer changed the item just before.
+        removed: Option<Value>,
+    },
+    /// It put a derived item, or it was to put one. The value of the record is the derived item.
+    Put {
+        /// The key of the source. `None` if the stored key cannot be read.
+        source: Option<ItemKey>,
+        /// The time at which DynamoDB's confirmation was recorded. `None` if nothing shows that the put took effect.
+        confirmed_at: Option<String>,
+    },
 }
 
 impl PreImageRecord {

@@ -13,8 +13,8 @@ mod work;
 pub use commit::{Commit, DivergedItem, Failure};
 pub use event::{EventRecord, StoredFact};
 pub use history::{
-    AffectedItems, BaselinePage, DeleteCounts, DeletedItem, DeletedItemsQuery, FilledTargets, PreImageRecord,
-    PreImageRow,
+    AffectedItems, BaselinePage, DeleteCounts, DeletedItem, DeletedItemsQuery, FilledTargets, JournaledWrite,
+    PreImageRecord, PreImageRow,
 };
 pub use identity::Identity;
 pub use migration::{DivergedGroup, FailureGroup, MigrationRecord, RecordLimits, RunDetails, SegmentCell, WorkGroups};

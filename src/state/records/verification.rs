@@ -93,7 +93,8 @@ pub struct Mismatch {
     pub paths: Vec<Path>,
     /// Whether the item was repaired.
     pub repaired: bool,
-    /// The reason why the item was not repaired; `None` if it was repaired. The reason contains no attribute values.
+    /// The reason why the item was not repaired; `None` if it was repaired. A verification without a repair records what a
+    /// repair would do, or `None` if it would only add a value. The text contains no attribute values.
     pub why: Option<String>,
 }
 

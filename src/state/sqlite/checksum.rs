@@ -219,6 +219,15 @@ fn damaged(what: &str) -> StateFileError {
     StateFileError::Damaged(what.to_owned())
 }
 
+/// Refuses a row with a wrong checksum. The column `at` is true if the checksum matches.
+pub(super) fn check_row_checksum(row: &Row<'_>, at: usize) -> Result<(), StateFileError> {
+    if row.get(at)? { Ok(()) } else { Err(damaged_row()) }
+}
+
+pub(super) fn damaged_row() -> StateFileError {
+    StateFileError::Row("one of its rows has a wrong checksum".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::layout::{MIGRATIONS, migrate};

@@ -13,8 +13,8 @@ use super::super::{DeleteCounts, DeletedItem, DeletedItemsQuery, PreImageId, Run
 use super::checksum::PRE_IMAGE;
 use super::error::StateFileError;
 use super::events;
-use super::journal::{CONFIRMED, PUT_BACK, WHOLE_ITEM, last_rollback};
-use super::read::{collect, key_from};
+use super::journal::{CONFIRMED, PUT_BACK, WHOLE_ITEM};
+use super::read::{collect, key_from, last_rollback};
 
 /// Stores the number of the journal's last row when a rollback begins.
 pub(super) fn record_end(connection: &Connection, rollback: RunId) -> Result<(), StateFileError> {

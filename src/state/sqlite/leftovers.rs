@@ -5,7 +5,7 @@ use rusqlite::{Connection, Params, Row, params};
 
 use super::super::{AffectedItems, RunId, StoreError, phase};
 use super::error::StateFileError;
-use super::journal::{PUT_BACK, PUTTING_BACK};
+use super::journal::{PUT_BACK, PUTTING_BACK, REPAIRED_OVER, REPLY_LOST};
 use super::read::{collect_readable, key_from, parse_path};
 use super::state_file::StateFile;
 use crate::change::{BaselinePair, Leftover};
@@ -19,6 +19,11 @@ impl StateFile {
         self.read(|connection| {
             if pairs_unrecorded(connection)? { Ok(None) } else { baseline_pairs(connection, kind, limit).map(Some) }
         })
+    }
+
+    /// Returns the paths that a run reports for this reason: the number of affected items, and up to `limit` paths.
+    pub fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
+        self.read(|connection| leftovers(connection, run, leftover, limit))
     }
 
     /// Returns whether the first pass ran with an earlier version of this program that did not record pairs.
@@ -39,30 +44,42 @@ pub(super) fn leftovers(
     leftover: Leftover,
     limit: u32,
 ) -> Result<AffectedItems, StateFileError> {
-    // A rollback or a step back writes rows of kind `same` only for items that it leaves unrestored (`change/undo.rs`),
-    // and to mark the items that it puts back.
+    // A rollback or a step back writes rows of kind `same` only for items that its report names (`change/undo.rs`), and to
+    // mark the items that it puts back.
     let condition = match leftover {
-        Leftover::NewRemoved | Leftover::OldCreated => "wrote IS NULL",
-        Leftover::Unknown => "wrote IS NOT NULL",
+        Leftover::NewRemoved | Leftover::OldCreated => "wrote IS NULL".to_owned(),
+        Leftover::Unknown => {
+            let others = [PUTTING_BACK, PUT_BACK, REPAIRED_OVER, REPLY_LOST].map(literal);
+            format!("wrote NOT IN ({})", others.join(", "))
+        }
+        Leftover::RepairedOver => format!("wrote = {}", literal(REPAIRED_OVER)),
+        Leftover::DeleteReplyLost => format!("wrote = {}", literal(REPLY_LOST)),
     };
     // Select each path of an item once. The journal has one row for each attempt, because a write may be planned again,
     // or sent again after a kill.
     let rows = format!(
         "FROM (SELECT key, path, min(id) AS id FROM pre_images WHERE run = ?1 AND refused = 0 AND kind = 'same' \
-         AND {condition} AND (wrote IS NULL OR wrote NOT IN (?2, ?3)) GROUP BY key, path)"
+         AND {condition} GROUP BY key, path)"
     );
     let sql = format!("SELECT count(DISTINCT key) {rows}");
-    let count = connection.query_row(&sql, params![run.0, PUTTING_BACK, PUT_BACK], |row| row.get(0))?;
-    let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?4");
-    let first = item_paths(connection, &sql, params![run.0, PUTTING_BACK, PUT_BACK, limit])?;
+    let count = connection.query_row(&sql, [run.0], |row| row.get(0))?;
+    let sql = format!("SELECT key, path {rows} ORDER BY id LIMIT ?2");
+    let first = item_paths(connection, &sql, params![run.0, limit])?;
     // Pairs matter only for the leftovers of a rollback. The leftovers of a step back are complete without pairs,
     // because every version of this program recorded the old attributes that a step back created.
-    let depends_on_pairs = super::read::run(connection, run)?.phase == phase::ROLLBACK;
+    let is_about_pairs = !matches!(leftover, Leftover::RepairedOver | Leftover::DeleteReplyLost);
+    let depends_on_pairs = is_about_pairs && super::read::run(connection, run)?.phase == phase::ROLLBACK;
     Ok(AffectedItems { count, first, pairs_unrecorded: depends_on_pairs && pairs_unrecorded(connection)? })
 }
 
+/// Returns an SQL literal of this text that stands for a digest.
+fn literal(text: [u8; 8]) -> String {
+    let digits: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{digits}'")
+}
+
 fn baseline_pairs(connection: &Connection, kind: BaselinePair, limit: u32) -> Result<AffectedItems, StateFileError> {
-    let since = super::journal::last_rollback(connection)?;
+    let since = super::read::last_rollback(connection)?;
     let rows = "FROM met_pairs WHERE kind = ?1 AND run > ?2";
     let sql = format!("SELECT count(DISTINCT key) {rows}");
     let count = connection.query_row(&sql, params![kind.name(), since], |row| row.get(0))?;

@@ -4,11 +4,13 @@
 //! always read the file through [`StateFile`], even while its owner is running.
 
 mod accepted;
+mod baseline;
 mod checksum;
 mod deleted;
 mod error;
 mod events;
 mod journal;
+mod journal_list;
 mod layout;
 mod leftovers;
 mod lock;

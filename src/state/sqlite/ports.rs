@@ -11,7 +11,7 @@ use super::super::{
     SegmentState, SegmentTotals, SessionId, Spend, SpendLedger, SpendRecord, SpendState, StateStore, StoreError,
     StoredFact, StoredReport, UnreadableRow, VerificationRecord, Verifications, VerifiedPages,
 };
-use super::{SqliteStore, accepted, deleted, events, journal, leftovers, read, spend, verify, write};
+use super::{SqliteStore, accepted, baseline, deleted, events, journal, leftovers, read, spend, verify, write};
 use crate::change::{Digest, HistoryLookup, ItemHistory, Leftover, Outcome};
 use crate::cost::UnitPrices;
 use crate::item::{ItemKey, Path};
@@ -174,31 +174,31 @@ impl History for SqliteStore {
 
     async fn record_baseline(&self, page: BaselinePage) -> Result<(), StoreError> {
         let now = (self.clock)();
-        self.thread.run(move |c| journal::record_baseline(c, &page, &now)).await
+        self.thread.run(move |c| baseline::record_baseline(c, &page, &now)).await
     }
 
     async fn items_under_way(&self, run: RunId, segment: u32) -> Result<HashSet<Digest>, StoreError> {
-        self.thread.run(move |c| journal::items_under_way(c, run, segment)).await
+        self.thread.run(move |c| baseline::items_under_way(c, run, segment)).await
     }
 
     async fn is_first_pass(&self, run: RunId) -> Result<bool, StoreError> {
-        self.thread.run(move |c| journal::is_first_pass(c, run)).await
+        self.thread.run(move |c| baseline::is_first_pass(c, run)).await
     }
 
     async fn preexisting(&self, keys: Vec<ItemKey>) -> Result<Vec<ItemHistory>, StoreError> {
-        self.thread.run(move |c| journal::preexisting(c, &keys)).await
+        self.thread.run(move |c| baseline::preexisting(c, &keys)).await
     }
 
     async fn baseline_complete(&self) -> Result<bool, StoreError> {
-        self.thread.run(journal::baseline_complete).await
+        self.thread.run(baseline::baseline_complete).await
     }
 
     async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
-        self.thread.run(journal::unrestorable_targets).await
+        self.thread.run(baseline::unrestorable_targets).await
     }
 
     async fn preexisting_count(&self) -> Result<u64, StoreError> {
-        self.thread.run(journal::preexisting_count).await
+        self.thread.run(baseline::preexisting_count).await
     }
 }
 

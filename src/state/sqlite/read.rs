@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{
     Counts, Cursor, DivergedRecord, FailureRecord, Identity, ListQuery, OpenWork, RowStatus, RunId, RunRecord,
-    RunStatus, SegmentEvent, SegmentState, SegmentTotals, Spend, UnreadableRow,
+    RunStatus, SegmentEvent, SegmentState, SegmentTotals, Spend, UnreadableRow, phase,
 };
 use super::OFFSET_PREFIX;
 use super::checksum::{DIVERGED as DIVERGED_SUM, FAILURE as FAILURE_SUM, SEGMENT as SEGMENT_SUM, refuse_damaged_row};
@@ -373,4 +373,12 @@ pub(super) fn outcome_from(row: &Row<'_>, at: usize) -> Result<Outcome, StateFil
 pub(super) fn check_readable(connection: &Connection) -> Result<(), StateFileError> {
     connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional()?;
     Ok(())
+}
+
+/// Returns the last run that undid an earlier expansion; 0 if no run did. Records of that run and of earlier runs are
+/// obsolete. A rollback counts only once a new expansion has begun. So all passes of one rollback use the same records.
+pub(super) fn last_rollback(connection: &Connection) -> Result<i64, StateFileError> {
+    let sql = "SELECT coalesce(max(id), 0) FROM runs WHERE phase = ?1 AND status = 'complete' \
+         AND id < (SELECT max(id) FROM runs WHERE phase = ?2)";
+    Ok(connection.prepare_cached(sql)?.query_row([phase::ROLLBACK, phase::EXPAND], |row| row.get(0))?)
 }

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 
 use super::super::{
     AffectedItems, DivergedRecord, EventRecord, FailureRecord, HistoryReader, Identity, ListQuery, MigrationRecord,
-    OpenWork, PreImageRecord, RecordLimits, RunRecord, StateReader, StateSummary, StoreError, StoredFact,
-    UnreadableRow,
+    Mismatch, OpenWork, PreImageRecord, RecordLimits, RunId, RunRecord, StateReader, StateSummary, StoreError,
+    StoredFact, UnreadableRow,
 };
 use super::StateFile;
 use super::journal::history_of;
-use crate::change::{BaselinePair, HistoryLookup, ItemHistory};
+use crate::change::{BaselinePair, HistoryLookup, ItemHistory, Leftover};
 use crate::item::ItemKey;
 
 /// A state file for several callers. The callers read the file one after the other.
@@ -115,6 +115,14 @@ impl StateReader for SqliteReader {
 
     async fn baseline_pairs(&self, kind: BaselinePair, limit: u32) -> Result<Option<AffectedItems>, StoreError> {
         self.file().baseline_pairs(kind, limit)
+    }
+
+    async fn open_mismatches(&self, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
+        self.file().open_mismatches(limit)
+    }
+
+    async fn leftovers(&self, run: RunId, leftover: Leftover, limit: u32) -> Result<AffectedItems, StoreError> {
+        self.file().leftovers(run, leftover, limit)
     }
 
     async fn pairs_unrecorded(&self) -> Result<bool, StoreError> {

@@ -11,7 +11,7 @@ use super::super::{
 };
 use super::error::{StateFileError, io_error};
 use super::lock::Lock;
-use super::{accepted, events, journal, layout, open, read, siblings, spend};
+use super::{accepted, baseline, events, journal, journal_list, layout, open, read, siblings, spend};
 
 /// A state file, opened read-only. Reading blocks no other process. A reader takes the file's lock only for a moment,
 /// to find out whether another process holds it.
@@ -122,7 +122,7 @@ impl StateFile {
     /// Returns pre-images, oldest first. Omits pre-images of refused writes. If a record cannot be read, the other
     /// records are still listed.
     pub fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError> {
-        self.read(|connection| journal::list(connection, query))
+        self.read(|connection| journal_list::list(connection, query))
     }
 
     /// Returns the number of items with an open failure and the number of open diverged items, in all runs of a phase.
@@ -132,7 +132,7 @@ impl StateFile {
 
     /// Forwards to [`History::unrestorable_targets`](super::super::History::unrestorable_targets).
     pub fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {
-        self.read(journal::unrestorable_targets)
+        self.read(baseline::unrestorable_targets)
     }
 
     /// Returns diverged items, oldest first. Fails if a record cannot be read.

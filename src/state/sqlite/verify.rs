@@ -27,6 +27,12 @@ impl StateFile {
         self.read(|connection| reports(connection, limit))
     }
 
+    /// Returns the first `limit` items of each verdict that the newest full verification found mismatching and that it did
+    /// not repair. Omits open failures and diverged items.
+    pub fn open_mismatches(&self, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
+        self.read(|connection| open_mismatches(connection, limit))
+    }
+
     /// Returns the first `limit` items with this verdict that a verification found, in the order of their commits.
     pub fn mismatches(&self, run: RunId, verdict: Verdict, limit: u32) -> Result<Vec<Mismatch>, StoreError> {
         self.read(|connection| mismatches(connection, run, verdict, limit))
@@ -267,6 +273,25 @@ pub(super) fn mismatches(
         Ok(Mismatch {
             key: read::key_from(row, 0)?,
             verdict,
+            paths: read::paths_from(row, 1)?,
+            repaired: row.get(2)?,
+            why: row.get(3)?,
+        })
+    })
+}
+
+fn open_mismatches(connection: &Connection, limit: u32) -> Result<Vec<Mismatch>, StateFileError> {
+    let sql = "SELECT key, paths, repaired, why, verdict FROM (SELECT *, row_number() OVER (PARTITION BY verdict ORDER BY n) \
+         AS place FROM mismatches WHERE repaired = 0 \
+         AND run = (SELECT max(run) FROM verifications WHERE report IS NOT NULL AND wanted IS NULL) \
+         AND key NOT IN (SELECT key FROM diverged WHERE status = 'open' UNION ALL \
+         SELECT key FROM failures WHERE status = 'open')) WHERE place <= ?1 ORDER BY verdict, n";
+    read::collect_readable(connection, sql, [limit], |row| {
+        let verdict: String = row.get(4)?;
+        let unknown = || StateFileError::Row("a mismatch in it has an unknown verdict".to_owned());
+        Ok(Mismatch {
+            key: read::key_from(row, 0)?,
+            verdict: Verdict::from_name(&verdict).ok_or_else(unknown)?,
             paths: read::paths_from(row, 1)?,
             repaired: row.get(2)?,
             why: row.get(3)?,

@@ -10,7 +10,7 @@ use super::super::{
     SegmentState, SegmentStatus, SessionId, Spend,
 };
 use super::error::StateFileError;
-use super::{OFFSET_PREFIX, deleted, journal, read, spend};
+use super::{OFFSET_PREFIX, baseline, deleted, journal, read, spend};
 use crate::change::Outcome;
 use crate::item::{ItemKey, Path, Position};
 
@@ -151,7 +151,7 @@ pub(super) fn commit(connection: &Connection, commit: &Commit, now: &str) -> Res
     for item in &commit.diverged {
         put_diverged(connection, run.id, commit.segment, item, now)?;
     }
-    journal::delete_pages_under_way(connection, &run, commit.segment, first + pages - 1, next.is_none())?;
+    baseline::delete_pages_under_way(connection, &run, commit.segment, first + pages - 1, next.is_none())?;
     journal::mark_refused(connection, &commit.refused)
 }
 

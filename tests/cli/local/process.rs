@@ -173,3 +173,30 @@ fn a_refused_request_is_an_error_with_the_engines_message() {
     engine.delete_table("abc").unwrap();
     assert_eq!(engine.count("abc").unwrap(), None);
 }
+
+/// Nothing was begun, so the command is refused (exit code 3), and the message names the option for another port.
+#[test]
+fn a_port_in_use_is_refused_and_the_option_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_backfill"));
+        command.current_dir(directory.path()).arg("local").args(args).output().unwrap()
+    };
+    let refused = run(&["--port", &port]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{said}");
+    for part in [&format!("Port {port} on 127.0.0.1 is in use"), "Nothing was started", "--port 0"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let refused = run(&["--port", &port, "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(
+        (&document["exit_code"], &document["error"]["kind"]),
+        (&json!(3), &json!("local_engine")),
+        "{document:#}"
+    );
+    let missing = run(&["--port", "0", "--db", "no/such/directory/t.db"]);
+    assert_eq!(missing.status.code(), Some(3), "{:?}", missing.stderr);
+}

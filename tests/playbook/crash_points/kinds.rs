@@ -19,6 +19,8 @@ pub(crate) struct Case {
     pub(crate) write: &'static str,
     /// Returns the item after the run. `None` if it is deleted.
     pub(crate) after: fn(&Item) -> Option<Item>,
+    /// Returns the derived item of an item.
+    pub(crate) derived: fn(&Item) -> Option<Item>,
     /// Changes an item so that the tool's planned write fails its condition, and another one is necessary.
     pub(crate) race: fn(&mut Item),
     /// Whether the first pass records a baseline.
@@ -156,6 +158,7 @@ pub(crate) fn cases() -> Vec<Case> {
         rollback: NO_ROLLBACK_OPTIONS,
         write: "UpdateItem",
         after: computed,
+        derived: |_| None,
         race: new_status,
         has_baseline: false,
         has_prior_values: true,
@@ -271,6 +274,19 @@ pub(crate) fn cases() -> Vec<Case> {
                    [[change]]\neach = \"lines[*]\"\ncompute = \"state\"\nas = 'item.status'\n",
             run: "--accept readers-accept-both --accept writers-write-new",
             after: with_products,
+            ..case()
+        },
+        Case {
+            name: "Put",
+            plan: "[select]\nwhere = 'item.sk == \"x\"'\n[[change]]\nput = { key = { pk = '\"D\" + item.pk', \
+                   sk = '\"LOOKUP\"' }, attributes = { status = \"item.status\" } }\n",
+            rollback: "--writers-stopped",
+            write: "TransactWriteItems",
+            after: |item| Some(item.clone()),
+            derived: |source| {
+                let Value::S(pk) = &source["pk"] else { panic!("{source:?}") };
+                Some(item(&format!("D{pk}"), "LOOKUP", [("status", source["status"].clone())]))
+            },
             ..case()
         },
         Case {

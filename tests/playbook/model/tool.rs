@@ -40,6 +40,7 @@ impl Tool {
             flag: Some(flag),
             left: self.left(control, HOME_HOST),
             failures: u64::from(control.failed),
+            not_computable: false,
             unfinished: 0,
             diverged: u64::from(control.diverged),
             limits: Limits {

@@ -7,7 +7,7 @@ use super::fields::{SchemaFields, Step, put};
 use crate::plan_json::{schema_accepts, schema_errors};
 
 /// Valid plans. Together they have every kind of change, of health check and of flag.
-const BASES: [&str; 7] = [
+const BASES: [&str; 8] = [
     r#"
     migration = { name = "m" }
     table = { name = "shop" }
@@ -33,6 +33,11 @@ const BASES: [&str; 7] = [
     migration = { name = "m" }
     table = { name = "shop" }
     change = [{ exec = ["./program"], inputs = ["x"], outputs = ["y"], marker = "z" }]
+    "#,
+    r#"
+    migration = { name = "m" }
+    table = { name = "shop" }
+    change = [{ exec = ["./program"], inputs = ["x"], outputs = ["y"], deterministic = true }]
     "#,
     r#"
     migration = { name = "m" }

@@ -3,10 +3,10 @@
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::replan::MAX_ATTEMPTS;
 use super::{PendingWrite, Writer, give_up};
-use crate::change::{ExistingDerived, GuardedWrite, ItemMark, Outcome, PreImage, changed_before_removal};
+use crate::change::{ExistingDerived, GuardedWrite, ItemMark, Leftover, Outcome, PreImage, changed_before_removal};
 use crate::engine::client::{RequestSpend, Requests};
 use crate::engine::stop::Stopped;
-use crate::item::{Item, ItemKey};
+use crate::item::{Item, ItemKey, Path};
 use crate::state::PreImageRow;
 
 impl Writer {
@@ -53,6 +53,26 @@ impl Writer {
             }
             (Some(_) | None, _) => ItemResult::Outcome(Outcome::Applied),
         })
+    }
+
+    /// Records that these derived items are gone, and that the replies to their deletes were lost: a change that a writer
+    /// made just before would be lost too. The records are durable when this function returns, in one transaction with the
+    /// marks that the items are gone.
+    pub(super) async fn record_unknown_removals(
+        &self,
+        requests: &Requests,
+        keys: impl IntoIterator<Item = &ItemKey>,
+    ) -> Result<(), Stopped> {
+        let partition_key = &self.changes().key().partition.name;
+        let note = PreImage::with_leftover(&Path::attribute(partition_key.as_str()), Leftover::DeleteReplyLost);
+        let gone = PreImage::mark(partition_key, ItemMark::PutBack);
+        let of_key = |key: &ItemKey| [&note, &gone].map(|pre| PreImageRow { key: key.clone(), pre: pre.clone() });
+        let rows: Vec<PreImageRow> = keys.into_iter().flat_map(of_key).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let stored = self.history.append_pre_images(self.session, rows).await;
+        stored.map(|_| ()).map_err(|error| give_up(requests, error.to_string()))
     }
 
     /// Gives an outcome to a write whose transaction was canceled, because an item with the derived key exists. If the

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 pub use item_outcomes::{ItemOutcomes, PartialOutcome, RemainingWork};
 
-use crate::change::{Changes, Decision, GuardedWrite, ItemHistory, Outcome, PreImage};
+use crate::change::{Changes, Decision, GuardedWrite, HistoryLookup, ItemHistory, Outcome, PreImage};
 use crate::dynamodb::{Directive, FatalKind, TableError, WriteReply};
 use crate::engine::client::Lane;
 use crate::engine::client::{Attempts, RequestSpend, Requests, stop_reason};
@@ -28,7 +28,7 @@ use crate::engine::write::outcome::PageOutcome as _;
 use crate::item::{Item, ItemKey};
 use crate::state::{History, PreImageId, PreImageRow, SessionId};
 use item_outcomes::ItemResult;
-use parts::SentParts;
+use parts::{End, SentParts};
 use set_aside::SetAsideItems;
 
 /// Processes items until every item has an outcome. Every write is guarded against live writers.
@@ -125,11 +125,14 @@ impl Writer {
                 decisions
             }
         };
-        for ((item, record), decision) in items.into_iter().zip(records).zip(decisions) {
+        let recorded = self.recorded_parts(&items, requests).await?;
+        for (((item, record), decision), sent) in items.into_iter().zip(records).zip(decisions).zip(recorded) {
             if let Decision::Write(write) = decision {
-                writes.push(PendingWrite::new(write, record));
+                writes.push(PendingWrite { sent, ..PendingWrite::new(write, record) });
             } else {
-                outcomes.record_decision(self.key_of(&item), decision, false);
+                let has_left = !sent.is_empty() && self.changes().has_left_selection(&item);
+                let end = End { after_condition: false, has_left };
+                outcomes.record_end(self.key_of(&item), decision, end, &sent);
             }
         }
         let without_write = outcomes.counts.scanned;
@@ -218,6 +221,16 @@ impl Writer {
         let Some(lookup) = self.changes().lookup() else {
             return Ok(vec![Arc::default(); items.len()]);
         };
+        self.look_up(items, lookup, requests).await
+    }
+
+    /// Returns the recorded history of these items, in the same order.
+    async fn look_up(
+        &self,
+        items: &[Item],
+        lookup: HistoryLookup,
+        requests: &Requests,
+    ) -> Result<Vec<Arc<ItemHistory>>, Stopped> {
         let keys: Vec<ItemKey> = items.iter().map(|item| self.key_of(item)).collect();
         let records = self.history.history_of(keys, lookup).await.map_err(|e| give_up(requests, e.to_string()))?;
         if records.len() != items.len() {

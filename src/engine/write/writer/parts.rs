@@ -2,7 +2,7 @@
 
 use super::item_outcomes::{ItemOutcomes, ItemResult};
 use super::{PendingWrite, Writer};
-use crate::change::{Decision, GuardedWrite, NextWrite, Outcome};
+use crate::change::{Decision, GuardedWrite, HistoryLookup, NextWrite, Outcome};
 use crate::engine::client::Requests;
 use crate::engine::stop::Stopped;
 use crate::figure::count;
@@ -22,11 +22,18 @@ pub(crate) struct SentParts {
     paths: Vec<Path>,
     /// Whether another write may have been applied, although no reply confirmed it.
     is_unclear: bool,
+    /// The paths that an earlier process wrote, according to the journal.
+    recorded: Vec<Path>,
 }
 
 impl SentParts {
-    fn is_empty(&self) -> bool {
-        self.writes == 0 && !self.is_unclear
+    /// Returns the parts of an item that an earlier process wrote.
+    pub(super) fn recorded(paths: Vec<Path>) -> SentParts {
+        SentParts { recorded: paths, ..SentParts::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes == 0 && !self.is_unclear && self.recorded.is_empty()
     }
 
     /// Notes that the reply to one of several writes was lost, and that the write may have been applied.
@@ -40,23 +47,41 @@ impl SentParts {
             return reason;
         }
         let lost = "the reply to a write was lost, so this write may have changed the item too";
-        if self.writes == 0 {
+        if self.writes == 0 && self.recorded.is_empty() {
             return format!("{reason}. Part of the item may have been written before this: {lost}");
         }
-        let mut names: Vec<String> = self.paths.iter().take(MAX_PATHS).map(|path| format!("`{path}`")).collect();
-        if self.paths.len() > MAX_PATHS {
-            names.push(format!("{} more", self.paths.len() - MAX_PATHS));
-        }
-        let written = format!(
-            "{reason}. Part of the item was written before this: {} changed {}. That part stays",
-            count(self.writes.into(), "write", "writes"),
-            names.join(", ")
-        );
+        let sent = (self.writes > 0)
+            .then(|| format!("{} changed {}", count(self.writes.into(), "write", "writes"), names_of(&self.paths)));
+        let recorded = (!self.recorded.is_empty())
+            .then(|| format!("the journal shows that an earlier process changed {}", names_of(&self.recorded)));
+        let written: Vec<String> = recorded.into_iter().chain(sent).collect();
+        let written = written.join(", and ");
+        let written = format!("{reason}. Part of the item was written before this: {written}. That part stays");
         if self.is_unclear { format!("{written}. Besides, {lost}") } else { written }
     }
 }
 
+/// Returns the names of these paths, at most [`MAX_PATHS`] of them.
+fn names_of(paths: &[Path]) -> String {
+    let mut names: Vec<String> = paths.iter().take(MAX_PATHS).map(|path| format!("`{path}`")).collect();
+    if paths.len() > MAX_PATHS {
+        names.push(format!("{} more", paths.len() - MAX_PATHS));
+    }
+    names.join(", ")
+}
+
 impl Writer {
+    /// Returns the parts of each item that an earlier process wrote, in the same order. One query reads the records of
+    /// a page. Reads nothing unless an item may be partly written.
+    pub(super) async fn recorded_parts(&self, items: &[Item], requests: &Requests) -> Result<Vec<SentParts>, Stopped> {
+        if !self.changes().may_be_partly_written() {
+            return Ok(vec![SentParts::default(); items.len()]);
+        }
+        let records = self.look_up(items, HistoryLookup::ForReport, requests).await?;
+        let parts = items.iter().zip(&records).map(|(item, record)| self.changes().partly_written(item, record));
+        Ok(parts.map(SentParts::recorded).collect())
+    }
+
     /// Handles an accepted write. Returns the item's next write, or `None` if the item now has an outcome.
     pub(super) async fn accepted(
         &self,
@@ -171,7 +196,8 @@ mod tests {
     fn end(decision: Decision, writes: u32, is_split: bool, has_left: bool) -> ItemOutcomes {
         let mut lost = GuardedWrite::for_test("1");
         lost.next = is_split.then(|| Box::new(NextWrite { image: Item::new() }));
-        let mut sent = SentParts { writes, paths: vec![Path::attribute("new0")], is_unclear: false };
+        let paths = vec![Path::attribute("new0")];
+        let mut sent = SentParts { writes, paths, ..SentParts::default() };
         sent.add_unclear(&lost);
         let mut outcomes = ItemOutcomes::default();
         outcomes.record_end(lost.key, decision, End { after_condition: true, has_left }, &sent);
@@ -190,6 +216,12 @@ mod tests {
         let reason = &failed.failures[0].reason;
         assert!(reason.contains("`new0` does not have the value that the plan implies"), "{reason}");
         assert!(reason.contains("1 write changed `new0`") && reason.contains("reply to a write was lost"), "{reason}");
+        let mut outcomes = ItemOutcomes::default();
+        let sent = SentParts::recorded(vec![Path::attribute("new7")]);
+        let resumed = End { after_condition: false, has_left: false };
+        outcomes.record_end(GuardedWrite::for_test("1").key, diverged(), resumed, &sent);
+        let reason = &outcomes.failures[0].reason;
+        assert!(reason.contains("the journal shows that an earlier process changed `new7`. That part"), "{reason}");
         for writes in [0, 1] {
             assert_eq!(end(Decision::NothingToDo, writes, true, true).counts.of(Outcome::Conflict), 1);
             assert_eq!(end(Decision::NothingToDo, writes, true, false).counts.of(Outcome::Conflict), 0);

@@ -39,6 +39,7 @@ impl Writer {
         let found = join_all(reads).await.into_iter().collect::<Result<Vec<_>, Stopped>>()?;
         let mut decisions = Vec::with_capacity(items.len());
         let mut back = Vec::new();
+        let mut unknown = Vec::new();
         for ((item, record), found) in items.iter().zip(found) {
             let read = found.units.unwrap_or(0.0);
             outcomes.add_spend(RequestSpend { read, ..RequestSpend::default() });
@@ -50,13 +51,18 @@ impl Writer {
                 Some(item) => self.changes().decide_with(item, record),
                 None => self.changes().decide_missing(&key, record),
             };
-            let is_marked = record.deletion().is_some_and(|deletion| deletion.undone == Undone::Yes);
-            if decision == Decision::AlreadyApplied && !is_marked {
-                back.push(key);
+            if decision == Decision::AlreadyApplied {
+                match record.deletion().map(|deletion| deletion.undone) {
+                    Some(Undone::Yes) => {}
+                    // An earlier session may have sent the delete, and recorded no reply.
+                    Some(Undone::Unknown) if self.changes().removes_derived_items() => unknown.push(key),
+                    Some(Undone::Unknown | Undone::No) | None => back.push(key),
+                }
             }
             decisions.push(reject_if_unreadable(decision));
         }
         self.record_put_back(requests, &back).await?;
+        self.record_unknown_removals(requests, &unknown).await?;
         Ok(decisions)
     }
 

@@ -48,7 +48,10 @@ impl Writer {
             outcomes.counts.unclear += unclear;
             if self.changes().removes_derived_items() {
                 // The derived item is gone. An earlier attempt may have deleted it.
-                self.record_put_back(requests, [&key]).await?;
+                match member.unclear {
+                    true => self.record_unknown_removals(requests, [&key]).await?,
+                    false => self.record_put_back(requests, [&key]).await?,
+                }
                 outcomes.record(key, ItemResult::Outcome(Outcome::AlreadyApplied));
                 return Ok(None);
             }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::change::{
-    Addition, Change, Each, ElementFault, Exec, ExecFault, Formula, ItemHistory, ItemRules, Source, Strategy,
+    Addition, Change, Each, ElementFault, Exec, ExecFault, Formula, ItemHistory, ItemRules, ProgramAnswers,
+    ProgramQuestion, Source, Strategy,
 };
 use crate::convert::Conversion;
 use crate::cutover::Truth;
@@ -56,9 +57,12 @@ pub(super) enum Expectation {
     Elements {
         each: Arc<Each>,
     },
-    /// The marker must belong to the current inputs, and the outputs to the marker.
+    /// The marker must belong to the current inputs, and the outputs to the marker. Without a marker, the outputs must be
+    /// those that the program computes now.
     Program {
         exec: Arc<Exec>,
+        /// The position of the change in the plan.
+        position: usize,
         skips_existing: bool,
     },
 }
@@ -105,16 +109,20 @@ impl Expectation {
         stage: TableStage,
         truth: Truth,
     ) -> Vec<Expectation> {
-        changes.iter().filter_map(|change| Expectation::from_change(change, strategy, stage, truth, changes)).collect()
+        let numbered = changes.iter().enumerate();
+        let expected =
+            numbered.map(|(position, _)| Expectation::from_change(position, strategy, stage, truth, changes));
+        expected.flatten().collect()
     }
 
     fn from_change(
-        change: &Change,
+        position: usize,
         strategy: Strategy,
         stage: TableStage,
         truth: Truth,
         all: &[Change],
     ) -> Option<Expectation> {
+        let change = &all[position];
         let in_place = strategy == Strategy::InPlace;
         let is_removed = |path: &Path| all.iter().any(|other| other.removes(path));
         let contracted = stage == TableStage::Contracted && !in_place;
@@ -147,7 +155,9 @@ impl Expectation {
             Change::Convert { path, conversion } => Expectation::Converted { path, conversion },
             Change::Append { to, addition } => Expectation::Appended { to, addition },
             Change::Each { each } => Expectation::Elements { each },
-            Change::Exec { exec, .. } => Expectation::Program { exec, skips_existing: change.skips_existing() },
+            Change::Exec { exec, .. } => {
+                Expectation::Program { exec, position, skips_existing: change.skips_existing() }
+            }
             // A version has no expected value: applications raise it too.
             // `Parity` compares whole items.
             Change::Remove { .. } | Change::Bump { .. } | Change::Delete { .. } | Change::Put { .. } => return None,
@@ -164,7 +174,14 @@ impl Expectation {
     /// Compares an item with this change. Returns the compared path and the verdict.
     ///
     /// If a formula has no result for the item, nothing shows that the target is right, so the item is a mismatch.
-    pub(super) fn compare(&self, item: &Item, record: &ItemHistory, rules: &ItemRules) -> (&Path, Verdict) {
+    /// `answers` are those of programs to the questions of [`Expectation::question`].
+    pub(super) fn compare(
+        &self,
+        item: &Item,
+        record: &ItemHistory,
+        rules: &ItemRules,
+        answers: &ProgramAnswers,
+    ) -> (&Path, Verdict) {
         let options = rules.options.of(self.own_path());
         match self {
             // If no new value can be computed from the old one, nothing shows that the new value is right.
@@ -246,13 +263,30 @@ impl Expectation {
                 };
                 (each.container(), verdict)
             }
-            Expectation::Program { exec, skips_existing } => match exec.fault(item, record, *skips_existing) {
-                None => (&exec.marker, Verdict::Matching),
-                Some((path, ExecFault::Missing)) => (path, Verdict::Missing),
-                Some((path, ExecFault::Stale)) => (path, Verdict::Stale),
-                Some((path, ExecFault::Unexpected)) => (path, Verdict::Unexpected),
-                Some((path, ExecFault::Skipped)) => (path, Verdict::Skipped),
-            },
+            Expectation::Program { exec, position, skips_existing } => {
+                match exec.compare(*position, item, record, *skips_existing, answers) {
+                    None => (exec.main_target(), Verdict::Matching),
+                    Some((path, ExecFault::Missing)) => (path, Verdict::Missing),
+                    Some((path, ExecFault::Stale)) => (path, Verdict::Stale),
+                    Some((path, ExecFault::Unexpected)) => (path, Verdict::Unexpected),
+                    Some((path, ExecFault::Skipped)) => (path, Verdict::Skipped),
+                }
+            }
+        }
+    }
+
+    /// Returns what to ask a program before the item can be compared, if the change has no marker.
+    pub(super) fn question(&self, item: &Item) -> Option<ProgramQuestion> {
+        match self {
+            Expectation::Program { exec, position, .. } => exec.comparison(*position, item),
+            Expectation::Pair { .. }
+            | Expectation::InPlace { .. }
+            | Expectation::Constant { .. }
+            | Expectation::Absent { .. }
+            | Expectation::Computed { .. }
+            | Expectation::Converted { .. }
+            | Expectation::Appended { .. }
+            | Expectation::Elements { .. } => None,
         }
     }
 
@@ -300,7 +334,7 @@ impl Expectation {
             | Expectation::Converted { path, .. }
             | Expectation::Appended { to: path, .. } => path,
             Expectation::Elements { each } => each.container(),
-            Expectation::Program { exec, .. } => exec.targets().next().unwrap_or(&exec.marker),
+            Expectation::Program { exec, .. } => exec.targets().next().unwrap_or(exec.main_target()),
         }
     }
 
@@ -315,7 +349,7 @@ impl Expectation {
             | Expectation::Converted { path, .. }
             | Expectation::Appended { to: path, .. } => path,
             Expectation::Elements { each } => each.container(),
-            Expectation::Program { exec, .. } => &exec.marker,
+            Expectation::Program { exec, .. } => exec.main_target(),
         }
     }
 }

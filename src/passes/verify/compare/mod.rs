@@ -51,6 +51,9 @@
 //! nobody has changed it since, and its source no longer implies it. This is the case if the recorded source is gone,
 //! is no longer selected, or has another derived key now.
 //!
+//! An `exec` without a marker is compared with the answer of its program ([`Parity::compare_answered`]). An output that
+//! differs from the answer is stale. So is every output of an item without a valid answer.
+//!
 //! A `set` is compared with its constant. A missing value is "missing", and a different value is "stale". Before
 //! `contract`, a `set` is not compared under `truth: new`, not even during a rollback. Applications that write only the
 //! new side may change a constant, or insert items without it. A changed or missing constant does not mean that old
@@ -61,7 +64,10 @@ mod expected;
 #[cfg(test)]
 mod tests;
 
-use crate::change::{Change, ItemHistory, ItemRules, OnNotComputable, Selected, Selection, Strategy, Undone};
+use crate::change::{
+    Change, ItemHistory, ItemRules, OnNotComputable, ProgramAnswers, ProgramQuestion, Selected, Selection, Strategy,
+    Undone,
+};
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, Path};
 use crate::state::{TableStage, Verdict};
@@ -159,7 +165,27 @@ impl Parity {
     /// the migration wrote. If the selection does not include the item now, only values that the migration wrote are
     /// compared. If they are right, the item counts as not selected. If a stable attribute differs from its record, the
     /// item is stale.
+    ///
+    /// Does not compare the outputs of an `exec` without a marker: see [`Parity::compare_answered`].
     pub fn compare(&self, item: &Item, record: &ItemHistory) -> Comparison {
+        self.compare_answered(item, record, &ProgramAnswers::default())
+    }
+
+    /// Returns what to ask programs before [`Parity::compare_answered`]: a question for each `exec` without a marker
+    /// whose outputs the item has, if the plan says something about them.
+    pub fn questions(&self, item: &Item, record: &ItemHistory) -> Vec<ProgramQuestion> {
+        let is_selected = self.rules.includes(item) == Selected::Yes;
+        let expected = self.expected_for(item).iter().filter_map(|expected| {
+            let question = expected.question(item)?;
+            let applies = is_selected && self.rules.applies(expected.own_path(), item) == Selected::Yes;
+            (applies || is_own_value(expected, item, record)).then_some(question)
+        });
+        expected.collect()
+    }
+
+    /// Like [`Parity::compare`], with the answers of programs to [`Parity::questions`]. An output that differs from the
+    /// answer is stale, and so is an output if the program gave no valid answer.
+    pub fn compare_answered(&self, item: &Item, record: &ItemHistory, answers: &ProgramAnswers) -> Comparison {
         if self.deletes {
             return self.compare_deleted(item);
         }
@@ -168,7 +194,7 @@ impl Parity {
             let stale = || Comparison { verdict: Verdict::Stale, paths: vec![(path.clone(), Verdict::Stale)] };
             // An item whose values are right needs nothing, whether it is selected or not. So it must not stop a
             // rollback.
-            let found = is_rollback.then(|| self.compare_paths(item, record, |_| true));
+            let found = is_rollback.then(|| self.compare_paths(item, record, answers, |_| true));
             return found.filter(|found| !found.verdict.is_mismatch()).unwrap_or_else(stale);
         }
         if record.unreadable_reason().is_some() && !self.rules.stable.is_empty() && !is_rollback {
@@ -178,10 +204,10 @@ impl Parity {
             return self.compare_source(item, Some(record));
         }
         let found = match self.rules.includes(item) {
-            Selected::Yes => self.compare_selected(item, record),
-            Selected::No => self.compare_own_values(item, record),
+            Selected::Yes => self.compare_selected(item, record, answers),
+            Selected::No => self.compare_own_values(item, record, answers),
             Selected::NotComputable(_) => match self.rules.on_not_computable {
-                OnNotComputable::Skip => self.compare_own_values(item, record),
+                OnNotComputable::Skip => self.compare_own_values(item, record, answers),
                 // It is unknown whether the item must match the plan, so nothing shows that it is right.
                 OnNotComputable::Fail => self.unknown(item),
             },
@@ -219,11 +245,11 @@ impl Parity {
     /// Compares an item that the selection includes. A change whose own `where` is false for the item implies nothing,
     /// so only a value that the migration wrote is compared. If one of the plan's changes has no result for the item, a
     /// run skips the whole item, so only values that the migration wrote earlier can be wrong.
-    fn compare_selected(&self, item: &Item, record: &ItemHistory) -> Comparison {
+    fn compare_selected(&self, item: &Item, record: &ItemHistory, answers: &ProgramAnswers) -> Comparison {
         if self.is_unknown(item) {
             return self.unknown(item);
         }
-        let found = self.compare_paths(item, record, |expected| {
+        let found = self.compare_paths(item, record, answers, |expected| {
             self.rules.applies(expected.own_path(), item) == Selected::Yes || is_own_value(expected, item, record)
         });
         if !found.verdict.is_mismatch() && record.unreadable_reason().is_some() && self.depends_on_author(item) {
@@ -232,7 +258,7 @@ impl Parity {
         if !found.verdict.is_mismatch() || !self.is_skipped(item) {
             return found;
         }
-        let own = self.compare_own_values(item, record);
+        let own = self.compare_own_values(item, record, answers);
         if own.verdict.is_mismatch() { own } else { Comparison { verdict: Verdict::Skipped, paths: Vec::new() } }
     }
 
@@ -249,12 +275,12 @@ impl Parity {
 
     /// Compares the values that the migration wrote and that are still there. Nothing implies any other value of an
     /// item that a run would not write. A value that was computed from itself cannot be computed again.
-    fn compare_own_values(&self, item: &Item, record: &ItemHistory) -> Comparison {
+    fn compare_own_values(&self, item: &Item, record: &ItemHistory, answers: &ProgramAnswers) -> Comparison {
         let has_target = || self.expected_for(item).iter().any(|expected| expected.path().get(item).is_some());
         if record.unreadable_reason().is_some() && has_target() {
             return self.unknown(item);
         }
-        self.compare_paths(item, record, |expected| is_own_value(expected, item, record))
+        self.compare_paths(item, record, answers, |expected| is_own_value(expected, item, record))
     }
 
     /// Compares an item whose history is not known yet. The result may be a mismatch that the history explains, but an
@@ -269,7 +295,7 @@ impl Parity {
         if self.is_unknown(item) {
             return self.unknown(item);
         }
-        let found = self.compare_paths(item, &ItemHistory::default(), |_| true);
+        let found = self.compare_paths(item, &ItemHistory::default(), &ProgramAnswers::default(), |_| true);
         let depends = |expected: &Expectation| expected.depends_on_author(item, &self.rules);
         let needs_history = !self.rules.stable.is_empty() || self.expected_for(item).iter().any(depends);
         if !found.verdict.is_mismatch() && needs_history {
@@ -365,12 +391,18 @@ impl Parity {
         reader_split.map_or(&self.expected, |split| &split.expected)
     }
 
-    fn compare_paths(&self, item: &Item, record: &ItemHistory, counts: impl Fn(&Expectation) -> bool) -> Comparison {
+    fn compare_paths(
+        &self,
+        item: &Item,
+        record: &ItemHistory,
+        answers: &ProgramAnswers,
+        counts: impl Fn(&Expectation) -> bool,
+    ) -> Comparison {
         let expected = self.expected_for(item).iter().filter(|expected| counts(expected));
         let mut worst = Verdict::Matching;
         let mut paths = Vec::new();
         for expected in expected {
-            let (path, verdict) = expected.compare(item, record, &self.rules);
+            let (path, verdict) = expected.compare(item, record, &self.rules, answers);
             worst = worst.max(verdict);
             if verdict.is_mismatch() {
                 paths.push((expected.place(item, &self.rules).unwrap_or_else(|| path.clone()), verdict));

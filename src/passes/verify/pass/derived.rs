@@ -16,6 +16,22 @@ pub(super) struct DerivedItems {
     derived: Arc<DerivedItem>,
 }
 
+/// The judgment on a suspect.
+pub(super) struct Judged {
+    pub(super) found: Comparison,
+    /// What is wrong with the derived item, with its key. `None` if there is nothing to add. The text contains no values
+    /// other than the key.
+    pub(super) why: Option<String>,
+    /// The consumed read units.
+    pub(super) units: f64,
+}
+
+impl Judged {
+    pub(super) fn without_read(found: Comparison) -> Judged {
+        Judged { found, why: None, units: 0.0 }
+    }
+}
+
 impl DerivedItems {
     /// Prepares the verification of this plan. Returns `None` if the plan puts no derived items.
     pub(super) fn new(plan: &Plan, key: &KeySchema, indexes: &Indexes) -> Option<DerivedItems> {
@@ -25,48 +41,54 @@ impl DerivedItems {
         Some(DerivedItems { changes: changes.with_rules(plan.item_rules()), derived })
     }
 
-    /// Judges a suspect. `found` is the result of the comparison without other items. Also returns the consumed read
-    /// units.
+    /// Judges a suspect. `found` is the result of the comparison without other items.
     pub(super) async fn judge(
         &self,
         requests: &Requests,
         item: &Item,
         record: &ItemHistory,
         found: Comparison,
-    ) -> Result<(Comparison, f64), Stopped> {
+    ) -> Result<Judged, Stopped> {
         match found.verdict {
             Verdict::Missing => self.judge_source(requests, item, found).await,
             Verdict::Unexpected => self.judge_derived(requests, item, record, found).await,
-            Verdict::Matching | Verdict::Skipped | Verdict::NotSelected | Verdict::Stale => Ok((found, 0.0)),
+            Verdict::Matching | Verdict::Skipped | Verdict::NotSelected | Verdict::Stale => {
+                Ok(Judged::without_read(found))
+            }
         }
     }
 
     /// Judges a selected item by its derived item. An item from which nothing can be derived stays missing.
-    async fn judge_source(
-        &self,
-        requests: &Requests,
-        item: &Item,
-        found: Comparison,
-    ) -> Result<(Comparison, f64), Stopped> {
+    async fn judge_source(&self, requests: &Requests, item: &Item, found: Comparison) -> Result<Judged, Stopped> {
         let write = match self.changes.decide(item) {
             Decision::Write(write) => write,
             // The derived item would have no valid key, and the plan skips such items.
-            Decision::Skipped(_) => return Ok((Comparison { verdict: Verdict::Skipped, ..found }, 0.0)),
-            Decision::NothingToDo
-            | Decision::AlreadyApplied
-            | Decision::Diverged(_)
-            | Decision::Rejected(_)
-            | Decision::NotComputable(_)
-            | Decision::Refused(..)
-            | Decision::NeedsAnswers(..) => return Ok((found, 0.0)),
+            Decision::Skipped(_) => {
+                return Ok(Judged::without_read(Comparison { verdict: Verdict::Skipped, ..found }));
+            }
+            Decision::Rejected(why) => return Ok(Judged { why: Some(why), ..Judged::without_read(found) }),
+            Decision::NotComputable(why) => {
+                return Ok(Judged { why: Some(why.to_string()), ..Judged::without_read(found) });
+            }
+            Decision::Refused(_, rule) => {
+                return Ok(Judged { why: Some(rule.to_string()), ..Judged::without_read(found) });
+            }
+            Decision::NothingToDo | Decision::AlreadyApplied | Decision::Diverged(_) | Decision::NeedsAnswers(..) => {
+                return Ok(Judged::without_read(found));
+            }
         };
         let (existing, units) = requests.existing_derived(&write).await?;
-        let judged = match existing {
-            ExistingDerived::Missing => found,
-            ExistingDerived::Equal => Comparison { verdict: Verdict::Matching, paths: Vec::new() },
-            ExistingDerived::Different(_) => Comparison { verdict: Verdict::Stale, ..found },
+        let key = write.derived_key().map_or_else(|| "?".to_owned(), ItemKey::to_string);
+        let (found, why) = match existing {
+            ExistingDerived::Missing => (found, Some(format!("its derived item {key} does not exist"))),
+            ExistingDerived::Equal => (Comparison { verdict: Verdict::Matching, paths: Vec::new() }, None),
+            ExistingDerived::Different(paths) => {
+                let paths: Vec<String> = paths.iter().map(|path| format!("`{path}`")).collect();
+                let why = format!("its derived item {key} differs in {}", paths.join(", "));
+                (Comparison { verdict: Verdict::Stale, ..found }, Some(why))
+            }
         };
-        Ok((judged, units))
+        Ok(Judged { found, why, units })
     }
 
     /// Judges a derived item that the migration put, or may have put, by its recorded source. The derived item counts
@@ -79,11 +101,13 @@ impl DerivedItems {
         item: &Item,
         record: &ItemHistory,
         found: Comparison,
-    ) -> Result<(Comparison, f64), Stopped> {
+    ) -> Result<Judged, Stopped> {
         let fine = Comparison { verdict: Verdict::NotSelected, paths: Vec::new() };
         let schema = self.changes.key();
         let put = record.deletion().and_then(|deletion| deletion.puts.of(item));
-        let Some(source) = put.and_then(|put| put.source.as_ref()) else { return Ok((fine, 0.0)) };
+        let Some(source) = put.and_then(|put| put.source.as_ref()) else {
+            return Ok(Judged::without_read(fine));
+        };
         let got = requests.get(source).await?;
         let is_orphan = match &got.item {
             None => true,
@@ -94,7 +118,8 @@ impl DerivedItems {
                 Selected::NotComputable(_) => false,
             },
         };
-        Ok((if is_orphan { found } else { fine }, got.units.unwrap_or(0.0)))
+        let found = if is_orphan { found } else { fine };
+        Ok(Judged { found, why: None, units: got.units.unwrap_or(0.0) })
     }
 
     /// Returns the derived key of a source. Returns `None` if it cannot be computed.

@@ -20,14 +20,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::bound::Clusters;
-use super::report::{MAX_EXAMPLES, MAX_SEGMENTS, MismatchExample, SampleReport, SegmentReport, VerifyReport};
+use super::report::{
+    MAX_EXAMPLES, MAX_SEGMENTS, MismatchExample, RepairForecast, SampleReport, SegmentReport, VerifyReport,
+};
 use super::sample::{Sample, large_segments, total_clusters};
-use crate::change::{HistoryLookup, ItemHistory, Outcome};
+use crate::change::{Change, HistoryLookup, ItemHistory, Outcome};
 use crate::engine::{Job, LocalScheduler, ReadSettings, StopReason, scan_table, schedule};
 use crate::item::ItemKey;
 use crate::state::{
-    NewRun, NewVerification, RunRecord, SampleDraw, SegmentState, SegmentStatus, SpendRecord, State, StoreError,
-    TableStage, Verdict, VerdictCounts, VerificationParameters, VerificationRecord, phase,
+    MAX_MISMATCHES, NewRun, NewVerification, RunRecord, SampleDraw, SegmentState, SegmentStatus, SpendRecord, State,
+    StoreError, TableStage, Verdict, VerdictCounts, VerificationParameters, VerificationRecord, phase,
 };
 use shadow::Verifier;
 
@@ -226,7 +228,11 @@ async fn end(
     report.sample = sample.map(|sample| SampleReport::new(seed_of(record), &clusters(sample, &segments)));
     for verdict in Verdict::MISMATCHES {
         let orphan = (job.plan.puts_items() && verdict == Verdict::Unexpected).then_some(ORPHAN);
-        for found in store.mismatches(id, verdict, MAX_EXAMPLES).await? {
+        let recorded = store.mismatches(id, verdict, MAX_MISMATCHES).await?;
+        if let Some(forecast) = &mut report.forecast {
+            forecast.add(verdict, counts.of(verdict), &recorded);
+        }
+        for found in recorded.into_iter().take(MAX_EXAMPLES as usize) {
             let why = found.why.or_else(|| orphan.map(str::to_owned));
             report.examples.push(MismatchExample::new(verdict, &found.key, &found.paths, found.repaired, why));
         }
@@ -250,6 +256,8 @@ fn report_of(
 ) -> VerifyReport {
     let run = &record.run;
     let parameters = &record.parameters;
+    // Only `run` deletes items and puts derived items.
+    let can_repair = parameters.stage == TableStage::Expanded && !job.plan.deletes_items() && !job.plan.puts_items();
     let notable = segments.iter().filter(|(_, counts)| counts.mismatching() + counts.raced > 0);
     VerifyReport {
         schema_version: 1,
@@ -268,6 +276,7 @@ fn report_of(
         began_at: run.started_at.clone(),
         ended_at: String::new(),
         deletes: job.plan.deletes_items(),
+        only_writes_values: job.plan.changes.iter().all(Change::only_writes_values),
         compared: counts.compared(),
         not_selected: counts.not_selected,
         matching: counts.matching,
@@ -288,6 +297,7 @@ fn report_of(
         // Whether a plan deletes an item does not depend on who wrote its values.
         journal_purged_at: job.journal_purged_at.clone().filter(|_| job.plan.deletion().is_none()),
         sample: None,
+        forecast: can_repair.then(RepairForecast::default),
         examples: Vec::new(),
     }
 }

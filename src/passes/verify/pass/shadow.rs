@@ -1,6 +1,8 @@
 //! Implements shadow reads: compares the items of each page with the plan, reads suspects again, repairs mismatches and
 //! commits the page.
 
+mod repairs;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,19 +12,20 @@ use futures::future::join_all;
 use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::super::compare::{Comparison, Parity};
-use super::super::repair::{PageRepair, Repair};
-use super::derived::DerivedItems;
+use super::super::repair::Repair;
+use super::derived::{DerivedItems, Judged};
 use super::{ItemHistories, VerifyInput};
-use crate::change::{Change, Changes, ItemHistory, OnExisting, Outcome, stable_changed};
+use crate::change::{Change, ItemHistory, OnExisting, Outcome, ProgramAnswers, stable_changed};
 use crate::engine::{
-    CommitPage, Decisions, ItemOutcomes, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests,
-    StopReason, Stopped, Writer,
+    CommitPage, Job, PageItems, PageOutcome, Pages, PartialOutcome, ProcessPage, Requests, StopReason, Stopped, ask,
 };
-use crate::item::{Item, ItemKey, KeySchema};
+use crate::exec::Programs;
+use crate::item::{Item, ItemKey, KeySchema, Path};
 use crate::state::{
-    Counts, Cursor, ListQuery, Mismatch, PreImageId, SegmentEvent, SessionId, State, StoreError, Verdict,
+    Counts, Cursor, ListQuery, Mismatch, PreImageId, SegmentEvent, SessionId, State, StoreError, TableStage, Verdict,
     VerdictCounts, VerificationRecord, VerifiedPages,
 };
+use repairs::replaceable_paths;
 
 /// Number of a page's suspects that are read again at the same time. A shared lane keeps the same number of writes
 /// outstanding.
@@ -40,26 +43,14 @@ const DIVERGED_BATCH: u32 = 1_000;
 /// outstanding.
 const CONCURRENT_DIVERGED_READS: usize = 64;
 
-/// The reason that the store records if a repair does not change an item.
-const LEFT_ALONE: &str = "left alone: its correct value is unknown";
-
-/// The reason that the store records if a repair does not remove a value that nothing implies.
-const NOT_REMOVED: &str = "left alone: nothing implies this value, and --repair-remove was not given";
-
-/// The reason that the store records if only a program can compute the value.
-const NEEDS_PROGRAM: &str = "left alone: a repair starts no program. `run --again` computes the value again, if the \
-                             plan has `on_existing = \"overwrite\"` or the value is missing";
-
-/// The reason that the store records if an item has such a value and also another mismatch.
-const NEEDS_PROGRAM_TOO: &str = "left alone, together with its other mismatches: a repair changes all attributes of an \
-                                 item or none, and one of them needs a program, which a repair does not start. \
-                                 `run --again` computes the value again, if the plan has \
-                                 `on_existing = \"overwrite\"` or the value is missing. Then repair again";
-
 /// Compares pages with the plan, and repairs mismatches on request.
 pub(super) struct Verifier {
     parity: Parity,
     repair: Option<Repair>,
+    /// The repair to predict, if this verification repairs nothing and a repair is possible.
+    predicted: Option<Repair>,
+    /// The paths at which a repair replaces values.
+    replaceable: Vec<Path>,
     removes: bool,
     history: Arc<dyn ItemHistories>,
     /// Whether the verifier also looks up the values that the migration wrote. If the plan skips existing values,
@@ -73,6 +64,8 @@ pub(super) struct Verifier {
     rereads: Option<AtomicU64>,
     /// Looks for derived items and their sources. `None` if the plan puts no derived items.
     derived: Option<DerivedItems>,
+    /// The programs of the plan. `None` if every `exec` has a marker.
+    programs: Option<Arc<dyn Programs>>,
     /// Whether repairs refuse to write items that are signed or encrypted on the client.
     refuses_encrypted: bool,
     /// Whether the operator purged the journal.
@@ -85,6 +78,8 @@ struct Suspect {
     item: Item,
     record: ItemHistory,
     found: Comparison,
+    /// What is wrong with the item's derived item.
+    why: Option<String>,
 }
 
 impl Verifier {
@@ -106,6 +101,11 @@ impl Verifier {
                 .with_split(plan.needs_split());
             if removes { repair.with_removals() } else { repair }
         };
+        // Only `run` deletes items and puts derived items.
+        let can_repair = !parameters.repair
+            && parameters.stage == TableStage::Expanded
+            && !plan.deletes_items()
+            && !plan.puts_items();
         Verifier {
             parity: Parity::with_truths(
                 &plan.changes,
@@ -116,6 +116,8 @@ impl Verifier {
             )
             .with_rules(plan.item_rules()),
             repair: parameters.repair.then(repair),
+            predicted: can_repair.then(repair),
+            replaceable: replaceable_paths(&plan.changes),
             removes,
             history,
             needs_journal: plan.select.is_some()
@@ -133,6 +135,7 @@ impl Verifier {
             key: key.clone(),
             rereads: parameters.sample_clusters.is_none().then(|| AtomicU64::new(MAX_REREADS)),
             derived: DerivedItems::new(plan, key, &indexes()),
+            programs: job.programs.clone().filter(|_| plan.recomputes()),
             refuses_encrypted: job.changes.refuses_encrypted(),
             is_journal_purged: job.journal_purged_at.is_some(),
         }
@@ -149,7 +152,7 @@ impl Verifier {
             if found.verdict.is_mismatch() {
                 // A stored item always has its key.
                 let key = self.key.key_of(&item).unwrap_or_else(|| ItemKey::new(Item::new()));
-                suspects.push(Suspect { key, item, record: ItemHistory::default(), found });
+                suspects.push(Suspect { key, item, record: ItemHistory::default(), found, why: None });
             } else {
                 fine.count(found.verdict);
             }
@@ -163,7 +166,11 @@ impl Verifier {
         let marked: Vec<bool> = suspects.iter().map(|suspect| !suspect.found.paths.is_empty()).collect();
         for (suspect, record) in suspects.iter_mut().zip(known) {
             suspect.record = record;
-            suspect.found = self.parity.compare(&suspect.item, &suspect.record);
+        }
+        let asked: Vec<_> = suspects.iter().map(|suspect| (&suspect.item, &suspect.record)).collect();
+        let answers = self.ask(&asked).await?;
+        for (suspect, answers) in suspects.iter_mut().zip(answers) {
+            suspect.found = self.parity.compare_answered(&suspect.item, &suspect.record, &answers);
         }
         let mut marked = marked.into_iter();
         let mut changed_but_fine: u64 = 0;
@@ -191,6 +198,20 @@ impl Verifier {
         Ok((suspects, fine, new_alone))
     }
 
+    /// Asks the programs whose changes have no marker about these items. Returns the answers in the same order.
+    async fn ask(&self, items: &[(&Item, &ItemHistory)]) -> Result<Vec<ProgramAnswers>, Stopped> {
+        let mut answers = vec![ProgramAnswers::default(); items.len()];
+        let Some(programs) = &self.programs else { return Ok(answers) };
+        let of_item = |(place, (item, record)): (usize, &(&Item, &ItemHistory))| {
+            self.parity.questions(item, record).into_iter().map(move |question| (place, question)).collect::<Vec<_>>()
+        };
+        let open = items.iter().enumerate().flat_map(of_item).collect();
+        for (place, given) in ask(programs.as_ref(), open, &self.requests).await? {
+            answers[place] = given;
+        }
+        Ok(answers)
+    }
+
     async fn records(&self, keys: &[ItemKey]) -> Result<Vec<ItemHistory>, Stopped> {
         self.history.records(keys, self.needs_journal).await.map_err(|error| self.give_up(&error))
     }
@@ -205,23 +226,19 @@ impl Verifier {
         let got = requests.get(&suspect.key).await?;
         let units = got.units.unwrap_or(0.0);
         let Some(item) = got.item else { return Ok((None, units)) };
-        let (found, more) = self.judge(requests, &item, &suspect.record).await?;
-        let again = found.verdict.is_mismatch().then_some(Suspect { item, found, ..suspect });
+        let Judged { found, why, units: more } = self.judge(requests, &item, &suspect.record).await?;
+        let again = found.verdict.is_mismatch().then_some(Suspect { item, found, why, ..suspect });
         Ok((again, units + more))
     }
 
     /// Compares an item with the plan. If the plan puts derived items, also reads the item's derived item, or the
-    /// source of a derived item. Also returns the consumed read units.
-    async fn judge(
-        &self,
-        requests: &Requests,
-        item: &Item,
-        record: &ItemHistory,
-    ) -> Result<(Comparison, f64), Stopped> {
-        let found = self.parity.compare(item, record);
+    /// source of a derived item.
+    async fn judge(&self, requests: &Requests, item: &Item, record: &ItemHistory) -> Result<Judged, Stopped> {
+        let answers = self.ask(&[(item, record)]).await?.pop().unwrap_or_default();
+        let found = self.parity.compare_answered(item, record, &answers);
         match &self.derived {
             Some(derived) if found.verdict.is_mismatch() => derived.judge(requests, item, record, found).await,
-            Some(_) | None => Ok((found, 0.0)),
+            Some(_) | None => Ok(Judged::without_read(found)),
         }
     }
 
@@ -242,50 +259,16 @@ impl Verifier {
             let judged = some.iter().map(|suspect| self.judge(requests, &suspect.item, &suspect.record));
             let judged = join_all(judged).await;
             for (suspect, judged) in some.into_iter().zip(judged) {
-                let (found, units) = judged?;
+                let Judged { found, why, units } = judged?;
                 read += units;
                 if found.verdict.is_mismatch() {
-                    left.push(Suspect { found, ..suspect });
+                    left.push(Suspect { found, why, ..suspect });
                 } else {
                     fine.count(found.verdict);
                 }
             }
         }
         Ok((left, read))
-    }
-
-    /// Repairs these items. Returns why items could not be repaired: a map from the text of an item's key to the
-    /// reason.
-    async fn repair_suspects(
-        &self,
-        repair: &Repair,
-        suspects: &[Suspect],
-        requests: &Requests,
-    ) -> Result<(BTreeMap<String, String>, ItemOutcomes), Stopped> {
-        let records = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.record.clone())).collect();
-        let page_repair = Arc::new(PageRepair { repair: repair.clone(), records });
-        let changes = Changes::from_decider(page_repair, repair.key().clone(), repair.indexes().schemas().to_vec())
-            .with_encrypted_refused(self.refuses_encrypted);
-        let writer = Writer::new(Decisions::new(Arc::new(changes), None), self.store.history(), self.session)
-            .with_journal_purged(self.is_journal_purged);
-        let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
-        let outcomes = writer.process_all(items, requests).await?;
-        let found: BTreeMap<String, &Comparison> =
-            suspects.iter().map(|suspect| (suspect.key.to_text(), &suspect.found)).collect();
-        let why = |key: &str| match found.get(key) {
-            Some(found) if repair.needs_program(&found.paths) => {
-                let only_programs = found.paths.iter().all(|wrong| repair.needs_program(std::slice::from_ref(wrong)));
-                if only_programs { NEEDS_PROGRAM } else { NEEDS_PROGRAM_TOO }
-            }
-            Some(found) if !self.removes && found.paths.iter().any(|(_, verdict)| *verdict == Verdict::Unexpected) => {
-                NOT_REMOVED
-            }
-            Some(_) | None => LEFT_ALONE,
-        };
-        let left = outcomes.diverged.iter().map(|item| item.key.to_text());
-        let left = left.map(|key| (key.clone(), why(&key).to_owned()));
-        let failed = outcomes.failures.iter().map(|failure| (failure.key.to_text(), failure.reason.clone()));
-        Ok((left.chain(failed).collect(), outcomes))
     }
 
     /// Reads the recorded diverged items again. Closes the items that now match or are gone, and returns the number of
@@ -325,7 +308,7 @@ impl Verifier {
             // An item with only an old value stays open, because the operator may still want to inspect it.
             Some(item) if self.parity.has_kept_old_value(&item) => None,
             Some(item) => {
-                let (found, _) = self.judge(&self.requests, &item, &record).await?;
+                let found = self.judge(&self.requests, &item, &record).await?.found;
                 (!found.verdict.is_mismatch()).then_some("verified")
             }
         };
@@ -403,9 +386,14 @@ impl ProcessPage for Verifier {
             outcome.counts.assumed_write_units += written.counts.assumed_write_units;
             outcome.counts.estimated_write_units += written.counts.estimated_write_units;
         }
-        for Suspect { key, found, item, record } in confirmed {
+        let mut predicted: Vec<Option<String>> = match &self.predicted {
+            Some(repair) => confirmed.iter().rev().map(|suspect| self.predict(repair, suspect)).collect(),
+            None => Vec::new(),
+        };
+        for Suspect { key, found, item, record, why: derived } in confirmed {
             let changed = || self.parity.changed_stable(&item, &record).map(stable_changed);
-            let why = left.remove(&key.to_text()).or_else(changed);
+            let prediction = predicted.pop().flatten();
+            let why = left.remove(&key.to_text()).or_else(changed).or(prediction).or(derived);
             let repaired = self.repair.is_some() && why.is_none();
             outcome.verdicts.count(found.verdict);
             outcome.verdicts.repaired += u64::from(repaired);

@@ -13,12 +13,12 @@ mod pair;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::SkipRule;
 use crate::change::{
-    Change, Changes, Condition, Decider, Decision, ExecFault, Indexes, ItemHistory, ItemRules, OnExisting, Selected,
-    Source, Strategy, inseparable, stable_changed,
+    Change, Changes, Condition, Decider, Decision, ExecFault, Indexes, ItemHistory, ItemRules, OnExisting,
+    ProgramAnswers, Selected, Source, Strategy, inseparable, stable_changed,
 };
 use crate::cutover::{Truth, TruthByKey};
 use crate::item::{Item, KeySchema, Path};
@@ -47,6 +47,8 @@ pub(super) struct PageRepair {
     pub(super) repair: Repair,
     /// The recorded history of the items. The map's key is the text of the item's key.
     pub(super) records: BTreeMap<String, ItemHistory>,
+    /// The texts of the keys of items with a wrong output that only a program recognises as wrong. They stay unchanged.
+    pub(super) unanswered: BTreeSet<String>,
 }
 
 /// Collects the changes and conditions for the repair of one item.
@@ -108,6 +110,11 @@ impl Repair {
         &self.key
     }
 
+    /// Returns the number of the plan's changes.
+    pub(super) fn number_of_changes(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Returns the table's indexes, as currently known.
     pub(super) fn indexes(&self) -> &Indexes {
         &self.indexes
@@ -118,6 +125,14 @@ impl Repair {
         let programs = self.changes.iter().filter_map(Change::program);
         let targets: Vec<&Path> = programs.flat_map(|exec| exec.targets()).collect();
         wrong.iter().any(|(path, verdict)| *verdict != Verdict::Unexpected && targets.contains(&path))
+    }
+
+    /// Returns whether one of these paths is an output that only the answer of a program shows to be wrong, so that
+    /// [`Repair::decide`] cannot see it.
+    pub(super) fn needs_answer(&self, wrong: &[(Path, Verdict)]) -> bool {
+        let programs = self.changes.iter().filter_map(Change::program).filter(|exec| exec.is_deterministic());
+        let outputs: Vec<&Path> = programs.flat_map(|exec| &exec.outputs).collect();
+        wrong.iter().any(|(path, verdict)| *verdict == Verdict::Stale && outputs.contains(&path))
     }
 
     /// Returns the targets of the plan that the item has.
@@ -233,7 +248,8 @@ impl Repair {
                 Change::Put { .. } => return Decision::Diverged(Vec::new()),
                 // Only `run` asks programs.
                 Change::Exec { exec, .. } => {
-                    if let Some((path, fault)) = exec.fault(item, record, change.skips_existing()) {
+                    let none = ProgramAnswers::default();
+                    if let Some((path, fault)) = exec.compare(position, item, record, change.skips_existing(), &none) {
                         needs.leave_if(path, fault != ExecFault::Skipped);
                     }
                 }
@@ -311,6 +327,9 @@ impl Decider for PageRepair {
     fn decide(&self, item: &Item) -> Decision {
         let key = self.repair.key.key_of(item).map(|key| key.to_text());
         let none = ItemHistory::default();
+        if key.as_ref().is_some_and(|key| self.unanswered.contains(key)) {
+            return Decision::Diverged(self.repair.present_targets(item));
+        }
         let record = key.and_then(|key| self.records.get(&key)).unwrap_or(&none);
         self.repair.decide(item, record)
     }

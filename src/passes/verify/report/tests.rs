@@ -18,6 +18,7 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
         began_at: "2026-01-01T00:00:00Z".into(),
         ended_at: "2026-01-01T01:00:00Z".into(),
         deletes: false,
+        only_writes_values: false,
         compared: 12_000,
         not_selected: 345,
         matching: 11_998,
@@ -37,6 +38,7 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
         segments: vec![SegmentReport::new(2, &VerdictCounts { stale: 1, ..VerdictCounts::default() })],
         journal_purged_at: None,
         sample: None,
+        forecast: None,
         examples: vec![MismatchExample {
             verdict: "stale".into(),
             key: serde_json::json!({"pk": {"S": "A\u{1b}#1"}}),

@@ -1,0 +1,145 @@
+//! Repairs mismatching items. A verification without a repair predicts for each mismatch what a repair would do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Suspect, Verifier};
+use crate::change::{Change, Changes, Decision, GuardedWrite, ItemHistory, PreImage, PriorValue};
+use crate::engine::{Decisions, ItemOutcomes, Requests, Stopped, Writer};
+use crate::item::Path;
+use crate::passes::verify::compare::Comparison;
+use crate::passes::verify::repair::{PageRepair, Repair};
+use crate::passes::verify::report::{NOT_REMOVED, REPLACES};
+use crate::state::Verdict;
+
+/// The reason that the store records if a repair does not change an item.
+const LEFT_ALONE: &str = "left alone: its correct value is unknown";
+
+/// The reason that the store records if only a program can compute the value.
+const NEEDS_PROGRAM: &str = "left alone: a repair starts no program. `run --again` computes the value again, if the \
+                             plan has `on_existing = \"overwrite\"` or the value is missing";
+
+/// The reason that the store records if an item has such a value and also another mismatch.
+const NEEDS_PROGRAM_TOO: &str = "left alone, together with its other mismatches: a repair changes all attributes of an \
+                                 item or none, and one of them needs a program, which a repair does not start. \
+                                 `run --again` computes the value again, if the plan has \
+                                 `on_existing = \"overwrite\"` or the value is missing. Then repair again";
+
+impl Verifier {
+    /// Repairs these items. Returns why items could not be repaired: a map from the text of an item's key to the
+    /// reason.
+    pub(super) async fn repair_suspects(
+        &self,
+        repair: &Repair,
+        suspects: &[Suspect],
+        requests: &Requests,
+    ) -> Result<(BTreeMap<String, String>, ItemOutcomes), Stopped> {
+        let writer = Writer::new(
+            Decisions::new(Arc::new(self.repair_changes(repair, suspects)), None),
+            self.store.history(),
+            self.session,
+        )
+        .with_journal_purged(self.is_journal_purged);
+        let items = suspects.iter().map(|suspect| suspect.item.clone()).collect();
+        let outcomes = writer.process_all(items, requests).await?;
+        let found: BTreeMap<String, &Comparison> =
+            suspects.iter().map(|suspect| (suspect.key.to_text(), &suspect.found)).collect();
+        let why = |key: &str| found.get(key).map_or(LEFT_ALONE, |found| self.why_left(repair, found));
+        let left = outcomes.diverged.iter().map(|item| item.key.to_text());
+        let left = left.map(|key| (key.clone(), why(&key).to_owned()));
+        let failed = outcomes.failures.iter().map(|failure| (failure.key.to_text(), failure.reason.clone()));
+        Ok((left.chain(failed).collect(), outcomes))
+    }
+
+    fn repair_changes(&self, repair: &Repair, suspects: &[Suspect]) -> Changes {
+        let records = suspects.iter().map(|suspect| (suspect.key.to_text(), suspect.record.clone())).collect();
+        let wrong = suspects.iter().filter(|suspect| repair.needs_answer(&suspect.found.paths));
+        let unanswered = wrong.map(|suspect| suspect.key.to_text()).collect();
+        let page_repair = Arc::new(PageRepair { repair: repair.clone(), records, unanswered });
+        Changes::from_decider(page_repair, repair.key().clone(), repair.indexes().schemas().to_vec())
+            .with_encrypted_refused(self.refuses_encrypted)
+    }
+
+    /// Returns why a repair leaves an item alone that it must not write.
+    fn why_left(&self, repair: &Repair, found: &Comparison) -> &'static str {
+        if repair.needs_program(&found.paths) {
+            let only_programs = found.paths.iter().all(|wrong| repair.needs_program(std::slice::from_ref(wrong)));
+            return if only_programs { NEEDS_PROGRAM } else { NEEDS_PROGRAM_TOO };
+        }
+        match !self.removes && found.paths.iter().any(|(_, verdict)| *verdict == Verdict::Unexpected) {
+            true => NOT_REMOVED,
+            false => LEFT_ALONE,
+        }
+    }
+
+    /// Predicts what this repair would do with a mismatching item: why it would leave the item alone, or [`REPLACES`] if
+    /// it would replace a value that the migration is not recorded to have written. `None` if it would do neither.
+    pub(super) fn predict(&self, repair: &Repair, suspect: &Suspect) -> Option<String> {
+        let decide = |repair: &Repair| self.repair_changes(repair, std::slice::from_ref(suspect)).decide(&suspect.item);
+        match decide(repair) {
+            Decision::Write(write) => self.replaces(repair, suspect, write).then(|| REPLACES.to_owned()),
+            Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => None,
+            Decision::Diverged(_) if matches!(decide(&repair.clone().with_removals()), Decision::Write(_)) => {
+                Some(NOT_REMOVED.to_owned())
+            }
+            Decision::Diverged(_) => Some(match self.why_left(repair, &suspect.found) {
+                // With --repair-remove, the item would stay as it is too.
+                NOT_REMOVED => LEFT_ALONE.to_owned(),
+                why => why.to_owned(),
+            }),
+            Decision::Rejected(why) => Some(why),
+            Decision::NotComputable(why) => Some(why.to_string()),
+            Decision::Refused(_, rule) => Some(rule.to_string()),
+            // A repair starts no program.
+            Decision::NeedsAnswers(..) => Some(NEEDS_PROGRAM.to_owned()),
+        }
+    }
+
+    /// Returns whether a repair of this item replaces or removes a value that the migration is not recorded to have
+    /// written. A conversion and a change of elements derive the new value from the old one, so they replace no value.
+    fn replaces(&self, repair: &Repair, suspect: &Suspect, first: GuardedWrite) -> bool {
+        let changes = self.repair_changes(repair, std::slice::from_ref(suspect));
+        let mut write = first;
+        // A plan needs at most one write for each of its changes.
+        for _ in 0..=repair.number_of_changes() {
+            if write.pre_images.iter().any(|pre| self.is_foreign(pre, &suspect.record)) {
+                return true;
+            }
+            let Some(next) = write.next else { return false };
+            let Decision::Write(later) = changes.decide(&next.image) else { return false };
+            write = later;
+        }
+        false
+    }
+
+    fn is_foreign(&self, pre: &PreImage, record: &ItemHistory) -> bool {
+        match &pre.prior {
+            PriorValue::Value(value) => self.replaceable.contains(&pre.path) && !record.is_own_value(&pre.path, value),
+            PriorValue::Nothing
+            | PriorValue::SameAsSource
+            | PriorValue::Item(_)
+            | PriorValue::Mark(_)
+            | PriorValue::Leftover(_) => false,
+        }
+    }
+}
+
+/// Returns the paths at which a repair replaces one value by another, or removes it.
+pub(super) fn replaceable_paths(changes: &[Change]) -> Vec<Path> {
+    let replaces = |change: &&Change| match change {
+        Change::Move { .. }
+        | Change::Copy { .. }
+        | Change::Set { .. }
+        | Change::Remove { .. }
+        | Change::Compute { .. }
+        | Change::Exec { .. } => true,
+        Change::Convert { .. }
+        | Change::Append { .. }
+        | Change::Bump { .. }
+        | Change::Delete { .. }
+        | Change::Put { .. }
+        | Change::Each { .. } => false,
+    };
+    let paths = changes.iter().filter(replaces).map(Change::paths);
+    paths.flat_map(|paths| paths.writes.into_iter().chain(paths.removes)).cloned().collect()
+}
