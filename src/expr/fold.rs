@@ -5,11 +5,14 @@ use jiff::Timestamp;
 use super::compile::Program;
 use super::error::ExprError;
 use super::node::{MacroNode, Node, NodeForm};
+use super::run::StepBudget;
 use crate::item::Item;
 
 /// Replaces each part whose own parts are all constants with its result. A constant part without a result is an error.
-pub(super) fn fold(source: &str, node: Node, errors: &mut Vec<ExprError>) -> Node {
-    let mut one = |node: Box<Node>| Box::new(fold(source, *node, errors));
+///
+/// All constant parts of an expression share the steps, because an expression can have hundreds of large ones.
+pub(super) fn fold(source: &str, node: Node, steps: &mut StepBudget, errors: &mut Vec<ExprError>) -> Node {
+    let mut one = |node: Box<Node>| Box::new(fold(source, *node, steps, errors));
     let Node { span, form } = node;
     let form = match form {
         NodeForm::Const(_) | NodeForm::StartedAt | NodeForm::Place(_) | NodeForm::Has(_) => {
@@ -25,17 +28,17 @@ pub(super) fn fold(source: &str, node: Node, errors: &mut Vec<ExprError>) -> Nod
         NodeForm::Equal(a, b, negated) => NodeForm::Equal(one(a), one(b), negated),
         NodeForm::In(a, b) => NodeForm::In(one(a), one(b)),
         NodeForm::If(a, b, c) => NodeForm::If(one(a), one(b), one(c)),
-        NodeForm::Operation(operator, all) => NodeForm::Operation(operator, each(source, all, errors)),
-        NodeForm::List(all) => NodeForm::List(each(source, all, errors)),
-        NodeForm::Call(function, prepared, all) => NodeForm::Call(function, prepared, each(source, all, errors)),
+        NodeForm::Operation(operator, all) => NodeForm::Operation(operator, each(source, all, steps, errors)),
+        NodeForm::List(all) => NodeForm::List(each(source, all, steps, errors)),
+        NodeForm::Call(function, prepared, all) => NodeForm::Call(function, prepared, each(source, all, steps, errors)),
         NodeForm::Map(entries) => {
-            NodeForm::Map(entries.into_iter().map(|(key, value)| (key, fold(source, value, errors))).collect())
+            NodeForm::Map(entries.into_iter().map(|(key, value)| (key, fold(source, value, steps, errors))).collect())
         }
         NodeForm::Macro(of) => {
             let MacroNode { kind, range, slot, filter, body } = *of;
-            let range = fold(source, range, errors);
-            let filter = filter.map(|filter| fold(source, filter, errors));
-            let body = fold(source, body, errors);
+            let range = fold(source, range, steps, errors);
+            let filter = filter.map(|filter| fold(source, filter, steps, errors));
+            let body = fold(source, body, steps, errors);
             let form = NodeForm::Macro(Box::new(MacroNode { kind, range, slot, filter, body }));
             return Node { span, form };
         }
@@ -46,11 +49,12 @@ pub(super) fn fold(source: &str, node: Node, errors: &mut Vec<ExprError>) -> Nod
     }
     let program = Program::new(source, &node, 0);
     let item = Item::new();
-    let result = match program.run(&item, Timestamp::UNIX_EPOCH) {
+    let result = match program.run_with(&item, Timestamp::UNIX_EPOCH, steps) {
         Ok(value) => value.into_const(),
         Err(fail) => {
             // Otherwise the same error would be reported for every part around it.
-            errors.push(ExprError::new(node.span.clone(), "this constant part has no result", fail.text));
+            let why = if steps.is_used_up() { StepBudget::CONSTANTS_TAKE_TOO_LONG.to_owned() } else { fail.text };
+            errors.push(ExprError::new(node.span.clone(), "this constant part has no result", why));
             None
         }
     };
@@ -60,6 +64,6 @@ pub(super) fn fold(source: &str, node: Node, errors: &mut Vec<ExprError>) -> Nod
     }
 }
 
-fn each(source: &str, nodes: Vec<Node>, errors: &mut Vec<ExprError>) -> Vec<Node> {
-    nodes.into_iter().map(|node| fold(source, node, errors)).collect()
+fn each(source: &str, nodes: Vec<Node>, steps: &mut StepBudget, errors: &mut Vec<ExprError>) -> Vec<Node> {
+    nodes.into_iter().map(|node| fold(source, node, steps, errors)).collect()
 }

@@ -74,7 +74,13 @@ pub(super) enum Style {
 #[derive(Debug, Clone)]
 pub(super) enum Prepared {
     Nothing,
-    Pattern(Box<Regex>),
+    Pattern {
+        pattern: Box<Regex>,
+        /// The approximate size of the compiled pattern.
+        bytes: usize,
+        /// The approximate size without the tables of Unicode classes, which determines the cost of a match.
+        states: usize,
+    },
     Zone(TimeZone),
 }
 

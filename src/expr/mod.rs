@@ -129,7 +129,7 @@ impl Expr {
     fn compile_with(source: &str, expected: Expected, in_element: bool) -> Result<Expr, Vec<ExprError>> {
         let lowered = lower(&parse(source)?, in_element)?;
         let mut errors = Vec::new();
-        let root = fold(source, lowered.root, &mut errors);
+        let root = fold(source, lowered.root, &mut StepBudget::of_constants(), &mut errors);
         if errors.is_empty() {
             errors = check(source, &root, KnownTypes::default().types(), expected.kinds(), in_element).errors;
         }

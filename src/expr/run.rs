@@ -9,6 +9,9 @@ use crate::item::{Item, NotComputable};
 /// elements: a macro over it with 40 parts fits. A macro inside a macro over it does not. All steps take a few seconds.
 pub(super) const MAX_STEPS: u64 = 10_000_000;
 
+/// The number of steps in which all constant parts of an expression are computed when a plan is loaded.
+const MAX_CONSTANT_STEPS: u64 = 1_000_000;
+
 /// The maximum size of an intermediate text, list or binary value: four times the largest item.
 pub(super) const MAX_BYTES: usize = 1_600_000;
 
@@ -20,6 +23,20 @@ impl Default for StepBudget {
     /// Returns the steps of one evaluation.
     fn default() -> StepBudget {
         StepBudget(MAX_STEPS)
+    }
+}
+
+impl StepBudget {
+    /// Why a constant part has no result if no steps are left.
+    pub(super) const CONSTANTS_TAKE_TOO_LONG: &str = "all constant parts together take more than 1,000,000 steps";
+
+    /// Returns the steps for all constant parts of an expression.
+    pub(super) fn of_constants() -> StepBudget {
+        StepBudget(MAX_CONSTANT_STEPS)
+    }
+
+    pub(super) fn is_used_up(&self) -> bool {
+        self.0 == 0
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Condition {
     pub(crate) is_true: fn(&Item) -> Option<bool>,
 }
 
-pub(crate) const CONDITIONS: [Condition; 7] = [
+pub(crate) const CONDITIONS: [Condition; 10] = [
     Condition { source: "item.sk < \"03\"", reads: &[], is_true: |item| Some(text(item, "sk")? < "03") },
     Condition { source: "has(item.kind)", reads: &["kind"], is_true: |item| Some(item.contains_key("kind")) },
     Condition {
@@ -48,6 +48,31 @@ pub(crate) const CONDITIONS: [Condition; 7] = [
         source: "type(item.a) in [\"S\", \"N\"] || has(item.c)",
         reads: &["a", "c"],
         is_true: |item| Some(matches!(item.get("a"), Some(Value::S(_) | Value::N(_))) || item.contains_key("c")),
+    },
+    Condition {
+        source: "type(item.s1) == \"S\" && item.s1.startsWith(\"x\")",
+        reads: &["s1"],
+        is_true: |item| Some(text(item, "s1").is_some_and(|text| text.starts_with('x'))),
+    },
+    // The presence of `c` decides, so the condition may have no result for an item without it.
+    Condition {
+        source: "has(item.c) || item.n1 > 0",
+        reads: &["c", "n1"],
+        is_true: |item| match item.get("n1") {
+            _ if item.contains_key("c") => Some(true),
+            Some(Value::N(number)) => Some(decimal(number) > 0),
+            _ => None,
+        },
+    },
+    Condition {
+        source: "!has(item.c) && item.a != \"x\"",
+        reads: &["a", "c"],
+        is_true: |item| match item.get("a") {
+            _ if item.contains_key("c") => Some(false),
+            Some(Value::S(a)) => Some(a != "x"),
+            Some(Value::Null) => Some(true),
+            _ => None,
+        },
     },
 ];
 
@@ -278,7 +303,7 @@ pub(crate) const ADDITIONS: [NamedValue; 4] = [
     ("value = { N = \"0.1\" }", || Value::N(Num::parse("0.1").unwrap())),
 ];
 
-fn text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
+pub(crate) fn text<'i>(item: &'i Item, name: &str) -> Option<&'i str> {
     if let Some(Value::S(text)) = item.get(name) { Some(text) } else { None }
 }
 

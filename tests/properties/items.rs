@@ -26,7 +26,7 @@ const TEXTS: [&str; 18] = [
 ];
 
 /// Numbers at the limits of DynamoDB, and others.
-const NUMBERS: [&str; 12] = [
+const NUMBERS: [&str; 14] = [
     "0",
     "1",
     "-5",
@@ -37,6 +37,9 @@ const NUMBERS: [&str; 12] = [
     "-0.00000000000000000000000000000000000001",
     "12345678901234567890123456789012345678",
     "99999999999999999999999999999999999999",
+    // A version that can be raised three times, and one that can be raised four times.
+    "99999999999999999999999999999999999997",
+    "99999999999999999999999999999999999996",
     "9.9e125",
     "1e-130",
 ];
@@ -93,6 +96,34 @@ pub(crate) fn value(rng: &mut Rng, depth: usize) -> Value {
     }
 }
 
+/// Generates an element of a list or map. Most elements are maps.
+fn element(rng: &mut Rng) -> Value {
+    if rng.u8(..12) == 0 {
+        return value(rng, 1);
+    }
+    let mut element = Item::new();
+    for name in ["sku", "qty", "price", "d"] {
+        let value = match (rng.u8(..10), name) {
+            (0, _) => continue,
+            (1, _) => value(rng, 1),
+            (_, "sku") => Value::S(text(rng)),
+            (_, "d") => Value::M(Item::from([("x".to_owned(), value(rng, 0))])),
+            (_, _) => Value::N(number(rng)),
+        };
+        element.insert(name.to_owned(), value);
+    }
+    for name in ["product_id", "total", "kind"] {
+        let value = match rng.u8(..16) {
+            0..=12 => continue,
+            13 => Value::Null,
+            14 => element.get("sku").cloned().unwrap_or(Value::Bool(true)),
+            _ => value(rng, 1),
+        };
+        element.insert(name.to_owned(), value);
+    }
+    Value::M(element)
+}
+
 /// Generates item number `n`.
 pub(crate) fn item(n: usize, rng: &mut Rng) -> Item {
     let mut item = Item::new();
@@ -107,9 +138,11 @@ pub(crate) fn item(n: usize, rng: &mut Rng) -> Item {
         "m" | "u" => {
             Value::M((0..rng.usize(..3)).map(|_| (one(&["x", "y", "z", "p"], rng).to_owned(), value(rng, 1))).collect())
         }
+        "lines" => Value::L((0..rng.usize(..4)).map(|_| element(rng)).collect()),
+        "book" => Value::M((0..rng.usize(..4)).map(|n| (format!("k{n}"), element(rng))).collect()),
         _ => value(rng, 2),
     };
-    for name in ["a", "b", "c", "s1", "n1", "m", "l", "tags", "kind", "v"] {
+    for name in ["a", "b", "c", "s1", "n1", "m", "l", "tags", "kind", "v", "lines", "book"] {
         match rng.u8(..16) {
             0..=1 => {}
             2 => drop(item.insert(name.to_owned(), Value::Null)),
@@ -117,7 +150,7 @@ pub(crate) fn item(n: usize, rng: &mut Rng) -> Item {
             _ => drop(item.insert(name.to_owned(), usual(name, rng))),
         }
     }
-    for name in ["t1", "t2", "t3", "u", "ik", "eo", "ep", "em"] {
+    for name in ["t1", "t2", "t3", "u", "ik", "eo", "ep", "em", "co", "cp"] {
         let value = match rng.u8(..16) {
             0..=9 => continue,
             10 => Value::Null,

@@ -1,12 +1,13 @@
 //! Checks one plan on one table: the real passes against the naive implementation.
 
 mod checks;
+mod puts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use backfill::internals::change::{Outcome, ProgramAnswer, ProgramQuestion};
+use backfill::internals::change::{CustomChange, Outcome, ProgramAnswer, ProgramQuestion};
 use backfill::internals::clock::{BootTime, Moment};
 use backfill::internals::cutover::FlagStore;
 use backfill::internals::engine::{LocalScheduler, ReadSettings, scan_table};
@@ -15,19 +16,21 @@ use backfill::internals::item::Item;
 use backfill::internals::machine::{Machine, Random};
 use backfill::internals::migration::{Advance, Driver, DriverError, DriverSetup, OperatorInput};
 use backfill::internals::passes::{DryRun, PredictedOutcome, Prediction};
-use backfill::internals::plan::{Plan, load};
+use backfill::internals::plan::{LoadedPlan, Plan, load};
 use backfill::internals::playbook::{CutoverTarget, Fact, Goal, Phase};
 use backfill::internals::ratelimit::resolve;
 use backfill::internals::state::State;
 use backfill::internals::state::memory::MemoryState;
+use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::flag::MemoryFlag;
 use super::harness::{bytes_of, key_schema};
-use super::naive::{Expected, expected, is_mismatch, program};
+use super::naive::{Expected, expected, function, is_mismatch, program};
 use super::server::{Server, WriteLog};
 use super::spec::{ChangeSpec, Kind, Spec};
+use super::{derived, items};
 
 /// A defect that a test plants in the checks or in the tool's work. The checks must find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +97,34 @@ impl Programs for StandIn {
     }
 }
 
+/// Stands in for the functions of `custom`.
+struct Function {
+    name: &'static str,
+    outputs: usize,
+}
+
+impl CustomChange for Function {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn version(&self) -> &str {
+        "1"
+    }
+
+    fn compute(&self, inputs: &Item) -> Result<Option<Item>, &'static str> {
+        function(self.outputs, inputs)
+    }
+}
+
+/// Reads a plan.
+fn read(spec: &Spec, table: &str) -> Result<LoadedPlan, String> {
+    let functions: [Arc<dyn CustomChange>; 2] =
+        [Arc::new(Function { name: "one", outputs: 1 }), Arc::new(Function { name: "two", outputs: 2 })];
+    let loaded = load("plan.toml", &spec.toml(table, None)).map_err(|errors| errors.to_string())?;
+    loaded.supply(&functions).map_err(|errors| errors.to_string())
+}
+
 /// One migration.
 struct Scene<'s> {
     spec: &'s Spec,
@@ -111,7 +142,7 @@ type Wrong = String;
 
 fn outcome_of(expected: &Expected) -> Outcome {
     match expected {
-        Expected::Applied(_) => Outcome::Applied,
+        Expected::Applied(_) | Expected::Puts(_) => Outcome::Applied,
         Expected::AlreadyApplied => Outcome::AlreadyApplied,
         Expected::NothingToDo => Outcome::NothingToDo,
         Expected::Skipped => Outcome::Skipped,
@@ -130,11 +161,23 @@ fn wall(began: Instant) -> Timestamp {
 pub(crate) fn refusal(spec: &Spec) -> Option<String> {
     let waits = |change: &ChangeSpec| matches!(change.kind, Kind::Remove { .. } | Kind::Bump);
     let only_removes = !spec.in_place && spec.changes.iter().all(waits);
-    match load("plan.toml", &spec.toml("shop", None)) {
-        Err(errors) => Some(errors.to_string()),
+    match read(spec, "shop") {
+        Err(errors) => Some(errors),
         // The first pass has nothing to do, so there is nothing to compare.
         Ok(_) if only_removes => Some("the plan leaves everything to `contract`".to_owned()),
         Ok(loaded) => loaded.check_removals(&key_schema()).err().map(|errors| errors.to_string()),
+    }
+}
+
+/// Compares the tool's answer to a plan whose `where` has no result after its own removals with the naive one.
+fn check_removals(spec: &Spec) -> Result<(), Wrong> {
+    let Ok(loaded) = read(spec, "shop") else { return Ok(()) };
+    let mut rng = Rng::with_seed(1);
+    let samples: Vec<Item> = (0..300).map(|n| items::item(n, &mut rng)).collect();
+    match (loaded.check_removals(&key_schema()), spec.breaks_a_condition(&samples)) {
+        (Ok(()), false) | (Err(_), true) => Ok(()),
+        (Ok(()), true) => Err("the plan is accepted, although a `where` has no result after its removals".to_owned()),
+        (Err(errors), false) => Err(format!("the plan is refused, although each `where` keeps its result: {errors}")),
     }
 }
 
@@ -149,6 +192,7 @@ pub(crate) async fn check(
     server: &Server<'_>,
     sabotage: Option<Sabotage>,
 ) -> Result<Figures, Wrong> {
+    check_removals(spec)?;
     if refusal(spec).is_some() {
         return Ok(Figures { refused: 1, ..Figures::default() });
     }
@@ -158,7 +202,7 @@ pub(crate) async fn check(
     }
     let mut scene = Scene {
         spec,
-        plan: load("plan.toml", &spec.toml(server.name(), None)).map_err(|errors| errors.to_string())?.plan,
+        plan: read(spec, server.name())?.plan,
         server,
         state: MemoryState::new(Arc::new(move || wall(began).to_string())),
         flag: MemoryFlag::new(),
@@ -174,8 +218,9 @@ impl Scene<'_> {
         let before = self.server.dump().await;
         let expected: BTreeMap<String, Expected> =
             before.iter().map(|(key, item)| (key.clone(), expected(self.spec, item))).collect();
+        let expected = derived::predicted(expected, &before);
         let predicted = self.dry_run().await?;
-        self.check_counts("the dry run", &expected, |outcome| {
+        self.check_counts("the dry run", &expected, 0, |outcome| {
             let classes = PredictedOutcome::ALL.into_iter().filter(|class| class.outcome() == outcome);
             classes.map(|class| predicted.of(class)).sum()
         })?;
@@ -189,19 +234,27 @@ impl Scene<'_> {
         self.command(Goal::Run { again: false }).await?;
         self.sabotage_run(sabotage, &before).await;
         let after = self.server.dump().await;
+        let expected = derived::settled(&expected, &after)?;
         self.check_items(&before, &after, &expected)?;
         self.check_run_counts(&expected).await?;
         self.check_estimate(&predicted)?;
+        self.check_raises(&before, &after)?;
 
         let writes = self.writes();
         self.command(Goal::Run { again: true }).await?;
         if self.writes() != writes || texts(&self.server.dump().await) != texts(&after) {
             return Err("a second run wrote to the table".to_owned());
         }
-        let mismatches = before.iter().filter(|(_, item)| is_mismatch(self.spec, item));
+        let mismatches = before.iter().filter(|(key, item)| match self.spec.put() {
+            Some(_) => expected[*key].is_mismatch(),
+            None => is_mismatch(self.spec, item),
+        });
         let due: BTreeSet<String> = mismatches.map(|(key, _)| key.clone()).collect();
         self.check_verification("after the run", &due, sabotage).await?;
-        let planted = self.check_planted_defects(&before, &after, &expected, &due).await?;
+        let planted = match self.spec.put() {
+            Some(_) => self.check_planted_puts(&before, &after, &expected, &due).await?,
+            None => self.check_planted_defects(&before, &after, &expected, &due).await?,
+        };
 
         let mut figures = Figures { plans: 1, items: before.len() as u64, planted, ..Figures::default() };
         if self.spec.contracts {
@@ -228,6 +281,9 @@ impl Scene<'_> {
         for change in &self.spec.changes {
             *figures.operations.entry(change.word()).or_default() += 1;
         }
+        if self.spec.is_wide() {
+            *figures.operations.entry("split").or_default() += 1;
+        }
         Ok(figures)
     }
 
@@ -253,7 +309,10 @@ impl Scene<'_> {
         let flag = self.spec.contracts.then(|| Arc::clone(&self.flag) as Arc<dyn FlagStore>);
         // Without a flag, a rollback needs these statements.
         let needs_facts = goal == Some(Goal::Rollback) && self.spec.needs_cutover();
-        let facts = if needs_facts { vec![Fact::ReadersBack, Fact::NewWritesStopped] } else { Vec::new() };
+        let mut facts = if needs_facts { vec![Fact::ReadersBack, Fact::NewWritesStopped] } else { Vec::new() };
+        if goal == Some(Goal::Rollback) && self.spec.put().is_some() {
+            facts.push(Fact::WritersStopped);
+        }
         let input = OperatorInput { actor: "the properties".into(), facts, ..OperatorInput::default() };
         let began = self.began;
         let clock = Arc::new(move || wall(began));

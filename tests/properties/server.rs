@@ -112,6 +112,19 @@ impl Server<'_> {
         }
     }
 
+    /// Deletes the item with the key of this item, as an application would.
+    pub(crate) async fn delete(&self, item: &Item) {
+        match self {
+            Server::Memory { table, .. } => {
+                drop(table.change(&harness::key_of(item), Author::Application, |_| None));
+            }
+            Server::Engine { harness, name, .. } => {
+                let key = to_sdk(harness::key_of(item).attributes());
+                drop(harness.client().delete_item().table_name(name).set_key(Some(key)).send().await.unwrap());
+            }
+        }
+    }
+
     /// Returns every item.
     pub(crate) async fn dump(&self) -> BTreeMap<String, Item> {
         match self {

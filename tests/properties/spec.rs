@@ -1,13 +1,13 @@
 //! Random plans. A plan is generated as data, written as TOML, and read by the tool's own parser.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+mod text;
 
 use backfill::internals::change::OnExisting;
-use backfill::internals::item::Value;
+use backfill::internals::item::{Item, Value};
 use fastrand::Rng;
 
 use super::facts::{ADDITIONS, CONDITIONS, CONSTANTS, CONVERSIONS, FORMULAS, REPLACEMENTS};
+use super::{derived, elements, wide};
 
 /// The index of the generated tables that have one. Its key is the attribute `ik`, a string.
 pub(crate) const INDEX: &str = "by-ik";
@@ -19,7 +19,7 @@ const SOURCES: [&str; 11] = ["a", "b", "c", "m.x", "m.y", "l[0]", "s1", "n1", "m
 const TARGETS: [&str; 10] = ["t1", "t2", "t3", "u.p", "u.q", "u.r.s", "m.z", "ik", "tags", "l"];
 
 /// The attributes of a delete's `attributes`. Items may have others.
-pub(crate) const LISTED: [&str; 22] = [
+pub(crate) const LISTED: [&str; 26] = [
     "a",
     "b",
     "c",
@@ -38,6 +38,10 @@ pub(crate) const LISTED: [&str; 22] = [
     "eo",
     "ep",
     "em",
+    "co",
+    "cp",
+    "lines",
+    "book",
     "zz",
     "e-mail",
     "a.b",
@@ -58,6 +62,8 @@ pub(crate) struct Spec {
     pub(crate) has_index: bool,
     pub(crate) segments: u32,
     pub(crate) page: u32,
+    /// Whether an item may get several writes.
+    pub(crate) split: bool,
     pub(crate) changes: Vec<ChangeSpec>,
 }
 
@@ -123,6 +129,24 @@ pub(crate) enum Kind {
         inputs: &'static [&'static str],
         outputs: &'static [&'static str],
     },
+    /// A function in Rust. Its name is the number of its outputs.
+    Custom {
+        inputs: &'static [&'static str],
+        outputs: &'static [&'static str],
+    },
+    /// Changes in every element of a list or map. The paths of `edits` start at the element.
+    Each {
+        container: &'static str,
+        edits: Vec<ChangeSpec>,
+    },
+    /// A `compute` in an element.
+    ElementCompute {
+        to: &'static str,
+        formula: usize,
+    },
+    Put {
+        derived: usize,
+    },
 }
 
 /// The gap rule of a delete.
@@ -141,6 +165,8 @@ impl Spec {
     pub(crate) fn random(rng: &mut Rng) -> Spec {
         let in_place = rng.bool();
         let deletes = rng.u8(..12) == 0;
+        let puts = !deletes && rng.u8(..10) == 0;
+        let is_wide = !deletes && !puts && rng.u8(..32) == 0;
         let mut targets = TARGETS.to_vec();
         let mut sources = SOURCES.to_vec();
         rng.shuffle(&mut targets);
@@ -150,8 +176,14 @@ impl Spec {
         if deletes {
             let gap = [Gap::Version, Gap::Attributes, Gap::Stopped][rng.usize(..3)];
             changes.push(ChangeSpec::plain(Kind::Delete { gap, keeps_image: rng.u8(..4) > 0 }));
+        } else if puts {
+            changes.push(derived::random(rng));
         } else {
-            for _ in 0..rng.usize(1..=4) {
+            if is_wide {
+                changes = wide::changes(in_place, rng);
+            }
+            let has_elements = rng.u8(..4) == 0;
+            for _ in 0..rng.usize(if is_wide || has_elements { 0..=2 } else { 1..=4 }) {
                 // Now and then, a path is used twice, and the plan may be refused.
                 let mut take = |paths: &mut Vec<&'static str>| match rng.u8(..20) {
                     0 => paths.first().copied(),
@@ -160,80 +192,82 @@ impl Spec {
                 let (Some(from), Some(to)) = (take(&mut sources), take(&mut targets)) else { break };
                 changes.push(ChangeSpec::random(from, to, in_place, rng));
             }
+            if has_elements {
+                // A plan with a cutover cannot have `each`.
+                changes.retain(|change| in_place || !change.needs_cutover());
+                changes.push(elements::group(rng));
+            }
             if rng.u8(..5) == 0 {
                 changes.push(ChangeSpec::plain(Kind::Bump));
             }
         }
         let mut spec = Spec {
-            in_place,
+            in_place: in_place && !puts,
             on_existing: OnExisting::ALL[rng.usize(..3)],
             skips_not_computable: rng.u8(..if in_place { 3 } else { 12 }) == 0,
-            select: (deletes || rng.u8(..3) == 0).then(|| condition(rng)),
+            select: (deletes || puts || rng.u8(..3) == 0).then(|| condition(rng)),
             contracts: false,
             has_index: rng.u8(..3) == 0,
             segments: [1, 2, 3][rng.usize(..3)],
             page: [1, 3, 50][rng.usize(..3)],
+            split: !deletes && !puts && (is_wide || rng.u8(..6) == 0),
             changes,
         };
         // A rollback cannot restore an element of a list, so a cutover of such a plan needs an override.
         let copies_element = |change: &ChangeSpec| matches!(change.kind, Kind::Copy { from: "l[0]", .. });
-        let can_contract = spec.needs_cutover() && !spec.changes.iter().any(copies_element);
+        // If a map and its member are both copied, applications that write only the new values may make them differ.
+        let overlap = spec.changes.iter().any(|change| matches!(change.kind, Kind::Copy { from: "m", .. }))
+            && spec.changes.iter().any(|change| matches!(change.kind, Kind::Copy { from: "m.x" | "m.y", .. }));
+        let can_contract = spec.needs_cutover() && !overlap && !spec.changes.iter().any(copies_element);
         spec.contracts = can_contract && rng.bool();
         spec
     }
 
-    /// Writes the plan as TOML.
-    pub(crate) fn toml(&self, table: &str, endpoint: Option<&str>) -> String {
-        let deletes = self.changes.iter().any(|change| matches!(change.kind, Kind::Delete { .. }));
-        let mut text = "[migration]\nname = \"properties\"\n".to_owned();
-        if !deletes {
-            let strategy = if self.in_place { "in-place" } else { "expand-contract" };
-            let _ = writeln!(text, "strategy = \"{strategy}\"\non_existing = \"{}\"", self.on_existing.name());
-        }
-        let otherwise = if self.skips_not_computable { "skip" } else { "fail" };
-        let _ = writeln!(text, "on_not_computable = \"{otherwise}\"");
-        let _ = writeln!(text, "[table]\nname = \"{table}\"\nkey = [\"pk\", \"sk\"]");
-        if let Some(endpoint) = endpoint {
-            let _ = writeln!(text, "endpoint_url = \"{endpoint}\"");
-        }
-        let _ = writeln!(text, "[scan]\nsegments = {}\npage_limit = {}", self.segments, self.page);
-        text += "[capacity]\nwrite = 100000\nread = 100000\n";
-        if self.has_index {
-            let _ = writeln!(text, "[capacity.index]\n\"{INDEX}\" = 100000");
-        }
-        text += "[limits]\nmax_failures = 100000\n";
-        self.write_selection(&mut text);
-        if self.contracts {
-            text += "[cutover]\ntable = \"flags\"\nmax_cache_seconds = 1\nsoak = \"0s\"\n";
-        }
-        self.changes.iter().for_each(|change| change.write(&mut text));
-        text
-    }
-
-    fn write_selection(&self, text: &mut String) {
-        let conditions = self.changes.iter().filter_map(|change| change.condition);
-        let stable: Vec<&str> =
-            conditions.chain(self.select).flat_map(|condition| CONDITIONS[condition].reads.iter().copied()).collect();
-        let needs_stable = self.needs_cutover() && !stable.is_empty();
-        if self.select.is_none() && !needs_stable {
-            return;
-        }
-        text.push_str("[select]\n");
-        if let Some(select) = self.select {
-            let _ = writeln!(text, "where = '{}'", CONDITIONS[select].source);
-        }
-        if needs_stable {
-            let names: BTreeSet<&str> = stable.into_iter().collect();
-            let _ = writeln!(text, "stable = {:?}", Vec::from_iter(names));
-        }
-    }
-
     /// Returns whether readers and writers have to move to new attributes.
     pub(crate) fn needs_cutover(&self) -> bool {
-        let moves = |change: &ChangeSpec| {
-            matches!(change.kind, Kind::Move { .. } | Kind::Copy { .. } | Kind::Remove { .. } | Kind::Replace { .. })
+        !self.in_place && self.changes.iter().any(ChangeSpec::needs_cutover)
+    }
+
+    /// Returns whether the plan has changes of `wide.rs`, so that some items may need several writes.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.split && self.changes.iter().any(|change| change.touched().into_iter().any(wide::is_target))
+    }
+
+    /// Returns the position of the plan's `put` in [`derived::DERIVED`].
+    pub(crate) fn put(&self) -> Option<usize> {
+        if let [ChangeSpec { kind: Kind::Put { derived }, .. }] = self.changes.as_slice() {
+            Some(*derived)
+        } else {
+            None
+        }
+    }
+
+    /// Returns whether the plan raises a version.
+    pub(crate) fn bumps(&self) -> bool {
+        self.changes.iter().any(|change| change.kind == Kind::Bump)
+    }
+
+    /// Returns whether a `where` has a result for an item, but none for the item without the attributes that the plan
+    /// removes in place. The tool must refuse such a plan. `items` are items to try.
+    pub(crate) fn breaks_a_condition(&self, items: &[Item]) -> bool {
+        let breaks = |condition: usize, changes: &[ChangeSpec]| {
+            let is_true = CONDITIONS[condition].is_true;
+            let removed = changes.iter().filter_map(|change| match change.kind {
+                Kind::Move { from: path, .. } | Kind::Remove { path } => Some(path),
+                _ => None,
+            });
+            removed.into_iter().any(|path| {
+                items.iter().any(|item| {
+                    let mut after = item.clone();
+                    after.remove(path);
+                    is_true(item) == Some(true) && is_true(&after).is_none()
+                })
+            })
         };
-        !self.in_place && self.changes.iter().any(moves)
+        let own = |change: &ChangeSpec| change.condition.is_some_and(|own| breaks(own, std::slice::from_ref(change)));
+        self.in_place
+            && !self.skips_not_computable
+            && (self.select.is_some_and(|select| breaks(select, &self.changes)) || self.changes.iter().any(own))
     }
 
     /// Returns what happens to an existing value at the target of this change.
@@ -252,7 +286,21 @@ impl Spec {
                 simpler.push(spec);
             }
         };
+        if self.changes.len() > 8 {
+            let half = self.changes.len() / 2;
+            push(&|spec| drop(spec.changes.drain(..half)));
+            push(&|spec| drop(spec.changes.drain(half..)));
+        }
         for at in 0..self.changes.len() {
+            if let Kind::Each { edits, .. } = &self.changes[at].kind {
+                for edit in (0..edits.len()).filter(|_| edits.len() > 1) {
+                    push(&|spec| {
+                        if let Kind::Each { edits, .. } = &mut spec.changes[at].kind {
+                            edits.remove(edit);
+                        }
+                    });
+                }
+            }
             if self.changes.len() > 1 {
                 push(&|spec| {
                     spec.changes.remove(at);
@@ -264,6 +312,7 @@ impl Spec {
         }
         push(&|spec| spec.select = None);
         push(&|spec| spec.has_index = false);
+        push(&|spec| spec.split = false);
         push(&|spec| spec.contracts = false);
         push(&|spec| spec.skips_not_computable = false);
         push(&|spec| spec.on_existing = OnExisting::Keep);
@@ -273,12 +322,12 @@ impl Spec {
 }
 
 impl ChangeSpec {
-    fn plain(kind: Kind) -> ChangeSpec {
+    pub(crate) fn plain(kind: Kind) -> ChangeSpec {
         ChangeSpec { kind, on_existing: None, condition: None, null_is_missing: false }
     }
 
     fn random(from: &'static str, to: &'static str, in_place: bool, rng: &mut Rng) -> ChangeSpec {
-        let kind = match rng.u8(..24) {
+        let kind = match rng.u8(..26) {
             0..=3 => Kind::Move { from, to },
             4..=5 => Kind::Copy { from, to },
             6..=8 => Kind::Set { to, constant: rng.usize(..CONSTANTS.len()) },
@@ -289,9 +338,13 @@ impl ChangeSpec {
             15..=18 => Kind::Convert { path: from, conversion: rng.usize(..CONVERSIONS.len()) },
             19..=20 => Kind::ConvertInto { path: from, to, conversion: rng.usize(..CONVERSIONS.len()) },
             21..=22 => Kind::Append { to, addition: rng.usize(..ADDITIONS.len()) },
-            _ => Kind::Exec {
+            23 => Kind::Exec {
                 inputs: [&["a"][..], &["s1", "c"]][rng.usize(..2)],
                 outputs: [&["eo"][..], &["eo", "ep"]][rng.usize(..2)],
+            },
+            _ => Kind::Custom {
+                inputs: [&["a"][..], &["s1", "c"]][rng.usize(..2)],
+                outputs: [&["co"][..], &["co", "cp"]][rng.usize(..2)],
             },
         };
         let takes_existing = !matches!(
@@ -308,57 +361,9 @@ impl ChangeSpec {
         }
     }
 
-    fn write(&self, text: &mut String) {
-        text.push_str("[[change]]\n");
-        let written = match &self.kind {
-            Kind::Move { from, to } => format!("move = \"{from}\"\nto = \"{to}\"\n"),
-            Kind::Copy { from, to } => format!("copy = \"{from}\"\nto = \"{to}\"\n"),
-            Kind::Set { to, constant } => format!("set = \"{to}\"\nvalue = {}\n", CONSTANTS[*constant].0),
-            Kind::Remove { path } => format!("remove = \"{path}\"\n"),
-            Kind::Compute { to, formula } => format!("compute = \"{to}\"\nas = '{}'\n", FORMULAS[*formula].source),
-            Kind::Prefix { to } => format!(
-                "compute = \"{to}\"\nas = '\"+\" + item.{to}'\non_existing = \"overwrite\"\n\
-                 where = 'type(item.{to}) == \"S\" && !item.{to}.startsWith(\"+\")'\n"
-            ),
-            Kind::Replace { to, replacement } => {
-                let replacement = &REPLACEMENTS[*replacement];
-                let inverse = replacement.inverse.replace("NEW", &format!("item.{to}"));
-                format!(
-                    "compute = \"{to}\"\nas = '{}'\nreplaces = \"{}\"\ninverse = '{inverse}'\n",
-                    replacement.source, replacement.old
-                )
-            }
-            Kind::Convert { path, conversion } => {
-                format!("convert = \"{path}\"\n{}\n", CONVERSIONS[*conversion].source)
-            }
-            Kind::ConvertInto { path, to, conversion } => {
-                format!("convert = \"{path}\"\ninto = \"{to}\"\n{}\n", CONVERSIONS[*conversion].source)
-            }
-            Kind::Append { to, addition } => format!("append = \"{to}\"\n{}\n", ADDITIONS[*addition].0),
-            Kind::Bump => "bump = \"v\"\n".to_owned(),
-            Kind::Delete { gap, keeps_image } => {
-                let gap = match gap {
-                    Gap::Version => "version = \"v\"".to_owned(),
-                    Gap::Attributes => format!("attributes = {LISTED:?}").replace("\\u{1f600}", "\u{1f600}"),
-                    Gap::Stopped => "writers = \"stopped\"".to_owned(),
-                };
-                let journal = if *keeps_image { "" } else { "journal = \"none\"\n" };
-                format!("delete = true\n{gap}\n{journal}")
-            }
-            Kind::Exec { inputs, outputs } => {
-                format!("exec = [\"program\"]\ninputs = {inputs:?}\noutputs = {outputs:?}\nmarker = \"{MARKER}\"\n")
-            }
-        };
-        text.push_str(&written);
-        if let Some(on_existing) = self.on_existing {
-            let _ = writeln!(text, "on_existing = \"{}\"", on_existing.name());
-        }
-        if let Some(condition) = self.condition {
-            let _ = writeln!(text, "where = '{}'", CONDITIONS[condition].source);
-        }
-        if self.null_is_missing {
-            text.push_str("null_is_missing = true\n");
-        }
+    /// Returns whether readers and writers have to move because of the change, if the plan is not in place.
+    fn needs_cutover(&self) -> bool {
+        matches!(self.kind, Kind::Move { .. } | Kind::Copy { .. } | Kind::Remove { .. } | Kind::Replace { .. })
     }
 
     /// Returns the top-level attributes that the change may write or remove.
@@ -370,11 +375,14 @@ impl ChangeSpec {
             | Kind::Compute { to, .. }
             | Kind::Prefix { to }
             | Kind::ConvertInto { to, .. }
+            | Kind::ElementCompute { to, .. }
             | Kind::Append { to, .. } => vec![*to],
             Kind::Replace { to, replacement } => vec![*to, REPLACEMENTS[*replacement].old],
             Kind::Remove { path } | Kind::Convert { path, .. } => vec![*path],
             Kind::Bump => vec!["v"],
-            Kind::Delete { .. } => Vec::new(),
+            Kind::Delete { .. } | Kind::Put { .. } => Vec::new(),
+            Kind::Each { container, .. } => vec![*container],
+            Kind::Custom { outputs, .. } => outputs.to_vec(),
             Kind::Exec { outputs, .. } => outputs.iter().copied().chain([MARKER]).collect(),
         };
         paths.into_iter().map(|path| path.split(['.', '[']).next().unwrap_or(path)).collect()
@@ -396,6 +404,10 @@ impl ChangeSpec {
             Kind::Bump => "bump",
             Kind::Delete { .. } => "delete",
             Kind::Exec { .. } => "exec",
+            Kind::Custom { .. } => "custom",
+            Kind::Each { .. } => "each",
+            Kind::ElementCompute { .. } => "compute in an element",
+            Kind::Put { .. } => "put",
         }
     }
 }

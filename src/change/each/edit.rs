@@ -222,9 +222,10 @@ impl ElementEditor<'_> {
                 }
             }
             ElementEdit::Compute { to, expression, existing } => {
-                let value = expression.evaluate_element(self.item, element, self.facts, &mut self.steps);
-                let value = value.map_err(EditFailure::NotComputable)?;
-                self.write(before, to, Cow::Owned(value), *existing, replacements)?;
+                match expression.evaluate_element(self.item, element, self.facts, &mut self.steps) {
+                    Ok(value) => drop(self.write(before, to, Cow::Owned(value), *existing, replacements)?),
+                    Err(why) => self.no_result(before, to, *existing, why)?,
+                }
             }
             ElementEdit::Convert { path, conversion } => match path.get(before) {
                 None => {}
@@ -237,14 +238,30 @@ impl ElementEditor<'_> {
                 }
             },
             ElementEdit::ConvertInto { from, to, conversion, existing } => {
-                if let Some(value) = from.get(before) {
-                    let converted = conversion.apply(value);
-                    let converted = converted.map_err(|why| EditFailure::NotComputable(at_path(from, &why)))?;
-                    self.write(before, to, Cow::Owned(converted), *existing, replacements)?;
+                match from.get(before).map(|value| conversion.apply(value)) {
+                    None => {}
+                    Some(Ok(value)) => drop(self.write(before, to, Cow::Owned(value), *existing, replacements)?),
+                    Some(Err(why)) => self.no_result(before, to, *existing, at_path(from, &why))?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// Handles a target whose value cannot be computed. With `skip`, any existing value counts as done, as it does for a
+    /// target outside a container.
+    fn no_result(
+        &mut self,
+        before: &Item,
+        to: &Path,
+        existing: ExistingRule,
+        why: NotComputable,
+    ) -> Result<(), EditFailure> {
+        if existing.on_existing == OnExisting::Skip && existing.target_value(to, before, None).is_some() {
+            self.edited.has_skipped = true;
+            return Ok(());
+        }
+        Err(EditFailure::NotComputable(why))
     }
 
     /// Plans the write of a value to a target. Returns whether the target has this value afterwards.

@@ -186,6 +186,28 @@ fn a_different_value_at_a_target_diverges_or_counts_as_done_or_is_overwritten() 
     );
 }
 
+/// With `skip`, an existing value counts as done, even if there is no result for it. Found by `tests/properties`.
+#[test]
+fn with_skip_an_existing_value_needs_no_result() {
+    let compute = "each = \"lines[*]\"\ncompute = \"total\"\nas = 'element.price * 2'";
+    let into = "each = \"lines[*]\"\nconvert = \"price\"\ninto = \"total\"\nto = \"N\"";
+    for change in [compute, into] {
+        let price = json!({"S": "unknown"});
+        let image = |total: Json| lines(json!({"L": [{"M": {"price": price, "total": total}}]}));
+        let skip = format!("{change}\non_existing = \"skip\"");
+        let (there, null) = (image(json!({"N": "1"})), image(json!({"NULL": true})));
+        assert_eq!(expand(&plan(&[&skip])).decide(&there), Decision::Skipped(vec![path("lines")]), "{change}");
+        assert_eq!(verdict(&plan(&[&skip]), &there), Verdict::Skipped);
+        let not_computable = |plan: &Plan, image: &Item| {
+            assert!(matches!(expand(plan).decide(image), Decision::NotComputable(_)), "{change}");
+        };
+        not_computable(&plan(&[change]), &there);
+        not_computable(&plan(&[&format!("{skip}\nnull_is_missing = true")]), &null);
+        let missing = lines(json!({"L": [{"M": {"price": price}}]}));
+        not_computable(&plan(&[&skip]), &missing);
+    }
+}
+
 /// The report names the first element of a list. The names in a map are often data, so the report names the map only.
 #[test]
 fn a_report_names_the_first_target_that_differs() {

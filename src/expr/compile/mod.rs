@@ -38,6 +38,20 @@ impl Program {
         (self.code)(&mut Run::new(item, started_at, &self.constants, self.variables))
     }
 
+    /// Evaluates the expression. Takes the steps from this budget.
+    pub(super) fn run_with<'a>(
+        &'a self,
+        item: &'a Item,
+        started_at: Timestamp,
+        budget: &mut StepBudget,
+    ) -> Res<Val<'a>> {
+        let mut run = Run::new(item, started_at, &self.constants, self.variables);
+        run.steps = budget.0;
+        let result = (self.code)(&mut run);
+        budget.0 = run.steps;
+        result
+    }
+
     /// Evaluates the expression for one element of a container. `element` is the value of the variable in the first
     /// slot. The steps of the evaluation count against this budget.
     pub(super) fn run_in_element<'a>(

@@ -18,6 +18,11 @@ const NUMBER: Returns = Returns::Kinds(Kinds::N);
 /// The maximum size of a compiled pattern.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
+/// One step of `matches` is one byte of the text for this number of bytes of the pattern's size. In the worst case, the
+/// matcher visits every state of the pattern for every byte of the text. All steps of an evaluation then take a few
+/// seconds.
+const PATTERN_BYTES_OF_A_STEP: u64 = 1 << 11;
+
 const OUT_OF_RANGE: &str = "a position is not a whole number inside the text";
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -61,8 +66,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         constant: Some((1, pattern)),
         body: |run, args, prepared| {
             let text = args[0].view().text().ok_or(Stop::Types)?;
-            run.spend_bytes(text.len() * 8)?;
-            let Prepared::Pattern(pattern) = prepared else { return Err(Stop::Types) };
+            let Prepared::Pattern { pattern, states, .. } = prepared else { return Err(Stop::Types) };
+            run.spend(1 + text.len() as u64 * *states as u64 / PATTERN_BYTES_OF_A_STEP)?;
             Ok(Val::Bool(pattern.is_match(text)))
         },
     },
@@ -213,11 +218,37 @@ fn position<'a>(text: &str, at: Option<usize>) -> Val<'a> {
 
 fn pattern(constant: &Const) -> Result<Prepared, String> {
     let text = constant.text().ok_or("a pattern is a text")?;
-    let pattern = RegexBuilder::new(text).size_limit(MAX_PATTERN_BYTES).build();
-    pattern.map(|regex| Prepared::Pattern(Box::new(regex))).map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "the pattern is too large".to_owned(),
-        other => last_line(&other.to_string()),
-    })
+    let build = |limit: usize| RegexBuilder::new(text).size_limit(limit).build();
+    match smallest(&[1 << 13, 1 << 16, 1 << 18, MAX_PATTERN_BYTES], build) {
+        Ok((pattern, bytes)) => {
+            Ok(Prepared::Pattern { pattern: Box::new(pattern), bytes, states: states(text).unwrap_or(bytes) })
+        }
+        Err(regex::Error::CompiledTooBig(_)) => Err("the pattern is too large".to_owned()),
+        Err(other) => Err(last_line(&other.to_string())),
+    }
+}
+
+/// Returns the approximate size of a pattern whose classes have only ASCII characters. It is proportional to the number
+/// of states that the matcher visits in the worst case. A class such as `\w` has a large table, but few states. Returns
+/// `None` if the pattern names other characters in a class.
+fn states(pattern: &str) -> Option<usize> {
+    let limits: Vec<usize> = (11..=20).map(|bits| 1 << bits).collect();
+    let build = |limit: usize| regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(limit).build();
+    smallest(&limits, build).ok().map(|(_, bytes)| bytes)
+}
+
+/// Builds a pattern with the smallest of these limits that is large enough, because the library does not tell the size of
+/// a pattern.
+fn smallest<R>(limits: &[usize], build: impl Fn(usize) -> Result<R, regex::Error>) -> Result<(R, usize), regex::Error> {
+    let mut too_big = regex::Error::CompiledTooBig(0);
+    for limit in limits {
+        match build(*limit) {
+            Ok(built) => return Ok((built, *limit)),
+            Err(error @ regex::Error::CompiledTooBig(_)) => too_big = error,
+            Err(other) => return Err(other),
+        }
+    }
+    Err(too_big)
 }
 
 fn last_line(text: &str) -> String {

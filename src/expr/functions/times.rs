@@ -212,7 +212,7 @@ fn calendar<'a>(args: &[Val<'a>], zone: &Prepared, f: impl FnOnce(&Zoned) -> i64
     let View::Timestamp(time) = args[0].view() else { return Err(Stop::Types) };
     let zone = match zone {
         Prepared::Zone(zone) => zone.clone(),
-        Prepared::Nothing | Prepared::Pattern(_) => TimeZone::UTC,
+        Prepared::Nothing | Prepared::Pattern { .. } => TimeZone::UTC,
     };
     Ok(Val::integer(f(&time.to_zoned(zone))))
 }

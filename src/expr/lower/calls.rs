@@ -16,6 +16,10 @@ use crate::expr::value::{Const, View};
 /// Where to read about functions.
 const REFERENCE: &str = "docs/expressions.md lists the functions";
 
+/// When the compiled patterns of an expression have more bytes than this, no further pattern is compiled. A pattern of a
+/// few characters can have a megabyte.
+const MAX_ALL_PATTERN_BYTES: usize = 4 << 20;
+
 impl Lower<'_, '_> {
     pub(super) fn call(&mut self, call: &CallExpr, own: Range<usize>, span: Range<usize>) -> Option<Node> {
         if let Some(operator) = operator(call) {
@@ -175,6 +179,9 @@ impl Lower<'_, '_> {
         let Some((at, prepare)) = function.constant else { return Some(Prepared::Nothing) };
         let Some(arg) = args.get(at) else { return Some(Prepared::Nothing) };
         let result = match arg.constant() {
+            Some(_) if self.pattern_bytes > MAX_ALL_PATTERN_BYTES => {
+                Err("the patterns of this expression are too large together".to_owned())
+            }
             Some(value) => prepare(value),
             None => {
                 let title = format!("`{}` needs a constant here", function.name);
@@ -183,8 +190,15 @@ impl Lower<'_, '_> {
             }
         };
         match result {
-            Ok(prepared) => Some(prepared),
+            Ok(prepared) => {
+                if let Prepared::Pattern { bytes, .. } = &prepared {
+                    self.pattern_bytes += bytes;
+                }
+                Some(prepared)
+            }
             Err(why) => {
+                // To find out that a pattern is too large takes as long as to compile the largest one.
+                self.pattern_bytes += MAX_ALL_PATTERN_BYTES / 4;
                 let title = format!("`{}` cannot use this: {why}", function.name);
                 self.error(ExprError::new(arg.span.clone(), title, "wrong here"));
                 None

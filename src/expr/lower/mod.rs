@@ -42,7 +42,7 @@ pub(super) fn lower(parsed: &Parsed<'_>, in_element: bool) -> Result<Lowered, Ve
     }
     let scopes: Vec<(String, usize)> = in_element.then(|| (ELEMENT.to_owned(), ELEMENT_SLOT)).into_iter().collect();
     let variables = scopes.len();
-    let mut lower = Lower { parsed, outer: scopes.len(), scopes, variables, errors: Vec::new() };
+    let mut lower = Lower { parsed, outer: scopes.len(), scopes, variables, pattern_bytes: 0, errors: Vec::new() };
     let root = lower.node(&parsed.root);
     if let Some(root) = root.as_ref().filter(|_| in_element) {
         lower.refuse_whole_element(root);
@@ -89,6 +89,8 @@ struct Lower<'p, 's> {
     /// The number of variables in scope that no macro defines.
     outer: usize,
     variables: usize,
+    /// The size of the patterns that were compiled.
+    pattern_bytes: usize,
     errors: Vec<ExprError>,
 }
 

@@ -93,3 +93,30 @@ fn a_stored_text_that_is_no_number_has_no_result() {
     }
     let _ = compiled("item.n", Expected::Value).evaluate(&of, &facts());
 }
+
+/// In the worst case, the matcher visits every state of a pattern for every byte of a text. Without a bound, one such
+/// item takes half a minute.
+#[test]
+fn a_large_pattern_over_a_large_text_is_not_computable_instead_of_slow() {
+    let of = Item::from([("s".to_owned(), Value::S("a".repeat(300_000)))]);
+    for pattern in ["[ab]*a[ab]{7000}c", "((a{1,40}){1,40})c"] {
+        let why = value(&format!("item.s.matches('{pattern}')"), &of).unwrap_err();
+        assert!(why.contains("10,000,000 steps"), "{why}");
+        let few = Item::from([("s".to_owned(), Value::S("a".repeat(1_000)))]);
+        assert_eq!(value(&format!("item.s.matches('{pattern}')"), &few), Ok(Value::Bool(false)), "{pattern}");
+    }
+    for usual in ["^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "^[^@ ]+@[^@ ]+$", "\\\\w+@\\\\w+"] {
+        assert_eq!(value(&format!("item.s.matches('{usual}')"), &of), Ok(Value::Bool(false)), "{usual}");
+    }
+}
+
+#[test]
+fn patterns_and_constants_are_compiled_within_a_bound() {
+    let several = |part: &str, n: usize, by: &str| vec![part; n].join(by);
+    let errors = Expr::compile(&several("item.s.matches('\\\\w{8}')", 90, "||"), Expected::Value).unwrap_err();
+    assert!(errors.iter().all(|error| error.title.contains("too large together")), "{:?}", errors[0]);
+    assert!(Expr::compile(&several("item.s.matches('^[a-z]{1,8}$')", 90, "||"), Expected::Value).is_ok());
+    let errors = Expr::compile(&several("lists.range(100000).size()", 90, "+"), Expected::Value).unwrap_err();
+    assert!(errors.iter().any(|error| error.label.contains("1,000,000 steps")), "{:?}", errors[0]);
+    assert!(Expr::compile(&several("lists.range(1000).size()", 90, "+"), Expected::Value).is_ok());
+}

@@ -15,8 +15,6 @@ pub(crate) struct Case {
     pub(crate) run: &'static str,
     /// More options of `rollback`.
     pub(crate) rollback: &'static str,
-    /// The operation that writes an item.
-    pub(crate) write: &'static str,
     /// Returns the item after the run. `None` if it is deleted.
     pub(crate) after: fn(&Item) -> Option<Item>,
     /// Returns the derived item of an item.
@@ -156,7 +154,6 @@ pub(crate) fn cases() -> Vec<Case> {
         plan: COMPUTE,
         run: "",
         rollback: NO_ROLLBACK_OPTIONS,
-        write: "UpdateItem",
         after: computed,
         derived: |_| None,
         race: new_status,
@@ -263,7 +260,6 @@ pub(crate) fn cases() -> Vec<Case> {
             name: "Delete",
             plan: "[select]\nwhere = 'item.sk == \"x\"'\n[[change]]\ndelete = true\nversion = \"version\"\n",
             run: "--accept deletes-items",
-            write: "DeleteItem",
             after: |_| None,
             race: |item| drop(item.insert("version".to_owned(), number("9"))),
             ..case()
@@ -281,7 +277,6 @@ pub(crate) fn cases() -> Vec<Case> {
             plan: "[select]\nwhere = 'item.sk == \"x\"'\n[[change]]\nput = { key = { pk = '\"D\" + item.pk', \
                    sk = '\"LOOKUP\"' }, attributes = { status = \"item.status\" } }\n",
             rollback: "--writers-stopped",
-            write: "TransactWriteItems",
             after: |item| Some(item.clone()),
             derived: |source| {
                 let Value::S(pk) = &source["pk"] else { panic!("{source:?}") };
