@@ -63,5 +63,5 @@ fn question(n: usize) -> ProgramQuestion {
     let title = ("title".to_owned(), text(format!("item {n}")));
     let body = ("body".to_owned(), text("a text of a few words about this item, as applications have it".to_owned()));
     let inputs = Item::from([title, body]);
-    ProgramQuestion { position: 0, digest: input_digest(&inputs), inputs }
+    ProgramQuestion { position: 0, digest: input_digest(&inputs), inputs, compares: false }
 }

@@ -64,7 +64,7 @@
 //! | `change`, `item` | from an item's image to a decision and a guarded write (pure) |
 //! | `expr` | CEL expressions over items (pure) |
 //! | `ratelimit` | permits in capacity units, for every scope that a request touches |
-//! | `dynamodb` | the ports to the table; only `dynamodb/sdk` names the AWS SDK |
+//! | `dynamodb` | the ports to the table; only `dynamodb/sdk` and `dynamodb/lean` name the AWS SDK |
 //! | `state` | durable progress and history; only `state/sqlite` names SQLite |
 //! | `cutover` | the flag that applications obey, and the lease in the same table |
 //! | `telemetry` | progress and reports |

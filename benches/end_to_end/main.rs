@@ -93,6 +93,10 @@ enum Program {
     Run,
     /// `backfill run --again` with the state file of a completed run.
     Again,
+    /// `backfill run` with `[client] dynamodb = "lean"`.
+    RunLean,
+    /// `backfill run --again` with `[client] dynamodb = "lean"`.
+    AgainLean,
     /// A loop over the SDK.
     Bare(&'static str),
     Boto3,
@@ -103,7 +107,7 @@ const SCENARIOS: [Scenario; 4] = [
         name: "update",
         what: "one conditional UpdateItem for each item",
         migrated: false,
-        programs: &[Program::Bare("update"), Program::Run, Program::Boto3],
+        programs: &[Program::Bare("update"), Program::Run, Program::RunLean, Program::Boto3],
     },
     Scenario {
         name: "batch",
@@ -115,13 +119,13 @@ const SCENARIOS: [Scenario; 4] = [
         name: "first-pass",
         what: "a first pass over items that are already migrated, beside a scan of the same consistency",
         migrated: true,
-        programs: &[Program::Bare("scan-strong"), Program::Run],
+        programs: &[Program::Bare("scan-strong"), Program::Run, Program::RunLean],
     },
     Scenario {
         name: "again",
         what: "`run --again`, beside a scan of the same consistency",
         migrated: true,
-        programs: &[Program::Bare("scan-strong"), Program::Again],
+        programs: &[Program::Bare("scan-strong"), Program::Again, Program::AgainLean],
     },
 ];
 
@@ -130,6 +134,8 @@ impl Program {
         match self {
             Program::Run => "backfill run".to_owned(),
             Program::Again => "backfill run --again".to_owned(),
+            Program::RunLean => "backfill run, lean".to_owned(),
+            Program::AgainLean => "backfill --again, lean".to_owned(),
             Program::Bare(mode) => format!("SDK loop, {mode}"),
             Program::Boto3 => "boto3 script".to_owned(),
         }
@@ -233,13 +239,15 @@ impl Setup {
     fn command(&self, program: Program, stub: &Stub, folder: &Path) -> Command {
         let endpoint = format!("http://127.0.0.1:{}", stub.port);
         let mut command = match program {
-            Program::Run | Program::Again => {
-                write_plan(folder, &endpoint);
-                if program == Program::Again {
+            Program::Run | Program::RunLean | Program::Again | Program::AgainLean => {
+                let is_lean = matches!(program, Program::RunLean | Program::AgainLean);
+                let is_again = matches!(program, Program::Again | Program::AgainLean);
+                write_plan(folder, &endpoint, if is_lean { "lean" } else { "sdk" });
+                if is_again {
                     measure(clean(&mut tool(&["run", "plan.toml", "--yes"]), folder));
                     stub.counters();
                 }
-                let again: &[&str] = if program == Program::Again { &["--again"] } else { &[] };
+                let again: &[&str] = if is_again { &["--again"] } else { &[] };
                 tool(&[&["run", "plan.toml", "--yes"], again].concat())
             }
             Program::Bare(mode) => {
@@ -278,12 +286,12 @@ fn clean<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
 }
 
 /// Writes a plan whose budgets are so high that only the machine limits the run.
-fn write_plan(folder: &Path, endpoint: &str) {
+fn write_plan(folder: &Path, endpoint: &str, client: &str) {
     let text = format!(
         "[migration]\nname = \"end-to-end\"\n[table]\nname = \"{TABLE}\"\nkey = [\"pk\", \"sk\"]\nregion = \"us-east-1\"\n\
          endpoint_url = \"{endpoint}\"\n[[change]]\ncopy = \"email\"\nto = \"contact_email\"\n[capacity]\n\
          write = 1000000\nread = 1000000\nper_key_range = {{ write = 1000000, read = 1000000 }}\n\
-         per_partition_key = {{ write = 1000000, read = 1000000 }}\n"
+         per_partition_key = {{ write = 1000000, read = 1000000 }}\n[client]\ndynamodb = \"{client}\"\n"
     );
     std::fs::write(folder.join("plan.toml"), text).unwrap();
 }

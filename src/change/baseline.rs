@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::decide::Changes;
 use super::expand::ExpandOp;
-use super::{Decision, Digest, OnExisting};
+use super::{Decision, Digest, OnExisting, ValueDigests};
 use crate::item::{Item, Path, Value};
 
 /// What a rollback needs to know about an item's state before the migration.
@@ -75,15 +75,16 @@ impl Changes {
     }
 
     /// Returns the targets that a run skips because a live writer filled them between the recording of the baseline and
-    /// the write. These targets count as preexisting.
-    pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, Digest)> {
+    /// the write. These targets count as preexisting, unless the journal shows that the migration itself may have filled
+    /// them.
+    pub fn skipped_targets(&self, item: &Item) -> Vec<(Path, ValueDigests)> {
         let pairs = self.ops.expand().iter().filter_map(ExpandOp::kept_pair);
         let skipped =
             pairs.filter(|(.., on_existing)| *on_existing == OnExisting::Skip).filter_map(|(source, to, _)| {
                 source.path.get(item)?;
                 let existing = self.rules().paired_value(&source, to, item)?;
                 let is_other = !source.implies(item, self.facts(), existing);
-                is_other.then(|| (to.clone(), Digest::from_value(existing)))
+                is_other.then(|| (to.clone(), ValueDigests::from_value(existing)))
             });
         skipped.collect()
     }

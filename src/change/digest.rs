@@ -34,6 +34,34 @@ impl Digest {
     }
 }
 
+/// Both digests of a value. A row of the journal has only one of them: the digest of the text for a moved or copied value,
+/// and the digest by number for a computed value. [`ValueDigests::contains`] accepts either, so it recognises the value
+/// whatever kind of change wrote it. For a value without numbers, the two digests are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValueDigests {
+    /// [`Digest::from_value`].
+    pub text: Digest,
+    /// [`Digest::by_number`].
+    pub number: Digest,
+}
+
+impl ValueDigests {
+    /// Returns the digests of a value.
+    pub fn from_value(value: &Value) -> ValueDigests {
+        ValueDigests { text: Digest::from_value(value), number: Digest::by_number(value) }
+    }
+
+    /// Returns whether a journal row with this digest may be about this value.
+    pub fn contains(&self, written: Digest) -> bool {
+        self.both().contains(&written)
+    }
+
+    /// Returns the two digests, that of the text first.
+    pub(super) fn both(&self) -> [Digest; 2] {
+        [self.text, self.number]
+    }
+}
+
 /// Returns the same value with one spelling for equal numbers.
 pub(super) fn with_canonical_numbers(value: &Value) -> Value {
     let canonical = |number: &Num| Num::from_wire(number.canonical());

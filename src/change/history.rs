@@ -67,7 +67,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::digest::Digest;
+use super::digest::{Digest, ValueDigests};
 use super::pre_image::{ItemMark, PreImage, PriorValue};
 use super::recorded_puts::{PutRecord, RecordedPuts};
 use crate::item::{Item, Path, Value};
@@ -338,7 +338,7 @@ impl ItemHistory {
 
     /// Returns whether the tool wrote `now`, the current value at the path.
     pub fn is_own_value(&self, path: &Path, now: &Value) -> bool {
-        let digests = [Digest::from_value(now), Digest::by_number(now)];
+        let digests = ValueDigests::from_value(now).both();
         self.journal.get(path).is_some_and(|rows| is_written_by(&digests, rows))
     }
 
@@ -346,8 +346,8 @@ impl ItemHistory {
     /// Use it only for reports: if a program answers differently each time, a late write of a killed process may have
     /// arrived after the later write was recorded.
     pub(super) fn has_written(&self, path: &Path, value: &Value) -> bool {
-        let digests = [Digest::from_value(value), Digest::by_number(value)];
-        let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| digests.contains(&written));
+        let digests = ValueDigests::from_value(value);
+        let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| digests.contains(written));
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| wrote_it(row)))
     }
 

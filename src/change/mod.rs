@@ -86,7 +86,7 @@ pub use decide::Changes;
 pub use decision::{Decider, Decision};
 pub use delete::GapRule;
 pub(crate) use delete::MAYBE_PUT_BACK;
-pub use digest::Digest;
+pub use digest::{Digest, ValueDigests};
 pub use each::{Each, EditFailure, EditPaths, Edited, ElementEdit, ElementFault, ExistingRule};
 pub use exec::{Exec, ExecFault, ProgramAnswer, ProgramAnswers, ProgramFiles, ProgramQuestion, input_digest};
 pub use expression::{Expression, MAX_EXPRESSION_BYTES, MAX_OPERATORS, render};

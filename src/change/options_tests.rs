@@ -2,6 +2,7 @@
 //! `UpdateItem`.
 
 mod null;
+mod overwritten;
 
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::select;

@@ -1,6 +1,6 @@
 //! Pre-images: the state of a path before a write changed the path. The journal stores pre-images for the rollback.
 
-use super::digest::Digest;
+use super::digest::{Digest, ValueDigests};
 use super::leftover::Leftover;
 use crate::item::{Item, Path, Value};
 
@@ -136,7 +136,7 @@ impl PreImage {
     /// empty list if the path had no value.
     pub(super) fn found(&self) -> Vec<Digest> {
         match &self.prior {
-            PriorValue::Value(value) => vec![Digest::from_value(value), Digest::by_number(value)],
+            PriorValue::Value(value) => ValueDigests::from_value(value).both().to_vec(),
             PriorValue::SameAsSource => self.written_digest.into_iter().collect(),
             PriorValue::Nothing | PriorValue::Item(_) | PriorValue::Mark(_) | PriorValue::Leftover(_) => Vec::new(),
         }

@@ -20,7 +20,7 @@ use crate::item::{Item, KeySchema, Path, Value};
 pub(super) enum UndoOp {
     /// Restores a target to its state before the migration. The target belongs to a copy, to a move whose source
     /// stayed, or to a computed value whose old attribute stayed.
-    Copy { source: Source, to: Path, skips_existing: bool },
+    Copy { source: Source, to: Path, skips_existing: bool, in_place: bool },
     /// Reverses an in-place move: moves the value back to the source.
     Move { from: Path, to: Path },
     /// Removes the constant and restores the value that existed before the migration.
@@ -54,7 +54,8 @@ impl UndoOp {
             Change::Move { from, to, .. } if in_place => Some(UndoOp::Move { from, to }),
             Change::Move { .. } | Change::Copy { .. } | Change::Compute { replaces: Some(_), .. } => {
                 let skips_existing = change.skips_existing();
-                Source::of_change(change).map(|(source, to)| UndoOp::Copy { source, to: to.clone(), skips_existing })
+                let pair = Source::of_change(change);
+                pair.map(|(source, to)| UndoOp::Copy { source, to: to.clone(), skips_existing, in_place })
             }
             Change::Set { to, value, .. } => Some(UndoOp::Set { to, value }),
             Change::Remove { path } => in_place.then_some(UndoOp::Remove { path }),
@@ -99,9 +100,9 @@ impl<'a> Draft<'a> {
         let stable_changed = self.history.changed_stable(&self.rules.stable, self.item);
         for op in ops {
             match op {
-                UndoOp::Copy { source, to, skips_existing } => {
+                UndoOp::Copy { source, to, skips_existing, in_place } => {
                     self.needs_record = stable_changed.is_some() || !self.is_surely_selected(to);
-                    self.revert_copy(source, to, *skips_existing);
+                    self.revert_copy(source, to, *skips_existing, *in_place);
                 }
                 UndoOp::Move { from, to } => self.revert_move(from, to),
                 UndoOp::Set { to, value } => self.revert_value(to, self.history.prior(to), |now| now == value),
@@ -154,7 +155,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Removes the copy that the migration made, or restores the value that the migration overwrote.
-    fn revert_copy(&mut self, source: &Source, to: &Path, skips_existing: bool) {
+    fn revert_copy(&mut self, source: &Source, to: &Path, skips_existing: bool, in_place: bool) {
         let item = self.item;
         let history = self.history;
         let from = &source.path;
@@ -169,7 +170,15 @@ impl<'a> Draft<'a> {
         let is_implied = new.is_some_and(is_implied);
         // If old-from-new left out the item, the target may have the only copy of its value.
         let is_last_copy = old.is_none() && self.history.changed_stable(&self.rules.stable, item).is_some();
-        if let Some(PriorValue::Value(before)) = history.prior_of_copy(to, new) {
+        let is_preexisting = history.is_preexisting(to);
+        let mut prior = history.prior_of_copy(to, new);
+        if in_place && self.needs_record && !is_preexisting {
+            // Every write of such a copy is recorded, so the records show which value the migration found, even if a
+            // writer stored it after the first pass had read the item. No application writes both attributes, so this
+            // value does not follow from the old attribute.
+            prior = prior.or_else(|| history.prior(to));
+        }
+        if let Some(PriorValue::Value(before)) = prior {
             return match new {
                 Some(new) if new == before => self.mark_undone(to, new),
                 Some(new) if history.is_own_value(to, new) => {
@@ -198,17 +207,21 @@ impl<'a> Draft<'a> {
                 _ => self.diverged.push(to.clone()),
             };
         }
-        if history.is_preexisting(to) {
+        if is_preexisting {
             return;
         }
         if self.needs_record {
-            // The selection does not include the item, so only a record allows a change of it.
+            // The selection may not include the item, so only a record of a write allows a change of it: of one that
+            // created the value, or of one that overwrote a value.
             match new {
-                Some(new) if history.was_created(to) && !history.is_own_value(to, new) => {
-                    return self.diverged.push(to.clone());
+                Some(new) if history.is_own_value(to, new) => {}
+                // The recorded write did not take effect.
+                Some(new) if !history.was_created(to) && is_value(history.prior(to), new) => {
+                    return self.mark_undone(to, new);
                 }
-                Some(_) if !history.was_created(to) => return self.reject_if_stable_changed(),
-                Some(_) | None => {}
+                Some(_) if history.has_write_of(to) => return self.diverged.push(to.clone()),
+                Some(_) => return self.reject_if_stable_changed(),
+                None => {}
             }
         }
         let Some(new) = new else { return self.require(Condition::Missing(to.clone())) };
@@ -415,4 +428,9 @@ impl<'a> Draft<'a> {
             false => self.remove(map, value),
         }
     }
+}
+
+/// Returns whether the path had this value before a write.
+fn is_value(prior: Option<&PriorValue>, value: &Value) -> bool {
+    matches!(prior, Some(PriorValue::Value(before)) if before == value)
 }

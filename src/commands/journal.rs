@@ -11,6 +11,7 @@ use crate::commands::shared::exit::Exit;
 use crate::commands::shared::{output, terminal};
 use backfill::internals::figure::count;
 use backfill::internals::item::{Value, item_to_json};
+use backfill::internals::migration::PurgeOutcome;
 use backfill::internals::preflight::Acceptance;
 use backfill::internals::state::{self, Cursor, JournaledWrite, ListQuery, PreImageRecord, RunId, UnreadableRow};
 
@@ -26,14 +27,18 @@ pub(crate) async fn journal(global: &Global, args: JournalArgs) -> anyhow::Resul
 async fn purge(global: &Global, plan: &Path, accept: &[Acceptance], yes: bool) -> anyhow::Result<Exit> {
     let migration = terminal::open(global, plan, yes)?;
     let outcome = migration.purge_journal(accept.contains(&Acceptance::NoWayBack)).await?;
-    let values = outcome.values;
+    let PurgeOutcome { values, derived_items } = outcome;
     output::write_data(
         global,
         &CommandResult::done(),
-        || json!({ "type": "journal_purge", "values": values }),
+        || json!({ "type": "journal_purge", "values": values, "derived_items": derived_items }),
         |out| {
             let state = migration.state_path().display();
-            writeln!(out, "{} deleted from the journal in {state}.", count(values, "value was", "values were"))?;
+            let deleted = match derived_items {
+                Some(items) => count(items, "derived item was", "derived items were"),
+                None => count(values, "value was", "values were"),
+            };
+            writeln!(out, "{deleted} deleted from the journal in {state}.")?;
             writeln!(out, "A rollback is not possible any more. Copies of the file keep the values.")
         },
     )

@@ -1,11 +1,13 @@
 //! Access to DynamoDB through the traits [`Describe`], [`Source`], [`Sink`] and [`control::Control`]. The traits have
-//! two implementations: [`sdk`] uses the AWS SDK, and [`memory`] is for tests in virtual time.
+//! three implementations: [`sdk`] uses the AWS SDK, [`lean`] sends the most frequent requests with less CPU time, and
+//! [`memory`] is for tests in virtual time.
 
 pub mod control;
 mod describe;
 mod error;
 mod features;
 mod keys;
+pub mod lean;
 pub mod memory;
 pub mod retry;
 pub mod sdk;

@@ -87,3 +87,21 @@ pub struct FilteredPage {
     /// The number of items that were read but are not in the page.
     pub left_out: u64,
 }
+
+impl FilteredPage {
+    /// Returns the filtered page of a reply to `Scan`. `scanned` is its `ScannedCount`, where 0 may mean that the reply
+    /// has none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the reply does not say how many items DynamoDB read, because the page could not be counted. A page that
+    /// another one follows has read at least one item.
+    pub(super) fn counted(page: Page, scanned: Option<u64>) -> Result<FilteredPage, TableError> {
+        let left_out = scanned.and_then(|scanned| scanned.checked_sub(page.items.len() as u64));
+        let is_uncounted = scanned == Some(0) && page.next.is_some();
+        let left_out = left_out.filter(|_| !is_uncounted);
+        let left_out =
+            left_out.ok_or(TableError::UnusableReply { operation: "Scan", flaw: "it has no `ScannedCount`" })?;
+        Ok(FilteredPage { page, left_out })
+    }
+}

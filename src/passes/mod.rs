@@ -12,6 +12,8 @@ pub(crate) mod expand;
 pub(crate) mod old_from_new;
 #[cfg(test)]
 mod put_tests;
+#[cfg(test)]
+mod replacement_tests;
 pub(crate) mod retry;
 #[cfg(test)]
 mod two_tables_tests;

@@ -1,6 +1,8 @@
 //! Upper bounds for the expressions of a guarded write. If an expression were too long, DynamoDB would reject the write
 //! of every item.
 
+use std::collections::BTreeSet;
+
 use crate::change::{Change, OptionsByTarget, Selection, inseparable};
 pub use crate::change::{MAX_EXPRESSION_BYTES, MAX_OPERATORS};
 use crate::item::{Path, PathStep};
@@ -44,6 +46,12 @@ impl ExpressionBound {
         }
     }
 
+    /// Adds the term of the condition that pins this input.
+    fn add_input(&mut self, input: &Path) {
+        self.condition_bytes += AND + MAX_TERM_BYTES + path_bytes(input);
+        self.condition_operators += 2;
+    }
+
     /// Returns whether DynamoDB accepts every write of the plan.
     pub fn is_within_limits(&self) -> bool {
         self.update_bytes.max(self.condition_bytes) <= MAX_EXPRESSION_BYTES
@@ -53,6 +61,10 @@ impl ExpressionBound {
 
 /// Returns the upper bounds for the writes of these changes to selected items. The bounds are valid for every item. The
 /// condition has one term for each input of an expression, of the selection, or of a change's own `where`.
+///
+/// `options` are those of the whole plan, even if `changes` are only some of its changes, which get a write of their own.
+/// Every write records all stable attributes that a `where` of the plan reads, and its condition pins them. So the
+/// condition has one more term for each stable input of another change's `where`.
 ///
 /// The bounds rely on the following properties of the code that renders expressions. That code's tests check these
 /// properties. Names and values are placeholders of at most five bytes. A change needs at most one `SET` action (`path
@@ -67,6 +79,21 @@ pub fn expression_bound(
     selection: Option<&Selection>,
     options: &OptionsByTarget,
 ) -> ExpressionBound {
+    let mut bound = bound_without_other_conditions(changes, selection, options);
+    let own = changes.iter().filter_map(|change| options.of_change(change).applies_to.as_ref());
+    let counted: BTreeSet<&Path> =
+        selection.into_iter().chain(own).flat_map(|selection| selection.condition.inputs()).collect();
+    let stable: BTreeSet<&Path> = options.selections().flat_map(Selection::stable_inputs).collect();
+    stable.difference(&counted).for_each(|input| bound.add_input(input));
+    bound
+}
+
+/// Like [`expression_bound`], but without the stable attributes that only other changes of the plan read.
+pub(super) fn bound_without_other_conditions(
+    changes: &[Change],
+    selection: Option<&Selection>,
+    options: &OptionsByTarget,
+) -> ExpressionBound {
     let mut bound = ExpressionBound {
         update_bytes: "SET ".len() + " REMOVE ".len(),
         condition_bytes: MAX_TERM_BYTES + MAX_PLACEHOLDER_BYTES,
@@ -76,10 +103,7 @@ pub fn expression_bound(
     let inputs = changes.iter().flat_map(|change| change.paths().inputs);
     let own = changes.iter().filter_map(|change| options.of_change(change).applies_to.as_ref());
     let selected_by = selection.into_iter().chain(own).flat_map(|selection| selection.condition.inputs());
-    for input in inputs.chain(selected_by) {
-        bound.condition_bytes += AND + MAX_TERM_BYTES + path_bytes(input);
-        bound.condition_operators += 2;
-    }
+    inputs.chain(selected_by).for_each(|input| bound.add_input(input));
     for change in changes {
         let paths = change.paths();
         let longest = |paths: &[&Path]| paths.iter().map(|path| path_bytes(path)).max().unwrap_or(0);
@@ -183,6 +207,28 @@ mod tests {
             (0..200).map(|i| Change::Remove { path: Path::attribute(format!("a{i}")) }).collect();
         assert!(!expression_bound(&changes, None, &OptionsByTarget::default()).is_within_limits());
         assert!(expression_bound(&changes[..50], None, &OptionsByTarget::default()).is_within_limits());
+    }
+
+    /// A write with some of the plan's changes pins the stable attributes of all of them.
+    #[test]
+    fn the_stable_attributes_of_other_changes_count() {
+        let text = "[migration]\nname = \"m\"\nstrategy = \"in-place\"\n[table]\nname = \"shop\"\nkey = [\"pk\"]\n\
+                    [select]\nstable = [\"s\", \"t\", \"u\"]\n\
+                    [[change]]\nset = \"a\"\nvalue = 1\nwhere = 'has(item.s) && has(item.t)'\n\
+                    [[change]]\nset = \"b\"\nvalue = 1\nwhere = 'has(item.t) && has(item.u) && has(item.free)'\n\
+                    [[change]]\nset = \"c\"\nvalue = 1\n";
+        let plan = crate::plan::load("p", text).unwrap_or_else(|errors| panic!("{errors}")).plan;
+        let terms = |of: &[Change]| {
+            let all = expression_bound(of, None, &plan.options);
+            let own = bound_without_other_conditions(of, None, &plan.options);
+            assert_eq!(all.update_bytes, own.update_bytes);
+            let bytes =
+                (all.condition_operators - own.condition_operators) / 2 * (AND + MAX_TERM_BYTES + "#n999".len());
+            assert_eq!(all.condition_bytes - own.condition_bytes, bytes);
+            (all.condition_operators - own.condition_operators) / 2
+        };
+        assert_eq!(plan.changes.iter().map(|one| terms(std::slice::from_ref(one))).collect::<Vec<_>>(), [1, 1, 3]);
+        assert_eq!((terms(&plan.changes[..2]), terms(&plan.changes)), (0, 0), "nothing changes for a single write");
     }
 
     /// The key of an index takes room from the changes.

@@ -21,7 +21,8 @@ use super::spans::PlanSpans;
 use super::syntax::{add_syntax_errors, blank_broken_lines};
 use super::text::PlanText;
 use super::{
-    Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, cutover, health, hooks, limits, role, rules, safety,
+    Alerts, Plan, Retry, ScanOptions, SteeringOptions, TableRef, client, cutover, health, hooks, limits, role, rules,
+    safety,
 };
 use crate::change::{OnExisting, OnNotComputable, Strategy};
 use crate::expr::{Facts, KnownTypes};
@@ -198,7 +199,7 @@ fn key_types(schema: &KeySchema) -> KnownTypes {
 }
 
 fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option<(Plan, PlanSpans)> {
-    const TABLES: [&str; 15] = [
+    const TABLES: [&str; 16] = [
         "migration",
         "table",
         "select",
@@ -214,6 +215,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         "health_check",
         "hooks",
         "safety",
+        "client",
     ];
     // An error about a missing section points at the end of the plan, where the operator can add the section.
     let end = text.trim_end().len();
@@ -240,6 +242,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
     let health_checks = health::read(&root, problems);
     let hooks = hooks::read(&root, problems);
     let safety = safety::read(&root, problems);
+    let client = client::read(&root, problems);
     let split = migration.as_ref().and_then(|migration| migration.split.clone());
     rules::check(&changes, selection.as_ref(), index.is_some(), &options, split.as_ref(), problems);
     let expand_contract = migration.as_ref().and_then(MigrationSection::stated_expand_contract);
@@ -313,6 +316,7 @@ fn read_root(table: &DeTable<'_>, text: &str, problems: &mut Problems) -> Option
         health_checks,
         hooks,
         safety,
+        client,
     };
     Some((plan, spans))
 }

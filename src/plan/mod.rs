@@ -9,6 +9,7 @@ mod argv;
 mod attribute_list;
 mod capacity;
 mod changes;
+mod client;
 mod constant;
 mod conversion;
 mod cutover;
@@ -43,6 +44,7 @@ mod text;
 mod window;
 
 pub use capacity::{BudgetError, CapacityField};
+pub use client::{ClientOptions, DynamoClient};
 pub use cutover::{Cutover, FlagHooks, FlagKey, FlagLocation, LEASE_SUFFIX};
 pub use diagnostic::PlanErrors;
 pub use endpoint::{check_endpoint, is_loopback};
@@ -128,6 +130,8 @@ pub struct Plan {
     pub hooks: HookOptions,
     /// Precautions before steps that destroy values.
     pub safety: SafetyOptions,
+    /// The implementation that sends the requests.
+    pub client: ClientOptions,
 }
 
 impl Plan {

@@ -276,6 +276,9 @@ stall_after = "5m"                  # a pass is stalled if it gets no answer for
 [safety]
 backup = false                      # true: an on-demand backup before each pass that destroys or overwrites values
 
+[client]
+dynamodb = "sdk"                    # "lean": reads the table and updates items with less CPU time
+
 # [steering]
 # pause_file = "/etc/backfill/pause"  # while it exists, no items are read or written; the way back ignores it
 

@@ -135,8 +135,9 @@ pub enum PlanKind {
     Flagged,
     /// The migration expands and contracts without a flag. The operator states the facts that a flag would have proven.
     Stated,
-    /// A single write per item makes all changes. The migration ends at verify, and a rollback stays possible. A plan
-    /// that moves, removes or replaces members of elements is always of this kind, whatever its strategy.
+    /// A run makes all changes of an item: in one write or, with `split = true`, in several. The migration ends at verify,
+    /// and a rollback stays possible. A plan that moves, removes or replaces members of elements is always of this kind,
+    /// whatever its strategy.
     InPlace,
     /// The plan only writes values, and replaces no attribute. For example, it sets, computes, converts or appends
     /// values, or puts derived items. There is no old attribute that readers and writers must stop using, so the

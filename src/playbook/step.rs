@@ -434,7 +434,7 @@ impl StepRequest<'_> {
         let why = if self.context.kind == PlanKind::SetOnly {
             "the plan only writes values: no reader and no writer has to move"
         } else {
-            "the plan works in place: a run makes all changes of an item in one write"
+            "the plan works in place: a run makes all changes of an item, and no later step changes the item"
         };
         StepRefusal::new(
             format!("{why}, so it ends at verify, and a rollback remains possible"),

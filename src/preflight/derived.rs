@@ -24,7 +24,8 @@ pub(super) fn derived_findings(input: &FindingInput<'_>) -> Vec<Finding> {
         )
         .with_action(
             "Before the run, make every writer put, change and delete the derived item together with its source, in one \
-             transaction. `verify --all` finds derived items that are missing, differ, or have no source",
+             transaction. `verify --all` finds derived items that are missing or differ. It finds a derived item without \
+             a source only if this migration put it, nobody has changed it since, and the journal was not purged",
         );
     [right].into_iter().chain(expiry).collect()
 }

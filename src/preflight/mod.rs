@@ -58,11 +58,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::change::Changes;
+use crate::dynamodb::lean::LeanTable;
 use crate::dynamodb::sdk::{DynamoTable, connect};
 use crate::dynamodb::{Directive, TableDescription, TableError, Tables};
 use crate::engine::describe;
 use crate::passes::expand;
-use crate::plan::{LoadedPlan, Plan, PlanErrors, ReadableIndex, TableRef};
+use crate::plan::{DynamoClient, LoadedPlan, Plan, PlanErrors, ReadableIndex, TableRef};
 use crate::ratelimit::{ResolvedBudgets, resolve, resolve_within};
 
 /// If a table does not answer, a command retries its requests for this time, and then gives up.
@@ -167,10 +168,14 @@ pub async fn describe_given_table(table: &TableRef, tables: Tables) -> Result<Re
 pub async fn connect_plan_table(plan: &Plan) -> Result<ReachableTable, PreflightError> {
     let unusable = |error| PreflightError::Unusable { table: plan.table.name.clone(), error };
     let connection = connect(&plan.table).await.map_err(unusable)?;
-    let table = Arc::new(DynamoTable::new(&connection, &plan.table.name));
-    let tables = Tables::one(Arc::clone(&table));
-    let tables = match &plan.index {
-        Some(index) => tables.with_index(Arc::new(table.index(&index.name))),
+    let table = DynamoTable::new(&connection, &plan.table.name);
+    let index = plan.index.as_ref().map(|index| Arc::new(table.index(&index.name)));
+    let tables = match plan.client.dynamodb {
+        DynamoClient::Sdk => Tables::one(Arc::new(table)),
+        DynamoClient::Lean => Tables::one(Arc::new(LeanTable::new(table))),
+    };
+    let tables = match index {
+        Some(index) => tables.with_index(index),
         None => tables,
     };
     let description = describe(&tables, PATIENCE).await.map_err(unusable)?;

@@ -55,6 +55,8 @@ pub struct MigrationReport {
     pub identity: Identity,
     /// The data that `status` shows.
     pub summary: StateSummary,
+    /// Number of derived items that the journal records; `None` if the plan puts none.
+    pub derived_items: Option<u64>,
     /// The fingerprint of the current plan.
     pub fingerprint: String,
     /// The stage of the migration.
@@ -93,7 +95,8 @@ impl MigrationReport {
     /// Fails if the state file cannot be read. Changes nothing.
     pub async fn gather(file: &dyn StateReader, source: ReportSource<'_>) -> Result<MigrationReport, DriverError> {
         let keys = if source.show_keys { KEYS } else { 0 };
-        let limits = RecordLimits { cells: CELLS, reports: REPORTS, groups: GROUPS, keys };
+        let derived_items = source.plan.puts_items();
+        let limits = RecordLimits { cells: CELLS, reports: REPORTS, groups: GROUPS, keys, derived_items };
         let mut attempt = 1;
         loop {
             let record = file.migration(limits).await?;
@@ -140,6 +143,7 @@ impl MigrationReport {
                 snapshot.status.stage == MigrationStage::RolledBack,
                 record.summary.pre_images,
             ),
+            derived_items: record.derived_items,
             summary: record.summary,
         })
     }

@@ -77,7 +77,10 @@ impl MigrationReport {
             ("Flag", flag),
             ("Open failures", number(self.summary.open_failures)),
             ("Open diverged items", number(self.summary.open_diverged)),
-            ("Values kept in the journal", number(self.summary.pre_images)),
+            match self.derived_items {
+                Some(items) => ("Derived items in the journal", number(items)),
+                None => ("Values kept in the journal", number(self.summary.pre_images)),
+            },
         ];
         if !self.live.is_empty() {
             rows.push(("At this moment", self.live.join("; ")));

@@ -89,6 +89,7 @@ impl VerificationEntry {
         if report.stage == "contracted" {
             limits.push("values whose old attribute is gone: there is no value to compare with".to_owned());
         }
+        limits.extend(report.limit_of_derived().map(str::to_owned));
         limits.extend(report.limit_of_purge());
         if report.repair && report.mismatches > 0 {
             limits.push("items that the repair left as they are".to_owned());

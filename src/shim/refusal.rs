@@ -8,7 +8,9 @@ use crate::item::Path;
 pub enum ShimRefusal {
     /// The plan writes in place.
     #[error(
-        "the plan has no cutover, because it works in place: a run makes all changes of an item in one write. No flag says which attribute is current. Use \"expand-contract\" to switch readers and writers with a flag"
+        "the plan has no cutover, because it works in place: a run makes all changes of an item, and no later step changes \
+         the item. No flag says which attribute is current. Use \"expand-contract\" to switch readers and writers with a \
+         flag"
     )]
     InPlace,
     /// The plan changes the elements of a list or map.

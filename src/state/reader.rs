@@ -65,6 +65,10 @@ pub trait StateReader: HistoryReader {
     /// says whether DynamoDB confirmed the write. If a record cannot be read, the other records are still listed.
     async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError>;
 
+    /// Returns the number of derived items that the journal records, if the plan puts derived items. The journal has
+    /// several values for each of them. The time grows with the size of the journal.
+    async fn derived_items(&self) -> Result<u64, StoreError>;
+
     /// Returns the number of targets for which the records do not show whether they existed before the migration.
     /// Returns `None` if there are no such targets.
     async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError>;

@@ -1,6 +1,8 @@
 //! Plans that put derived items, by the real binary on a real engine: which items are put, what live writers can do in
 //! between, what a verification finds, and the way back.
 
+mod counts;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +39,7 @@ impl Migration {
     }
 
     fn args<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
-        let split = if matches!(words, ["failures", ..]) { 2 } else { 1 };
+        let split = if matches!(words, ["failures", ..] | ["journal", "purge", ..]) { 2 } else { 1 };
         let (first, options) = words.split_at(split);
         [first, &[self.plan.as_str()], options, &["--output", "json"]].concat()
     }

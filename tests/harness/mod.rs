@@ -31,6 +31,10 @@ use tempfile::TempDir;
 /// the environment, because some servers keep separate tables for each access key and region.
 const ENDPOINT: &str = "BACKFILL_TEST_ENDPOINT";
 
+/// The environment variable that contains the value of `dynamodb` in `[client]`. Every plan of [`Harness::plan`] and every
+/// [`Table`] uses this client. `lean` runs a suite on the lean client.
+const CLIENT: &str = "BACKFILL_TEST_CLIENT";
+
 /// The operations that a run without writes sends, in alphabetical order.
 pub const READ_ONLY_OPERATIONS: [&str; 4] =
     ["DescribeContinuousBackups", "DescribeTable", "DescribeTimeToLive", "Scan"];
@@ -208,8 +212,10 @@ impl Harness {
     pub fn plan(&self, name: &str, table: &str, migration: &str, rest: &str) -> PathBuf {
         let path = self.dir().join(format!("{name}.toml"));
         let text = format!(
-            "[migration]\nname = \"{name}\"\n{migration}\n[table]\nname = \"{table}\"\nendpoint_url = \"{}\"\n{rest}",
-            self.endpoint()
+            "[migration]\nname = \"{name}\"\n{migration}\n[table]\nname = \"{table}\"\nendpoint_url = \"{}\"\n{rest}{}",
+            self.endpoint(),
+            std::env::var(CLIENT)
+                .map_or_else(|_| String::new(), |client| format!("\n[client]\ndynamodb = \"{client}\"\n"))
         );
         if load(name, &text).is_ok() {
             assert_eq!(plan_schema::schema_errors(&text.parse().unwrap()), [""; 0], "{text}");

@@ -3,7 +3,8 @@
 //!
 //! For each plan, the test checks that
 //!
-//! - the tool refuses it if a `where` has no result after the plan's own removals, and not for this reason otherwise;
+//! - the tool refuses it if a `where` may have no result after the plan's own removals, and not for this reason
+//!   otherwise;
 //! - the dry run counts what the run counts, and writes nothing;
 //! - the run leaves behind exactly the items of the naive implementation: numbers keep all their digits, and the
 //!   attributes that the plan does not name keep every byte;

@@ -247,9 +247,9 @@ impl Spec {
         self.changes.iter().any(|change| change.kind == Kind::Bump)
     }
 
-    /// Returns whether a `where` has a result for an item, but none for the item without the attributes that the plan
-    /// removes in place. The tool must refuse such a plan. `items` are items to try.
-    pub(crate) fn breaks_a_condition(&self, items: &[Item]) -> bool {
+    /// Returns whether a `where` has one of the results `from` for an item, but no result for the item without an
+    /// attribute that the plan removes in place. `items` are items to try.
+    pub(crate) fn loses_a_result(&self, from: &[bool], items: &[Item]) -> bool {
         let breaks = |condition: usize, changes: &[ChangeSpec]| {
             let is_true = CONDITIONS[condition].is_true;
             let removed = changes.iter().filter_map(|change| match change.kind {
@@ -260,7 +260,7 @@ impl Spec {
                 items.iter().any(|item| {
                     let mut after = item.clone();
                     after.remove(path);
-                    is_true(item) == Some(true) && is_true(&after).is_none()
+                    is_true(item).is_some_and(|result| from.contains(&result)) && is_true(&after).is_none()
                 })
             })
         };

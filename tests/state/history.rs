@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use backfill::internals::change::{HistoryLookup, ItemHistory, ItemMark, Leftover, PriorValue, Undone};
-use backfill::internals::state::{BaselinePage, DeletedItemsQuery, PreImageId, phase};
+use backfill::internals::change::{HistoryLookup, ItemHistory, ItemMark, Leftover, PriorValue, Undone, ValueDigests};
+use backfill::internals::state::{BaselinePage, DeletedItemsQuery, FilledTargets, PreImageId, phase};
 
 use super::*;
 
@@ -303,6 +303,48 @@ pub(super) async fn the_first_record_of_an_item_stays(fixture: &mut dyn StoreFix
     let records = store.preexisting(vec![key("a")]).await.unwrap();
     assert!(records[0].is_preexisting_value(&path("postcode"), &text("before")));
     assert_eq!(store.preexisting_count().await.unwrap(), 1);
+}
+
+/// A computed value is journaled with its digest by number, a copied one with the digest of its text. A target with such
+/// a value does not count as preexisting, whichever of the two digests the journal has.
+pub(super) async fn a_filled_target_is_recognised_by_either_digest(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let run = begin(&store, BeginMode::ResumeOrNew, 1).await;
+    let value = |json: serde_json::Value| Value::from_json(&json).unwrap();
+    let ours = [
+        value(serde_json::json!({ "N": "1.50" })),
+        value(serde_json::json!({ "NS": ["10", "2E1"] })),
+        value(serde_json::json!({ "L": [{ "N": "5.0" }, { "S": "x" }] })),
+        value(serde_json::json!({ "M": { "deep": { "L": [{ "NS": ["7.0"] }] } } })),
+        text("x"),
+    ];
+    let theirs = value(serde_json::json!({ "N": "7777" }));
+    let kinds: [fn(PreImage, &Value) -> PreImage; 2] = [PreImage::with_computed_value, PreImage::with_written_value];
+    let (mut rows, mut filled) = (Vec::new(), Vec::new());
+    let mut add = |name: String, there: &Value, written: Option<PreImage>| {
+        rows.extend(written.map(|pre| PreImageRow { key: key(&name), pre }));
+        let targets = vec![(path("postcode"), ValueDigests::from_value(there))];
+        filled.push(FilledTargets { key: key(&name), targets, refused: Vec::new() });
+        name
+    };
+    let (mut own, mut foreign) = (Vec::new(), Vec::new());
+    for (at, there) in ours.iter().enumerate() {
+        for (kind, with_digest) in kinds.iter().enumerate() {
+            let pre = with_digest(PreImage::without_value(&path("postcode")), there);
+            own.push(add(format!("own {at} {kind}"), there, Some(pre.clone())));
+            foreign.push(add(format!("other {at} {kind}"), &theirs, Some(pre)));
+        }
+        foreign.push(add(format!("unwritten {at}"), there, None));
+    }
+    store.append_pre_images(session_of(run, 1), rows).await.unwrap();
+    let page = BaselinePage::empty(session_of(run, 1), 0, 1);
+    store.record_baseline(BaselinePage { filled, ..page }).await.unwrap();
+    for name in own {
+        assert!(!existed(&store, &name).await, "{name} comes from the migration");
+    }
+    for name in foreign {
+        assert!(existed(&store, &name).await, "{name} comes from a live writer");
+    }
 }
 
 pub(super) async fn committing_a_page_forgets_its_items_under_way(fixture: &mut dyn StoreFixture) {

@@ -110,6 +110,7 @@ conformance! {
     history::a_baseline_needs_an_open_session,
     history::the_baseline_is_durable_when_the_call_returns,
     history::the_first_record_of_an_item_stays,
+    history::a_filled_target_is_recognised_by_either_digest,
     history::committing_a_page_forgets_its_items_under_way,
     history::items_under_way_of_a_killed_session_stay_until_their_segment_ends,
     history::the_first_pass_is_the_first_to_read_every_item,

@@ -16,7 +16,7 @@ use crate::outside;
 
 /// The call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
+pub(in crate::dynamodb) enum Call {
     DescribeTable,
     DescribeContinuousBackups,
     DescribeTimeToLive,
@@ -33,7 +33,8 @@ pub(super) enum Call {
 }
 
 impl Call {
-    fn name(self) -> &'static str {
+    /// Returns the operation's name in DynamoDB's API.
+    pub(in crate::dynamodb) fn name(self) -> &'static str {
         match self {
             Call::DescribeTable => "DescribeTable",
             Call::DescribeContinuousBackups => "DescribeContinuousBackups",
@@ -60,7 +61,8 @@ impl Call {
     }
 }
 
-pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>, call: Call) -> TableError
+/// Converts the error of a call.
+pub(in crate::dynamodb) fn classify<E>(error: &SdkError<E, HttpResponse>, call: Call) -> TableError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -127,11 +129,12 @@ where
 }
 
 /// Creates the error for a reply that DynamoDB never sends in answer to our requests.
-pub(super) fn unusable_reply(what: &str) -> TableError {
+pub(in crate::dynamodb) fn unusable_reply(what: &str) -> TableError {
     TableError::Fatal { kind: FatalKind::Request, message: what.to_owned() }
 }
 
-fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableError {
+/// Converts an error reply with this code and message. The code is empty if the reply has none.
+pub(in crate::dynamodb) fn by_code(code: &str, message: &str, raw: &HttpResponse, call: Call) -> TableError {
     match skew(code, message, raw.headers().get("date"), SystemTime::now()) {
         Some(Skew::Differs(text)) => return fatal(FatalKind::Clock, &text, code),
         Some(Skew::Late) => return transient("the request was sent too long after it was signed", false),

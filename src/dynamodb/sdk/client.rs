@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::SharedInterceptor;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::Instant;
@@ -15,7 +14,8 @@ use tokio::time::Instant;
 use super::classify::{Call, classify, is_credentials_error};
 use super::config::{NO_REGION, Service, ServiceConfig};
 use super::describe::describe;
-use super::reply::ReplyCheck;
+use super::reply::{ReplyCheck, ReplyInterceptor};
+use super::route::{Route, RouteCapture};
 use super::sent::SendCheck;
 use crate::dynamodb::retry::retry_request;
 use crate::dynamodb::{TableDescription, TableError};
@@ -32,7 +32,7 @@ struct Inner {
     on_loopback: bool,
     /// Checks replies. All clients share this check. So the check's knowledge about the endpoint survives a renewal of
     /// the credentials.
-    replies: SharedInterceptor,
+    replies: Arc<ReplyCheck>,
     current: RwLock<Generation>,
     renewal: tokio::sync::Mutex<Option<FailedRenewal>>,
     /// Whether DynamoDB has accepted a request. If so, the credentials were valid at that time.
@@ -59,9 +59,23 @@ struct FailedRenewal {
 
 /// A client and its generation number. Each renewal of the credentials increases the number.
 #[derive(Debug, Clone)]
-struct Generation {
+pub(in crate::dynamodb) struct Generation {
     number: u64,
     client: Client,
+    route: RouteCapture,
+}
+
+impl Generation {
+    /// Returns how the client sends its requests. Returns `None` if it has not sent one yet, or if nobody else can send
+    /// requests in the same way.
+    pub(in crate::dynamodb) fn route(&self) -> Option<&Arc<Route>> {
+        self.route.get()
+    }
+
+    /// Returns whether the client signs requests with the time of DynamoDB's clock, as far as replies have shown it.
+    pub(in crate::dynamodb) fn corrects_clock(&self) -> bool {
+        self.client.config().disable_clock_skew_correction() != Some(true)
+    }
 }
 
 impl Connection {
@@ -79,17 +93,36 @@ impl Connection {
         E: ProvideErrorMetadata + std::error::Error + 'static,
         F: Future<Output = Result<T, SdkError<E>>>,
     {
-        let Generation { number, client } = self.current();
-        let sent = request(client).await;
+        self.send_by(|generation| request(generation.client), is_credentials_error).await
+    }
+
+    /// Like `send`, but `request` may send the request without the SDK. `is_refused` returns whether DynamoDB refused the
+    /// credentials of the request.
+    pub(in crate::dynamodb) async fn send_by<T, E, F>(
+        &self,
+        request: impl Fn(Generation) -> F,
+        is_refused: impl Fn(&E) -> bool,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let generation = self.current();
+        let number = generation.number;
+        let sent = request(generation).await;
         match &sent {
             Ok(_) => self.0.has_succeeded.store(true, Ordering::Relaxed),
-            Err(error) if is_credentials_error(error) && self.renew(number).await => {
+            Err(error) if is_refused(error) && self.renew(number).await => {
                 // Box this future. The branch is rare, but without the box it would enlarge every caller's future.
-                return Box::pin(request(self.current().client)).await;
+                return Box::pin(request(self.current())).await;
             }
             Err(_) => {}
         }
         sent
+    }
+
+    /// Returns the check of replies, which every client of this connection shares.
+    pub(in crate::dynamodb) fn replies(&self) -> &ReplyCheck {
+        &self.0.replies
     }
 
     fn current(&self) -> Generation {
@@ -118,14 +151,14 @@ impl Connection {
 
     /// Reloads the credentials. If the new credentials reach the same table, uses them from now on and returns true.
     async fn reload_credentials(&self) -> bool {
-        let built = Box::pin(build(&self.0.table, self.0.replies.clone())).await;
-        let Ok((client, _)) = built else { return false };
+        let built = Box::pin(build(&self.0.table, Arc::clone(&self.0.replies))).await;
+        let Ok(Built { client, route, .. }) = built else { return false };
         if !Box::pin(self.reaches_the_same_table(&client)).await {
             return false;
         }
         tracing::info!("DynamoDB refused the credentials; they were reloaded, and the request is sent once more");
         let mut current = self.0.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Generation { number: current.number + 1, client };
+        *current = Generation { number: current.number + 1, client, route };
         true
     }
 
@@ -195,22 +228,29 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// credentials are configured for the engine (`local_credentials`). So users can try the tool without an AWS account,
 /// and the tool never sends real credentials to a local engine by accident.
 pub async fn connect(table: &TableRef) -> Result<Connection, TableError> {
-    let replies = SharedInterceptor::new(ReplyCheck::default());
-    let (client, on_loopback) = Box::pin(build(table, replies.clone())).await?;
+    let replies = Arc::new(ReplyCheck::default());
+    let Built { client, route, on_loopback } = Box::pin(build(table, Arc::clone(&replies))).await?;
     Ok(Connection(Arc::new(Inner {
         table: table.clone(),
         on_loopback,
         replies,
-        current: RwLock::new(Generation { number: 0, client }),
+        current: RwLock::new(Generation { number: 0, client, route }),
         renewal: tokio::sync::Mutex::default(),
         has_succeeded: AtomicBool::default(),
         described: OnceLock::new(),
     })))
 }
 
-/// Creates a client with the currently configured credentials. Also returns whether the client's endpoint is a loopback
-/// address.
-async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, bool), TableError> {
+/// A new client.
+struct Built {
+    client: Client,
+    route: RouteCapture,
+    /// Whether the client's endpoint is a loopback address.
+    on_loopback: bool,
+}
+
+/// Creates a client with the currently configured credentials.
+async fn build(table: &TableRef, replies: Arc<ReplyCheck>) -> Result<Built, TableError> {
     let ServiceConfig { shared, endpoint, region, credentials, on_loopback } =
         ServiceConfig::load(table, Service::DynamoDb).await;
     let timeouts =
@@ -221,7 +261,8 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .interceptor(SendCheck);
-    config.push_interceptor(replies);
+    let route = RouteCapture::default();
+    config = config.interceptor(ReplyInterceptor(replies)).interceptor(route.clone());
     // The client must use the endpoint from which `on_loopback` was determined.
     config.set_endpoint_url(endpoint);
     if let Some(credentials) = credentials {
@@ -231,5 +272,5 @@ async fn build(table: &TableRef, replies: SharedInterceptor) -> Result<(Client, 
         return Err(TableError::Fatal { kind: super::super::FatalKind::Endpoint, message: NO_REGION.into() });
     };
     config.set_region(Some(region));
-    Ok((Client::from_conf(config.build()), on_loopback))
+    Ok(Built { client: Client::from_conf(config.build()), route, on_loopback })
 }

@@ -11,6 +11,7 @@ mod describe;
 mod index;
 mod projection;
 mod reply;
+mod route;
 mod scan;
 mod sent;
 mod skew;
@@ -27,9 +28,14 @@ use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::types::{Capacity, ConsumedCapacity, ReturnConsumedCapacity};
 
+pub(in crate::dynamodb) use classify::{Call, by_code, classify, unusable_reply};
 pub(crate) use classify::{failure_text, is_credentials_error};
+pub(in crate::dynamodb) use client::Generation;
 pub use client::{Connection, connect};
 pub(crate) use config::{NO_REGION, Service, ServiceConfig};
+pub(in crate::dynamodb) use reply::{Flaw, checksum};
+pub(in crate::dynamodb) use route::Route;
+pub(in crate::dynamodb) use sent::UnsentRequest;
 
 use super::{
     BackupStatus, Describe, FilteredPage, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription,
@@ -37,7 +43,6 @@ use super::{
 };
 use crate::change::{Filter, GuardedWrite};
 use crate::item::{ItemKey, KeySchema, Units};
-use classify::{Call, classify, unusable_reply};
 use describe::describe;
 use scan::{ScanStart, filtered_page_of, page_of};
 use values::{from_sdk_item, to_sdk_item};
@@ -55,6 +60,19 @@ impl DynamoTable {
     /// Creates a handle for the table with this name. The handle sends requests through this connection.
     pub fn new(connection: &Connection, name: impl Into<String>) -> DynamoTable {
         DynamoTable { connection: connection.clone(), name: name.into(), key: Arc::default() }
+    }
+
+    pub(in crate::dynamodb) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(in crate::dynamodb) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the table's key, if a call has already described the table.
+    pub(in crate::dynamodb) fn key(&self) -> Option<&KeySchema> {
+        self.key.get()
     }
 
     /// Sends a strongly consistent `GetItem` and returns the raw reply.
@@ -168,28 +186,34 @@ impl Sink for DynamoTable {
 }
 
 /// Returns a projection expression for the key attributes, and the names of its placeholders.
-fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
+pub(in crate::dynamodb) fn projection(key: &KeySchema) -> (String, HashMap<String, String>) {
     let names: Vec<(String, String)> =
         key.names().enumerate().map(|(i, name)| (format!("#k{i}"), name.to_owned())).collect();
     let placeholders: Vec<&str> = names.iter().map(|(placeholder, _)| placeholder.as_str()).collect();
     (placeholders.join(", "), names.into_iter().collect())
 }
 
-/// Returns the capacity that a write consumed on the table and on each index. Some engines report a total, but divide
-/// only a part of it, or nothing, among the table and its indexes. The remaining units are counted for the table.
+/// Returns the capacity that a write consumed on the table and on each index.
 fn consumed(consumed: Option<&ConsumedCapacity>) -> Option<WriteConsumption> {
     let total = units(consumed)?;
     let consumed = consumed?;
     let arm = |capacity: &Capacity| capacity.capacity_units().or(capacity.write_capacity_units()).unwrap_or(0.0);
     let arms = |named: Option<&HashMap<String, Capacity>>| -> Vec<(String, Units)> {
-        let units = named.into_iter().flatten().map(|(name, capacity)| (name.clone(), arm(capacity)));
-        units.filter(|(_, units)| *units > 0.0).collect()
+        named.into_iter().flatten().map(|(name, capacity)| (name.clone(), arm(capacity))).collect()
     };
-    let sum = |arms: &[(String, Units)]| arms.iter().map(|(_, units)| units).sum::<Units>();
-    let mut indexes = arms(consumed.global_secondary_indexes());
+    let local: Units = arms(consumed.local_secondary_indexes()).iter().map(|(_, units)| units).sum();
+    let table = consumed.table().map_or(0.0, arm) + local;
+    Some(divide(total, table, arms(consumed.global_secondary_indexes())))
+}
+
+/// Divides the total that a write consumed among the table, its local indexes included, and its global indexes. Some
+/// engines report a total, but divide only a part of it, or nothing, among the table and its indexes. The remaining units
+/// are counted for the table.
+pub(in crate::dynamodb) fn divide(total: Units, table: Units, mut indexes: Vec<(String, Units)>) -> WriteConsumption {
+    indexes.retain(|(_, units)| *units > 0.0);
     indexes.sort_by(|a, b| a.0.cmp(&b.0));
-    let table = consumed.table().map_or(0.0, arm) + sum(&arms(consumed.local_secondary_indexes()));
-    Some(WriteConsumption { table: table.max(total - sum(&indexes)), indexes })
+    let beside = indexes.iter().map(|(_, units)| units).sum::<Units>();
+    WriteConsumption { table: table.max(total - beside), indexes }
 }
 
 fn units(consumed: Option<&ConsumedCapacity>) -> Option<Units> {

@@ -12,6 +12,7 @@
 //!
 //! [`TableError::UnusableReply`]: crate::dynamodb::TableError::UnusableReply
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use aws_sdk_dynamodb::config::interceptors::AfterDeserializationInterceptorContextRef;
@@ -28,23 +29,24 @@ use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
-use aws_sdk_dynamodb::types::ConsumedCapacity;
 
-use super::describe;
+use super::{describe, units};
+use crate::item::Units;
 
 /// The reason why a reply cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Flaw(pub(super) &'static str);
+pub(in crate::dynamodb) struct Flaw(pub(in crate::dynamodb) &'static str);
 
 /// Number of replies without an item that are rejected, over the whole connection, if the endpoint has never reported
 /// capacity. The client retries a rejected request. From such an endpoint, the reply for a missing item looks the same
 /// as an empty reply.
 const EMPTY_REPLY_RETRIES: u32 = 2;
 
-/// Checks every reply on a connection.
+/// Checks every reply on a connection. The SDK's client and the lean client share it, so that each of them knows what the
+/// endpoint reported to the other one.
 #[derive(Debug, Default)]
-pub(super) struct ReplyCheck {
+pub(in crate::dynamodb) struct ReplyCheck {
     /// Whether the reply to any operation has reported capacity.
     stated: AtomicBool,
     scans: CapacityReporting,
@@ -65,7 +67,11 @@ struct CapacityReporting {
     never: AtomicBool,
 }
 
-impl Intercept for ReplyCheck {
+/// Checks the replies to the requests of an SDK client.
+#[derive(Debug)]
+pub(super) struct ReplyInterceptor(pub(super) Arc<ReplyCheck>);
+
+impl Intercept for ReplyInterceptor {
     fn name(&self) -> &'static str {
         "ReplyCheck"
     }
@@ -76,7 +82,7 @@ impl Intercept for ReplyCheck {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        Ok(self.check(context)?)
+        Ok(self.0.check(context)?)
     }
 }
 
@@ -90,17 +96,18 @@ impl ReplyCheck {
         checksum(reply.headers().get("x-amz-crc32"), body)?;
         let Ok(output) = context.output_or_error() else { return Ok(()) };
         if let Some(page) = output.downcast_ref::<ScanOutput>() {
-            self.scan(page, body)
+            let items = page.items.as_ref().map(Vec::len);
+            self.scan(items, page.count(), || has_member(body, "Count"), units(page.consumed_capacity()))
         } else if let Some(got) = output.downcast_ref::<GetItemOutput>() {
             self.get(got)
         } else if let Some(updated) = output.downcast_ref::<UpdateItemOutput>() {
-            self.capacity(&self.updates, updated.consumed_capacity(), false)
+            self.update(units(updated.consumed_capacity()))
         } else if let Some(put) = output.downcast_ref::<PutItemOutput>() {
-            self.capacity(&self.puts, put.consumed_capacity(), false)
+            self.capacity(&self.puts, units(put.consumed_capacity()), false)
         } else if let Some(deleted) = output.downcast_ref::<DeleteItemOutput>() {
-            self.capacity(&self.deletes, deleted.consumed_capacity(), deleted.attributes().is_some())
+            self.capacity(&self.deletes, units(deleted.consumed_capacity()), deleted.attributes().is_some())
         } else if let Some(done) = output.downcast_ref::<TransactWriteItemsOutput>() {
-            self.capacity(&self.transactions, done.consumed_capacity().first(), false)
+            self.capacity(&self.transactions, units(done.consumed_capacity().first()), false)
         } else if let Some(described) = output.downcast_ref::<DescribeTableOutput>() {
             table(described)
         } else if let Some(described) = output.downcast_ref::<DescribeContinuousBackupsOutput>() {
@@ -119,20 +126,29 @@ impl ReplyCheck {
         }
     }
 
-    fn scan(&self, page: &ScanOutput, body: &[u8]) -> Result<(), Flaw> {
-        let items = page.items.as_ref().ok_or(Flaw("it has no Items"))?;
-        if usize::try_from(page.count()) != Ok(items.len()) {
+    /// Checks a page: the number of its items, if it has a list of items, its count, and the capacity that it reports.
+    /// The SDK reads a missing count as 0, so `states_count` says whether the body has one.
+    pub(in crate::dynamodb) fn scan(
+        &self,
+        items: Option<usize>,
+        count: i32,
+        states_count: impl FnOnce() -> bool,
+        stated: Option<Units>,
+    ) -> Result<(), Flaw> {
+        let items = items.ok_or(Flaw("it has no Items"))?;
+        if usize::try_from(count) != Ok(items) || (items == 0 && !states_count()) {
             return Err(Flaw("its Count is not the number of its Items"));
         }
-        // The SDK turns a missing count into 0, but a body without a count is incomplete.
-        if items.is_empty() && !has_member(body, "Count") {
-            return Err(Flaw("its Count is not the number of its Items"));
-        }
-        self.capacity(&self.scans, page.consumed_capacity(), true)
+        self.capacity(&self.scans, stated, true)
+    }
+
+    /// Checks the reply to an accepted `UpdateItem`: the capacity that it reports.
+    pub(in crate::dynamodb) fn update(&self, stated: Option<Units>) -> Result<(), Flaw> {
+        self.capacity(&self.updates, stated, false)
     }
 
     fn get(&self, got: &GetItemOutput) -> Result<(), Flaw> {
-        self.capacity(&self.gets, got.consumed_capacity(), got.item.is_some())?;
+        self.capacity(&self.gets, units(got.consumed_capacity()), got.item.is_some())?;
         let proven = got.item.is_some() || got.consumed_capacity().is_some();
         let known = self.gets.never.load(Ordering::Relaxed);
         if !proven && !known && self.absent.fetch_add(1, Ordering::Relaxed) < EMPTY_REPLY_RETRIES {
@@ -144,9 +160,9 @@ impl ReplyCheck {
     /// Requires `ConsumedCapacity` in a reply if the endpoint has reported it before. `whole` means that other parts of
     /// the reply prove that the reply is complete. Only a complete reply can prove that an engine never reports
     /// capacity for an operation.
-    fn capacity(&self, of: &CapacityReporting, stated: Option<&ConsumedCapacity>, whole: bool) -> Result<(), Flaw> {
+    fn capacity(&self, of: &CapacityReporting, stated: Option<Units>, whole: bool) -> Result<(), Flaw> {
         const MISSING: Flaw = Flaw("it has no ConsumedCapacity, but an earlier reply of the endpoint had one");
-        if stated.is_some_and(|stated| stated.capacity_units().is_some()) {
+        if stated.is_some() {
             self.stated.store(true, Ordering::Relaxed);
             of.always.store(true, Ordering::Relaxed);
             return Ok(());
@@ -170,7 +186,7 @@ fn table(described: &DescribeTableOutput) -> Result<(), Flaw> {
 }
 
 /// Compares a reply's body with the checksum that DynamoDB sends along.
-fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
+pub(in crate::dynamodb) fn checksum(stated: Option<&str>, body: &[u8]) -> Result<(), Flaw> {
     match stated.map(str::parse::<u32>) {
         None => Ok(()),
         Some(Ok(stated)) if stated == crc32fast::hash(body) => Ok(()),
@@ -187,7 +203,7 @@ fn has_member(body: &[u8], name: &str) -> bool {
 mod tests {
     use std::collections::HashMap;
 
-    use aws_sdk_dynamodb::types::AttributeValue;
+    use aws_sdk_dynamodb::types::{AttributeValue, ConsumedCapacity};
 
     use super::*;
 
@@ -208,12 +224,17 @@ mod tests {
         ScanOutput::builder().set_items(items).count(count).set_consumed_capacity(stated).build()
     }
 
+    fn scan(check: &ReplyCheck, page: &ScanOutput, body: &[u8]) -> Result<(), Flaw> {
+        let items = page.items.as_ref().map(Vec::len);
+        check.scan(items, page.count(), || has_member(body, "Count"), units(page.consumed_capacity()))
+    }
+
     #[test]
     fn a_page_has_items_and_says_how_many() {
         let check = ReplyCheck::default();
         let empty = br#"{"Items":[],"Count":0}"#;
-        assert_eq!(check.scan(&page(Some(0), 0, None), empty), Ok(()));
-        assert_eq!(check.scan(&page(Some(2), 2, None), b""), Ok(()));
+        assert_eq!(scan(&check, &page(Some(0), 0, None), empty), Ok(()));
+        assert_eq!(scan(&check, &page(Some(2), 2, None), b""), Ok(()));
         for (page, body) in [
             (page(None, 0, None), &br#"{}"#[..]),
             (page(None, 0, consumed()), br#"{"Count":0}"#),
@@ -222,18 +243,18 @@ mod tests {
             (page(Some(0), 0, consumed()), br#"{"Items":[]}"#),
             (page(Some(0), 0, consumed()), br#"{"Items":[],"Count":null}"#),
         ] {
-            assert!(check.scan(&page, body).is_err(), "{}", String::from_utf8_lossy(body));
+            assert!(scan(&check, &page, body).is_err(), "{}", String::from_utf8_lossy(body));
         }
     }
 
     #[test]
     fn capacity_is_required_if_it_was_stated_before() {
         let check = ReplyCheck::default();
-        let updated = |stated| check.capacity(&check.updates, Option::as_ref(&stated), false);
+        let updated = |stated: Option<ConsumedCapacity>| check.update(units(stated.as_ref()));
         assert_eq!(updated(None), Ok(()), "nothing is known about the endpoint");
-        assert_eq!(check.scan(&page(Some(1), 1, consumed()), b""), Ok(()));
+        assert_eq!(scan(&check, &page(Some(1), 1, consumed()), b""), Ok(()));
         assert!(updated(None).is_err(), "the endpoint reports capacity");
-        assert!(check.scan(&page(Some(1), 1, None), b"").is_err());
+        assert!(scan(&check, &page(Some(1), 1, None), b"").is_err());
         assert!(check.get(&get(None, None)).is_err());
         assert_eq!(check.get(&get(None, consumed())), Ok(()));
         assert!(check.get(&get(Some(item()), None)).is_err());
@@ -253,7 +274,7 @@ mod tests {
         assert_eq!(check.capacity(&check.puts, None, false), Ok(()));
 
         let check = ReplyCheck::default();
-        assert_eq!(check.scan(&page(Some(1), 1, consumed()), b""), Ok(()));
+        assert_eq!(scan(&check, &page(Some(1), 1, consumed()), b""), Ok(()));
         assert!(check.get(&get(None, None)).is_err());
         assert_eq!(check.get(&get(Some(item()), None)), Ok(()));
         assert_eq!(check.get(&get(None, None)), Ok(()), "a complete reply had no capacity either");

@@ -49,21 +49,14 @@ pub(super) fn page_of(reply: ScanOutput) -> Result<Page, TableError> {
     })
 }
 
-/// Returns the filtered page that this reply contains.
+/// Returns the filtered page that this reply contains. The SDK reads a missing `ScannedCount` as 0.
 ///
 /// # Errors
 ///
-/// Fails if the reply does not say how many items DynamoDB read, because the page could not be counted. The SDK reads a
-/// missing `ScannedCount` as 0. For a page that is not the last one, 0 is impossible, so it means that the count is
-/// missing.
+/// Fails if the reply does not say how many items DynamoDB read.
 pub(super) fn filtered_page_of(reply: ScanOutput) -> Result<FilteredPage, TableError> {
     let scanned = u64::try_from(reply.scanned_count()).ok();
-    let page = page_of(reply)?;
-    let left_out = scanned.and_then(|scanned| scanned.checked_sub(page.items.len() as u64));
-    let is_uncounted = scanned == Some(0) && page.next.is_some();
-    let left_out = left_out.filter(|_| !is_uncounted);
-    let left_out = left_out.ok_or(TableError::UnusableReply { operation: "Scan", flaw: "it has no `ScannedCount`" })?;
-    Ok(FilteredPage { page, left_out })
+    FilteredPage::counted(page_of(reply)?, scanned)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use hyper_util::client::legacy;
 /// The error of an attempt whose request was never sent, because fetching the credentials took too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the credentials did not arrive in time")]
-pub(super) struct UnsentRequest;
+pub(in crate::dynamodb) struct UnsentRequest;
 
 /// Detects attempts that timed out before they sent anything.
 #[derive(Debug)]

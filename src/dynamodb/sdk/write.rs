@@ -20,7 +20,7 @@ use crate::item::Item;
 
 impl DynamoTable {
     /// Sends one guarded write.
-    pub(super) async fn send_write(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
+    pub(in crate::dynamodb) async fn send_write(&self, write: &GuardedWrite) -> Result<WriteReply, TableError> {
         let expression = render(write);
         if let (Some(key), Some(item)) = (write.derived_key(), write.derived_item()) {
             return self.transact(write, &expression, (key, item)).await;

@@ -104,6 +104,11 @@ impl RequestInfo {
         self.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default()
     }
 
+    /// Returns the request's `User-Agent`, or an empty text if it has none.
+    pub fn user_agent(&self) -> &str {
+        self.headers.get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or_default()
+    }
+
     /// Returns the value of `TableName` at the top level of the request.
     pub fn table(&self) -> Option<&str> {
         self.body().get("TableName")?.as_str()

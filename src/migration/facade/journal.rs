@@ -15,8 +15,10 @@ const WAY_BACK: [&str; 2] = [phase::OLD_EQUAL_NEW, phase::ROLLBACK];
 /// The result of [`Migration::purge_journal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurgeOutcome {
-    /// The number of values that the journal contained.
+    /// The number of values that the journal contained. The journal has several values for each derived item.
     pub values: u64,
+    /// The number of derived items that the journal recorded; `None` if the plan puts none.
+    pub derived_items: Option<u64>,
 }
 
 /// What the state file records that decides whether the journal may be purged.
@@ -71,7 +73,11 @@ impl Migration {
         }
         let shown = RecordedForPurge::read(&file).await?;
         let left = self.check_purge(&shown, accepts_no_way_back)?;
-        let values = count(file.summary().await?.pre_images, "value", "values");
+        let derived_items = if self.plan().puts_items() { Some(file.derived_items().await?) } else { None };
+        let values = match derived_items {
+            Some(items) => count(items, "derived item", "derived items"),
+            None => count(file.summary().await?.pre_images, "value", "values"),
+        };
         drop(file);
         let left = match left {
             0 => String::new(),
@@ -102,7 +108,7 @@ impl Migration {
         };
         let purged = purged.await;
         store.close().await?;
-        Ok(PurgeOutcome { values: purged? })
+        Ok(PurgeOutcome { values: purged?, derived_items })
     }
 
     /// Checks whether the journal may be purged. Returns the number of items that a forced rollback left.
@@ -201,7 +207,7 @@ mod tests {
             EventBody::PhaseComplete { phase: Phase::Expand, scanned: None },
         ];
         for (meanwhile, why) in [
-            (vec![EventBody::RollbackBegun { forced: None }], "the rollback needs the journal"),
+            (vec![EventBody::RollbackBegun { forced: None }], "the rollback is not complete, and it needs the journal"),
             (vec![EventBody::PhaseBegun { phase: Phase::Expand }], "the run is not complete"),
             (ran[1..].to_vec(), "another command changed the migration"),
             (Vec::new(), ""),

@@ -69,6 +69,9 @@ pub struct VerifyReport {
     /// Whether the plan only writes values, so that no new attribute replaces an old one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub only_writes_values: bool,
+    /// Whether the plan puts derived items. Then the verification also reads the derived items that the journal records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub puts: bool,
     /// Number of items that were read and compared.
     pub compared: u64,
     /// Number of items that were read but not compared, because no change of the plan applies to them.
@@ -169,13 +172,25 @@ impl VerifyReport {
 
     /// Returns what the verification cannot prove because the journal was purged.
     pub fn limit_of_purge(&self) -> Option<String> {
-        self.journal_purged_at.as_ref().map(|at| {
-            format!(
+        self.journal_purged_at.as_ref().map(|at| match self.puts {
+            true => format!(
+                "derived items without a source that this migration put before {at}: the journal was purged then, and \
+                 only the journal shows which derived items this migration put"
+            ),
+            false => format!(
                 "outdated values that the migration wrote before {at}: the journal was purged then, so verification \
                  treats them like values that the application wrote. Such items can count as matching, skipped or not \
                  selected"
-            )
+            ),
         })
+    }
+
+    /// Returns what the verification cannot prove about derived items. `None` if the plan puts none.
+    pub fn limit_of_derived(&self) -> Option<&'static str> {
+        self.puts.then_some(
+            "derived items without a source that another writer put, or changed after this migration put them: the \
+             verification does not look for them, because nothing shows that they were derived",
+        )
     }
 
     /// Returns the number of mismatching items that were found, including repaired ones.

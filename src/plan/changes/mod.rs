@@ -144,7 +144,7 @@ fn read_change(
                     )
                     .also(first.1.clone(), this_change(first.0))
                     .help(format!(
-                        "start another [[change]] for `{name}`; all changes of an item still go in one write"
+                        "start another [[change]] for `{name}`; by default, one write still makes all changes of an item"
                     )),
                 );
             }

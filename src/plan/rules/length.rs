@@ -4,7 +4,8 @@ use super::WrittenChange;
 use crate::change::{Change, OptionsByTarget, Selection, inseparable};
 use crate::plan::diagnostic::{Diagnostic, Problems, TextSpan};
 use crate::plan::expression_limits::{
-    ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, expression_bound, writes_per_item,
+    ExpressionBound, MAX_EXPRESSION_BYTES, MAX_OPERATORS, bound_without_other_conditions, expression_bound,
+    writes_per_item,
 };
 use crate::plan::select::WrittenSelection;
 
@@ -180,7 +181,7 @@ fn check_groups(
     options: &OptionsByTarget,
     problems: &mut Problems,
 ) -> bool {
-    let mut found = false;
+    let (mut found, mut is_stable_reported) = (false, false);
     let bumps: Vec<Change> = plain.iter().filter(|change| matches!(change, Change::Bump { .. })).cloned().collect();
     for group in inseparable(plain, options) {
         let mut together = bumps.clone();
@@ -190,8 +191,15 @@ fn check_groups(
                 found = true;
                 let all: Vec<Change> = group.iter().map(|at| plain[*at].clone()).chain(bumps.iter().cloned()).collect();
                 let bound = expression_bound(&all, selection, options);
-                let label = format!("{fitting} of these changes fit before this one");
                 let at = changes[*position].first.clone();
+                if bound_without_other_conditions(&all, selection, options).is_within_limits() {
+                    // Later groups have the same problem, so one error is enough.
+                    if !std::mem::replace(&mut is_stable_reported, true) {
+                        problems.add(no_room_beside_stable(at, bound));
+                    }
+                    break;
+                }
+                let label = format!("{fitting} of these changes fit before this one");
                 problems.add(
                     Diagnostic::new("changes that share an attribute are too long for one write", at, label)
                         .also(changes[group[0]].first.clone(), "the first of them")
@@ -207,4 +215,18 @@ fn check_groups(
         }
     }
     found
+}
+
+/// Returns the error about a change that fits one write only without the stable attributes of other changes.
+fn no_room_beside_stable(at: TextSpan, bound: ExpressionBound) -> Diagnostic {
+    Diagnostic::new(
+        "the `where`s of this plan read too many `stable` attributes for `split`",
+        at,
+        "no write has room for this change and all of them",
+    )
+    .help(format!(
+        "the condition of every write tests each `stable` attribute that a `where` of the plan reads; {}",
+        needs(bound)
+    ))
+    .help("read fewer `stable` attributes, or split the plan in two and run one after the other")
 }

@@ -11,7 +11,8 @@ use super::super::{
 };
 use super::{ByItem, CrashPoints, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
 use crate::change::{
-    BaselinePair, Digest, HistoryLookup, ItemHistory, ItemMark, Leftover, Outcome, PreImage, PreImageOrigin, PriorValue,
+    BaselinePair, Digest, HistoryLookup, ItemHistory, ItemMark, Leftover, Outcome, PreImage, PreImageOrigin,
+    PriorValue, ValueDigests,
 };
 use crate::item::{ItemKey, Path, Value};
 
@@ -303,9 +304,9 @@ impl StateTables {
         }
         for FilledTargets { key, targets, refused } in page.filled {
             let key = key.to_text();
-            for (path, digest) in targets {
-                if !self.may_have_written(&key, &path, digest, &refused, since) {
-                    record(&mut self.preexisting, key.clone(), path, (run.id, digest), since);
+            for (path, value) in targets {
+                if !self.may_have_written(&key, &path, &value, &refused, since) {
+                    record(&mut self.preexisting, key.clone(), path, (run.id, value.text), since);
                 }
             }
         }
@@ -337,11 +338,19 @@ impl StateTables {
         Ok(())
     }
 
-    /// Returns whether a write of this expansion may have stored a value with this digest at a path.
-    fn may_have_written(&self, key: &str, path: &Path, value: Digest, refused: &[PreImageId], since: RunId) -> bool {
+    /// Returns whether a write of this expansion may have stored a value with one of these digests at a path.
+    fn may_have_written(
+        &self,
+        key: &str,
+        path: &Path,
+        value: &ValueDigests,
+        refused: &[PreImageId],
+        since: RunId,
+    ) -> bool {
         self.item_journal(key).any(|(id, row)| {
             let of_path = row.pre.path == *path && row.run > since;
-            of_path && !refused.contains(&id) && row.pre.written_digest == Some(value)
+            let is_value = row.pre.written_digest.is_some_and(|written| value.contains(written));
+            of_path && !refused.contains(&id) && is_value
         })
     }
 

@@ -1,7 +1,7 @@
 //! The recorded history of items, which consists of the journal's pre-images and the first pass's baseline.
 
 use super::super::{Cursor, PreImageId, RunId, SessionId};
-use crate::change::{BaselinePair, Digest, PreImage};
+use crate::change::{BaselinePair, Digest, PreImage, ValueDigests};
 use crate::item::{ItemKey, Path, Value};
 
 /// A stored pre-image. It contains a value from the user's table. The value is printed only on request.
@@ -133,16 +133,17 @@ pub struct BaselinePage {
 }
 
 /// One item's targets that were filled after the pass had read the item for the first time, and whose values differ
-/// from the values of their sources. If the journal contains the digest of the target's value, the migration itself may
-/// have filled the target: the reply to its write was lost, or a process was killed. If the journal does not contain
-/// the digest, a live writer filled the target, so the target counts as preexisting. Only changes with `on_existing =
-/// "skip"` need this record. The journal contains the digest of every value that such a change writes.
+/// from the values of their sources. If the journal contains a digest of the target's value, the migration itself may
+/// have filled the target: the reply to its write was lost, or a process was killed. If the journal contains
+/// neither of its digests, a live writer filled the target, so the target counts as preexisting. Only changes with
+/// `on_existing = "skip"` need this record. The journal contains a digest of every value that such a change writes: of
+/// its text or, for a computed value, by number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilledTargets {
     /// The key of the item.
     pub key: ItemKey,
     /// The filled targets, with digests of the targets' values.
-    pub targets: Vec<(Path, Digest)>,
+    pub targets: Vec<(Path, ValueDigests)>,
     /// The pre-images of writes that DynamoDB certainly refused. These pre-images are not yet marked as refused.
     pub refused: Vec<PreImageId>,
 }

@@ -19,6 +19,8 @@ pub struct RecordLimits {
     pub groups: u32,
     /// The maximum number of keys in a group. With 0, no key is read.
     pub keys: u32,
+    /// Whether to count the derived items in the journal. Only the state of a plan with `put` has any.
+    pub derived_items: bool,
 }
 
 /// Everything that a state file records about a migration, read in one transaction.
@@ -38,6 +40,8 @@ pub struct MigrationRecord {
     pub failures: WorkGroups<FailureGroup>,
     /// Diverged items, grouped by paths; the largest groups first.
     pub diverged: WorkGroups<DivergedGroup>,
+    /// Number of derived items that the journal records; `None` if they were not counted.
+    pub derived_items: Option<u64>,
 }
 
 /// Groups of failures or of diverged items.

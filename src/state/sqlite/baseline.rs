@@ -40,8 +40,9 @@
 //! the target's value ([`FilledTargets`](super::super::FilledTargets)). But it is also possible that the migration
 //! itself filled the target. This happens if the reply to a write was lost. It also happens if the server applied a
 //! killed process's write after the next process had read the item. Before each write is sent, its pre-image is stored
-//! together with the digest of the new value. So a value with this digest comes from the migration, unless the write is
-//! known to have been refused.
+//! together with a digest of the new value. So a value with this digest comes from the migration, unless the write is
+//! known to have been refused. The digest of a computed value does not depend on how its numbers are written, so both
+//! digests of the target's value are compared ([`ValueDigests`]).
 
 use std::collections::HashSet;
 
@@ -51,7 +52,7 @@ use super::super::{BaselinePage, PreImageId, RunId, RunRecord, phase, rules};
 use super::checksum::{PRE_IMAGE, PREEXISTING, check_row_checksum};
 use super::error::StateFileError;
 use super::read::{self, collect, last_rollback, parse_path};
-use crate::change::{Digest, ItemHistory};
+use crate::change::{Digest, ItemHistory, ValueDigests};
 use crate::item::{ItemKey, Path};
 
 /// Returns whether a pass has read every item. After such a pass, the baseline of every item is known.
@@ -141,8 +142,8 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage, now:
     for filled in &page.filled {
         let key = filled.key.to_text();
         for (path, value) in &filled.targets {
-            if !may_have_written(connection, &key, (path, *value), &filled.refused, since)? {
-                statement.execute(params![key, path.to_string(), run.id.0, value.0, since])?;
+            if !may_have_written(connection, &key, (path, value), &filled.refused, since)? {
+                statement.execute(params![key, path.to_string(), run.id.0, value.text.0, since])?;
             }
         }
     }
@@ -176,12 +177,12 @@ pub(super) fn record_baseline(connection: &Connection, page: &BaselinePage, now:
     Ok(())
 }
 
-/// Returns whether a write of this expansion may have stored a value with this digest at a path. Returns true for a row
-/// with a wrong checksum, because any write may have stored that row.
+/// Returns whether a write of this expansion may have stored a value with one of these digests at a path. Returns true
+/// for a row with a wrong checksum, because any write may have stored that row.
 fn may_have_written(
     connection: &Connection,
     key: &str,
-    (path, value): (&Path, Digest),
+    (path, value): (&Path, &ValueDigests),
     refused: &[PreImageId],
     since: i64,
 ) -> Result<bool, StateFileError> {
@@ -190,8 +191,8 @@ fn may_have_written(
     );
     let rows = collect(connection, &sql, params![key, path.to_string(), since], |row| {
         let id = PreImageId(row.get(0)?);
-        let written_digest = row.get::<_, Option<[u8; 8]>>(1)?;
-        Ok(!refused.contains(&id) && (written_digest == Some(value.0) || !row.get::<_, bool>(2)?))
+        let is_value = row.get::<_, Option<[u8; 8]>>(1)?.is_some_and(|written| value.contains(Digest(written)));
+        Ok(!refused.contains(&id) && (is_value || !row.get::<_, bool>(2)?))
     })?;
     Ok(rows.contains(&true))
 }

@@ -10,7 +10,7 @@ use super::checksum::{DIVERGED, FAILURE};
 use super::error::StateFileError;
 use super::lock::Lock;
 use super::state_file::StateFile;
-use super::{accepted, events, read, spend, verify};
+use super::{accepted, deleted, events, read, spend, verify};
 use crate::item::ItemKey;
 
 impl StateFile {
@@ -27,6 +27,7 @@ impl StateFile {
                 reports: verify::reports(connection, limits.reports)?,
                 failures: if limits.groups == 0 { unread() } else { failures(connection, limits)? },
                 diverged: if limits.groups == 0 { unread() } else { diverged(connection, limits)? },
+                derived_items: limits.derived_items.then(|| deleted::derived_items(connection)).transpose()?,
                 summary,
             })
         })

@@ -10,8 +10,8 @@ use super::super::{
     Mismatch, OpenWork, PreImageRecord, RecordLimits, RunId, RunRecord, StateReader, StateSummary, StoreError,
     StoredFact, UnreadableRow,
 };
-use super::StateFile;
 use super::journal::history_of;
+use super::{StateFile, deleted};
 use crate::change::{BaselinePair, HistoryLookup, ItemHistory, Leftover};
 use crate::item::ItemKey;
 
@@ -107,6 +107,10 @@ impl StateReader for SqliteReader {
 
     async fn journal(&self, query: ListQuery) -> Result<Vec<Result<PreImageRecord, UnreadableRow>>, StoreError> {
         self.file().journal(query)
+    }
+
+    async fn derived_items(&self) -> Result<u64, StoreError> {
+        self.file().read(deleted::derived_items)
     }
 
     async fn unrestorable_targets(&self) -> Result<Option<u64>, StoreError> {

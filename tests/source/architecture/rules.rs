@@ -102,7 +102,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule {
         message: "a pure room does not know the AWS SDK",
         scope: RuleScope::In(PURE),
-        names: &["aws_*", "crate::dynamodb::sdk"],
+        names: &["aws_*", "crate::dynamodb::lean", "crate::dynamodb::sdk"],
         remedy: "use the types of `item` and `change`; `dynamodb/sdk` translates them",
     },
     Rule {
@@ -142,8 +142,8 @@ pub(crate) const RULES: &[Rule] = &[
         remedy: "take the time as an argument; `local/proxy` and `local/traffic/http` supply the real time",
     },
     Rule {
-        message: "only the SDK adapter and the health checks of CloudWatch name the AWS SDK",
-        scope: RuleScope::OnlyIn(&["dynamodb/sdk", "health/cloudwatch"]),
+        message: "only the adapters of DynamoDB and the health checks of CloudWatch name the AWS SDK",
+        scope: RuleScope::OnlyIn(&["dynamodb/lean", "dynamodb/sdk", "health/cloudwatch"]),
         names: &["aws_*"],
         remedy: "go through the port traits of `dynamodb`",
     },

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 
 use backfill::internals::change::{
-    Changes, Decision, Digest, GuardedWrite, HistoryLookup, ItemHistory, PreImage, PreImageOrigin, PriorValue, Strategy,
+    Changes, Decision, Digest, GuardedWrite, HistoryLookup, ItemHistory, PreImage, PreImageOrigin, PriorValue,
+    Strategy, ValueDigests,
 };
 use backfill::internals::item::{Item, KeyAttribute, KeySchema};
 use backfill::internals::state::{BaselinePage, FilledTargets, phase};
@@ -68,7 +69,10 @@ async fn a_filled_target_is_preexisting_unless_a_write_may_have_filled_it() {
     store.mark_refused(session_of(run, 1), vec![ids[2]]).await.unwrap();
     let filled = names.map(|name| FilledTargets {
         key: key_named(name),
-        targets: vec![(attribute("new"), Digest::from_value(&value(if name == "theirs" { "theirs" } else { "ours" })))],
+        targets: vec![(
+            attribute("new"),
+            ValueDigests::from_value(&value(if name == "theirs" { "theirs" } else { "ours" })),
+        )],
         refused: vec![ids[3]],
     });
     store

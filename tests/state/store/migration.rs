@@ -4,7 +4,7 @@ use backfill::internals::state::{FailureGroup, MigrationRecord, RecordLimits, Se
 
 use super::*;
 
-const LIMITS: RecordLimits = RecordLimits { cells: 8, reports: 10, groups: 10, keys: 2 };
+const LIMITS: RecordLimits = RecordLimits { cells: 8, reports: 10, groups: 10, keys: 2, derived_items: false };
 
 /// Asserts that the cells of each run add up to the run's totals.
 fn check_sums(record: &MigrationRecord) {

@@ -7,13 +7,12 @@ use aws_sdk_dynamodb::types::{
 use backfill::internals::change::OnExisting::Overwrite;
 use backfill::internals::change::Strategy::InPlace;
 use backfill::internals::change::{Change, Changes, Decision, GuardedWrite};
-use backfill::internals::dynamodb::sdk::DynamoTable;
 use backfill::internals::dynamodb::{Sink, WriteConsumption, WriteReply};
 use backfill::internals::item::{IndexSchema, Item, Projection, Value, attribute_bytes};
 use serde_json::json;
 
 use super::cases::{copy, mv, remove, set};
-use super::{item, table};
+use super::{Table, item, table};
 use crate::harness::{Harness, definition, index, key_elements, key_schema, projection, to_sdk};
 
 /// Global indexes of the tests. `a` (a string) and `n` (a number) are index keys. Partial projections include the
@@ -86,7 +85,7 @@ async fn put(harness: &Harness, name: &str, image: &Item) {
     harness.client().put_item().table_name(name).set_item(Some(to_sdk(image))).send().await.unwrap();
 }
 
-async fn send(table: &DynamoTable, write: &GuardedWrite) -> WriteConsumption {
+async fn send(table: &Table, write: &GuardedWrite) -> WriteConsumption {
     match table.write(&[write]).await.remove(0) {
         Ok(WriteReply::Applied { consumed: Some(consumed), .. }) => consumed,
         other => panic!("{other:?}"),

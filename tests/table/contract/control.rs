@@ -14,11 +14,11 @@ use backfill::internals::item::{Item, Num, Value};
 use backfill::internals::local::Fault;
 use backfill::internals::plan::{FlagKey, Plan, load};
 
-use super::table;
+use super::sdk_table;
 use crate::harness::Harness;
 
 async fn control_items(harness: &Harness, name: &str, key: &FlagKey) -> (ControlItem, ControlItem) {
-    let table: Arc<dyn Control> = Arc::new(table(harness, name).await);
+    let table: Arc<dyn Control> = Arc::new(sdk_table(harness, name).await);
     flag_and_lease_items(table, name, key).await.unwrap()
 }
 

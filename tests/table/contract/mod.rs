@@ -24,13 +24,91 @@ mod runs;
 mod writes;
 
 use crate::harness::Harness;
+use async_trait::async_trait;
+use backfill::internals::change::{Filter, GuardedWrite};
+use backfill::internals::dynamodb::lean::LeanTable;
 use backfill::internals::dynamodb::sdk::{DynamoTable, connect};
-use backfill::internals::item::{Item, item_from_json};
+use backfill::internals::dynamodb::{
+    Describe, FilteredPage, GetReply, Page, PageRequest, Recovery, Sink, Source, TableDescription, TableError,
+    WriteReply,
+};
+use backfill::internals::item::{Item, ItemKey, item_from_json};
 use backfill::internals::plan::TableRef;
 use serde_json::Value as Json;
 
-/// A table of the server. Tests access it through the type that the engine uses.
-async fn table(harness: &Harness, name: &str) -> DynamoTable {
+/// A table of the server. Tests access it through the type that the engine uses: the SDK's client, or the one that
+/// `BACKFILL_TEST_CLIENT` names.
+async fn table(harness: &Harness, name: &str) -> Table {
+    let table = sdk_table(harness, name).await;
+    match std::env::var("BACKFILL_TEST_CLIENT").as_deref() {
+        Ok("lean") => Table::lean(table).await,
+        Ok("sdk") | Err(_) => Table::Sdk(table),
+        Ok(other) => panic!("there is no client {other}"),
+    }
+}
+
+enum Table {
+    Sdk(DynamoTable),
+    Lean(LeanTable),
+}
+
+impl Table {
+    /// Returns the table for the lean client. The first request, which the SDK sends, shows the way to the server.
+    async fn lean(table: DynamoTable) -> Table {
+        let _ = table.time_to_live().await;
+        Table::Lean(LeanTable::new(table))
+    }
+
+    fn parts(&self) -> (&dyn Describe, &dyn Source, &dyn Sink) {
+        match self {
+            Table::Sdk(table) => (table, table, table),
+            Table::Lean(table) => (table, table, table),
+        }
+    }
+}
+
+#[async_trait]
+impl Describe for Table {
+    async fn describe(&self) -> Result<TableDescription, TableError> {
+        self.parts().0.describe().await
+    }
+
+    async fn recovery(&self) -> Result<Recovery, TableError> {
+        self.parts().0.recovery().await
+    }
+
+    async fn time_to_live(&self) -> Result<Option<String>, TableError> {
+        self.parts().0.time_to_live().await
+    }
+}
+
+#[async_trait]
+impl Source for Table {
+    async fn read_page(&self, request: &PageRequest) -> Result<Page, TableError> {
+        self.parts().1.read_page(request).await
+    }
+
+    async fn read_filtered_page(&self, request: &PageRequest, filter: &Filter) -> Result<FilteredPage, TableError> {
+        self.parts().1.read_filtered_page(request, filter).await
+    }
+}
+
+#[async_trait]
+impl Sink for Table {
+    async fn write(&self, chunk: &[&GuardedWrite]) -> Vec<Result<WriteReply, TableError>> {
+        self.parts().2.write(chunk).await
+    }
+
+    fn max_chunk(&self) -> usize {
+        self.parts().2.max_chunk()
+    }
+
+    async fn get(&self, key: &ItemKey) -> Result<GetReply, TableError> {
+        self.parts().2.get(key).await
+    }
+}
+
+async fn sdk_table(harness: &Harness, name: &str) -> DynamoTable {
     let reference = TableRef {
         name: name.to_owned(),
         key: None,

@@ -11,7 +11,7 @@ use backfill::internals::dynamodb::{Describe, FatalKind, PageRequest, Sink, Sour
 use backfill::internals::item::{IndexSchema, Item, ItemKey, KeyAttribute, Num, Path, Position, Projection, Value};
 use serde_json::json;
 
-use super::{item, table};
+use super::{Table, item, sdk_table, table};
 use crate::harness::{Harness, bytes_of, key_of, to_sdk};
 
 /// Reads every item of every segment, in pages of at most `limit` items. Between two pages, the start key is converted
@@ -37,6 +37,13 @@ async fn scan(table: &dyn Source, total_segments: u32, limit: Option<u32>, consi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_segmentation_reads_every_item_once() {
     let harness = Harness::start();
+    read_segmentations(&harness, &[(1, None, false), (3, Some(37), true), (16, Some(1), false), (50, None, true)])
+        .await;
+}
+
+/// Reads a table with these numbers of segments, page limits and consistencies, each by the client under test and by the
+/// lean client.
+async fn read_segmentations(harness: &Harness, segmentations: &[(u32, Option<u32>, bool)]) {
     let name = harness.create_table().await;
     let expected: BTreeMap<String, String> = (0..600)
         .map(|n| {
@@ -51,13 +58,14 @@ async fn every_segmentation_reads_every_item_once() {
     let items =
         expected.values().map(|text| backfill::internals::item::item_from_json(&text.parse().unwrap()).unwrap());
     harness.load(&name, items).await;
-    let table = table(&harness, &name).await;
-    for (segments, limit, consistent) in [(1, None, false), (3, Some(37), true), (16, Some(1), false), (50, None, true)]
-    {
-        let items = scan(&table, segments, limit, consistent).await;
-        assert_eq!(items.len(), expected.len(), "{segments} segments, limit {limit:?}");
-        let found: BTreeMap<String, String> = items.iter().map(|i| (key_of(i).to_text(), bytes_of(i))).collect();
-        assert_eq!(found, expected, "{segments} segments, limit {limit:?}");
+    let lean = Table::lean(sdk_table(harness, &name).await).await;
+    for table in [table(harness, &name).await, lean] {
+        for (segments, limit, consistent) in segmentations {
+            let items = scan(&table, *segments, *limit, *consistent).await;
+            assert_eq!(items.len(), expected.len(), "{segments} segments, limit {limit:?}");
+            let found: BTreeMap<String, String> = items.iter().map(|i| (key_of(i).to_text(), bytes_of(i))).collect();
+            assert_eq!(found, expected, "{segments} segments, limit {limit:?}");
+        }
     }
 }
 

@@ -78,8 +78,9 @@ async fn with_issuer(source: Source, more: &str) -> (Scene, Arc<Issuer>) {
 /// lease all recover.
 #[tokio::test(flavor = "multi_thread")]
 async fn renewed_credentials_are_used_during_a_run() {
-    for source in [Source::File, Source::Process] {
+    for (source, client) in [(Source::File, "sdk"), (Source::Process, "sdk"), (Source::File, "lean")] {
         let (scene, issuer) = with_issuer(source, "").await;
+        let client = format!("client.dynamodb={client}");
         let writes = AtomicU64::new(0);
         let rejected = Arc::new(Mutex::new(BTreeSet::new()));
         let accepted = Arc::new(Mutex::new(BTreeSet::new()));
@@ -101,9 +102,10 @@ async fn renewed_credentials_are_used_during_a_run() {
             seen_rejected.lock().unwrap().insert(call);
             expired()
         });
-        tool(&scene.harness, &["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
-        let ran = scene.run().exits(0);
-        assert_eq!(counts(&ran.json())["applied"], 240, "{source:?}");
+        let tool = |args: &[&str]| tool(&scene.harness, &[args, &["--set", &client]].concat());
+        tool(&["cutover", scene.plan(), "--to", "dual-write", "--yes"]).exits(0);
+        let ran = tool(&["run", scene.plan(), "--yes", "--output", "json"]).exits(0);
+        assert_eq!(counts(&ran.json())["applied"], 240, "{source:?}, {client}");
         let rejected = rejected.lock().unwrap().clone();
         let accepted = accepted.lock().unwrap().clone();
         for operation in ["UpdateItem", "GetItem"] {

@@ -4,6 +4,7 @@
 //! Every attribute value except keys contains a secret text, which must not appear in any output. Every run logs at the
 //! most verbose level.
 
+mod client;
 mod credentials;
 mod dead_letters;
 mod disk;

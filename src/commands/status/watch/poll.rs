@@ -72,7 +72,8 @@ async fn read_once(migration: &Migration, commands: &CommandLine) -> anyhow::Res
     options.offline = true;
     let outcome = Box::pin(migration.status(&options)).await?;
     let file = state::read(migration.state_path())?;
-    let record = file.migration(RecordLimits { cells: CELLS, reports: 0, groups: 0, keys: 0 }).await?;
+    let record =
+        file.migration(RecordLimits { cells: CELLS, reports: 0, groups: 0, keys: 0, derived_items: false }).await?;
     let events = record.events.iter().rev().take(STEPS).rev().map(|event| parse_event(&event.event));
     let events = events.collect::<Result<Vec<_>, _>>()?;
     let steps = StepEntry::all(&events, &outcome.steering().record);

@@ -277,6 +277,7 @@ fn report_of(
         ended_at: String::new(),
         deletes: job.plan.deletes_items(),
         only_writes_values: job.plan.changes.iter().all(Change::only_writes_values),
+        puts: job.plan.puts_items(),
         compared: counts.compared(),
         not_selected: counts.not_selected,
         matching: counts.matching,

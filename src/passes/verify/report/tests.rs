@@ -19,6 +19,7 @@ pub(in crate::passes::verify) fn report() -> VerifyReport {
         ended_at: "2026-01-01T01:00:00Z".into(),
         deletes: false,
         only_writes_values: false,
+        puts: false,
         compared: 12_000,
         not_selected: 345,
         matching: 11_998,
