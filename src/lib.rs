@@ -115,7 +115,7 @@
 //! | `program-asked` | while a program computes values | those items were not written; the program is asked again, and may answer differently |
 //! | `prior-values-unrecorded` | before a write's prior values are durable | the item was not written; the page is read again |
 //! | `prior-values-recorded` | after a write's prior values are durable, before it is sent | the item was not written, but its prior values are recorded; the page is read again |
-//! | `write-unanswered` | after DynamoDB has carried out a write, before its reply is handled | some items of the page are written; when they are read again, they count as already applied. With `split = true`, an item may have part of its changes; the rest is written then, or the item is a failure that names the written part |
+//! | `write-unanswered` | after DynamoDB has carried out a write, before its reply is handled | some items of the page are written; when they are read again, they count as already applied. With `split = true`, an item may have only some of its changes; the next process makes the others, or lists the item as a failure and names the written part |
 //! | `page-uncommitted` | after all writes of a page are answered, before the commit | the same, for all items of the page |
 //! | `delete-unconfirmed` | after a delete, before its confirmation is durable | the item is gone; a rollback reports it, because another writer may have deleted it |
 //! | `put-back-unmarked` | after a deleted item was put back, before the mark is durable | the item is in the table. If the journal's item equals it, the mark is stored now; otherwise, the item stays and is reported |

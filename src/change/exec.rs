@@ -170,8 +170,8 @@ impl Exec {
     }
 
     /// Compares an item with this change. `position` is the position of the change in the plan. Returns the path with
-    /// the fault; `None` if the item matches. `record` shows which values the migration wrote. `answers` are those to the
-    /// question of [`Exec::comparison`]. A change with a marker needs none.
+    /// the fault; `None` if the item matches. `record` shows which values the migration wrote. `answers` are the
+    /// answers to the question of [`Exec::comparison`]. A change with a marker needs no answers.
     pub fn compare(
         &self,
         position: usize,

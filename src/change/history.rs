@@ -93,6 +93,10 @@ pub enum HistoryLookup {
     /// attributes that have changed. If the state file is damaged, the phase continues: it reports facts that it cannot
     /// read as unknown, and does not check stable attributes without a readable record.
     ForReport,
+    /// To find the writes of an item that a killed process may not have completed. The history contains only what `run`
+    /// recorded after the last complete run in which the item was not a failure. Like `ForReport`, it contains what is
+    /// readable.
+    ForUnfinishedWrites,
 }
 
 /// A recorded delete of this migration, or a recorded put of a derived item.
@@ -118,7 +122,7 @@ pub enum Undone {
     No,
     /// A rollback may have sent the write, but recorded no reply.
     Unknown,
-    /// The item was in the table again, or the derived item was gone. Whatever changed since was done by an application.
+    /// The item was in the table again, or the derived item was gone. An application made every later change.
     Yes,
 }
 
@@ -280,8 +284,8 @@ impl ItemHistory {
         self.journal.get(path).into_iter().flatten().map(|(_, row)| &row.prior)
     }
 
-    /// Returns whether no recorded write to this path took effect, as far as the item shows: no write is recorded, or
-    /// the path still has the state that the newest recorded write found.
+    /// Returns whether the item shows no effect of a recorded write to this path: no write is recorded, or the path
+    /// still has the state that the newest recorded write found.
     pub(super) fn is_as_found(&self, path: &Path, item: &Item) -> bool {
         match (self.priors(path).next(), path.get(item)) {
             (None, _) | (Some(PriorValue::Nothing), None) => true,
@@ -349,6 +353,11 @@ impl ItemHistory {
         let digests = ValueDigests::from_value(value);
         let wrote_it = |row: &PreImage| row.written_digest.is_some_and(|written| digests.contains(written));
         self.journal.get(path).is_some_and(|rows| rows.iter().any(|(_, row)| wrote_it(row)))
+    }
+
+    /// Returns whether a repair wrote the item.
+    pub(super) fn has_repairs(&self) -> bool {
+        self.journal.values().flatten().any(|(origin, _)| *origin == PreImageOrigin::Repair)
     }
 
     /// Returns the values that repairs replaced at this path, newest first. Omits values that, according to the records,

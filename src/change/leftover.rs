@@ -1,6 +1,7 @@
-//! What a rollback reports about items that it changed. Most of these items differ from their state before the migration,
-//! because the records do not show that state. This happens even if nobody else writes to the table. Other items are as
-//! before, but lack a value that a repair replaced.
+//! The reasons why a rollback reports an item that it changed. For some reasons, the item may differ from its state
+//! before the migration, because the records do not show that state. This happens even if nobody else writes to the
+//! table. For the other reasons, a value that an application may have written is lost: a repair replaced the value, or
+//! the reply to the item's delete is missing.
 
 use std::fmt;
 
@@ -16,8 +17,9 @@ pub enum Leftover {
     /// The rollback created the item's old attribute after new-only writes. The item's record cannot be read, so it is
     /// unknown whether the item had an old attribute before the migration.
     Unknown,
-    /// A repair replaced a value at this path, and the rollback does not restore that value. The records do not show that
-    /// this migration wrote it, or that the item had it before the migration, so an application may have written it.
+    /// A repair replaced a value at this path, and the rollback does not restore that value. The records show neither
+    /// that this migration wrote it nor that the item had it before the migration, so an application may have written
+    /// it.
     RepairedOver,
     /// The rollback sent the delete of a derived item and got no reply, and the item is gone. If a writer did not stop and
     /// changed the item just before the delete, nothing shows that change.
@@ -65,8 +67,8 @@ impl fmt::Display for Leftover {
                  attribute, and before the migration the item may have had only the new one"
             }
             Leftover::RepairedOver => {
-                "`verify --repair` had replaced a value there that this migration is not recorded to have written. An \
-                 application may have written it. The rollback does not restore that value; the journal keeps it"
+                "`verify --repair` had replaced a value there, and no record shows that this migration wrote it. \
+                 An application may have written it. The rollback does not restore that value; the journal keeps it"
             }
             Leftover::DeleteReplyLost => {
                 "the derived item is gone, but the reply to its delete was lost. If another writer changed the item just \

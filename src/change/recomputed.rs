@@ -2,7 +2,7 @@
 //! marker. Instead, the tool asks the program about every item that has inputs, and compares the answer with the
 //! outputs.
 //!
-//! The tool does not trust the promise. A value that differs from the answer is never overwritten unless the plan says
+//! The tool does not trust this promise. It overwrites a value that differs from the answer only if the plan says
 //! `on_existing = "overwrite"`. Before it overwrites a value, the tool asks twice. If the two answers differ, the item is
 //! a failure and stays unchanged.
 
@@ -44,8 +44,9 @@ impl Exec {
         self.marker.is_none()
     }
 
-    /// Returns what to ask the program to find out whether the item has the outputs that its inputs imply. `position` is
-    /// the position of the change in the plan. Returns `None` if the item alone shows it, or if the change has a marker.
+    /// Returns what to ask the program to find out whether the item has the outputs that its inputs imply. `position`
+    /// is the position of the change in the plan. Returns `None` if the item alone shows this, or if the change has a
+    /// marker.
     pub fn comparison(&self, position: usize, item: &Item) -> Option<ProgramQuestion> {
         let inputs = self.inputs_of(item);
         let has_outputs = self.outputs.iter().all(|output| output.get(item).is_some());
@@ -120,7 +121,7 @@ impl Draft<'_> {
         let differing: Vec<Path> = differing.map(|output| (*output).clone()).collect();
         match on_existing {
             OnExisting::Keep if !differing.is_empty() => return self.diverged.extend(differing),
-            // Every existing output counts as done, so the item gets no other one.
+            // With `skip`, an existing output counts as done, so the item gets none of the other outputs.
             OnExisting::Skip if !differing.is_empty() || (1..exec.outputs.len()).contains(&existing.len()) => {
                 existing.iter().for_each(|output| self.require(Condition::Exists((*output).clone())));
                 return self.skipped.extend(existing.into_iter().cloned());

@@ -98,6 +98,27 @@ fn the_answer_shows_that_an_item_is_done() {
     assert_eq!(verdict(&plan, &gone, &ItemHistory::default(), right), Verdict::Matching);
 }
 
+/// An application wrote one output again, and the item left the selection. The other output is still the migration's.
+#[test]
+fn each_output_of_the_migration_is_compared() {
+    let plan = plan("where = 'type(item.s) == \"S\" && item.s == \"yes\"'\n");
+    let image = item(json!({"pk": {"S": "1"}, "a": {"S": "x"}, "s": {"S": "yes"}}));
+    let Decision::Write(write) = decide(&expand(&plan), &image, right) else { panic!() };
+    let record = history_of(&write);
+    let mut left = update(&write, Some(&image)).unwrap();
+    left.insert("s".to_owned(), Value::S("no".to_owned()));
+    left.insert("b".to_owned(), Value::S("x".to_owned()));
+    left.insert("x".to_owned(), program(&item(json!({"a": {"S": "x"}, "b": {"S": "x"}})))["x"].clone());
+    assert_eq!(verdict(&plan, &left, &record, right), Verdict::Stale, "`y` is an old output of the migration");
+    let mut only_second = left.clone();
+    only_second.remove("x");
+    let unreadable = ItemHistory::unreadable("a row is damaged");
+    assert!(verdict(&plan, &only_second, &unreadable, right).is_mismatch());
+    // Nothing of the migration is left.
+    left.insert("y".to_owned(), Value::S("theirs".to_owned()));
+    assert_eq!(verdict(&plan, &left, &record, right), Verdict::NotSelected);
+}
+
 /// A program gives another answer each time, although the plan promises that it does not.
 #[test]
 fn nothing_is_overwritten_with_the_answers_of_a_program_that_is_not_deterministic() {

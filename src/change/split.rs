@@ -241,20 +241,23 @@ impl Changes {
     }
 
     /// Returns whether an item may be partly written, because a process was killed between two writes of it. If so, the
-    /// caller must look up the items' records before the pass writes them.
+    /// caller must look up the items' records before the pass writes the items.
     pub fn may_be_partly_written(&self) -> bool {
         self.parts.len() > 1 && matches!(self.ops, Ops::Expand(_))
     }
 
     /// Returns the paths that, according to the item's record, an earlier process wrote, if another part of the item
     /// still has to be written. Returns no path if the item is complete, or if an earlier process completed it and
-    /// another writer changed it since.
+    /// another writer changed it since. `unfinished` is the part of the record that
+    /// [`HistoryLookup::ForUnfinishedWrites`](super::HistoryLookup::ForUnfinishedWrites) finds: a complete run wrote the
+    /// whole item, so its writes say nothing about a part.
     ///
-    /// A part is written if it needs nothing and a write of it is recorded. It is not if it still needs something, and
-    /// no record shows a write that took effect: the paths have the values that the newest record found.
-    pub fn partly_written(&self, item: &Item, history: &ItemHistory) -> Vec<Path> {
+    /// A part counts as written if it needs nothing and `unfinished` has a write of it. A part counts as not yet written
+    /// if it still needs something and no write in `unfinished` took effect: its paths still have the values that the
+    /// newest record found.
+    pub fn partly_written(&self, item: &Item, history: &ItemHistory, unfinished: &ItemHistory) -> Vec<Path> {
         let mut written = Vec::new();
-        if !self.may_be_partly_written() || history.is_empty() {
+        if !self.may_be_partly_written() || unfinished.is_empty() {
             return written;
         }
         let Some(key) = self.key().key_of(item) else { return written };
@@ -265,7 +268,7 @@ impl Changes {
             let paths: Vec<&Path> = part.expand().iter().flat_map(ExpandOp::changed_paths).collect();
             match draft.finish(key.clone(), None, &self.pricing) {
                 Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => {
-                    let recorded = paths.into_iter().filter(|path| history.priors(path).next().is_some());
+                    let recorded = paths.into_iter().filter(|path| unfinished.priors(path).next().is_some());
                     written.extend(recorded.cloned());
                 }
                 Decision::Write(_)
@@ -273,7 +276,7 @@ impl Changes {
                 | Decision::Diverged(_)
                 | Decision::Rejected(_)
                 | Decision::NotComputable(_)
-                | Decision::Refused(..) => is_open |= paths.iter().all(|path| history.is_as_found(path, item)),
+                | Decision::Refused(..) => is_open |= paths.iter().all(|path| unfinished.is_as_found(path, item)),
             }
         }
         if is_open { written } else { Vec::new() }

@@ -90,6 +90,24 @@ impl UndoOp {
         };
         one.into_iter().chain(another)
     }
+
+    /// Returns the paths at which a repair may have replaced one value with another. A repair of an added element, a
+    /// conversion or a list or map derives the new value from the old one, so it replaces none.
+    fn replaceable_paths(&self) -> impl Iterator<Item = &Path> {
+        let (one, another) = match self {
+            UndoOp::Move { from, to } => (Some(to), Some(from)),
+            UndoOp::Copy { source, to, .. } => (Some(to), Some(&source.path)),
+            UndoOp::Set { to: path, .. } | UndoOp::Computed { to: path } | UndoOp::Remove { path } => {
+                (Some(path), None)
+            }
+            UndoOp::Converted { .. }
+            | UndoOp::Elements { .. }
+            | UndoOp::Appended { .. }
+            | UndoOp::Restore
+            | UndoOp::RemoveDerived => (None, None),
+        };
+        one.into_iter().chain(another)
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -125,14 +143,18 @@ impl<'a> Draft<'a> {
     }
 
     /// Notes each path at which a repair replaced a value that this write does not restore. The note goes to the journal
-    /// with the write's pre-images, so the report of the rollback survives a crash.
+    /// with the write's pre-images, so the report of the rollback survives a crash. If the rollback does not write the
+    /// item, there is no note.
     fn note_repaired_values(&mut self, ops: &[UndoOp]) {
         let history = self.history;
+        if !history.has_repairs() {
+            return;
+        }
         let after = self.image_after();
         let is_lost = |path: &&Path| history.repaired_over(path).any(|value| path.get(&after) != Some(value));
         let lost: Vec<PreImage> = ops
             .iter()
-            .flat_map(UndoOp::changed_paths)
+            .flat_map(UndoOp::replaceable_paths)
             .filter(is_lost)
             .map(|path| PreImage::with_leftover(path, Leftover::RepairedOver))
             .collect();
@@ -211,8 +233,8 @@ impl<'a> Draft<'a> {
             return;
         }
         if self.needs_record {
-            // The selection may not include the item, so only a record of a write allows a change of it: of one that
-            // created the value, or of one that overwrote a value.
+            // The selection may not include the item, so undo changes it only if a record shows a write to the target:
+            // a write that created the value, or one that overwrote a value.
             match new {
                 Some(new) if history.is_own_value(to, new) => {}
                 // The recorded write did not take effect.

@@ -131,7 +131,7 @@ fn write_row(out: &mut Vec<u8>, row: &PreImageRecord, phase: &str, show_values: 
     if show_values {
         write!(out, "  {}", value_text(value.as_ref()))?;
         if let JournaledWrite::Delete { removed: Some(removed), .. } = write {
-            write!(out, "  changed just before to {}", value_text(Some(removed)))?;
+            write!(out, "  changed just before the delete to {}", value_text(Some(removed)))?;
         }
     }
     writeln!(out)

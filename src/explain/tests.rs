@@ -150,7 +150,7 @@ fn a_skipped_value_in_an_element_is_described_as_such() {
     let image = item(json!({"pk": {"S": "1"}, "lines": {"L": [line]}}));
     let said = explain_by_rules(ExplainedPass::Expand, &plan, &image, &ItemHistory::default());
     let expected =
-        "an element of `lines` has another value already at a target of the change, and `on_existing = \"skip\"`";
+        "an element of `lines` already has another value at a target of the change, and `on_existing = \"skip\"`";
     assert!(said.starts_with(expected), "{said}");
 }
 

@@ -89,8 +89,8 @@ impl Verdict {
             Decision::NeedsAnswers(..) => Verdict::new(
                 PredictedOutcome::WouldChange,
                 "the program of an `exec` decides: it computes the outputs from the inputs that the item has now. If the \
-                 item does not have these outputs yet, one conditional write stores them. `explain` does not start the \
-                 program",
+                 item lacks these outputs, one conditional write stores them. If it has other values, `on_existing` \
+                 decides. `explain` does not start the program",
             ),
             Decision::Write(write) => {
                 let summary = match (write.deleted_item(), write.created_item()) {
@@ -115,12 +115,12 @@ impl Verdict {
         }
     }
 
-    /// There is no such item, and the pass creates none.
+    /// The verdict on a key without an item, if the pass creates none.
     pub(super) fn gone(pass: ExplainedPass, changes: &Changes) -> Verdict {
         let why = match pass {
             ExplainedPass::Undo if changes.removes_derived_items() => {
                 "the table has no item with this key, and the journal has no derived item with this key. A rollback only \
-                 deletes derived items that this migration put. Name the key of a derived item"
+                 deletes derived items that this migration put. Pass the key of a derived item"
             }
             ExplainedPass::Undo if changes.restores_items() => {
                 "the table has no item with this key, and the journal has no deleted item with this key. A rollback puts \
@@ -263,10 +263,10 @@ fn existing_values(paths: &[Path], plan: &[Change]) -> String {
     let mut parts = Vec::new();
     if !targets.is_empty() {
         let targets: Vec<Path> = targets.into_iter().cloned().collect();
-        parts.push(format!("{} another value already", plural(&targets, "has", "have")));
+        parts.push(format!("{} another value", plural(&targets, "already has", "already have")));
     }
     for container in containers {
-        parts.push(format!("an element of `{container}` has another value already at a target of the change"));
+        parts.push(format!("an element of `{container}` already has another value at a target of the change"));
     }
     parts.join(", and ")
 }

@@ -83,8 +83,8 @@ pub fn parse_event(event: &str) -> Result<Event, StoreError> {
     })
 }
 
-/// The number of open failures that decide whether some are not computable. More failures would make every command read
-/// many rows, and the first ones show what is wrong.
+/// The number of open failures that are searched for items that are not computable. To search more of them would make
+/// every command read many rows, and the first ones show what is wrong.
 const MAX_LOOKED_AT: u32 = 1_000;
 
 /// Returns whether one of the first open failures is an item that is not computable.

@@ -283,8 +283,8 @@ pub struct PassSummary {
     pub journaled: u64,
     /// The items that the pass did not restore exactly.
     pub not_as_before: Option<UnrestoredItems>,
-    /// The items that a rollback restored, although `verify --repair` had replaced a value in them that an application may
-    /// have written. The rollback does not restore that value; the journal keeps it.
+    /// The items that a rollback restored without a value that `verify --repair` had replaced. An application may have
+    /// written that value; the journal keeps it.
     pub repaired_over: AffectedItems,
     /// The derived items that a rollback deleted without a reply. If another writer changed one of them just before, that
     /// change is lost.

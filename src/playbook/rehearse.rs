@@ -104,7 +104,7 @@ impl StepRefusal {
         let unproven = if missing == [Fact::WritersStopped] {
             "the table does not show whether its writers have stopped, so you must confirm it"
         } else {
-            "no flag is configured, so you must confirm what it would prove"
+            "no flag is configured, so you must confirm what a flag would prove"
         };
         let why = format!("{unproven}: {}. Check each one, then add its option", each.join(", "));
         let mut facts: Vec<&Fact> = given.iter().chain(&missing).collect();

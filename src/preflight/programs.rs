@@ -22,7 +22,7 @@ fn of_program(exec: &Exec) -> Vec<Finding> {
             return vec![
                 Finding::new(Refusal, "exec-program", format!("The program `{name}` cannot be started: {why}"))
                     .with_reason(match exec.is_deterministic() {
-                        true => "Each run and each verification needs it for every selected item that has inputs",
+                        true => "Each run and each verification needs it for selected items that have inputs",
                         false => "The run needs it for every item that is not done yet",
                     })
                     .with_action("Install the program and make it executable, or correct `exec` in the plan"),

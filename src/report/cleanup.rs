@@ -98,7 +98,7 @@ impl CleanupEntry {
         entries.push(CleanupEntry::new(
             "the state file",
             match journaled {
-                0 => "you no longer need its records. Its journal has no values".to_owned(),
+                0 => "you no longer need its records (its journal has no values)".to_owned(),
                 values => format!(
                     "you no longer need its records and the {} in its journal: the journal may have the only copy of \
                      values and items that were overwritten, removed or deleted",

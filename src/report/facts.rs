@@ -195,7 +195,7 @@ impl MigrationReport {
             MigrationStage::Expand if self.ends_at_verify => "Changing items",
             MigrationStage::Expand => "Writing new values",
             MigrationStage::Verify if self.is_over() => "Complete",
-            MigrationStage::Verify if self.ends_at_verify => "Values written; the next step is open",
+            MigrationStage::Verify if self.ends_at_verify => "Values written; not complete",
             MigrationStage::Verify => "New values written; not cut over",
             MigrationStage::Cutover => "Cutting over",
             MigrationStage::Soak => "Cut over; soaking",

@@ -47,6 +47,8 @@ pub trait History: Send + Sync {
     /// contains records of the expansion and of repairs. The method then first proves that the records are readable,
     /// and fails if the whole store is damaged. With [`HistoryLookup::ForReport`], the method succeeds even if the
     /// store is damaged. The history then contains what is readable, and does not say whether a baseline exists.
+    /// [`HistoryLookup::ForUnfinishedWrites`] reads in the same way, but only the records of the expansion after the last
+    /// complete run in which the item was not a failure, or was a failure that a retry resolved.
     async fn history_of(&self, keys: Vec<ItemKey>, lookup: HistoryLookup) -> Result<Vec<ItemHistory>, StoreError>;
 
     /// Returns an item's pre-images, newest first: those at `path`, or those at all paths if `path` is `None`. Omits

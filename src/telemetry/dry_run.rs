@@ -45,8 +45,8 @@ struct FailureLimit {
 }
 
 impl FailureLimit {
-    /// Says that the run would stop, when, and what to do. `is_part` is whether the dry run read only a part of the
-    /// table.
+    /// Says that the run would stop, at which failure, and what to do. `is_part` is whether the dry run read only a
+    /// part of the table.
     fn text(&self, is_part: bool) -> String {
         let FailureLimit { limit, least, most, is_certain } = self;
         let would = if *is_certain { "would" } else { "may" };
@@ -56,8 +56,8 @@ impl FailureLimit {
             (false, false) => format!("{} to {}", number(*least), count(*most, "item", "items")),
         };
         format!(
-            "A run {would} stop early with exit code 6, when item number {} fails: {failing} would fail, and [limits] \
-             max_failures is {}. The items behind the stop would stay unchanged. Correct the plan or these items, or \
+            "A run {would} stop early with exit code 6, at failure number {}: {failing} would fail, and [limits] \
+             max_failures is {}. The remaining items would stay unchanged. Correct the plan or the failing items, or \
              raise max_failures",
             number(limit.saturating_add(1)),
             number(*limit)

@@ -328,8 +328,8 @@ async fn an_index_that_was_added_later_does_not_block_the_way_back() {
     assert_eq!(harness.dump(&table).await, before);
 }
 
-/// A dry run says that the run would stop at `max_failures`, when, and what to do. A sample says "may" if the limit is
-/// inside the estimate.
+/// A dry run says that the run would stop at `max_failures`, at which failure, and what to do. A sample says "may" if
+/// the limit is inside the estimate.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_says_that_the_run_would_stop_at_max_failures() {
     let harness = Harness::embedded();
@@ -348,7 +348,7 @@ async fn a_dry_run_says_that_the_run_would_stop_at_max_failures() {
     };
     let (said, json) = dry_run(&plan(5));
     for part in
-        ["A run would stop early with exit code 6, when item number 6 fails", "6 items would fail", "max_failures is 5"]
+        ["A run would stop early with exit code 6, at failure number 6", "6 items would fail", "max_failures is 5"]
     {
         assert!(said.contains(part), "{part}: {said}");
     }

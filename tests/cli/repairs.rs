@@ -103,8 +103,9 @@ async fn a_repair_says_what_it_overwrites_and_asks() {
     assert_eq!(next(&harness, &plan), None);
 }
 
-/// An application replaced a value that the run had written. A repair overwrites the application's value, after it said
-/// so, and the rollback restores the item. The report and the list name the item, and the journal has the value.
+/// An application replaced a value that the run had written. A repair announces that it overwrites the application's
+/// value, and does so. Then the rollback restores the item. The report and the list name the item, and the journal has
+/// the value.
 /// RUNBOOK: "the report of the rollback and `failures list` name each of them"
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_names_the_values_that_a_repair_replaced() {
@@ -118,7 +119,7 @@ async fn a_rollback_names_the_values_that_a_repair_replaced() {
     assert_eq!((&verified["stale"], &verified["forecast"]["replaces"]), (&json!(21), &json!(21)), "{verified:#}");
     let repaired = tool(&harness, &["verify", text(&plan), "--all", "--repair", "--yes"]).exits(0);
     let said = repaired.messages();
-    assert!(said.contains("In 21 of them, the repair replaces or removes a value"), "{said}");
+    assert!(said.contains("In 21 of the items to repair, the repair replaces or removes a value"), "{said}");
     let predicted = tool(&harness, &["rollback", text(&plan), "--dry-run", "--output", "json"]).exits(0).json();
     assert_eq!(predicted["repaired_over"]["items"], 1, "{predicted:#}");
     let ran = tool(&harness, &["rollback", text(&plan), "--yes", "--output", "json"]).exits(0).json();

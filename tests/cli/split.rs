@@ -1,6 +1,7 @@
 //! `split = true` with the real binary and a real engine: items with more changes than one write has room for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use backfill::internals::item::Item;
 
@@ -75,26 +76,31 @@ impl Scene {
     }
 
     /// Holds the second write of the first item that gets one, until the gate opens.
-    fn hold_a_second_write(&self) -> backfill::internals::local::RequestGate {
+    /// Also returns whether a second write waits at the gate.
+    fn hold_a_second_write(&self) -> (backfill::internals::local::RequestGate, Arc<AtomicBool>) {
         let gate = backfill::internals::local::RequestGate::closed();
         let held = gate.clone();
+        let waits = Arc::new(AtomicBool::new(false));
+        let arrived = Arc::clone(&waits);
         let written = std::sync::Mutex::new(BTreeSet::new());
         let rule: FaultRule = Arc::new(move |request: &RequestInfo| {
             let is_second =
                 request.operation == "UpdateItem" && !written.lock().unwrap().insert(request.body()["Key"].to_string());
+            arrived.fetch_or(is_second, Ordering::SeqCst);
             if is_second { Fault::Hold(held.clone()) } else { Fault::Pass }
         });
         self.harness.proxy().set_faults(Some(rule));
-        gate
+        (gate, waits)
     }
 }
 
 impl Scene {
-    /// Waits until the only item is between its two writes, and returns it.
-    async fn half_written(&self) -> Item {
+    /// Waits until the only item is between its two writes, and returns it. The second write has been sent, so it is in
+    /// the journal.
+    async fn half_written(&self, waits: &AtomicBool) -> Item {
         for _ in 0..600 {
             let now = self.now().await.into_values().next().unwrap();
-            if has_new(&now) > 0 {
+            if has_new(&now) > 0 && waits.load(Ordering::SeqCst) {
                 return now;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -155,7 +161,7 @@ async fn items_with_many_changes_get_several_writes() {
 async fn a_kill_between_two_writes_does_no_harm() {
     for goes_back in [false, true] {
         let scene = Scene::new(8, "strategy = \"in-place\"", &moves()).await;
-        let gate = scene.hold_a_second_write();
+        let (gate, _) = scene.hold_a_second_write();
         let run = scene.start(&RUN);
         let half = |items: &BTreeMap<String, Item>| {
             items.values().filter(|item| (1..ATTRIBUTES).contains(&has_new(item))).count()
@@ -197,9 +203,9 @@ async fn a_kill_between_two_writes_does_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_between_two_writes_keeps_its_value() {
     let scene = Scene::new(1, "", &constants()).await;
-    let gate = scene.hold_a_second_write();
+    let (gate, waits) = scene.hold_a_second_write();
     let run = scene.start(&RUN);
-    let now = scene.half_written().await;
+    let now = scene.half_written(&waits).await;
     let missing = (0..ATTRIBUTES).map(|n| format!("new{n}")).find(|name| !now.contains_key(name)).unwrap();
     let first = has_new(&now);
     let mut theirs = now.clone();
@@ -230,9 +236,9 @@ async fn the_next_process_knows_the_part_that_a_killed_one_wrote() {
     for (select, is_corrected) in [(false, false), (false, true), (true, false)] {
         let selected = if select { "[select]\nwhere = \"!has(item.done)\"\n" } else { "" };
         let scene = Scene::new(1, "", &(constants() + selected)).await;
-        let gate = scene.hold_a_second_write();
+        let (gate, waits) = scene.hold_a_second_write();
         let run = scene.start(&RUN);
-        let mut theirs = scene.half_written().await;
+        let mut theirs = scene.half_written(&waits).await;
         run.signal(Signal::SIGKILL);
         run.end();
         let missing = (0..ATTRIBUTES).map(|n| format!("new{n}")).find(|name| !theirs.contains_key(name)).unwrap();
@@ -275,9 +281,9 @@ async fn the_next_process_knows_the_part_that_a_killed_one_wrote() {
 async fn an_item_that_leaves_the_selection_between_two_writes_is_a_failure() {
     let selected = constants() + "[select]\nwhere = \"!has(item.done)\"\n";
     let scene = Scene::new(1, "", &selected).await;
-    let gate = scene.hold_a_second_write();
+    let (gate, waits) = scene.hold_a_second_write();
     let run = scene.start(&RUN);
-    let mut theirs = scene.half_written().await;
+    let mut theirs = scene.half_written(&waits).await;
     let first = has_new(&theirs);
     theirs.insert("done".to_owned(), secret("yes"));
     scene.put(&theirs).await;

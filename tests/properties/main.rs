@@ -10,7 +10,7 @@
 //!   attributes that the plan does not name keep every byte;
 //! - the estimated cost of each write is what the server counts;
 //! - each write raises the version of its item once, also if an item gets several writes;
-//! - if several sources have one derived item, the run puts that of one of them, and reports the others;
+//! - if several sources have the same derived key, the run puts the item of one source, and reports the other sources;
 //! - a second run writes nothing;
 //! - verification finds exactly the items that the run could not change, and the defects that the test plants;
 //! - a rollback restores every byte, except for versions and for what an application has written since;

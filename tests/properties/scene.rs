@@ -169,13 +169,14 @@ pub(crate) fn refusal(spec: &Spec) -> Option<String> {
     }
 }
 
-/// Compares the tool's answer to a plan whose `where` has no result after its own removals with the naive one.
+/// Checks that the tool refuses the plan if a `where` loses its result through the plan's own removals, and accepts the
+/// plan if each `where` keeps its result.
 fn check_removals(spec: &Spec) -> Result<(), Wrong> {
     let Ok(loaded) = read(spec, "shop") else { return Ok(()) };
     let mut rng = Rng::with_seed(1);
     let samples: Vec<Item> = (0..300).map(|n| items::item(n, &mut rng)).collect();
-    // The plan changes only items for which the `where` is true. The tool does not find out whether such an item can
-    // have the attribute, so it may also refuse a `where` that is false for each item with it.
+    // The plan changes only items for which the `where` is true. The tool does not determine whether such an item can
+    // have the removed attribute. So it may also refuse a plan whose `where` is false for each item with it.
     let [must_refuse, may_refuse] = [&[true][..], &[true, false]].map(|from| spec.loses_a_result(from, &samples));
     match loaded.check_removals(&key_schema()) {
         Ok(()) if must_refuse => {

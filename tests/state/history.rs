@@ -408,6 +408,48 @@ pub(super) async fn a_complete_rollback_ends_the_recorded_history(fixture: &mut 
     assert!(existed(&store, "a").await, "the new expansion must record the item again");
 }
 
+/// Returns whether the store finds unfinished writes of each of these items.
+async fn have_unfinished_writes(store: &State, names: &[&str]) -> Vec<bool> {
+    let keys = names.iter().map(key).collect();
+    let found = store.history_of(keys, HistoryLookup::ForUnfinishedWrites).await.unwrap();
+    found.iter().map(|record| !record.is_empty()).collect()
+}
+
+pub(super) async fn a_complete_run_leaves_no_unfinished_writes(fixture: &mut dyn StoreFixture) {
+    let store = fixture.open();
+    let names = ["done", "f", "new"];
+    let first = begin(&store, BeginMode::ResumeOrNew, 1).await;
+    let session = session_of(first, 1);
+    store.record_baseline(page(first, 1, &[], &["new"])).await.unwrap();
+    store.append_pre_images(session, vec![pre_image("done", "1"), pre_image("f", "1")]).await.unwrap();
+    assert_eq!(have_unfinished_writes(&store, &names).await, [true, true, false]);
+    store.commit(page_with_work(first, 0, "f", "d")).await.unwrap();
+    store.end_session(session, RunStatus::Complete, None, 0).await.unwrap();
+    // A run that failed an item may have written a part of it.
+    assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, false]);
+    // A repair is no write of `run`.
+    let repair = complete(&store, BeginMode::ResumeOrNew, phase::VERIFY, &[Outcome::Applied]).await;
+    let _ = store.append_pre_images(session_of(repair, 1), vec![pre_image("done", "2")]).await.unwrap();
+    assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, false]);
+    // The next run fails the item again, and resolves the earlier failure.
+    let again = begin(&store, BeginMode::Again, 1).await;
+    store.append_pre_images(session_of(again, 1), vec![pre_image("new", "1")]).await.unwrap();
+    assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, true]);
+    store.commit(page_with_work(again, 0, "f", "d")).await.unwrap();
+    store.end_session(session_of(again, 1), RunStatus::Complete, None, 0).await.unwrap();
+    let store = fixture.crash(store);
+    assert_eq!(have_unfinished_writes(&store, &names).await, [false, true, false]);
+    // A retry completes the item.
+    assert!(store.resolve_failure(session_of(again, 1), again, key("f"), Outcome::Applied, vec![]).await.unwrap());
+    assert_eq!(have_unfinished_writes(&store, &names).await, [false, false, false]);
+    // A superseded run completes nothing.
+    let stopped = begin(&store, BeginMode::Again, 1).await;
+    store.append_pre_images(session_of(stopped, 1), vec![pre_image("done", "3")]).await.unwrap();
+    store.end_session(session_of(stopped, 1), RunStatus::Stopped, None, 0).await.unwrap();
+    begin(&store, BeginMode::Restart, 1).await;
+    assert_eq!(have_unfinished_writes(&store, &names).await, [true, false, false]);
+}
+
 pub(super) async fn restarting_the_first_pass_makes_a_rollback_unsure(fixture: &mut dyn StoreFixture) {
     let store = fixture.open();
     let first = begin(&store, BeginMode::ResumeOrNew, 2).await;

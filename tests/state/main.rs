@@ -115,6 +115,7 @@ conformance! {
     history::items_under_way_of_a_killed_session_stay_until_their_segment_ends,
     history::the_first_pass_is_the_first_to_read_every_item,
     history::a_complete_rollback_ends_the_recorded_history,
+    history::a_complete_run_leaves_no_unfinished_writes,
     history::restarting_the_first_pass_makes_a_rollback_unsure,
     spend::nothing_is_reserved_before_the_spend_has_begun,
     spend::a_slice_counts_as_spent_after_a_crash,

@@ -205,8 +205,9 @@ impl World {
         }
     }
 
-    /// Returns whether an application put the derived item, and it is an orphan now. If a transaction of the tool was on its
-    /// way when its process died, the tool may have put an equal item for all that it knows, so it may report the orphan.
+    /// Returns whether an application put the derived item, and it is an orphan now. If a transaction of the tool was
+    /// on its way when its process died, the tool cannot know whether it put an equal item itself, so it may report the
+    /// orphan.
     pub(crate) fn is_maybe_put(&self, key: &ItemKey, item: &Item) -> bool {
         is_derived(key) && !self.has_put(key, item) && self.is_orphan(key, item)
     }

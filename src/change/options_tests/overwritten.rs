@@ -80,7 +80,7 @@ fn a_value_that_a_race_brought_comes_back() {
     }
 }
 
-/// A value that the migration created and then updated is its own, so the rollback removes it.
+/// If the migration created a value and later updated it, no application wrote it, so the rollback removes it.
 #[test]
 fn a_value_that_the_migration_created_is_removed() {
     let [(plan, _), _] = overwriting();

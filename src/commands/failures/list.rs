@@ -49,8 +49,8 @@ pub(crate) async fn list(global: &Global, plan: &Path, limit: u32) -> anyhow::Re
                 let explain = terminal::commands(global, plan).render("explain --key KEY --show-values");
                 writeln!(
                     out,
-                    "A diverged item of a run is a source. The attributes after its key differ in its derived item. To see \
-                     the derived item's key: {explain}"
+                    "If a run found an item diverged, the item is a source, and its line lists the attributes that \
+                     differ in its derived item. To see the derived item's key: {explain}"
                 )?;
             }
             if !mismatches.is_empty() {

@@ -108,8 +108,8 @@ pub(crate) fn report(
                 }
                 None if diverged > 0 => writeln!(
                     out,
-                    "The {command} is complete. {} diverged: somebody has changed them, so the {command} left them as they are.\n\
-                     Next: {}",
+                    "The {command} is complete, but {} diverged. The {command} left these items as they were: somebody \
+                     changed them, or nothing shows which value is right.\nNext: {}",
                     count(diverged, "item has", "items have"),
                     commands.render("failures list")
                 ),

@@ -90,8 +90,8 @@ impl Exit {
         }
     }
 
-    /// Returns the exit code of an engine that did not start, or that failed. Nothing was begun if its address or its file
-    /// cannot be used.
+    /// Returns the exit code for an engine that did not start, or that failed. If its address or its file cannot be
+    /// used, nothing was started.
     #[cfg(feature = "local")]
     fn from_local_error(error: &LocalError) -> Exit {
         match error {

@@ -16,8 +16,8 @@ pub(crate) struct NextStep {
     pub(crate) not_before: Option<String>,
 }
 
-/// Returns the command to run after a run left failures: a retry, or their list if one of them is not computable. A retry
-/// cannot change such an item until somebody corrects it or the plan.
+/// Returns the command to run after a run left failures: `failures list` if an item is not computable, otherwise
+/// `failures retry`. A retry cannot change an item that is not computable until somebody corrects the item or the plan.
 pub(crate) async fn failures_command(state: &Path) -> &'static str {
     let lists = match state::read(state) {
         Ok(file) => has_not_computable(file.as_ref()).await.unwrap_or(true),

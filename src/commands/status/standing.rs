@@ -40,7 +40,7 @@ pub(crate) fn write_standing(
     for (step, reason) in [
         ("the gate of read-new was overridden", &state.forced_reads),
         ("the gate of write-new was overridden", &state.forced_writes),
-        ("the rollback was begun", &state.forced_rollback),
+        ("the rollback began", &state.forced_rollback),
     ] {
         if let Some(reason) = reason {
             writeln!(out, "{step} with --force: {reason}")?;

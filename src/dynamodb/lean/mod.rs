@@ -1,10 +1,10 @@
 //! A client for the requests that a run sends most often: `Scan` and `UpdateItem`. It needs less CPU time than the SDK,
-//! because it writes and reads JSON directly and does nothing else around a request.
+//! because it writes and reads JSON directly and skips the SDK's generic steps around a request.
 //!
-//! The SDK stays the reference. It resolves the endpoint, the credentials and the region, it owns the connections, and it
-//! sends every other request. `Route` in `sdk` says how it sends requests, and this client does the same. Both clients
-//! share the check of replies, the classification of errors and the renewal of credentials. If this client cannot prepare
-//! a request, nothing was sent, and the SDK sends the request.
+//! The SDK stays the reference. It resolves the endpoint, the credentials and the region, it owns the connections, and
+//! it sends every other request. `Route` in `sdk` describes how the SDK sends requests, and this client does the same.
+//! Both clients share the check of replies, the classification of errors and the renewal of credentials. If this client
+//! cannot prepare a request, nothing was sent, and the SDK sends the request.
 
 mod body;
 mod reply;

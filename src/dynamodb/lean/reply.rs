@@ -1,8 +1,9 @@
 //! Reads the bodies of replies directly into items.
 //!
-//! A reply means the same as to the SDK: unknown members are ignored, `null` is a missing member, and a value has exactly
-//! one type. Only a reply with invalid JSON in an ignored member is refused here, but not by the SDK. The fields of a reply
-//! that a check needs are optional here, so that the check sees what is missing.
+//! This client reads a reply as the SDK does: unknown members are ignored, `null` is a missing member, and a value has
+//! exactly one type. There is one difference: if an ignored member contains invalid JSON, this client refuses the
+//! reply, but the SDK does not. The fields of a reply that a check needs are optional here, so that the check sees what
+//! is missing.
 
 use std::cell::Cell;
 use std::collections::HashMap;

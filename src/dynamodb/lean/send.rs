@@ -76,7 +76,7 @@ pub(super) struct Sender {
     connector: SharedHttpConnector,
     host: String,
     signer: Signer,
-    /// Whether the time of signatures follows DynamoDB's clock.
+    /// Whether signatures use the time of DynamoDB's clock.
     corrects_clock: bool,
     /// DynamoDB's clock minus this host's clock in milliseconds, according to the newest reply.
     skew: AtomicI64,
@@ -129,6 +129,11 @@ impl Sender {
             return unprepared();
         };
         let connection = CaptureSmithyConnection::new();
+        // The SDK removes spaces from a token before it signs.
+        let is_plain = |token: &str| token.trim() == token && !token.contains("  ");
+        if !credentials.session_token().is_none_or(is_plain) {
+            return unprepared();
+        }
         let Ok(mut request) = self.request(target, body, credentials) else { return unprepared() };
         request.add_extension(connection.clone());
         let sent_at = self.now();
@@ -178,7 +183,7 @@ impl Sender {
     fn reaches_account_of(&self, credentials: &Credentials) -> bool {
         let label = self.host.split('.').next().unwrap_or_default();
         let is_account = label.len() == 12 && label.bytes().all(|byte| byte.is_ascii_digit());
-        !is_account || credentials.account_id().is_none_or(|id| id.as_str() == label)
+        !is_account || credentials.account_id().is_some_and(|id| id.as_str() == label)
     }
 
     fn request(&self, target: &'static str, body: Bytes, credentials: &Credentials) -> Result<HttpRequest, BoxError> {
@@ -206,8 +211,8 @@ impl Sender {
         self.route.components.time_source().unwrap_or_default().now()
     }
 
-    /// Compares DynamoDB's clock with this host's clock, like the SDK: DynamoDB's time belongs to the middle between the
-    /// request and the reply. The reply of a cache or of a very slow request shows nothing.
+    /// Compares DynamoDB's clock with this host's clock, like the SDK. Assumes that DynamoDB set its time halfway
+    /// between the request and the reply. Ignores replies from a cache and replies to very slow requests.
     fn measure_skew(&self, reply: &HttpResponse, sent_at: SystemTime) {
         const LONGEST: Duration = Duration::from_secs(15 * 60);
         let elapsed = self.now().duration_since(sent_at).unwrap_or_default();

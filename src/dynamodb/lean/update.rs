@@ -29,7 +29,8 @@ impl LeanTable {
             Ok(reply) => reply,
             Err(error) if is_unprepared(&error) => return None,
             Err(error) if has_code(&error, "ConditionalCheckFailedException") => {
-                let raw = error.raw_response()?;
+                // DynamoDB has answered, so the SDK must not send the write again.
+                let Some(raw) = error.raw_response() else { return Some(Err(classify(&error, Call::UpdateItem))) };
                 match read::<FailedCondition>(raw.body().bytes().unwrap_or_default()) {
                     Ok(failed) if failed.has_unknown_type => Err(unknown_type()),
                     Ok(failed) => {

@@ -1,4 +1,5 @@
-//! One tool process's connection to the table in memory: the ports to a table, each request with its sender.
+//! The connection of one tool process to the table in memory. It implements the ports to a table, and adds the sender
+//! to each request.
 
 use async_trait::async_trait;
 

@@ -66,8 +66,8 @@ pub(in crate::dynamodb) struct Generation {
 }
 
 impl Generation {
-    /// Returns how the client sends its requests. Returns `None` if it has not sent one yet, or if nobody else can send
-    /// requests in the same way.
+    /// Returns how the client sends its requests. Returns `None` if the client has not sent a request yet, or if only
+    /// the SDK can send such requests.
     pub(in crate::dynamodb) fn route(&self) -> Option<&Arc<Route>> {
         self.route.get()
     }

@@ -126,8 +126,9 @@ impl ReplyCheck {
         }
     }
 
-    /// Checks a page: the number of its items, if it has a list of items, its count, and the capacity that it reports.
-    /// The SDK reads a missing count as 0, so `states_count` says whether the body has one.
+    /// Checks a page. `items` is the number of items in its list, or `None` if it has no list. `count` is its `Count`,
+    /// and `stated` is the capacity that it reports. The SDK reads a missing count as 0, so `states_count` says whether
+    /// the body has one.
     pub(in crate::dynamodb) fn scan(
         &self,
         items: Option<usize>,

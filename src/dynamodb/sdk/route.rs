@@ -2,8 +2,8 @@
 //! through the same connections, with the same credentials, time limits and signatures.
 //!
 //! The SDK itself resolves the endpoint (FIPS, dual stack, account ID, VPC endpoint, endpoint URL), the region of the
-//! signature, the proxy and the TLS roots. Nothing of this is repeated here: the first request of an SDK client shows the
-//! results.
+//! signature, the proxy and the TLS roots. This module repeats none of these steps: it takes their results from the
+//! first request of an SDK client.
 
 use std::sync::{Arc, OnceLock};
 

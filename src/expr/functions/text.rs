@@ -18,9 +18,9 @@ const NUMBER: Returns = Returns::Kinds(Kinds::N);
 /// The maximum size of a compiled pattern.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
-/// One step of `matches` is one byte of the text for this number of bytes of the pattern's size. In the worst case, the
-/// matcher visits every state of the pattern for every byte of the text. All steps of an evaluation then take a few
-/// seconds.
+/// For each byte of the text, `matches` takes one step per this number of bytes of the pattern's size, because in the
+/// worst case the matcher visits every state of the pattern for every byte of the text. All steps of an evaluation then
+/// take a few seconds.
 const PATTERN_BYTES_OF_A_STEP: u64 = 1 << 11;
 
 const OUT_OF_RANGE: &str = "a position is not a whole number inside the text";
@@ -237,8 +237,8 @@ fn states(pattern: &str) -> Option<usize> {
     smallest(&limits, build).ok().map(|(_, bytes)| bytes)
 }
 
-/// Builds a pattern with the smallest of these limits that is large enough, because the library does not tell the size of
-/// a pattern.
+/// Builds a pattern with the smallest of these limits that is large enough, because the library does not report the
+/// size of a pattern.
 fn smallest<R>(limits: &[usize], build: impl Fn(usize) -> Result<R, regex::Error>) -> Result<(R, usize), regex::Error> {
     let mut too_big = regex::Error::CompiledTooBig(0);
     for limit in limits {

@@ -17,7 +17,7 @@ use crate::expr::value::{Const, View};
 const REFERENCE: &str = "docs/expressions.md lists the functions";
 
 /// When the compiled patterns of an expression have more bytes than this, no further pattern is compiled. A pattern of a
-/// few characters can have a megabyte.
+/// few characters can take a megabyte.
 const MAX_ALL_PATTERN_BYTES: usize = 4 << 20;
 
 impl Lower<'_, '_> {

@@ -200,9 +200,10 @@ impl Explainer<'_> {
     async fn history(&self, changes: &Changes, key: ItemKey) -> Result<ItemHistory, MigrationError> {
         Ok(match (&self.records, changes.lookup()) {
             (_, None) => ItemHistory::default(),
-            (None, Some(HistoryLookup::ForDecision | HistoryLookup::ForReport)) => {
-                ItemHistory::default().without_baseline()
-            }
+            (
+                None,
+                Some(HistoryLookup::ForDecision | HistoryLookup::ForReport | HistoryLookup::ForUnfinishedWrites),
+            ) => ItemHistory::default().without_baseline(),
             (Some(records), Some(lookup)) => {
                 records.read_history(vec![key], lookup).await?.into_iter().next().unwrap_or_default()
             }

@@ -118,7 +118,7 @@ impl RepairPreview {
             0 => Ok(()),
             more => writeln!(
                 out,
-                "  {} more were counted but not examined: what the repair does with them is unknown here.",
+                "  {} more were counted but not examined: what the repair would do with them is unknown.",
                 count(more, "mismatch", "mismatches")
             ),
         }
@@ -130,9 +130,9 @@ impl RepairPreview {
             0 => Ok(()),
             items => writeln!(
                 out,
-                "  In {} of them, the repair replaces or removes a value that this migration is not recorded to have \
-                 written; an application may have written it. The journal keeps these values. A later rollback may not \
-                 restore them, and then lists the items.",
+                "  In {} of the items to repair, the repair replaces or removes a value, and no record shows that this \
+                 migration wrote it. An application may have written it. A later rollback may not restore \
+                 these values. The journal keeps them, and `backfill journal` lists them.",
                 number(items)
             ),
         }
@@ -291,7 +291,9 @@ mod tests {
         let mut out = Vec::new();
         preview(false).write(&found, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
-        for part in ["20  the value differs", "7  the repair does not change", "7 items: left alone", "In 15 of them"] {
+        for part in
+            ["20  the value differs", "7  the repair does not change", "7 items: left alone", "In 15 of the items"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
         let question = "Repair 20 items of T now, and replace values that applications may have written in 15 of them?";

@@ -174,8 +174,8 @@ impl VerifyReport {
     pub fn limit_of_purge(&self) -> Option<String> {
         self.journal_purged_at.as_ref().map(|at| match self.puts {
             true => format!(
-                "derived items without a source that this migration put before {at}: the journal was purged then, and \
-                 only the journal shows which derived items this migration put"
+                "derived items that this migration put before {at} and whose source is gone: the journal was purged \
+                 then, and only the journal shows which derived items this migration put"
             ),
             false => format!(
                 "outdated values that the migration wrote before {at}: the journal was purged then, so verification \
@@ -188,8 +188,8 @@ impl VerifyReport {
     /// Returns what the verification cannot prove about derived items. `None` if the plan puts none.
     pub fn limit_of_derived(&self) -> Option<&'static str> {
         self.puts.then_some(
-            "derived items without a source that another writer put, or changed after this migration put them: the \
-             verification does not look for them, because nothing shows that they were derived",
+            "derived items whose source is gone, if another writer put them, or changed them after this migration \
+             put them: the verification does not look for them, because nothing shows that they were derived",
         )
     }
 

@@ -140,9 +140,9 @@ fn marker(fields: &Fields<'_, '_>, key: &TextSpan, problems: &mut Problems) -> O
     match (fields.get("marker"), written) {
         (Some((at, _)), Some(word)) if deterministic == Some(true) => {
             problems.add(
-                Diagnostic::new("an `exec` with `deterministic = true` has no marker", at, "not used")
+                Diagnostic::new("an `exec` with `deterministic = true` takes no marker", at, "not used")
                     .also(word, "the program computes the outputs again instead")
-                    .help("remove `marker`, or remove `deterministic` to ask the program once for each set of inputs"),
+                    .help("remove `marker`; or remove `deterministic`, so that no run asks about items that are done"),
             );
             None
         }

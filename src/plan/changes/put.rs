@@ -36,8 +36,8 @@ pub(super) fn read_put(key: &TextSpan, value: &Spanned<DeValue<'_>>, problems: &
             Diagnostic::new("a derived item goes into the table of its source", at, "another table")
                 .help("remove `table`: the tool puts derived items only into the table that the plan names in [table]")
                 .help(
-                    "a second table would need checks of its own that this version does not have: its keys, its capacity, \
-                     its replicas, and derived items there whose source is gone",
+                    "this version cannot check a second table: its keys, its capacity, its replicas, and derived items \
+                     there whose source is gone",
                 ),
         );
     });

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use async_trait::async_trait;
 
 use super::super::{
-    AffectedItems, BaselinePage, CrashPoint, DeleteCounts, DeletedItem, DeletedItemsQuery, FilledTargets, History,
-    JournaledWrite, PreImageId, PreImageRecord, PreImageRow, RunId, RunStatus, SegmentStatus, SessionId, StoreError,
-    phase, rules,
+    AffectedItems, BaselinePage, CrashPoint, DeleteCounts, DeletedItem, DeletedItemsQuery, FailureRecord,
+    FilledTargets, History, JournaledWrite, PreImageId, PreImageRecord, PreImageRow, RowStatus, RunId, RunStatus,
+    SegmentStatus, SessionId, StoreError, phase, rules,
 };
 use super::{ByItem, CrashPoints, JournalRow, MemoryState, PageUnderWay, StateTables, pre_image_id};
 use crate::change::{
@@ -46,6 +46,10 @@ impl History for MemoryState {
                 HistoryLookup::ForDecision => tables.history_of(key),
                 HistoryLookup::ForReport => {
                     ItemHistory::new(tables.preexisting_targets(&key.to_text()), tables.journal_of(key))
+                }
+                HistoryLookup::ForUnfinishedWrites => {
+                    let journal = tables.journal_since(key, tables.last_rollback().max(tables.last_completed(key)));
+                    ItemHistory::new([], journal.into_iter().filter(|(origin, _)| *origin == PreImageOrigin::Run))
                 }
             };
             Ok(keys.iter().map(of).collect())
@@ -268,7 +272,25 @@ impl StateTables {
     /// Returns an item's journal from the expansion and from repairs, newest first. Omits rows that a rollback has made
     /// obsolete.
     fn journal_of(&self, key: &ItemKey) -> Vec<(PreImageOrigin, PreImage)> {
-        let since = self.last_rollback();
+        self.journal_since(key, self.last_rollback())
+    }
+
+    /// Returns the last complete run in which this item was not a failure. A failure that a retry resolved does not
+    /// count. A read-only pass writes no items, so a run that it completed does not count either.
+    fn last_completed(&self, key: &ItemKey) -> RunId {
+        let was_left = |row: &FailureRecord| {
+            row.status == RowStatus::Open || row.resolved_as.as_deref() == Some(rules::LATER_PASS)
+        };
+        let has_failed =
+            |run: RunId| self.failures.iter().any(|row| row.run == run && row.key == *key && was_left(row));
+        let complete = self
+            .runs_of_phase(phase::EXPAND)
+            .filter(|run| run.status == RunStatus::Complete && !run.looked_through && !has_failed(run.id));
+        complete.map(|run| run.id).max().unwrap_or(RunId::NONE)
+    }
+
+    /// Like [`StateTables::journal_of`], but only with the rows of runs after `since`.
+    fn journal_since(&self, key: &ItemKey, since: RunId) -> Vec<(PreImageOrigin, PreImage)> {
         let by = |row: &JournalRow| {
             if let PriorValue::Mark(ItemMark::PuttingBack | ItemMark::PutBack) = &row.pre.prior {
                 return Some(PreImageOrigin::Run);

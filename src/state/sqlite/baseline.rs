@@ -1,5 +1,5 @@
-//! What existed before the migration first wrote an item, on which rollbacks depend. Each function runs inside a
-//! transaction that the caller commits.
+//! The records of what existed before the migration first wrote an item. Rollbacks depend on them. Each function runs
+//! inside a transaction that the caller commits.
 //!
 //! # What existed before
 //!

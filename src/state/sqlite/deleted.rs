@@ -86,8 +86,8 @@ pub(super) fn delete_counts(connection: &Connection, run: RunId) -> Result<Delet
 }
 
 /// Returns the number of derived items that the journal records. Each put has up to four rows, and a derived key can have
-/// several puts. Reads all rows. Only the state of a plan with `put` has such rows; in the state of a plan that deletes
-/// items, these are the deleted items.
+/// several puts. Reads all rows. Call this only for a plan with `put`: in the state of a plan that deletes items, it
+/// counts the deleted items.
 pub(super) fn derived_items(connection: &Connection) -> Result<u64, StateFileError> {
     let sql = "SELECT count(DISTINCT key) FROM pre_images WHERE refused = 0 AND kind = 'value' AND wrote = ?1";
     Ok(connection.query_row(sql, [WHOLE_ITEM], |row| row.get(0))?)

@@ -151,6 +151,7 @@ pub(super) fn history_of(
     match lookup {
         HistoryLookup::ForDecision => proven_history(connection, keys),
         HistoryLookup::ForReport => Ok(readable_history(connection, keys)),
+        HistoryLookup::ForUnfinishedWrites => Ok(unfinished_writes(connection, keys)),
     }
 }
 
@@ -181,6 +182,26 @@ fn readable_history(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistor
         ItemHistory::unreadable(failed.into_row_reason().unwrap_or_else(|_| "the state file is damaged".to_owned()))
     };
     keys.iter().map(|key| of(key).unwrap_or_else(unreadable)).collect()
+}
+
+/// Reads the writes of `run` that may be unfinished. An item whose journal cannot be read has none.
+fn unfinished_writes(connection: &Connection, keys: &[ItemKey]) -> Vec<ItemHistory> {
+    let of = |key: &ItemKey| -> Result<ItemHistory, StateFileError> {
+        let key = key.to_text();
+        let since = last_rollback(connection)?.max(last_run_that_completed(connection, &key)?);
+        let journal = item_journal(connection, &key, since)?;
+        Ok(ItemHistory::new([], journal.into_iter().filter(|(origin, _)| *origin == PreImageOrigin::Run)))
+    };
+    keys.iter().map(|key| of(key).unwrap_or_default()).collect()
+}
+
+/// Returns the last complete run in which this item was not a failure; 0 if there is none. A failure that a retry
+/// resolved does not count. A read-only pass writes no items, so a run that it completed does not count either.
+fn last_run_that_completed(connection: &Connection, key: &str) -> Result<i64, StateFileError> {
+    let sql = "SELECT coalesce(max(id), 0) FROM runs \
+         WHERE phase = ?1 AND status = 'complete' AND looked_through = 0 AND NOT EXISTS (SELECT 1 FROM failures \
+         WHERE run = runs.id AND key = ?2 AND (failures.status = 'open' OR resolved_as = ?3))";
+    Ok(connection.prepare_cached(sql)?.query_row(params![phase::EXPAND, key, rules::LATER_PASS], |row| row.get(0))?)
 }
 
 fn item_history(connection: &Connection, key: &ItemKey, since: i64) -> Result<ItemHistory, StateFileError> {

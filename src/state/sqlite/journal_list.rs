@@ -1,10 +1,10 @@
 //! Lists the journal for an operator: one record for each write of a whole item, and one for each other changed path.
 //!
-//! A delete or a put has several rows in the journal. Before a delete is sent, the row of the item is stored. Before a put
-//! is sent, a row with the key of its source is stored, and then the row of the derived item. When DynamoDB confirms the
-//! write, a mark is stored: for a delete after the removed item, if it differs, and for a put after the same two rows. The
-//! rows of one write before it is sent, and those of its confirmation, have successive ids, because each of the two
-//! groups is stored in one transaction.
+//! A delete or a put has several rows in the journal, in two groups. The first group is stored before the write is
+//! sent: for a delete, a row of the item; for a put, a row with the key of the source and then a row of the derived
+//! item. The second group is stored when DynamoDB confirms the write. It ends with a mark. For a delete, a row of the
+//! removed item comes first if that item differs from the recorded one; for a put, the same two rows come first. The
+//! rows of a group have successive ids, because each group is stored in one transaction.
 
 use rusqlite::{Connection, Row, params};
 
@@ -99,12 +99,12 @@ fn record_that_begins(connection: &Connection, row: StoredRow) -> Result<Option<
          ORDER BY id";
     let marked = params![row.key.to_text(), row.path.to_string(), CONFIRMED, PUT_BACK];
     let rows = collect_rows(connection, sql, marked, stored_row)?;
-    // The list has an unreadable row of its own, so its group is not complete.
+    // Drop unreadable rows: the list shows each of them separately, and its group stays incomplete.
     let records = grouped(rows.into_iter().flatten().collect());
     Ok(records.into_iter().find(|record| record.id == PreImageId(row.id)))
 }
 
-/// Joins the rows of one key, oldest first, to records.
+/// Joins the rows of one key, oldest first, into records.
 fn grouped(rows: Vec<StoredRow>) -> Vec<PreImageRecord> {
     let mut records: Vec<PreImageRecord> = Vec::new();
     let mut rows = rows.into_iter().peekable();
@@ -126,6 +126,10 @@ fn grouped(rows: Vec<StoredRow>) -> Vec<PreImageRecord> {
                 }
             },
             RowKind::Item => match next_if(RowKind::Confirmation, &first) {
+                Some(mark) if is_own_delete(&records, &first, &mark) => {
+                    let write = JournaledWrite::Delete { confirmed_at: Some(mark.at), removed: None };
+                    records.push(record(first, write));
+                }
                 Some(mark) => confirm_delete(&mut records, Some(first), mark),
                 None => {
                     // A rollback that deleted a changed derived item stores the item together with its mark.
@@ -155,6 +159,16 @@ fn add_put(records: &mut Vec<PreImageRecord>, put: PreImageRecord, source: Optio
     records.push(PreImageRecord { write: JournaledWrite::Put { source, confirmed_at: confirmed }, ..put });
 }
 
+/// Returns whether an item's row and the mark in the next row are a delete and its confirmation. Otherwise, the row is
+/// the removed item, which differs from the row of its delete. Both rows of a confirmation have the same time, because
+/// one call stores them. If the times are equal, the value decides.
+fn is_own_delete(records: &[PreImageRecord], row: &StoredRow, mark: &StoredRow) -> bool {
+    let is_unconfirmed =
+        |record: &&PreImageRecord| matches!(record.write, JournaledWrite::Delete { confirmed_at: None, .. });
+    let earlier = records.iter().rev().find(is_unconfirmed);
+    row.at != mark.at || earlier.is_some_and(|earlier| earlier.value.is_some() && earlier.value == row.value)
+}
+
 /// Confirms the newest delete without a confirmation. `changed` is the row of the removed item, if it differs.
 fn confirm_delete(records: &mut Vec<PreImageRecord>, changed: Option<StoredRow>, mark: StoredRow) {
     for earlier in records.iter_mut().rev() {
@@ -164,7 +178,7 @@ fn confirm_delete(records: &mut Vec<PreImageRecord>, changed: Option<StoredRow>,
             return;
         }
     }
-    // The row of the item before the delete is damaged or purged, so the removed item begins the record.
+    // The row of the item before the delete is damaged or purged, so the record begins with the removed item.
     if let Some(changed) = changed {
         let write = JournaledWrite::Delete { confirmed_at: Some(mark.at), removed: None };
         records.push(record(changed, write));
@@ -188,8 +202,9 @@ mod tests {
     enum Event {
         /// A put of the item of this source, with whether DynamoDB confirmed it.
         Put { source: u8, is_confirmed: bool },
-        /// A delete of the item, with whether DynamoDB confirmed it, and whether a writer had changed the item.
-        Delete { is_confirmed: bool, is_changed: bool },
+        /// A delete of an item with this value, with whether DynamoDB confirmed it, and whether a writer had changed the
+        /// item.
+        Delete { value: u8, is_confirmed: bool, is_changed: bool },
         /// An entry of the journal for another item comes in between.
         OtherItem,
     }
@@ -197,8 +212,8 @@ mod tests {
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             (0..2_u8, proptest::bool::ANY).prop_map(|(source, is_confirmed)| Event::Put { source, is_confirmed }),
-            (proptest::bool::ANY, proptest::bool::ANY)
-                .prop_map(|(is_confirmed, is_changed)| Event::Delete { is_confirmed, is_changed }),
+            (0..2_u8, proptest::bool::ANY, proptest::bool::ANY)
+                .prop_map(|(value, is_confirmed, is_changed)| { Event::Delete { value, is_confirmed, is_changed } }),
             proptest::strategy::Just(Event::OtherItem),
         ]
     }
@@ -211,27 +226,41 @@ mod tests {
     struct Journal {
         rows: Vec<StoredRow>,
         next: i64,
+        /// The time of the transaction.
+        time: u32,
+        /// Whether all transactions have the same time.
+        has_coarse_clock: bool,
     }
 
     impl Journal {
+        /// Begins a transaction. If `is_adjacent`, no row of another item comes before its rows.
+        fn begin(&mut self, is_adjacent: bool) {
+            self.next += i64::from(!is_adjacent);
+            self.time += u32::from(!self.has_coarse_clock);
+        }
+
         fn add(&mut self, kind: RowKind, value: Option<Value>) -> i64 {
             self.next += 1;
             let key = ItemKey::new(Item::from([("pk".to_owned(), Value::S("derived".to_owned()))]));
             let path = crate::item::Path::attribute("pk");
-            self.rows.push(StoredRow { id: self.next, run: 1, key, path, value, at: self.next.to_string(), kind });
+            self.rows.push(StoredRow { id: self.next, run: 1, key, path, value, at: self.time.to_string(), kind });
             self.next
         }
     }
 
     proptest! {
-        /// Each write has one record with its own confirmation, whatever came before and in between.
+        /// Each write has one record with its own confirmation, whatever came before and in between. If transactions can
+        /// have the same time, only the value shows whether a row next to a mark is a delete of its own. So all deletes
+        /// have the same value then.
         #[test]
-        fn each_write_has_one_record(events in proptest::collection::vec(event(), 0..12)) {
-            let mut journal = Journal::default();
+        fn each_write_has_one_record(
+            events in proptest::collection::vec((event(), proptest::bool::ANY, proptest::bool::ANY), 0..12),
+            has_coarse_clock in proptest::bool::ANY,
+        ) {
+            let mut journal = Journal { has_coarse_clock, ..Journal::default() };
             let mut expected: Vec<(i64, bool, bool, bool)> = Vec::new();
-            for event in &events {
-                // Another item's rows separate the groups, because each group has a transaction of its own.
-                journal.next += 1;
+            for (event, follows, is_confirmed_at_once) in &events {
+                journal.begin(*follows);
                 match *event {
                     Event::OtherItem => journal.next += 1,
                     Event::Put { source, is_confirmed } => {
@@ -242,16 +271,20 @@ mod tests {
                         };
                         let id = rows(&mut journal);
                         if is_confirmed {
+                            journal.begin(*is_confirmed_at_once);
                             rows(&mut journal);
                             journal.add(RowKind::Confirmation, None);
                         }
                         expected.push((id, true, is_confirmed, false));
                     }
-                    Event::Delete { is_confirmed, is_changed } => {
-                        let id = journal.add(RowKind::Item, Some(map("deleted")));
-                        journal.next += 1;
+                    Event::Delete { value, is_confirmed, is_changed } => {
+                        let value = if has_coarse_clock { 0 } else { value };
+                        let id = journal.add(RowKind::Item, Some(map(&format!("deleted {value}"))));
+                        if is_confirmed {
+                            journal.begin(*is_confirmed_at_once);
+                        }
                         if is_confirmed && is_changed {
-                            journal.add(RowKind::Item, Some(map("changed")));
+                            journal.add(RowKind::Item, Some(map(&format!("deleted {}", value + 1))));
                         }
                         if is_confirmed {
                             journal.add(RowKind::Confirmation, None);

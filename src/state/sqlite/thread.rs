@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::StoreError;
 use super::deleted;
 use super::error::{StateFileError, io_error};
+use super::lock::Lock;
 use super::owned::{OwnedFile, increment_commit_count};
 
 /// The maximum number of requests that wait for the thread. While a commit runs, the queue has room for one request of
@@ -195,6 +196,21 @@ impl StoreWriter {
         let mut results = Vec::with_capacity(group.len());
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let changes = connection.total_changes();
+        // With a savepoint, SQLite copies every page that a request changes. A request that is alone in its group needs
+        // no savepoint: if it is refused, the transaction is rolled back.
+        if let [request] = group {
+            return match request.apply(connection) {
+                Ok(()) => {
+                    commit(connection, lock, changes)?;
+                    Ok(vec![Ok(())])
+                }
+                Err(failed) if failed.is_fatal() => Err(failed),
+                Err(failed) => {
+                    connection.execute_batch("ROLLBACK")?;
+                    Ok(vec![Err(failed.explain(path, "storing progress"))])
+                }
+            };
+        }
         for request in group {
             connection.execute_batch("SAVEPOINT request")?;
             match request.apply(connection) {
@@ -207,11 +223,7 @@ impl StoreWriter {
             }
             connection.execute_batch("RELEASE request")?;
         }
-        // If no request has changed anything, there is nothing to sync.
-        let changed = connection.total_changes() != changes;
-        let commit_count = if changed { Some(increment_commit_count(connection)?) } else { None };
-        connection.execute_batch("COMMIT")?;
-        commit_count.into_iter().for_each(|commit_count| lock.write_commit_count(commit_count));
+        commit(connection, lock, changes)?;
         Ok(results)
     }
 
@@ -255,4 +267,14 @@ impl StoreWriter {
             self.owned.close();
         }
     }
+}
+
+/// Commits the transaction. `changes` is the number of changed rows before the transaction. If it is the same now,
+/// there is nothing to sync.
+fn commit(connection: &Connection, lock: &mut Lock, changes: u64) -> Result<(), StateFileError> {
+    let changed = connection.total_changes() != changes;
+    let commit_count = if changed { Some(increment_commit_count(connection)?) } else { None };
+    connection.execute_batch("COMMIT")?;
+    commit_count.into_iter().for_each(|commit_count| lock.write_commit_count(commit_count));
+    Ok(())
 }

@@ -26,7 +26,7 @@ impl Scene<'_> {
     ) -> Result<(), Wrong> {
         for outcome in Outcome::ALL {
             let due = expected.values().filter(|expected| outcome_of(expected) == outcome).count() as u64;
-            // The pass may also read some of the items that it inserted itself.
+            // The pass may also read some of the items that it put itself.
             let more = if outcome == Outcome::NothingToDo { inserted } else { 0 };
             if !(due..=due + more).contains(&counted(outcome)) {
                 let all: Vec<(&str, u64)> = Outcome::ALL

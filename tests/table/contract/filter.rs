@@ -92,7 +92,8 @@ async fn scan(table: &dyn Source, filter: &Filter) -> (BTreeSet<String>, u64) {
 }
 
 /// Compares what the server returns for each condition with what the evaluator selects, on items that have each pair of
-/// the values. The lean client reads the same items, unless there are many conditions. Returns the number of comparisons.
+/// the values. If there are few conditions, the lean client must read the same items. Returns the number of
+/// comparisons.
 async fn compare(values: &[Json], conditions: &[&str]) -> usize {
     let harness = Harness::start();
     let name = harness.create_table().await;

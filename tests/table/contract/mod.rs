@@ -53,7 +53,7 @@ enum Table {
 }
 
 impl Table {
-    /// Returns the table for the lean client. The first request, which the SDK sends, shows the way to the server.
+    /// Returns the table for the lean client. The SDK sends the first request, which shows the route to the server.
     async fn lean(table: DynamoTable) -> Table {
         let _ = table.time_to_live().await;
         Table::Lean(LeanTable::new(table))

@@ -71,14 +71,25 @@ fn names_of(paths: &[Path]) -> String {
 }
 
 impl Writer {
-    /// Returns the parts of each item that an earlier process wrote, in the same order. One query reads the records of
-    /// a page. Reads nothing unless an item may be partly written.
+    /// Returns the parts of each item that an earlier process wrote, in the same order. One query reads the unfinished
+    /// writes of a page, and a second one the whole records of the items that have some. Reads nothing unless an item
+    /// may be partly written.
     pub(super) async fn recorded_parts(&self, items: &[Item], requests: &Requests) -> Result<Vec<SentParts>, Stopped> {
         if !self.changes().may_be_partly_written() {
             return Ok(vec![SentParts::default(); items.len()]);
         }
-        let records = self.look_up(items, HistoryLookup::ForReport, requests).await?;
-        let parts = items.iter().zip(&records).map(|(item, record)| self.changes().partly_written(item, record));
+        let unfinished = self.look_up(items, HistoryLookup::ForUnfinishedWrites, requests).await?;
+        let with_writes = items.iter().zip(&unfinished).filter(|(_, unfinished)| !unfinished.is_empty());
+        let with_writes: Vec<Item> = with_writes.map(|(item, _)| item.clone()).collect();
+        let mut records = match with_writes.is_empty() {
+            true => Vec::new(),
+            false => self.look_up(&with_writes, HistoryLookup::ForReport, requests).await?,
+        }
+        .into_iter();
+        let parts = items.iter().zip(&unfinished).map(|(item, unfinished)| {
+            let record = if unfinished.is_empty() { None } else { records.next() };
+            record.map_or_else(Vec::new, |record| self.changes().partly_written(item, &record, unfinished))
+        });
         Ok(parts.map(SentParts::recorded).collect())
     }
 

@@ -10,9 +10,9 @@ use super::*;
 use crate::change::HistoryLookup;
 use crate::dynamodb::{Describe, GetReply, Page, PageRequest, Sink, Source, TableDescription, Tables};
 use crate::engine::Job;
-use crate::item::{ItemKey, Value};
+use crate::item::{ItemKey, Path, Value};
 use crate::ratelimit::{Budget, Budgets};
-use crate::state::{BeginMode, NewRun, RunId};
+use crate::state::{BeginMode, Commit, NewRun, RunId, RunStatus, SegmentEvent};
 
 /// Units per second that one partition key may use.
 const RATE: usize = 2;
@@ -99,7 +99,8 @@ fn table_with(
         format!("[migration]\nname = \"m\"\n{strategy}[table]\nname = \"shop\"\nkey = [\"pk\", \"sk\"]\n{changes}");
     let plan = crate::plan::load("plan", &text).unwrap_or_else(|errors| panic!("{errors}")).plan;
     let description = TableDescription::for_tests();
-    let changes = Arc::new(Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new()));
+    let changes = Changes::for_expand(&plan.changes, plan.strategy, description.key.clone(), Vec::new());
+    let changes = Arc::new(changes.with_split(&plan.changes, plan.strategy));
     let both = |units: f64| Budget { write: units, read: units };
     let wide = both(10_000.0);
     let narrow = both(RATE as f64);
@@ -167,18 +168,48 @@ async fn chunks_take_memory_in_proportion_to_their_members() {
     }
 }
 
+fn new_run() -> NewRun {
+    NewRun { phase: "expand".to_owned(), total_segments: 1, tool_version: "0".to_owned(), table_items_estimate: None }
+}
+
+/// A run wrote `new`, because the item needed nothing else. If the run has completed, the item is complete, whatever
+/// other writers do later. If the run was killed, the item may lack another write.
+#[tokio::test(start_paused = true)]
+async fn an_item_that_a_complete_run_wrote_is_not_partly_written() {
+    let changes = "[[change]]\nmove = \"old\"\nto = \"new\"\n[[change]]\nmove = \"old2\"\nto = \"new2\"\n";
+    for is_complete in [true, false] {
+        let store = crate::state::in_memory();
+        let first = store.begin(BeginMode::ResumeOrNew, new_run()).await.unwrap().run.session();
+        let mut written = item("k", 1);
+        written.insert("new".to_owned(), written["old"].clone());
+        let (_, requests, writer) = table_with(changes, 1, false, store.history(), first);
+        let pre = PreImage::without_value(&Path::attribute("new"));
+        let rows = vec![PreImageRow { key: writer.key_of(&written), pre }];
+        store.append_pre_images(first, rows).await.unwrap();
+        let (status, mode) = match is_complete {
+            true => (RunStatus::Complete, BeginMode::Again),
+            false => (RunStatus::Stopped, BeginMode::ResumeOrNew),
+        };
+        let counts = crate::state::Counts::default();
+        let event = SegmentEvent::PagesDone { first: 1, pages: 1, next: None, counts };
+        let (failures, diverged, refused) = (Vec::new(), Vec::new(), Vec::new());
+        store.commit(Commit { session: first, segment: 0, event, failures, diverged, refused }).await.unwrap();
+        store.end_session(first, status, None, 0).await.unwrap();
+        let next = store.begin(mode, new_run()).await.unwrap().run.session();
+        let writer = Writer { session: next, ..writer };
+        written.extend(["old2", "new2"].map(|name| (name.to_owned(), Value::S(name.to_owned()))));
+        let outcomes = writer.process_all(vec![written], &requests).await.unwrap();
+        let found = (outcomes.counts.of(Outcome::Diverged), outcomes.counts.of(Outcome::Conflict));
+        assert_eq!(found, if is_complete { (1, 0) } else { (0, 1) });
+    }
+}
+
 /// A write of a chunk stops the run. The replies to the other writes of the chunk still count: the deletes that
 /// DynamoDB accepted are confirmed, so that a rollback puts the items back.
 #[tokio::test(start_paused = true)]
 async fn a_failed_write_leaves_no_accepted_delete_unconfirmed() {
     let store = crate::state::in_memory();
-    let run = NewRun {
-        phase: "expand".to_owned(),
-        total_segments: 1,
-        tool_version: "0".to_owned(),
-        table_items_estimate: None,
-    };
-    let session = store.begin(BeginMode::ResumeOrNew, run).await.unwrap().run.session();
+    let session = store.begin(BeginMode::ResumeOrNew, new_run()).await.unwrap().run.session();
     let changes = "[select]\nwhere = 'type(item.old) == \"S\" && item.old == \"x\"'\n[[change]]\ndelete = true\nwriters = \"stopped\"\n";
     let (table, requests, writer) = table_with(changes, 4, true, store.history(), session);
     let items: Vec<Item> = (0..4).map(|n| item(&format!("cold-{n}"), n)).collect();

@@ -338,7 +338,24 @@ impl Expectation {
         }
     }
 
-    /// Returns the path that the migration writes or removes.
+    /// Returns whether the item has a value at one of the paths that the migration writes or removes, and this value
+    /// satisfies the test. All outputs of a program count, and so does its marker.
+    pub(super) fn has_value(&self, item: &Item, test: impl Fn(&Path, &Value) -> bool) -> bool {
+        let passes = |path: &Path| path.get(item).is_some_and(|now| test(path, now));
+        match self {
+            Expectation::Program { exec, .. } => exec.targets().any(passes),
+            Expectation::Pair { .. }
+            | Expectation::InPlace { .. }
+            | Expectation::Constant { .. }
+            | Expectation::Absent { .. }
+            | Expectation::Computed { .. }
+            | Expectation::Converted { .. }
+            | Expectation::Appended { .. }
+            | Expectation::Elements { .. } => passes(self.path()),
+        }
+    }
+
+    /// Returns the path that the migration writes or removes, the main one if there are several.
     pub(super) fn path(&self) -> &Path {
         match self {
             Expectation::Pair { new: path, .. }

@@ -268,7 +268,7 @@ impl Parity {
             Selected::Yes => expected.depends_on_author(item, &self.rules),
             // Only a value that the migration wrote is compared.
             Selected::No | Selected::NotComputable(_) => {
-                expected.path().get(item).is_some() && !expected.depends_on_itself()
+                expected.has_value(item, |_, _| true) && !expected.depends_on_itself()
             }
         })
     }
@@ -276,7 +276,7 @@ impl Parity {
     /// Compares the values that the migration wrote and that are still there. Nothing implies any other value of an
     /// item that a run would not write. A value that was computed from itself cannot be computed again.
     fn compare_own_values(&self, item: &Item, record: &ItemHistory, answers: &ProgramAnswers) -> Comparison {
-        let has_target = || self.expected_for(item).iter().any(|expected| expected.path().get(item).is_some());
+        let has_target = || self.expected_for(item).iter().any(|expected| expected.has_value(item, |_, _| true));
         if record.unreadable_reason().is_some() && has_target() {
             return self.unknown(item);
         }
@@ -412,11 +412,10 @@ impl Parity {
     }
 }
 
-/// Returns whether the item still has the value that the migration wrote for this change. A value that was computed
-/// from itself cannot be computed again, so it is not compared.
+/// Returns whether the item still has a value that the migration wrote for this change. A value that was computed from
+/// itself cannot be computed again, so it is not compared.
 fn is_own_value(expected: &Expectation, item: &Item, record: &ItemHistory) -> bool {
-    let path = expected.path();
-    path.get(item).is_some_and(|now| record.is_own_value(path, now)) && !expected.depends_on_itself()
+    expected.has_value(item, |path, now| record.is_own_value(path, now)) && !expected.depends_on_itself()
 }
 
 impl ReaderSplit {

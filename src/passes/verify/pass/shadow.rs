@@ -387,7 +387,13 @@ impl ProcessPage for Verifier {
             outcome.counts.estimated_write_units += written.counts.estimated_write_units;
         }
         let mut predicted: Vec<Option<String>> = match &self.predicted {
-            Some(repair) => confirmed.iter().rev().map(|suspect| self.predict(repair, suspect)).collect(),
+            Some(repair) => {
+                // The prediction names values that the migration did not write, so it always needs the journal.
+                let keys: Vec<ItemKey> = confirmed.iter().map(|suspect| suspect.key.clone()).collect();
+                let written = self.history.records(&keys, true).await.map_err(|error| self.give_up(&error))?;
+                let both = confirmed.iter().zip(&written).rev();
+                both.map(|(suspect, written)| self.predict(repair, suspect, written)).collect()
+            }
             None => Vec::new(),
         };
         for Suspect { key, found, item, record, why: derived } in confirmed {

@@ -26,7 +26,7 @@ pub struct RepairForecast {
     pub stale: u64,
     /// Number of items with an unexpected value that a repair would change.
     pub unexpected: u64,
-    /// Number of items in which a repair would replace a value that this migration is not recorded to have written.
+    /// Number of items in which a repair would replace a value, although no record shows that this migration wrote it.
     pub replaces: u64,
     /// Number of items that a repair would change only with `--repair-remove`. Their values may be those of applications.
     pub only_with_remove: u64,

@@ -73,11 +73,12 @@ impl Verifier {
     }
 
     /// Predicts what this repair would do with a mismatching item: why it would leave the item alone, or [`REPLACES`] if
-    /// it would replace a value that the migration is not recorded to have written. `None` if it would do neither.
-    pub(super) fn predict(&self, repair: &Repair, suspect: &Suspect) -> Option<String> {
+    /// it would replace a value, although no record shows that the migration wrote it. `None` if it would do neither.
+    /// `written` is the item's history with the values that the migration wrote.
+    pub(super) fn predict(&self, repair: &Repair, suspect: &Suspect, written: &ItemHistory) -> Option<String> {
         let decide = |repair: &Repair| self.repair_changes(repair, std::slice::from_ref(suspect)).decide(&suspect.item);
         match decide(repair) {
-            Decision::Write(write) => self.replaces(repair, suspect, write).then(|| REPLACES.to_owned()),
+            Decision::Write(write) => self.replaces(repair, (suspect, written), write).then(|| REPLACES.to_owned()),
             Decision::NothingToDo | Decision::AlreadyApplied | Decision::Skipped(_) => None,
             Decision::Diverged(_) if matches!(decide(&repair.clone().with_removals()), Decision::Write(_)) => {
                 Some(NOT_REMOVED.to_owned())
@@ -95,14 +96,14 @@ impl Verifier {
         }
     }
 
-    /// Returns whether a repair of this item replaces or removes a value that the migration is not recorded to have
-    /// written. A conversion and a change of elements derive the new value from the old one, so they replace no value.
-    fn replaces(&self, repair: &Repair, suspect: &Suspect, first: GuardedWrite) -> bool {
+    /// Returns whether a repair of this item replaces or removes a value, although no record shows that the migration
+    /// wrote it. A conversion and a change of elements derive the new value from the old one, so they replace no value.
+    fn replaces(&self, repair: &Repair, (suspect, written): (&Suspect, &ItemHistory), first: GuardedWrite) -> bool {
         let changes = self.repair_changes(repair, std::slice::from_ref(suspect));
         let mut write = first;
         // A plan needs at most one write for each of its changes.
         for _ in 0..=repair.number_of_changes() {
-            if write.pre_images.iter().any(|pre| self.is_foreign(pre, &suspect.record)) {
+            if write.pre_images.iter().any(|pre| self.is_foreign(pre, written)) {
                 return true;
             }
             let Some(next) = write.next else { return false };
