@@ -7,10 +7,10 @@
 //!
 //! The script installs boto3, which is pinned with hashes, and calls `cargo bench --bench end_to_end`. Without boto3,
 //! its row is missing. In each round, every program of a scenario runs once; the order changes from round to round. The
-//! figures are medians of the rounds, and the ratios compare medians of the same scenario. The CPU time is the user and
-//! system time of the whole process, from its start to its exit, divided by the number of items. For the binary, that
-//! includes the state file. With `--instructions`, valgrind counts the instructions of two runs with different numbers
-//! of items; their difference is the cost of an item without that of the start.
+//! figures are medians of the rounds, and the ratios compare medians of the same scenario. The CPU time is a
+//! process's user and system time from start to exit, divided by the number of items. For the binary, it includes the
+//! work on the state file. With `--instructions`, valgrind counts the instructions of two runs with different numbers
+//! of items. The difference of the two counts shows the cost of an item without the cost of the start.
 //!
 //! The server needs CPU time of the same machine. So the rates depend on the machine; the ratios hardly do.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]

@@ -135,7 +135,7 @@ fn passes_with_records_say_where_these_come_from() {
     }
 }
 
-/// Explains an item with this history by the rules of the whole plan.
+/// Explains what the plan does with an item that has this history.
 fn explain_by_rules(pass: ExplainedPass, plan: &Plan, image: &Item, history: &ItemHistory) -> String {
     let changes = changes(pass, plan, Vec::new()).with_rules(plan.item_rules());
     Explanation::of_item(pass, plan, &changes, image, history).verdict.summary

@@ -194,8 +194,8 @@ impl Verdict {
     pub(super) fn with_changed_stable(mut self, path: &Path) -> Verdict {
         if self.reason.is_none() {
             self.summary += &format!(
-                ". The stable attribute `{path}` has changed since the migration recorded the item, so this pass does not \
-                 rely on the selection: it acts only on what the records show"
+                ". The stable attribute `{path}` differs from its recorded value, so this pass does not rely on the \
+                 selection: it acts only on what the records show"
             );
         }
         self

@@ -62,8 +62,8 @@ impl ExpressionBound {
 /// Returns the upper bounds for the writes of these changes to selected items. The bounds are valid for every item. The
 /// condition has one term for each input of an expression, of the selection, or of a change's own `where`.
 ///
-/// `options` are those of the whole plan, even if `changes` are only the changes that share one write.
-/// Every write records all stable attributes that a `where` of the plan reads, and its condition pins them. So the
+/// Pass all options of the plan as `options`, even if `changes` contains only the changes that share one write. Every
+/// write records all stable attributes that a `where` of the plan reads, and its condition pins them. So the
 /// condition has one more term for each stable input of another change's `where`.
 ///
 /// The bounds rely on the following properties of the code that renders expressions. That code's tests check these

@@ -216,6 +216,16 @@ impl Verifier {
         self.history.records(keys, self.needs_journal).await.map_err(|error| self.give_up(&error))
     }
 
+    /// Returns the items' histories with the values that the migration wrote. A prediction needs these values, even if
+    /// the verdicts do not.
+    async fn written_values(&self, suspects: &[Suspect]) -> Result<Vec<ItemHistory>, Stopped> {
+        if self.needs_journal || suspects.is_empty() {
+            return Ok(suspects.iter().map(|suspect| suspect.record.clone()).collect());
+        }
+        let keys: Vec<ItemKey> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
+        self.history.records(&keys, true).await.map_err(|error| self.give_up(&error))
+    }
+
     /// Reads a suspect again. Returns `None` if the item now matches or is gone. Also returns the consumed read units.
     async fn reread(&self, requests: &Requests, suspect: Suspect) -> Result<(Option<Suspect>, f64), Stopped> {
         if let Some(left) = &self.rereads
@@ -388,9 +398,7 @@ impl ProcessPage for Verifier {
         }
         let mut predicted: Vec<Option<String>> = match &self.predicted {
             Some(repair) => {
-                // The prediction names values that the migration did not write, so it always needs the journal.
-                let keys: Vec<ItemKey> = confirmed.iter().map(|suspect| suspect.key.clone()).collect();
-                let written = self.history.records(&keys, true).await.map_err(|error| self.give_up(&error))?;
+                let written = self.written_values(&confirmed).await?;
                 let both = confirmed.iter().zip(&written).rev();
                 both.map(|(suspect, written)| self.predict(repair, suspect, written)).collect()
             }
